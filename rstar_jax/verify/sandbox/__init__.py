@@ -19,7 +19,8 @@ limits; processes that it leaves behind are found and killed when it ends. A sni
 own success: answers are therefore graded outside, and the reference answer never enters the sandbox.
 """
 
+from rstar_jax.verify.sandbox.isolation import Isolation
 from rstar_jax.verify.sandbox.result import ExecResult, Limits
 from rstar_jax.verify.sandbox.supervisor import Sandbox
 
-__all__ = ["ExecResult", "Limits", "Sandbox"]
+__all__ = ["ExecResult", "Isolation", "Limits", "Sandbox"]

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rstar_jax.errors import UserError
-from rstar_jax.verify.sandbox import source
+from rstar_jax.verify.sandbox import seccomp, source
+from rstar_jax.verify.sandbox.isolation import Isolation
 from rstar_jax.verify.sandbox.result import ExecResult, Limits
 
 Kind = Literal["light", "heavy"]
@@ -69,6 +70,8 @@ class _Worker:
         self.ready = False
         settings = {
             "limits": dataclasses.asdict(limits),
+            "isolation": dataclasses.asdict(Isolation()),
+            "filters": seccomp.programs(),
             "paths": _package_paths() if kind == "heavy" else [],
             "modules": MODULES[kind],
         }
@@ -253,11 +256,13 @@ class Sandbox:
         return [worker for pool in self._pool.values() for worker in pool if worker.jobs]
 
     def _take(self, worker: _Worker, message: list[Any]) -> None:
-        if message == ["ready"]:
+        if message[0] == "refused":
+            raise UserError(str(message[1]))
+        if message[0] == "ready":
             worker.ready = True
             return
         job = worker.jobs.popleft()
-        _, status, stdout, exception, cpu, wall, starved = message
+        _, status, stdout, exception, _, cpu, wall, starved = message
         job.runs += 1
         self.snippets_run += 1
         if status == "timeout_wall" and starved and cpu < self.limits.cpu_s / 2 and job.runs == 1:

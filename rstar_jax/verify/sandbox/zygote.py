@@ -1,9 +1,10 @@
 """The process that forks a child per snippet. A script: a bare interpreter runs it, with one JSON argument.
 
-Argument: {"limits": {...}, "paths": [...], "modules": [...]}. Commands come on stdin and results go to
-stdout as frames: a length (4 bytes, big endian), then JSON. A command is [id, code]; a result
-[id, status, stdout, exception, cpu_s, wall_s, starved]; the first frame says that the zygote is ready. It
-never compiles or runs a snippet itself. It ends when stdin does, and its child with it.
+Argument: {"limits": {...}, "isolation": {...}, "filters": {...}, "paths": [...], "modules": [...]}. Commands
+come on stdin and results go to stdout as frames: a length (4 bytes, big endian), then JSON. The first frame
+is ["ready", layers], or ["refused", why] and the end. A command is [id, code]; a result
+[id, status, stdout, exception, message, cpu_s, wall_s, starved]. The zygote never compiles or runs a snippet
+itself. It ends when stdin does, and its child with it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 _TICK_S = 0.002  # how often a child is looked after where the kernel cannot announce its end (before 5.3)
@@ -41,6 +43,16 @@ try:
 except ZeroDivisionError:
     pass
 """
+# Where no file can be opened a snippet has what is loaded before: what is commonly imported, and what is
+# commonly tried, so that it meets the refusal itself.
+_BEFORE_CLOSING = (
+    *("abc", "array", "atexit", "base64", "cmath", "contextlib", "copy", "ctypes", "dataclasses"),
+    *("decimal", "enum", "hashlib", "inspect", "io", "json", "locale", "multiprocessing.pool"),
+    *("multiprocessing.popen_fork", "multiprocessing.synchronize", "numbers", "operator", "pathlib"),
+    *("pickle", "pprint", "queue", "resource", "secrets", "shutil", "signal", "socket", "statistics"),
+    *("struct", "subprocess", "tempfile", "textwrap", "threading", "time", "timeit", "traceback"),
+    *("typing", "unicodedata", "urllib.request", "uuid", "warnings", "zlib"),
+)
 
 
 class _Ended(Exception):
@@ -50,22 +62,20 @@ class _Ended(Exception):
 class Zygote:
     """One child at a time: fork, watch, judge."""
 
-    def __init__(self, child: Any, commands: int, results: int, limits: dict[str, Any]) -> None:
-        self.child, self.commands, self.results, self.limits = child, commands, results, limits
+    def __init__(self, child: Any, layers: Any, commands: int, results: int, limits: dict[str, Any]) -> None:
+        self.child, self.layers, self.limits = child, layers, limits
+        self.commands, self.results = commands, results
         self.max_output = int(limits["output_kb"] * 1024)
-        with open("/proc/self/statm") as statm:
-            self.base_bytes = int(statm.read().split()[0]) * os.sysconf("SC_PAGESIZE")
         try:
             self.children_fd = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
         except OSError:
             self.children_fd = -1  # a kernel without this list
 
     def serve(self) -> None:
-        self._send(["ready"])
         while True:
             (size,) = struct.unpack("!I", self._receive(4))
             number, code = json.loads(self._receive(size))
-            self._send([number, *self.run(code)])
+            self.send([number, *self.run(code)])
 
     def run(self, code: str) -> list[Any]:
         out_read, out_write = os.pipe()
@@ -73,7 +83,7 @@ class Zygote:
         start = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            self.child.run(code, out_write, report_write, self.limits, self.base_bytes)
+            self.child.run(code, out_write, report_write, self.layers.put_on, self.layers.ruleset)
         os.close(out_write)
         os.close(report_write)
         try:
@@ -88,14 +98,14 @@ class Zygote:
             if len(output) > self.max_output:
                 killed = killed or "output_limit"
             os.set_blocking(report_read, False)
-            name = _read(report_read, 200).decode("utf-8", "replace")
+            report = _read(report_read, self.child.MAX_REPORT).decode("utf-8", "replace")
         finally:
             os.close(out_read)
             os.close(report_read)
         cpu = usage.ru_utime + usage.ru_stime
-        status, exception = self._verdict(ended, cpu, killed, name)
+        status, exception, message = self._verdict(ended, cpu, killed, report)
         text = bytes(output[: self.max_output]).decode("utf-8", "replace")
-        return [status, text, exception, cpu, wall, starved]
+        return [status, text, exception, message, cpu, wall, starved]
 
     def _watch(self, pid: int, out: int, deadline: float) -> tuple[bytearray, str, bool]:
         """Reads the child's output until it ends or must be ended: (output, why it was killed, starved)."""
@@ -142,21 +152,25 @@ class Zygote:
             if ending >= 0:
                 os.close(ending)
 
-    def _verdict(self, ended: int, cpu: float, killed: str, name: str) -> tuple[str, str]:
+    def _verdict(self, ended: int, cpu: float, killed: str, report: str) -> tuple[str, str, str]:
+        """(status, exception, message) from how the kernel says that the child ended."""
         if killed:
-            return killed, ""
+            return killed, "", ""
         if os.WIFSIGNALED(ended):
             number = os.WTERMSIG(ended)
-            if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu >= self.limits["cpu_s"]):
-                return "timeout_cpu", ""
+            if number in (signal.SIGXCPU, signal.SIGKILL) and cpu >= 0.9 * self.limits["cpu_s"]:
+                return "timeout_cpu", "", ""
             # A SIGKILL that is not ours is the kernel's, out of memory.
-            return ("memory" if number == signal.SIGKILL else "signal"), ""
+            return ("memory" if number == signal.SIGKILL else "signal"), "", ""
         code = os.WEXITSTATUS(ended)
+        if code == self.child.UNPROTECTED:
+            raise RuntimeError("a child could not put on its layers")
         if code == self.child.RAISED:
-            return "exception", name or "Exception"
+            name, _, message = report.partition("\n")
+            return "exception", name or "Exception", message
         if code == self.child.OUT_OF_MEMORY:
-            return "memory", "MemoryError"
-        return ("ok" if code == self.child.FINISHED else "exit"), ""
+            return "memory", "MemoryError", ""
+        return ("ok" if code == self.child.FINISHED else "exit"), "", ""
 
     def _kill_orphans(self) -> None:
         """Kills what a snippet left behind: orphans of a child become children of the zygote."""
@@ -184,7 +198,7 @@ class Zygote:
             data += piece
         return bytes(data)
 
-    def _send(self, message: list[Any]) -> None:
+    def send(self, message: list[Any]) -> None:
         data = json.dumps(message).encode()
         data = struct.pack("!I", len(data)) + data
         while data:
@@ -210,6 +224,31 @@ def _read(fd: int, size: int) -> bytes:
     return data
 
 
+def _load(name: str) -> Any:
+    """A module beside this one, which no snippet can then import."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    module = importlib.import_module(name)
+    sys.path.pop(0)
+    del sys.modules[name]
+    return module
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ImportError):  # not installed: a snippet that wants it gets the same
+            importlib.import_module(name)
+
+
+def _warm(settings: dict[str, Any]) -> None:
+    """Loads what snippets use, and fills what they would each fill again."""
+    _import(settings["modules"])
+    if "sympy" in sys.modules:
+        importlib.import_module("sympy").solve("x**2 - 3*x + 2")  # fills caches that every child then shares
+    if "numpy" in sys.modules:
+        importlib.import_module("numpy").random.seed(0)
+    exec(compile(_WARM_UP, "<warm up>", "exec"), {})
+
+
 def main() -> None:
     settings = json.loads(sys.argv[1])
     commands, results = os.dup(0), os.dup(1)
@@ -218,26 +257,24 @@ def main() -> None:
         os.dup2(null, fd)
     os.close(null)
     gc.disable()
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    child = importlib.import_module("child")
-    sys.path.pop(0)
-    del sys.modules["child"]
+    child, made = _load("child"), _load("layers")
     sys.path.extend(settings["paths"])
     sys.argv = ["<step>"]
     sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-    for name in settings["modules"]:
-        with contextlib.suppress(ImportError):  # not installed: a snippet that wants it gets the same
-            importlib.import_module(name)
-    if "sympy" in sys.modules:
-        importlib.import_module("sympy").solve("x**2 - 3*x + 2")  # fills caches that every child then shares
-    if "numpy" in sys.modules:
-        importlib.import_module("numpy").random.seed(0)
-    exec(compile(_WARM_UP, "<warm up>", "exec"), {})
-    child.inherited_layers()
+    _warm(settings)
+    if not made.may_open(settings["isolation"]):
+        _import(_BEFORE_CLOSING)
+    layers = made.Layers(settings["limits"], settings["isolation"], settings["filters"], settings["paths"])
+    zygote = Zygote(child, layers, commands, results, settings["limits"])
+    report = layers.test()
+    if report["seccomp"].startswith("missing") and not settings["isolation"]["allow_unsafe"]:
+        zygote.send(["refused", f"no system call filter (seccomp): {report['seccomp'].split(': ', 1)[1]}"])
+        os._exit(1)
+    zygote.send(["ready", report])
     gc.collect()
     gc.freeze()
     with contextlib.suppress(_Ended, BrokenPipeError):
-        Zygote(child, commands, results, settings["limits"]).serve()
+        zygote.serve()
     os._exit(0)
 
 
