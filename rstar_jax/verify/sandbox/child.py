@@ -34,6 +34,7 @@ def run(code: str, out: int, report: int, put_on: Callable[[], None], keep: int)
     """
     status = UNPROTECTED
     try:
+        os.dup2(0, 2)  # /dev/null; the zygote's own errors go where a snippet must not write
         os.dup2(out, 1)
         os.dup2(report, REPORT_FD)
         if keep > REPORT_FD:
