@@ -14,6 +14,8 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
+import re
 import select
 import signal
 import struct
@@ -52,20 +54,8 @@ _BEFORE_CLOSING = (
     *("pickle", "pprint", "queue", "resource", "secrets", "shutil", "signal", "socket", "statistics"),
     *("struct", "subprocess", "tempfile", "textwrap", "threading", "time", "timeit", "traceback"),
     *("typing", "unicodedata", "urllib.request", "uuid", "warnings", "zlib"),
-    *("sympy.assumptions.satask", "sympy.assumptions.handlers", "sympy.assumptions.lra_satask"),
-    *("sympy.codegen", "sympy.concrete.delta", "sympy.integrals.heurisch", "sympy.integrals.manualintegrate"),
-    *("sympy.integrals.risch", "sympy.logic.algorithms.dpll2", "sympy.matrices.expressions.applyfunc"),
-    *("sympy.parsing.sympy_parser", "sympy.physics.units", "sympy.plotting", "sympy.polys.dispersion"),
-    *(
-        "sympy.polys.numberfields.resolvent_lookup",
-        "sympy.sets.handlers.add",
-        "sympy.sets.handlers.functions",
-    ),
-    *("sympy.sets.handlers.issubset", "sympy.sets.handlers.mul", "sympy.sets.handlers.power"),
-    *("scipy.special", "sympy.assumptions.facts", "sympy.integrals.prde", "sympy.polys.polymatrix"),
-    *("sympy.polys.domains.old_fractionfield", "sympy.polys.domains.old_polynomialring"),
-    *("sympy.stats.compound_rv", "sympy.tensor.array", "sympy.vector"),
 )
+_NEEDLESS = re.compile(r"\.(tests|benchmarks|testing|conftest|pygletplot|parsing|interactive|this)\b")
 
 
 class _Ended(Exception):
@@ -253,6 +243,14 @@ def _import(names: Sequence[str]) -> None:
             importlib.import_module(name)
 
 
+def _below(package: str) -> list[str]:
+    """The modules of a package that it may load late."""
+    if package not in sys.modules:
+        return []
+    found = pkgutil.walk_packages(sys.modules[package].__path__, f"{package}.", onerror=lambda _: None)
+    return [name for name in (module.name for module in found) if not _NEEDLESS.search(name)]
+
+
 def _warm(settings: dict[str, Any]) -> None:
     """Loads what snippets use, and fills what they would each fill again."""
     _import(settings["modules"])
@@ -278,6 +276,7 @@ def main() -> None:
     _warm(settings)
     if not made.may_open(settings["isolation"]):
         _import(_BEFORE_CLOSING)
+        _import(_below("sympy"))
     layers = made.Layers(settings["limits"], settings["isolation"], settings["filters"], settings["paths"])
     zygote = Zygote(child, layers, commands, results, settings["limits"])
     report = layers.test()
@@ -285,6 +284,7 @@ def main() -> None:
         zygote.send(["refused", f"no system call filter (seccomp): {report['seccomp'].split(': ', 1)[1]}"])
         os._exit(1)
     zygote.send(["ready", report])
+    sys.stdout.flush()  # whatever a module said while it was loaded is no snippet's output
     gc.collect()
     gc.freeze()
     with contextlib.suppress(_Ended, BrokenPipeError):
