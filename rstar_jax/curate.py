@@ -27,7 +27,8 @@ class CurateConfig:
     min_margin: least difference of Q of a pair, [0, 2]; it is always more than 0. min_edits: least number of
         edited characters between its sides.
     weight: "uniform" (1), or "node": 1 / (positives x negatives), so that every node counts the same.
-    dead_as_wrong: whether a step that failed counts as leading to a wrong answer.
+    dead_as_wrong: whether a step that failed counts as leading to a wrong answer; one of which the sandbox
+        could not tell never does.
     """
 
     trajectories_per_problem: int = 2
@@ -140,7 +141,7 @@ def node_pairs(tree: Tree, config: CurateConfig, round: int) -> list[PreferenceP
     """
 
     def is_wrong(node: Node) -> bool:
-        failed = config.dead_as_wrong and node.status not in ("ok", "answer")
+        failed = config.dead_as_wrong and node.status not in ("ok", "answer", "unknown")
         return failed or (node.grade == "wrong" and node.visits > 0)
 
     right = _leading(tree, (node.grade == "right" and node.visits > 0 for node in tree.nodes))
@@ -158,10 +159,14 @@ def released_code_pairs(tree: Tree, config: CurateConfig, round: int) -> list[Pr
     four children of a side where the other has a single one; the mean Q of the best way on (through the best
     children that lead to right, the worst that lead to wrong) must be greater for the positive.
 
-    A leaf is right at Q = 1 and wrong at Q = -1 exactly, unless its code failed.
+    A leaf is right at Q = 1 and wrong at Q = -1 exactly, unless its code failed. Here, it must have had a
+    visit, too: before one its Q is the PPM's guess, and stays that if it could not be graded.
     """
     children = tree.children()
-    ends = [not below and tree.nodes[i].status in ("answer", "depth") for i, below in enumerate(children)]
+    ends = [
+        n.status in ("answer", "depth") and not b and n.visits > 0
+        for n, b in zip(tree.nodes, children, strict=True)
+    ]
     right = _leading(tree, [end and node.q == 1.0 for end, node in zip(ends, tree.nodes, strict=True)])
     wrong = _leading(tree, [end and node.q == -1.0 for end, node in zip(ends, tree.nodes, strict=True)])
 

@@ -17,8 +17,12 @@ from typing import Literal
 
 Grade = Literal["right", "wrong", "ungraded"]
 Finish = Literal["step", "code", "answer", "length"]
-# What became of a candidate step: kept in the tree, a boxed answer, or why it is dead.
-Status = Literal["ok", "answer", "exception", "timeout", "memory", "output_limit", "malformed", "depth"]
+# What became of a candidate step: kept in the tree, a final answer, why it is dead, or "unknown": the sandbox
+# could not find out, which says nothing about the step.
+Status = Literal[
+    "ok", "answer", "exception", "timeout", "memory", "output_limit", "malformed", "depth", "unknown"
+]
+Outcome = Literal["ok", "fail", "unknown"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,21 +57,31 @@ class Candidate:
 class StepVerdict:
     """What running a trajectory up to and including its newest step showed (arXiv 2501.04519, 3.2).
 
-    text: the step as it enters the tree: the candidate's text, with `<output>...<end_of_output>`
-        appended by the interpreter if the step ended the code.
-    status: "ok", "answer" (a terminal with `answer`), or the reason why the step is no valid node.
-    answer: what the last boxed expression holds, if status is "answer".
+    text: the step as it enters the tree; to one that ends the code a task may append what the interpreter
+        showed, as `<output>...<end_of_output>`.
+    status: "ok", "answer" (a terminal with `answer`), the reason why the step is no valid node, or "unknown".
+    answer: the final answer as `check_final` takes it, if status is "answer".
     detail: exception type or the like, for the report's causes of death.
+    observation: what the interpreter showed: the program's output, or its exception with the message; empty
+        if nothing was run.
     """
 
     text: str
     status: Status
     answer: str | None = None
     detail: str = ""
+    observation: str = ""
 
     @property
     def alive(self) -> bool:
-        return self.status in ("ok", "answer")
+        return self.outcome == "ok"
+
+    @property
+    def outcome(self) -> Outcome:
+        """A valid step, a failed one, or one of which nothing is known and which is no label."""
+        if self.status in ("ok", "answer"):
+            return "ok"
+        return "unknown" if self.status == "unknown" else "fail"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +158,8 @@ class Tree:
     """A finished search of one problem: what a shard stores and what everything later reads.
 
     index: which of a problem's trees. rollouts: how many were done. round: of self-evolution.
-    nodes: every node in the order made, failed candidates (status neither ok nor answer) included.
+    nodes: every node in the order made, failed candidates (status neither ok nor answer) included; an
+        "unknown" one has no visit and no value.
     """
 
     problem: Problem

@@ -79,6 +79,24 @@ def test_failed_steps_are_negatives_only_if_asked():
     assert found[(), ("a",), ("d",)] == pytest.approx(1.8)
 
 
+@pytest.mark.parametrize("pairs", ["paper", "released_code"])
+def test_what_was_not_found_out_stands_on_no_side(pairs):
+    """Neither a lost step, nor one that leads to ungraded answers alone, nor such an answer, even where the
+    PPM, which stands in for its Q, condemned it wholly."""
+    unsure = tree(
+        step(0, "a", 1.0),
+        Node(0, "lost", "unknown", 1, 0, 0.0),
+        Node(0, "b", "ok", 1, 0, 0.0, ppm=-1.0),
+        answer(1, "A", "right"),
+        Node(3, "U", "answer", 2, 0, 0.0, ppm=-1.0, answer="U", grade="ungraded"),
+        Node(1, "V", "answer", 2, 0, 0.0, ppm=-1.0, answer="V", grade="ungraded"),
+    )
+    config = dataclasses.replace(CONFIG, dead_as_wrong=True, pairs=pairs)
+    found = curate([unsure], config, 2)
+    assert found.pairs == [] and [row.steps for row in found.sft] == [("a", "A")]
+    assert found.difficulty == {"p": "easy"}
+
+
 def test_at_most_two_children_of_each_side():
     many = [step(0, f"r{i}", 0.9 - i / 10) for i in range(4)] + [step(0, f"w{i}", -i / 10) for i in range(4)]
     ends = [answer(1 + i, "A", "right") for i in range(4)] + [answer(5 + i, "B", "wrong") for i in range(4)]

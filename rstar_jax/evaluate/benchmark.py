@@ -30,12 +30,24 @@ def final_answer(tree: Tree, vote: str, top_k: int, equal: Callable[[str, str], 
     return votes.final_answer(tree, vote, top_k=top_k, equal=equal)
 
 
-def accuracy(
-    problems: Sequence[Problem], answers: Sequence[str | None], grade: Callable[[Problem, str], Grade]
-) -> dict[str, float | None]:
-    """Share graded right, 0 to 1, as `by_level` gives it."""
-    right = [a is not None and grade(p, a) == "right" for p, a in zip(problems, answers, strict=True)]
-    return by_level([p.level for p in problems], right)
+def graded(
+    problems: Sequence[Problem],
+    answers: Sequence[str | None],
+    grade: Callable[[Sequence[tuple[Problem, str]]], list[Grade]],
+) -> list[Grade | None]:
+    """The grade of every problem's answer, all judged in one call; None where there is no answer."""
+    given = [(p, a) for p, a in zip(problems, answers, strict=True) if a is not None]
+    grades = iter(grade(given) if given else [])
+    return [None if answer is None else next(grades) for answer in answers]
+
+
+def accuracy(problems: Sequence[Problem], grades: Sequence[Grade | None]) -> dict[str, float | None]:
+    """Share graded right of all problems, 0 to 1, as `by_level` gives it.
+
+    A problem without an answer counts as not right, and so does an ungraded answer: the share is a lower
+    bound, and whoever states it counts the ungraded beside it.
+    """
+    return by_level([p.level for p in problems], [grade == "right" for grade in grades])
 
 
 def by_level(levels: Sequence[int], right: Sequence[bool]) -> dict[str, float | None]:

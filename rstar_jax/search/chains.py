@@ -8,6 +8,7 @@ import numpy as np
 
 from rstar_jax.search.contract import GRADE_VALUES, Functions, Leaf, OnWave
 from rstar_jax.search.drive import Growing, drive
+from rstar_jax.search.expand import alive
 from rstar_jax.types import Node, Problem, Tree
 
 
@@ -26,7 +27,7 @@ def search(
     """For each problem a tree of independent chains that meet at the root only; repeats count again.
 
     Every step has one visit. Its value is its answer's grade (+1, -1, 0 if ungraded), -1 for a step that
-    failed, 0 above one.
+    failed, 0 above one. A step of which the sandbox could not tell has no visit and no value.
     """
     strategy = _Chains(len(problems), trajectories, temperature, max_depth, batch, round, index)
     return drive(problems, strategy, functions, on_wave)
@@ -80,11 +81,13 @@ class _Chains:
         visits, value = np.zeros(len(tree.nodes), int), np.zeros(len(tree.nodes))
         for i in reversed(range(1, len(tree.nodes))):
             node = tree.nodes[i]
+            if node.status == "unknown":
+                continue
             if node.status == "answer":
                 value[i] = GRADE_VALUES.get(node.grade or "ungraded", 0.0)
             visits[i] = max(visits[i], 1)
             visits[node.parent] += 1
-            if node.status in ("ok", "answer"):
+            if alive(node):
                 value[node.parent] += value[i]
             else:
                 value[i] = -1.0

@@ -41,13 +41,13 @@ class Functions:
 
     propose: the candidates of every leaf, at most n each.
     check: the verdict on the last step of every trajectory.
-    grade: an answer against the problem's reference; "ungraded" if there is none.
+    grade: every answer against its problem's reference; "ungraded" where that could not be found out.
     score: for every request one float array of values in [-1, 1], one for each new step; None without a PPM.
     """
 
     propose: Callable[[Sequence[Leaf]], list[list[Candidate]]]
     check: Callable[[Sequence[tuple[Problem, tuple[str, ...]]]], list[StepVerdict]]
-    grade: Callable[[Problem, str], Grade]
+    grade: Callable[[Sequence[tuple[Problem, str]]], list[Grade]]
     score: Callable[[Sequence[ScoreRequest]], list[np.ndarray]] | None = None
 
 

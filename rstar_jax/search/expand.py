@@ -76,8 +76,8 @@ def expand(
             else:
                 verdict = next(verdicts)
             children.append(_node(leaf, last_depth, candidate, verdict))
-        grown.append([_graded(functions, leaf, node) for node in admit(children)])
-    return _scored(functions, leaves, grown)
+        grown.append(admit(children))
+    return _scored(functions, leaves, _graded(functions, leaves, grown))
 
 
 def _node(leaf: Leaf, last_depth: int, candidate: Candidate, verdict: StepVerdict) -> Node:
@@ -97,15 +97,28 @@ def _node(leaf: Leaf, last_depth: int, candidate: Candidate, verdict: StepVerdic
     )
 
 
-def _graded(functions: Functions, leaf: Leaf, node: Node) -> Node:
-    if node.status != "answer":
-        return node
-    return dataclasses.replace(node, grade=functions.grade(leaf.problem, node.answer or ""))
+def _graded(functions: Functions, leaves: Sequence[Leaf], grown: list[list[Node]]) -> list[list[Node]]:
+    answers = [
+        (leaf.problem, node.answer or "")
+        for leaf, children in zip(leaves, grown, strict=True)
+        for node in children
+        if node.status == "answer"
+    ]
+    grades = iter(functions.grade(answers) if answers else [])
+    return [
+        [dataclasses.replace(n, grade=next(grades)) if n.status == "answer" else n for n in children]
+        for children in grown
+    ]
 
 
 def alive(node: Node) -> bool:
     """Whether a node is a step to go on from, or an answer."""
     return node.status in ("ok", "answer")
+
+
+def failed(node: Node) -> bool:
+    """Whether a node is a dead end; one of which nothing is known ("unknown") is neither that nor alive."""
+    return not alive(node) and node.status != "unknown"
 
 
 def _scored(functions: Functions, leaves: Sequence[Leaf], grown: list[list[Node]]) -> list[list[Node]]:

@@ -5,6 +5,7 @@ and so on until an answer, which is backed up: while training +1 or -1 by its gr
 value of it (0 without a PPM, so that visits alone guide). Choices where the paper says nothing:
 
 - A candidate that fails becomes a dead node: one visit of value -1 at itself only, never selected.
+- One of which the sandbox could not tell ("unknown") is never selected either, but has no visit and no value.
 - With a PPM the value of a new step is its q(s)^0 and counts as one visit, as in the released code. An answer
   has none: its value is the one that is backed up. Before that its PPM value stands in for its Q.
 - An answer is closed after its visit, a node with only closed children too; a rollout whose expansion leaves
@@ -23,7 +24,7 @@ from rstar_jax import tree as trees
 from rstar_jax import uct
 from rstar_jax.search.contract import GRADE_VALUES, Functions, Leaf, OnWave, SearchConfig
 from rstar_jax.search.drive import Growing, drive
-from rstar_jax.search.expand import alive
+from rstar_jax.search.expand import alive, failed
 from rstar_jax.search.rules import PAPER, RELEASED_CODE, Rules
 from rstar_jax.types import Node, Problem, Tree
 
@@ -130,7 +131,7 @@ class _Search:
             for k, node in enumerate(nodes):
                 prior[slot, k] = node.ppm or 0.0
                 closed[slot, k] = not alive(node) or (node.status == "answer" and self._rules.answers_at_once)
-                if not alive(node):
+                if failed(node):
                     visits[slot, k], value_sum[slot, k] = 1, -1.0
                 elif node.status == "ok" and node.ppm is not None:
                     visits[slot, k], value_sum[slot, k] = 1, node.ppm

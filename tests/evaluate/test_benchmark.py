@@ -1,6 +1,6 @@
 """Accuracy by level."""
 
-from rstar_jax.evaluate.benchmark import accuracy, by_level
+from rstar_jax.evaluate.benchmark import accuracy, by_level, graded
 from rstar_jax.types import Problem
 
 
@@ -9,10 +9,25 @@ def test_levels_are_counted_apart_and_unknown_ones_in_all_alone():
     assert shares == {"all": 0.6, "level1": 0.5, "level2": 1.0, "level3": None, "level5": 0.0}
 
 
-def test_no_answer_is_not_right():
-    problems = [Problem(str(i), "?", str(i), level=1) for i in range(3)]
-    shares = accuracy(problems, ["0", None, "7"], lambda p, a: "right" if a == p.answer else "wrong")
-    assert shares["all"] == shares["level1"] == 1 / 3
+PROBLEMS = [Problem(str(i), "?", str(i), level=1) for i in range(4)]
+
+
+def test_answers_are_graded_in_one_call_and_keep_their_places():
+    calls = []
+
+    def grade(requests):
+        calls.append(requests)
+        return ["right" if a == p.answer else "wrong" for p, a in requests]
+
+    assert graded(PROBLEMS, ["0", None, "7", "3"], grade) == ["right", None, "wrong", "right"]
+    assert len(calls) == 1
+    assert graded(PROBLEMS, [None] * 4, grade) == [None] * 4
+    assert len(calls) == 1
+
+
+def test_no_answer_and_an_ungraded_one_are_not_right_and_stay_in_the_denominator():
+    shares = accuracy(PROBLEMS, ["right", None, "wrong", "ungraded"])
+    assert shares["all"] == shares["level1"] == 1 / 4
 
 
 def test_nothing_measured_is_not_zero():

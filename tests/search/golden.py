@@ -90,8 +90,8 @@ class Playback:
             return 0
         return 1 + self.errors(steps[:-1])
 
-    def grade(self, problem: Problem, answer: str) -> Grade:
-        return "right" if answer == problem.answer else "wrong"
+    def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        return ["right" if answer == problem.answer else "wrong" for problem, answer in requests]
 
     def score(self, requests: Sequence[tuple[Problem, tuple[str, ...], list[str]]]) -> list[np.ndarray]:
         ppm = self.stored["ppm"]

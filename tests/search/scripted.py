@@ -30,9 +30,10 @@ def drawn(*name: object) -> random.Random:
 
 @dataclasses.dataclass
 class World:
-    """rates: of good moves, bad moves and failing code. calls: what each propose was asked."""
+    """rates: of good moves, bad moves, failing code and code of which nothing is known. calls: what each
+    propose was asked."""
 
-    rates: tuple[float, float, float] = (0.5, 0.3, 0.2)
+    rates: tuple[float, ...] = (0.5, 0.3, 0.2)
     ppm: bool = False
     calls: list[list[Leaf]] = dataclasses.field(default_factory=list)
 
@@ -48,7 +49,7 @@ class World:
         if len(leaf.steps) == DEPTH:
             good = sum(" good " in step for step in leaf.steps)
             return Candidate(f"\\boxed{{{good}}} {draw.randrange(3)}", (1, 2), -1.0, "answer")
-        kind = draw.choices((" good ", " bad ", " fails "), self.rates)[0]
+        kind = draw.choices((" good ", " bad ", " fails ", " lost ")[: len(self.rates)], self.rates)[0]
         return Candidate(f"#{kind}{draw.randrange(100)}", (1,), -0.5, "step")
 
     def check(self, requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
@@ -56,6 +57,8 @@ class World:
 
     @staticmethod
     def verdict(text: str) -> StepVerdict:
+        if " lost " in text:
+            return StepVerdict(text, "unknown", detail="lost")
         if " fails " in text:
             return StepVerdict(text, "exception", detail="NameError")
         if text.startswith("\\boxed{"):
@@ -63,10 +66,11 @@ class World:
         return StepVerdict(text, "ok")
 
     @staticmethod
-    def grade(problem: Problem, answer: str) -> Grade:
-        if not problem.answer:
-            return "ungraded"
-        return "right" if answer == problem.answer else "wrong"
+    def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        return [
+            "ungraded" if not problem.answer else "right" if answer == problem.answer else "wrong"
+            for problem, answer in requests
+        ]
 
     def score(self, requests: Sequence[tuple[Problem, tuple[str, ...], list[str]]]) -> list[np.ndarray]:
         return [

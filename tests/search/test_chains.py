@@ -47,6 +47,16 @@ def test_a_failed_step_ends_its_chain_alone():
                 assert [node.q for node in way] == [0.0] * (len(way) - 1) + [-1.0]
 
 
+def test_a_step_nothing_is_known_of_has_no_visit_and_no_value():
+    found = sample.search(problems(10), World(rates=(0.4, 0.1, 0.1, 0.4)).functions(), CONFIG, round=1)
+    lost = [node for tree in found for node in tree.nodes if node.status == "unknown"]
+    assert lost and {(node.visits, node.value_sum) for node in lost} == {(0, 0.0)}
+    for tree in found:
+        ends = [n for n, below in zip(tree.nodes, tree.children(), strict=True) if not below]
+        first = [n for n in tree.nodes if n.parent == 0]
+        assert len(ends) == 5 and tree.nodes[0].visits == sum(n.status != "unknown" for n in first)
+
+
 @pytest.mark.parametrize("strategy", [greedy, sample])
 def test_chains_do_not_depend_on_their_batch(strategy):
     functions = World().functions()

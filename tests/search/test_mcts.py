@@ -41,14 +41,16 @@ def one(functions, config=CONFIG, **how):
 @pytest.mark.parametrize("ppm", [False, True])
 @pytest.mark.parametrize("training", [False, True])
 def test_invariants_of_a_finished_tree(ppm, training):
-    for tree in searched(World(ppm=ppm), training=training):
+    for tree in searched(World(ppm=ppm, rates=(0.5, 0.3, 0.1, 0.1)), training=training):
         below = tree.children()
         visited = [i for i, node in enumerate(tree.nodes) if node.status == "answer" and node.visits]
         assert tree.nodes[0].visits == len(visited) <= tree.rollouts <= CONFIG.rollouts
         for i, node in enumerate(tree.nodes):
             assert -1 <= node.q <= 1
             assert node.parent < i and (i == 0 or node.depth == tree.nodes[node.parent].depth + 1)
-            if node.status not in ("ok", "answer"):
+            if node.status == "unknown":
+                assert (node.visits, node.q, below[i], node.ppm) == (0, 0.0, [], None)
+            elif node.status not in ("ok", "answer"):
                 assert (node.visits, node.value_sum, below[i], node.ppm) == (1, -1.0, [], None)
             elif i and node.status == "ok":
                 first = ppm and 1  # q(s)^0 counts as a visit
@@ -113,10 +115,42 @@ def test_progress_adds_up():
     assert [s.problems_done for s in seen] == sorted(s.problems_done for s in seen)
 
 
+def test_only_lost_code_ends_at_once_and_teaches_nothing():
+    tree = one(World(rates=(0, 0, 0, 1)).functions())
+    assert tree.rollouts == 1 and {node.status for node in tree.nodes[1:]} == {"unknown"}
+    assert all((node.visits, node.value_sum) == (0, 0.0) for node in tree.nodes)
+
+
 def test_only_broken_code_ends_at_once():
     tree = one(World(rates=(0, 0, 1)).functions())
     assert tree.rollouts == 1 and tree.nodes[0].visits == 0
     assert {node.status for node in tree.nodes[1:]} == {"exception"}
+
+
+@pytest.mark.parametrize("ppm", [False, True])
+@pytest.mark.parametrize("released_code", [False, True])
+def test_a_step_nothing_is_known_of_is_as_if_it_had_not_been_proposed(ppm, released_code):
+    world = World(ppm=ppm)
+
+    def grown(lost):
+        def propose(leaves):
+            named = [
+                dataclasses.replace(leaf, node=leaf.steps) for leaf in leaves
+            ]  # not by the node's number
+            known = [[world.candidate(leaf, k) for k in range(leaf.n - 1)] for leaf in named]
+            return [[*lost, *candidates] for candidates in known]
+
+        functions = dataclasses.replace(world.functions(), propose=propose)
+        config = dataclasses.replace(CONFIG, released_code=released_code)
+        found = mcts.search(problems(6), functions, config, round=1, training=True)
+        return found, [
+            {t.steps(i): (n.visits, n.value_sum) for i, n in enumerate(t.nodes) if n.status != "unknown"}
+            for t in found
+        ]
+
+    trees, values = grown([step("# lost ")])
+    assert all(any(n.status == "unknown" for n in t.nodes) for t in trees)
+    assert values == grown([])[1]
 
 
 def test_identical_candidates_are_one_child():
@@ -166,6 +200,30 @@ def test_training_without_a_reference_backs_nothing_up():
     for tree in mcts.search(unknown, World().functions(), CONFIG, round=1, training=True):
         assert tree.nodes[0].visits == 0 and tree.rollouts > 0
         assert {n.grade for n in tree.nodes if n.status == "answer"} <= {"ungraded"}
+        assert all(n.q == 0.0 for n in tree.nodes if n.status in ("ok", "answer"))
+
+
+@pytest.mark.parametrize("released_code", [False, True])
+def test_one_ungraded_answer_among_others_moves_no_value(released_code):
+    """Every value is a mean of +1 and -1 alone, of as many answers as there were visits."""
+    world, config = World(rates=(0.5, 0.5, 0.0)), dataclasses.replace(CONFIG, released_code=released_code)
+
+    def grade(requests):
+        grades = zip(requests, world.grade(requests), strict=True)
+        return ["ungraded" if answer == "1" else g for (_, answer), g in grades]
+
+    functions = dataclasses.replace(world.functions(), grade=grade)
+    found = mcts.search(problems(6), functions, config, round=1, training=True)
+    assert {n.grade for tree in found for n in tree.nodes} == {None, "right", "wrong", "ungraded"}
+    for tree in found:
+        for i, node in enumerate(tree.nodes):
+            counted = [
+                n for j, n in enumerate(tree.nodes) if n.visits and n.grade and i in (0, *tree.path(j))
+            ]
+            assert "ungraded" not in {n.grade for n in counted}
+            if node.status in ("ok", "answer"):
+                assert node.visits == len(counted)
+                assert node.value_sum == sum({"right": 1, "wrong": -1}[n.grade] for n in counted)
 
 
 def test_too_many_candidates_are_refused():
