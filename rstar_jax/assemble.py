@@ -94,13 +94,15 @@ class Reasoner:
             reward = models.load_reward_model(ppm, dtype=jnp.dtype(dtype))
             self._scorer = StepScorer(reward, decode, scale=ppm_scale)
 
-    def grade(self, problem: Problem, answer: str) -> Grade:
-        """The task's verdict on a final answer."""
-        return self._task.check_final(problem, answer)
+    def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """The task's verdicts on final answers, in order."""
+        with self.meter.time("execution"):
+            return self._task.check_finals(requests)
 
-    def equal(self, one: str, other: str) -> bool:
-        """Whether two answers are the same to the task's grader."""
-        return self._task.check_final(Problem("", "", other), one) == "right"
+    def same(self, problem: Problem, one: str, other: str) -> bool:
+        """Whether two answers to a problem are one to the task; its reference is not looked at."""
+        with self.meter.time("execution"):
+            return self._task.same(problem, one, other)
 
     def result(self) -> dict[str, object]:
         """JSON-ready: what the meter counted and how the engine was used."""

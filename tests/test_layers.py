@@ -209,6 +209,15 @@ def test_host_side_comes_up_without_jax():
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", "")
 
 
+def test_only_the_configuration_knows_tasks_by_name(sources):
+    """The pretraining of the bundled model is of mathematics; all else asks TASKS for what is configured."""
+    names = {"MathTask", "CodeTask", "math_task", "code_task"}
+    for name, source in sources.items():
+        used = {n.id for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Name)}
+        used |= {part for target in imports(name, sources) for part in target.split(".")}
+        assert room(name) == "verify" or name == "evolve.pretrain" or not used & names, name
+
+
 HOUSE = {
     "": "",
     "types": "import dataclasses",

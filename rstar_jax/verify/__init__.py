@@ -1,19 +1,18 @@
 """Running and grading what a model wrote.
 
 `sandbox/` executes Python, `answer.py` grades final answers, and a task puts the two together: `task.py` says
-what a task is and `TASKS` names those there are. To add one, write a class with the methods of `Task` in a
-file of its own and give it a row.
+what a task is and `TASKS` names those there are. To add one, derive a class from `Task` in a file of its own
+and give it a row; `code_steps.py` holds what those share whose steps are Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from rstar_jax.verify.code_task import CodeTask
 from rstar_jax.verify.math_task import MathTask
 from rstar_jax.verify.sandbox import Limits, Sandbox
+from rstar_jax.verify.sandbox.isolation import Isolation
 from rstar_jax.verify.task import Task
 
-# name -> constructor(sandbox, *, prompt)
-TASKS: dict[str, Callable[..., Task]] = {"math": MathTask}
+TASKS: dict[str, type[Task]] = {"math": MathTask, "code": CodeTask}
 
-__all__ = ["TASKS", "Limits", "MathTask", "Sandbox", "Task"]
+__all__ = ["TASKS", "CodeTask", "Isolation", "Limits", "MathTask", "Sandbox", "Task"]

@@ -6,6 +6,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.language import grammar, prompts
 from rstar_jax.types import Problem
 from rstar_jax.verify import TASKS, MathTask
+from rstar_jax.verify.sandbox import ExecResult
 
 PROBLEM = Problem("p", "How many?", "17")
 FIRST = "<code>\n# Step 1: set a\na = 8\n<end_of_step>"
@@ -84,6 +85,37 @@ def test_output_as_the_policy_sees_it(check, expression, shown):
     assert verdict.text.endswith(f"<end_of_code>\n<output>{shown}<end_of_output>")
 
 
+@pytest.mark.parametrize(
+    ("step", "outcome", "observation"),
+    [
+        ("\nprint(a)\n<end_of_step>", "ok", "8"),
+        ("\nprint(a / 3)\n<end_of_code>", "ok", "2.6667"),
+        ("\nb = c\n<end_of_code>", "fail", "NameError: name 'c' is not defined"),
+        ("\nwhile True: pass\n<end_of_step>", "fail", "timeout_cpu"),
+        ("\n\n<end_of_step>", "fail", ""),
+        (ANSWER, "fail", ""),
+    ],
+)
+def test_outcome_and_observation(sandbox, step, outcome, observation):
+    verdict = MathTask(sandbox).check_step(PROBLEM, (FIRST, step))
+    assert (verdict.outcome, verdict.observation) == (outcome, observation)
+
+
+def test_a_program_lost_twice_is_no_label(sandbox, monkeypatch):
+    task = MathTask(sandbox)
+    monkeypatch.setattr(sandbox, "run", lambda codes: [ExecResult("signal")] * len(codes))
+    verdict = task.check_step(PROBLEM, (FIRST,))
+    assert (verdict.status, verdict.outcome, verdict.alive) == ("unknown", "unknown", False)
+    monkeypatch.setattr(sandbox, "run", lambda codes: [ExecResult("signal", wall_s=0.1)] * len(codes))
+    assert task.check_step(PROBLEM, (FIRST,)).outcome == "fail"  # a crash of its own
+
+
+def test_answers_are_alike_as_the_grader_sees_them(sandbox):
+    task = MathTask(sandbox)
+    assert task.same(PROBLEM, "0.5", "1/2") and not task.same(PROBLEM, "17", "18")
+    assert not task.same(PROBLEM, "", "")
+
+
 def test_requests_keep_their_order_and_grades_their_meaning(sandbox):
     task = TASKS["math"](sandbox, prompt="bootstrap")
     requests = [(PROBLEM, (f"<code>\nprint({i})\n<end_of_code>",)) for i in range(5)]
@@ -97,3 +129,5 @@ def test_requests_keep_their_order_and_grades_their_meaning(sandbox):
 def test_an_unknown_prompt_is_named(sandbox):
     with pytest.raises(UserError, match="bootstrap"):
         MathTask(sandbox, prompt="bootstrp")
+    with pytest.raises(UserError, match=r"grading: 'strickt' given.*Did you mean 'strict'"):
+        MathTask(sandbox, grading="strickt")

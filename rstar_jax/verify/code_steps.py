@@ -1,0 +1,89 @@
+"""What tasks whose steps are Python share: which texts are code steps, and what a run says of one.
+
+Rules of a code step (arXiv 2501.04519, section 3.2; details as in the released code):
+
+- the first step starts with `<code>`; a step ends with a stop; it holds more than delimiters, and none of the
+  delimiters of another kind of step. The policy never writes `<output>`. Else it is "malformed".
+- it lives if the program of all steps, itself included, runs; else "exception", "timeout", "memory" or
+  "output_limit"; "unknown" if the sandbox could not find out.
+"""
+
+from __future__ import annotations
+
+from rstar_jax.language import grammar
+from rstar_jax.types import Status, StepVerdict
+from rstar_jax.verify.sandbox import ExecResult
+
+# An output that would fill the policy's context is cut: what matters is printed in a line or two.
+_MAX_OUTPUT_CHARS = 2000
+_STATUS: dict[str, Status] = {
+    "ok": "ok",
+    "exception": "exception",
+    "timeout_cpu": "timeout",
+    "timeout_wall": "timeout",
+    "memory": "memory",
+    "output_limit": "output_limit",
+    "signal": "exception",
+    "exit": "exception",
+}
+
+
+def body(step: str) -> str:
+    """A step without its stop."""
+    for stop in grammar.STOPS:
+        step = step.removesuffix(stop)
+    return step
+
+
+def form_fault(step: str) -> str:
+    """Why the text is no step of any kind; empty if it is one."""
+    if grammar.finish_of(step) == "length":
+        return "no stop"
+    held = body(step)
+    never = (*grammar.STOPS, grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSISTANT)
+    return "a delimiter inside the step" if any(delimiter in held for delimiter in never) else ""
+
+
+def code_ended(steps: tuple[str, ...]) -> bool:
+    """Whether one of the steps ends the code."""
+    return any(grammar.END_CODE in step for step in steps)
+
+
+def code_fault(steps: tuple[str, ...]) -> str:
+    """Why the last step is no code step after those before it; empty if its program can be run."""
+    step, before = steps[-1], steps[:-1]
+    if why := form_fault(step):
+        return why
+    held = body(step)
+    if code_ended(before):
+        return "code after the code's end"
+    if grammar.finish_of(step) == "answer" or grammar.ANSWER in held:
+        return "answer before the code's end"
+    if not before and not held.lstrip().startswith(grammar.CODE):
+        return "no code"
+    if held.count(grammar.CODE) != (0 if before else 1):
+        return "a delimiter inside the step"
+    return "" if held.replace(grammar.CODE, "").strip() else "empty"
+
+
+def unknown(result: ExecResult) -> bool:
+    """Whether the sandbox could not find out how the program ends: its process was lost twice."""
+    return result.status == "signal" and not result.cpu_s and not result.wall_s
+
+
+def verdict(step: str, result: ExecResult) -> StepVerdict:
+    """What a run of the program up to `step` says of the step; its text is left as it is."""
+    if unknown(result):
+        return StepVerdict(step, "unknown", detail="lost")
+    status = _STATUS[result.status]
+    if status == "ok":
+        return StepVerdict(step, "ok", observation=shown(result.stdout))
+    what = f"{result.exception}: {result.message}" if result.message else result.exception
+    why = result.exception or result.status
+    return StepVerdict(step, status, detail=why, observation=what or why)
+
+
+def shown(stdout: str) -> str:
+    """An output as the policy sees it: stripped, and cut where it is long."""
+    text = stdout.strip()
+    return text if len(text) <= _MAX_OUTPUT_CHARS else text[:_MAX_OUTPUT_CHARS] + "..."
