@@ -40,9 +40,11 @@ class ExecResult:
     """How a snippet ended.
 
     status: ok; exception (it raised `exception`); timeout_cpu, timeout_wall; memory (MemoryError, or the
-        kernel killed it); output_limit; signal (a crash); exit (it ended itself, as by sys.exit).
+        kernel killed it); output_limit; signal (a crash, or its zygote was lost twice: then cpu_s and wall_s
+        are 0); exit (it ended itself, as by sys.exit).
     stdout: what it printed, up to the limit; undecodable bytes replaced.
-    exception: the type's name, "" if none. cpu_s, wall_s: seconds used.
+    exception: the type's name, "" if none. message: the exception's first 200 characters.
+    cpu_s, wall_s: seconds used.
     """
 
     status: ExecStatus
@@ -50,3 +52,4 @@ class ExecResult:
     exception: str = ""
     cpu_s: float = 0.0
     wall_s: float = 0.0
+    message: str = ""

@@ -1,329 +1,176 @@
-"""The calling process's side of the sandbox: zygotes, queues, retries and the memory of results."""
+"""The sandbox as its users see it: programs in, results out; see the package for what it protects against."""
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import dataclasses
+import functools
 import hashlib
-import importlib.util
+import itertools
 import json
+import logging
+import operator
 import os
-import selectors
-import shutil
-import struct
-import subprocess
 import sys
-import tempfile
-import threading
-import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from rstar_jax.errors import UserError
-from rstar_jax.verify.sandbox import seccomp, source
+from rstar_jax.verify.sandbox import source
+from rstar_jax.verify.sandbox.image import image
 from rstar_jax.verify.sandbox.isolation import Isolation
+from rstar_jax.verify.sandbox.memo import Memo
+from rstar_jax.verify.sandbox.pool import Pool
+from rstar_jax.verify.sandbox.pump import Mailbox, Pump
 from rstar_jax.verify.sandbox.result import ExecResult, Limits
+from rstar_jax.verify.sandbox.worker import Job
 
-Kind = Literal["light", "heavy"]
-# Light zygotes serve code that imports the standard library alone: a fork of a small process is cheap, and
-# each module's mappings make it dearer, so only the usual ones are loaded ahead.
-# The heavy ones' list names what the packages would otherwise load lazily, in every child again.
-MODULES: dict[Kind, tuple[str, ...]] = {
-    "light": (
-        *("math", "fractions", "random", "itertools", "functools", "collections", "heapq", "bisect"),
-        *("string", "re", "datetime"),
-    ),
-    "heavy": (
-        *("math", "cmath", "fractions", "decimal", "statistics", "itertools", "functools", "collections"),
-        *("datetime", "calendar", "typing", "dataclasses", "numpy", "numpy.random", "numpy.linalg"),
-        *("numpy.polynomial", "numpy.fft", "sympy", "sympy.ntheory", "sympy.geometry", "sympy.abc"),
-        *("sympy.combinatorics", "sympy.stats", "sympy.solvers.diophantine", "sympy.matrices", "mpmath"),
-    ),
-}
-_PACKAGES = ("numpy", "sympy", "mpmath")
-_AHEAD = 2  # snippets a zygote has been sent: one runs, the other waits in its pipe
-_START_S, _GRACE_S = 120.0, 10.0
-_REMEMBERED_BYTES = 64 << 20
-_ZYGOTE = Path(__file__).with_name("zygote.py")
-
-
-@dataclasses.dataclass
-class _Job:
-    key: bytes
-    code: str
-    kind: Kind
-    runs: int = 0
-    lost: int = 0
-    result: ExecResult | None = None
-
-
-class _Worker:
-    """One zygote process with its buffers. jobs: sent and not answered, the first is the one that runs."""
-
-    def __init__(self, kind: Kind, limits: Limits, cwd: str) -> None:
-        self.kind: Kind = kind
-        self.jobs: collections.deque[_Job] = collections.deque()
-        self.incoming, self.outgoing = bytearray(), bytearray()
-        self.patience = 4 * limits.wall_s + _GRACE_S
-        self.ready = False
-        settings = {
-            "limits": dataclasses.asdict(limits),
-            "isolation": dataclasses.asdict(Isolation()),
-            "filters": seccomp.programs(),
-            "paths": _package_paths() if kind == "heavy" else [],
-            "modules": MODULES[kind],
-        }
-        # A fixed hash seed makes set order, and so output, the same in every zygote; -I would ignore it.
-        environment = {
-            "PYTHONHASHSEED": "0",
-            "PYTHONUTF8": "1",
-            "LANG": "C.UTF-8",
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
-            "MKL_NUM_THREADS": "1",
-            "HOME": cwd,
-            "TMPDIR": cwd,
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-s", "-S", "-P", "-B", str(_ZYGOTE), json.dumps(settings)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            cwd=cwd,
-            start_new_session=True,  # Ctrl-C is the caller's to handle
-        )
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.stdin, self.stdout = self.process.stdin.fileno(), self.process.stdout.fileno()
-        os.set_blocking(self.stdin, False)
-        os.set_blocking(self.stdout, False)
-        self.since = time.monotonic()
-
-    def send(self, job: _Job) -> None:
-        if not self.jobs:
-            self.since = time.monotonic()
-        self.jobs.append(job)
-        data = json.dumps([0, job.code]).encode()
-        self.outgoing += struct.pack("!I", len(data)) + data
-        self.flush()
-
-    def flush(self) -> None:
-        try:
-            while self.outgoing:
-                del self.outgoing[: os.write(self.stdin, self.outgoing)]
-        except BlockingIOError:
-            pass
-
-    def receive(self) -> list[list[Any]]:
-        """The results that have come; raises EOFError if the zygote has died."""
-        try:
-            data = os.read(self.stdout, 1 << 20)
-        except BlockingIOError:
-            return []
-        if not data:
-            raise EOFError
-        self.since = time.monotonic()
-        self.incoming += data
-        messages = []
-        while len(self.incoming) >= 4:
-            (size,) = struct.unpack_from("!I", self.incoming)
-            if len(self.incoming) < 4 + size:
-                break
-            messages.append(json.loads(self.incoming[4 : 4 + size]))
-            del self.incoming[: 4 + size]
-        return messages
-
-    @property
-    def stuck(self) -> bool:
-        if not self.jobs:
-            return False
-        return time.monotonic() - self.since > (self.patience if self.ready else _START_S)
-
-    def stop(self) -> None:
-        """Ends the zygote: closing its stdin makes it kill its child; then it is killed itself."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        with contextlib.suppress(OSError):
-            self.process.stdin.close()
-        try:
-            self.process.wait(timeout=1.0 if self.ready else 0.05)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
+_log = logging.getLogger(__name__)
+_TOGETHER = 32  # snippets handed over at a time: the first run while the rest are looked at
+_told: set[str] = set()  # missing layers that this process has been warned about
+_open: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 
 
 class Sandbox:
-    """Runs snippets in `workers` processes at a time; see the package for what it protects against.
+    """Runs snippets in up to `workers` processes at a time, of each of two kinds.
 
-    Results are remembered: the same program (comments aside) is run once. Zygotes start when first needed.
-    Not for several threads at once: calls wait for each other. Raises UserError off Linux.
+    limits: of one snippet. isolation: the layers around it. memo: a file in which results outlive this
+    process; it may be shared by processes of one machine. The same program, comments aside, is run once.
+
+    For any number of threads. Processes start with `with` or the first snippet, and end with `close`, with
+    this object or with this process, whatever comes first; a snippet after `close` starts new ones. A fork of
+    this process starts its own.
+
+    Raises UserError for nonsense, off Linux, and, when it starts, where it cannot hold what it promises.
     """
 
-    def __init__(self, workers: int = 2, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        workers: int = 2,
+        limits: Limits | None = None,
+        *,
+        isolation: Isolation | None = None,
+        memo: Path | None = None,
+    ) -> None:
         if not sys.platform.startswith("linux"):
             raise UserError(f"the sandbox needs Linux (limits, /proc), this is {sys.platform}.")
-        if workers < 1:
-            raise UserError(f"sandbox workers: {workers} given, at least 1 expected.")
+        # A zygote with sympy takes some 100 MB, and more of them than cores help only programs that sleep.
+        most = 4 * (os.cpu_count() or 1) + 64
+        if not 1 <= workers <= most:
+            raise UserError(
+                f"sandbox workers: {workers} given, 1 to {most} expected on this machine. More than one per "
+                "core does not make it faster; set verify.workers."
+            )
         self.workers, self.limits = workers, limits or Limits()
-        self.snippets_run = 0
-        self._lock = threading.Lock()
-        self._pool: dict[Kind, list[_Worker]] = {"light": [], "heavy": []}
-        self._queues: dict[Kind, collections.deque[_Job]] = {
-            "light": collections.deque(),
-            "heavy": collections.deque(),
-        }
-        self._selector = selectors.DefaultSelector()
-        self._memory: collections.OrderedDict[bytes, ExecResult] = collections.OrderedDict()
-        self._memory_bytes = 0
-        self._cwd: str | None = None
+        self.isolation = isolation or Isolation()
+        self._memo_path = memo
+        self._begin_anew()
+        _open.add(self)
+
+    def _begin_anew(self) -> None:
+        self._stem: hashlib._Hash | None = None
+        self._memo = Memo(self._memo_path)
+        make_pool = functools.partial(Pool, self.workers, self.limits, self.isolation)
+        self._pump = Pump(make_pool, self._memo.put)
+        self._tickets, self._submitted = itertools.count(), Mailbox(everything=False)
+        # Neither may hold this object, which would then never be collected.
+        self._finalizer = weakref.finalize(self, _close, self._pump, self._memo)
 
     def __enter__(self) -> Sandbox:
+        self._start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def layers(self) -> dict[str, str]:
+        """What the self-test found: layer -> what it does here, or "missing: why". Starts the sandbox."""
+        self._start()
+        return dict(self._pump.layers())
+
+    @property
+    def snippets_run(self) -> int:
+        """Runs so far, without those that the memory of results has spared."""
+        return self._pump.snippets_run
+
     def run(self, codes: Sequence[str]) -> list[ExecResult]:
         """Runs every snippet on its own and returns their results in order."""
-        with self._lock:
-            jobs: dict[bytes, _Job] = {}
-            keys, known = [], {}
-            for code in codes:
-                code = source.normalise(code)
-                key = hashlib.blake2b(code.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-                keys.append(key)
-                if key in known or key in jobs:
-                    continue
-                result = self._memory.get(key) or _without_running(code)
-                if result is not None:
-                    self._remember(key, result)
-                    known[key] = result
-                else:
-                    kind: Kind = "heavy" if source.needs_packages(code) else "light"
-                    jobs[key] = _Job(key, code, kind)
-                    self._queues[kind].append(jobs[key])
-            try:
-                while any(self._queues.values()) or any(w.jobs for pool in self._pool.values() for w in pool):
-                    self._pump()
-            except BaseException:
-                # Interrupted anywhere, a worker may hold half a frame or a snippet nobody waits for.
-                self._stop_all()
-                raise
-            return [known.get(key) or self._result_of(jobs[key]) for key in keys]
+        box = Mailbox(everything=True)
+        try:
+            self._order(codes, range(len(codes)), box)
+            done = self._pump.collect(box)
+        except BaseException:
+            self._pump.withdraw(box)
+            raise
+        return [result for _, result in sorted(done, key=operator.itemgetter(0))]
+
+    def submit(self, codes: Sequence[str]) -> list[int]:
+        """Has snippets run and returns at once: the numbers under which `poll` gives their results."""
+        tickets = list(itertools.islice(self._tickets, len(codes)))
+        self._order(codes, tickets, self._submitted)
+        return tickets
+
+    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, ExecResult]]:
+        """The results of submitted snippets that have come since the last poll, with their tickets.
+
+        Waits up to `timeout_s` seconds for the first; [] if none is outstanding.
+        """
+        return self._pump.collect(self._submitted, timeout_s)
 
     def close(self) -> None:
-        """Ends every process of the sandbox; a later `run` starts new ones."""
-        with self._lock:
-            self._stop_all()
-            if self._cwd is not None:
-                shutil.rmtree(self._cwd, ignore_errors=True)
-                self._cwd = None
+        """Ends every process and thread of the sandbox; a later snippet starts new ones."""
+        _close(self._pump, self._memo)
 
-    def _pump(self) -> None:
-        """Hands out snippets and takes in what has come; waits at most a second for it."""
-        for kind, queue in self._queues.items():
-            pool = self._pool[kind]
-            while queue:
-                worker = min(pool, key=lambda w: len(w.jobs), default=None)
-                if (worker is None or worker.jobs) and len(pool) < self.workers:
-                    worker = self._start(kind)
-                if worker is None or len(worker.jobs) >= _AHEAD:
-                    break
-                job = queue.popleft()
-                try:
-                    worker.send(job)
-                except BrokenPipeError:
-                    self._replace(worker)
-        busy = self._busy()
-        # A program larger than the pipe is written piece by piece as the zygote reads it.
-        patience = 0.002 if any(worker.outgoing for worker in busy) else 1.0 if busy else 0.0
-        for key, _ in self._selector.select(timeout=patience):
-            worker = key.data
-            try:
-                for message in worker.receive():
-                    self._take(worker, message)
-                worker.flush()
-            except (EOFError, BrokenPipeError):
-                self._replace(worker)
-        for worker in self._busy():
-            worker.flush()
-            if worker.stuck:
-                self._replace(worker)
+    def _start(self) -> None:
+        if self._stem is None:
+            layers = self._pump.layers()
+            for layer, text in layers.items():
+                if text.startswith("missing") and layer not in _told:
+                    _told.add(layer)
+                    _log.warning("sandbox: the layer %s is %s.", layer, text)
+            depends_on = [dataclasses.astuple(self.limits), image(layers)]
+            self._stem = hashlib.sha256(json.dumps(depends_on).encode())
 
-    def _busy(self) -> list[_Worker]:
-        return [worker for pool in self._pool.values() for worker in pool if worker.jobs]
+    def _order(self, codes: Sequence[str], numbers: Sequence[int], box: Mailbox) -> None:
+        self._start()
+        assert self._stem is not None
+        jobs: list[tuple[int, Job]] = []
+        for code, number in zip(codes, numbers, strict=True):
+            code = source.normalise(code)
+            hashed = self._stem.copy()
+            hashed.update(code.encode("utf-8", "surrogatepass"))
+            key = hashed.digest()
+            result = self._memo.get(key)
+            if result is None and (error := source.syntax_error(code)):
+                result = ExecResult("exception", exception=error[0], message=error[1][:200])
+                self._memo.hold(key, result)
+            if result is not None:
+                self._pump.fill(box, number, result)
+                continue
+            jobs.append((number, Job(key, code, "heavy" if source.needs_packages(code) else "light")))
+            if len(jobs) == _TOGETHER:
+                self._pump.order(jobs, box)
+                jobs = []
+        if jobs:
+            self._pump.order(jobs, box)
 
-    def _take(self, worker: _Worker, message: list[Any]) -> None:
-        if message[0] == "refused":
-            raise UserError(str(message[1]))
-        if message[0] == "ready":
-            worker.ready = True
-            return
-        job = worker.jobs.popleft()
-        _, status, stdout, exception, _, cpu, wall, starved = message
-        job.runs += 1
-        self.snippets_run += 1
-        if status == "timeout_wall" and starved and cpu < self.limits.cpu_s / 2 and job.runs == 1:
-            self._queues[job.kind].append(job)  # the host was stalled, and that must not become a label
-            return
-        job.result = ExecResult(status, stdout, exception, cpu, wall)
-        if status != "timeout_wall":
-            self._remember(job.key, job.result)
-
-    def _replace(self, worker: _Worker) -> None:
-        """Drops a dead or stuck zygote. What it ran is run again once; what waited in its pipe, always."""
-        self._selector.unregister(worker.stdout)
-        self._pool[worker.kind].remove(worker)
-        worker.stop()
-        if worker.jobs:
-            first = worker.jobs.popleft()
-            first.lost += 1
-            if first.lost > 1:
-                first.result = ExecResult("signal")
-            else:
-                worker.jobs.appendleft(first)
-        self._queues[worker.kind].extendleft(reversed(worker.jobs))
-
-    def _start(self, kind: Kind) -> _Worker:
-        if self._cwd is None:
-            self._cwd = tempfile.mkdtemp(prefix="rstar-sandbox-")
-        worker = _Worker(kind, self.limits, self._cwd)
-        self._pool[kind].append(worker)
-        self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
-        return worker
-
-    def _stop_all(self) -> None:
-        for pool in self._pool.values():
-            for worker in pool:
-                self._selector.unregister(worker.stdout)
-                worker.stop()
-            pool.clear()
-        for queue in self._queues.values():
-            queue.clear()
-
-    def _remember(self, key: bytes, result: ExecResult) -> None:
-        if key not in self._memory:
-            self._memory[key] = result
-            self._memory_bytes += len(result.stdout) + 200
-            while self._memory_bytes > _REMEMBERED_BYTES:
-                _, oldest = self._memory.popitem(last=False)
-                self._memory_bytes -= len(oldest.stdout) + 200
-
-    @staticmethod
-    def _result_of(job: _Job) -> ExecResult:
-        assert job.result is not None
-        return job.result
+    def _forked(self) -> None:
+        """In a fork of this process: leaves the zygotes and the file to the parent."""
+        self._finalizer.detach()
+        self._pump.release()
+        self._memo.release()
+        self._begin_anew()
 
 
-def _without_running(code: str) -> ExecResult | None:
-    error = source.syntax_error(code)
-    return ExecResult("exception", exception=error) if error else None
+def _close(pump: Pump, memo: Memo) -> None:
+    pump.close()
+    memo.close()
 
 
-def _package_paths() -> list[str]:
-    """Where the scientific packages are installed."""
-    found = (importlib.util.find_spec(name) for name in _PACKAGES)
-    places = (str(Path(spec.origin).parent.parent) for spec in found if spec is not None and spec.origin)
-    return list(dict.fromkeys(places))
+def _leave_to_parent() -> None:
+    for sandbox in list(_open):
+        sandbox._forked()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)

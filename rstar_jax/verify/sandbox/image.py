@@ -1,0 +1,35 @@
+"""What, besides a program and its limits, decides what the program prints."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from rstar_jax.verify.sandbox.kinds import ENVIRONMENT, MODULES, PACKAGES
+
+
+def image(layers: Mapping[str, str]) -> str:
+    """Interpreter, packages, machine, this folder's sources and the layers of the self-test, as one text."""
+    return json.dumps([*_installed(), ENVIRONMENT, MODULES, sorted(layers.items())])
+
+
+@functools.cache
+def _installed() -> tuple[str, ...]:
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sources.update(path.read_bytes())
+    versions = (f"{name} {_version(name)}" for name in PACKAGES)
+    return (sys.version, platform.machine(), *versions, sources.hexdigest())
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "absent"
