@@ -2,8 +2,9 @@
 
 from corpus.cases import Case, case
 
-_DENIED = ["PermissionError", "OSError"]
-_UNREADABLE = ["PermissionError", "FileNotFoundError"]
+# ModuleNotFoundError: where no file can be opened a module that is not loaded cannot be.
+_DENIED = ["PermissionError", "OSError", "ModuleNotFoundError"]
+_UNREADABLE = ["PermissionError", "FileNotFoundError", "ModuleNotFoundError"]
 
 
 def _raises(name: str, code: str, *exceptions: str, **expect: object) -> Case:

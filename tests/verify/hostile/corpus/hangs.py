@@ -192,6 +192,8 @@ signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
 while True: pass
 """,
         *_TOO_LONG,
+        "exception",  # a handler within a handler within ...
+        exc=["RecursionError"],
         max_wall=6,
     ),
     case(

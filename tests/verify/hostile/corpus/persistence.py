@@ -214,7 +214,7 @@ import math, py_compile, os
 py_compile.compile(os.__file__, cfile="/tmp/rstar-hostile.pyc")
 """,
         "exception",
-        exc=["PermissionError", "OSError"],
+        exc=["PermissionError", "OSError", "ModuleNotFoundError"],
         after="no_file:/tmp/rstar-hostile.pyc",
     ),
     # A program is not to depend on who ran before, nor on where its objects lie.

@@ -13,7 +13,7 @@ def _memory(name: str, code: str) -> Case:
         name,
         code,
         *_NO_MEMORY,
-        exc=["MemoryError", "OSError", "_ArrayMemoryError"],
+        exc=["MemoryError", "OSError", "_ArrayMemoryError", "ModuleNotFoundError"],
         not_stdout="got",
     )
 

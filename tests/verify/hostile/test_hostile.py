@@ -1,0 +1,69 @@
+"""Hostile snippets, ours and the published ones: as whoever runs the tests and as an ordinary user, with and
+without Landlock; and a thousand of them mixed, after which nothing has changed."""
+
+import functools
+import json
+import os
+from pathlib import Path
+
+import corpus
+import ordinary_user
+import pytest
+import runner
+import soak
+
+from rstar_jax.verify.sandbox import Isolation
+
+ROOM = Path(__file__).parent
+HERE = ROOM.parents[2]
+PUBLISHED = "RSTAR_HOSTILE_FILE"
+published = [
+    pytest.mark.external,
+    pytest.mark.skipif(PUBLISHED not in os.environ, reason=f"{PUBLISHED} is unset"),
+]
+CORPORA = ["own", pytest.param("published", marks=published)]
+
+
+def check(report: runner.Report, without: tuple[str, ...]) -> None:
+    assert report.failures == []
+    assert "landlock" not in without or report.layers["landlock"].startswith("missing")
+    if not without and report.layers["landlock"].startswith("missing"):
+        pytest.skip(f"all as expected, but Landlock is {report.layers['landlock']}")
+
+
+@pytest.mark.parametrize("without", [(), ("landlock",)], ids=["all_layers", "without_landlock"])
+@pytest.mark.parametrize("cases", CORPORA)
+def test_every_case_ends_as_expected(cases, without):
+    isolation = Isolation(without=without)
+    if cases == "own":
+        report = runner.attack(corpus.CASES, runner.OWN, isolation)
+    else:
+        report = runner.attack(runner.load(Path(os.environ[PUBLISHED])), runner.PUBLISHED, isolation)
+    check(report, without)
+
+
+@functools.cache
+def obstacle() -> str:
+    return ordinary_user.obstacle([HERE])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the tests run as an ordinary user already")
+@pytest.mark.parametrize("without", [(), ("landlock",)], ids=["all_layers", "without_landlock"])
+@pytest.mark.parametrize("cases", CORPORA)
+def test_every_case_ends_as_expected_as_an_ordinary_user(cases, without):
+    if obstacle():
+        pytest.skip(obstacle())
+    needed, arguments = [HERE], [str(ROOM / "runner.py")]
+    if cases == "published":
+        file = Path(os.environ[PUBLISHED]).resolve()
+        needed, arguments = [*needed, file], [*arguments, "--file", str(file)]
+    arguments += [word for layer in without for word in ("--without", layer)]
+    done = ordinary_user.run(arguments, needed, {"JAX_PLATFORMS": "cpu"})
+    assert done.returncode in (0, 1), done.stderr
+    report = runner.Report(**json.loads(done.stdout))
+    assert report.layers["user"] == f"uid {ordinary_user.NOBODY}, not root"
+    check(report, without)
+
+
+def test_nothing_has_changed_after_a_thousand_mixed_snippets(tmp_path):
+    assert soak.soak(1000, tmp_path).failures == []
