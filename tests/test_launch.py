@@ -65,6 +65,32 @@ def test_help_lists_the_configs_with_their_first_lines(capsys):
         (("--config=round3", "--config.train.policy.eps=0"), "train.eps: 0.0"),
         (("--config=round3", "--config.problems.train=\udce9"), "not UTF-8"),
         (("--config=round3", "--workdir=~nobody-of-this-name/w"), "no such user"),
+        (
+            ("--config=round3", "--config.verify.workers=100000"),
+            "config.verify.workers: 100000 given, 1024 or",
+        ),
+        (("--config=round3", "--config.verify.workers=0"), "config.verify.workers: 0 given, 1 or more"),
+        (
+            ("--config=round3", "--config.verify.cpu_s=1e9"),
+            "config.verify.cpu_s: 1000000000.0 given, 3600 or",
+        ),
+        (("--config=round3", "--config.verify.cpu_s=-1"), "config.verify.cpu_s: -1.0 given"),
+        (("--config=round3", "--config.verify.wall_s=nan"), "config.verify.wall_s: nan"),
+        (("--config=round3", "--config.verify.memory_mb=0"), "config.verify.memory_mb: 0 given"),
+        (("--config=round3", "--config.verify.memory_mb=9999999"), "config.verify.memory_mb: 9999999 given"),
+        (("--config=round3", "--config.verify.output_kb=9999999"), "config.verify.output_kb: 9999999 given"),
+        (("--config=round3", "--config.verify.grading=lenient"), "config.verify.grading: 'lenient' given"),
+        (
+            ("--config=round3", "--config.verify.task=code", "--config.verify.grading=released"),
+            "config.verify.grading: 'released' given, of task code: strict",
+        ),
+        (
+            ("--config=round3", "--config.verify.task=cooking"),
+            "config.verify.task: 'cooking' given, one of math",
+        ),
+        (("--config=round3", "--config.verify.sandbox.without=landlok"), "without: 'landlok' given, one of"),
+        (("--config=round3", "--config.verify.sandbox.bublewrap=1"), "Did you mean 'bubblewrap'"),
+        (("--config=quickstart", "--config.verify.task=code"), "answer: '"),
     ],
 )
 def test_bad_command_lines_say_what_to_do(capsys, tmp_path, flags, message):

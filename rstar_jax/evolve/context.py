@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 from rstar_jax.assemble import Reasoner
-from rstar_jax.evolve.settings import RunSettings, at_round
+from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.report.progress import Progress
 from rstar_jax.types import Problem
-from rstar_jax.verify import TASKS
-from rstar_jax.verify.sandbox import Limits, Sandbox
+from rstar_jax.verify import TASKS, Limits, Sandbox, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,14 +38,20 @@ class Context:
         folder = self.folder(round, "ppm") / "model"
         return folder if round and folder.exists() else None
 
-    def prompt(self, round: int) -> Callable[[str], str]:
-        """The prompt of the policy that searches in a round."""
-        return PROMPTS[at_round(self.settings.search.prompt, round)]
+    def task(self, sandbox: Sandbox, *, prompt: str) -> Task:
+        """The run's task over an opened sandbox. prompt: "bootstrap" or "finetuned"."""
+        v = self.settings.verify
+        return TASKS[v.task](sandbox, prompt=prompt, grading=v.grading)
 
     def sandbox(self) -> Sandbox:
-        """The processes that run what models write, with this run's limits."""
+        """The processes that run what models write, with this run's limits, not yet started.
+
+        What programs did is kept in the working directory: a search that goes on does not run them again.
+        """
         v = self.settings.verify
-        return Sandbox(v.workers, Limits(v.cpu_s, v.wall_s, v.memory_mb, v.output_kb))
+        limits = Limits(v.cpu_s, v.wall_s, v.memory_mb, v.output_kb)
+        memo = self.work.root / "cache" / "sandbox.sqlite" if v.memo else None
+        return Sandbox(v.workers, limits, isolation=v.sandbox, memo=memo)
 
     def reasoner(self, policy: Path, ppm: Path | None, sandbox: Sandbox, *, prompt: str) -> Reasoner:
         """A policy and optionally a PPM, ready to search."""
@@ -56,7 +59,7 @@ class Context:
         return Reasoner(
             policy,
             ppm,
-            TASKS[s.verify.task](sandbox, prompt=prompt),
+            self.task(sandbox, prompt=prompt),
             decode=s.decode,
             dtype=s.policy.dtype,
             seed=s.seed,

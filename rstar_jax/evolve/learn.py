@@ -18,13 +18,14 @@ from rstar_jax import models, records, sharding, train
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.seek import read_trees
+from rstar_jax.evolve.seek import read_trees, unknown_steps
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
 from rstar_jax.types import PreferencePair, SftRow, Tree
 
 SFT, PAIRS = "sft.parquet", "pairs.parquet"
+_NAMED = 5  # ungradable problems named in the note; report.json has all of them
 
 
 def curate(context: Context, round: int) -> dict[str, Any]:
@@ -46,6 +47,8 @@ def curate(context: Context, round: int) -> dict[str, Any]:
         if not pairs:
             pairs = _earlier(context, round, PAIRS, PreferencePair)
             notes.append(f"no preference pairs found; {_instead(pairs, 'pairs')}")
+        if never_graded := ungradable(trees):
+            notes.append(_named(never_graded))
         records.write_rows(folder / SFT, SftRow, sft)
         records.write_rows(folder / PAIRS, PreferencePair, pairs)
         for note in notes:
@@ -60,6 +63,9 @@ def curate(context: Context, round: int) -> dict[str, Any]:
             "difficulty": dict(Counter(found.difficulty.values())),
             "dropped": dict(found.dropped),
             "deaths": deaths(trees),
+            "ungraded": sum(node.grade == "ungraded" for tree in trees for node in tree.nodes),
+            "unknown_steps": unknown_steps(trees),
+            "ungradable": never_graded,
             "note": "; ".join(notes),
         }
 
@@ -92,9 +98,23 @@ def deaths(trees: list[Tree]) -> dict[str, int]:
     causes: Counter[str] = Counter()
     for tree in trees:
         for node in tree.nodes:
-            if node.status not in ("ok", "answer"):
+            if node.status not in ("ok", "answer", "unknown"):
                 causes[f"{node.status} {node.detail}".strip()] += 1
     return dict(causes.most_common())
+
+
+def ungradable(trees: list[Tree]) -> list[str]:
+    """The ids of problems that were answered, but never gradably: their references are to be looked at."""
+    grades: dict[str, set[str]] = {}
+    for tree in trees:
+        grades.setdefault(tree.problem.id, set()).update(n.grade for n in tree.nodes if n.grade is not None)
+    return [problem for problem, found in grades.items() if found == {"ungraded"}]
+
+
+def _named(problems: list[str]) -> str:
+    first = ", ".join(problems[:_NAMED]) + (", ..." if len(problems) > _NAMED else "")
+    what = "1 problem has" if len(problems) == 1 else f"{len(problems)} problems have"
+    return f"{what} a reference that no answer could be graded against: {first}"
 
 
 def train_policy(context: Context, round: int) -> dict[str, Any]:

@@ -20,13 +20,13 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import learn, seek
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.plan import announce
-from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.stages import Workdir, fingerprint
 from rstar_jax.evolve.summary import collect
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.problems.load import load_problems
 from rstar_jax.report.progress import Progress
-from rstar_jax.report.tables import show
+from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem
@@ -37,14 +37,14 @@ TINY_BASE = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     """Does `settings.rounds` in `workdir` and returns the report that it also writes and shows.
 
-    1. claim the folder; read problems, the base model's folder and earlier rounds' manifests
+    1. claim the folder; read problems, the base model's folder and earlier rounds' manifests; try the sandbox
     2. print what the run will need
     3. evaluate the base model alone (with round 1)
     4. for each round: search -> curate -> policy -> ppm -> evaluate
     5. report, also where a round had to stop
 
-    Raises UserError for bad input, for rounds whose predecessors are not there, and where a first round
-    solves no problem at all.
+    Raises UserError for bad input, for a sandbox that would not hold, for rounds whose predecessors are not
+    there, and where a first round solves no problem at all.
     """
     with Workdir(workdir, settings) as work, Progress() as progress:
         base = base_folder(settings.policy.init)
@@ -60,10 +60,13 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
             heldout=load_problems(problems.heldout, seed=problems.seed, split="heldout"),
         )
         _require_rounds_before(context)
+        _require_problems(context)
         for folder in dict.fromkeys((base, bootstrap)):  # better now than when their stages come
             models.check_pretrained(folder)
             _require_room(context, Tokenizer.load(folder))
         work.claim_inputs(_inputs(context))
+        with context.sandbox() as sandbox:  # refuses to start where it would not hold
+            progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
         announce(  # 2
             settings,
             base,
@@ -125,10 +128,18 @@ def _inputs(context: Context) -> dict[str, str]:
     }
 
 
+def _require_problems(context: Context) -> None:
+    """Refuses problems that the run's task cannot check."""
+    task = context.task(context.sandbox(), prompt="finetuned")
+    for problem in (*context.train, *context.heldout):
+        task.require(problem)
+
+
 def _require_room(context: Context, tokenizer: Tokenizer) -> None:
     """Refuses problems that leave no step any room; a look at the first few tells."""
-    room, prompt = context.settings.decode.context, context.prompt(context.settings.rounds[0])
-    lengths = [len(tokenizer.encode(prompt(problem.problem))) for problem in context.train[:100]]
+    room, prompts = context.settings.decode.context, context.settings.search.prompt
+    task = context.task(context.sandbox(), prompt=at_round(prompts, context.settings.rounds[0]))
+    lengths = [len(tokenizer.encode(task.prompt(problem))) for problem in context.train[:100]]
     if min(lengths) >= room:
         raise UserError(
             f"config.decode.context: {room} tokens given, but the prompts of the first {len(lengths)} "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ def search(context: Context, round: int) -> dict[str, Any]:
                 unsolved = [p for p in unsolved if p.id not in solved]
                 if not unsolved:
                     break
-        return {"problems": len(context.train), "trees": trees, **reasoner.result()}
+            counts = {"problems": len(context.train), "trees": trees, "layers": sandbox.layers}
+        return {**counts, **reasoner.result()}
 
     return context.work.stage(f"round{round}/search", work)
 
@@ -114,6 +116,11 @@ def read_trees(folder: Path) -> list[Tree]:
     return [tree for path in sorted(folder.glob("trees-*.parquet")) for tree in records.read_rows(path, Tree)]
 
 
+def unknown_steps(trees: Iterable[Tree]) -> int:
+    """How many steps the sandbox could not tell anything of."""
+    return sum(node.status == "unknown" for tree in trees for node in tree.nodes)
+
+
 class _Counts:
     """Adds up what the batches in flight report, for the display."""
 
@@ -149,7 +156,7 @@ def evaluate_base(context: Context) -> dict[str, Any]:
         with context.sandbox() as sandbox:
             prompt = at_round(context.settings.search.prompt, 1)
             reasoner = context.reasoner(context.base, None, sandbox, prompt=prompt)
-            return _policy_alone(context, reasoner, 0, folder)
+            return {**_policy_alone(context, reasoner, 0, folder), "layers": sandbox.layers}
 
     return context.work.stage("base/evaluate", work)
 
@@ -184,9 +191,19 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
                     on_wave=counts.watcher(0),
                 )
             records.write_rows(folder / "search.parquet", Tree, trees)
-            answers = [benchmark.final_answer(tree, e.vote, e.top_k, reasoner.equal) for tree in trees]
-            result["search_accuracy"] = benchmark.accuracy(context.heldout, answers, reasoner.grade)
-            return {**result, **reasoner.result()}
+            answers = [
+                benchmark.final_answer(tree, e.vote, e.top_k, functools.partial(reasoner.same, tree.problem))
+                for tree in trees
+            ]
+            grades = benchmark.graded(context.heldout, answers, reasoner.grade)
+            return {
+                **result,
+                "search_accuracy": benchmark.accuracy(context.heldout, grades),
+                "search_ungraded": grades.count("ungraded"),
+                "unknown_steps": result["unknown_steps"] + unknown_steps(trees),
+                "layers": sandbox.layers,
+                **reasoner.result(),
+            }
 
     return context.work.stage(f"round{round}/evaluate", work)
 
@@ -202,7 +219,10 @@ def _policy_alone(context: Context, reasoner: Reasoner, round: int, folder: Path
         )
     records.write_rows(folder / "policy.parquet", Tree, trees)
     answers = [benchmark.only_answer(tree) for tree in trees]
+    grades = benchmark.graded(context.heldout, answers, reasoner.grade)
     return {
-        "policy_pass1": benchmark.accuracy(context.heldout, answers, reasoner.grade),
+        "policy_pass1": benchmark.accuracy(context.heldout, grades),
+        "policy_ungraded": grades.count("ungraded"),
+        "unknown_steps": unknown_steps(trees),
         **reasoner.result(),
     }

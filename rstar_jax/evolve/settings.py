@@ -15,7 +15,7 @@ from rstar_jax.curate import CurateConfig
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.train import TrainConfig
-from rstar_jax.verify import TASKS
+from rstar_jax.verify import TASKS, Isolation
 
 T = TypeVar("T")
 
@@ -36,6 +36,13 @@ def _at_least(settings: object, group: str, **least: float) -> None:
         value = getattr(settings, name)
         values = value if isinstance(value, tuple) else (value,)
         _check(values and min(values) >= bound, f"{group}.{name}", value, f"{bound} or more")
+
+
+def _at_most(settings: object, group: str, **most: float) -> None:
+    """Every option named is at most so much."""
+    for name, bound in most.items():
+        value = getattr(settings, name)
+        _check(value <= bound, f"{group}.{name}", value, f"{bound} or less")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +119,30 @@ class SearchSettings:
 @dataclasses.dataclass(frozen=True)
 class VerifySettings:
     """task: what a step is and how answers are checked, a row of TASKS.
-    workers: processes that run code. cpu_s, wall_s: seconds per program. memory_mb: MiB."""
+    grading: how answers are judged: "strict", or "released" as the authors' code does it (math alone).
+    workers: processes that run code. cpu_s, wall_s: seconds per program. memory_mb: MiB. output_kb: KiB.
+    memo: whether results of programs are kept in the working directory, for a run that goes on.
+    sandbox: how strongly programs are shut in (`verify/sandbox/isolation.py`)."""
 
     task: str = "math"
+    grading: str = "strict"
     workers: int = 2
     cpu_s: float = 5.0
     wall_s: float = 10.0
     memory_mb: int = 1024
     output_kb: int = 64
+    memo: bool = True
+    sandbox: Isolation = dataclasses.field(default_factory=Isolation)
 
     def __post_init__(self) -> None:
         _check(self.task in TASKS, "verify.task", self.task, f"one of {', '.join(TASKS)}")
+        known = TASKS[self.task].GRADINGS
+        _check(
+            self.grading in known, "verify.grading", self.grading, f"of task {self.task}: {', '.join(known)}"
+        )
         _at_least(self, "verify", workers=1, cpu_s=0.1, wall_s=0.1, memory_mb=64, output_kb=1)
+        # What is more than any machine has or any program deserves is a slip of the hand.
+        _at_most(self, "verify", workers=1024, cpu_s=3600, wall_s=3600, memory_mb=2**19, output_kb=2**16)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
     """
     rounds, stages, files = [], [], {}
     base = _manifest(root, "base", "evaluate")
+    manifests = [base]
     if base:
         stages.append(_stage(base))
     for folder in sorted(
@@ -30,12 +32,14 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
     ):
         done = {stage: m for stage in STAGES if (m := _manifest(root, folder.name, stage))}
         stages += [_stage(m) for m in done.values()]
+        manifests += done.values()
         if "curate" in done:
             rounds.append(_round(int(folder.name[5:]), done))
             files.update(_files(folder, done))
     files["report"] = str(root / "report.json")
     return {
         "base": _base(base) if base else {"policy_pass1": None},
+        "layers": _layers(m for m in manifests if m),
         "rounds": rounds,
         "stages": stages,
         "files": files,
@@ -47,11 +51,11 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
     }
 
 
-_NOT_REPEATED = ("seconds", "peak_mb", "peak_children_mb", "engine", "files", "stages")
+_NOT_REPEATED = ("seconds", "peak_mb", "peak_children_mb", "engine", "files", "stages", "layers")
 
 
 def figures(report: Any) -> Any:
-    """A report without times, memory and paths: what the same seed gives again, exactly."""
+    """A report without times, memory, layers and paths: what the same seed gives again, exactly."""
     if isinstance(report, dict):
         return {key: figures(value) for key, value in report.items() if key not in _NOT_REPEATED}
     return [figures(value) for value in report] if isinstance(report, list) else report
@@ -80,12 +84,25 @@ def _round(number: int, done: dict[str, Any]) -> dict[str, Any]:
             key: curated[key]
             for key in ("trajectories", "steps", "tokens", "sft_rows", "pairs", "difficulty", "deaths")
         },
+        **{key: curated[key] for key in ("ungraded", "unknown_steps", "ungradable")},
+        "heldout_ungraded": _added(evaluated, "policy_ungraded", "search_ungraded"),
+        "heldout_unknown_steps": evaluated.get("unknown_steps"),
         "dropped": curated["dropped"],
         "policy_training": policy or None,
         "ppm_training": ppm or None,
         "ppm_pair_accuracy": ppm.get("pair_accuracy"),
         "note": "; ".join(n for n in (curated["note"], ppm.get("note", "")) if n),
     }
+
+
+def _added(result: dict[str, Any], *keys: str) -> int | None:
+    return sum(result[key] for key in keys) if all(key in result for key in keys) else None
+
+
+def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """What shut the programs in, by layer, in the last stage that ran any."""
+    told = [m["result"]["layers"] for m in manifests if "layers" in m["result"]]
+    return told[-1] if told else {}
 
 
 def _stage(manifest: dict[str, Any]) -> dict[str, Any]:

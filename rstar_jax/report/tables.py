@@ -75,7 +75,8 @@ def coverage(report: Mapping[str, Any]) -> Table:
 
 
 def accuracy(report: Mapping[str, Any]) -> Table:
-    """Held-out accuracy in percent: the policy alone (the base first), then with search."""
+    """Held-out accuracy in percent: the policy alone (the base first), then with search; of all problems,
+    so that an answer that could not be graded counts as not right."""
     rounds = _rounds(report)
     base = _get(report, "base", "policy_pass1")
     rows = [
@@ -98,6 +99,12 @@ def data(report: Mapping[str, Any]) -> Table:
         ("solutions for the policy", lambda r: count(r.get("sft_rows"))),
         ("pairs for the PPM", lambda r: count(r.get("pairs"))),
         ("PPM right on its pairs, %", lambda r: percent(r.get("ppm_pair_accuracy"))),
+        # What should not happen is shown where it did.
+        ("answers that could not be graded", lambda r: count(r.get("ungraded") or None)),
+        ("problems with such answers alone", lambda r: count(len(r.get("ungradable") or ()) or None)),
+        ("steps the sandbox could not tell of", lambda r: count(r.get("unknown_steps") or None)),
+        ("held-out answers not graded", lambda r: count(r.get("heldout_ungraded") or None)),
+        ("held-out steps it could not tell of", lambda r: count(r.get("heldout_unknown_steps") or None)),
     )
     rows = [(label, *map(cell, rounds)) for label, cell in lines]
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
@@ -151,8 +158,15 @@ def files(report: Mapping[str, Any]) -> Table:
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
-    """What the rounds have to say, such as that nothing was solved."""
-    return [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
+    """What the rounds have to say, such as that nothing was solved; then what shut the programs in."""
+    said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
+    layers = report.get("layers")
+    return [*said, f"Sandbox: {layers_line(layers)}."] if layers else said
+
+
+def layers_line(layers: Mapping[str, str]) -> str:
+    """The sandbox's layers and what each does here, or why it is missing."""
+    return "; ".join(f"{name} ({what})" for name, what in layers.items())
 
 
 def percent(fraction: float | None) -> str:

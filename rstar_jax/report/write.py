@@ -1,13 +1,17 @@
 """WORKDIR/report.json: what a run found, whole or absent.
 
-    {"base": {"policy_pass1"},
+    {"base": {"policy_pass1"}, "layers": {layer of the sandbox: what it does, or "missing: why"},
      "rounds": [{"round", "problems", "coverage": {"all", "level1", "level2", "level3"}, "policy_pass1",
                  "search_accuracy", "trajectories", "steps", "deaths": {cause: count}, "sft_rows", "pairs",
-                 "difficulty": {"easy", "medium", "hard"}, "ppm_pair_accuracy", "note"}],
+                 "difficulty": {"easy", "medium", "hard"}, "ppm_pair_accuracy", "note",
+                 "ungraded", "ungradable": [problem ids], "unknown_steps", "heldout_ungraded",
+                 "heldout_unknown_steps"}],
      "stages": [{"name", "seconds", "decode", "execution", "ppm", "training", "host", "peak_mb"}],
      "files": {label: path}, "seed", "config", "seconds", "peak_mb"}
 
-Fractions are 0 to 1, times are seconds. What was not measured is null or left out.
+ungraded: answers that could not be graded; ungradable: problems that had no others; unknown_steps: those the
+sandbox could not tell of. None of them is a label. Fractions are 0 to 1, times are seconds. What was not
+measured is null or left out.
 """
 
 from __future__ import annotations

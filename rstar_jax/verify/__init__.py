@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from rstar_jax.verify.code_task import CodeTask
 from rstar_jax.verify.math_task import MathTask
-from rstar_jax.verify.sandbox import Limits, Sandbox
-from rstar_jax.verify.sandbox.isolation import Isolation
+from rstar_jax.verify.sandbox import Isolation, Limits, Sandbox
 from rstar_jax.verify.task import Task
 
 TASKS: dict[str, type[Task]] = {"math": MathTask, "code": CodeTask}

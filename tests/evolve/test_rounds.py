@@ -16,6 +16,7 @@ from rstar_jax.models import load_pretrained, load_reward_model
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
 from rstar_jax.types import PreferencePair, SftRow, Tree
+from rstar_jax.verify import MathTask, Sandbox
 
 SMALL = (
     "--config.problems.train=12",
@@ -59,6 +60,9 @@ def test_four_rounds_end_in_a_report_with_every_figure(unbroken):
         assert 0 <= r["search_accuracy"] <= 1
         assert r["sft_rows"] > 0
         assert sum(r["difficulty"].values()) == 12
+        assert (r["ungraded"], r["ungradable"], r["unknown_steps"]) == (0, [], 0)
+        assert (r["heldout_ungraded"], r["heldout_unknown_steps"]) == (0, 0)
+    assert "seccomp" in report["layers"] and (folder / "cache/sandbox.sqlite").exists()
     assert {s["name"] for s in report["stages"]} >= {"base/evaluate", "round1/search", "round4/ppm"}
 
 
@@ -267,3 +271,53 @@ def test_no_model_at_all_is_said(tmp_path):
 def test_prompts_longer_than_the_context_are_refused_at_once(tmp_path):
     with pytest.raises(UserError, match=r"config\.decode\.context: 384 tokens given, but the prompts"):
         rounds.run(small("--config.search.prompt=bootstrap"), tmp_path)
+
+
+@pytest.mark.parametrize("memo", [True, False])
+def test_a_search_that_goes_on_runs_no_program_again(unbroken, tmp_path, monkeypatch, memo):
+    """The first round's search is done again from nothing but what the sandbox remembers."""
+    sent, folder = [], unbroken[0]
+    (tmp_path / "cache").mkdir()
+    shutil.copy(folder / "cache/sandbox.sqlite", tmp_path / "cache")
+    close = Sandbox.close
+
+    def counting(self):
+        sent.append(self.snippets_run)
+        close(self)
+
+    monkeypatch.setattr(Sandbox, "close", counting)
+    monkeypatch.setattr(rounds.learn, "curate", lambda *_: (_ for _ in ()).throw(UserError("enough")))
+    with pytest.raises(UserError, match="enough"):
+        rounds.run(small("--config.rounds=(1,)", f"--config.verify.memo={memo}"), tmp_path)
+    assert (sum(sent) == 0) == memo
+
+
+def test_a_sandbox_that_would_not_hold_is_refused_in_a_line_before_anything_is_computed(tmp_path, capsys):
+    flags = [*SMALL, "--config.verify.sandbox.without=seccomp", f"--workdir={tmp_path}"]
+    assert launch.main(["--config=quickstart", *flags]) == 2
+    error = capsys.readouterr().err
+    assert "verify.sandbox.allow_unsafe" in error and "Traceback" not in error
+    assert not list(tmp_path.glob("base/**/*.json"))
+
+
+def test_references_that_cannot_be_graded_are_counted_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(MathTask, "check_finals", lambda self, requests: ["ungraded"] * len(requests))
+    with pytest.raises(UserError, match="nothing to train on"):
+        rounds.run(small("--config.rounds=(1,)"), tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    (first,) = report["rounds"]
+    assert first["ungraded"] > 0 and first["ungradable"] and first["trajectories"] == first["pairs"] == 0
+    assert f"no answer could be graded against: {first['ungradable'][0]}" in first["note"]
+    shown = capsys.readouterr().out
+    assert "answers that could not be graded" in shown and "Sandbox: " in shown
+
+
+def test_code_generation_goes_the_same_way(tmp_path, capsys):
+    """The bundled policy knows nothing of it, so it ends as any first round that solves nothing."""
+    tests = '{"function": "double", "tests": [[[2], 4]]}'
+    mine = problem_file(tmp_path / "mine.jsonl", tests)
+    flags = [f"--config.problems.train={mine}", f"--config.problems.heldout={mine}"]
+    with pytest.raises(UserError, match="nothing to train on"):
+        rounds.run(small("--config.verify.task=code", *flags), tmp_path / "w")
+    report = json.loads((tmp_path / "w/report.json").read_text())
+    assert report["base"]["policy_pass1"] == 0.0 and report["rounds"][0]["steps"] > 0

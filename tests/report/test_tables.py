@@ -13,6 +13,7 @@ from rstar_jax.report.tables import tables
 
 REPORT = {
     "base": {"policy_pass1": 0.3},
+    "layers": {"seccomp": "80 calls allowed", "landlock": "missing: not in this kernel"},
     "rounds": [
         {
             "round": 1,
@@ -36,6 +37,10 @@ REPORT = {
             "search_accuracy": 0.65,
             "deaths": {f"Error{i}": 20 - i for i in range(12)},
             "note": "nothing [new] solved",
+            "ungraded": 17,
+            "ungradable": ["p1", "p2"],
+            "unknown_steps": 0,
+            "heldout_ungraded": 3,
         },
     ],
     "stages": [
@@ -69,6 +74,18 @@ def test_numbers_stand_under_their_round():
     assert cells("Time and memory", "all stages") == ("40.0", "100.0", "1,200")
     assert cells("Where the time", "decode") == ("18.0", "45.0")
     assert cells("Where the time", "training") == ("10.0", "25.0")
+
+
+def test_what_was_not_found_out_is_shown_where_it_happened():
+    assert cells("What the searches", "answers that could not be graded") == ("-", "17")
+    assert cells("What the searches", "problems with such answers alone") == ("-", "2")
+    assert cells("What the searches", "held-out answers not graded") == ("-", "3")
+    assert "could not tell of" not in render(REPORT)
+
+
+def test_the_layers_of_the_sandbox_are_one_line():
+    line = "Sandbox: seccomp (80 calls allowed); landlock (missing: not in this kernel)."
+    assert line in render(REPORT).splitlines()
 
 
 def test_causes_of_death_lose_none():
