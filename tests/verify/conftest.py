@@ -1,6 +1,7 @@
 """One sandbox for the room's tests: starting its processes is the dear part."""
 
 import pytest
+from processes import descendants
 
 from rstar_jax.verify.sandbox import Limits, Sandbox
 
@@ -11,3 +12,10 @@ LIMITS = Limits(cpu_s=1.0, wall_s=2.0, memory_mb=256, output_kb=8)
 def sandbox():
     with Sandbox(workers=1, limits=LIMITS) as opened:
         yield opened
+
+
+@pytest.fixture
+def below():
+    """Gives the processes below this one that were not there when the test began."""
+    before = set(descendants())
+    return lambda: [pid for pid in descendants() if pid not in before]

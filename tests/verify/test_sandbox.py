@@ -1,38 +1,11 @@
 """The sandbox, attacked by what a policy may write."""
 
-import os
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.verify.sandbox import ExecResult, Limits, Sandbox
-
-
-def living() -> dict[int, int]:
-    """The parent of every living process."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] != "Z":
-            parents[int(stat.parent.name)] = int(fields[1])
-    return parents
-
-
-def descendants() -> list[int]:
-    """Ids of all living processes below this one."""
-    parents = living()
-    below = [os.getpid()]
-    for pid in below:
-        below += [child for child, parent in parents.items() if parent == pid]
-    return below[1:]
 
 
 def one(sandbox: Sandbox, code: str) -> ExecResult:
@@ -120,10 +93,10 @@ def test_packages_are_there_and_nothing_survives_a_snippet(sandbox):
     assert [r.stdout for r in results] == ["", "2 False False\n", "3\n", "dynamic\n"]
 
 
-def test_a_snippet_that_kills_its_zygote_harms_no_other(sandbox):
+def test_a_snippet_cannot_reach_its_zygote_or_its_neighbours(sandbox):
     codes = ["import os\nos.kill(os.getppid(), 9)", *(f"print({i}, 'neighbour')" for i in range(6))]
     results = sandbox.run(codes)
-    assert results[0].status == "signal"
+    assert results[0].exception == "PermissionError"
     assert [r.stdout for r in results[1:]] == [f"{i} neighbour\n" for i in range(6)]
 
 
@@ -139,69 +112,17 @@ def test_results_cannot_be_forged_for_a_neighbour(sandbox):
     assert [r.stdout for r in results[1::2]] == ["mine\n", "mine too\n"]
 
 
-def test_processes_left_behind_are_ended(sandbox):
-    one(sandbox, "print('zygote is up')")
-    before = len(descendants())
-    code = (
-        "import os, time\nif os.fork() == 0:\n    os.setsid()\n"
-        "    if os.fork() == 0: time.sleep(60)\n    os._exit(0)"
-    )
-    result = one(sandbox, code)
-    assert (result.status, result.exception) in [("ok", ""), ("exception", "BlockingIOError")]
-    assert len(descendants()) == before
-
-
-def test_threads_left_behind_are_not_waited_for(sandbox):
-    start = time.monotonic()
+def test_there_are_no_further_processes_and_threads(sandbox):
+    assert one(sandbox, "import os\nos.fork()").exception == "PermissionError"
     result = one(sandbox, "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()")
-    # Without root's exemption the limit on processes denies threads too.
-    assert (result.status, result.exception) in [("ok", ""), ("exception", "RuntimeError")]
-    assert time.monotonic() - start < 1.5
+    assert result.exception == "RuntimeError"
 
 
-def test_nothing_outlives_a_killed_caller():
-    code = (
-        "from rstar_jax.verify.sandbox import Sandbox\n"
-        "s = Sandbox(workers=1)\ns.run(['print(1)'])\nprint('up', flush=True)\n"
-        "s.run(['import time; time.sleep(60)'])"
-    )
-    before = set(descendants())
-    caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert caller.stdout is not None and caller.stdout.readline() == b"up\n"
-    time.sleep(0.3)
-    started = set(descendants()) - before
-    assert len(started) >= 3  # caller, zygote, child
-    caller.kill()
-    caller.communicate()
-    deadline = time.monotonic() + 10
-    while started & living().keys() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not started & living().keys()
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="the kernel exempts root from the limit on processes")
-def test_forking_is_denied(sandbox):
-    assert one(sandbox, "import os\nos.fork()").exception == "BlockingIOError"
-
-
-def test_an_interrupt_leaves_the_sandbox_usable_and_closing_leaves_nothing():
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = set(descendants())
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    try:
-        with Sandbox(workers=2) as opened:
-            signal.setitimer(signal.ITIMER_REAL, 1.0)
-            with pytest.raises(KeyboardInterrupt):
-                opened.run([f"import time\ntime.sleep(8)\nprint({i})" for i in range(5)])
-            assert set(descendants()) == before
-            assert opened.run(["print(1)", "print(2)"])[1].stdout == "2\n"
-            assert len(descendants()) > len(before)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    assert set(descendants()) == before
+def test_the_message_of_an_exception_is_kept_short(sandbox):
+    assert one(sandbox, "1 / 0").message == "division by zero"
+    assert one(sandbox, "x =").message == "invalid syntax (<step>, line 1)"
+    assert one(sandbox, "raise ValueError('x' * 1000)").message == "x" * 200
+    assert one(sandbox, "print(1)").message == ""
 
 
 def test_large_programs_pass_through_the_pipes(sandbox):
@@ -212,5 +133,6 @@ def test_large_programs_pass_through_the_pipes(sandbox):
 def test_bad_limits_are_named():
     with pytest.raises(UserError, match="cpu_s"):
         Limits(cpu_s=0)
-    with pytest.raises(UserError, match="workers"):
-        Sandbox(workers=0)
+    for workers in (0, 10_000):
+        with pytest.raises(UserError, match=f"workers: {workers} given"):
+            Sandbox(workers=workers)

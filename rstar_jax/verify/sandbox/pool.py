@@ -53,11 +53,11 @@ class Pool:
         self._queues[job.kind].append(job)
 
     def drop(self, jobs: set[Job]) -> None:
-        """Forgets snippets that nobody waits for; zygotes that have been sent some are ended."""
+        """Forgets snippets that nobody waits for; zygotes that run one are ended."""
         for kind, queue in self._queues.items():
             self._queues[kind] = collections.deque(job for job in queue if job not in jobs)
         for worker in self._all():
-            if any(job in jobs for job in worker.jobs):
+            if worker.jobs and worker.jobs[0] in jobs:
                 self._remove(worker)
                 self._queues[worker.kind].extendleft(job for job in reversed(worker.jobs) if job not in jobs)
 

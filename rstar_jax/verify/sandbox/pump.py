@@ -185,7 +185,7 @@ class Pump:
     def _deliver(self, job: Job, result: ExecResult) -> None:
         self._remember(job.key, result)
         with self._changed:
-            self.snippets_run += 1
+            self.snippets_run += job.runs
             known = self._waiting.get(job.key)
             if known is None or known[0] is not job:
                 return  # withdrawn
