@@ -132,7 +132,7 @@ def test_a_lookup_is_cheap(tmp_path):
     keys = [key(number) for number in range(0, 40_000, 8)]  # half of them are there
     best = min(_seconds_per_lookup(store, keys) for _ in range(5))
     store.close()
-    assert best < 40e-6  # 6 measured; other processes may be running
+    assert best < 40e-6  # some 10 measured; other processes may be running
 
 
 def _seconds_per_lookup(store: Store, keys: list[bytes]) -> float:
