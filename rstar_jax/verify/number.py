@@ -16,6 +16,8 @@ _POWER = re.compile(
     rf"(?:({_DECIMAL}|{_INT})\s*(?:\\times|\\cdot|\*)\s*)?({_INT})\s*(?:\^|\*\*)\s*(?:\{{\s*(-?\d{{1,6}})\s*\}}|\(?(-?\d{{1,6}})\)?)"
 )
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\{(\d+)\}")
+# 0.333... and 0.1666...: a digit three times or a block twice, then an ellipsis.
+_GOES_ON = re.compile(r"(\d*\.\d{0,12}?)(?:(\d)\2\2+|(\d{2,6}?)\3+) ?(?:\.{3}|\\ldots)")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 
@@ -35,7 +37,7 @@ def number(text: str) -> Fraction | None:
 
 def is_decimal(text: str) -> bool:
     """Whether a number's text is a decimal, hence perhaps rounded."""
-    return "." in text and "overline" not in text
+    return "." in text and "overline" not in text and "..." not in text
 
 
 def _positive(text: str) -> Fraction | None:
@@ -50,6 +52,8 @@ def _positive(text: str) -> Fraction | None:
         return Fraction(m[1]) / Fraction(m[2]) if Fraction(m[2]) else None
     if m := _POWER.fullmatch(text):
         return _scaled(Fraction(m[1] or 1), int(m[2]), int(m[3] or m[4]))
+    if len(text) < 60 and (m := _GOES_ON.fullmatch(text)):
+        text = rf"{m[1]}\overline{{{m[2] or m[3]}}}"
     if m := _REPEATING.fullmatch(text):
         whole, fixed, cycle = m[1] or "0", m[2], m[3]
         repeated = Fraction(int(cycle), (10 ** len(cycle) - 1) * 10 ** len(fixed))

@@ -1,96 +1,157 @@
-"""A process that compares two LaTeX expressions with math-verify. A script, run by `algebra.py`.
+"""The process that compares LaTeX expressions. A script, run by `algebra.py`, with one JSON argument.
 
-Requests come on stdin and replies go to stdout, one line of JSON each: ["reference", "prediction"] and then
-true, false, or null where the reference cannot be read. The first line says that the process is ready. Each
-comparison may use `argv[1]` CPU seconds and the whole process `argv[2]` megabytes; beyond them the kernel
-ends the process, which the caller sees and replaces.
+Argument: {"paths": [...], "cpu_s": 3.0, "memory_mb": 2048}. Requests come on stdin and replies go to stdout,
+one line of JSON each: ["reference", "prediction"] and then "same", "different", "unread" (the reference) or
+"unknown". The first line is "ready", or says what is missing. A comparison may use `cpu_s` CPU seconds, in
+which the first use of a symbol or function counts, and the process `memory_mb`; beyond the first the kernel
+ends the process, beyond the second it says "unknown" and ends itself. Its caller replaces it.
+
+The texts come from a model. They are parsed as LaTeX and never compiled: sympy's own parser, which evaluates
+text, is taken out (`expressions.py`), and an audit hook refuses to compile text, to start processes, to open
+sockets and to write. The process has given up root if it had it, may gain no rights, and may neither fork (where the kernel
+counts its user's processes) nor write files. That is for mistakes in the parser, not a sandbox: a text that
+took over the interpreter could still read what any user of the machine may read.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import importlib
 import json
 import logging
+import os
 import resource
+import signal
 import sys
 from typing import Any
 
+_NOBODY = 65534
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+# These make classes and functions by compiling text of their own, which holds nothing of an answer.
+_MAY_COMPILE = {"collections", "dataclasses", "enum", "functools", "typing", "sympy.polys.monomials"}
+_REFUSED = (
+    "subprocess.",
+    "socket.",
+    "shutil.",
+    "ftplib.",
+    "smtplib.",
+    "urllib.",
+    "ctypes.",
+    "pty.",
+    "winreg.",
+)
+_REFUSED_OS = {
+    *("os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.kill", "os.putenv"),
+    *("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.chown", "os.truncate", "os.link"),
+    *("os.symlink", "os.unlink", "os.setxattr", "os.startfile"),
+}
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
-def compare(reference: str, prediction: str) -> bool | None:
-    """Whether the two mean the same; None if the reference cannot be read.
 
-    Neither is ever evaluated as code.
-    """
-    gold = _parse(reference)
-    if not gold:
-        return None
-    target = _parse(prediction)
-    if not target:
+def guard(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: raises PermissionError for what parsing and comparing never need."""
+    if event == "compile":
+        source = arguments[0]
+        if source is None or sys._getframe(1).f_globals.get("__name__") in _MAY_COMPILE:
+            return
+        # The import system compiles a module's file; text is compiled under a made-up name.
+        if not str(arguments[1]).startswith("<"):
+            return
+    elif event == "open":
+        if not (isinstance(arguments[2], int) and arguments[2] & _WRITING):
+            return
+    elif event not in _REFUSED_OS and not event.startswith(_REFUSED):
+        return
+    raise PermissionError(event)
+
+
+def _load(paths: list[str]) -> Any:
+    """The comparison, its parser and its tables."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [*(path for path in sys.path if path != here), *paths]
+    sys.path.insert(0, here)
+    expressions = importlib.import_module("expressions")
+    sys.path.pop(0)
+    # The first uses build tables and load what is loaded late.
+    for one, other in (
+        (r"\sqrt{12}x+\frac{1}{2}", r"2\sqrt{3}x+0.5"),
+        (r"x<2", r"(-\infty,2)"),
+        (r"\sin^2 x+\ln 2", r"1+\ln 2-\cos^2 x"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\\sqrt{4}\end{pmatrix}"),
+    ):
+        expressions.compare(one, other)
+    return expressions
+
+
+def _give_up_rights(memory_mb: int) -> None:
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if os.geteuid() == 0 and _readable_by(_NOBODY):
+        os.setgroups([])
+        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
+        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
+    sys.dont_write_bytecode = True
+    prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    memory = memory_mb << 20
+    for limit, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        with contextlib.suppress(ValueError, OSError):  # a hard limit that is lower already
+            resource.setrlimit(limit, (value, value))
+
+
+def _readable_by(user: int) -> bool:
+    """Whether what is imported late can still be read without root."""
+    os.seteuid(user)
+    try:
+        for name in ("sympy", "mpmath", "math_verify", "json"):
+            with open(str(sys.modules[name].__file__)):
+                pass
+    except OSError:
         return False
-    # math-verify takes i for a variable and compares inequalities by their form.
-    return _same(gold, target) or _same([_reread(x) for x in gold], [_reread(x) for x in target])
+    finally:
+        os.seteuid(0)
+    return True
 
 
-def _same(gold: list[Any], target: list[Any]) -> bool:
-    from math_verify import verify
-
-    return verify(
-        gold, target, float_rounding=6, strict=True, allow_set_relation_comp=True, timeout_seconds=None
-    )
-
-
-def _reread(parsed: Any) -> Any:
-    """With i as the imaginary unit, and inequalities in one variable as the set of their solutions."""
-    import sympy
-    from sympy.core.relational import Relational
-    from sympy.logic.boolalg import BooleanFunction
-
-    if isinstance(parsed, sympy.FiniteSet) and all(isinstance(x, Relational) for x in parsed.args):
-        alternatives: Any = parsed.args
-        parsed = sympy.Or(*alternatives)
-    names: Any = getattr(parsed, "free_symbols", ())
-    if isinstance(parsed, Relational | BooleanFunction) and not isinstance(parsed, sympy.Eq):
-        if len(names) != 1:
-            return parsed
-        # The parser's symbols may be complex; only real ones have solution sets of this kind.
-        expression: Any = parsed
-        return expression.subs({x: sympy.Symbol(x.name, real=True) for x in names}).as_set()
-    if isinstance(parsed, sympy.Basic):
-        return parsed.subs({x: sympy.I for x in names if x.name == "i"})
-    return parsed
-
-
-def _parse(text: str) -> list[Any]:
-    from math_verify import LatexExtractionConfig, parse
-
-    return parse(
-        f"\\boxed{{{text}}}",
-        extraction_config=[LatexExtractionConfig(boxed_match_priority=0)],
-        fallback_mode="no_fallback",
-        parsing_timeout=None,  # type: ignore[arg-type]
-    )
+def _allow(cpu_s: float) -> None:
+    """`cpu_s` from now on: the kernel's timer is exact, its limit is what a lost timer meets."""
+    signal.setitimer(signal.ITIMER_PROF, cpu_s)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    allowed = int(used.ru_utime + used.ru_stime + cpu_s) + 2
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
 
 
 def main() -> None:
-    seconds, megabytes = float(sys.argv[1]), int(sys.argv[2])
+    settings = json.loads(sys.argv[1])
     logging.disable(logging.CRITICAL)
-    answers = sys.stdout
-    sys.stdout = sys.stderr
-    compare("x+1", "1+x")  # the first parse builds tables
-    resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    print("ready", file=answers, flush=True)
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    def reply(word: str) -> None:
+        print(json.dumps(word), file=answers, flush=True)
+
+    try:
+        expressions = _load(settings["paths"])
+        _give_up_rights(settings["memory_mb"])
+    except Exception as error:
+        return reply(f"{type(error).__name__}: {error}")
+    sys.addaudithook(guard)
+    reply("ready")
     for line in sys.stdin:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        allowed = int(used.ru_utime + used.ru_stime + seconds) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
+        reference, prediction = json.loads(line)
+        _allow(settings["cpu_s"])
         try:
-            reference, prediction = json.loads(line)
-            answer = compare(reference, prediction)
+            verdict = expressions.compare(reference, prediction)
+        except MemoryError:
+            return reply("unknown")
         except Exception:
-            # math-verify met something it cannot handle: for the caller a pair without a verdict.
-            answer = None
-        print(json.dumps(answer), file=answers, flush=True)
+            verdict = "unknown"  # sympy met something that it cannot handle
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        reply(verdict)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,322 @@
+r"""The rules by which two cleaned answers mean the same. What they leave (algebra) goes to `compare`.
+
+Exact first: numbers as fractions, lists item by item, intervals end by end, matrices cell by cell, words as
+they stand. An unordered list may be written bare or in braces; a pair, a closed interval and a set are three
+things, and (1, 2) is a pair and an open interval at once. Items and ends are compared by the same rules.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+
+from rstar_jax.verify import spelling
+from rstar_jax.verify.layout import (
+    TRIGONOMETRIC,
+    List,
+    assigned,
+    is_relation,
+    latex,
+    list_of,
+    may_stand_for,
+    rows_of,
+    split,
+    squeezed,
+)
+from rstar_jax.verify.number import is_decimal, number
+from rstar_jax.verify.units import same_units, split_unit
+
+# (reference, prediction) -> "same", "different", "unread" (the reference) or "unknown"
+Compare = Callable[[str, str], str]
+
+_MAX_ITEMS, _MAX_DEPTH = 30, 8
+_DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}? ?")
+_BASED = re.compile(r"([0-9A-Z]+) ?_ ?\{? ?(\d{1,2}) ?\}?")
+_CLOCK = re.compile(r"(\d{1,2}) ?: ?(\d{2})(?: ?: ?(\d{2}))? ?(?:([ap])\.? ?m\.?)?", re.IGNORECASE)
+_RATIO = re.compile(r"[^:={}|]+(?::[^:={}|]+)+")
+_TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")
+_MONTH_NAME = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)"
+_MONTH = re.compile(rf"\b{_MONTH_NAME}[a-z]* ?\d|\d ?(?:st|nd|rd|th)? {_MONTH_NAME}", re.IGNORECASE)
+_WORDS = re.compile(r"[A-Za-z][A-Za-z .,'\-]*")
+_BUILDER = re.compile(
+    r"\\\{ ?([a-zA-Z])(?: ?\\in ?(?:\\mathbb\{[RC]\}|R))? ?(?:\\mid(?![a-z])|\||:) ?(.+)\\\}"
+)
+_REALS = (r"\mathbb{R}", "all real numbers", "all reals", "the real numbers")
+_NOTHING = (
+    r"\emptyset",
+    r"\{\}",
+    r"\{ \}",
+    "no solution",
+    "no solutions",
+    "no real solution",
+    "no real solutions",
+)
+_FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")
+_MULTIPLES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MATH_WORDS = frozenset(
+    ("pi", "infty", "infinity", "inf", "oo", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "or", "and")
+)
+
+
+def equal(a: str, b: str, compare: Compare, depth: int = 0) -> bool | None:
+    """Whether a prediction means what the reference `b` does; None if that was not found out."""
+    if squeezed(a) == squeezed(b):
+        return True
+    if depth > _MAX_DEPTH:
+        return None
+    rules = _Rules(compare, depth)
+    for rule in (rules.text, rules.equations, rules.quantities, rules.matrices, rules.lists):
+        decided = rule(a, b)
+        if decided is not None:
+            return None if isinstance(decided, _Unknown) else decided
+    return rules.algebra(a, b)
+
+
+class _Unknown:
+    """A rule applied, and could not tell."""
+
+
+_UNKNOWN = _Unknown()
+_Decision = bool | _Unknown | None  # None: the rule does not apply
+
+
+@dataclasses.dataclass
+class _Rules:
+    compare: Compare
+    depth: int
+
+    def again(self, a: str, b: str) -> bool | None:
+        return equal(a.strip(), b.strip(), self.compare, self.depth + 1)
+
+    def text(self, a: str, b: str) -> _Decision:
+        """Words, choices, times of day, ratios, numbers with a base."""
+        if len(b) == 1 and b.isalpha() and (letter := spelling.labelled_choice(a)):
+            return letter == b
+        if len(a) == len(b) == 1 and b in "ABCDE" and a.upper() == b:
+            return True
+        if _MONTH.search(a) and _MONTH.search(b):
+            return _date(a) == _date(b)
+        low_a, low_b = a.lower(), b.lower()
+        for alike in (_REALS, _NOTHING):
+            if low_a in map(str.lower, alike) and low_b in map(str.lower, alike):
+                return True
+        clock_a, clock_b = (_CLOCK.fullmatch(text.replace(spelling.UNIT, "")) for text in (a, b))
+        if clock_a and clock_b:
+            x, y = clock_a.groups(), clock_b.groups()
+            same_half = not x[3] or not y[3] or x[3].lower() == y[3].lower()
+            return same_half and [int(p or 0) for p in x[:3]] == [int(p or 0) for p in y[:3]]
+        based_a, based_b = _BASED.fullmatch(a), _BASED.fullmatch(b)
+        if based_b and (based_b[1][0].isdigit() or len(based_b[1]) > 1):
+            # The digits alone are right where the base was asked for.
+            return based_a.groups() == based_b.groups() if based_a else a == based_b[1]
+        if based_a and based_a[1][0].isdigit() and number(b) is not None:
+            return False
+        if _RATIO.fullmatch(a) and _RATIO.fullmatch(b):
+            return _as_decision(self.ordered(a.split(":"), b.split(":")))
+        for ratio, other in ((a, b), (b, a)):
+            if _RATIO.fullmatch(ratio) and number(other) is not None:
+                # 3:4 may be written as a quotient, but 3:1 is no 3.
+                return bool(re.search(r"/|\\frac", other)) and number(other) == number(
+                    ratio.replace(":", "/")
+                )
+        if _WORDS.fullmatch(a) and _WORDS.fullmatch(b):
+            if len(b) > 1 and re.sub(r"[ \-]", "", low_a) == re.sub(r"[ \-]", "", low_b):
+                return True
+            if _is_prose(a) or _is_prose(b):
+                return False
+        if (_is_prose(a) and number(b) is not None) or (_is_prose(b) and number(a) is not None):
+            return False
+        return None
+
+    def equations(self, a: str, b: str) -> _Decision:
+        """`x = 5` is 5; names on both sides must be the same; sets are what their conditions say."""
+        built_a, built_b = _BUILDER.fullmatch(a), _BUILDER.fullmatch(b)
+        if built_a or built_b:
+            name = (built_b or built_a or [""])[1]
+            if built_a and built_a[1] != name:
+                return None
+            return _as_decision(self.again(built_a[2] if built_a else a, built_b[2] if built_b else b))
+        left_a, right_a = assigned(a)
+        left_b, right_b = assigned(b)
+        if left_a is None and left_b is None:
+            return None
+        if left_a is not None and left_b is not None:
+            functions = _FUNCTION.fullmatch(left_a) and _FUNCTION.fullmatch(left_b)
+            if left_a == left_b or functions:
+                return _as_decision(self.again(right_a, right_b))
+            if number(right_a) is not None and number(right_b) is not None:
+                return False
+            return None
+        if "=" in (right_a if left_a is None else right_b):
+            return None
+        return _as_decision(self.again(right_a, right_b))
+
+    def quantities(self, a: str, b: str) -> _Decision:
+        """Numbers with their units."""
+        x, y = _Quantity.read(a), _Quantity.read(b)
+        if x.value is not None and y.value is not None:
+            return x.same(y)
+        # An expression with a unit: the units first, the rest by the other rules.
+        if (x.unit or y.unit) and (x.body, y.body) != (a, b):
+            return _as_decision(self.again(x.body, y.body)) if same_units(x.unit, y.unit) else False
+        if (x.value is not None and _is_prose(b)) or (y.value is not None and _is_prose(a)):
+            return False
+        return None
+
+    def matrices(self, a: str, b: str) -> _Decision:
+        rows_a, rows_b = rows_of(a), rows_of(b)
+        if rows_a is None or rows_b is None:
+            rows, other = (rows_a or rows_b), (b if rows_a else a)
+            if not rows or (listed := list_of(other)) is None or len(listed.items) < 2:
+                return None
+            cells = [cell for row in rows for cell in row]
+            if listed.kind not in ("()", "[]") or min(len(rows), len(rows[0])) != 1:
+                return None
+            pair = (cells, listed.items) if rows_a else (listed.items, cells)
+            return _as_decision(self.ordered(*pair))
+        if [len(row) for row in rows_a] != [len(row) for row in rows_b]:
+            return False
+        return _as_decision(self.ordered(itertools.chain(*rows_a), itertools.chain(*rows_b)))
+
+    def lists(self, a: str, b: str) -> _Decision:
+        """Sets, pairs, intervals, and unions of those."""
+        if r"\cup" in a or r"\cup" in b:
+            parts_a, parts_b = split(a, r"\cup"), split(b, r"\cup")
+            if parts_a and parts_b and len(parts_a) == len(parts_b) and self.unordered(parts_a, parts_b):
+                return True
+            return None
+        list_a, list_b = list_of(a), list_of(b)
+        if list_a is None and list_b is None:
+            return None
+        if list_a is None or list_b is None:
+            lone, other = (b, list_a) if list_b is None else (a, list_b)
+            if other is None or is_relation(lone) or r"\mathbb" in lone or r"\emptyset" in lone:
+                return None
+            if other.kind in ("()", "[]", "(]", "[)"):
+                # A list in brackets against something else; only a matrix could be the same.
+                return None if "matrix" in lone or "array" in lone else False
+            list_a, list_b = list_a or List("", [a]), list_b or List("", [b])
+        kinds = {list_a.kind, list_b.kind}
+        if len(kinds) > 1 and not may_stand_for(list_a, list_b):
+            return None if any(map(is_relation, list_a.items + list_b.items)) else False
+        if kinds <= {"", "{}"} or (list_b.kind == "" and list_a.kind == "[]"):
+            return _as_decision(self.unordered(list_a.expanded(), list_b.expanded()))
+        if len(list_a.items) != len(list_b.items):
+            return False
+        return _as_decision(self.ordered(list_a.items, list_b.items))
+
+    def algebra(self, a: str, b: str) -> bool | None:
+        for text in (a, b):
+            # Nests that only a program writes, and powers of powers without brackets, which LaTeX refuses.
+            if "__" in text or sum(map(text.count, "({[")) > 60 or _TOWER.search(text):
+                return False if text is a else None
+        verdict = self.compare(latex(b), latex(a))
+        return {"same": True, "different": False}.get(verdict)
+
+    def ordered(self, some: Iterable[str], others: Iterable[str]) -> bool | None:
+        some, others = list(some), list(others)
+        return (
+            all_of(self.again(x, y) for x, y in zip(some, others, strict=True))
+            if len(some) == len(others)
+            else False
+        )
+
+    def unordered(self, some: list[str], others: list[str]) -> bool | None:
+        """Whether each of either side has its like on the other; how often does not count."""
+        if max(len(some), len(others)) > _MAX_ITEMS:
+            return sorted(map(squeezed, some)) == sorted(map(squeezed, others))
+        covered = all_of(any_of(self.again(x, y) for y in others) for x in some)
+        return (
+            covered
+            if covered is False
+            else all_of([covered, all_of(any_of(self.again(x, y) for x in some) for y in others)])
+        )
+
+
+@dataclasses.dataclass
+class _Quantity:
+    body: str
+    value: Fraction | None
+    percent: bool
+    unit: str
+
+    @classmethod
+    def read(cls, text: str) -> _Quantity:
+        body, unit = split_unit(text)
+        bare = _DEGREES.sub("", body).strip()
+        if bare != body.strip() and not unit and not TRIGONOMETRIC.search(body):
+            body, unit = bare, "degree"
+        if unit.lower() in ("percent", "pct", "percentage"):
+            body, unit = body + "%", ""
+        multiple, _, rest = unit.lower().partition(" ")
+        if multiple in _MULTIPLES and (value := number(body)) is not None:
+            return cls(body, value * _MULTIPLES[multiple], False, rest)
+        percent = body.endswith("%")
+        if percent:
+            body = body[:-1].strip()
+        if (
+            "_" not in body
+            and body.startswith("(")
+            and body.endswith(")")
+            and number(body[1:-1]) is not None
+            and "," not in body
+        ):
+            body = body[1:-1]
+        value = number(body)
+        return cls(body if value is not None or unit else text, value, percent, unit)
+
+    def same(self, other: _Quantity) -> bool:
+        x, y = self.value, other.value
+        assert x is not None and y is not None
+        if not same_units(self.unit, other.unit):
+            return False
+        rounded = is_decimal(self.body) or is_decimal(other.body)
+        # With the sign on one side only, people mean 25 and 25% alike when asked "what percent".
+        if self.percent != other.percent and _close(x, y * 100 if self.percent else y / 100, rounded):
+            return True
+        return _close(x, y, rounded)
+
+
+def _close(x: Fraction, y: Fraction, rounded: bool) -> bool:
+    """Equal; or, if one is a decimal, equal to six places."""
+    difference = abs(x - y)
+    return difference == 0 or (rounded and difference <= Fraction(1, 10**6) and difference <= abs(y) / 10**5)
+
+
+def _date(text: str) -> list[str]:
+    """The words and numbers of a date, in whatever order; ordinals as numbers, months by three letters."""
+    return sorted(word[:3] if word.isalpha() else word for word in re.findall(r"[a-z]{3,}|\d+", text.lower()))
+
+
+def _is_prose(text: str) -> bool:
+    words = re.findall(r"[A-Za-z]+", text)
+    return (
+        bool(_WORDS.fullmatch(text))
+        and not _MATH_WORDS.intersection(word.lower() for word in words)
+        and any(len(word) >= 3 for word in words)
+    )
+
+
+def _as_decision(found: bool | None) -> _Decision:
+    return _UNKNOWN if found is None else found
+
+
+def all_of(values: Iterable[bool | None]) -> bool | None:
+    unknown = False
+    for value in values:
+        if value is False:
+            return False
+        unknown |= value is None
+    return None if unknown else True
+
+
+def any_of(values: Iterable[bool | None]) -> bool | None:
+    unknown = False
+    for value in values:
+        if value:
+            return True
+        unknown |= value is None
+    return None if unknown else False

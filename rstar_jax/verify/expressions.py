@@ -1,0 +1,316 @@
+r"""Whether two LaTeX expressions mean the same, on sympy's objects. For the process of `symbolic.py`.
+
+The parser is math-verify's (latex2sympy2_extended, with math-verify's repairs of spelling); its comparison is
+asked where the rules here do not decide. It is not asked first because it takes 10^{-30} for nothing, two
+equations without solutions for equal, and seconds to simplify what one look at a point tells apart. For each
+number in a text the parser calls sympy's `parse_expr`, which is an eval(); it is replaced here.
+
+Expressions are compared by their values, to 130 digits, at points of both signs: equal expressions agree
+wherever both are defined over the reals, and different ones agree at all of the points only by a miracle.
+Standard library, sympy and math-verify only: this file is loaded as a script's neighbour.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import re
+from typing import Any, Literal
+
+import sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
+from magnitude import Undecided, refuse_monsters
+from math_verify import verify
+from sympy.core.relational import Relational
+from sympy.parsing import sympy_parser
+
+Verdict = Literal["same", "different", "unread", "unknown"]
+
+# Units are the caller's business: the parser's list takes the t of 2t for one.
+_SPELLING = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none")
+_SYMBOLS = ConversionConfig(lowercase_symbols=False)
+_DIGITS, _MOST_DIGITS = 150, 400
+_SAME, _ZERO = sympy.Float("1e-130", 150), sympy.Float("1e-350", 150)
+# Per point, what the first symbol is (the next ones are multiples): small, large, negative, apart from zeros
+# and ends of the usual domains.
+_POINTS = tuple(map(sympy.Rational, ("37/101", "173/71", "-59/83", "911/37", "-307/29")))
+_UNFINISHED = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
+_INFINITE = (sympy.oo, sympy.S.NegativeInfinity)
+_NAMED = {"e": sympy.E, "i": sympy.I}
+
+
+_NUMBER = re.compile(r"\d+|\d*\.\d+|\d+\.|\d+(?:\.\d*)?[eE][+-]?\d{1,4}")
+
+
+def _number_only(text: str, *_: Any, **__: Any) -> Any:
+    """Stands for sympy's parse_expr, which evaluates text as Python: the parser calls it for every number."""
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("text is never evaluated here")
+    return sympy.Integer(text) if text.isdigit() else sympy.Float(text)
+
+
+def _refuse_evaluation(*_: Any, **__: Any) -> Any:
+    raise ValueError("text is never evaluated here")
+
+
+# Loaded late otherwise, and made from text when they are.
+for _name in (
+    "physics.units",
+    "solvers.solveset",
+    "integrals.meijerint",
+    "integrals.risch",
+    "concrete.summations",
+):
+    importlib.import_module(f"sympy.{_name}")
+sympy_parser.parse_expr = _number_only
+sympy_parser.eval_expr = _refuse_evaluation
+
+
+def compare(reference: str, prediction: str) -> Verdict:
+    """Neither text is ever evaluated as code. Raises MemoryError, and whatever sympy may."""
+    gold = read(reference)
+    if gold is None:
+        return "unread"
+    target = read(prediction)
+    if target is None:
+        return "different"
+    try:
+        return "same" if same(gold, target) else "different"
+    except Undecided:
+        return "unknown"
+
+
+@functools.lru_cache(maxsize=4096)
+def read(text: str) -> Any:
+    """The parsed expression, None if it cannot be read. The same symbol is the same object in all of them."""
+    if not text.strip():
+        return None
+    try:
+        spelt = normalize_latex(text, config=_SPELLING)
+        parsed: Any = latex2sympy(
+            spelt,
+            is_real=True,
+            convert_degrees=False,
+            normalization_config=None,
+            conversion_config=_SYMBOLS,
+        )
+        names: Any = getattr(parsed, "free_symbols", None) or ()
+        return parsed.xreplace({x: _NAMED[x.name] for x in names if x.name in _NAMED}) if names else parsed
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+
+
+def same(a: Any, b: Any) -> bool:
+    """Raises Undecided where that cannot be told."""
+    if type(a) is type(b) and a == b:
+        return True
+    for x in (a, b):
+        if isinstance(x, sympy.Basic):
+            refuse_monsters(x)
+    if isinstance(a, sympy.MatrixBase) or isinstance(b, sympy.MatrixBase):
+        return _same_matrices(a, b)
+    relation_a, relation_b = _relations(a), _relations(b)
+    if relation_a or relation_b:
+        return _same_relations(a, b, relation_a, relation_b)
+    if isinstance(a, sympy.Set | sympy.Tuple) or isinstance(b, sympy.Set | sympy.Tuple):
+        return _same_sets(a, b)
+    if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
+        decided = _same_values(a, b)
+        return _asked(a, b) if decided is None else decided
+    return _asked(a, b)
+
+
+def _asked(a: Any, b: Any) -> bool:
+    return verify([a], [b], float_rounding=6, strict=True, timeout_seconds=None)
+
+
+def _same_values(a: sympy.Expr, b: sympy.Expr) -> bool | None:
+    """None if no point tells, or if the two differ only outside of the domain of one."""
+    rounded = a.has(sympy.Float) or b.has(sympy.Float)
+    a, b = _exact(a), _exact(b)
+    if a.has(sympy.nan, sympy.zoo) or b.has(sympy.nan, sympy.zoo):
+        return False
+    a, b = _worked_out(a), _worked_out(b)
+    if a.has(*_INFINITE) or b.has(*_INFINITE):
+        return None if a.has(*_UNFINISHED) or b.has(*_UNFINISHED) else a.doit() == b.doit()
+    if a.is_Rational and b.is_Rational:
+        return _close(a, b, rounded)
+    names = sorted(a.free_symbols | b.free_symbols, key=str)
+    agreed = 0
+    for point in _points(names):
+        value_a, value_b = _value(a, point), _value(b, point)
+        if value_a is None or value_b is None:
+            continue
+        if _close(value_a, value_b, rounded):
+            agreed += 1
+        elif _in_domain(a, point) and _in_domain(b, point):
+            return False
+    if not names:
+        return bool(agreed) if agreed else None
+    return True if agreed >= 3 else None
+
+
+def _points(names: list[Any]) -> list[dict[Any, Any]]:
+    if not names:
+        return [{}]
+    # Multiples that no polynomial of an answer's size is likely to vanish on.
+    return [{x: p * (1 + sympy.Rational(k * 13, 29)) for k, x in enumerate(names)} for p in _POINTS]
+
+
+def _value(expression: Any, point: dict[Any, Any]) -> Any:
+    """A number of 150 digits; None if it has none there."""
+    placed = expression.subs(point) if point else expression
+    placed = _worked_out(placed)
+    refuse_monsters(placed)
+    value = placed.evalf(_DIGITS, maxn=_MOST_DIGITS)
+    return value if value.is_number and value.is_finite and not value.has(sympy.Function) else None
+
+
+def _worked_out(expression: Any) -> Any:
+    return expression.doit() if expression.has(*_UNFINISHED) else expression
+
+
+def _close(x: Any, y: Any, rounded: bool) -> bool:
+    """To 130 digits; where a decimal occurs, to six places and five digits."""
+    if x == y:
+        return True
+    difference, size = abs(x - y).evalf(_DIGITS), max(abs(x).evalf(_DIGITS), abs(y).evalf(_DIGITS))
+    if rounded:
+        return bool(difference <= 1e-6 and difference <= 1e-5 * size)
+    if x.is_Rational and y.is_Rational:
+        return False
+    return bool(difference <= _SAME * size or size < _ZERO)
+
+
+def _in_domain(expression: Any, point: dict[Any, Any]) -> bool:
+    """Whether all roots and logarithms in it are real there, or it is complex on purpose."""
+    if expression.has(sympy.I):
+        return True
+    for part in expression.atoms(sympy.Pow, sympy.log):
+        if part.is_Pow and part.exp.is_integer:
+            continue
+        inner = _value(part.args[0], point)
+        if inner is None or not inner.is_real or inner < 0:
+            return False
+    return True
+
+
+def _exact(expression: Any) -> Any:
+    return expression.xreplace({x: sympy.Rational(str(x)) for x in expression.atoms(sympy.Float)})
+
+
+def _same_matrices(a: Any, b: Any) -> bool:
+    if not (isinstance(a, sympy.MatrixBase) and isinstance(b, sympy.MatrixBase)) or a.shape != b.shape:
+        return _asked(a, b)
+    return all(same(x, y) for x, y in zip(a.flat(), b.flat(), strict=True))
+
+
+def _relations(x: Any) -> list[Any] | None:
+    """The relations that hold together; None if it is something else."""
+    if isinstance(x, Relational):
+        return [x]
+    if isinstance(x, sympy.And) and x.args:
+        parts = [_relations(arg) for arg in getattr(x, "_unsorted_args", x.args)]
+        return None if None in parts else [r for part in parts for r in part or ()]
+    return None
+
+
+def _same_relations(a: Any, b: Any, some: list[Any] | None, others: list[Any] | None) -> bool:
+    if some and others:
+        if len(some) == len(others):
+            orders = (others, others[::-1])
+            if any(all(_same_relation(r, s) for r, s in zip(some, o, strict=True)) for o in orders):
+                return True
+        if any(isinstance(r, sympy.Eq) for r in some + others) or a.free_symbols != b.free_symbols:
+            return False
+    if isinstance(a, sympy.Eq) or isinstance(b, sympy.Eq):
+        equation, other = (a, b) if isinstance(a, sympy.Eq) else (b, a)
+        return bool(equation.lhs.is_Symbol) and same(equation.rhs, other)
+    set_a, set_b = _as_set(a), _as_set(b)
+    return set_a is not None and set_b is not None and _same_sets(set_a, set_b)
+
+
+def _same_relation(a: Any, b: Any) -> bool:
+    """Up to the order of the sides and a factor, which is positive where the direction matters."""
+    (left_a, right_a, kind_a), (left_b, right_b, kind_b) = _directed(a), _directed(b)
+    if kind_a is not kind_b:
+        return False
+    sides = (left_a, right_a, left_b, right_b)
+    if not all(isinstance(side, sympy.Expr) for side in sides):
+        straight = same(left_a, left_b) and same(right_a, right_b)
+        return straight or (kind_a is sympy.Eq and same(left_a, right_b) and same(right_a, left_b))
+    x, y = _exact(left_a - right_a), _exact(left_b - right_b)
+    if x.free_symbols != y.free_symbols:
+        return False
+    ratios = []
+    for point in _points(sorted(x.free_symbols, key=str)):
+        value_x, value_y = _value(x, point), _value(y, point)
+        if value_x is None or value_y is None or abs(value_x) < _ZERO or abs(value_y) < _ZERO:
+            continue
+        ratios.append((value_x / value_y).evalf(_DIGITS))
+    if len(ratios) < (3 if x.free_symbols else 1):
+        return False
+    rounded = any(side.has(sympy.Float) for side in sides)
+    positive = kind_a in (sympy.Eq, sympy.Ne) or bool(ratios[0].is_real and ratios[0] > 0)
+    return positive and all(_close(r, ratios[0], rounded) for r in ratios[1:])
+
+
+def _directed(relation: Any) -> tuple[Any, Any, Any]:
+    if isinstance(relation, sympy.Lt | sympy.Le):
+        return relation.rhs, relation.lhs, sympy.Gt if isinstance(relation, sympy.Lt) else sympy.Ge
+    return relation.lhs, relation.rhs, relation.func
+
+
+def _as_set(x: Any) -> Any:
+    """The solutions of inequalities in one real variable; a set as it is; else None."""
+    if isinstance(x, sympy.Set):
+        if isinstance(x, sympy.FiniteSet) and x.args and all(_relations(part) for part in x.args):
+            parts = [_as_set(part) for part in x.args]
+            return None if None in parts else sympy.Union(*parts)
+        return x
+    relations = _relations(x)
+    if not relations or len(x.free_symbols) != 1:
+        return None
+    try:
+        return sympy.And(*relations).as_set()
+    except (NotImplementedError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _same_sets(a: Any, b: Any) -> bool:
+    set_a, set_b = _as_set(a) or a, _as_set(b) or b
+    if isinstance(set_a, sympy.Interval) and isinstance(set_b, sympy.Interval):
+        ends = ((set_a.start, set_b.start), (set_a.end, set_b.end))
+        open_alike = set_a.left_open == set_b.left_open and set_a.right_open == set_b.right_open
+        return bool(open_alike) and all(same(x, y) for x, y in ends)
+    # (1, 2) is read as an interval, (2, 1) as a pair.
+    pair_a, pair_b = _as_tuple(set_a), _as_tuple(set_b)
+    if pair_a is not None and pair_b is not None:
+        return len(pair_a) == len(pair_b) and all(same(x, y) for x, y in zip(pair_a, pair_b, strict=True))
+    if not (isinstance(set_a, sympy.Set) and isinstance(set_b, sympy.Set)):
+        return False
+    for kind in (sympy.FiniteSet, sympy.Union):
+        if isinstance(set_a, kind) and isinstance(set_b, kind) and _matched(set_a.args, set_b.args):
+            return True
+    if isinstance(set_a, sympy.FiniteSet) and isinstance(set_b, sympy.FiniteSet):
+        return False
+    return set_a == set_b or bool(set_a.doit().symmetric_difference(set_b.doit()).is_empty)
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...] | None:
+    if isinstance(x, sympy.Tuple):
+        return tuple(x.args)
+    return (x.start, x.end) if isinstance(x, sympy.Interval) and x.left_open and x.right_open else None
+
+
+def _matched(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
+    """Whether each of either side has its like on the other."""
+    if max(len(some), len(others)) > 20:
+        raise Undecided
+    alike = [[same(x, y) for y in others] for x in some]
+    return all(map(any, alike)) and all(map(any, itertools.zip_longest(*alike)))

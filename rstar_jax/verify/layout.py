@@ -1,0 +1,189 @@
+"""How a cleaned answer is laid out: lists and their brackets, matrices, equations, plus or minus."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+
+from rstar_jax.verify import spelling
+from rstar_jax.verify.number import number
+
+_MATRIX = re.compile(
+    r"[(\[]? ?\\begin ?\{(?:[pbB]?matrix|smallmatrix|array)\} ?(?:\{[lcr| ]*\})?(.*?)\\end ?\{\w+\} ?[)\]]?"
+)
+_NAME = re.compile(
+    r"(?:\\(?:angle|triangle|overline|underline|mathbf|frac|sin|cos|tan|log|ln|max|min|gcd|operatorname|alpha"
+    r"|beta|gamma|theta|lambda|phi|omega|mu|sigma|Delta|pi|det|arg|cot|sec|csc|lim|star|cdot|prime)(?![a-zA-Z])"
+    r"|[a-zA-Z']|_\{[^{}]*\}|_\w|\([a-zA-Z, \d]*\)|[|{} ])+"
+)
+TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+
+
+@dataclasses.dataclass
+class List:
+    kind: str  # "" without brackets, "{}", "()", "[]", "(]", "[)"
+    items: list[str]
+
+    def expanded(self) -> list[str]:
+        """The items, with the two values of each that has a sign of plus or minus."""
+        return [value for item in self.items for value in signed(item)]
+
+
+def squeezed(text: str) -> str:
+    """Without spaces, save between digits: `1 2` is not 12."""
+    return re.sub(r"(?<!\d) | (?!\d)", "", text) if not re.search(r"\\[a-zA-Z]+ [a-zA-Z]", text) else text
+
+
+def is_relation(text: str) -> bool:
+    return bool(re.search(r"[<>=]|\\(?:le|ge|ne|in)(?![a-zA-Z])", text))
+
+
+def assigned(text: str) -> tuple[str | None, str]:
+    """(the name on the left of an equation, what it is); (None, the text) if it is no such thing."""
+    sides = re.split(r"=|\\approx(?![a-z])|\\in(?![a-z])", text)
+    if (
+        len(sides) < 2
+        or not all(side.strip() for side in sides)
+        or re.search(r"[<>]|\\(?:le|ge|ne)(?![a-z])|:=", text)
+    ):
+        return None, text
+    parts = re.split(r",| or | and ", text)
+    if len(parts) > 1 and sum(map(is_relation, parts)) > 1:
+        return None, text
+    left, right = sides[0].strip(), sides[-1].strip()
+    if len(sides) == 2 and number(left) is not None and re.fullmatch(r"[a-zA-Z]", right):
+        left, right = right, left
+    is_point = re.fullmatch(r"\( ?[a-zA-Z](?: ?, ?[a-zA-Z])+ ?\)", left)
+    if len(left) <= 40 and (is_point or _NAME.fullmatch(left)) and re.search(r"[a-zA-Z]", left):
+        return re.sub(r"[ {}]", "", left), right
+    return None, text
+
+
+def signed(text: str) -> list[str]:
+    """The values of an expression with signs of plus or minus; \\mp goes with \\pm."""
+    count = text.count(r"\pm")
+    if not 1 <= count <= 2 or (count == 2 and r"\mp" in text):
+        return signed(text.replace(r"\mp", r"\pm")) if r"\mp" in text and not count else [text]
+    values = []
+    for signs in itertools.product("+-", repeat=count):
+        value = text
+        for sign in signs:
+            value = value.replace(r"\pm", sign, 1)
+        value = value.replace(r"\mp", "-" if signs[0] == "+" else "+")
+        values.append(re.sub(r"(^|=|\{|\() ?\+ ?", r"\1", value.strip()))
+    return values
+
+
+_CLOSING = {"(": "()", "[": "[]", "{": "{}"}
+
+
+def list_of(text: str) -> List | None:
+    """The list at the text's top level; None if it is none."""
+    body = text.strip()
+    if number(body) is not None:
+        return None  # 1,234
+    if re.fullmatch(r"\].*[\[\]]|[\[(].*\[", body):
+        # The other way to write open ends: ]0, 1[
+        body = ("(" if body[0] == "]" else body[0]) + body[1:-1] + (")" if body[-1] == "[" else body[-1])
+    for opening, closing in ((r"\{", r"\}"), ("(", ")"), ("[", "]"), ("(", "]"), ("[", ")")):
+        if body.startswith(opening) and body.endswith(closing) and len(body) > len(opening):
+            parts = split(body[len(opening) : len(body) - len(closing)], ",")
+            if parts is None:
+                continue
+            if opening == r"\{":
+                return List("{}", parts)
+            if len(parts) < 2:
+                return None
+            return List(opening + closing, parts)
+    parts = split(body, ",")
+    if parts is not None and len(parts) == 1 and not is_relation(body):
+        parts = [piece for part in split(body, " or ") or [body] for piece in split(part, " and ") or [part]]
+    if parts is not None and (len(parts) > 1 or len(signed(parts[0])) > 1):
+        return List("", _named_once(parts))
+    return None
+
+
+def _named_once(parts: list[str]) -> list[str]:
+    """`x = 1, 2` and `x = 1, x = 2` as 1 and 2; `and` before the last item left out."""
+    parts = [part for part in (re.sub(r"^(?:and|or) ", "", part) for part in parts) if part]
+    parts = [
+        piece
+        for part in parts
+        for piece in (re.split(r" (?:and|or) ", part) if not re.search(r"[<>]|\\[lg]e", part) else [part])
+    ]
+    names = [assigned(part) for part in parts]
+    lefts = {left for left, _ in names}
+    if len(lefts - {None}) == 1 and names[0][0] is not None and (len(lefts) == 1 or None in lefts):
+        return [right for _, right in names]
+    if (
+        None not in lefts
+        and all(left and re.fullmatch(r"[a-z]_\w", left) for left in lefts)
+        and len({x[0] for x in lefts if x}) == 1
+    ):
+        return [right for _, right in names]
+    return parts
+
+
+def may_stand_for(a: List, b: List) -> bool:
+    kinds = {a.kind, b.kind}
+    if kinds == {"", "{}"} or kinds == {"", "()"}:
+        return True
+    # Python prints lists in square brackets; a closed interval has two ends and is the reference's to name.
+    return kinds == {"", "[]"} and (b.kind == "" or len(b.items) > 2)
+
+
+def split(text: str, separator: str) -> list[str] | None:
+    """Parts between top-level separators; None if brackets do not match or a part is empty."""
+    if separator == "," and ";" in text and "," not in text:
+        separator = ";"
+    parts, depth, start, i = [], 0, 0, 0
+    while i < len(text):
+        c = text[i]
+        if c in "([{":
+            depth += 1
+        elif c in ")]}":
+            depth -= 1
+            if depth < 0:
+                return None
+        elif depth == 0 and text.startswith(separator, i):
+            parts.append(text[start:i].strip())
+            start = i = i + len(separator)
+            continue
+        i += 1
+    parts.append(text[start:].strip())
+    if depth or not all(parts):
+        return None
+    return (
+        None
+        if separator == "," and any(mark in text for mark in (r"\cup", r"\mid", "|", r"\begin"))
+        else parts
+    )
+
+
+def rows_of(text: str) -> list[list[str]] | None:
+    """The cells of a matrix, in LaTeX or as nested Python lists; None if it is none."""
+    if m := _MATRIX.fullmatch(text):
+        inner = m[1].replace(r"\hline", " ").strip().removesuffix("\\\\").strip()
+        if r"\begin" in inner:
+            return None
+        return [[cell.strip() for cell in row.split("&")] for row in inner.split("\\\\")]
+    rows = list_of(text) if text.startswith("[[") or text.startswith("([") else None
+    cells = [list_of(row) for row in rows.items] if rows else []
+    return [cell.items for cell in cells if cell] if cells and all(cells) else None
+
+
+def latex(text: str) -> str:
+    text = text.replace(spelling.MONEY, "").replace(spelling.UNIT, "")
+    text = re.sub(r"\) ?U ?\(", r")\\cup(", text.replace("**", "^"))
+    text = re.sub(
+        r"(?<![a-zA-Z\\])(sqrt|sin|cos|tan|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])", _command, text
+    )
+    text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
+    if TRIGONOMETRIC.search(text):
+        text = re.sub(r"(\d+(?:\.\d+)?) ?\^ ?(?:\\circ|\{ ?\\circ ?\})", r"{(\\frac{\1 \\pi}{180})}", text)
+    return re.sub(r"\^ ?\((-?[\w/ +\-*]+)\)", r"^{\1}", text)
+
+
+def _command(m: re.Match[str]) -> str:
+    return {"infinity": r"\infty ", "oo": r"\infty ", "inf": r"\infty "}.get(m[1], rf"\{m[1]} ")
