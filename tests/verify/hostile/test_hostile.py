@@ -4,6 +4,7 @@ without Landlock; and a thousand of them mixed, after which nothing has changed.
 import functools
 import json
 import os
+import time
 from pathlib import Path
 
 import corpus
@@ -12,7 +13,7 @@ import pytest
 import runner
 import soak
 
-from rstar_jax.verify.sandbox import Isolation
+from rstar_jax.verify.sandbox import Isolation, Sandbox
 
 ROOM = Path(__file__).parent
 HERE = ROOM.parents[2]
@@ -67,3 +68,12 @@ def test_every_case_ends_as_expected_as_an_ordinary_user(cases, without):
 
 def test_nothing_has_changed_after_a_thousand_mixed_snippets(tmp_path):
     assert soak.soak(1000, tmp_path).failures == []
+
+
+def test_the_caller_does_no_work_that_a_program_can_choose():
+    nested = next(case["code"] for case in corpus.CASES if case["name"] == "nested_finally")
+    with Sandbox(1, runner.OWN) as sandbox:
+        sandbox.run(["print(1)"])
+        before = time.process_time()
+        sandbox.run([nested, "x = '" + "a" * 10**6 + "'", "-\\\n" * 6000 + "1", "import " + " \n" * 10**5])
+        assert time.process_time() - before < 0.5

@@ -202,4 +202,14 @@ repr(Deep())
         "import numpy as np\na = np.lib.stride_tricks.as_strided(np.zeros(1), (10**9,), (8,))\na[:] = 1",
         "signal",
     ),
+    # Each level doubles what the compiler writes: a caller that compiled programs would be at its mercy.
+    _crash(
+        "nested_finally",
+        "\n".join(f"{' ' * i}try:\n{' ' * i} pass\n{' ' * i}finally:" for i in range(18))
+        + "\n"
+        + " " * 18
+        + "x",
+        *("memory", "timeout_cpu", "timeout_wall", "exception"),
+        exc=["NameError", "MemoryError"],
+    ),
 ]
