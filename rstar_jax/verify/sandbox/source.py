@@ -1,15 +1,13 @@
-"""What can be said about a snippet without running it."""
+"""What can be said about a snippet without running it.
+
+Nothing is compiled here, in the caller: a few hundred characters can cost a compiler minutes and gigabytes.
+"""
 
 from __future__ import annotations
 
 import re
 import sys
-import threading
-import warnings
 
-# Beyond these sizes the compiler's own recursion could harm the calling process: the child compiles.
-_MAX_CHARS, _MAX_LINE, _MAX_BRACKETS = 20_000, 1_000, 1_000
-_warnings_lock = threading.Lock()  # what is caught is the whole process's
 _IMPORT = re.compile(r"\b(?:import|from)\s+([^#;\n]+)")
 _DYNAMIC = re.compile(r"__import__|importlib|import_module")
 
@@ -38,20 +36,3 @@ def needs_packages(code: str) -> bool:
             if " import " in f" {names} ":
                 break  # "from x import a, b": only x is a module
     return False
-
-
-def syntax_error(code: str) -> tuple[str, str] | None:
-    """The exception's type and message if the code does not compile; None if it does or is too large."""
-    if len(code) > _MAX_CHARS or sum(map(code.count, "([{")) > _MAX_BRACKETS:
-        return None
-    if max(map(len, code.split("\n")), default=0) > _MAX_LINE:
-        return None
-    try:
-        with _warnings_lock, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            compile(code, "<step>", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError) as error:
-        return type(error).__name__, str(error)
-    except (RecursionError, MemoryError, OverflowError):
-        return None
-    return None

@@ -142,9 +142,6 @@ class Sandbox:
             hashed.update(code.encode("utf-8", "surrogatepass"))
             key = hashed.digest()
             result = self._memo.get(key)
-            if result is None and (error := source.syntax_error(code)):
-                result = ExecResult("exception", exception=error[0], message=error[1][:200])
-                self._memo.hold(key, result)
             if result is not None:
                 self._pump.fill(box, number, result)
                 continue

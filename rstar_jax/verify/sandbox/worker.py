@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import itertools
 import json
 import os
 import signal
@@ -66,10 +65,8 @@ class Worker:
         self.layers: dict[str, str] | None = None
         self.last_words = ""
         self._incoming, self._outgoing = bytearray(), bytearray()
-        self._numbers, self._next_answer = itertools.count(), 0
         self._patience = 4 * limits.wall_s + GRACE_S
-        # Escapes make six bytes of one; the rest is names and numbers.
-        self._max_frame = 6 * 1024 * limits.output_kb + (1 << 14)
+        self._max_frame = int(1024 * limits.output_kb) + (1 << 14)  # besides the output numbers and names
         paths = kinds.package_paths() if kind == "heavy" else ()
         settings = {
             "limits": dataclasses.asdict(limits),
@@ -124,7 +121,7 @@ class Worker:
         if not self.jobs and self.layers is not None:
             self._since = time.monotonic()
         self.jobs.append(job)
-        data = json.dumps([next(self._numbers), job.code]).encode()
+        data = job.code.encode("utf-8", "surrogatepass")
         self._outgoing += struct.pack("!I", len(data)) + data
         self.flush()
 
@@ -163,7 +160,7 @@ class Worker:
                 if self.layers is None:
                     self._begin(*json.loads(frame))
                     continue
-                answer = self._answer(*json.loads(frame))
+                answer = self._answer(frame)
             except (ValueError, TypeError):
                 raise Broken from None
             yield answer
@@ -176,22 +173,15 @@ class Worker:
         self.layers = {str(layer): str(text) for layer, text in what.items()}
         self._close_stderr()
 
-    def _answer(
-        self,
-        number: int,
-        status: Any,
-        stdout: str,
-        exception: str,
-        message: str,
-        cpu_s: float,
-        wall_s: float,
-        starved: bool,
-    ) -> tuple[Job, Answer]:
-        if number != self._next_answer or status not in _STATUSES or not self.jobs:
+    def _answer(self, frame: bytes) -> tuple[Job, Answer]:
+        head, _, said = frame.partition(b"\n")
+        status, cpu_s, wall_s, starved, told = json.loads(head)
+        if status not in _STATUSES or not self.jobs:
             raise ValueError
-        self._next_answer += 1
-        result = ExecResult(status, stdout, exception, cpu_s, wall_s, message)
-        return self.jobs.popleft(), Answer(result, starved)
+        stdout = said[told:].decode("utf-8", "replace")
+        exception, message = _reported(status, said[1:told])
+        result = ExecResult(status, stdout, exception, float(cpu_s), float(wall_s), message)
+        return self.jobs.popleft(), Answer(result, bool(starved))
 
     def hang_up(self) -> None:
         """Closes its commands: it kills its child and ends by itself, unless it is stuck or still loading."""
@@ -243,3 +233,13 @@ class Worker:
         if self._stderr >= 0:
             os.close(self._stderr)
             self._stderr = -1
+
+
+def _reported(status: str, report: bytes) -> tuple[str, str]:
+    """The exception's name and message, as far as the snippet has let them be true."""
+    if status == "memory" and report:
+        return "MemoryError", ""
+    if status != "exception":
+        return "", ""
+    name, _, message = report.decode("utf-8", "replace").partition("\n")
+    return name if name.isidentifier() else "Exception", message[:200]

@@ -1,10 +1,12 @@
 """The process that forks a child per snippet. A script: a bare interpreter runs it, with one JSON argument.
 
 Argument: {"limits": {...}, "isolation": {...}, "filters": {...}, "paths": [...], "modules": [...]}. Commands
-come on stdin and results go to stdout as frames: a length (4 bytes, big endian), then JSON. The first frame
-is ["ready", layers], or ["refused", why] and the end. A command is [id, code]; a result
-[id, status, stdout, exception, message, cpu_s, wall_s, starved]. The zygote never compiles or runs a snippet
-itself. It ends when stdin does, and its child with it.
+come on stdin and results go to stdout, each behind its length (4 bytes, big endian). The first word is JSON:
+["ready", layers], or ["refused", why] and the end. A command is a program in UTF-8. A result is a line of
+JSON, [status, cpu_s, wall_s, starved, bytes of the report], then report and output as the snippet wrote them.
+
+The zygote never compiles or runs a snippet and never reads what one says. It wipes both, because what is in
+its memory is in its next child's. It ends when stdin does, and its child with it.
 """
 
 from __future__ import annotations
@@ -50,7 +52,15 @@ except ZeroDivisionError:
 _BEFORE_CLOSING = (
     *("abc", "array", "atexit", "base64", "cmath", "contextlib", "copy", "ctypes", "dataclasses"),
     *("decimal", "enum", "hashlib", "inspect", "io", "json", "locale", "multiprocessing.pool"),
-    *("multiprocessing.popen_fork", "multiprocessing.synchronize", "numbers", "operator", "pathlib"),
+    *(
+        "multiprocessing.popen_fork",
+        "multiprocessing.queues",
+        "multiprocessing.synchronize",
+        "encodings.idna",
+        "numbers",
+        "operator",
+        "pathlib",
+    ),
     *("pickle", "pprint", "queue", "resource", "secrets", "shutil", "signal", "socket", "statistics"),
     *("struct", "subprocess", "tempfile", "textwrap", "threading", "time", "timeit", "traceback"),
     *("typing", "unicodedata", "urllib.request", "uuid", "warnings", "zlib"),
@@ -68,7 +78,8 @@ class Zygote:
     def __init__(self, child: Any, layers: Any, commands: int, results: int, limits: dict[str, Any]) -> None:
         self.child, self.layers, self.limits = child, layers, limits
         self.commands, self.results = commands, results
-        self.max_output = int(limits["output_kb"] * 1024)
+        self.program, self.report = bytearray(_READ), bytearray(child.MAX_REPORT)
+        self.output = bytearray(int(limits["output_kb"] * 1024) + 1)
         try:
             self.children_fd = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY)
         except OSError:
@@ -76,42 +87,45 @@ class Zygote:
 
     def serve(self) -> None:
         while True:
-            (size,) = struct.unpack("!I", self._receive(4))
-            number, code = json.loads(self._receive(size))
-            self.send([number, *self.run(code)])
+            size = self._receive()
+            self._run(size)
 
-    def run(self, code: str) -> list[Any]:
+    def _run(self, size: int) -> None:
+        """Runs the program of so many bytes, and sends its result."""
         out_read, out_write = os.pipe()
         report_read, report_write = os.pipe()
         start = time.monotonic()
         pid = os.fork()
         if pid == 0:
-            self.child.run(code, out_write, report_write, self.layers.put_on, self.layers.ruleset)
+            program = memoryview(self.program)[:size]
+            self.child.run(program, out_write, report_write, self.layers.put_on, self.layers.ruleset)
+        self.program[:size] = bytes(size)
         os.close(out_write)
         os.close(report_write)
         try:
-            output, killed, starved = self._watch(pid, out_read, start + self.limits["wall_s"])
+            got, killed, starved = self._watch(pid, out_read, start + self.limits["wall_s"])
             # Not reaped yet: its id still stands for its process group.
             self._kill(-pid)
             _, ended, usage = os.wait4(pid, 0)
             self._kill_orphans()
             wall = time.monotonic() - start
-            os.set_blocking(out_read, False)
-            output += _read(out_read, self.max_output + 1 - len(output))
-            if len(output) > self.max_output:
-                killed = killed or "output_limit"
-            os.set_blocking(report_read, False)
-            report = _read(report_read, self.child.MAX_REPORT).decode("utf-8", "replace")
+            got = _read(out_read, self.output, got)
+            told = _read(report_read, self.report, 0)
         finally:
             os.close(out_read)
             os.close(report_read)
+        if got == len(self.output):
+            got, killed = got - 1, killed or "output_limit"
+        if os.WIFEXITED(ended) and not killed and not told:
+            raise RuntimeError("a child could not put on its layers")
         cpu = usage.ru_utime + usage.ru_stime
-        status, exception, message = self._verdict(ended, cpu, killed, report)
-        text = bytes(output[: self.max_output]).decode("utf-8", "replace")
-        return [status, text, exception, message, cpu, wall, starved]
+        status = killed or self._verdict(ended, cpu)
+        head = json.dumps([status, cpu, wall, starved, told]).encode() + b"\n"
+        self._send(head, memoryview(self.report)[:told], memoryview(self.output)[:got])
+        self.report[:told], self.output[: got + 1] = bytes(told), bytes(got + 1)
 
-    def _watch(self, pid: int, out: int, deadline: float) -> tuple[bytearray, str, bool]:
-        """Reads the child's output until it ends or must be ended: (output, why it was killed, starved)."""
+    def _watch(self, pid: int, out: int, deadline: float) -> tuple[int, str, bool]:
+        """Reads the child's output until it ends or must be ended: (bytes, why it was killed, starved)."""
         poll = select.poll()
         poll.register(out, select.POLLIN)
         poll.register(self.commands, 0)
@@ -121,7 +135,7 @@ class Zygote:
             ending = -1
         else:
             poll.register(ending, select.POLLIN)
-        output, patience = bytearray(), _PATIENCE * self.limits["wall_s"]
+        output, got, patience = memoryview(self.output), 0, _PATIENCE * self.limits["wall_s"]
         try:
             while True:
                 left = deadline - time.monotonic()
@@ -134,47 +148,37 @@ class Zygote:
                         patience = 0.0
                         continue
                     self._kill(pid)
-                    return output, "timeout_wall", starved
+                    return got, "timeout_wall", starved
                 for fd, event in poll.poll(1000 * (left if ending >= 0 else min(left, _TICK_S))):
                     if fd == self.commands:
                         self._kill(-pid)
                         self._kill(pid)
                         raise _Ended
                     if fd == ending:
-                        return output, "", False
+                        return got, "", False
                     if event & select.POLLIN:
-                        output += os.read(out, _READ)
-                        if len(output) > self.max_output:
+                        got += os.readv(out, [output[got:]])
+                        if got == len(output):
                             self._kill(pid)
-                            return output, "output_limit", False
+                            return got, "output_limit", False
                     else:
                         poll.unregister(out)  # the child closed it
                 if ending < 0 and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-                    return output, "", False
+                    return got, "", False
         finally:
             if ending >= 0:
                 os.close(ending)
 
-    def _verdict(self, ended: int, cpu: float, killed: str, report: str) -> tuple[str, str, str]:
-        """(status, exception, message) from how the kernel says that the child ended."""
-        if killed:
-            return killed, "", ""
+    def _verdict(self, ended: int, cpu: float) -> str:
+        """The status, from how the kernel says that the child ended."""
         if os.WIFSIGNALED(ended):
             number = os.WTERMSIG(ended)
             # No snippet can send SIGXCPU; but the kernel's clock for it and the CPU time told here differ, so
             # that of the SIGKILLs, which are the CPU limit's or for want of memory, the half is asked for.
             if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu > self.limits["cpu_s"] / 2):
-                return "timeout_cpu", "", ""
-            return ("memory" if number == signal.SIGKILL else "signal"), "", ""
-        code = os.WEXITSTATUS(ended)
-        if code == self.child.UNPROTECTED:
-            raise RuntimeError("a child could not put on its layers")
-        if code == self.child.RAISED:
-            name, _, message = report.partition("\n")
-            return "exception", name or "Exception", message
-        if code == self.child.OUT_OF_MEMORY:
-            return "memory", "MemoryError", ""
-        return ("ok" if code == self.child.FINISHED else "exit"), "", ""
+                return "timeout_cpu"
+            return "memory" if number == signal.SIGKILL else "signal"
+        return self.child.STATUSES.get(os.WEXITSTATUS(ended), "exit")
 
     def _kill_orphans(self) -> None:
         """Kills what a snippet left behind: orphans of a child become children of the zygote."""
@@ -193,20 +197,33 @@ class Zygote:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
 
-    def _receive(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            piece = os.read(self.commands, size - len(data))
-            if not piece:
-                raise _Ended
-            data += piece
-        return bytes(data)
+    def _receive(self) -> int:
+        """Puts the next program into `self.program` and returns its size."""
+        head = bytearray(4)
+        self._fill(memoryview(head))
+        (size,) = struct.unpack("!I", head)
+        if size > len(self.program):
+            self.program = bytearray(size)
+        self._fill(memoryview(self.program)[:size])
+        return size
 
-    def send(self, message: list[Any]) -> None:
-        data = json.dumps(message).encode()
-        data = struct.pack("!I", len(data)) + data
-        while data:
-            data = data[os.write(self.results, data) :]
+    def _fill(self, room: memoryview) -> None:
+        while room:
+            got = os.readv(self.commands, [room])
+            if not got:
+                raise _Ended
+            room = room[got:]
+
+    def say(self, word: str, what: Any) -> None:
+        """The first word."""
+        self._send(json.dumps([word, what]).encode())
+
+    def _send(self, *parts: bytes | memoryview) -> None:
+        head = struct.pack("!I", sum(map(len, parts)))
+        for part in (head, *parts):
+            left = memoryview(part)
+            while left:
+                left = left[os.write(self.results, left) :]
 
 
 def _state(pid: int) -> str:
@@ -214,18 +231,14 @@ def _state(pid: int) -> str:
         return stat.read().rpartition(")")[2].split()[0]
 
 
-def _read(fd: int, size: int) -> bytes:
-    """What is in a pipe now, up to `size` bytes."""
-    data = b""
-    while len(data) < size:
-        try:
-            piece = os.read(fd, size - len(data))
-        except BlockingIOError:
-            break
-        if not piece:
-            break
-        data += piece
-    return data
+def _read(fd: int, buffer: bytearray, got: int) -> int:
+    """Adds what is in a pipe now to a buffer that holds `got` bytes, as far as it goes; returns their sum."""
+    os.set_blocking(fd, False)
+    room = memoryview(buffer)
+    with contextlib.suppress(BlockingIOError):
+        while got < len(buffer) and (more := os.readv(fd, [room[got:]])):
+            got += more
+    return got
 
 
 def _load(name: str) -> Any:
@@ -281,9 +294,9 @@ def main() -> None:
     zygote = Zygote(child, layers, commands, results, settings["limits"])
     report = layers.test()
     if report["seccomp"].startswith("missing") and not settings["isolation"]["allow_unsafe"]:
-        zygote.send(["refused", f"no system call filter (seccomp): {report['seccomp'].split(': ', 1)[1]}"])
+        zygote.say("refused", f"no system call filter (seccomp): {report['seccomp'].split(': ', 1)[1]}")
         os._exit(1)
-    zygote.send(["ready", report])
+    zygote.say("ready", report)
     sys.stdout.flush()  # whatever a module said while it was loaded is no snippet's output
     gc.collect()
     gc.freeze()
