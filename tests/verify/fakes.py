@@ -10,14 +10,17 @@ from rstar_jax.verify.sandbox import worker
 
 _START = """
 import json, os, struct, sys, time
-def send(*message):
-    data = json.dumps(message).encode()
+def frame(data):
     os.write(1, struct.pack("!I", len(data)) + data)
+def send(*message):
+    frame(json.dumps(message).encode())
+def answer(status="ok", stdout="right", cpu_s=0.5, wall_s=0.5, starved=False):
+    frame(f"{json.dumps([status, cpu_s, wall_s, starved, 1])}\\n!{stdout}".encode())
 def receive():
     head = os.read(0, 4)
     if not head:
         sys.exit()
-    return json.loads(os.read(0, struct.unpack("!I", head)[0]))
+    return os.read(0, struct.unpack("!I", head)[0]).decode()
 def lines(path):
     return open(path).read().count("\\n") if os.path.exists(path) else 0
 def note(path):

@@ -79,7 +79,7 @@ def test_a_program_is_not_run_again_after_a_restart(tmp_path):
     path = tmp_path / "memo"
     with Sandbox(workers=1, memo=path) as sandbox:
         first = sandbox.run(codes)
-        assert sandbox.snippets_run == 3
+        assert sandbox.snippets_run == 4
     with Sandbox(workers=1, memo=path) as sandbox:
         again = sandbox.run(["# a thought", *codes])[1:]
         assert sandbox.snippets_run == 1  # the thought alone

@@ -12,8 +12,6 @@ from processes import soon
 from rstar_jax.errors import UserError
 from rstar_jax.verify.sandbox import Limits, Sandbox, supervisor, worker
 
-ANSWER = 'send(number, "ok", "right", "", "", 0.5, 0.5, False)\n'
-
 
 @pytest.fixture
 def opened(below):
@@ -65,8 +63,8 @@ def test_a_silent_zygote_is_given_up(monkeypatch, tmp_path):
     ("stalls", "status", "runs"), [(1, "ok", 2), (2, "timeout_wall", 2)], ids=["stalled once", "always"]
 )
 def test_a_stalled_host_is_given_a_second_run(monkeypatch, tmp_path, stalls, status, runs):
-    stall = f'if note(counted) <= {stalls}: send(number, "timeout_wall", "", "", "", 0.1, 9.0, True)\n'
-    program = f"{UP}while True:\n    number, code = receive()\n    {stall}    else: {ANSWER}"
+    stall = f'if note(counted) <= {stalls}: answer("timeout_wall", "", 0.1, 9.0, True)\n'
+    program = f"{UP}while True:\n    code = receive()\n    {stall}    else: answer()"
     install(monkeypatch, tmp_path, program)
     with Sandbox(workers=1) as sandbox:
         assert sandbox.run(["print(1)"])[0].status == status
@@ -77,8 +75,8 @@ def test_a_stalled_host_is_given_a_second_run(monkeypatch, tmp_path, stalls, sta
 
 def test_a_sleeper_and_a_worker_are_not_run_again(monkeypatch, tmp_path):
     for cpu, starved in ((0.1, False), (4.0, True)):
-        answer = f'send(number, "timeout_wall", "", "", "", {cpu}, 9.0, {starved})\n'
-        install(monkeypatch, tmp_path, f"{UP}while True:\n    number, code = receive()\n    {answer}")
+        answer = f'answer("timeout_wall", "", {cpu}, 9.0, {starved})\n'
+        install(monkeypatch, tmp_path, f"{UP}while True:\n    code = receive()\n    {answer}")
         with Sandbox(workers=1) as sandbox:
             assert sandbox.run(["print(1)"])[0].status == "timeout_wall"
             assert sandbox.snippets_run == 1
@@ -87,16 +85,16 @@ def test_a_sleeper_and_a_worker_are_not_run_again(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "lie",
     [
-        'send(number + 1, "ok", "wrong", "", "", 0.5, 0.5, False)',
-        'send(number, "splendid", "wrong", "", "", 0.5, 0.5, False)',
-        "send(number)",
-        'os.write(1, b"\\x00\\x00\\x00\\x02no")',
+        'answer("splendid", "wrong")',
+        'answer("ok", "wrong", "long")',
+        'send("ready", {})',
+        'frame(b"no")',
         'os.write(1, b"\\xff" * 100)',
         "sys.exit()",
     ],
 )
 def test_an_answer_that_is_none_costs_the_zygote_its_life(monkeypatch, tmp_path, lie):
-    program = f"{UP}while True:\n    number, code = receive()\n    if note(counted) == 2: {lie}\n    {ANSWER}"
+    program = f"{UP}while True:\n    code = receive()\n    if note(counted) == 2: {lie}\n    answer()"
     install(monkeypatch, tmp_path, program)
     with Sandbox(workers=1) as sandbox:
         results = sandbox.run([f"print({i})" for i in range(6)])
@@ -104,7 +102,7 @@ def test_an_answer_that_is_none_costs_the_zygote_its_life(monkeypatch, tmp_path,
 
 
 def test_what_a_zygote_dies_of_twice_is_given_up_and_nothing_else(monkeypatch, tmp_path):
-    program = f"{UP}while True:\n    number, code = receive()\n    if 'die' in code: sys.exit()\n    {ANSWER}"
+    program = f"{UP}while True:\n    code = receive()\n    if 'die' in code: sys.exit()\n    answer()"
     counted = install(monkeypatch, tmp_path, f"note(counted)\n{program}")
     codes = ["x = 1", "die = 1", "x = 2", "x = 3"]
     with Sandbox(workers=1) as sandbox:
