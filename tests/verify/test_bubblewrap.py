@@ -35,6 +35,7 @@ def test_snippets_run_inside_with_their_packages():
             ["print(6 * 7)", "import numpy, sympy, mpmath\nprint(sympy.sqrt(numpy.int64(16)))", "1 / 0"]
         )
         assert "missing" not in sandbox.layers["seccomp"]
+        assert "namespaces" in sandbox.layers["bubblewrap"]
     assert [r.stdout for r in results[:2]] == ["42\n", "4\n"]
     assert results[2].exception == "ZeroDivisionError"
 

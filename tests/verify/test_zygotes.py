@@ -113,6 +113,12 @@ def test_what_a_zygote_dies_of_twice_is_given_up_and_nothing_else(monkeypatch, t
             assert len(counted.read_text()) == starts
 
 
+def test_zygotes_that_do_nothing_but_die_are_an_error(monkeypatch, tmp_path):
+    install(monkeypatch, tmp_path, f"{UP}receive()")
+    with Sandbox(workers=2) as sandbox, pytest.raises(UserError, match="died one after the other"):
+        sandbox.run([f"print({i})" for i in range(100)])
+
+
 def test_a_killed_zygote_is_replaced_and_its_snippet_run_again(opened, below):
     (zygote,) = below()
     opened.submit(["import time\ntime.sleep(0.4)\nprint('done')", "print('waited')"])

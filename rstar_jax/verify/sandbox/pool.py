@@ -19,6 +19,7 @@ from rstar_jax.verify.sandbox.worker import Answer, Broken, Job, Worker
 
 _AHEAD = 2  # snippets a zygote has been sent: one runs, the other waits in its pipe
 _LOOK_S = 1.0  # how often it is asked whether a zygote is stuck
+_MAX_DEATHS = 40  # of zygotes in a row: more is no snippet's doing
 _END_S = 1.0  # what a zygote is given to end by itself
 
 
@@ -39,7 +40,8 @@ class Pool:
             "light": collections.deque(),
             "heavy": collections.deque(),
         }
-        self._failed_starts, self._next_look = 0, 0.0
+        self._failed_starts = self._deaths = 0
+        self._next_look = 0.0
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._bell, selectors.EVENT_READ)
@@ -129,6 +131,7 @@ class Pool:
 
     def _take(self, job: Job, answer: Answer) -> None:
         job.runs += 1
+        self._deaths = 0
         result = answer.result
         little = result.status == "timeout_wall" and result.cpu_s < self._limits.cpu_s / 2
         if little and answer.starved and job.runs == 1:
@@ -150,6 +153,12 @@ class Pool:
             if self.layers is None and not jobs:
                 self._start(worker.kind)
         elif jobs:
+            self._deaths += 1
+            if self._deaths > _MAX_DEATHS:
+                raise UserError(
+                    f"{self._deaths} processes of the sandbox died one after the other without an answer. "
+                    "See the kernel's log: memory may be short (lower verify.workers or verify.memory_mb)."
+                )
             jobs[0].lost += 1
             if jobs[0].lost > 1:
                 self._finished(jobs.popleft(), ExecResult("signal"))

@@ -77,7 +77,8 @@ class Worker:
         }
         command = [os.path.realpath(sys.executable), "-s", "-S", "-P", "-B", str(_ZYGOTE)]
         command.append(json.dumps(settings))
-        if isolation.bubblewrap:
+        self._bubblewrap = isolation.bubblewrap
+        if self._bubblewrap:
             command = bubblewrap.wrap(command, paths)
         # Of the zygote's own words only the last of a failed start are wanted.
         self._stderr = os.memfd_create("zygote-stderr")
@@ -171,6 +172,10 @@ class Worker:
         if word != "ready" or not isinstance(what, dict):
             raise ValueError
         self.layers = {str(layer): str(text) for layer, text in what.items()}
+        if self._bubblewrap:
+            self.layers["bubblewrap"] = (
+                "namespaces of its own, only the interpreter's files and /usr in sight"
+            )
         self._close_stderr()
 
     def _answer(self, frame: bytes) -> tuple[Job, Answer]:
