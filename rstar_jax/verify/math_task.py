@@ -19,11 +19,10 @@ from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.types import Grade, Problem, StepVerdict
 from rstar_jax.verify import code_steps
-from rstar_jax.verify.answer import grade as strict
+from rstar_jax.verify.answer import GRADINGS
 from rstar_jax.verify.sandbox import ExecResult
 from rstar_jax.verify.task import Task
 
-GRADINGS = {"strict": strict}
 _LONE_DECIMAL = re.compile(r"-?\d+\.\d{5,}")
 
 

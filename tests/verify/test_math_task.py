@@ -110,6 +110,12 @@ def test_a_program_lost_twice_is_no_label(sandbox, monkeypatch):
     assert task.check_step(PROBLEM, (FIRST,)).outcome == "fail"  # a crash of its own
 
 
+def test_the_released_grading_is_an_option(sandbox):
+    pi = Problem("p", "What is pi?", "3.14159")
+    assert MathTask(sandbox).check_final(pi, "3.1416") == "wrong"
+    assert MathTask(sandbox, grading="released").check_final(pi, "3.1416") == "right"
+
+
 def test_answers_are_alike_as_the_grader_sees_them(sandbox):
     task = MathTask(sandbox)
     assert task.same(PROBLEM, "0.5", "1/2") and not task.same(PROBLEM, "17", "18")
