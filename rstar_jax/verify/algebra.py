@@ -110,7 +110,7 @@ class Worker:
             self.stop()
             raise UserError(
                 f"grading: the process that compares expressions did not start ({word}). It needs math-verify "
-                f"and sympy: install requirements.txt where {sys.executable} finds packages."
+                f"and sympy: install requirements.txt for {sys.executable}."
             )
         return process
 

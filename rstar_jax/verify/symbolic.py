@@ -8,9 +8,9 @@ ends the process, beyond the second it says "unknown" and ends itself. Its calle
 
 The texts come from a model. They are parsed as LaTeX and never compiled: sympy's own parser, which evaluates
 text, is taken out (`expressions.py`), and an audit hook refuses to compile text, to start processes, to open
-sockets and to write. The process has given up root if it had it, may gain no rights, and may neither fork (where the kernel
-counts its user's processes) nor write files. That is for mistakes in the parser, not a sandbox: a text that
-took over the interpreter could still read what any user of the machine may read.
+sockets and to write. The process has given up root if it had it, may gain no rights, and may neither fork
+(where the kernel counts its user's processes) nor write files. That is for mistakes in the parser, not a
+sandbox: a text that took over the interpreter could still read what any user of the machine may read.
 """
 
 from __future__ import annotations

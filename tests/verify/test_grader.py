@@ -1,0 +1,248 @@
+"""The processes behind grading: what they survive, what they refuse, and that nobody waits for ever."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rstar_jax.errors import UserError
+from rstar_jax.verify import algebra
+from rstar_jax.verify.algebra import Allowance, Pool, Worker
+from rstar_jax.verify.answer import Grader
+
+SQUARE_ROOT = (r"\sqrt{20}", r"2\sqrt{5}")
+ENDLESS = r"\sum_{k=1}^{10^{12}} k^{k}"  # neither a closed form nor an end
+
+
+@pytest.fixture(scope="module")
+def grader():
+    with Grader(workers=2, allowance=Allowance(cpu_s=1.0, wall_s=8.0, memory_mb=1024)) as opened:
+        yield opened
+
+
+def test_order_is_kept_and_a_pair_is_judged_once(grader, monkeypatch):
+    asked = []
+    pool = grader._pool
+    compare = pool.compare
+    monkeypatch.setattr(pool, "compare", lambda *pair: (asked.append(pair), compare(*pair))[1])
+    pairs = [("x+3", "3+x"), ("5", "5.0"), ("x+3", "x+4"), ("x+3", "3+x"), *[("1", str(n)) for n in range(9)]]
+    assert grader.grade(pairs) == ["right", "right", "wrong", "right", "wrong", "right", *["wrong"] * 7]
+    assert len(asked) == 2
+    assert grader.grade(pairs[:4]) == ["right", "right", "wrong", "right"]
+    assert len(asked) == 2
+    assert grader.grade([]) == []
+
+
+def test_threads_may_share_a_grader(grader):
+    found = {}
+
+    def work(n):
+        found[n] = grader.grade([(rf"\sqrt{{{n * n * 2}}}", rf"{k}\sqrt{{2}}") for k in (n, n + 1)])
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(2, 14)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == {n: ["right", "wrong"] for n in range(2, 14)}
+
+
+def test_what_takes_too_long_is_ungraded_and_its_neighbours_are_graded(grader):
+    start = time.monotonic()
+    assert grader.grade([(ENDLESS, "5"), SQUARE_ROOT, ("7", ENDLESS)]) == ["ungraded", "right", "ungraded"]
+    assert time.monotonic() - start < 60
+    assert grader.grade([(r"\sqrt{45}", r"3\sqrt{5}")]) == ["right"]
+
+
+def test_a_process_that_dies_costs_one_verdict():
+    worker = Worker(Allowance())
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    assert worker._process is not None
+    os.kill(worker._process.pid, signal.SIGKILL)
+    worker._process.wait()
+    assert worker.compare(*SQUARE_ROOT) == "unknown"
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    worker.stop()
+
+
+def test_a_stalled_host_is_asked_once_more(monkeypatch):
+    worker = Worker(Allowance(cpu_s=2.0, wall_s=0.3))
+    read, times = algebra._line, []
+
+    def stalled(process, seconds):
+        if seconds != 0.3:
+            return read(process, seconds)  # the start
+        times.append(process.pid)
+        if len(times) == 1:
+            os.kill(process.pid, signal.SIGSTOP)
+            return read(process, seconds)
+        return read(process, 30.0)
+
+    monkeypatch.setattr(algebra, "_line", stalled)
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    assert len(set(times)) == 2
+    worker.stop()
+
+
+def test_memory_is_limited():
+    worker = Worker(Allowance(cpu_s=20.0, wall_s=60.0, memory_mb=400))
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    status = Path(f"/proc/{worker._process.pid}/limits").read_text()
+    rows = {line.split("  ")[0]: line.split() for line in status.splitlines()}
+    assert str(400 << 20) in rows["Max address space"]
+    assert rows["Max file size"][3:5] == ["0", "0"]
+    assert rows["Max processes"][2:4] == ["0", "0"]
+    worker.stop()
+
+
+def test_the_process_holds_nothing_of_its_callers(monkeypatch, tmp_path):
+    monkeypatch.setenv("A_SECRET_OF_THE_CALLER", "yes")
+    with open(tmp_path / "open", "w") as inherited:
+        os.set_inheritable(inherited.fileno(), True)
+        worker = Worker(Allowance())
+        assert worker.compare(*SQUARE_ROOT) == "same"
+        of = Path(f"/proc/{worker._process.pid}")
+        assert len(os.listdir(of / "fd")) == 3
+        assert os.readlink(of / "cwd") == "/"
+        assert b"A_SECRET_OF_THE_CALLER" not in (of / "environ").read_bytes()
+        words = dict(line.split(":\t", 1) for line in (of / "status").read_text().splitlines())
+        assert words["NoNewPrivs"] == "1"
+        worker.stop()
+
+
+HOSTILE = [
+    "__import__('os').system('touch {file}')",
+    r"\text{{__import__('os').system('touch {file}')}}",
+    r"\operatorname{{__import__('os').system('touch {file}')}}",
+    "open('{file}', 'w')",
+    r"\frac{{open('{file}','w')}}{{2}}",
+    "(lambda: open('{file}', 'w'))() or x+1",
+    r"x_{{open('{file}','w')}}",
+    r"\sqrt{{exec(open('{file}','w'))}}",
+    "eval(x+1)",
+    "[].__class__.__base__.__subclasses__()",
+    "5;import os",
+    "x+1 if True else 0",
+    "0x5",
+    "5j",
+    "5L",
+]
+
+
+def test_no_text_is_ever_run(grader, tmp_path):
+    """Through the whole way, and through the processes alone, which also refuse by themselves."""
+    tmp_path.chmod(0o777)
+    file = tmp_path / "run"
+    texts = [text.format(file=file) for text in HOSTILE]
+    assert "right" not in grader.grade([(text, reference) for text in texts for reference in ("5", "x+1")])
+    assert "right" not in grader.grade([("x+1", text) for text in texts])
+    for text in texts:
+        assert grader._pool.compare("x+1", text) != "same"
+    assert not file.exists()
+
+
+def test_the_parser_compiles_no_text():
+    """The hook sees all that is refused. Numbers, too: the library's own way is to eval() each of them."""
+    here = Path(algebra.__file__).parent
+    script = f"""
+import json, sys
+sys.path.insert(0, {str(here)!r})
+import expressions, symbolic
+expressions.compare("x<2", "(-\\\\infty,2)")
+seen = []
+class Refusal(Exception):
+    def __init__(self, *event):
+        seen.append(event)
+symbolic.PermissionError = Refusal  # what the guard raises
+sys.addaudithook(symbolic.guard)
+for line in sys.stdin:
+    try:
+        expressions.compare("x+1", json.loads(line))
+    except Exception:
+        pass
+print(json.dumps(seen))
+try:
+    eval("1+1")
+except Refusal:
+    print("refused")
+"""
+    texts = [text.format(file="/x") for text in HOSTILE] + [
+        r"2x+\frac{17}{3}",
+        "0.25",
+        r"\int_0^1 x^2 dx",
+        "x^2>4",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        input="\n".join(map(json.dumps, texts)),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines() == ["[]", "refused"], done.stderr
+
+
+MONSTERS = {
+    "a tower": "9^{9^{9^{9}}}",
+    "a python tower": "9**9**9**9",
+    "a tower that cancels": "10**10**10 - 10**10**10 + 5",
+    "a factorial": "(10^9)!",
+    "a nested factorial": "((9!)!)!",
+    "a binomial": r"\binom{10^9}{10^8}",
+    "a product": r"\prod_{k=1}^{10^7} k",
+    "a power": "2^{2^{40}}",
+    "an endless sum": ENDLESS,
+    "nested brackets": "(" * 100_000 + "5" + ")" * 100_000,
+    "nested brackets that fit": "(" * 499 + "5" + ")" * 499,
+    "nested roots": r"\sqrt{" * 120 + "5" + "}" * 120,
+    "nested fractions": r"\frac{1}{" * 50 + "5" + "}" * 50,
+    "a million characters": "5" * 10**6,
+    "a million boxes": r"\boxed{" * 10**5 + "5",
+    "a long sum": "x+" * 499 + "6",
+    "a long product": "(x+1)" * 190,
+    "a regex bomb": "1" + "a" * 900 + "!",
+    "commas": "1," * 499 + "1",
+    "NUL": "5\0",
+    "a lone surrogate": "\ud800",
+    "a surrogate behind a number": "5x\udfff",
+    "right-to-left marks": "\u202e5x",
+    "backslashes": "\\" * 999,
+    "a hidden difference": r"x+1+10^{-100}",
+    "a hidden difference of numbers": r"5+10^{-100}\pi",
+    "another letter": "\u0445+1",  # Cyrillic x
+}
+
+
+@pytest.mark.parametrize("name", MONSTERS)
+def test_no_monster_is_right_and_none_takes_long(grader, name):
+    start = time.monotonic()
+    text = MONSTERS[name]
+    verdicts = grader.grade([(text, "5.5"), (text, "x+1"), ("x+1", text), ("5.5", text), SQUARE_ROOT])
+    assert "right" not in verdicts[:4]
+    assert verdicts[4] == "right"
+    assert time.monotonic() - start < 60
+
+
+def test_a_worker_that_cannot_start_says_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    with pytest.raises(UserError, match="math-verify"):
+        Pool(1, Allowance()).compare("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: Grader(workers=0), "workers: 0"),
+        (lambda: Grader(grading="strickt"), "strickt"),
+        (lambda: Allowance(cpu_s=0), "cpu_s: 0"),
+    ],
+)
+def test_nonsense_is_refused(make, word):
+    with pytest.raises(UserError, match=word):
+        make()
