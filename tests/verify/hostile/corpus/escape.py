@@ -45,7 +45,14 @@ CASES: list[Case] = [
         not_stdout="ran",
         max_wall=3,
     ),
-    _raises("pty_fork", "import pty\nprint(pty.fork())", "PermissionError", "OSError", "BlockingIOError"),
+    _raises(
+        "pty_fork",
+        "import pty\nprint(pty.fork())",
+        "ModuleNotFoundError",
+        "PermissionError",
+        "OSError",
+        "BlockingIOError",
+    ),
     # reading what is not the interpreter's
     *(
         _raises(
