@@ -47,23 +47,19 @@ try:
 except ZeroDivisionError:
     pass
 """
-# Where no file can be opened a snippet has what is loaded before: what is commonly imported, and what is
-# commonly tried, so that it meets the refusal itself.
-_BEFORE_CLOSING = (
-    *("abc", "array", "atexit", "base64", "cmath", "contextlib", "copy", "ctypes", "dataclasses"),
-    *("decimal", "enum", "hashlib", "inspect", "io", "json", "locale", "multiprocessing.pool"),
-    *(
-        "multiprocessing.popen_fork",
-        "multiprocessing.queues",
-        "multiprocessing.synchronize",
-        "encodings.idna",
-        "numbers",
-        "operator",
-        "pathlib",
-    ),
-    *("pickle", "pprint", "queue", "resource", "secrets", "shutil", "signal", "socket", "statistics"),
-    *("struct", "subprocess", "tempfile", "textwrap", "threading", "time", "timeit", "traceback"),
-    *("typing", "unicodedata", "urllib.request", "uuid", "warnings", "zlib"),
+# Where no file can be opened a snippet has what is loaded before: the standard library but for what opens
+# windows or speaks when it is imported, its submodules that others load late, and all of sympy.
+_UNWANTED = frozenset(
+    ("antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo")
+)
+_SUBMODULES = (
+    *("concurrent.futures.process", "concurrent.futures.thread", "email.mime.text", "encodings.idna"),
+    *("encodings.latin_1", "encodings.utf_16", "encodings.utf_32", "encodings.utf_7", "http.client"),
+    *("http.server", "importlib.metadata", "importlib.resources", "json.tool", "logging.handlers"),
+    *("multiprocessing.dummy", "multiprocessing.managers", "multiprocessing.pool"),
+    *("multiprocessing.popen_fork", "multiprocessing.queues", "multiprocessing.shared_memory"),
+    *("multiprocessing.synchronize", "os.path", "unittest.mock", "urllib.error", "urllib.request"),
+    *("xml.dom.minidom", "xml.etree.ElementTree"),
 )
 _NEEDLESS = re.compile(r"\.(tests|benchmarks|testing|conftest|pygletplot|parsing|interactive|this)\b")
 
@@ -288,8 +284,8 @@ def main() -> None:
     sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     _warm(settings)
     if not made.may_open(settings["isolation"]):
-        _import(_BEFORE_CLOSING)
-        _import(_below("sympy"))
+        _import(sorted(sys.stdlib_module_names - _UNWANTED))
+        _import((*_SUBMODULES, *_below("sympy")))
     layers = made.Layers(settings["limits"], settings["isolation"], settings["filters"], settings["paths"])
     zygote = Zygote(child, layers, commands, results, settings["limits"])
     report = layers.test()
