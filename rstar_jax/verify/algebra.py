@@ -109,8 +109,8 @@ class Worker:
         if word != "ready":
             self.stop()
             raise UserError(
-                f"grading: the process that compares expressions did not start ({word}). It needs math-verify "
-                f"and sympy: install requirements.txt for {sys.executable}."
+                f"grading: the process that compares expressions did not start ({word}). It needs "
+                f"math-verify and sympy: install requirements.txt for {sys.executable}."
             )
         return process
 
