@@ -7,12 +7,13 @@ _TOO_LONG = ("timeout_cpu", "timeout_wall")
 
 
 def _memory(name: str, code: str) -> Case:
-    """Asks for more than the limit at once or bit by bit; ends soon."""
+    """Asks for more than the limit, at once or bit by bit (which a busy machine makes slow)."""
     return case(
         "resource",
         name,
         code,
         *_NO_MEMORY,
+        "timeout_cpu",
         exc=["MemoryError", "OSError", "_ArrayMemoryError", "ModuleNotFoundError"],
         not_stdout="got",
     )
