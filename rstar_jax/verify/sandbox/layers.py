@@ -124,7 +124,7 @@ class Layers:
         os.waitpid(pid, 0)
         elsewhere = allowed.pop(_ELSEWHERE, None)
         if self._filter is None:
-            self.report["seccomp"] = "missing: left out, or not known for this machine"
+            self.report["seccomp"] = "missing: left out, or none for this machine's architecture"
         elif allowed:
             self.report["seccomp"] = f"missing: it does not block {', '.join(allowed)}"
         else:

@@ -290,7 +290,13 @@ def main() -> None:
     zygote = Zygote(child, layers, commands, results, settings["limits"])
     report = layers.test()
     if report["seccomp"].startswith("missing") and not settings["isolation"]["allow_unsafe"]:
-        zygote.say("refused", f"no system call filter (seccomp): {report['seccomp'].split(': ', 1)[1]}")
+        why = report["seccomp"].removeprefix("missing: ")
+        zygote.say(
+            "refused",
+            f"the sandbox has no system call filter (seccomp: {why}), so code that a model wrote could do "
+            "whatever this user can. Run where the kernel allows seccomp filters (a container: with its "
+            "default profile), or accept the risk with --config.verify.sandbox.allow_unsafe=True.",
+        )
         os._exit(1)
     zygote.say("ready", report)
     sys.stdout.flush()  # whatever a module said while it was loaded is no snippet's output
