@@ -43,10 +43,14 @@ _NAMED = {"e": sympy.E, "i": sympy.I}
 
 _NUMBER = re.compile(r"\d+|\d*\.\d+|\d+\.|\d+(?:\.\d*)?[eE][+-]?\d{1,4}")
 
+_RATIO = re.compile(r"-?\d{1,9}(?:/[1-9]\d{0,8})?")
+
 
 def _number_only(text: str, *_: Any, **__: Any) -> Any:
     """Stands for sympy's parse_expr, which evaluates text as Python: the parser calls it for every number."""
     text = text.strip()
+    if _RATIO.fullmatch(text):  # sympy's own tables hold such
+        return sympy.Rational(text)
     if not _NUMBER.fullmatch(text):
         raise ValueError("text is never evaluated here")
     return sympy.Integer(text) if text.isdigit() else sympy.Float(text)
