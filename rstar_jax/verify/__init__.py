@@ -7,11 +7,24 @@ and give it a row; `code_steps.py` holds what those share whose steps are Python
 
 from __future__ import annotations
 
+from rstar_jax.verify.answer import GRADINGS, Grader, grade
 from rstar_jax.verify.code_task import CodeTask
 from rstar_jax.verify.math_task import MathTask
-from rstar_jax.verify.sandbox import Isolation, Limits, Sandbox
+from rstar_jax.verify.sandbox import ExecResult, Isolation, Limits, Sandbox
 from rstar_jax.verify.task import Task
 
 TASKS: dict[str, type[Task]] = {"math": MathTask, "code": CodeTask}
 
-__all__ = ["TASKS", "CodeTask", "Isolation", "Limits", "MathTask", "Sandbox", "Task"]
+__all__ = [
+    "GRADINGS",
+    "TASKS",
+    "CodeTask",
+    "ExecResult",
+    "Grader",
+    "Isolation",
+    "Limits",
+    "MathTask",
+    "Sandbox",
+    "Task",
+    "grade",
+]

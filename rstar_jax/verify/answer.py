@@ -123,7 +123,8 @@ class Grader:
 
 
 @functools.cache
-def _shared(grading: str) -> Grader:
+def shared(grading: str) -> Grader:
+    """This process's grader by those rules, a key of `GRADINGS`."""
     grader = Grader(workers=2, grading=grading)
     atexit.register(grader.close)
     return grader
@@ -131,12 +132,12 @@ def _shared(grading: str) -> Grader:
 
 def grade(prediction: str, reference: str) -> Grade:
     r"""Judges an answer, with or without its `\boxed{}`, by the strict rules. Safe from any thread."""
-    return _shared("strict").grade([(prediction, reference)])[0]
+    return shared("strict").grade([(prediction, reference)])[0]
 
 
 def grade_released(prediction: str, reference: str) -> Grade:
     """Judges an answer as the authors' released code would: leniently (`released.py`)."""
-    return _shared("released").grade([(prediction, reference)])[0]
+    return shared("released").grade([(prediction, reference)])[0]
 
 
 # verify.grading -> how an answer is judged

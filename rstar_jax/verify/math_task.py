@@ -19,7 +19,7 @@ from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.types import Grade, Problem, StepVerdict
 from rstar_jax.verify import code_steps
-from rstar_jax.verify.answer import GRADINGS
+from rstar_jax.verify.answer import GRADINGS, shared
 from rstar_jax.verify.sandbox import ExecResult
 from rstar_jax.verify.task import Task
 
@@ -36,8 +36,7 @@ class MathTask(Task):
         return PROMPTS[self.prompt_name](problem.problem)
 
     def check_finals(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        grade = GRADINGS[self.grading]
-        return [grade(answer, problem.answer) for problem, answer in requests]
+        return shared(self.grading).grade([(answer, problem.answer) for problem, answer in requests])
 
     def same(self, problem: Problem, one: str, other: str) -> bool:
         return GRADINGS[self.grading](one, other) == "right"
