@@ -78,7 +78,7 @@ def test_closing_and_killing_leave_nothing(below):
         sandbox.submit(["import time\ntime.sleep(60)"])
         assert soon(lambda: len(below()) == 4)  # bwrap, its init, the zygote, its child
         started = below()
-    assert not set(started) & living().keys()
+    assert soon(lambda: not set(started) & living().keys())
     with Sandbox(workers=1, isolation=INSIDE) as sandbox:
         started = below()
         for pid in started:

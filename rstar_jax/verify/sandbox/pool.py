@@ -17,7 +17,11 @@ from rstar_jax.verify.sandbox.kinds import Kind
 from rstar_jax.verify.sandbox.result import ExecResult, Limits
 from rstar_jax.verify.sandbox.worker import Answer, Broken, Job, Worker
 
-_AHEAD = 2  # snippets a zygote has been sent: one runs, the other waits in its pipe
+# Snippets that a zygote has been sent: one runs, the others wait in its pipe, behind it whatever it does.
+# More only while snippets are quick on average: they are sent, and their answers read, several at a time.
+_AHEAD, _AHEAD_QUICK = 2, 8
+_QUICK_S, _NAP_S = 0.02, 0.02
+_WEIGHT = 0.05  # of the latest snippet in the average
 _LOOK_S = 1.0  # how often it is asked whether a zygote is stuck
 _MAX_DEATHS = 40  # of zygotes in a row: more is no snippet's doing
 _END_S = 1.0  # what a zygote is given to end by itself
@@ -40,6 +44,7 @@ class Pool:
             "light": collections.deque(),
             "heavy": collections.deque(),
         }
+        self._mean_s: dict[Kind, float] = {"light": 1.0, "heavy": 1.0}
         self._failed_starts = self._deaths = 0
         self._next_look = 0.0
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -66,7 +71,11 @@ class Pool:
     def turn(self) -> None:
         """Hands out snippets, waits for the next event, takes in what has come."""
         self._hand_out()
-        awaited = any(worker.jobs or worker.layers is None for worker in self._all())
+        awaited = [worker for worker in self._all() if worker.jobs or worker.layers is None]
+        if awaited and all(
+            worker.pace_s < _QUICK_S and len(worker.jobs) == _AHEAD_QUICK for worker in awaited
+        ):
+            time.sleep(_AHEAD_QUICK / 2 * min(worker.pace_s for worker in awaited))
         for key, _ in self._selector.select(_LOOK_S if awaited else None):
             worker: Worker | None = key.data
             if worker is None:
@@ -102,11 +111,12 @@ class Pool:
     def _hand_out(self) -> None:
         for kind, queue in self._queues.items():
             pool = self._pool[kind]
+            ahead = _AHEAD_QUICK if self._mean_s[kind] < _QUICK_S else _AHEAD
             while queue:
                 worker = min(pool, key=lambda w: len(w.jobs), default=None)
                 if (worker is None or worker.jobs) and len(pool) < self._workers:
                     worker = self._start(kind)
-                if worker is None or len(worker.jobs) >= _AHEAD:
+                if worker is None or len(worker.jobs) >= ahead:
                     break
                 try:
                     worker.send(queue.popleft())
@@ -133,6 +143,7 @@ class Pool:
         job.runs += 1
         self._deaths = 0
         result = answer.result
+        self._mean_s[job.kind] += _WEIGHT * (result.wall_s - self._mean_s[job.kind])
         little = result.status == "timeout_wall" and result.cpu_s < self._limits.cpu_s / 2
         if little and answer.starved and job.runs == 1:
             self._queues[job.kind].append(job)  # the host was stalled, and that must not become a label

@@ -169,6 +169,9 @@ class Pump:
 
     def _pass_on(self, pool: Pool) -> bool:
         """Hands the pool what has been ordered and withdrawn; False if it is time to end."""
+        # Set before the pool is woken: what is not seen here is seen in the next turn.
+        if not (self._inbox or self._dropped or self._closing or self._layers is None):
+            return True
         with self._changed:
             if pool.layers is not None and self._layers is None:
                 self._layers = pool.layers

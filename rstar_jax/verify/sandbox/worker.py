@@ -6,6 +6,7 @@ import collections
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import signal
 import struct
@@ -55,6 +56,7 @@ class Worker:
     """A zygote with its buffers.
 
     jobs: sent and not answered, in order; the first is the one that runs. layers: None until it is up.
+    pace_s: what its last snippet took, on the clock.
     last_words: of one that has been stopped and was never up, the end of what it wrote.
     Raises UserError where bubblewrap is asked for and absent, or no process can be started.
     """
@@ -64,6 +66,7 @@ class Worker:
         self.jobs: collections.deque[Job] = collections.deque()
         self.layers: dict[str, str] | None = None
         self.last_words = ""
+        self.pace_s = math.inf
         self._incoming, self._outgoing = bytearray(), bytearray()
         self._patience = 4 * limits.wall_s + GRACE_S
         self._max_frame = int(1024 * limits.output_kb) + (1 << 14)  # besides the output numbers and names
@@ -142,7 +145,7 @@ class Worker:
         Raises Broken, also at what the zygote cannot have said by itself; UserError where it refuses to work.
         """
         try:
-            data = os.read(self.stdout, 1 << 20)
+            data = os.read(self.stdout, 1 << 16)
         except BlockingIOError:
             return
         if not data:
@@ -186,6 +189,7 @@ class Worker:
         stdout = said[told:].decode("utf-8", "replace")
         exception, message = _reported(status, said[1:told])
         result = ExecResult(status, stdout, exception, float(cpu_s), float(wall_s), message)
+        self.pace_s = result.wall_s
         return self.jobs.popleft(), Answer(result, bool(starved))
 
     def hang_up(self) -> None:
