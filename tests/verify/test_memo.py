@@ -8,7 +8,6 @@ import random
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -344,12 +343,3 @@ def test_a_value_that_is_no_result_is_none(tmp_path):
     assert not any(memo.get(key(8 + number)) for number in range(6))
     assert memo.get(key(0)) is not None
     memo.close()
-
-
-def test_closing_ends_the_thread(tmp_path):
-    before = threading.active_count()
-    memo = Memo(tmp_path / "memo")
-    memo.put(key(1), OK)
-    assert threading.active_count() == before + 1
-    memo.close()
-    assert threading.active_count() == before
