@@ -124,6 +124,16 @@ def test_closing_leaves_nothing(tmp_path, below, monkeypatch):
         assert (descriptors(), set(below()), threading.active_count()) == before
 
 
+def test_a_sandbox_that_is_dropped_closes_itself(below):
+    before = descriptors()
+    sandbox = Sandbox(workers=1)
+    sandbox.run(["print(1)"])
+    assert below()
+    del sandbox
+    gc.collect()
+    assert soon(lambda: not below() and descriptors() == before)
+
+
 def test_closing_ends_the_waiting_of_others(opened, below):
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(opened.run, [SLEEP])
