@@ -1,7 +1,8 @@
 """Models as arrays: the decoder, the reward model, and Hugging Face folders in and out."""
 
 from rstar_jax.models.cache import KV
-from rstar_jax.models.decoder import Decoder, DecoderConfig, init_random, resize_vocab
+from rstar_jax.models.config import DecoderConfig, Experts, Latent, Rope
+from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.families import FAMILIES
 from rstar_jax.models.hf import (
     check_pretrained,
@@ -12,13 +13,17 @@ from rstar_jax.models.hf import (
     save_reward_model,
 )
 from rstar_jax.models.scalar_head import RewardModel, from_policy
+from rstar_jax.models.start import init_random, resize_vocab
 
 __all__ = [
     "FAMILIES",
     "KV",
     "Decoder",
     "DecoderConfig",
+    "Experts",
+    "Latent",
     "RewardModel",
+    "Rope",
     "check_pretrained",
     "from_policy",
     "init_random",

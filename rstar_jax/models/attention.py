@@ -1,8 +1,8 @@
 """Attention, all of it: causal inside segments, and candidates against a prefix that they share.
 
-Queries come scaled and rotated, keys rotated. Softmax is in float32. Heads are grouped: query head h reads
-key/value head h // (H / G), and keys are never repeated. Masked logits are a large negative number, not
--inf, so that a row with nothing to see stays finite.
+Queries come scaled and rotated, keys rotated; windows and soft caps are applied here. Softmax is in float32.
+Heads are grouped: query head h reads key/value head h // (H / G), and keys are never repeated. Masked logits
+are a large negative number, not -inf, so that a row with nothing to see stays finite.
 """
 
 from __future__ import annotations
@@ -13,30 +13,45 @@ import jax.numpy as jnp
 MASKED = -1e30
 
 KV = tuple[jax.Array, jax.Array]
+# How many tokens, itself among them, a token sees; an array where layers that are scanned differ; None: all.
+Window = int | jax.Array | None
 
 
 def causal(
-    q_BxTxHxA: jax.Array, k_BxTxGxA: jax.Array, v_BxTxGxA: jax.Array, segments_BxT: jax.Array | None
+    q_BxTxHxA: jax.Array,
+    k_BxTxGxA: jax.Array,
+    v_BxTxGxC: jax.Array,
+    segments_BxT: jax.Array | None,
+    window: Window = None,
+    cap: float | None = None,
 ) -> jax.Array:
     """Each token sees itself and what stands before it in its own segment (all of the row if None).
 
-    Returns [B, T, H, A] in the values' dtype. "Before" is by place in the row, whatever the positions.
+    Returns [B, T, H, C] in the values' dtype. "Before" is by place in the row, whatever the positions; so
+    is `window`: a token sees itself and the window - 1 tokens before it. cap: soft cap of the logits.
     """
     B, T, H, A = q_BxTxHxA.shape
-    G = k_BxTxGxA.shape[2]
+    G, C = v_BxTxGxC.shape[2:]
     M = H // G
     q = jnp.transpose(q_BxTxHxA.reshape(B, T, G, M, A), (0, 2, 3, 1, 4)).reshape(B, G, M * T, A)
-    k, v = jnp.transpose(k_BxTxGxA, (0, 2, 3, 1)), jnp.transpose(v_BxTxGxA, (0, 2, 1, 3))
+    k, v = jnp.transpose(k_BxTxGxA, (0, 2, 3, 1)), jnp.transpose(v_BxTxGxC, (0, 2, 1, 3))
     logits = jnp.matmul(q, k, preferred_element_type=jnp.float32).reshape(B, G, M, T, T)
     mask = jnp.tril(jnp.ones((T, T), bool))[None]
+    if window is not None:
+        mask = mask & (jnp.arange(T)[:, None] - jnp.arange(T) < window)
     if segments_BxT is not None:
         mask = mask & (segments_BxT[:, :, None] == segments_BxT[:, None, :])
-    logits = jnp.where(mask[:, None, None], logits, MASKED)
+    logits = jnp.where(mask[:, None, None], softcap(logits, cap), MASKED)
     weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
     total = jnp.sum(weights, axis=-1, keepdims=True)
     out = jnp.matmul(weights.astype(v.dtype).reshape(B, G, M * T, T), v, preferred_element_type=jnp.float32)
-    out = jnp.transpose(out.reshape(B, G, M, T, A) / total, (0, 3, 1, 2, 4))
-    return out.reshape(B, T, H, A).astype(v.dtype)
+    out = jnp.transpose(out.reshape(B, G, M, T, C) / total, (0, 3, 1, 2, 4))
+    return out.reshape(B, T, H, C).astype(v.dtype)
+
+
+def softcap(x: jax.Array, cap: float | None) -> jax.Array:
+    """cap * tanh(x / cap): x where it is small, never beyond the cap (arXiv 2408.00118, section 2)."""
+    return x if cap is None else cap * jnp.tanh(x / cap)
 
 
 def widen(v: jax.Array) -> jax.Array:
@@ -80,29 +95,43 @@ def write_suffix(k: jax.Array, v: jax.Array, new: KV, start: jax.Array) -> KV:
 
 
 def shared_prefix(
-    q_BxNxTxHxA: jax.Array, prefix: KV, prefix_length_B: jax.Array, suffix: KV, start: jax.Array
+    q_BxNxTxHxA: jax.Array,
+    prefix: KV,
+    prefix_length_B: jax.Array,
+    suffix: KV,
+    start: jax.Array,
+    window: Window = None,
+    cap: float | None = None,
 ) -> jax.Array:
     """Token t of each candidate sees its leaf's prefix and its own suffix slots up to start + t.
 
     prefix: keys [B, G, A, P] and values [B, G, P, A'], one matmul for all candidates of a leaf; entries
     from prefix_length on are not seen. suffix: keys [B, N, G, A, S] and values [B, N, G, S, A'], the new
-    ones written already. start: scalar, [B] or [B, N]. Each part has its softmax; the two are joined by their
-    maxima and sums, as one softmax over both would give. Returns [B, N, T, H, A] in the values' dtype.
+    ones written already. start: scalar, [B] or [B, N]. window, cap: as for `causal`. Each part has its
+    softmax; the two are joined by their maxima and sums, as one softmax over both would give. Returns
+    [B, N, T, H, A] in the values' dtype.
     """
     k, v = suffix
     B, N, T, H, A = q_BxNxTxHxA.shape
     G, S, P = k.shape[2], k.shape[4], prefix[0].shape[-1]
     M = H // G
     q = q_BxNxTxHxA.reshape(B, N, T, G, M, A)
-    seen = jnp.arange(S) <= (per_row(start)[..., None] + jnp.arange(T))[..., None]  # [B, N or 1, T, S]
+    place = (per_row(start)[..., None] + jnp.arange(T))[..., None]  # [B or 1, N or 1, T, 1]: own suffix slot
+    seen = jnp.arange(S) <= place
+    if window is not None:
+        seen = seen & (place - jnp.arange(S) < window)
     q_near = jnp.transpose(q, (0, 1, 3, 2, 4, 5)).reshape(B, N, G, T * M, A)
-    out, top, total = _part(q_near, k, v, jnp.repeat(seen, M, axis=2)[:, :, None])
+    out, top, total = _part(q_near, k, v, jnp.repeat(seen, M, axis=2)[:, :, None], cap)
     out = out.reshape(B, N, G, T, M, -1)
     top, total = top.reshape(B, N, G, T, M, 1), total.reshape(B, N, G, T, M, 1)
     if P:
         q_far = jnp.transpose(q, (0, 3, 1, 2, 4, 5)).reshape(B, G, N * T * M, A)
-        seen = jnp.arange(P) < prefix_length_B[:, None]
-        far = _part(q_far, *prefix, seen[:, None, None])
+        seen = (jnp.arange(P) < prefix_length_B[:, None])[:, None]  # [B, 1, P]
+        if window is not None:
+            near = prefix_length_B[:, None, None, None] + place - jnp.arange(P) < window
+            near = jnp.broadcast_to(near[..., None, :], (B, N, T, M, P)).reshape(B, N * T * M, P)
+            seen = seen & near
+        far = _part(q_far, *prefix, seen[:, None], cap)
         far_out, far_top, far_total = (
             jnp.transpose(x.reshape(B, G, N, T, M, -1), (0, 2, 1, 3, 4, 5)) for x in far
         )
@@ -115,13 +144,13 @@ def shared_prefix(
 
 
 def _part(
-    q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array
+    q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array, cap: float | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Attention over some of the keys: [..., Q, A] x [..., A, K] x [..., K, A], all sums in float32.
 
     Returns the weighted sum of values, not yet divided, the maximal logit and the sum of exponentials.
     """
-    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32)
+    logits = softcap(jnp.matmul(q, k, preferred_element_type=jnp.float32), cap)
     logits = jnp.where(seen, logits, MASKED)
     top = jnp.max(logits, axis=-1, keepdims=True)
     weights = jnp.exp(logits - top)

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 import jax
 
-from rstar_jax.models import attention
+from rstar_jax.models import attention, rope
 
 KV = attention.KV  # a prefix's keys and values, each [L, B, P, G, A]
 # The candidates' own keys [B, N, G, A, S] and values [B, N, G, S, A'] (A' as attention.widen has it): a pair
@@ -22,12 +22,11 @@ class Shared(NamedTuple):
     """What `extend` needs of the leaves' prefixes, whatever token it is at.
 
     layers: keys [B, G, A, P] and values [B, G, P, A'], in pairs as for Suffix.
-    cos, sin: of the rotary angles of the suffix slots, [B, S, A/2] float32.
+    tables: rotary tables of the suffix slots, [B, S, R/2] float32.
     """
 
     layers: tuple[KV, ...]
-    cos: jax.Array
-    sin: jax.Array
+    tables: tuple[rope.Tables, ...]
 
 
 def by_layer(stacked: KV) -> tuple[KV, ...]:

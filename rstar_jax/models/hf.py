@@ -25,8 +25,10 @@ from safetensors import SafetensorError
 
 from rstar_jax import sharding
 from rstar_jax.errors import UserError
-from rstar_jax.models.decoder import Decoder, DecoderConfig, param_specs
-from rstar_jax.models.families import FAMILIES, Family, Weight
+from rstar_jax.models.config import DecoderConfig
+from rstar_jax.models.decoder import Decoder
+from rstar_jax.models.families import FAMILIES, Family, Weight, places
+from rstar_jax.models.params import param_specs
 from rstar_jax.models.scalar_head import RewardModel
 from rstar_jax.models.weight_files import INDEX, SHARD_BYTES, WEIGHTS, WeightFiles, read_json, write_weights
 
@@ -43,6 +45,7 @@ TOKENIZER_FILES = (
 )
 HUB_FILES = ("config.json", "*.safetensors", INDEX, *TOKENIZER_FILES)
 StrPath = str | os.PathLike[str]
+_Part = tuple[Weight, str, tuple[int, ...]]  # where a parameter stands, its name, the index of its entry
 
 
 def load_pretrained(
@@ -165,22 +168,20 @@ def _read_decoder(
     mesh: Mesh | None,
 ) -> Decoder:
     _check_names(files, family, config)
-    specs = param_specs(config)
     params = {}
     for ours, weight in family.weights(config).items():
-        shape = specs[ours].shape
-        if "{}" in weight.name:
-            value = np.empty(shape, np.dtype(dtype))
-            for layer, name in enumerate(_names(weight, config)):
-                value[layer] = _to_ours(files.read(name, weight.shape), weight, shape[1:])
-        else:
-            value = _to_ours(files.read(weight.name, weight.shape), weight, shape)
-        params[ours] = _place(value, specs[ours].axes, dtype, mesh)
-    return Decoder(config, params, compute_dtype=compute_dtype)
+        spec = param_specs(config)[ours]
+        value = np.empty(spec.shape, np.dtype(dtype))
+        for index, name in places(ours, weight, config):
+            part = files.read(name, weight.shape, weight.rows)
+            value[index] = weight.to_ours(part, spec.shape[len(index) :])
+        params[ours] = _place(value, spec.axes, dtype, mesh)
+    return Decoder(config, params, compute_dtype=compute_dtype, mesh=mesh)
 
 
 def _check_names(files: WeightFiles, family: Family, config: DecoderConfig) -> None:
-    wanted = {name for weight in family.weights(config).values() for name in _names(weight, config)}
+    table = family.weights(config)
+    wanted = {name for ours, weight in table.items() for _, name in places(ours, weight, config)}
     missing = sorted(wanted - files.where.keys())
     if missing:
         raise UserError(
@@ -199,20 +200,6 @@ def _check_names(files: WeightFiles, family: Family, config: DecoderConfig) -> N
 def _some_file(files: WeightFiles) -> Path:
     found = sorted(set(files.where.values()))
     return found[0] if len(found) == 1 else found[0].with_name(INDEX)
-
-
-def _names(weight: Weight, config: DecoderConfig) -> list[str]:
-    if "{}" not in weight.name:
-        return [weight.name]
-    return [weight.name.format(layer) for layer in range(config.layers)]
-
-
-def _to_ours(tensor: np.ndarray, weight: Weight, shape: tuple[int, ...]) -> np.ndarray:
-    return (tensor.T if weight.transpose else tensor).reshape(shape)
-
-
-def _to_theirs(value: np.ndarray, weight: Weight) -> np.ndarray:
-    return value.reshape(weight.shape[::-1]).T if weight.transpose else value.reshape(weight.shape)
 
 
 def _place(value: np.ndarray, axes: tuple[str | None, ...], dtype: Any, mesh: Mesh | None) -> jax.Array:
@@ -239,20 +226,21 @@ def _write_folder(
     family = FAMILIES[c.family]
     params = model.params()
     config = config | family.write(c) | {"torch_dtype": str(params["embed"].dtype)}
-    ours: dict[str, tuple[str, Weight, int | None]] = {}  # tensor name -> parameter, its place, layer
-    for name, weight in family.weights(c).items():
-        for layer, theirs in enumerate(_names(weight, c)):
-            ours[theirs] = (name, weight, layer if "{}" in weight.name else None)
+    parts: dict[str, list[_Part]] = {}  # tensor name -> what it is made of
+    for ours, weight in family.weights(c).items():
+        for index, theirs in places(ours, weight, c):
+            parts.setdefault(theirs, []).append((weight, ours, index))
 
     def value(theirs: str) -> np.ndarray:
         if theirs in more:
             return more[theirs]
-        name, weight, layer = ours[theirs]
-        return _to_theirs(_host(params[name] if layer is None else params[name][layer]), weight)
+        ordered = sorted(parts[theirs], key=lambda part: part[0].rows or (0, 0))
+        rows = [weight.to_theirs(_host(params[ours][index])) for weight, ours, index in ordered]
+        return np.concatenate(rows) if len(rows) > 1 else rows[0]
 
     sizes = {
-        theirs: int(np.prod(weight.shape)) * params[name].dtype.itemsize
-        for theirs, (name, weight, _) in ours.items()
+        theirs: int(np.prod(weight.shape)) * params[ours].dtype.itemsize
+        for theirs, ((weight, ours, _), *_) in parts.items()
     } | {theirs: tensor.nbytes for theirs, tensor in more.items()}
 
     def fill(folder: Path) -> None:

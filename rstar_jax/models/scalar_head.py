@@ -37,7 +37,7 @@ class RewardModel(nnx.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         *,
-        remat: bool = False,
+        remat: bool | str = False,
     ) -> jax.Array:
         """Values before tanh [B, T] float32, of the text up to each token. Arguments as Decoder.hidden."""
         return self.raw_of_hidden(self.decoder.hidden(tokens_BxT, positions, segment_ids, remat=remat))
@@ -57,6 +57,6 @@ def from_policy(decoder: Decoder, *, seed: int = 0) -> RewardModel:
     """
     params = {n: jnp.array(value, copy=True) for n, value in decoder.params().items() if n != "head"}
     config = dataclasses.replace(decoder.config, tied=True)  # an untied vocabulary head is left behind
-    copy = Decoder(config, params, compute_dtype=decoder.compute_dtype)
+    copy = Decoder(config, params, compute_dtype=decoder.compute_dtype, mesh=decoder.mesh)
     score = np.random.default_rng(seed).standard_normal(decoder.config.width, np.float32) * 0.02
     return RewardModel(copy, jnp.asarray(score, params["embed"].dtype))

@@ -1,7 +1,7 @@
 """The tensors of a Hugging Face folder: finding, reading and writing safetensors files.
 
 Reads `model.safetensors` or the shards that `model.safetensors.index.json` names. Every error names the
-file, and the tensor where there is one. Not here: what the tensors mean (`families.py`, `hf.py`).
+file, and the tensor where there is one. Not here: what the tensors mean (`families/`, `hf.py`).
 """
 
 from __future__ import annotations
@@ -70,8 +70,11 @@ class WeightFiles:
                 raise UserError(f"{file}: tensor '{name}' is in {self.where[name]} too.")
             self.where[name] = file
 
-    def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """One tensor, in the dtype of the file. Raises UserError if its shape is another, or its dtype."""
+    def read(self, name: str, shape: tuple[int, ...], rows: tuple[int, int] | None = None) -> np.ndarray:
+        """One tensor, or its rows [first, end), in the dtype of the file.
+
+        Raises UserError if the tensor's shape is another, or its dtype, or it cannot be read.
+        """
         file = self.where[name]
         part = self._files[file].get_slice(name)
         if tuple(part.get_shape()) != shape:
@@ -82,7 +85,7 @@ class WeightFiles:
             raise UserError(
                 f"{file}: tensor '{name}' is of type {part.get_dtype()}; read here: {', '.join(DTYPES)}."
             )
-        return self._files[file].get_tensor(name)
+        return part[rows[0] : rows[1]] if rows else self._files[file].get_tensor(name)
 
 
 def write_weights(

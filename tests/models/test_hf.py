@@ -98,9 +98,23 @@ BAD = {
     ),
     "heads do not divide": (edit_config(num_key_value_heads=3), ["config.json", "num_key_value_heads=3"]),
     "activation": (edit_config(hidden_act="relu"), ["config.json", "hidden_act", "'relu'", "'silu'"]),
-    "sliding window": (edit_config(use_sliding_window=True), ["config.json", "use_sliding_window"]),
-    "rope scaling": (edit_config(rope_scaling={"rope_type": "yarn"}), ["config.json", "rope_scaling"]),
-    "rope type": (edit_config(rope_parameters={"rope_type": "yarn"}), ["config.json", "rope_type", "yarn"]),
+    "layer types": (
+        edit_config(use_sliding_window=True, layer_types=["full_attention", "chunked"]),
+        ["config.json", "layer_types", "'chunked'", "'sliding_attention'"],
+    ),
+    "kind of rope": (
+        edit_config(rope_scaling={"rope_type": "dynamic", "factor": 2.0}),
+        ["config.json: rope_scaling", "'dynamic'", "'longrope'"],
+    ),
+    "rope in transformers 5's words": (
+        edit_config(rope_parameters={"rope_type": "magic"}),
+        ["config.json: rope_parameters", "'magic'", "'llama3'"],
+    ),
+    "rope without its numbers": (
+        edit_config(rope_scaling={"type": "yarn"}),
+        ["config.json: rope_scaling", "'factor'"],
+    ),
+    "rope that is no object": (edit_config(rope_scaling=4), ["config.json", "rope_scaling", "an object"]),
     "no weights": (lambda f: (f / WEIGHTS).unlink(), ["model", WEIGHTS]),
     "truncated": (truncate, [WEIGHTS, "truncated"]),
     "tensor missing": (edit_tensors(lambda t: t.pop(UP)), [WEIGHTS, UP, "missing"]),

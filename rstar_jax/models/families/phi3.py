@@ -1,0 +1,51 @@
+"""Phi-3 and Phi-3.5 mini: Llama with fused projections, and rotary positions of the kind "longrope"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rstar_jax.models.config import DecoderConfig
+from rstar_jax.models.families import fields, table
+from rstar_jax.models.families.fields import Fields
+from rstar_jax.models.families.table import Family, Weight
+
+_ORIGINAL = "original_max_position_embeddings"
+# transformers takes these for longrope, too: what Phi-3's early folders call it.
+_OTHER_NAMES = {"su": "longrope", "yarn": "longrope"}
+
+
+def _read(config: Mapping[str, Any], where: str) -> DecoderConfig:
+    f = Fields({_ORIGINAL: 4096, **config}, where)
+    f.refuse("layer_types")
+    common = fields.read_common(f, rope=fields.read_rope(f, names=_OTHER_NAMES))
+    window = f.optional("sliding_window", int)
+    return DecoderConfig(**common, family="phi3", window=window)
+
+
+def _write(c: DecoderConfig) -> dict[str, Any]:
+    config = fields.write_common(c) | {"sliding_window": c.window}
+    if c.head_dim * c.heads == c.width:
+        del config["head_dim"]  # the real folders have none
+    original = c.rope.original_max_position_embeddings
+    scaling = dict(fields.write_rope(c.rope).get("rope_scaling", {}))
+    scaling.pop(_ORIGINAL, None)  # where Phi-3's own code and servers do not look for it
+    config["rope_scaling"] = scaling or None
+    return config | {_ORIGINAL: original or c.max_positions}
+
+
+def _weights(c: DecoderConfig) -> dict[str, Weight]:
+    table_ = table.ends(c) | table.attention(c) | table.mlp(c, c.mlp)
+    q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
+    qkv = "model.layers.{layer}.self_attn.qkv_proj.weight", (q + 2 * kv, c.width)
+    gate_up = "model.layers.{layer}.mlp.gate_up_proj.weight", (2 * c.mlp, c.width)
+    return table_ | {
+        "layers.q": Weight(*qkv, transpose=True, rows=(0, q)),
+        "layers.k": Weight(*qkv, transpose=True, rows=(q, q + kv)),
+        "layers.v": Weight(*qkv, transpose=True, rows=(q + kv, q + 2 * kv)),
+        "layers.gate": Weight(*gate_up, transpose=True, rows=(0, c.mlp)),
+        "layers.up": Weight(*gate_up, transpose=True, rows=(c.mlp, 2 * c.mlp)),
+    }
+
+
+PHI3 = Family("Phi3ForCausalLM", "Phi3ForSequenceClassification", _read, _write, _weights)

@@ -1,0 +1,133 @@
+"""Rotary positions: frequencies of every kind of stretching, angles, and the rotation itself.
+
+Formulas as in transformers' modeling_rope_utils, computed in float64 and used in float32. "longrope" has two
+sets of frequencies, for short texts and for long ones. transformers picks one by the longest text of the
+batch; here each text has that which transformers gives it alone, so that rows do not influence each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rstar_jax.models.config import Rope
+
+Tables = tuple[jax.Array, jax.Array]  # cosines and sines [..., R/2] float32 of R rotated dimensions
+
+
+def _plain(rope: Rope, dim: int) -> np.ndarray:
+    return 1.0 / rope.theta ** (np.arange(0, dim, 2, dtype=np.float64) / dim)
+
+
+def _linear(rope: Rope, dim: int) -> np.ndarray:
+    return _plain(rope, dim) / _given(rope.factor)
+
+
+def _llama3(rope: Rope, dim: int) -> np.ndarray:
+    frequency, factor = _plain(rope, dim), _given(rope.factor)
+    low, high = _given(rope.low_freq_factor), _given(rope.high_freq_factor)
+    turns = _given(rope.original_max_position_embeddings) * frequency / (2 * math.pi)  # over the old context
+    smooth = np.clip((turns - low) / (high - low), 0, 1)
+    return (1 - smooth) * frequency / factor + smooth * frequency
+
+
+def _yarn(rope: Rope, dim: int) -> np.ndarray:
+    def dimension(turns: float) -> float:
+        context = _given(rope.original_max_position_embeddings)
+        return dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(rope.theta))
+
+    low, high = dimension(rope.beta_fast or 32), dimension(rope.beta_slow or 1)
+    if rope.truncate is not False:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    high += 0.001 if high == low else 0  # as transformers has it, against a division by zero
+    stretched = np.clip((np.arange(dim // 2) - low) / (high - low), 0, 1)
+    return _plain(rope, dim) * (stretched / _given(rope.factor) + 1 - stretched)
+
+
+def _short(rope: Rope, dim: int) -> np.ndarray:
+    return _plain(rope, dim) / np.asarray(rope.short_factor, np.float64)
+
+
+# Frequencies [R/2] of every kind; of "longrope" those for texts that are not long.
+KINDS: dict[str, Callable[[Rope, int], np.ndarray]] = {
+    "default": _plain,
+    "linear": _linear,
+    "llama3": _llama3,
+    "yarn": _yarn,
+    "longrope": _short,
+}
+
+
+def magnitude(rope: Rope, max_positions: int) -> float:
+    """What cosines and sines are multiplied by (arXiv 2309.00071 and 2402.13753)."""
+    if rope.attention_factor is not None or rope.kind not in ("yarn", "longrope"):
+        return 1.0 if rope.attention_factor is None else rope.attention_factor
+    factor = rope.factor or max_positions / _given(rope.original_max_position_embeddings)
+    if rope.kind == "longrope":
+        context = _given(rope.original_max_position_embeddings)
+        return math.sqrt(1 + math.log(factor) / math.log(context)) if factor > 1 else 1.0
+    if rope.mscale and rope.mscale_all_dim:
+        return yarn_scale(factor, rope.mscale) / yarn_scale(factor, rope.mscale_all_dim)
+    return yarn_scale(factor, 1.0)
+
+
+def yarn_scale(factor: float, mscale: float) -> float:
+    """The growth of logits that "yarn" makes up for, with DeepSeek's weight `mscale`."""
+    return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def tables(
+    rope: Rope, positions: jax.Array, dim: int, max_positions: int, long: jax.Array | None = None
+) -> Tables:
+    """Cosines and sines of positions [..., T], for heads of `dim` dimensions.
+
+    long: bool, broadcast against the positions: which tokens stand in a text longer than
+    `original_max_position_embeddings`; read for "longrope" only.
+    """
+    rotated = int(dim * rope.partial_rotary_factor)
+    place = positions[..., None].astype(jnp.float32)
+    angle = place * jnp.asarray(KINDS[rope.kind](rope, rotated), jnp.float32)
+    if rope.kind == "longrope" and long is not None:
+        frequency = _plain(rope, rotated) / np.asarray(rope.long_factor, np.float64)
+        angle = jnp.where(long[..., None], place * jnp.asarray(frequency, jnp.float32), angle)
+    scale = magnitude(rope, max_positions)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)
+
+
+def in_long_text(rope: Rope, positions: jax.Array, segment_ids: jax.Array | None) -> jax.Array | None:
+    """Which tokens [..., T] stand in a text of more positions than the short factors are for."""
+    if rope.kind != "longrope":
+        return None
+    last = jnp.max(positions, axis=-1, keepdims=True)
+    if segment_ids is not None:
+        same = segment_ids[..., :, None] == segment_ids[..., None, :]
+        last = jnp.max(jnp.where(same, positions[..., None, :], 0), axis=-1)
+    return last >= _given(rope.original_max_position_embeddings)
+
+
+def rotate(x: jax.Array, at: Tables, *, interleaved: bool = False) -> jax.Array:
+    """Rotates pairs of the last axis of x, those that the tables have angles for, in float32."""
+    cos, sin = at
+    rotated = 2 * cos.shape[-1]
+    rest = x[..., rotated:]
+    x = x[..., :rotated] if rest.shape[-1] else x
+    if interleaved:
+        first, second = x[..., ::2], x[..., 1::2]
+        pairs = jnp.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
+        out = pairs.reshape(x.shape)
+    else:
+        first, second = jnp.split(x, 2, axis=-1)
+        out = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return jnp.concatenate([out, rest], axis=-1) if rest.shape[-1] else out
+
+
+def _given(value: float | None) -> float:
+    if value is None:
+        raise ValueError("a number that this kind of rotary positions needs is missing")
+    return value
