@@ -215,9 +215,11 @@ class Zygote:
         self._send(json.dumps([word, what]).encode())
 
     def _send(self, *parts: bytes | memoryview) -> None:
-        head = struct.pack("!I", sum(map(len, parts)))
-        for part in (head, *parts):
-            left = memoryview(part)
+        parts = (struct.pack("!I", sum(map(len, parts))), *parts)
+        sent = os.writev(self.results, parts)  # at once, so that the caller wakes up once
+        for part in parts:
+            left = memoryview(part)[sent:]
+            sent = max(0, sent - len(part))
             while left:
                 left = left[os.write(self.results, left) :]
 
@@ -278,6 +280,8 @@ def main() -> None:
         os.dup2(null, fd)
     os.close(null)
     gc.disable()
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")  # where memory is out, a snippet goes before its caller does
     child, made = _load("child"), _load("layers")
     sys.path.extend(settings["paths"])
     sys.argv = ["<step>"]
