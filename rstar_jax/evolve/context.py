@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from pathlib import Path
 
 from rstar_jax.assemble import Reasoner
@@ -49,8 +50,9 @@ class Context:
         What programs did is kept in the working directory: a search that goes on does not run them again.
         """
         v = self.settings.verify
+        # A file for each host: its locks hold on one machine only.
         limits = Limits(v.cpu_s, v.wall_s, v.memory_mb, v.output_kb)
-        memo = self.work.root / "cache" / "sandbox.sqlite" if v.memo else None
+        memo = self.work.root / "cache" / f"sandbox-{platform.node()}.sqlite" if v.memo else None
         return Sandbox(v.workers, limits, isolation=v.sandbox, memo=memo)
 
     def reasoner(self, policy: Path, ppm: Path | None, sandbox: Sandbox, *, prompt: str) -> Reasoner:

@@ -66,14 +66,9 @@ def code_fault(steps: tuple[str, ...]) -> str:
     return "" if held.replace(grammar.CODE, "").strip() else "empty"
 
 
-def unknown(result: ExecResult) -> bool:
-    """Whether the sandbox could not find out how the program ends: its process was lost twice."""
-    return result.status == "signal" and not result.cpu_s and not result.wall_s
-
-
 def verdict(step: str, result: ExecResult) -> StepVerdict:
     """What a run of the program up to `step` says of the step; its text is left as it is."""
-    if unknown(result):
+    if result.lost:
         return StepVerdict(step, "unknown", detail="lost")
     status = _STATUS[result.status]
     if status == "ok":

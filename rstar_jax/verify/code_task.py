@@ -101,7 +101,7 @@ class CodeTask(Task):
     def check_finals(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """Grades in order; all programs run together. "ungraded" if the sandbox lost one twice."""
         return [
-            "ungraded" if code_steps.unknown(result) else "right" if _meets(tests, returned) else "wrong"
+            "ungraded" if result.lost else "right" if _meets(tests, returned) else "wrong"
             for tests, result, returned in self._returned(requests)
         ]
 

@@ -160,7 +160,7 @@ def test_answers_are_alike_if_they_return_the_same(task):
 
 
 def test_a_program_lost_twice_is_no_label(task, monkeypatch):
-    monkeypatch.setattr(task.sandbox, "run", lambda codes: [ExecResult("signal")] * len(codes))
+    monkeypatch.setattr(task.sandbox, "run", lambda codes: [ExecResult("signal", lost=True)] * len(codes))
     verdict = task.check_step(DOUBLE, (FIRST,))
     assert (verdict.status, verdict.outcome, verdict.alive) == ("unknown", "unknown", False)
     assert task.check_final(DOUBLE, "def double(x): return 2 * x") == "ungraded"

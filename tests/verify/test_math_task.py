@@ -103,7 +103,7 @@ def test_outcome_and_observation(sandbox, step, outcome, observation):
 
 def test_a_program_lost_twice_is_no_label(sandbox, monkeypatch):
     task = MathTask(sandbox)
-    monkeypatch.setattr(sandbox, "run", lambda codes: [ExecResult("signal")] * len(codes))
+    monkeypatch.setattr(sandbox, "run", lambda codes: [ExecResult("signal", lost=True)] * len(codes))
     verdict = task.check_step(PROBLEM, (FIRST,))
     assert (verdict.status, verdict.outcome, verdict.alive) == ("unknown", "unknown", False)
     monkeypatch.setattr(sandbox, "run", lambda codes: [ExecResult("signal", wall_s=0.1)] * len(codes))

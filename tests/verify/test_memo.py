@@ -60,7 +60,7 @@ def test_a_result_comes_back_as_it_was(tmp_path, result):
     "result",
     [
         ExecResult("timeout_wall", cpu_s=0.1, wall_s=10.0),
-        ExecResult("signal"),
+        ExecResult("signal", lost=True),
         ExecResult("memory", cpu_s=0.1, wall_s=0.1),
     ],
 )

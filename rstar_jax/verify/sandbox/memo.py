@@ -20,12 +20,11 @@ _STATUSES = frozenset(get_args(ExecStatus))
 def lasting(result: ExecResult) -> bool:
     """Whether another run would end the same way.
 
-    Not so where the machine had a part in it: the clock, a zygote that was lost (nothing was measured), the
-    kernel out of memory (nothing was raised).
+    Not so where the machine had a part in it: the clock, a zygote that was lost, the kernel out of memory
+    (nothing was raised).
     """
-    if result.status == "timeout_wall" or (result.status == "memory" and not result.exception):
-        return False
-    return not (result.status == "signal" and result.cpu_s == 0 and result.wall_s == 0)
+    starved = result.status == "memory" and not result.exception
+    return not (result.lost or starved or result.status == "timeout_wall")
 
 
 class Memo:

@@ -6,6 +6,7 @@ All of it belongs to one thread (`pump.py`); only `wake` may be called from othe
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
 import selectors
 import time
@@ -145,10 +146,11 @@ class Pool:
         result = answer.result
         self._mean_s[job.kind] += _WEIGHT * (result.wall_s - self._mean_s[job.kind])
         little = result.status == "timeout_wall" and result.cpu_s < self._limits.cpu_s / 2
-        if little and answer.starved and job.runs == 1:
-            self._queues[job.kind].append(job)  # the host was stalled, and that must not become a label
+        stalled = little and answer.starved  # the host was, and that must not become a label
+        if stalled and job.runs == 1:
+            self._queues[job.kind].append(job)
         else:
-            self._finished(job, result)
+            self._finished(job, dataclasses.replace(result, lost=stalled))
 
     def _replace(self, worker: Worker) -> None:
         """Drops a dead or stuck zygote. What it ran is run again once; what waited in its pipe, always."""
@@ -172,7 +174,7 @@ class Pool:
                 )
             jobs[0].lost += 1
             if jobs[0].lost > 1:
-                self._finished(jobs.popleft(), ExecResult("signal"))
+                self._finished(jobs.popleft(), ExecResult("signal", lost=True))
         self._queues[worker.kind].extendleft(reversed(jobs))
 
     def _start(self, kind: Kind) -> Worker:

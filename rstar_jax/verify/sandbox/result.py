@@ -40,11 +40,12 @@ class ExecResult:
     """How a snippet ended.
 
     status: ok; exception (it raised `exception`); timeout_cpu, timeout_wall; memory (MemoryError, or the
-        kernel killed it); output_limit; signal (a crash, or its zygote was lost twice: then cpu_s and wall_s
-        are 0); exit (it ended itself, as by sys.exit).
+        kernel killed it); output_limit; signal (a crash); exit (it ended itself, as by sys.exit).
     stdout: what it printed, up to the limit; undecodable bytes replaced.
     exception: the type's name, "" if none. message: the exception's first 200 characters.
     cpu_s, wall_s: seconds used.
+    lost: nothing was found out, as twice its zygote was lost (status signal) or the host stalled until the
+        wall limit (timeout_wall). It is no verdict on the snippet.
     """
 
     status: ExecStatus
@@ -53,3 +54,4 @@ class ExecResult:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     message: str = ""
+    lost: bool = False
