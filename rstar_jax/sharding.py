@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 from flax import nnx
@@ -17,38 +17,51 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rstar_jax.errors import UserError
 
-MESH_AXES = ("data", "fsdp", "tensor")
+MESH_AXES = ("data", "fsdp", "tensor", "expert")
 Rules = Mapping[str, tuple[str, ...]]
 
-# Logical names: vocab embed heads kv_heads mlp layers (parameters), batch sequence (activations).
-# A name that a preset leaves out is replicated.
+# Logical names: vocab embed heads kv_heads mlp experts layers (parameters), batch sequence vocab
+# (activations). A name that a preset leaves out is replicated.
+_TENSOR: Rules = {
+    "vocab": ("tensor",),
+    "heads": ("tensor",),
+    "kv_heads": ("tensor",),
+    "mlp": ("tensor",),
+}
 PRESETS: dict[str, Rules] = {
     "single": {},
     "fsdp": {"batch": ("data", "fsdp"), "embed": ("fsdp",)},
-    "fsdp_tensor": {
-        "batch": ("data", "fsdp"),
+    "fsdp_tensor": {"batch": ("data", "fsdp"), "embed": ("fsdp",), **_TENSOR},
+    # Outside of the experts, the devices of the expert axis are so many more for the batch.
+    "fsdp_tensor_expert": {
+        "batch": ("data", "fsdp", "expert"),
         "embed": ("fsdp",),
-        "vocab": ("tensor",),
-        "heads": ("tensor",),
-        "kv_heads": ("tensor",),
-        "mlp": ("tensor",),
+        "experts": ("expert",),
+        **_TENSOR,
     },
 }
 
 
-def make_mesh(data: int = 1, fsdp: int = 1, tensor: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh with axes (data, fsdp, tensor) over `devices` (default: all). One size may be -1: the rest.
+def make_mesh(
+    data: int = 1,
+    fsdp: int = 1,
+    tensor: int = 1,
+    expert: int = 1,
+    devices: Sequence[Any] | None = None,
+) -> Mesh:
+    """A mesh with axes (data, fsdp, tensor, expert) over `devices` (default: all).
 
-    Raises UserError if the sizes do not multiply to the number of devices.
+    One size may be -1: the rest. Raises UserError if the sizes do not multiply to the number of devices.
     """
     devices = jax.devices() if devices is None else list(devices)
-    sizes = [data, fsdp, tensor]
+    sizes = [data, fsdp, tensor, expert]
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = len(devices) // math.prod(s for s in sizes if s != -1)
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
         raise UserError(
-            f"mesh data={data} fsdp={fsdp} tensor={tensor}: the sizes must be positive and multiply to the "
-            f"{len(devices)} devices present. Change them, or give one as -1 to take what is left."
+            f"mesh data={data} fsdp={fsdp} tensor={tensor} expert={expert}: the sizes must be positive and "
+            f"multiply to the {len(devices)} devices present. Change them, or give one as -1 to take what is "
+            "left."
         )
     auto = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
     return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=auto, devices=devices)
@@ -58,14 +71,17 @@ def sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int], prese
     """How an array with these logical axes lies on the mesh under a preset's rules.
 
     A dimension that its mesh axes do not divide is replicated (fewer kv heads than the tensor axis has
-    devices, an odd vocabulary); a mesh axis is used by one dimension only, the first that asks for it.
+    devices, an odd vocabulary), or split over the first of them only if these do; a mesh axis is used by one
+    dimension only, the first that asks for it.
     """
     if preset not in PRESETS:
         raise UserError(f"sharding preset '{preset}': no such preset. Known: {', '.join(sorted(PRESETS))}.")
     rules, used, spec = PRESETS[preset], set[str](), []
     for name, size in zip(axes, shape, strict=True):
         wanted = tuple(a for a in rules.get(name or "", ()) if a in mesh.shape and a not in used)
-        if wanted and size % math.prod(mesh.shape[a] for a in wanted) == 0:
+        while wanted and size % math.prod(mesh.shape[a] for a in wanted):
+            wanted = wanted[:-1]
+        if wanted:
             used.update(wanted)
             spec.append(wanted[0] if len(wanted) == 1 else wanted)
         else:
@@ -75,16 +91,23 @@ def sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int], prese
 
 def preset_for(mesh: Mesh) -> str:
     """The preset that uses every axis of this mesh that has more than one device."""
+    if mesh.shape.get("expert", 1) > 1:
+        return "fsdp_tensor_expert"
     if mesh.shape.get("tensor", 1) > 1:
         return "fsdp_tensor"
     return "fsdp" if mesh.size > 1 else "single"
 
 
 def shard_module(module: nnx.Module, mesh: Mesh, preset: str | None = None) -> None:
-    """Moves every parameter of a module onto the mesh, in place, by its `axes` metadata."""
+    """Moves every parameter of a module onto the mesh, in place, by its `axes` metadata.
+
+    Modules in it that have an attribute `mesh` are told of it, so that activations stay split, too.
+    """
     preset = preset or preset_for(mesh)
-    for _, param in nnx.iter_graph(module):
-        if isinstance(param, nnx.Param):
-            value = param[...]
-            axes = param.get_metadata().get("axes", (None,) * value.ndim)
-            param[...] = jax.device_put(value, sharding(mesh, axes, value.shape, preset))
+    for _, node in list(nnx.iter_graph(module)):
+        if isinstance(node, nnx.Module) and hasattr(node, "mesh"):
+            cast(Any, node).mesh = mesh
+        if isinstance(node, nnx.Param):
+            value = node[...]
+            axes = node.get_metadata().get("axes", (None,) * value.ndim)
+            node[...] = jax.device_put(value, sharding(mesh, axes, value.shape, preset))

@@ -1,5 +1,6 @@
 """Meshes and rules: eight virtual devices give the same logits and gradients as one."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,43 +11,67 @@ import pytest
 from rstar_jax import sharding
 from rstar_jax.errors import UserError
 
-PROGRAM = """
-import sys
-import jax, jax.numpy as jnp, numpy as np
-from flax import nnx
-from rstar_jax import sharding
-from rstar_jax.models import DecoderConfig, init_random, load_pretrained, save_pretrained
+CUBE, WIDE = {"data": 2, "fsdp": 2, "tensor": 2}, {"tensor": 8}
+EXPERT = {"fsdp": 2, "tensor": 2, "expert": 2}
+# Which of models/zoo.py runs on which mesh, and what share of its largest weights each device then holds.
+RUNS = [
+    ("qwen2", CUBE, 1 / 4),
+    ("qwen2", WIDE, 1 / 8),
+    ("qwen3", CUBE, 1 / 4),
+    ("llama3", EXPERT, 1 / 4),
+    ("mistral", {"data": 2, "tensor": 4}, 1 / 4),
+    ("phi3", {"fsdp": 8}, 1 / 8),
+    ("gemma2-scanned", CUBE, 1 / 4),
+    ("gemma3", CUBE, 1 / 4),
+    ("deepseek-v2", CUBE, 1 / 4),
+    ("deepseek-v2", EXPERT, 1 / 8),
+]
 
-config = DecoderConfig(vocab_size=64, width=16, layers=2, heads=8, kv_heads=2, head_dim=4, mlp=32, tied=False)
-alone = init_random(config, seed=0)
-save_pretrained(alone, sys.argv[1])
-tokens = jnp.asarray(np.random.default_rng(0).integers(64, size=(8, 12)))
 
-@nnx.jit
-def run(model, tokens):
-    loss = lambda model: jnp.mean(jnp.square(model(tokens)))
-    return model(tokens), nnx.grad(loss)(model)
+def compare(folder: Path) -> None:
+    """Runs models on one of eight devices, and on a mesh of all; prints what share of it a device holds."""
+    import jax.numpy as jnp
+    import numpy as np
+    from flax import nnx
+    from zoo import config
 
-wanted, wanted_grads = run(alone, tokens)
-for shape in ({"data": 2, "fsdp": 2, "tensor": 2}, {"tensor": 8}):
-    mesh = sharding.make_mesh(**shape)
-    model = load_pretrained(sys.argv[1], mesh=mesh)
-    preset = sharding.preset_for(mesh)
-    where = sharding.sharding(mesh, ("batch", None), tokens.shape, preset)
-    got, grads = run(model, jax.device_put(tokens, where))
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
-    for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(wanted_grads), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
-    up = model.layers["up"][...]
-    shard = up.addressable_shards[0].data.size / up.size
-    print(shape, preset, shard)
-    moved = init_random(config, seed=0)
-    sharding.shard_module(moved, mesh)
-    assert moved.layers["up"][...].sharding.is_equivalent_to(up.sharding, up.ndim)
-    if shape == {"tensor": 8}:
-        whole = [moved.layers[name][...].sharding.is_fully_replicated for name in ("q", "k")]
-        assert whole == [False, True], "2 kv heads do not split over 8 devices"
-"""
+    from rstar_jax.models import init_random, load_pretrained, save_pretrained
+
+    @nnx.jit
+    def run(model, tokens, segments):
+        def loss(model):
+            logits = model(tokens, None, segments)
+            return jnp.mean(jnp.square(logits)), logits
+
+        grads, logits = nnx.grad(loss, has_aux=True)(model)
+        return logits, grads
+
+    tokens = jnp.asarray(np.random.default_rng(0).integers(100, size=(8, 12)))
+    segments = jnp.asarray([[1] * 7 + [2] * 5] * 8)
+    done = {}
+    for name, shape, _ in RUNS:
+        if name not in done:
+            alone = init_random(config(name), seed=0)
+            done[name] = run(alone, tokens, segments)
+            save_pretrained(alone, folder / name)
+        mesh = sharding.make_mesh(**shape)
+        model = load_pretrained(folder / name, mesh=mesh)
+        where = sharding.sharding(mesh, ("batch", None), tokens.shape, sharding.preset_for(mesh))
+        got, grads = run(model, jax.device_put(tokens, where), jax.device_put(segments, where))
+        wanted, wanted_grads = done[name]
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+        for a, b in zip(jax.tree.leaves(grads), jax.tree.leaves(wanted_grads), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+        moved = init_random(config(name), seed=0)
+        sharding.shard_module(moved, mesh)
+        assert moved.mesh == mesh
+        for key, param in model.params().items():
+            assert moved.params()[key].sharding.is_equivalent_to(param.sharding, param.ndim)
+        if shape == WIDE:
+            whole = [model.params()[f"layers.{key}"].sharding.is_fully_replicated for key in ("up", "k")]
+            assert whole == [False, True], "2 kv heads do not split over 8 devices"
+        big = model.layers["experts_up" if config(name).experts else "up"][...]
+        print(name, shape, big.addressable_shards[0].data.size / big.size, flush=True)
 
 
 def test_eight_devices_equal_one(tmp_path: Path) -> None:
@@ -54,17 +79,17 @@ def test_eight_devices_equal_one(tmp_path: Path) -> None:
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
         "--xla_force_host_platform_device_count=8"
     )
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here.parent), str(here / "models")])
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "m")],
-        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin"},
-        cwd=Path(__file__).parents[1],
+        [sys.executable, __file__, str(tmp_path)],
+        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
-    assert done.returncode == 0, done.stderr
-    shares = [float(line.split()[-1]) for line in done.stdout.splitlines()]
-    assert shares == [1 / 4, 1 / 8]
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [float(line.split()[-1]) for line in done.stdout.splitlines()] == [share for *_, share in RUNS]
 
 
 def test_a_mesh_that_does_not_fit_the_devices_is_refused() -> None:
@@ -81,3 +106,7 @@ def test_one_device_needs_no_rules() -> None:
     mesh = sharding.make_mesh(devices=jax.devices()[:1])
     assert sharding.preset_for(mesh) == "single"
     assert sharding.sharding(mesh, ("vocab", "embed"), (8, 4), "single").is_fully_replicated
+
+
+if __name__ == "__main__":
+    compare(Path(sys.argv[1]))

@@ -31,6 +31,7 @@ REMAT: dict[str, Any] = {
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
+STATES = ("batch", "sequence", None)  # logical axes of [B, T, D], or of [B, N, T, D]
 _EVERYTHING = 2**30  # a window that no text fills
 
 
@@ -109,7 +110,8 @@ class Decoder(nnx.Module):
         """The head alone: states [..., D] to logits [..., V] float32."""
         head = self.embed if self.config.tied else self.head
         out = matmul("...d,vd->...v", x, head[...], self.compute_dtype)
-        return self._placed(attention.softcap(out, self.config.logit_softcap), last="vocab")
+        out = attention.softcap(out, self.config.logit_softcap)
+        return self._placed(out, (*STATES[:-1], "vocab")) if out.ndim > 2 else out
 
     def prefill(self, tokens_BxP: jax.Array, length_B: jax.Array) -> tuple[jax.Array, KV]:
         """States [B, P, D] and the cache of right-padded rows; entries from `length` on mean nothing.
@@ -226,7 +228,8 @@ class Decoder(nnx.Module):
         c = self.config
         # [..., T, 1, R/2]: one row serves all heads
         heads = tuple((cos[..., None, :], sin[..., None, :]) for cos, sin in tables)
-        x = self.embed[...][tokens].astype(self.compute_dtype)
+        # Looked up in rows that are whole: else the states would come out split by width, not by batch.
+        x = self._placed(self.embed[...], ("vocab", None))[tokens].astype(self.compute_dtype)
         if c.embed_scale is not None:
             x = x * jnp.asarray(c.embed_scale, self.compute_dtype)  # rounded as the weights are
 
@@ -236,14 +239,14 @@ class Decoder(nnx.Module):
             x, cache = carry
             here = functools.partial(attend, layer, _window(c, slides))
             x, cache = layers.block(c, w, x, _of_layer(heads, slides), here, cache, cached=cached)
-            return self._placed(x), cache
+            return self._placed(x, STATES), cache
 
         def run(layer, slides, carry, w):
             # Bound before jax.checkpoint sees them: it would trace what is static of an unrolled layer.
             step = functools.partial(body, layer, slides)
             return (step if policy is None else jax.checkpoint(step, policy=policy))(carry, w)
 
-        carry = (self._placed(x), cache)
+        carry = (self._placed(x, STATES), cache)
         for stack in c.stacks:
             weights = {name: param[...] for name, param in getattr(self, stack.name).items()}
             indices = range(stack.first, stack.first + stack.count)
@@ -258,11 +261,11 @@ class Decoder(nnx.Module):
         x, cache = carry
         return layers.rms_norm(c, x, self.norm[...]), cache
 
-    def _placed(self, x: jax.Array, last: str | None = None) -> jax.Array:
-        """x [batch, …, T, D or V], told to lie on the mesh as its logical axes say."""
-        if self.mesh is None or x.ndim < 3:
+    def _placed(self, x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
+        """x, told to lie on the mesh as its logical axes say; none but the first and last ones is split."""
+        if self.mesh is None:
             return x
-        axes = ("batch", *(None,) * (x.ndim - 3), "sequence", last)
+        axes = (axes[0], *(None,) * (x.ndim - len(axes)), *axes[1:])
         where = sharding.sharding(self.mesh, axes, x.shape, sharding.preset_for(self.mesh))
         return jax.lax.with_sharding_constraint(x, where)
 

@@ -7,12 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import zoo
 from flax import nnx
 
 from rstar_jax.models import Decoder, init_random, resize_vocab
 
 B, N, P, S = 3, 2, 5, 4
 LENGTH = np.array([5, 3, 0], np.int32)  # a full, a part-filled and an empty prefix
+
+
+forward = nnx.jit(lambda model, *args: model(*args))
 
 
 def seen_tokens(model: Decoder, tokens: jax.Array, at: int, **kwargs: Any) -> np.ndarray:
@@ -36,22 +40,30 @@ def test_a_token_sees_its_own_segment_only(tiny: Decoder) -> None:
 
 def test_rows_do_not_influence_each_other(tiny: Decoder) -> None:
     tokens = jnp.asarray(np.random.default_rng(0).integers(64, size=(3, 7)))
-    together, alone = tiny(tokens), tiny(tokens[1:2])
+    together, alone = forward(tiny, tokens), forward(tiny, tokens[1:2])
     np.testing.assert_allclose(together[1], alone[0], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("layers", [1, 2, 5])  # one cache, a cache per layer, a scan
-@pytest.mark.parametrize("prepared", [False, True])
-def test_prefill_and_extend_equal_the_whole_text(tiny: Decoder, layers: int, prepared: bool) -> None:
-    model = init_random(dataclasses.replace(tiny.config, layers=layers), seed=1)
+LAYOUTS = {f"{layers} layers": layers for layers in (1, 2, 5)}  # one cache, a cache per layer, a scan
+FAMILIES = ("mistral", "gemma2", "gemma3", "deepseek-v2")
+
+
+@pytest.mark.parametrize("name", [*LAYOUTS, *FAMILIES])
+def test_prefill_and_extend_equal_the_whole_text(tiny: Decoder, name: str) -> None:
+    if name in LAYOUTS:
+        c = dataclasses.replace(tiny.config, layers=LAYOUTS[name])
+    else:
+        c = zoo.config(name)
+        c = dataclasses.replace(c, window=c.window and 3)  # less than the prefix, and than the suffix
+    model = init_random(c, seed=1)
     tokens = np.random.default_rng(0).integers(64, size=(B, N, P + S)).astype(np.int32)
     tokens[:, :, :P] = tokens[:, :1, :P]
     own = tokens[:, :, P:]
-    states, cache = model.prefill(jnp.asarray(tokens[:, 0, :P]), jnp.asarray(LENGTH))
-    prefix = model.share(cache, jnp.asarray(LENGTH), S) if prepared else cache
+    states, cache = nnx.jit(lambda m, *args: m.prefill(*args))(model, tokens[:, 0, :P], LENGTH)
     extend = nnx.jit(lambda model, *args: model.extend(*args))
+    prepared = nnx.jit(lambda m, *args: m.share(*args, S))(model, cache, LENGTH)
 
-    def run(T: int, start_shape: tuple[int, ...]) -> np.ndarray:
+    def run(T: int, start_shape: tuple[int, ...], prefix: Any) -> np.ndarray:
         suffix, found = model.empty_suffix(B, N, S), []
         for at in range(0, S, T):
             start = jnp.full(start_shape, at, jnp.int32)
@@ -59,28 +71,67 @@ def test_prefill_and_extend_equal_the_whole_text(tiny: Decoder, layers: int, pre
             found.append(x)
         return np.concatenate(found, axis=2)
 
-    ways = [run(1, ()), run(S, ()), run(1, (B,)), run(2, (B, N))]
-    for b in range(B):
-        for n in range(N):
-            whole = np.concatenate([tokens[b, n, : LENGTH[b]], own[b, n]])
-            wanted = np.asarray(model.hidden(jnp.asarray(whole[None])))[0]
-            np.testing.assert_allclose(states[b, : LENGTH[b]], wanted[: LENGTH[b]], rtol=1e-4, atol=1e-5)
-            for way in ways:
-                np.testing.assert_allclose(way[b, n], wanted[LENGTH[b] :], rtol=1e-4, atol=1e-5)
+    ways = [run(S, (), cache), run(1, (B,), prepared)]
+    if name in LAYOUTS:
+        ways += [run(1, (), prepared), run(2, (B, N), cache)]
+    hidden = nnx.jit(lambda m, *args: m.hidden(*args))
+    padded, segments = np.zeros((2, B * N, P + S), np.int32)
+    for row, (b, n) in enumerate(np.ndindex(B, N)):
+        whole = np.concatenate([tokens[b, n, : LENGTH[b]], own[b, n]])
+        padded[row, : len(whole)], segments[row, : len(whole)] = whole, 1
+    wanted = np.asarray(hidden(model, padded, None, segments)).reshape(B, N, P + S, -1)
+    for b, n in np.ndindex(B, N):
+        end = LENGTH[b] + S
+        np.testing.assert_allclose(states[b, : LENGTH[b]], wanted[b, n, : LENGTH[b]], rtol=1e-4, atol=1e-5)
+        for way in ways:
+            np.testing.assert_allclose(way[b, n], wanted[b, n, LENGTH[b] : end], rtol=1e-4, atol=1e-5)
+
+
+def test_a_text_beyond_the_short_factors_has_the_long_ones(tiny: Decoder) -> None:
+    """By row, whatever stands beside it; and a leaf whose prefix fills the range of the short ones, too."""
+    rope = dataclasses.replace(
+        zoo.config("phi3.5-short").rope,
+        short_factor=(1.0, 1.0),
+        long_factor=(2.0, 7.0),
+        original_max_position_embeddings=6,
+    )
+    long_only = dataclasses.replace(rope, short_factor=rope.long_factor)
+    model, long, short = (
+        Decoder(dataclasses.replace(tiny.config, rope=r), tiny.params())
+        for r in (rope, long_only, dataclasses.replace(rope, long_factor=rope.short_factor))
+    )
+    tokens = jnp.asarray(np.random.default_rng(0).integers(64, size=(2, 8)))
+    segments = jnp.asarray([[1] * 6 + [0] * 2, [1] * 8])
+    found, if_long, if_short = (forward(m, tokens, None, segments) for m in (model, long, short))
+    np.testing.assert_allclose(found[0, :6], if_short[0, :6], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], if_long[1], rtol=1e-5, atol=1e-6)
+    assert jnp.abs(if_long - if_short)[:, 1:6].max() > 0.01
+    length = jnp.array([5, 6])
+
+    @nnx.jit
+    def after(model: Decoder) -> jax.Array:
+        _, cache = model.prefill(tokens[:, :6], length)
+        suffix = model.empty_suffix(2, 1, 2)
+        return model.extend(tokens[:, None, 6:], jnp.int32(0), cache, length, suffix)[0]
+
+    found = after(model)
+    np.testing.assert_allclose(found[0], after(short)[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], after(long)[1], rtol=1e-5, atol=1e-6)
 
 
 def test_many_layers_in_a_scan_equal_few_unrolled(monkeypatch: pytest.MonkeyPatch, tiny: Decoder) -> None:
     tokens = jnp.arange(10)[None]
-    unrolled = tiny(tokens)
+    unrolled = forward(tiny, tokens)
     monkeypatch.setattr("rstar_jax.models.decoder.UNROLL_UP_TO", 0)
-    np.testing.assert_allclose(tiny(tokens), unrolled, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda t: tiny(t))(tokens), unrolled, rtol=1e-5, atol=1e-6)
 
 
-def test_remat_changes_no_gradient(tiny: Decoder) -> None:
-    def loss(model: Decoder, remat: bool) -> jax.Array:
+@pytest.mark.parametrize("remat", [True, "dots"])
+def test_remat_changes_no_gradient(tiny: Decoder, remat: bool | str) -> None:
+    def loss(model: Decoder, remat: bool | str) -> jax.Array:
         return jnp.sum(jnp.square(model.hidden(jnp.arange(6)[None], remat=remat)))
 
-    one, other = (nnx.jit(nnx.grad(lambda m, r=r: loss(m, r)))(tiny) for r in (False, True))
+    one, other = (nnx.jit(nnx.grad(lambda m, r=r: loss(m, r)))(tiny) for r in ("none", remat))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
@@ -88,7 +139,7 @@ def test_remat_changes_no_gradient(tiny: Decoder) -> None:
 def test_bfloat16_stays_near_float32(tiny: Decoder) -> None:
     half = Decoder(tiny.config, tiny.params(), compute_dtype=jnp.bfloat16)
     tokens = jnp.asarray(np.random.default_rng(0).integers(64, size=(2, 12)))
-    exact, rough = tiny(tokens), half(tokens)
+    exact, rough = forward(tiny, tokens), forward(half, tokens)
     assert rough.dtype == jnp.float32
     assert 0 < jnp.abs(rough - exact).max() < 0.05 * jnp.abs(exact).max()
 
@@ -100,7 +151,7 @@ def test_new_vocabulary_rows_start_at_the_mean(tiny: Decoder) -> None:
         np.testing.assert_array_equal(new[:64], table)
         np.testing.assert_allclose(new[64:], np.tile(table.mean(axis=0), (3, 1)), rtol=1e-5, atol=1e-7)
     tokens = jnp.arange(9)[None]
-    np.testing.assert_allclose(grown(tokens)[..., :64], tiny(tokens), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(forward(grown, tokens)[..., :64], forward(tiny, tokens), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(resize_vocab(grown, 64).params()["embed"], tiny.params()["embed"])
 
 

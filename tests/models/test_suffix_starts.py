@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from rstar_jax.models import DecoderConfig, init_random
+
+extend = nnx.jit(lambda model, *args: model.extend(*args))
 
 
 @pytest.mark.parametrize("T", [1, 3])
@@ -21,9 +24,9 @@ def test_start_by_leaf_equals_start_by_row(T: int) -> None:
     )
     tokens = jnp.asarray(rng.integers(32, size=(B, N, T)))
     start = jnp.array([0, 4, 2])
-    by_leaf = model.extend(tokens, start, prefix, jnp.array([5, 2, 3]), suffix)
+    by_leaf = extend(model, tokens, start, prefix, jnp.array([5, 2, 3]), suffix)
     rows = jnp.broadcast_to(start[:, None], (B, N))
-    by_row = model.extend(tokens, rows, prefix, jnp.array([5, 2, 3]), suffix)
+    by_row = extend(model, tokens, rows, prefix, jnp.array([5, 2, 3]), suffix)
     for one, other in zip(jax.tree.leaves(by_leaf), jax.tree.leaves(by_row), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
@@ -35,6 +38,6 @@ def test_scalar_start_equals_start_by_leaf() -> None:
     tokens = jnp.arange(6).reshape(3, 2, 1)
     _, prefix = model.prefill(jnp.arange(12).reshape(3, 4), jnp.array([4, 2, 3]))
     args = prefix, jnp.array([4, 2, 3]), model.empty_suffix(3, 2, 8)
-    one, other = model.extend(tokens, jnp.int32(2), *args), model.extend(tokens, jnp.full(3, 2), *args)
+    one, other = extend(model, tokens, jnp.int32(2), *args), extend(model, tokens, jnp.full(3, 2), *args)
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rstar_jax.models import FAMILIES, DecoderConfig
+
 VOCAB = 100
 SIZES = {
     "vocab_size": VOCAB,
@@ -126,6 +128,13 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "deepseek-v2": ("DeepseekV2", {**LATENT, **GROUPS}),
 }
+
+
+def config(name: str) -> DecoderConfig:
+    """What we read of the model's config; needs neither torch nor transformers."""
+    prefix, differences = ZOO[name]
+    family = next(row for row in FAMILIES.values() if row.reward_architecture.startswith(f"{prefix}For"))
+    return family.read({**SIZES, **differences}, name)
 
 
 def make(name: str, folder: Path) -> Any:
