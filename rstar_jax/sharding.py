@@ -21,23 +21,25 @@ MESH_AXES = ("data", "fsdp", "tensor", "expert")
 Rules = Mapping[str, tuple[str, ...]]
 
 # Logical names: vocab embed heads kv_heads mlp experts layers (parameters), batch sequence vocab
-# (activations). A name that a preset leaves out is replicated.
+# (activations), routed (the batch while tokens are with the experts). A name that a preset leaves out is
+# replicated.
 _TENSOR: Rules = {
     "vocab": ("tensor",),
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),
 }
+_FSDP: Rules = {"batch": ("data", "fsdp"), "routed": ("data", "fsdp"), "embed": ("fsdp",)}
 PRESETS: dict[str, Rules] = {
     "single": {},
-    "fsdp": {"batch": ("data", "fsdp"), "embed": ("fsdp",)},
-    "fsdp_tensor": {"batch": ("data", "fsdp"), "embed": ("fsdp",), **_TENSOR},
+    "fsdp": _FSDP,
+    "fsdp_tensor": {**_FSDP, **_TENSOR},
     # Outside of the experts, the devices of the expert axis are so many more for the batch.
     "fsdp_tensor_expert": {
-        "batch": ("data", "fsdp", "expert"),
-        "embed": ("fsdp",),
-        "experts": ("expert",),
+        **_FSDP,
         **_TENSOR,
+        "batch": ("data", "fsdp", "expert"),
+        "experts": ("expert",),
     },
 }
 

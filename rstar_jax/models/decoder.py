@@ -238,7 +238,8 @@ class Decoder(nnx.Module):
         def body(layer, slides, carry, w):
             x, cache = carry
             here = functools.partial(attend, layer, _window(c, slides))
-            x, cache = layers.block(c, w, x, _of_layer(heads, slides), here, cache, cached=cached)
+            at = _of_layer(heads, slides)
+            x, cache = layers.block(c, w, x, at, here, cache, cached=cached, mesh=self.mesh)
             return self._placed(x, STATES), cache
 
         def run(layer, slides, carry, w):

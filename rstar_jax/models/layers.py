@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from rstar_jax.models import experts, rope
 from rstar_jax.models.config import DecoderConfig, Latent
@@ -44,12 +45,21 @@ class Attend(Protocol):
 
 
 def block(
-    c: DecoderConfig, w: Weights, x: jax.Array, at: rope.Tables, attend: Attend, cache: Any, *, cached: bool
+    c: DecoderConfig,
+    w: Weights,
+    x: jax.Array,
+    at: rope.Tables,
+    attend: Attend,
+    cache: Any,
+    *,
+    cached: bool,
+    mesh: Mesh | None = None,
 ) -> tuple[jax.Array, Any]:
     """States after one layer, and the cache.
 
     at: tables [..., T, 1, R/2] of the tokens' positions. cached: `attend` attends to what the cache holds of
-    the past, too; else the tokens' own keys and values are all there is.
+    the past, too; else the tokens' own keys and values are all there is. mesh: where there is one, the
+    parameters lie on it by `sharding.preset_for`.
     """
     h = rms_norm(c, x, w["attn_norm"])
     if c.latent is None:
@@ -62,7 +72,7 @@ def block(
     h = rms_norm(c, x, w["mlp_norm"])
     out = gated(c, h, w["gate"], w["up"], w["down"])
     if "router" in w:
-        out = out + experts.routed(c, ACTIVATIONS[c.activation], w, h)
+        out = out + experts.routed(c, ACTIVATIONS[c.activation], w, h, mesh)
     if c.post_norms:
         out = rms_norm(c, out, w["mlp_post_norm"])
     return x + out, cache
