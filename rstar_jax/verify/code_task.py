@@ -8,7 +8,7 @@ the terminal, whose answer is the program's source. `Problem.answer` holds the t
 The sandbox is given the program and the arguments, never what is expected: it writes down what the calls
 return, as JSON, and the comparison is made out here. So a program may lie about what it returned, but not
 about whether that is right. Values are compared as JSON knows them: tuples are lists, 1 is 1.0 and not True;
-floats to 1e-9 relative. All calls of a problem share one run, and so its limits.
+floats to 1e-9 relative or 1e-12. All calls of a problem share one run, and so its limits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from rstar_jax.verify import code_steps
 from rstar_jax.verify.sandbox import ExecResult
 from rstar_jax.verify.task import Task
 
-_RELATIVE = 1e-9
+_RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 _INSTRUCTIONS = f"""You write a Python function step by step, in code that is executed as you write it.
 
 Write one step at a time. A step is a thought, written as a Python comment, followed by the Python that
@@ -160,6 +160,22 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+# What of numpy, sympy, fractions, decimal and itertools is a number or a list; anything else that is not JSON
+# raises, and is wrong.
+_PLAIN = """
+def __plain(value):
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (set, frozenset, dict)):
+        raise TypeError("not JSON")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return list(value)
+    return int(value) if value == int(value) else number
+"""
+
+
 def _calls(program: str, tests: UnitTests) -> tuple[str, str]:
     """(the program with the calls behind it, the line before what they returned).
 
@@ -169,10 +185,11 @@ def _calls(program: str, tests: UnitTests) -> tuple[str, str]:
     marker = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()
     code = f"""{program}
 import json as __json, sys as __sys
-__sys.stdout.write("\\n{marker}\\n" + __json.dumps(
+{_PLAIN}
+print("\\n{marker}\\n" + __json.dumps(
     [{tests.function}(*__arguments) for __arguments in __json.loads({tests.arguments!r})],
-    default=lambda value: value.tolist()))
-"""  # numpy's numbers and arrays have a tolist; what else is not JSON raises, and is wrong
+    default=__plain), file=__sys.__stdout__)
+"""
     return code, marker
 
 
@@ -192,7 +209,7 @@ def _meets(tests: UnitTests, returned: list[Any] | None) -> bool:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two values read from JSON are the same; numbers with a float among them to 1e-9 relative."""
+    """Whether two values read from JSON are the same; numbers with a float among them as the head says."""
     try:
         return _equal(one, other)
     except RecursionError:  # nested by the thousand, as nobody expects
@@ -215,6 +232,6 @@ def _close(one: float, other: float) -> bool:
     if isinstance(one, int) and isinstance(other, int):
         return one == other
     try:
-        return math.isclose(one, other, rel_tol=_RELATIVE)
+        return math.isclose(one, other, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
     except OverflowError:  # a whole number beyond all floats
         return False

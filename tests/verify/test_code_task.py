@@ -267,3 +267,22 @@ def test_votes_count_answers_that_do_the_same(task):
     same = functools.partial(task.same, DOUBLE)
     found = votes.final_answer(Tree(DOUBLE, 1, 0, 4, tuple(nodes)), "majority", equal=same)
     assert found == nodes[2].answer
+
+
+@pytest.mark.parametrize(
+    ("returned", "expected", "grade"),
+    [
+        ("__import__('sympy').Integer(4)", 4, "right"),
+        ("__import__('sympy').sqrt(4)", 2, "right"),
+        ("__import__('fractions').Fraction(1, 4)", 0.25, "right"),
+        ("range(3)", [0, 1, 2], "right"),
+        ("map(abs, [-1, 2])", [1, 2], "right"),
+        ("0.1 + 0.2 - 0.3", 0.0, "right"),
+        ("{1, 2}", [1, 2], "wrong"),
+        ("True", 1, "wrong"),
+        ("object()", [], "wrong"),
+    ],
+)
+def test_values_that_are_numbers_or_lists_in_python(task, returned, expected, grade):
+    problem = Problem("p", "f", json.dumps({"function": "f", "tests": [[[], expected]]}))
+    assert task.check_final(problem, f"def f():\n    return {returned}") == grade

@@ -343,3 +343,15 @@ def test_a_value_that_is_no_result_is_none(tmp_path):
     assert not any(memo.get(key(8 + number)) for number in range(6))
     assert memo.get(key(0)) is not None
     memo.close()
+
+
+def test_a_package_that_comes_or_goes_is_another_image(monkeypatch, tmp_path):
+    monkeypatch.setattr(image, "package_paths", lambda: (str(tmp_path),))
+    found = set()
+    for name in ("one-1.0.dist-info", "one-2.0.dist-info", "two.py"):
+        image._installed.cache_clear()
+        found.add(image.image({}))
+        (tmp_path / name).touch()
+    image._installed.cache_clear()
+    assert image.image({}) not in found and len(found) == 3
+    image._installed.cache_clear()

@@ -136,3 +136,32 @@ def test_bad_limits_are_named():
     for workers in (0, 10_000):
         with pytest.raises(UserError, match=f"workers: {workers} given"):
             Sandbox(workers=workers)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["x = 1 + \\ \n2", "print(1)\u00a0", "\u00a0\nprint(2)", "\u3000# no comment to Python\nprint(3)"],
+    ids=["space behind a backslash", "hard space", "line of a hard space", "wide space"],
+)
+def test_what_python_refuses_is_not_tidied_into_what_it_takes(sandbox, code):
+    assert one(sandbox, code).exception == "SyntaxError"
+
+
+def test_a_sleeper_that_wakes_at_its_deadline_is_a_timeout():
+    code = "import time\ntime.sleep(0.35)\nend = time.monotonic() + 0.3\nwhile time.monotonic() < end: pass"
+    with Sandbox(workers=1, limits=Limits(wall_s=0.5)) as sandbox:
+        result = one(sandbox, code)
+        assert (result.status, result.lost, sandbox.snippets_run) == ("timeout_wall", False, 1)
+
+
+@pytest.mark.parametrize(
+    "code", ["exec('import' + ' numpy')", "import pkgutil\npkgutil.resolve_name('numpy:pi')"]
+)
+def test_packages_are_found_however_they_are_imported(sandbox, code):
+    assert one(sandbox, code).status == "ok"
+
+
+def test_a_large_program_leaves_the_next_one_its_memory():
+    with Sandbox(workers=1, limits=Limits(memory_mb=200)) as sandbox:
+        one(sandbox, f"x = {'a' * 30_000_000!r}")
+        assert one(sandbox, "print(len(bytearray(150 << 20)))").status == "ok"

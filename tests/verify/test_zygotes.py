@@ -151,3 +151,11 @@ def test_a_stopped_zygote_does_not_keep_the_sandbox_from_closing(below):
         assert soon(lambda: len(below()) == 2)
         os.kill(zygote, signal.SIGSTOP)
     assert soon(lambda: not below())
+
+
+def test_a_host_out_of_memory_is_no_label(monkeypatch, tmp_path):
+    answer = 'answer("memory", "", 0.1, 0.2, True)\n'
+    install(monkeypatch, tmp_path, f"{UP}while True:\n    code = receive()\n    {answer}")
+    with Sandbox(workers=1) as sandbox:
+        result = sandbox.run(["print(1)"])[0]
+        assert (result.status, result.lost, sandbox.snippets_run) == ("memory", True, 2)

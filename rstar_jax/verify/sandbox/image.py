@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.metadata
 import json
+import os
 import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rstar_jax.verify.sandbox.kinds import ENVIRONMENT, MODULES, PACKAGES
+from rstar_jax.verify.sandbox.kinds import ENVIRONMENT, MODULES, package_paths
 
 
 def image(layers: Mapping[str, str]) -> str:
@@ -24,12 +24,6 @@ def _installed() -> tuple[str, ...]:
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         sources.update(path.read_bytes())
-    versions = (f"{name} {_version(name)}" for name in PACKAGES)
-    return (sys.version, platform.machine(), *versions, sources.hexdigest())
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "absent"
+    for path in package_paths():  # a package's version stands in its folder's name
+        sources.update("\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape"))
+    return (sys.version, platform.machine(), sources.hexdigest())

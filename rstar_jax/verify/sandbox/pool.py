@@ -145,8 +145,9 @@ class Pool:
         self._deaths = 0
         result = answer.result
         self._mean_s[job.kind] += _WEIGHT * (result.wall_s - self._mean_s[job.kind])
-        little = result.status == "timeout_wall" and result.cpu_s < self._limits.cpu_s / 2
-        stalled = little and answer.starved  # the host was, and that must not become a label
+        # A host that was stalled or out of memory must not become a label.
+        little = result.status != "timeout_wall" or result.cpu_s < self._limits.cpu_s / 2
+        stalled = little and answer.starved
         if stalled and job.runs == 1:
             self._queues[job.kind].append(job)
         else:

@@ -17,7 +17,7 @@ class Limits:
     """Limits of one snippet.
 
     cpu_s: CPU seconds, rounded up to whole ones (the kernel's unit). wall_s: seconds on the clock; four
-        times as many for a snippet that is running or waiting for a core rather than asleep.
+        times as many for a snippet that has spent most of them running or waiting for a core.
     memory_mb: address space beyond what the interpreter itself has mapped. output_kb: printed to stdout.
     """
 
@@ -29,9 +29,11 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not 0 < value < 1e6:
+            most = 1e5 if field.name.endswith("_s") else 1e6
+            if not 0 < value < most:
                 raise UserError(
-                    f"sandbox limit {field.name}: {value!r} given, a number above 0 and below 1e6 expected."
+                    f"sandbox limit {field.name}: {value!r} given, a number above 0 and below {most:,.0f} "
+                    "expected."
                 )
 
 
@@ -44,8 +46,8 @@ class ExecResult:
     stdout: what it printed, up to the limit; undecodable bytes replaced.
     exception: the type's name, "" if none. message: the exception's first 200 characters.
     cpu_s, wall_s: seconds used.
-    lost: nothing was found out, as twice its zygote was lost (status signal) or the host stalled until the
-        wall limit (timeout_wall). It is no verdict on the snippet.
+    lost: nothing was found out, as twice its zygote was lost (status signal), the host stalled until the
+        wall limit (timeout_wall) or was out of memory (memory). It is no verdict on the snippet.
     """
 
     status: ExecStatus

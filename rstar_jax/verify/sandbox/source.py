@@ -9,7 +9,8 @@ import re
 import sys
 
 _IMPORT = re.compile(r"\b(?:import|from)\s+([^#;\n]+)")
-_DYNAMIC = re.compile(r"__import__|importlib|import_module")
+_DYNAMIC = re.compile(r"__import__|importlib|import_module|pkgutil|runpy|\b(?:exec|eval)\b")
+_BLANK = " \t"
 
 
 def normalise(code: str) -> str:
@@ -20,8 +21,9 @@ def normalise(code: str) -> str:
     """
     if any(mark in code for mark in ('"""', "'''", "\\\n", "\r", "\f", "\v", "\0")):
         return code
-    lines = (line.rstrip() for line in code.split("\n"))
-    return "\n".join(line for line in lines if line and not line.lstrip().startswith("#")) + "\n"
+    # Spaces that are none to Python stay, and so does a space behind a backslash: both are errors.
+    lines = (line if line.rstrip(_BLANK).endswith("\\") else line.rstrip(_BLANK) for line in code.split("\n"))
+    return "\n".join(line for line in lines if line and not line.lstrip(_BLANK).startswith("#")) + "\n"
 
 
 def needs_packages(code: str) -> bool:

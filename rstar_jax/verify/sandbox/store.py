@@ -82,8 +82,13 @@ class Store:
 
     def _rouse(self) -> None:
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write_on, name="sandbox memo", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._write_on, name="sandbox memo", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no more threads
+                self._stop_writing(str(error))
+            else:
+                self._thread = thread
         else:
             self._changed.notify_all()
 
@@ -181,6 +186,9 @@ class Store:
                 self._damage = error  # the next turn moves it aside
             elif code in _LOCKED and self._times_busy < _MAX_BUSY and not last:
                 self._times_busy += 1
+            elif code in _LOCKED and last:
+                self._pending.clear()
+                self._warn(str(error))
             else:
                 self._damage = None
                 self._stop_writing(str(error))

@@ -133,6 +133,8 @@ class Sandbox:
             self._stem = hashlib.sha256(json.dumps(depends_on).encode())
 
     def _order(self, codes: Sequence[str], numbers: Sequence[int], box: Mailbox) -> None:
+        if not all(isinstance(code, str) for code in codes):
+            raise TypeError("snippets are texts")
         self._start()
         assert self._stem is not None
         jobs: list[tuple[int, Job]] = []

@@ -46,7 +46,10 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a zygote found. starved: at the wall limit the snippet was not asleep, the host was stalled."""
+    """What a zygote found.
+
+    starved: the host kept the snippet from running until its wall limit, or was out of memory.
+    """
 
     result: ExecResult
     starved: bool
@@ -251,4 +254,4 @@ def _reported(status: str, report: bytes) -> tuple[str, str]:
     if status != "exception":
         return "", ""
     name, _, message = report.decode("utf-8", "replace").partition("\n")
-    return name if name.isidentifier() else "Exception", message[:200]
+    return name[:100] if name.isidentifier() else "Exception", message[:200]

@@ -71,8 +71,10 @@ class _Ended(Exception):
 class Zygote:
     """One child at a time: fork, watch, judge."""
 
-    def __init__(self, child: Any, layers: Any, commands: int, results: int, limits: dict[str, Any]) -> None:
-        self.child, self.layers, self.limits = child, layers, limits
+    layers: Any  # made last, as they measure what is mapped and close what could be opened
+
+    def __init__(self, child: Any, commands: int, results: int, limits: dict[str, Any]) -> None:
+        self.child, self.limits = child, limits
         self.commands, self.results = commands, results
         self.program, self.report = bytearray(_READ), bytearray(child.MAX_REPORT)
         self.output = bytearray(int(limits["output_kb"] * 1024) + 1)
@@ -95,11 +97,14 @@ class Zygote:
         if pid == 0:
             program = memoryview(self.program)[:size]
             self.child.run(program, out_write, report_write, self.layers.put_on, self.layers.ruleset)
-        self.program[:size] = bytes(size)
+        if size > _READ:
+            self.program = bytearray(_READ)
+        else:
+            self.program[:size] = bytes(size)
         os.close(out_write)
         os.close(report_write)
         try:
-            got, killed, starved = self._watch(pid, out_read, start + self.limits["wall_s"])
+            got, killed, starved = self._watch(pid, out_read, start)
             # Not reaped yet: its id still stands for its process group.
             self._kill(-pid)
             _, ended, usage = os.wait4(pid, 0)
@@ -116,11 +121,13 @@ class Zygote:
             raise RuntimeError("a child could not put on its layers")
         cpu = usage.ru_utime + usage.ru_stime
         status = killed or self._verdict(ended, cpu)
+        # Nobody but the kernel, out of memory, sends this: whose memory it was is not known.
+        starved = starved or (status == "memory" and os.WIFSIGNALED(ended))
         head = json.dumps([status, cpu, wall, starved, told]).encode() + b"\n"
         self._send(head, memoryview(self.report)[:told], memoryview(self.output)[:got])
         self.report[:told], self.output[: got + 1] = bytes(told), bytes(got + 1)
 
-    def _watch(self, pid: int, out: int, deadline: float) -> tuple[int, str, bool]:
+    def _watch(self, pid: int, out: int, start: float) -> tuple[int, str, bool]:
         """Reads the child's output until it ends or must be ended: (bytes, why it was killed, starved)."""
         poll = select.poll()
         poll.register(out, select.POLLIN)
@@ -132,13 +139,14 @@ class Zygote:
         else:
             poll.register(ending, select.POLLIN)
         output, got, patience = memoryview(self.output), 0, _PATIENCE * self.limits["wall_s"]
+        deadline = start + self.limits["wall_s"]
         try:
             while True:
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    # A child that sleeps waits of its own will; any other was kept from running by a busy
-                    # host, and is left to its CPU limit for a while.
-                    starved = _state(pid) != "S"
+                    # A child that sleeps waits of its own will; one that wanted to run was kept from it by a
+                    # busy host, and is left to its CPU limit for a while.
+                    starved = _wanted_to_run(pid, time.monotonic() - start)
                     if starved and patience:
                         deadline += patience
                         patience = 0.0
@@ -224,9 +232,17 @@ class Zygote:
                 left = left[os.write(self.results, left) :]
 
 
-def _state(pid: int) -> str:
+def _wanted_to_run(pid: int, seconds: float) -> bool:
+    """Whether a process does not sleep now and has not slept for most of so many seconds."""
     with open(f"/proc/{pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
+        if stat.read().rpartition(")")[2].split()[0] == "S":
+            return False
+    try:
+        with open(f"/proc/{pid}/schedstat") as schedstat:
+            ran, waited, _ = map(int, schedstat.read().split())
+    except (OSError, ValueError):
+        return True  # a kernel that does not tell
+    return (ran + waited) / 1e9 > seconds / 2
 
 
 def _read(fd: int, buffer: bytearray, got: int) -> int:
@@ -286,12 +302,14 @@ def main() -> None:
     sys.path.extend(settings["paths"])
     sys.argv = ["<step>"]
     sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    sys.__stdout__ = sys.stdout
     _warm(settings)
     if not made.may_open(settings["isolation"]):
         _import(sorted(sys.stdlib_module_names - _UNWANTED))
         _import((*_SUBMODULES, *_below("sympy")))
+    zygote = Zygote(child, commands, results, settings["limits"])
     layers = made.Layers(settings["limits"], settings["isolation"], settings["filters"], settings["paths"])
-    zygote = Zygote(child, layers, commands, results, settings["limits"])
+    zygote.layers = layers
     report = layers.test()
     if report["seccomp"].startswith("missing") and not settings["isolation"]["allow_unsafe"]:
         why = report["seccomp"].removeprefix("missing: ")
