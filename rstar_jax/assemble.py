@@ -15,12 +15,14 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from rstar_jax import models
 from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.models import quantize
 from rstar_jax.search import Functions, Leaf
 from rstar_jax.types import Candidate, Grade, Problem, StepVerdict
 from rstar_jax.verify import Task
@@ -58,8 +60,9 @@ class Meter:
 class Reasoner:
     """A policy, optionally a PPM, and a task (which holds the policy's prompt), ready for a search.
 
-    policy, ppm: Hugging Face folders. dtype: of the computation. ppm_scale: as StepScorer's scale. Raises
-    UserError for a folder that does not hold such a model.
+    policy, ppm: Hugging Face folders. dtype: of the computation, and of the weights unless decode.weights
+    says otherwise. ppm_scale: as StepScorer's scale. Raises UserError for a folder that does not hold such a
+    model.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Reasoner:
             if len(tokenizer.encode(token)) == 1
         ]
         model = models.load_pretrained(policy, dtype=jnp.dtype(dtype))
+        _hold(model, decode)
         stops = dict(tokenizer.stop_ids)
         if not stops and tokenizer.eos_id is not None:
             stops[tokenizer.eos_id] = "length"  # steps are then cut out of the text, and it need not go on
@@ -92,6 +96,7 @@ class Reasoner:
         self._scorer = None
         if ppm is not None:
             reward = models.load_reward_model(ppm, dtype=jnp.dtype(dtype))
+            _hold(reward, decode)
             self._scorer = StepScorer(reward, decode, scale=ppm_scale)
 
     def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
@@ -163,6 +168,12 @@ class Reasoner:
         if finish == "length":  # a tokenizer without the stop tokens stops at their text, found here
             text, finish = grammar.cut_at_stop(text)
         return Candidate(text, tokens, logprob, finish)  # type: ignore[arg-type]
+
+
+def _hold(model: nnx.Module, decode: DecodeConfig) -> None:
+    """Makes of a loaded model's weights what the engine is to hold."""
+    if decode.weights == "int8":
+        quantize.to_int8(model)
 
 
 def problem_key(problem_id: str) -> int:

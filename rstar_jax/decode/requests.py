@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class DecodeConfig:
     top_k: sample among the k likeliest tokens only; 0 for all. top_p: among the fewest tokens whose
         probabilities sum to p; 1 for all.
     chunk: decode steps before the host looks (sooner when several leaves are done and others wait).
+    weights: "full", or "int8": models are quantized once they are loaded (`models/quantize.py`), for half the
+        memory of bfloat16; what is written and valued then differs a little. Training never does this.
     """
 
     leaves: int = 32
@@ -31,6 +34,7 @@ class DecodeConfig:
     top_k: int = 0
     top_p: float = 1.0
     chunk: int = 16
+    weights: Literal["full", "int8"] = "full"
 
     def __post_init__(self) -> None:
         for name in ("leaves", "rows", "max_step_tokens", "context", "chunk"):

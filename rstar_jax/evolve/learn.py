@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rstar_jax import curate as curation
@@ -130,11 +131,8 @@ def train_policy(context: Context, round: int) -> dict[str, Any]:
                 f"report says why steps died: {context.work.root / 'report.json'}"
             )
         tokenizer = Tokenizer.load(context.base)
-        model = models.load_pretrained(
-            context.base, compute_dtype=context.settings.policy.dtype, mesh=_mesh()
-        )
-        model = _with_special_tokens(model, tokenizer)
         config = context.settings.train.policy
+        model = _with_special_tokens(_load(context, context.base, config), tokenizer)
         with _training(context, round, "train the policy", folder) as options:
             summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
             models.save_pretrained(model, folder / "model")
@@ -142,6 +140,13 @@ def train_policy(context: Context, round: int) -> dict[str, Any]:
         return _result(summary)
 
     return context.work.stage(f"round{round}/policy", work, needs=(f"round{round}/curate",))
+
+
+def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.Decoder:
+    """A decoder to train: parameters in float32, or as they are computed with where they are frozen."""
+    compute = context.settings.policy.dtype
+    dtype = jnp.dtype(compute if config.lora.rank else "float32")
+    return models.load_pretrained(folder, dtype=dtype, compute_dtype=compute, mesh=_mesh())
 
 
 def _mesh() -> Mesh | None:
@@ -172,9 +177,8 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
             return {"note": "no PPM: no preference pairs"}
         source = context.policy(round)
         tokenizer = Tokenizer.load(source)
-        policy = models.load_pretrained(source, compute_dtype=context.settings.policy.dtype, mesh=_mesh())
-        model = models.from_policy(policy, seed=_seed(context, round))
         config = context.settings.train.ppm
+        model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
         with _training(context, round, "train the PPM", folder) as options:
             summary = train.train_ppm(model, pairs, tokenizer, PROMPTS["finetuned"], config, **options)
             models.save_reward_model(model, folder / "model")

@@ -41,6 +41,8 @@ class Assumed:
 
 
 ASSUMED = Assumed()
+Lora = tuple[int, tuple[str, ...]]
+NO_LORA: Lora = (0, ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,8 @@ class SearchLoad:
     """One round's search. rollouts: per problem, before any escalation. leaves: expanded in one call.
 
     context, max_step_tokens: room that the KV cache keeps for a prefix and for each candidate.
-    size: bytes of a number (weights and cache). ppm: whether a PPM scores the candidates.
+    size: bytes of a number (cache, and weights unless int8). int8: whether weights take a byte each (their
+    scales are not counted). ppm: whether a PPM scores the candidates.
     """
 
     rollouts: int = 16
@@ -57,12 +60,16 @@ class SearchLoad:
     context: int = 4096
     max_step_tokens: int = 2048
     size: int = 2
+    int8: bool = False
     ppm: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainLoad:
-    """One round's trainings. rows: packed sequences of seq_len tokens in one device call."""
+    """One round's trainings. rows: packed sequences of seq_len tokens in one device call.
+
+    policy_lora, ppm_lora: rank and targets of low-rank additions; rank 0 where all parameters train.
+    """
 
     policy_epochs: int = 2
     ppm_epochs: int = 1
@@ -70,6 +77,8 @@ class TrainLoad:
     rows: int = 1
     size: int = 2
     remat: bool = True
+    policy_lora: Lora = NO_LORA
+    ppm_lora: Lora = NO_LORA
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +86,8 @@ class Plan:
     """What one round needs of a model on chips of one kind; sizes in GiB, over all chips.
 
     weights, cache: while searching (policy, and PPM where there is one). optimiser: parameters, gradients
-    and AdamW's two moments in float32; activations: of one call. tokens: that the policy writes.
+    and AdamW's two moments in float32, and frozen parameters; of the training that needs more. activations:
+    of one call. tokens: that the policy writes.
     hours: on `chips`, None where the device is unknown.
     """
 
@@ -118,9 +128,9 @@ def plan(
     shape = Shape.of(model_config)
     models = 2 if search.ppm else 1
     slots = search.leaves * (search.context + search.candidates * search.max_step_tokens)
-    weights = models * shape.parameters * search.size / GIB
+    weights = models * shape.parameters * (1 if search.int8 else search.size) / GIB
     cache = slots * shape.kv_bytes(search.size) / GIB
-    optimiser = shape.parameters * 16 / GIB
+    optimiser = max(_optimiser(shape, lora, train.size) for lora in (train.policy_lora, train.ppm_lora)) / GIB
     activations = shape.activation_bytes(train.rows, train.seq_len, train.size, train.remat) / GIB
     expansions = problems * search.rollouts * assumed.steps
     step = min(assumed.step, search.max_step_tokens)
@@ -150,6 +160,25 @@ def plan(
         search_hours=expansions / search.leaves * call / chips / 3600,
         train_hours=shape.train_seconds(device, learnt, train.seq_len, train.remat) / chips / 3600,
     )
+
+
+def _optimiser(shape: Shape, lora: Lora, size: int) -> float:
+    """Bytes of all parameters, and of the gradients and moments of those that train."""
+    rank, targets = lora
+    if not rank:
+        return 16 * shape.parameters
+    width, heads, kv = shape.width, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    ends = {  # inputs and outputs of each weight of a layer
+        "q": width + heads,
+        "k": width + kv,
+        "v": width + kv,
+        "o": heads + width,
+        "gate": width + shape.mlp,
+        "up": width + shape.mlp,
+        "down": shape.mlp + width,
+    }
+    trained = shape.layers * rank * sum(ends.get(name, 0) for name in targets)
+    return size * shape.parameters + 16 * trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,6 +315,8 @@ def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:
         rows=policy.microbatch,
         size=size,
         remat=policy.remat,
+        policy_lora=(policy.lora.rank, policy.lora.targets),
+        ppm_lora=(ppm.lora.rank, ppm.lora.targets),
     )
     return [
         (
@@ -296,6 +327,7 @@ def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:
                 context=settings.decode.context,
                 max_step_tokens=settings.decode.max_step_tokens,
                 size=size,
+                int8=settings.decode.weights == "int8",
                 ppm=at_round(s.ppm, round),
             ),
             training,

@@ -1,27 +1,157 @@
 """Where weights meet activations: every matmul of a decoder goes through here.
 
-A transform over the parameters (weights in int8, low-rank additions) changes these functions and nothing
-else. Sums are in float32: exact enough for bfloat16, and faster than bfloat16 output on a CPU.
+A transform over the parameters (weights in int8, low-rank additions) puts one of the classes below in the
+place of an array, and nothing else in a decoder knows of it. Sums are in float32: exact enough for bfloat16,
+and faster than bfloat16 output on a CPU.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+# Which dimensions of a parameter a matmul sums over, by the parameter's name in its layer. All but embed and
+# head have their layer in front, experts then their expert; behind these stand inputs, then outputs.
+# The router is not here: it decides, and is small.
+SUMMED: dict[str, tuple[int, ...]] = {
+    "embed": (1,),
+    "head": (1,),
+    "q": (1,),
+    "k": (1,),
+    "v": (1,),
+    "o": (1, 2),
+    "gate": (1,),
+    "up": (1,),
+    "down": (1,),
+    "q_down": (1,),
+    "kv_down": (1,),
+    "kv_up": (1,),
+    "experts_gate": (2,),
+    "experts_up": (2,),
+    "experts_down": (2,),
+}
 
-def matmul(pattern: str, x: jax.Array, weight: jax.Array, dtype: Any) -> jax.Array:
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "scale"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """A weight as int8 values times scale: float32, of size 1 along the dimensions summed over.
+
+    Indices may cut dimensions that are not summed over, and look up rows of an embedding.
+    """
+
+    values: jax.Array
+    scale: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.values.ndim
+
+    @property
+    def dtype(self) -> Any:
+        """Of the weight that it stands for."""
+        return self.scale.dtype
+
+    def __getitem__(self, index: Any) -> Quantized:
+        return Quantized(self.values[index], self.scale[index])
+
+    def astype(self, dtype: Any) -> jax.Array:
+        """The weight as one array."""
+        return (self.values.astype(jnp.float32) * self.scale).astype(dtype)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["base", "a", "b"], meta_fields=["scale"])
+@dataclasses.dataclass(frozen=True)
+class LowRank:
+    """A weight base + scale * a b (arXiv 2106.09685): a is [..., inputs, R], b [..., R, outputs].
+
+    Indices may cut output dimensions from the end.
+    """
+
+    base: jax.Array | Quantized
+    a: jax.Array
+    b: jax.Array
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.base.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.base.ndim
+
+    @property
+    def dtype(self) -> Any:
+        return self.base.dtype
+
+    def __getitem__(self, index: Any) -> LowRank:
+        return LowRank(self.base[index], self.a, self.b[index], self.scale)
+
+
+Weight = jax.Array | Quantized | LowRank
+
+
+def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
     """einsum of an activation and a weight, both taken as `dtype`; float32."""
-    return jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32)
+    if isinstance(weight, LowRank):
+        return matmul(pattern, x, weight.base, dtype) + _addition(pattern, x, weight, dtype)
+    if not isinstance(weight, Quantized):
+        return jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32)
+    x_names, names, out_names = _names(pattern)
+    if all(weight.scale.shape[i] == 1 for i, name in enumerate(names) if name not in out_names):
+        return matmul(pattern, x, weight.values, dtype) * _along(out_names, weight.scale, names)
+    # Used the other way round (latent attention): what were outputs are summed over.
+    return matmul(pattern, x.astype(jnp.float32) * _along(x_names, weight.scale, names), weight.values, dtype)
 
 
-def grouped_matmul(x_RxK: jax.Array, weight_ExKxF: jax.Array, sizes_E: jax.Array, dtype: Any) -> jax.Array:
+def grouped_matmul(x_RxK: jax.Array, weight_ExKxF: Weight, sizes_E: jax.Array, dtype: Any) -> jax.Array:
     """Rows sorted by group, each times the weight of its own group: [R, F] float32.
 
     sizes: int32, how many rows each group has; they add up to R.
     """
+    w = weight_ExKxF
+    if isinstance(w, LowRank):
+        inner = grouped_matmul(x_RxK, w.a, sizes_E, dtype)
+        added = grouped_matmul(inner, w.b, sizes_E, dtype) * w.scale
+        return grouped_matmul(x_RxK, w.base, sizes_E, dtype) + added
+    if isinstance(w, Quantized):
+        rows = len(x_RxK)
+        group_R = jnp.repeat(jnp.arange(len(sizes_E)), sizes_E, total_repeat_length=rows)
+        return grouped_matmul(x_RxK, w.values, sizes_E, dtype) * w.scale[group_R, 0]
     return jax.lax.ragged_dot(
-        x_RxK.astype(dtype), weight_ExKxF.astype(dtype), sizes_E, preferred_element_type=jnp.float32
+        x_RxK.astype(dtype), w.astype(dtype), sizes_E, preferred_element_type=jnp.float32
     )
+
+
+def _addition(pattern: str, x: jax.Array, weight: LowRank, dtype: Any) -> jax.Array:
+    """scale * x a b, or x b a where what were outputs are summed over."""
+    x_names, names, out_names = _names(pattern)
+    cut = weight.a.ndim - 1
+    pair = [(names[:cut] + "z", weight.a), ("z" + names[cut:], weight.b)]
+    if not set(names[:cut]) <= set(x_names):
+        pair.reverse()
+    (first, one), (second, other) = pair
+    middle = "..." + "".join(n for n in x_names if n not in names or n in out_names) + "z"
+    x = matmul(f"...{x_names},{first}->{middle}", x, one, dtype)
+    return matmul(f"{middle},{second}->...{out_names}", x, other, dtype) * weight.scale
+
+
+def _names(pattern: str) -> tuple[str, str, str]:
+    """The letters of an einsum's activation, weight and result, leading dots left out."""
+    inputs, out = pattern.split("->")
+    x, weight = inputs.split(",")
+    return x.removeprefix("..."), weight, out.removeprefix("...")
+
+
+def _along(target: str, scale: jax.Array, names: str) -> jax.Array:
+    """The scale in a shape that multiplies an array whose last dimensions are `target`."""
+    return scale.reshape([scale.shape[names.index(n)] if n in names else 1 for n in target])

@@ -153,6 +153,11 @@ def checksums(arrays: dict[str, jax.Array]) -> dict[str, int]:
     return {k: int(v) for k, v in jax.device_get(_sums(arrays)).items()}
 
 
+def digest(state: Any) -> int:
+    """One number for what a tree of arrays holds."""
+    return _checksum(checksums(_named(state)))
+
+
 def _checksum(record: dict[str, Any]) -> int:
     return zlib.crc32(json.dumps(record, sort_keys=True).encode())
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from rstar_jax.errors import UserError
+from rstar_jax.models.lora import LoraConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class TrainConfig:
     ppm_value: what the preference loss compares: tanh(value), as in the paper, or the value before it, as
         in the released code.
     checkpoint_every_s, checkpoint_every_steps: when the state is saved; 0 = never for that reason.
+    lora: train low-rank additions to frozen weights (`models/lora.py`).
     """
 
     epochs: int = 2
@@ -42,6 +44,7 @@ class TrainConfig:
     ppm_value: Literal["tanh", "raw"] = "tanh"
     checkpoint_every_s: float = 60.0
     checkpoint_every_steps: int = 0
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "seq_len", "microbatch"):

@@ -27,6 +27,7 @@ from jax.sharding import Mesh, NamedSharding
 from rstar_jax import sharding
 from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
+from rstar_jax.settings import to_dict
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.schedule import rate
@@ -60,7 +61,7 @@ def fit(
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
 ) -> TrainSummary:
-    """Trains the parameters (nnx.Param) of `model` in place for `total_steps` steps.
+    """Trains the parameters (nnx.Param) of `model` in place for `total_steps` steps; other variables stay.
 
     batches: step -> Batch, a pure function (of its own seed and the step). loss: a module-level function
     (it is compiled once for equal models and options) from (model, microbatch, config) to `Terms`; "loss"
@@ -92,9 +93,10 @@ def fit(
     # 2.
     keeper = None
     if checkpoints is not None:
-        from rstar_jax.train.checkpoints import Checkpoints  # orbax takes a while to import
+        from rstar_jax.train.checkpoints import Checkpoints, digest  # orbax takes a while to import
 
-        keeper = Checkpoints(checkpoints, _identity(config, total_steps, seed, batches(0)))
+        frozen = {"frozen": digest(rest)} if jax.tree.leaves(rest) else {}
+        keeper = Checkpoints(checkpoints, _identity(config, total_steps, seed, batches(0)) | frozen)
         if (found := keeper.restore((params, opt_state))) is not None:
             progress.step, (params, opt_state), meta = found
             progress.load(meta["progress"])
@@ -243,7 +245,7 @@ def _identity(config: TrainConfig, total_steps: int, seed: int, first: Batch) ->
     for microbatch in first.microbatches:
         for array in microbatch.values():
             data = zlib.crc32(array.tobytes(), data)
-    return {**dataclasses.asdict(options), "total_steps": total_steps, "seed": seed, "first_batch": data}
+    return {**to_dict(options), "total_steps": total_steps, "seed": seed, "first_batch": data}
 
 
 def _due(config: TrainConfig, step: int, saved: float) -> bool:

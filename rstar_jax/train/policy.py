@@ -18,7 +18,7 @@ import numpy as np
 from rstar_jax.errors import UserError
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.losses import LOSSES, Terms
-from rstar_jax.models import Decoder
+from rstar_jax.models import Decoder, lora
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
@@ -43,7 +43,8 @@ def train_policy(
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
 ) -> TrainSummary:
-    """Trains `model` in place on the solutions; the other arguments are those of `fit`.
+    """Trains `model` in place on the solutions, by `config.lora` if it has a rank; the other arguments are
+    those of `fit`.
 
     prompt: question -> what the policy is given before the solution. Raises UserError if there are no rows or
     none fits `config.seq_len`.
@@ -55,18 +56,19 @@ def train_policy(
         ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps)
         examples.append(Example(np.asarray(ids, np.int32), np.asarray(trained, bool)))
     batches = PolicyBatches(examples, config, seed)
-    return fit(
-        model,
-        batches,
-        policy_loss,
-        config,
-        total_steps=batches.total_steps,
-        seed=seed,
-        dropped=batches.dropped,
-        checkpoints=checkpoints,
-        metrics=metrics,
-        on_step=on_step,
-    )
+    with lora.adapted(model, config.lora, seed=seed):
+        return fit(
+            model,
+            batches,
+            policy_loss,
+            config,
+            total_steps=batches.total_steps,
+            seed=seed,
+            dropped=batches.dropped,
+            checkpoints=checkpoints,
+            metrics=metrics,
+            on_step=on_step,
+        )
 
 
 class PolicyBatches:

@@ -18,7 +18,7 @@ import numpy as np
 from rstar_jax.errors import UserError
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.losses import LOSSES, Terms
-from rstar_jax.models import RewardModel
+from rstar_jax.models import RewardModel, lora
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
@@ -42,7 +42,8 @@ def train_ppm(
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
 ) -> TrainSummary:
-    """Trains `model` in place on the pairs; the other arguments are those of `fit`.
+    """Trains `model` in place on the pairs, by `config.lora` if it has a rank; the other arguments are those
+    of `fit`.
 
     prompt: question -> what stands before the solution. The summary's metrics hold the "accuracy" of the
     pairs' order. Raises UserError if there are no pairs or none fits `config.seq_len`.
@@ -50,18 +51,19 @@ def train_ppm(
     if not pairs:
         raise UserError("training the PPM: no preference pairs given. At least one is needed.")
     batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), config, seed)
-    return fit(
-        model,
-        batches,
-        ppm_loss,
-        config,
-        total_steps=batches.total_steps,
-        seed=seed,
-        dropped=batches.dropped,
-        checkpoints=checkpoints,
-        metrics=metrics,
-        on_step=on_step,
-    )
+    with lora.adapted(model, config.lora, seed=seed):
+        return fit(
+            model,
+            batches,
+            ppm_loss,
+            config,
+            total_steps=batches.total_steps,
+            seed=seed,
+            dropped=batches.dropped,
+            checkpoints=checkpoints,
+            metrics=metrics,
+            on_step=on_step,
+        )
 
 
 def _sequences(

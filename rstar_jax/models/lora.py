@@ -1,0 +1,189 @@
+"""Low-rank additions to frozen weights (LoRA, arXiv 2106.09685): a transform over a model's parameters.
+
+Which parameters train is told by their type: `adapted` makes every parameter of a decoder `Frozen` and leaves
+as nnx.Param only the additions. So the training loop, its optimiser and its checkpoints hold nothing else.
+Not here: dropout, and choosing layers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from rstar_jax import sharding
+from rstar_jax.errors import UserError
+from rstar_jax.models.decoder import Decoder
+from rstar_jax.models.linear import SUMMED, LowRank, Quantized
+from rstar_jax.models.scalar_head import RewardModel
+from rstar_jax.settings import nearest
+
+TARGETS = tuple(name for name in SUMMED if name not in ("embed", "head"))
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+    """rank: of the additions; 0 = off, all parameters train. alpha: additions are multiplied with alpha /
+    rank. targets: the weights that get one, by their names in a layer (`params.param_specs`)."""
+
+    rank: int = 0
+    alpha: float = 16.0
+    targets: tuple[str, ...] = ("q", "k", "v", "o", "gate", "up", "down")
+
+    def __post_init__(self) -> None:
+        if self.rank < 0:
+            raise UserError(f"train.lora.rank: {self.rank} given, 0 (off) or more expected.")
+        if not self.alpha > 0:
+            raise UserError(f"train.lora.alpha: {self.alpha} given, a number above 0 expected.")
+        if not self.targets:
+            raise UserError("train.lora.targets: none given, at least one expected, such as ('q', 'v').")
+        for name in self.targets:
+            if name not in TARGETS:
+                raise UserError(
+                    f"train.lora.targets: '{name}' is no weight of a layer. {nearest(name, TARGETS)}"
+                )
+
+
+class Frozen(nnx.Variable):
+    """A parameter that no training changes."""
+
+
+class Adapted(nnx.Module):
+    """Stands in a decoder where a weight was: the frozen weight and what is added to it."""
+
+    def __init__(self, base: Frozen, a: nnx.Param, b: nnx.Param, scale: float) -> None:
+        self.base, self.a, self.b, self.scale = base, a, b, scale
+
+    def __getitem__(self, index: Any) -> LowRank:
+        return LowRank(self.base[...], self.a[...], self.b[...], self.scale)[index]
+
+
+@contextlib.contextmanager
+def adapted(model: Decoder | RewardModel, config: LoraConfig, *, seed: int) -> Iterator[None]:
+    """While the block runs only low-rank additions train; after it they are part of the weights.
+
+    Nothing happens where the rank is 0. A reward model's head trains whole, in float32 while it does.
+    Raises UserError if the model has no weights of a target's name.
+    """
+    if not config.rank:
+        yield
+        return
+    decoder = model.decoder if isinstance(model, RewardModel) else model
+    adapt(decoder, config, seed=seed)
+    heads = [model.score] if isinstance(model, RewardModel) else []
+    kept = [head[...].dtype for head in heads]
+    for head in heads:
+        head.set_value(head[...].astype(jnp.float32))
+    try:
+        yield
+    finally:
+        merge(decoder)
+        for head, dtype in zip(heads, kept, strict=True):
+            head.set_value(head[...].astype(dtype))
+
+
+def adapt(decoder: Decoder, config: LoraConfig, *, seed: int) -> None:
+    """Freezes a decoder's parameters and adds to every target an addition that is zero at the start.
+
+    a is normal with variance 1 / inputs, b zero, both float32; the same for the same seed on any devices.
+    Raises UserError if the model has no weights of a target's name.
+    """
+    stacks = [(stack.name, getattr(decoder, stack.name)) for stack in decoder.config.stacks]
+    there = {name for _, weights in stacks for name in weights}
+    for name in config.targets:
+        if name not in there:
+            raise UserError(
+                f"train.lora.targets: '{name}' given, but this {decoder.config.family} model has no such "
+                f"weight. It has {', '.join(n for n in TARGETS if n in there)}."
+            )
+    for stack, weights in stacks:
+        for name, param in list(weights.items()):
+            frozen = _retyped(param, Frozen)
+            if name in config.targets:
+                rng = np.random.default_rng([seed, zlib.crc32(f"{stack}.{name}".encode())])
+                a, b = _pair(frozen, SUMMED[name], config.rank, rng, decoder.mesh)
+                frozen = Adapted(frozen, a, b, config.alpha / config.rank)
+            weights[name] = frozen
+    for name in ("embed", "norm", "head"):
+        if hasattr(decoder, name):
+            setattr(decoder, name, _retyped(getattr(decoder, name), Frozen))
+
+
+def merge(decoder: Decoder) -> None:
+    """Undoes `adapt`: every addition becomes part of its weight, in the weight's dtype."""
+    for stack in decoder.config.stacks:
+        weights = getattr(decoder, stack.name)
+        for name, node in list(weights.items()):
+            if isinstance(node, Adapted):
+                whole = _merged(node[...], SUMMED[name][0])
+                weights[name] = nnx.Param(whole, axes=node.base.get_metadata()["axes"])
+            else:
+                weights[name] = _retyped(node, nnx.Param)
+    for name in ("embed", "norm", "head"):
+        if hasattr(decoder, name):
+            setattr(decoder, name, _retyped(getattr(decoder, name), nnx.Param))
+
+
+def additions(decoder: Decoder) -> dict[str, jax.Array]:
+    """The arrays that train, by `STACK.NAME.a` and `.b`."""
+    return {
+        f"{stack.name}.{name}.{part}": getattr(node, part)[...]
+        for stack in decoder.config.stacks
+        for name, node in getattr(decoder, stack.name).items()
+        if isinstance(node, Adapted)
+        for part in ("a", "b")
+    }
+
+
+def _retyped(param: nnx.Variable, kind: type[nnx.Variable]) -> Any:
+    return kind(param.get_value(), axes=param.get_metadata()["axes"])
+
+
+def _pair(
+    base: Frozen, summed: tuple[int, ...], rank: int, rng: np.random.Generator, mesh: Mesh | None
+) -> tuple[nnx.Param, nnx.Param]:
+    shape, axes = base.get_value().shape, base.get_metadata()["axes"]
+    first, end = summed[0], summed[-1] + 1
+    a_shape, a_axes = (*shape[:end], rank), (*axes[:end], None)
+    b_shape, b_axes = (*shape[:first], rank, *shape[end:]), (*axes[:first], None, *axes[end:])
+    a = rng.standard_normal(a_shape, np.float32) / np.sqrt(np.prod(shape[first:end]), dtype=np.float32)
+    return _param(a, a_axes, mesh), _param(np.zeros(b_shape, np.float32), b_axes, mesh)
+
+
+def _param(value: np.ndarray, axes: Sequence[str | None], mesh: Mesh | None) -> nnx.Param:
+    if mesh is None:
+        return nnx.Param(jnp.asarray(value), axes=axes)
+    where = sharding.sharding(mesh, axes, value.shape, sharding.preset_for(mesh))
+    return nnx.Param(jax.device_put(value, where), axes=axes)
+
+
+def _merged(weight: LowRank, lead: int) -> jax.Array:
+    """The weight with its addition. lead: dimensions before the inputs."""
+    whole = jnp.zeros(weight.shape, weight.dtype, device=_where(weight.base))
+    for layer in range(len(whole)):
+        whole = _put(whole, weight, jnp.int32(layer), lead=lead)
+    return whole
+
+
+def _where(base: jax.Array | Quantized) -> Any:
+    return (base.values if isinstance(base, Quantized) else base).sharding
+
+
+@functools.partial(jax.jit, static_argnames="lead", donate_argnums=0)
+def _put(whole: jax.Array, weight: LowRank, layer: jax.Array, *, lead: int) -> jax.Array:
+    """One call a layer: a loop on the device would hold all additions in full."""
+    w = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, layer, keepdims=False), weight)
+    a = w.a.reshape(*w.a.shape[: lead - 1], -1, w.a.shape[-1])
+    b = w.b.reshape(*w.b.shape[:lead], -1)
+    added = jnp.matmul(a, b, precision="highest").reshape(w.shape)
+    new = (w.base.astype(jnp.float32) + w.scale * added).astype(whole.dtype)
+    return jax.lax.dynamic_update_index_in_dim(whole, new, layer, 0)
