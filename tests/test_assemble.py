@@ -1,5 +1,6 @@
 """What the seam between text and arrays adds: a policy whose vocabulary lacks the stops, the PPM's scale."""
 
+import dataclasses
 import json
 import shutil
 
@@ -12,6 +13,7 @@ from rstar_jax.decode import DecodeConfig, Sample
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.language import grammar
 from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.models.linear import Quantized
 from rstar_jax.search import Leaf
 from rstar_jax.types import Problem
 from rstar_jax.verify import MathTask, Sandbox
@@ -34,9 +36,10 @@ def plain(tmp_path_factory):
     return folder
 
 
-def reasoner(policy, ppm=None, *, prompt="finetuned", dtype="float32", ppm_scale=1.0):
+def reasoner(policy, ppm=None, *, prompt="finetuned", dtype="float32", ppm_scale=1.0, weights="full"):
     task = MathTask(Sandbox(workers=1), prompt=prompt)
-    return Reasoner(policy, ppm, task, decode=DECODE, dtype=dtype, seed=0, ppm_scale=ppm_scale)
+    decode = dataclasses.replace(DECODE, weights=weights)
+    return Reasoner(policy, ppm, task, decode=decode, dtype=dtype, seed=0, ppm_scale=ppm_scale)
 
 
 def test_steps_of_a_policy_without_stop_tokens_are_cut_from_its_text(plain, monkeypatch):
@@ -73,3 +76,20 @@ def test_the_ppm_is_served_as_it_was_trained(tmp_path, dtype):
         assert len(functions.propose([leaf])[0]) == 3
     assert np.abs(values[5.0]).max() > 0.01
     np.testing.assert_allclose(values[1.0], np.tanh(5 * np.arctanh(values[5.0])), atol=1e-4)
+
+
+def test_a_search_with_int8_weights_writes_and_values_nearly_the_same(tmp_path):
+    model = models.from_policy(models.load_pretrained(TINY_BASE), seed=0)
+    model.score[...] = model.score[...] * 10
+    models.save_reward_model(model, tmp_path, tokenizer_from=TINY_BASE)
+    leaf = Leaf(PROBLEM, (), tree=0, node=0, n=1, temperature=0.0)
+    texts, values = [], []
+    for weights in ("full", "int8"):
+        made = reasoner(TINY_BASE, tmp_path, weights=weights)
+        held = made._decoder._model.params()["layers.q"], made._scorer._model.decoder.params()["embed"]
+        assert [isinstance(w, Quantized) for w in held] == [weights == "int8"] * 2
+        functions = made.functions(1)
+        texts.append(functions.propose([leaf])[0][0].text)
+        values.append(functions.score([(PROBLEM, (), [f"{grammar.CODE}\nt = 1\n"])])[0])
+    assert texts[0] == texts[1]
+    assert 0 < np.abs(values[0] - values[1]).max() < 0.05

@@ -22,8 +22,10 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.errors import UserError
+from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.linear import SUMMED, LowRank, Quantized
+from rstar_jax.models.params import param_specs
 from rstar_jax.models.scalar_head import RewardModel
 from rstar_jax.settings import nearest
 
@@ -91,21 +93,26 @@ def adapted(model: Decoder | RewardModel, config: LoraConfig, *, seed: int) -> I
             head.set_value(head[...].astype(dtype))
 
 
+def check(model: DecoderConfig, config: LoraConfig) -> None:
+    """Raises UserError if models of this shape lack weights of a target's name, and training is low-rank."""
+    there = {name.rpartition(".")[2] for name in param_specs(model)}
+    for name in config.targets if config.rank else ():
+        if name not in there:
+            raise UserError(
+                f"train.lora.targets: '{name}' given, but this {model.family} model has no such weight. "
+                f"It has {', '.join(n for n in TARGETS if n in there)}."
+            )
+
+
 def adapt(decoder: Decoder, config: LoraConfig, *, seed: int) -> None:
     """Freezes a decoder's parameters and adds to every target an addition that is zero at the start.
 
     a is normal with variance 1 / inputs, b zero, both float32; the same for the same seed on any devices.
     Raises UserError if the model has no weights of a target's name.
     """
-    stacks = [(stack.name, getattr(decoder, stack.name)) for stack in decoder.config.stacks]
-    there = {name for _, weights in stacks for name in weights}
-    for name in config.targets:
-        if name not in there:
-            raise UserError(
-                f"train.lora.targets: '{name}' given, but this {decoder.config.family} model has no such "
-                f"weight. It has {', '.join(n for n in TARGETS if n in there)}."
-            )
-    for stack, weights in stacks:
+    check(decoder.config, config)
+    for stack in (stack.name for stack in decoder.config.stacks):
+        weights = getattr(decoder, stack)
         for name, param in list(weights.items()):
             frozen = _retyped(param, Frozen)
             if name in config.targets:

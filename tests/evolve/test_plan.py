@@ -7,11 +7,13 @@ import sys
 
 import pytest
 
+from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import plan as planning
 from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
 from rstar_jax.evolve.plan import Row, SearchLoad, TrainLoad, plan, read_config, table
 from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.models.lora import LoraConfig
 
 
 def test_parameters_are_the_published_ones():
@@ -48,6 +50,18 @@ def test_memory_in_gib():
     assert p.cache == pytest.approx(1024 * 28_672 / 2**30)
     assert p.optimiser == pytest.approx(8 * p.weights)
     assert p.hours is None
+
+
+def test_int8_weights_and_low_rank_training_take_less():
+    search = SearchLoad(leaves=1, context=1024, max_step_tokens=0)
+    full, small = (plan(QWEN_7B, s, 1, TrainLoad()) for s in (search, dataclasses.replace(search, int8=True)))
+    assert small.weights == full.weights / 2 and small.cache == full.cache
+    # by hand: 28 layers, rank 16, q: 3584 + 3584, v: 3584 + 512, down: 18944 + 3584
+    lora = (16, ("q", "v", "down"))
+    trained = 28 * 16 * (7168 + 4096 + 22528)
+    both = plan(QWEN_7B, search, 1, TrainLoad(policy_lora=lora, ppm_lora=lora))
+    assert both.optimiser * 2**30 == 2 * Shape.of(QWEN_7B).parameters + 16 * trained
+    assert plan(QWEN_7B, search, 1, TrainLoad(policy_lora=lora)).optimiser == full.optimiser  # the PPM's
 
 
 def test_plan_grows_with_the_work():
@@ -122,6 +136,11 @@ def test_the_rounds_ask_for_what_their_settings_say():
     assert [(s.rollouts, s.candidates) for s in searches] == [(8, 5), (16, 8), (16, 8)]
     assert [s.ppm for s in searches] == [False, False, True]
     assert {(s.leaves, s.context, s.max_step_tokens) for s in searches} == {(8, 512, 64)}
+    run = RunSettings(decode=DecodeConfig(weights="int8"))
+    lora = dataclasses.replace(run.train.ppm, lora=LoraConfig(rank=8, targets=("q",)))
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, ppm=lora))
+    search, train = planning.loads(run)[0]
+    assert search.int8 and (train.policy_lora[0], train.ppm_lora) == (0, (8, ("q",)))
 
 
 def test_planning_needs_no_jax():

@@ -108,6 +108,21 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_others(unbroken, 
     assert other["rounds"][0]["tokens"] != report["rounds"][0]["tokens"]
 
 
+def test_a_round_with_low_rank_training_and_int8_search(tmp_path):
+    """Only targets change, in folders like any other; the next round would read them."""
+    lora = [f"--config.train.{model}.lora.rank=4" for model in ("policy", "ppm")]
+    targets = "--config.train.policy.lora.targets=('v', 'down')"
+    settings = small("--config.rounds=(1,)", *lora, targets, "--config.decode.weights=int8")
+    report = rounds.run(settings, tmp_path)
+    assert 0 < report["rounds"][0]["coverage"]["all"] <= 1
+    assert 0 <= report["rounds"][0]["search_accuracy"] <= 1
+    base, policy = (load_pretrained(f).params() for f in (rounds.TINY_BASE, tmp_path / "round1/policy/model"))
+    assert {n for n in base if (base[n] != policy[n]).any()} == {"layers.v", "layers.down"}
+    assert (
+        load_reward_model(tmp_path / "round1/ppm/model").decoder.params()["layers.q"] != policy["layers.q"]
+    ).any()
+
+
 STAGES = (
     "evaluate the policy",
     "search",
