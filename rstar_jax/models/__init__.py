@@ -1,17 +1,19 @@
 """Models as arrays: the decoder, the reward model, and Hugging Face folders in and out."""
 
 from rstar_jax.models.cache import KV
+from rstar_jax.models.card import model_card
 from rstar_jax.models.config import DecoderConfig, Experts, Latent, Rope
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.families import FAMILIES
+from rstar_jax.models.folders import local_folder
 from rstar_jax.models.hf import (
     check_pretrained,
     load_pretrained,
     load_reward_model,
-    local_folder,
     save_pretrained,
     save_reward_model,
 )
+from rstar_jax.models.loading import Progress
 from rstar_jax.models.scalar_head import RewardModel, from_policy
 from rstar_jax.models.start import init_random, resize_vocab
 
@@ -22,6 +24,7 @@ __all__ = [
     "DecoderConfig",
     "Experts",
     "Latent",
+    "Progress",
     "RewardModel",
     "Rope",
     "check_pretrained",
@@ -30,6 +33,7 @@ __all__ = [
     "load_pretrained",
     "load_reward_model",
     "local_folder",
+    "model_card",
     "resize_vocab",
     "save_pretrained",
     "save_reward_model",

@@ -2,150 +2,216 @@
 
 A reward model is a sequence-classification folder with one label, whose `score.weight` is the head: its
 scores are the values before tanh. Folders are written beside their place and renamed, so that a killed save
-leaves the old folder or none. Tokenizer files are copied, never read here.
+leaves the old folder or none.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import importlib
 import json
+import math
 import os
-import re
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from safetensors import SafetensorError
 
-from rstar_jax import sharding
 from rstar_jax.errors import UserError
+from rstar_jax.models import converted
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.families import FAMILIES, Family, Weight, places
-from rstar_jax.models.params import param_specs
+from rstar_jax.models.folders import (
+    CARD,
+    StrPath,
+    check_tokenizer,
+    copy_tokenizer,
+    local_folder,
+    replace_folder,
+)
+from rstar_jax.models.loading import Progress, Wanted, read_params
+from rstar_jax.models.params import ParamSpec, param_specs
 from rstar_jax.models.scalar_head import RewardModel
-from rstar_jax.models.weight_files import INDEX, SHARD_BYTES, WEIGHTS, WeightFiles, read_json, write_weights
+from rstar_jax.models.weight_files import INDEX, SHARD_BYTES, WeightFiles, read_json, write_weights
 
 SCORE = "score.weight"
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-)
-HUB_FILES = ("config.json", "*.safetensors", INDEX, *TOKENIZER_FILES)
-StrPath = str | os.PathLike[str]
-_Part = tuple[Weight, str, tuple[int, ...]]  # where a parameter stands, its name, the index of its entry
+_Part = tuple[Weight, jax.Array, tuple[int, ...]]  # where a parameter stands, its value, the entry's index
+
+
+class Tokenizer(Protocol):
+    """What writes its own files into a folder."""
+
+    def save(self, path: Path, /) -> None: ...
 
 
 def load_pretrained(
-    path: StrPath, *, dtype: Any = jnp.float32, compute_dtype: Any = None, mesh: Mesh | None = None
+    path: StrPath,
+    *,
+    dtype: Any = jnp.float32,
+    compute_dtype: Any = None,
+    mesh: Mesh | None = None,
+    cache: StrPath | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Decoder:
     """The decoder in a folder, or under a hub id such as Qwen/Qwen2.5-Math-1.5B.
 
     dtype: of the parameters; compute_dtype: of the matmuls, by default the same. With a mesh every
-    parameter is placed by `sharding.preset_for`. Raises UserError naming the file, field or tensor.
+    parameter is placed by `sharding.preset_for`, and each process reads the parts that its devices hold.
+    cache: a folder in which the converted weights are kept for the next time; None: nowhere. on_progress:
+    called after each tensor; without it a long load is logged. Raises UserError naming the file, field or
+    tensor.
     """
-    folder = local_folder(path)
-    family, config = _read_config(folder)
-    files = WeightFiles(folder)
-    if SCORE in files.where:
-        raise UserError(
-            f"{files.where[SCORE]}: tensor '{SCORE}' makes this a reward model; load_reward_model reads it."
-        )
-    return _read_decoder(files, family, config, dtype, compute_dtype, mesh)
+    with _Source(path, reward=False) as source:
+        params = source.read(dtype, mesh, cache, on_progress)
+        return Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh)
 
 
 def check_pretrained(path: StrPath) -> None:
     """Raises UserError, as load_pretrained would, for what can be told without reading the weights."""
-    folder = local_folder(path)
-    family, config = _read_config(folder)
-    _check_names(WeightFiles(folder), family, config)
+    _Source(path, reward=False).files.close()
 
 
 def load_reward_model(
-    path: StrPath, *, dtype: Any = jnp.float32, compute_dtype: Any = None, mesh: Mesh | None = None
+    path: StrPath,
+    *,
+    dtype: Any = jnp.float32,
+    compute_dtype: Any = None,
+    mesh: Mesh | None = None,
+    cache: StrPath | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> RewardModel:
     """The reward model in a sequence-classification folder with one label. Arguments as load_pretrained."""
-    folder = local_folder(path)
-    family, config = _read_config(folder)
-    files = WeightFiles(folder)
-    if SCORE not in files.where:
-        raise UserError(f"{folder}: no tensor '{SCORE}': not a reward model. load_pretrained reads policies.")
-    score = files.read(SCORE, (1, config.width))[0]
-    config = dataclasses.replace(config, tied=True)  # there is no vocabulary head to look for
-    decoder = _read_decoder(files, family, config, dtype, compute_dtype, mesh)
-    return RewardModel(decoder, _place(score, ("embed",), dtype, mesh))
+    with _Source(path, reward=True) as source:
+        params = source.read(dtype, mesh, cache, on_progress)
+        score = params.pop("score")
+        return RewardModel(Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh), score)
 
 
 def save_pretrained(
     model: Decoder,
     path: StrPath,
     *,
-    tokenizer_from: StrPath | None = None,
+    tokenizer_from: Tokenizer | StrPath | None = None,
+    card: str | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Writes the folder that transformers' AutoModelForCausalLM loads, in the parameters' dtype.
 
-    tokenizer_from: a folder whose tokenizer files are copied. Other files already at `path` stay.
-    Raises UserError if it cannot be written (what was there before is then untouched).
+    tokenizer_from: a tokenizer, or a folder whose tokenizer files are copied. card: the text of README.md
+    (`model_card`). Other files already at `path` stay. One tensor at a time is on the host. Every
+    process of a mesh must call this alike; the first one writes. Raises UserError if the folder cannot be
+    written, or the tokenizer has more ids than the embeddings rows (what was there before is then untouched).
     """
     config = {"architectures": [FAMILIES[model.config.family].architecture]}
-    _write_folder(path, model, config, {}, tokenizer_from, shard_bytes)
+    _write_folder(Path(path), model, config, {}, tokenizer_from, card, shard_bytes)
 
 
 def save_reward_model(
     model: RewardModel,
     path: StrPath,
     *,
-    tokenizer_from: StrPath | None = None,
+    tokenizer_from: Tokenizer | StrPath | None = None,
+    card: str | None = None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Writes the folder that AutoModelForSequenceClassification loads. Arguments as save_pretrained."""
+    """Writes the folder that AutoModelForSequenceClassification loads. Arguments as save_pretrained.
+
+    transformers takes the score of the last token that is not padding; where the config names no padding,
+    the end of text is it.
+    """
+    c = model.decoder.config
     config = {
-        "architectures": [FAMILIES[model.decoder.config.family].reward_architecture],
+        "architectures": [FAMILIES[c.family].reward_architecture],
         "id2label": {"0": "LABEL_0"},
         "label2id": {"LABEL_0": 0},
         "num_labels": 1,
+        "problem_type": "regression",  # servers would put a sigmoid behind it
     }
-    score = _host(model.score[...])[None]
-    _write_folder(path, model.decoder, config, {SCORE: score}, tokenizer_from, shard_bytes)
+    if c.pad_id is None:
+        config["pad_token_id"] = c.eos_id or 0
+    more = {"score": model.score[...]}
+    _write_folder(Path(path), model.decoder, config, more, tokenizer_from, card, shard_bytes)
 
 
-def local_folder(path: StrPath) -> Path:
-    """The local folder of a path or hub id, downloaded if need be. Raises UserError if there is neither."""
-    folder = Path(path)
-    if folder.is_dir():
-        if not (folder / "config.json").exists():
-            raise UserError(f"{folder}: no config.json there, so no Hugging Face model folder.")
-        return folder
-    if folder.exists():
-        raise UserError(f"{folder}: a file; the folder that holds config.json is expected.")
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)):
-        raise UserError(f"{path}: no such folder (and no hub id, which looks like 'owner/name').")
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise UserError(
-            f"{path}: no such folder. To load it as a hub id: pip install huggingface_hub."
-        ) from error
-    try:
-        return Path(hub.snapshot_download(str(path), allow_patterns=list(HUB_FILES)))
-    except Exception as error:
-        raise UserError(
-            f"{path}: no such folder here, and not to be had from the hub ({type(error).__name__}: {error}). "
-            "Check the name and the network, or download the folder and give its path."
-        ) from error
+class _Source:
+    """A model folder that was looked at: its config is read, and all its tensors are what they should be."""
+
+    def __init__(self, path: StrPath, *, reward: bool) -> None:
+        self.folder = local_folder(path)
+        family, self.config = _read_config(self.folder)
+        self.files = WeightFiles(self.folder)
+        try:
+            self._check_kind(reward)
+            if reward:  # there is no vocabulary head to look for
+                self.config = dataclasses.replace(self.config, tied=True)
+            self.wanted = _wanted(family, self.config, reward)
+            self._check_tensors(family)
+            rows = f"tensor 'model.embed_tokens.weight' ({self.folder / 'config.json'}: vocab_size)"
+            check_tokenizer(self.folder, self.config.vocab_size, rows)
+        except BaseException:
+            self.files.close()
+            raise
+
+    def __enter__(self) -> _Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.files.close()
+
+    def read(
+        self,
+        dtype: Any,
+        mesh: Mesh | None,
+        cache: StrPath | None,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> dict[str, jax.Array]:
+        """The parameters by name, and of a reward model `score`."""
+
+        def read() -> dict[str, jax.Array]:
+            return read_params(self.files, self.wanted, dtype, mesh, on_progress)
+
+        if cache is None:
+            return read()
+        specs = {name: wanted.spec for name, wanted in self.wanted.items()}
+        return converted.through_cache(Path(cache), self.files, self.config, specs, dtype, mesh, read)
+
+    def _check_kind(self, reward: bool) -> None:
+        scored = self.files.tensors.get(SCORE)
+        if reward and not scored:
+            raise UserError(
+                f"{self.folder}: no tensor '{SCORE}': not a reward model. load_pretrained reads policies."
+            )
+        if scored and not reward:
+            raise UserError(
+                f"{scored.file}: tensor '{SCORE}' makes this a reward model; load_reward_model reads it."
+            )
+
+    def _check_tensors(self, family: Family) -> None:
+        found = self.files.tensors
+        shapes = {name: w.weight.shape for w in self.wanted.values() for _, name in w.places}
+        missing = sorted(shapes.keys() - found.keys())
+        if missing:
+            files = sorted({stored.file for stored in found.values()})
+            where = files[0] if len(files) == 1 else self.folder / INDEX
+            raise UserError(
+                f"{where}: tensor '{missing[0]}' is missing ({len(missing)} of {len(shapes)} are); "
+                "config.json asks for it."
+            )
+        # some folders store a tied head again
+        extra = [n for n in found if n not in {*shapes, "lm_head.weight"} and not n.endswith(family.ignored)]
+        if extra:
+            raise UserError(
+                f"{found[extra[0]].file}: tensor '{extra[0]}' has no place in a {self.config.family} model "
+                f"({len(extra)} such)."
+            )
+        for name, shape in shapes.items():
+            self.files.check(name, shape)
 
 
 def _read_config(folder: Path) -> tuple[Family, DecoderConfig]:
@@ -159,122 +225,72 @@ def _read_config(folder: Path) -> tuple[Family, DecoderConfig]:
     return FAMILIES[kind], FAMILIES[kind].read(config, str(file))
 
 
-def _read_decoder(
-    files: WeightFiles,
-    family: Family,
-    config: DecoderConfig,
-    dtype: Any,
-    compute_dtype: Any,
-    mesh: Mesh | None,
-) -> Decoder:
-    _check_names(files, family, config)
-    params = {}
-    for ours, weight in family.weights(config).items():
-        spec = param_specs(config)[ours]
-        value = np.empty(spec.shape, np.dtype(dtype))
-        for index, name in places(ours, weight, config):
-            part = files.read(name, weight.shape, weight.rows)
-            value[index] = weight.to_ours(part, spec.shape[len(index) :])
-        params[ours] = _place(value, spec.axes, dtype, mesh)
-    return Decoder(config, params, compute_dtype=compute_dtype, mesh=mesh)
+def _wanted(family: Family, config: DecoderConfig, reward: bool) -> dict[str, Wanted]:
+    specs = param_specs(config)
+    wanted = {
+        ours: Wanted(specs[ours], weight, list(places(ours, weight, config)))
+        for ours, weight in family.weights(config).items()
+    }
+    if reward:
+        spec, weight = ParamSpec((config.width,), ("embed",), None), _score(config)
+        wanted["score"] = Wanted(spec, weight, list(places("score", weight, config)))
+    return wanted
 
 
-def _check_names(files: WeightFiles, family: Family, config: DecoderConfig) -> None:
-    table = family.weights(config)
-    wanted = {name for ours, weight in table.items() for _, name in places(ours, weight, config)}
-    missing = sorted(wanted - files.where.keys())
-    if missing:
-        raise UserError(
-            f"{_some_file(files)}: tensor '{missing[0]}' is missing ({len(missing)} of {len(wanted)} are); "
-            "config.json asks for it."
-        )
-    known = {SCORE, "lm_head.weight"}  # some folders store a tied head again
-    extra = [n for n in files.where if n not in wanted | known and not n.endswith(family.ignored)]
-    if extra:
-        raise UserError(
-            f"{files.where[extra[0]]}: tensor '{extra[0]}' has no place in a {config.family} model "
-            f"({len(extra)} such)."
-        )
-
-
-def _some_file(files: WeightFiles) -> Path:
-    found = sorted(set(files.where.values()))
-    return found[0] if len(found) == 1 else found[0].with_name(INDEX)
-
-
-def _place(value: np.ndarray, axes: tuple[str | None, ...], dtype: Any, mesh: Mesh | None) -> jax.Array:
-    value = np.asarray(value, np.dtype(dtype))
-    if mesh is None:
-        return jnp.asarray(value)
-    where = sharding.sharding(mesh, axes, value.shape, sharding.preset_for(mesh))
-    return jax.device_put(value, where)
-
-
-def _host(value: jax.Array) -> np.ndarray:
-    return np.asarray(jax.device_get(value))
+def _score(config: DecoderConfig) -> Weight:
+    return Weight(SCORE, (1, config.width))
 
 
 def _write_folder(
-    path: StrPath,
+    path: Path,
     model: Decoder,
     config: dict[str, Any],
-    more: Mapping[str, np.ndarray],
-    tokenizer_from: StrPath | None,
+    more: Mapping[str, jax.Array],
+    tokenizer_from: Tokenizer | StrPath | None,
+    card: str | None,
     shard_bytes: int,
 ) -> None:
     c = model.config
     family = FAMILIES[c.family]
-    params = model.params()
-    config = config | family.write(c) | {"torch_dtype": str(params["embed"].dtype)}
+    params = model.params() | dict(more)
+    dtype = str(params["embed"].dtype)
+    config = family.write(c) | config | {"torch_dtype": dtype, "dtype": dtype}  # before and since version 5
+    table = family.weights(c) | {name: _score(c) for name in more}
     parts: dict[str, list[_Part]] = {}  # tensor name -> what it is made of
-    for ours, weight in family.weights(c).items():
+    for ours, weight in table.items():
         for index, theirs in places(ours, weight, c):
-            parts.setdefault(theirs, []).append((weight, ours, index))
+            parts.setdefault(theirs, []).append((weight, params[ours], index))
+    for of_tensor in parts.values():
+        of_tensor.sort(key=lambda part: part[0].rows or (0, 0))
+    shapes = {theirs: (weight.shape, p.dtype) for theirs, ((weight, p, _), *_) in parts.items()}
+    size = sum(math.prod(shape) * dtype.itemsize for shape, dtype in shapes.values())
 
-    def value(theirs: str) -> np.ndarray:
-        if theirs in more:
-            return more[theirs]
-        ordered = sorted(parts[theirs], key=lambda part: part[0].rows or (0, 0))
-        rows = [weight.to_theirs(_host(params[ours][index])) for weight, ours, index in ordered]
-        return np.concatenate(rows) if len(rows) > 1 else rows[0]
-
-    sizes = {
-        theirs: int(np.prod(weight.shape)) * params[ours].dtype.itemsize
-        for theirs, ((weight, ours, _), *_) in parts.items()
-    } | {theirs: tensor.nbytes for theirs, tensor in more.items()}
+    def value(theirs: str) -> Iterator[np.ndarray]:
+        for weight, param, index in parts[theirs]:
+            yield weight.to_theirs(_host(param[index]))
 
     def fill(folder: Path) -> None:
-        write_weights(folder, sizes, value, shard_bytes)
+        if isinstance(tokenizer_from, str | os.PathLike):
+            copy_tokenizer(Path(tokenizer_from), folder)
+        elif tokenizer_from is not None:
+            tokenizer_from.save(folder)
+        if tokenizer_from is not None:
+            check_tokenizer(folder, c.vocab_size, "the model's embedding")
+        write_weights(folder, shapes, value, shard_bytes)
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        for name in TOKENIZER_FILES if tokenizer_from is not None else ():
-            if (Path(tokenizer_from or "") / name).exists():
-                shutil.copy2(Path(tokenizer_from or "") / name, folder / name)
+        if card is not None:
+            (folder / CARD).write_text(card, encoding="utf-8")
 
-    _replace_folder(Path(path), fill, sum(sizes.values()))
+    if jax.process_index() == 0:
+        replace_folder(path, fill, size)
+    else:
+        for theirs in shapes:
+            collections.deque(value(theirs), maxlen=0)  # the others take part in the gathering
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(f"saved {path}")
 
 
-def _replace_folder(path: Path, fill: Callable[[Path], None], size: int) -> None:
-    """Makes the folder at `path` hold what `fill` writes, and what else it held, at once or not at all."""
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: a file is in the way of the model folder. Name another path.")
-    fresh = path.with_name(f".{path.name}.new-{os.getpid()}")
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
-    try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        if path.exists():
-            weights = {INDEX, WEIGHTS, *(f.name for f in path.glob("model-*-of-*.safetensors"))}
-            shutil.copytree(path, fresh, ignore=lambda _, names: weights & set(names), dirs_exist_ok=True)
-        fill(fresh)
-        if path.exists():
-            path.rename(old)
-        fresh.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists() and not path.exists():
-            old.rename(path)
-        raise UserError(
-            f"{path}: the model ({size / 1e6:.1f} MB) could not be written: {error}. "
-            "Free some space or name another path; nothing half-written was left."
-        ) from error
+def _host(value: jax.Array) -> np.ndarray:
+    if value.is_fully_addressable:
+        return np.asarray(jax.device_get(value))
+    return multihost_utils.process_allgather(value, tiled=True)

@@ -1,4 +1,4 @@
-"""The tensors of a Hugging Face folder: finding, reading and writing safetensors files.
+"""The tensors of a Hugging Face folder: finding, reading and writing its safetensors files.
 
 Reads `model.safetensors` or the shards that `model.safetensors.index.json` names. Every error names the
 file, and the tensor where there is one. Not here: what the tensors mean (`families/`, `hf.py`).
@@ -7,94 +7,179 @@ file, and the tensor where there is one. Not here: what the tensors mean (`famil
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import math
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from rstar_jax.errors import UserError
+from rstar_jax.models.safetensors_format import DTYPES, Shape, Stored, read_header, write_file
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9
-DTYPES = ("F32", "F16", "BF16")
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises UserError if it holds none."""
     try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as JSON ({error}). Copy the file again.") from error
     if not isinstance(value, dict):
         raise UserError(f"{path}: a JSON object expected, found a {type(value).__name__}.")
     return value
 
 
+def is_there(path: Path) -> bool:
+    """Whether something has this name. Raises UserError if it has and cannot be looked at."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be looked at ({_why(error)}). Check its rights.") from error
+    try:
+        path.stat()
+    except OSError as error:
+        raise UserError(f"{path}: leads nowhere ({_why(error)}). Mend the link or copy the file.") from error
+    return True
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
 class WeightFiles:
-    """The tensors of one folder by name, read one at a time."""
+    """The tensors of one folder by name; their parts are read on demand, from any thread.
+
+    bytes_read counts what was read of the tensors.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises UserError if there are no weights, or a file is missing, damaged or not as indexed."""
-        self._files: dict[Path, Any] = {}
-        self.where: dict[str, Path] = {}  # tensor name -> its file
-        index = folder / INDEX
-        if index.exists():
-            named = read_json(index).get("weight_map", {})
-            for file in sorted({folder / name for name in named.values()}):
-                self._open(file)
+        self.folder, self.bytes_read = folder, 0
+        self.tensors: dict[str, Stored] = {}
+        self._files: dict[Path, int] = {}
+        self._lock = threading.Lock()
+        try:
+            self._find()
+        except BaseException:
+            self.close()
+            raise
+
+    def _find(self) -> None:
+        index = self.folder / INDEX
+        if is_there(index):
+            named = _read_index(index)
+            for name in sorted(set(named.values())):
+                self._open(self.folder / name)
             for name, file in named.items():
-                if self.where.get(name) != folder / file:
-                    raise UserError(f"{folder / file}: no tensor '{name}', which {index} says is there.")
-        elif (folder / WEIGHTS).exists():
-            self._open(folder / WEIGHTS)
+                if name not in self.tensors or self.tensors[name].file != self.folder / file:
+                    raise UserError(f"{self.folder / file}: no tensor '{name}', which {index} says is there.")
+        elif is_there(self.folder / WEIGHTS):
+            self._open(self.folder / WEIGHTS)
         else:
             raise UserError(
-                f"{folder}: no {WEIGHTS} or {INDEX}. Weights are read from safetensors files only; "
+                f"{self.folder}: no {WEIGHTS} or {INDEX}. Weights are read from safetensors files only; "
                 "convert others with transformers' save_pretrained."
             )
 
     def _open(self, file: Path) -> None:
         try:
-            self._files[file] = safe_open(str(file), framework="numpy").__enter__()
+            self._files[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            found = read_header(file, self._files[file])
         except FileNotFoundError as error:
             raise UserError(f"{file}: named in the index and missing. Copy the folder again.") from error
-        except (SafetensorError, OSError) as error:
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({_why(error)}). Check its rights.") from error
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{file}: damaged or truncated safetensors file ({error}). Copy the file again."
             ) from error
-        for name in self._files[file].keys():  # noqa: SIM118 (not a dict)
-            if name in self.where:
-                raise UserError(f"{file}: tensor '{name}' is in {self.where[name]} too.")
-            self.where[name] = file
+        for name in found.keys() & self.tensors.keys():
+            raise UserError(f"{file}: tensor '{name}' is in {self.tensors[name].file} too.")
+        self.tensors |= found
 
-    def read(self, name: str, shape: tuple[int, ...], rows: tuple[int, int] | None = None) -> np.ndarray:
-        """One tensor, or its rows [first, end), in the dtype of the file.
+    def __enter__(self) -> WeightFiles:
+        return self
 
-        Raises UserError if the tensor's shape is another, or its dtype, or it cannot be read.
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files; nothing can be read after that."""
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Raises UserError if the tensor has another shape, or a type that is not read here."""
+        at = self.tensors[name]
+        if at.shape != shape:
+            raise UserError(f"{at.file}: tensor '{name}' has shape {at.shape}, config.json asks for {shape}.")
+        if at.dtype not in DTYPES:
+            raise UserError(
+                f"{at.file}: tensor '{name}' is of type {at.dtype}; read here: {', '.join(DTYPES)}."
+            )
+
+    def read(self, name: str, rows: tuple[int, int], columns: tuple[int, int]) -> np.ndarray:
+        """A block [first, end) of a matrix, in the type of the file; a vector [n] counts as [n, 1].
+
+        Raises UserError where the file ends before it.
         """
-        file = self.where[name]
-        part = self._files[file].get_slice(name)
-        if tuple(part.get_shape()) != shape:
+        at = self.tensors[name]
+        width, size = math.prod(at.shape[1:]), DTYPES[at.dtype].itemsize
+        block = np.empty((rows[1] - rows[0], columns[1] - columns[0]), DTYPES[at.dtype])
+        with self._lock:
+            self.bytes_read += block.nbytes
+        first = at.start + (rows[0] * width + columns[0]) * size
+        if block.shape[1] == width:
+            self._read_into(name, block, first)
+        else:
+            for i, row in enumerate(block):
+                self._read_into(name, row, first + i * width * size)
+        return block
+
+    def _read_into(self, name: str, block: np.ndarray, offset: int) -> None:
+        file = self.tensors[name].file
+        into = block.view(np.uint8).reshape(-1).data
+        while into:
+            try:
+                count = os.preadv(self._files[file], [into], offset)
+            except OSError as error:
+                raise UserError(f"{file}: tensor '{name}' cannot be read ({_why(error)}).") from error
+            if not count:
+                raise UserError(f"{file}: ends within tensor '{name}'; cut while it was read. Copy it again.")
+            into, offset = into[count:], offset + count
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    named = read_json(path).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise UserError(f"{path}: no 'weight_map' that says which tensor is in which file. Copy it again.")
+    for name, file in named.items():
+        if not isinstance(file, str) or file in ("", ".", "..") or "/" in file or "\0" in file:
             raise UserError(
-                f"{file}: tensor '{name}' has shape {tuple(part.get_shape())}, config.json asks for {shape}."
+                f"{path}: tensor '{name}' is said to be in {file!r}; the name of a file expected."
             )
-        if part.get_dtype() not in DTYPES:
-            raise UserError(
-                f"{file}: tensor '{name}' is of type {part.get_dtype()}; read here: {', '.join(DTYPES)}."
-            )
-        return part[rows[0] : rows[1]] if rows else self._files[file].get_tensor(name)
+    return named
 
 
 def write_weights(
-    folder: Path, sizes: Mapping[str, int], value: Callable[[str], np.ndarray], shard_bytes: int = SHARD_BYTES
+    folder: Path,
+    shapes: Mapping[str, Shape],
+    value: Callable[[str], Iterable[np.ndarray]],
+    shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Writes tensors as one file, or as shards with an index where they exceed `shard_bytes`.
 
-    sizes: name -> bytes, in the order to write. value(name) is asked for once, when its shard is written.
+    shapes: of the tensors, in the order to write. value: as for `write_file`. Raises OSError where they
+    cannot be written.
     """
+    sizes = {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in shapes.items()}
     shards: list[list[str]] = [[]]
     filled = 0
     for name, size in sizes.items():
@@ -106,11 +191,8 @@ def write_weights(
     weight_map = {}
     for i, names in enumerate(shards):
         file = WEIGHTS if len(shards) == 1 else f"model-{i + 1:05}-of-{len(shards):05}.safetensors"
-        # save_file writes a strided array's memory as it lies, that is wrongly: make it contiguous.
-        tensors = {name: np.ascontiguousarray(value(name)) for name in names}
-        save_file(cast(Any, tensors), str(folder / file), metadata={"format": "pt"})
-        (folder / file).chmod(0o644)  # save_file makes it the owner's alone
+        write_file(folder / file, {name: shapes[name] for name in names}, value)
         weight_map |= dict.fromkeys(names, file)
     if len(shards) > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")

@@ -55,7 +55,7 @@ def test_a_failed_save_leaves_the_old_folder(folder: Path, tiny: Decoder, monkey
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("rstar_jax.models.weight_files.save_file", full)
+    monkeypatch.setattr("rstar_jax.models.weight_files.write_file", full)
     with pytest.raises(UserError, match="No space left"):
         save_pretrained(init_random(tiny.config, seed=9), folder)
     assert_same(tiny, load_pretrained(folder))

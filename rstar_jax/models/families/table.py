@@ -32,12 +32,8 @@ class Weight:
         """The shape of that part of one tensor which is ours."""
         return self.shape if self.rows is None else (self.rows[1] - self.rows[0], *self.shape[1:])
 
-    def to_ours(self, part: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """A tensor's part as one entry of the parameter, of this shape: a view where it can be one."""
-        return (part.T if self.transpose else part).reshape(shape)
-
     def to_theirs(self, value: np.ndarray) -> np.ndarray:
-        """The inverse of `to_ours`."""
+        """An entry of the parameter as it lies in the file: a view where it can be one."""
         return value.reshape(self.part[::-1]).T if self.transpose else value.reshape(self.part)
 
 

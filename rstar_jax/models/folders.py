@@ -1,0 +1,122 @@
+"""Model folders as a whole: where one is, whether its tokenizer fits, and replacing one at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rstar_jax.errors import UserError
+from rstar_jax.models.weight_files import INDEX, WEIGHTS, is_there, read_json
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+CARD = "README.md"
+HUB_FILES = ("config.json", "*.safetensors", INDEX, CARD, *TOKENIZER_FILES)
+StrPath = str | os.PathLike[str]
+
+
+def local_folder(path: StrPath) -> Path:
+    """The local folder of a path or hub id, downloaded if need be. Raises UserError if there is neither."""
+    folder = Path(path)
+    if is_there(folder):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: a file; the folder that holds config.json is expected.")
+        if not is_there(folder / "config.json"):
+            raise UserError(f"{folder}: no config.json there, so no Hugging Face model folder.")
+        return folder
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)):
+        raise UserError(f"{path}: no such folder (and no hub id, which looks like 'owner/name').")
+    try:
+        hub = importlib.import_module("huggingface_hub")
+    except ImportError as error:
+        raise UserError(
+            f"{path}: no such folder. To load it as a hub id: pip install huggingface_hub."
+        ) from error
+    try:
+        return Path(hub.snapshot_download(str(path), allow_patterns=list(HUB_FILES)))
+    except Exception as error:
+        raise UserError(
+            f"{path}: no such folder here, and not to be had from the hub ({type(error).__name__}: {error}). "
+            "Check the name and the network, or download the folder and give its path."
+        ) from error
+
+
+def check_tokenizer(folder: Path, vocab_size: int, embeddings: str) -> None:
+    """Raises UserError if the folder's tokenizer has ids that the embeddings have no row for.
+
+    More rows than ids are common: padding. A folder without tokenizer, or with one in no JSON, passes.
+    embeddings: what has `vocab_size` rows, for the message.
+    """
+    for name in ("tokenizer.json", "vocab.json"):
+        if is_there(folder / name):
+            top = max(_ids(folder / name), default=-1)
+            if top >= vocab_size:
+                raise UserError(
+                    f"{folder / name}: its highest id is {top}, but {embeddings} has {vocab_size} rows. "
+                    "Take the tokenizer that belongs to these weights, or resize the embeddings."
+                )
+            return
+
+
+def _ids(file: Path) -> Iterator[int]:
+    content = read_json(file)
+    model = content.get("model") if file.name == "tokenizer.json" else {"vocab": content}
+    vocab: Any = model.get("vocab") if isinstance(model, dict) else None
+    if isinstance(vocab, list):  # a unigram model: the id is the place
+        yield len(vocab) - 1
+    added = content.get("added_tokens") if file.name == "tokenizer.json" else None
+    of_added = [token.get("id") if isinstance(token, dict) else None for token in added or []]
+    yield from (
+        i for i in [*(vocab.values() if isinstance(vocab, dict) else ()), *of_added] if type(i) is int
+    )
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copies the tokenizer files that there are."""
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            shutil.copy2(source / name, folder / name)
+
+
+def replace_folder(path: Path, fill: Callable[[Path], None], size: int) -> None:
+    """Makes the folder at `path` hold what `fill` writes, and what else it held, at once or not at all.
+
+    size: bytes of the model, for messages. Raises UserError where it cannot be written.
+    """
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: a file is in the way of the model folder. Name another path.")
+    fresh = path.with_name(f".{path.name}.new-{os.getpid()}")
+    old = path.with_name(f".{path.name}.old-{os.getpid()}")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(parents=True)
+        if path.exists():
+            weights = {INDEX, WEIGHTS, *(f.name for f in path.glob("model-*-of-*.safetensors"))}
+            shutil.copytree(path, fresh, ignore=lambda _, names: weights & set(names), dirs_exist_ok=True)
+        fill(fresh)
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        raise UserError(
+            f"{path}: the model ({size / 1e6:.1f} MB) could not be written: {error}. "
+            "Free some space or name another path; nothing half-written was left."
+        ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""Loading onto meshes: the values of one device, each byte read once and by whom it concerns."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rstar_jax import sharding
+from rstar_jax.models import Decoder, hf, init_random, load_pretrained, loading, save_pretrained
+from rstar_jax.models.weight_files import WeightFiles
+
+CUBE, EXPERT = {"data": 2, "fsdp": 2, "tensor": 2}, {"fsdp": 2, "tensor": 2, "expert": 2}
+RUNS = {
+    "qwen2": [CUBE, {"tensor": 8}],
+    "phi3": [CUBE, {"fsdp": 8}],
+    "deepseek-v2": [EXPERT],
+}
+
+
+def read_share(files: WeightFiles, wanted: loading.Wanted, mesh: jax.sharding.Mesh, device: jax.Device):
+    """What one device holds of a parameter, read as if this process had no other."""
+    entry = loading._Entry(files, "it", None, wanted, np.dtype(np.float32), mesh)
+    entry.parts = {device: entry.parts[device]}
+    entry.allocate()
+    for index, name in entry.places:
+        entry.read(index, name)
+    return entry._memory[entry.parts[device]]
+
+
+def compare(folder: Path) -> None:
+    """Loads models on one and on all of eight devices, by both ways, and device by device."""
+    from zoo import config
+
+    for family, shapes in RUNS.items():
+        save_pretrained(init_random(config(family), seed=0), folder / family, shard_bytes=50_000)
+        alone = load_pretrained(folder / family).params()
+        for shape in shapes:
+            mesh = sharding.make_mesh(**shape)
+            source = hf._Source(folder / family, reward=False)
+            for on_host in (True, False):
+                loading._on_host = lambda mesh, on_host=on_host: on_host
+                params = loading.read_params(source.files, source.wanted, np.float32, mesh)
+                for name, value in params.items():
+                    np.testing.assert_array_equal(value, alone[name], err_msg=name)
+                    assert value.sharding == loading.place(source.wanted[name].spec, mesh)
+            for name, wanted in source.wanted.items():
+                for shard in params[name].addressable_shards[::3]:
+                    before = source.files.bytes_read
+                    found = read_share(source.files, wanted, mesh, shard.device)
+                    np.testing.assert_array_equal(found, shard.data)
+                    assert source.files.bytes_read - before == shard.data.nbytes, (family, shape, name)
+        print(family, "as on one device", flush=True)
+
+
+def together(folder: Path, rank: int, port: str) -> None:
+    """One of two processes with four devices each: reads its share, and both save what they hold."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=rank)
+    mesh = sharding.make_mesh(fsdp=8)
+    seen = []
+    reads = WeightFiles.read
+    WeightFiles.read = lambda self, *args: (seen.append(block := reads(self, *args)), block)[1]
+    model = load_pretrained(folder / "one", mesh=mesh)
+    save_pretrained(model, folder / "again")
+    print("read", sum(block.nbytes for block in seen), flush=True)
+
+
+def run(devices: int, *args: object) -> subprocess.Popen[str]:
+    flags = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+        f"--xla_force_host_platform_device_count={devices}"
+    )
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here.parent.parent), str(here)])
+    return subprocess.Popen(
+        [sys.executable, __file__, *map(str, args)],
+        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin", "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_eight_devices_load_what_one_does_and_each_only_its_share(tmp_path: Path) -> None:
+    done = run(8, tmp_path)
+    out, err = done.communicate(timeout=600)
+    assert done.returncode == 0, out + err
+    assert [line.split()[0] for line in out.splitlines()] == list(RUNS)
+
+
+def test_two_processes_read_a_half_each_and_save_the_whole(tiny: Decoder, tmp_path: Path) -> None:
+    save_pretrained(tiny, tmp_path / "one")
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    both = [run(4, tmp_path, rank, port) for rank in range(2)]
+    outs = [done.communicate(timeout=300) for done in both]
+    assert [done.returncode for done in both] == [0, 0], outs
+    lines = [line.split() for out, _ in outs for line in out.splitlines()]  # gloo talks, too
+    read = [int(line[1]) for line in lines if line[0] == "read"]
+    params = tiny.params()
+    split = sum(v.nbytes for k, v in params.items() if not k.endswith("_bias"))  # others have no width
+    whole = sum(v.nbytes for k, v in params.items() if k.endswith("_bias"))
+    assert read == [split // 2 + whole] * 2
+    for name, value in load_pretrained(tmp_path / "again").params().items():
+        np.testing.assert_array_equal(value, params[name])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 2:
+        together(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    else:
+        compare(Path(sys.argv[1]))
