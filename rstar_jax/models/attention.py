@@ -7,14 +7,23 @@ are a large negative number, not -inf, so that a row with nothing to see stays f
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.sharding import AbstractMesh, Mesh
 
-MASKED = -1e30
+from rstar_jax.models import attention_gpu, attention_mesh, attention_tpu, attention_xla
+from rstar_jax.models.attention_xla import MASKED, Sometimes, Window, bound, softcap
+from rstar_jax.models.config import DecoderConfig
+
+__all__ = ["MASKED", "Sometimes", "Window", "causal", "choice", "describe", "shared_prefix", "softcap"]
 
 KV = tuple[jax.Array, jax.Array]
-# How many tokens, itself among them, a token sees; an array where layers that are scanned differ; None: all.
-Window = int | jax.Array | None
+# Plain attention by platform: queries per block, and from how many tokens on. On a CPU blocks of 64 and 128
+# are best, and below 512 tokens what they save does not pay for the longer compilation.
+BLOCKS = {"cpu": (64, 512)}
+OTHER_BLOCKS = (512, 1024)
 
 
 def causal(
@@ -24,34 +33,69 @@ def causal(
     segments_BxT: jax.Array | None,
     window: Window = None,
     cap: float | None = None,
+    *,
+    mesh: Mesh | AbstractMesh | None = None,
+    kind: str = "auto",
 ) -> jax.Array:
     """Each token sees itself and what stands before it in its own segment (all of the row if None).
 
     Returns [B, T, H, C] in the values' dtype. "Before" is by place in the row, whatever the positions; so
     is `window`: a token sees itself and the window - 1 tokens before it. cap: soft cap of the logits.
+
+    mesh: over which batch and heads are split; by default that of `jax.set_mesh`, else one device. Its
+    platform decides on the kernel, also when compiling ahead of time for another one than is here. kind: a
+    result of `choice`, or "auto": what `choice` says. A kernel that cannot do it raises what it raises.
     """
-    B, T, H, A = q_BxTxHxA.shape
-    G, C = v_BxTxGxC.shape[2:]
-    M = H // G
-    q = jnp.transpose(q_BxTxHxA.reshape(B, T, G, M, A), (0, 2, 3, 1, 4)).reshape(B, G, M * T, A)
-    k, v = jnp.transpose(k_BxTxGxA, (0, 2, 3, 1)), jnp.transpose(v_BxTxGxC, (0, 2, 1, 3))
-    logits = jnp.matmul(q, k, preferred_element_type=jnp.float32).reshape(B, G, M, T, T)
-    mask = jnp.tril(jnp.ones((T, T), bool))[None]
-    if window is not None:
-        mask = mask & (jnp.arange(T)[:, None] - jnp.arange(T) < window)
-    if segments_BxT is not None:
-        mask = mask & (segments_BxT[:, :, None] == segments_BxT[:, None, :])
-    logits = jnp.where(mask[:, None, None], softcap(logits, cap), MASKED)
-    weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
-    total = jnp.sum(weights, axis=-1, keepdims=True)
-    out = jnp.matmul(weights.astype(v.dtype).reshape(B, G, M * T, T), v, preferred_element_type=jnp.float32)
-    out = jnp.transpose(out.reshape(B, G, M, T, C) / total, (0, 3, 1, 2, 4))
-    return out.reshape(B, T, H, C).astype(v.dtype)
+    mesh = attention_mesh.around() if mesh is None else mesh
+    platform = attention_mesh.platform(mesh)
+    if kind == "auto":
+        shapes = q_BxTxHxA.shape, k_BxTxGxA.shape, v_BxTxGxC.shape
+        kind, _ = choice(*shapes, v_BxTxGxC.dtype, segments_BxT is not None, window, cap, platform)
+    if kind in ("whole", "blocks"):
+        block = BLOCKS.get(platform, OTHER_BLOCKS)[0] if kind == "blocks" else None
+        return attention_xla.causal(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, window, cap, block)
+
+    def kernel(q, k, v, segments, window):
+        if kind == "splash":
+            return attention_tpu.causal(q, k, v, segments, window, cap, interpret=platform != "tpu")
+        return attention_gpu.causal(q, k, v, segments, window)
+
+    return attention_mesh.split(mesh, kernel, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, window)
 
 
-def softcap(x: jax.Array, cap: float | None) -> jax.Array:
-    """cap * tanh(x / cap): x where it is small, never beyond the cap (arXiv 2408.00118, section 2)."""
-    return x if cap is None else cap * jnp.tanh(x / cap)
+def choice(
+    q_shape: tuple[int, ...],
+    k_shape: tuple[int, ...],
+    v_shape: tuple[int, ...],
+    dtype: Any,
+    segments: bool,
+    window: Window,
+    cap: float | None,
+    platform: str,
+) -> tuple[str, str]:
+    """How `causal` goes about arrays of these shapes, and why not by the platform's kernel ("" if so).
+
+    "splash" on a TPU, "cudnn" on an NVIDIA GPU; else, or where they cannot, plain operations: "blocks" of
+    queries for rows long enough, "whole" for short ones. platform: as `attention_mesh.platform` has it.
+    """
+    why = f"no kernel for {platform}"
+    if platform == "tpu":
+        why = attention_tpu.missing(q_shape, v_shape, window)
+    elif platform == "cuda":
+        why = attention_gpu.missing(q_shape, v_shape, dtype, segments, cap)
+    if not why:
+        return ("splash" if platform == "tpu" else "cudnn"), ""
+    return ("blocks" if q_shape[1] >= BLOCKS.get(platform, OTHER_BLOCKS)[1] else "whole"), why
+
+
+def describe(c: DecoderConfig, T: int, dtype: Any, mesh: Mesh | None = None) -> str:
+    """One line for a log: how packed rows of T tokens are attended to in this decoder."""
+    platform = attention_mesh.platform(mesh)
+    A, C = (c.latent.nope + c.latent.rope, c.latent.value) if c.latent else (c.head_dim, c.head_dim)
+    G = c.heads if c.latent else c.kv_heads
+    shapes = (1, T, c.heads, A), (1, T, G, A), (1, T, G, C)
+    kind, why = choice(*shapes, dtype, True, c.window, c.attention_softcap, platform)
+    return f"attention over {T} tokens on {platform}: {kind}" + (f" ({why})" if why else "")
 
 
 def widen(v: jax.Array) -> jax.Array:
@@ -118,8 +162,9 @@ def shared_prefix(
     q = q_BxNxTxHxA.reshape(B, N, T, G, M, A)
     place = (per_row(start)[..., None] + jnp.arange(T))[..., None]  # [B or 1, N or 1, T, 1]: own suffix slot
     seen = jnp.arange(S) <= place
-    if window is not None:
-        seen = seen & (place - jnp.arange(S) < window)
+    width = bound(window)
+    if width is not None:
+        seen = seen & (place - jnp.arange(S) < width)
     q_near = jnp.transpose(q, (0, 1, 3, 2, 4, 5)).reshape(B, N, G, T * M, A)
     out, top, total = _part(q_near, k, v, jnp.repeat(seen, M, axis=2)[:, :, None], cap)
     out = out.reshape(B, N, G, T, M, -1)
@@ -127,8 +172,8 @@ def shared_prefix(
     if P:
         q_far = jnp.transpose(q, (0, 3, 1, 2, 4, 5)).reshape(B, G, N * T * M, A)
         seen = (jnp.arange(P) < prefix_length_B[:, None])[:, None]  # [B, 1, P]
-        if window is not None:
-            near = prefix_length_B[:, None, None, None] + place - jnp.arange(P) < window
+        if width is not None:
+            near = prefix_length_B[:, None, None, None] + place - jnp.arange(P) < width
             near = jnp.broadcast_to(near[..., None, :], (B, N, T, M, P)).reshape(B, N * T * M, P)
             seen = seen & near
         far = _part(q_far, *prefix, seen[:, None], cap)
