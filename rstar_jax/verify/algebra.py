@@ -8,16 +8,20 @@ import json
 import os
 import queue
 import select
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Literal, cast
 
 from rstar_jax.errors import UserError
 
-Verdict = Literal["same", "different", "unread", "unknown"]
-_VERDICTS = ("same", "different", "unread", "unknown")
+# "unknown": it cost more than it may, and would again. "lost": the process died, or the host stalled, twice.
+Verdict = Literal["same", "different", "unread", "unknown", "lost"]
+_REPLIES = ("same", "different", "unread", "unknown", "memory")
+_ALLOWANCES_PER_PAIR = 3
 _SCRIPT = Path(__file__).with_name("symbolic.py")
 _START_S = 120.0
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -47,41 +51,57 @@ class _Stalled(Exception):
 
 
 class Worker:
-    """One process: started when first asked, replaced when it dies or takes too long. One asks at a time."""
+    """One process: started when first asked, replaced when it dies or takes too long. One asks at a time.
+
+    spent_s: CPU seconds of the last comparison.
+    """
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
         self._process: subprocess.Popen[bytes] | None = None
+        self._busy = threading.Lock()
+        self._ended = False
+        self.spent_s = 0.0
 
     def compare(self, reference: str, prediction: str) -> Verdict:
-        """ "unknown" if it was not found out within the allowance. UserError if no process can be started."""
+        """UserError if no process can be started."""
         line = json.dumps([reference, prediction]).encode() + b"\n"
-        for _ in range(2):
-            try:
-                return self._ask(line)
-            except _Stalled:
-                self.stop()
-            except (EOFError, OSError, ValueError):
-                self.stop()
-                break
-            except BaseException:
-                self.stop()  # interrupted: an answer may still be under way
-                raise
-        return "unknown"
+        with self._busy:
+            self.spent_s = self._allowance.cpu_s
+            for _ in range(2):
+                try:
+                    return self._ask(line)
+                except _Stalled:
+                    self._stop()
+                except (EOFError, OSError, ValueError):
+                    # Who the kernel ended at its limit of CPU time would be ended again.
+                    costly = self._stop() in (-signal.SIGPROF, -signal.SIGXCPU)
+                    return "unknown" if costly else "lost"
+                except BaseException:
+                    self._stop()  # interrupted: an answer may still be under way
+                    raise
+        return "lost"
 
     def _ask(self, line: bytes) -> Verdict:
-        process = self._process or self._start()
+        process = self._process
+        if process is None or process.poll() is not None:
+            self._stop()
+            process = self._start()
         assert process.stdin is not None
         before = _cpu_s(process.pid)
-        process.stdin.write(line)
-        process.stdin.flush()
+        while line:
+            line = line[os.write(process.stdin.fileno(), line) :]
         try:
             word = json.loads(_line(process, self._allowance.wall_s))
         except TimeoutError:
             used = _cpu_s(process.pid) - before
             raise (_Stalled if used < self._allowance.cpu_s / 2 else EOFError) from None
-        if word not in _VERDICTS:
+        if word not in _REPLIES:
             raise EOFError
+        self.spent_s = _cpu_s(process.pid) - before
+        if word == "memory":
+            self._stop()  # what is left of it is in no state to go on
+            return "unknown"
         return cast("Verdict", word)
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -95,11 +115,14 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
             cwd="/",
             env={"PYTHONUTF8": "1", "PYTHONHASHSEED": "0", "LANG": "C.UTF-8"},
             start_new_session=True,
         )
         self._process = process
+        if self._ended:
+            raise EOFError
         try:
             word = json.loads(_line(process, _START_S))
         except TimeoutError:
@@ -107,42 +130,93 @@ class Worker:
         except EOFError:
             word = "the process ended at once"
         if word != "ready":
-            self.stop()
+            self._stop()
             raise UserError(
                 f"grading: the process that compares expressions did not start ({word}). It needs "
                 f"math-verify and sympy: install requirements.txt for {sys.executable}."
             )
         return process
 
-    def stop(self) -> None:
-        """Ends the process; the next comparison starts another."""
+    def _stop(self) -> int | None:
+        """Ends the process, and says how it ended; the next comparison starts another."""
         process, self._process = self._process, None
+        if process is None:
+            return None
+        process.kill()
+        with contextlib.suppress(OSError):
+            process.communicate()
+        return process.returncode
+
+    def stop(self) -> None:
+        """Ends the process for good; a comparison under way is "lost"."""
+        self._ended = True
+        process = self._process
         if process is not None:
             process.kill()
-            with contextlib.suppress(OSError):
-                process.communicate()
+        with self._busy:
+            self._stop()
+
+    def release(self) -> None:
+        """In a fork of the caller: closes the copies of the descriptors and lets the process be."""
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.close()
+            process.stdout.close()
+            process.returncode = 0  # not this process's child
 
 
 class Pool:
     """Workers for any number of threads: each comparison waits for one that is idle."""
 
     def __init__(self, workers: int, allowance: Allowance) -> None:
+        self.allowance = allowance
         self._all = [Worker(allowance) for _ in range(workers)]
         self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
         for worker in self._all:
             self._idle.put(worker)
+        self._stopped = False
 
-    def compare(self, reference: str, prediction: str) -> Verdict:
+    def ask(self, reference: str, prediction: str) -> tuple[Verdict, float]:
+        """The verdict, and the CPU seconds that it took. RuntimeError once the pool has been stopped."""
         worker = self._idle.get()
         try:
-            return worker.compare(reference, prediction)
+            if self._stopped:
+                raise RuntimeError("grading: asked after its processes were ended")
+            return worker.compare(reference, prediction), worker.spent_s
         finally:
             self._idle.put(worker)
 
     def stop(self) -> None:
-        """Ends all processes; comparisons under way become "unknown"."""
+        """Ends all processes for good; comparisons under way are "lost"."""
+        self._stopped = True
         for worker in self._all:
             worker.stop()
+
+    def release(self) -> None:
+        """In a fork of the caller: lets the processes be its parent's."""
+        for worker in self._all:
+            worker.release()
+
+
+class Inquiry:
+    """The comparisons for one pair, which together may cost what a few of them may.
+
+    lost: whether one came to nothing for a reason that is not the pair's.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._left_s = _ALLOWANCES_PER_PAIR * pool.allowance.cpu_s
+        self.lost = False
+
+    def compare(self, reference: str, prediction: str) -> Verdict:
+        if self._left_s <= 0:
+            return "unknown"
+        verdict, spent_s = self._pool.ask(reference, prediction)
+        self._left_s -= spent_s
+        self.lost |= verdict == "lost"
+        return verdict
 
 
 def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes:

@@ -7,7 +7,8 @@ r"""Grading final answers against their references.
 Numbers, lists of numbers and plain words are compared exactly and at once (`spelling.py`, `number.py`,
 `equal.py`); what is left (algebra, surds, inequalities) goes to processes of their own, limited in time and
 memory (`algebra.py`, `symbolic.py`, `expressions.py`). Nothing is ever eval()ed. A pair that could not be
-judged (time, memory, a reference that cannot be read) is "ungraded", which is neither right nor wrong.
+judged (time, memory, a reference that cannot be read) is "ungraded", which is neither right nor wrong. What
+one pair may cost is bounded, whatever its author wrote (`budget.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import atexit
 import collections
 import functools
+import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -23,11 +26,13 @@ from types import TracebackType
 from rstar_jax.errors import UserError
 from rstar_jax.types import Grade
 from rstar_jax.verify import released
-from rstar_jax.verify.algebra import Allowance, Pool
-from rstar_jax.verify.equal import Compare, equal
+from rstar_jax.verify.algebra import Allowance, Inquiry, Pool
+from rstar_jax.verify.budget import Budget, Compare, Spent
+from rstar_jax.verify.equal import equal
 from rstar_jax.verify.spelling import clean
 
 _REMEMBERED = 1 << 17  # verdicts
+_open: weakref.WeakSet[Grader] = weakref.WeakSet()
 
 
 class _NeedsAlgebra(Exception):
@@ -48,7 +53,10 @@ def judge(prediction: str, reference: str, compare: Compare) -> Grade:
     ours = clean(prediction)
     if not ours:
         return "wrong"
-    found = equal(ours, theirs, compare)
+    try:
+        found = equal(ours, theirs, Budget(compare))
+    except Spent:
+        found = None
     return "ungraded" if found is None else "right" if found else "wrong"
 
 
@@ -59,6 +67,7 @@ RULES: dict[str, Rules] = {"strict": judge, "released": released.judge}
 class Grader:
     """Grades pairs, many at once, from any number of threads. Verdicts are remembered.
 
+    A fork of this process starts processes of its own. After `close` there is no more grading (RuntimeError).
     workers: processes for algebra, started when first needed. allowance: what one comparison may cost.
     grading: "strict", or "released" for the lenient rules of the authors' code (`released.py`).
     """
@@ -71,13 +80,22 @@ class Grader:
         if grading not in RULES:
             raise UserError(f"grading: {grading!r} given, expected one of {', '.join(sorted(RULES))}")
         self._rules = RULES[grading]
-        self._pool = Pool(workers, allowance or Allowance())
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grading")
+        self._workers, self._allowance = workers, allowance or Allowance()
+        self._closed = False
+        self._begin_anew()
+        _open.add(self)
+
+    def _begin_anew(self) -> None:
+        self._pool = Pool(self._workers, self._allowance)
+        self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="grading")
         self._known: collections.OrderedDict[tuple[str, str], Grade] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
         """Verdicts on (prediction, reference) pairs, in order. A pair that comes twice is judged once."""
+        if self._closed:
+            raise RuntimeError("this Grader is closed: grade before close(), or make another")
+        passing: set[tuple[str, str]] = set()  # of which another time more may be found out
         verdicts: dict[tuple[str, str], Grade] = {}
         waiting: list[tuple[str, str]] = []
         for pair in dict.fromkeys((prediction, reference) for prediction, reference in pairs):
@@ -89,27 +107,32 @@ class Grader:
                     waiting.append(pair)
                     continue
             verdicts[pair] = verdict
-        if len(waiting) == 1:
-            verdicts[waiting[0]] = self._with_algebra(waiting[0])
-        else:
-            verdicts.update(zip(waiting, self._threads.map(self._with_algebra, waiting), strict=True))
+        ask = self._with_algebra
+        found = self._threads.map(ask, waiting) if len(waiting) > 1 else map(ask, waiting)
+        for pair, (verdict, lost) in zip(waiting, found, strict=True):
+            verdicts[pair] = verdict
+            if lost and verdict == "ungraded":
+                passing.add(pair)
         with self._lock:
             for pair, verdict in verdicts.items():
-                if verdict != "ungraded":  # another time there may be more time
+                if pair not in passing:
                     self._known[pair] = verdict
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return [verdicts[prediction, reference] for prediction, reference in pairs]
 
-    def _with_algebra(self, pair: tuple[str, str]) -> Grade:
-        return self._rules(pair[0], pair[1], self._pool.compare)
+    def _with_algebra(self, pair: tuple[str, str]) -> tuple[Grade, bool]:
+        """The verdict, and whether a process was lost on the way."""
+        inquiry = Inquiry(self._pool)
+        return self._rules(pair[0], pair[1], inquiry.compare), inquiry.lost
 
     def _remembered(self, pair: tuple[str, str]) -> Grade | None:
         with self._lock:
             return self._known.get(pair)
 
     def close(self) -> None:
-        """Ends the processes. Comparisons under way are waited for."""
+        """Ends the processes, for good. Comparisons under way are waited for."""
+        self._closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pool.stop()
 
@@ -120,6 +143,16 @@ class Grader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _leave_to_parent() -> None:
+    """In a fork: neither the processes nor the threads are this process's."""
+    for grader in list(_open):
+        grader._pool.release()
+        grader._begin_anew()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @functools.cache

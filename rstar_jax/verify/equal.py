@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from fractions import Fraction
 
-from rstar_jax.verify import spelling
+from rstar_jax.verify import spelling, words
+from rstar_jax.verify.budget import Budget
 from rstar_jax.verify.layout import (
     TRIGONOMETRIC,
     List,
@@ -22,25 +23,20 @@ from rstar_jax.verify.layout import (
     latex,
     list_of,
     may_stand_for,
+    rounded,
     rows_of,
     split,
     squeezed,
+    worked,
 )
 from rstar_jax.verify.number import is_decimal, number
 from rstar_jax.verify.units import same_units, split_unit
 
-# (reference, prediction) -> "same", "different", "unread" (the reference) or "unknown"
-Compare = Callable[[str, str], str]
-
 _MAX_ITEMS, _MAX_DEPTH = 30, 8
 _DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}? ?")
 _BASED = re.compile(r"([0-9A-Z]+) ?_ ?\{? ?(\d{1,2}) ?\}?")
-_CLOCK = re.compile(r"(\d{1,2}) ?: ?(\d{2})(?: ?: ?(\d{2}))? ?(?:([ap])\.? ?m\.?)?", re.IGNORECASE)
 _RATIO = re.compile(r"[^:={}|]+(?::[^:={}|]+)+")
 _TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")
-_MONTH_NAME = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)"
-_MONTH = re.compile(rf"\b{_MONTH_NAME}[a-z]* ?\d|\d ?(?:st|nd|rd|th)? {_MONTH_NAME}", re.IGNORECASE)
-_WORDS = re.compile(r"[A-Za-z][A-Za-z .,'\-]*")
 _BUILDER = re.compile(
     r"\\\{ ?([a-zA-Z])(?: ?\\in ?(?:\\mathbb\{[RC]\}|R))? ?(?:\\mid(?![a-z])|\||:) ?(.+)\\\}"
 )
@@ -55,19 +51,24 @@ _NOTHING = (
     "no real solutions",
 )
 _FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")
-_MULTIPLES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_MATH_WORDS = frozenset(
-    ("pi", "infty", "infinity", "inf", "oo", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "or", "and")
-)
+_MULTIPLES = {
+    "dozen": 12,
+    "hundred": 10**2,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
 
 
-def equal(a: str, b: str, compare: Compare, depth: int = 0) -> bool | None:
-    """Whether a prediction means what the reference `b` does; None if that was not found out."""
+def equal(a: str, b: str, budget: Budget, depth: int = 0) -> bool | None:
+    """Whether a prediction means what the reference `b` does; None if nobody knows. Raises Spent."""
+    budget.step()
     if squeezed(a) == squeezed(b):
         return True
     if depth > _MAX_DEPTH:
         return None
-    rules = _Rules(compare, depth)
+    rules = _Rules(budget, depth)
     for rule in (rules.text, rules.equations, rules.quantities, rules.matrices, rules.lists):
         decided = rule(a, b)
         if decided is not None:
@@ -85,11 +86,11 @@ _Decision = bool | _Unknown | None  # None: the rule does not apply
 
 @dataclasses.dataclass
 class _Rules:
-    compare: Compare
+    budget: Budget
     depth: int
 
     def again(self, a: str, b: str) -> bool | None:
-        return equal(a.strip(), b.strip(), self.compare, self.depth + 1)
+        return equal(a.strip(), b.strip(), self.budget, self.depth + 1)
 
     def text(self, a: str, b: str) -> _Decision:
         """Words, choices, times of day, ratios, numbers with a base."""
@@ -97,17 +98,13 @@ class _Rules:
             return letter == b
         if len(a) == len(b) == 1 and b in "ABCDE" and a.upper() == b:
             return True
-        if _MONTH.search(a) and _MONTH.search(b):
-            return _date(a) == _date(b)
+        for same in (words.same_date, words.same_time):
+            if (decided := same(a, b)) is not None:
+                return decided
         low_a, low_b = a.lower(), b.lower()
         for alike in (_REALS, _NOTHING):
             if low_a in map(str.lower, alike) and low_b in map(str.lower, alike):
                 return True
-        clock_a, clock_b = (_CLOCK.fullmatch(text.replace(spelling.UNIT, "")) for text in (a, b))
-        if clock_a and clock_b:
-            x, y = clock_a.groups(), clock_b.groups()
-            same_half = not x[3] or not y[3] or x[3].lower() == y[3].lower()
-            return same_half and [int(p or 0) for p in x[:3]] == [int(p or 0) for p in y[:3]]
         based_a, based_b = _BASED.fullmatch(a), _BASED.fullmatch(b)
         if based_b and (based_b[1][0].isdigit() or len(based_b[1]) > 1):
             # The digits alone are right where the base was asked for.
@@ -122,12 +119,12 @@ class _Rules:
                 return bool(re.search(r"/|\\frac", other)) and number(other) == number(
                     ratio.replace(":", "/")
                 )
-        if _WORDS.fullmatch(a) and _WORDS.fullmatch(b):
+        if words.is_words(a) and words.is_words(b):
             if len(b) > 1 and re.sub(r"[ \-]", "", low_a) == re.sub(r"[ \-]", "", low_b):
                 return True
-            if _is_prose(a) or _is_prose(b):
+            if words.is_prose(a) or words.is_prose(b):
                 return False
-        if (_is_prose(a) and number(b) is not None) or (_is_prose(b) and number(a) is not None):
+        if (words.is_prose(a) and number(b) is not None) or (words.is_prose(b) and number(a) is not None):
             return False
         return None
 
@@ -139,6 +136,10 @@ class _Rules:
             if built_a and built_a[1] != name:
                 return None
             return _as_decision(self.again(built_a[2] if built_a else a, built_b[2] if built_b else b))
+        if (sides := worked(a)) is not None and not is_relation(b):
+            return _as_decision(all_of([self.again(*sides), self.again(sides[1], b)]))
+        if (sides := rounded(a)) is not None and r"\approx" not in b:
+            return _as_decision(self.again(sides, b)) if sides else False
         left_a, right_a = assigned(a)
         left_b, right_b = assigned(b)
         if left_a is None and left_b is None:
@@ -162,7 +163,7 @@ class _Rules:
         # An expression with a unit: the units first, the rest by the other rules.
         if (x.unit or y.unit) and (x.body, y.body) != (a, b):
             return _as_decision(self.again(x.body, y.body)) if same_units(x.unit, y.unit) else False
-        if (x.value is not None and _is_prose(b)) or (y.value is not None and _is_prose(a)):
+        if (x.value is not None and words.is_prose(b)) or (y.value is not None and words.is_prose(a)):
             return False
         return None
 
@@ -213,8 +214,8 @@ class _Rules:
             # Nests that only a program writes, and powers of powers without brackets, which LaTeX refuses.
             if "__" in text or sum(map(text.count, "({[")) > 60 or _TOWER.search(text):
                 return False if text is a else None
-        verdict = self.compare(latex(b), latex(a))
-        return {"same": True, "different": False}.get(verdict)
+        readable = words.for_algebra(a, b)
+        return False if readable is None else self.budget.compare(latex(readable[1]), latex(readable[0]))
 
     def ordered(self, some: Iterable[str], others: Iterable[str]) -> bool | None:
         some, others = list(some), list(others)
@@ -228,12 +229,27 @@ class _Rules:
         """Whether each of either side has its like on the other; how often does not count."""
         if max(len(some), len(others)) > _MAX_ITEMS:
             return sorted(map(squeezed, some)) == sorted(map(squeezed, others))
-        covered = all_of(any_of(self.again(x, y) for y in others) for x in some)
-        return (
-            covered
-            if covered is False
-            else all_of([covered, all_of(any_of(self.again(x, y) for x in some) for y in others)])
+        known: dict[tuple[int, int], bool | None] = {}
+
+        def like(i: int, j: int) -> bool | None:
+            if (i, j) not in known:
+                known[i, j] = self.again(some[i], others[j])
+            return known[i, j]
+
+        texts, other_texts = list(map(squeezed, some)), list(map(squeezed, others))
+        rows, columns = range(len(some)), range(len(others))
+        # The likeliest first, so that most are never asked for.
+        covered = all_of(
+            any_of(like(i, j) for j in sorted(columns, key=lambda j: (texts[i] != other_texts[j], i != j)))
+            for i in rows
         )
+        if covered is False:
+            return False
+        reached = all_of(
+            any_of(like(i, j) for i in sorted(rows, key=lambda i: known.get((i, j)) is not True))
+            for j in columns
+        )
+        return all_of([covered, reached])
 
 
 @dataclasses.dataclass
@@ -251,9 +267,11 @@ class _Quantity:
             body, unit = bare, "degree"
         if unit.lower() in ("percent", "pct", "percentage"):
             body, unit = body + "%", ""
-        multiple, _, rest = unit.lower().partition(" ")
-        if multiple in _MULTIPLES and (value := number(body)) is not None:
-            return cls(body, value * _MULTIPLES[multiple], False, rest)
+        factor, rest = 1, unit
+        while (multiple := rest.lower().partition(" "))[0] in _MULTIPLES:
+            factor, rest = factor * _MULTIPLES[multiple[0]], rest.partition(" ")[2].strip()
+        if rest != unit and (value := number(body)) is not None:
+            return cls(body, value * factor, False, rest)
         percent = body.endswith("%")
         if percent:
             body = body[:-1].strip()
@@ -284,20 +302,6 @@ def _close(x: Fraction, y: Fraction, rounded: bool) -> bool:
     """Equal; or, if one is a decimal, equal to six places."""
     difference = abs(x - y)
     return difference == 0 or (rounded and difference <= Fraction(1, 10**6) and difference <= abs(y) / 10**5)
-
-
-def _date(text: str) -> list[str]:
-    """The words and numbers of a date, in whatever order; ordinals as numbers, months by three letters."""
-    return sorted(word[:3] if word.isalpha() else word for word in re.findall(r"[a-z]{3,}|\d+", text.lower()))
-
-
-def _is_prose(text: str) -> bool:
-    words = re.findall(r"[A-Za-z]+", text)
-    return (
-        bool(_WORDS.fullmatch(text))
-        and not _MATH_WORDS.intersection(word.lower() for word in words)
-        and any(len(word) >= 3 for word in words)
-    )
 
 
 def _as_decision(found: bool | None) -> _Decision:

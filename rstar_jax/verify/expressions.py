@@ -74,7 +74,7 @@ sympy_parser.eval_expr = _refuse_evaluation
 
 
 def compare(reference: str, prediction: str) -> Verdict:
-    """Neither text is ever evaluated as code. Raises MemoryError, and whatever sympy may."""
+    """Neither text is ever evaluated as code. Raises whatever sympy may."""
     gold = read(reference)
     if gold is None:
         return "unread"
@@ -103,8 +103,8 @@ def read(text: str) -> Any:
         )
         names: Any = getattr(parsed, "free_symbols", None) or ()
         return parsed.xreplace({x: _NAMED[x.name] for x in names if x.name in _NAMED}) if names else parsed
-    except MemoryError:
-        raise
+    except (MemoryError, SystemError):
+        raise  # see passing.py
     except Exception:
         return None
 

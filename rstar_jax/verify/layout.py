@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from fractions import Fraction
 
 from rstar_jax.verify import spelling
 from rstar_jax.verify.number import number
@@ -17,6 +18,8 @@ _NAME = re.compile(
     r"|beta|gamma|theta|lambda|phi|omega|mu|sigma|Delta|pi|det|arg|cot|sec|csc|lim|star|cdot|prime)(?![a-zA-Z])"
     r"|[a-zA-Z']|_\{[^{}]*\}|_\w|\([a-zA-Z, \d]*\)|[|{} ])+"
 )
+# The parser leaves them out; as an index they make another symbol.
+_PRIMES = re.compile(r"(?:(?<=[a-zA-Z)}])|(?<=_\d))['\"]+")
 TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 
 
@@ -55,9 +58,41 @@ def assigned(text: str) -> tuple[str | None, str]:
     if len(sides) == 2 and number(left) is not None and re.fullmatch(r"[a-zA-Z]", right):
         left, right = right, left
     is_point = re.fullmatch(r"\( ?[a-zA-Z](?: ?, ?[a-zA-Z])+ ?\)", left)
+    values = {number(side) for side in text.split("=")[1:]} - {None}
+    if len(values) > 1:
+        return None, text  # 5 = 6
     if len(left) <= 40 and (is_point or _NAME.fullmatch(left)) and re.search(r"[a-zA-Z]", left):
         return re.sub(r"[ {}]", "", left), right
     return None, text
+
+
+def worked(text: str) -> tuple[str, str] | None:
+    """The sides of an equation of two numbers that shows how the second is found, `3+2=5`."""
+    sides = text.split("=")
+    if len(sides) != 2 or number(sides[1]) is None or re.search(r"[<>]", text):
+        return None
+    if not re.search(r"\d", sides[0]) or re.search(r"[a-zA-Z,]", re.sub(r"\\[a-zA-Z]+", "", sides[0])):
+        return None
+    left, right = sides[0].strip(), sides[1].strip()
+    return (left, right) if left != right else None
+
+
+def rounded(text: str) -> str | None:
+    """What stands before "approximately"; "" if the numbers are too far apart; None if it is not there."""
+    sides = re.split(r"\\approx(?![a-z])", text)
+    if (
+        len(sides) != 2
+        or not all(side.strip() for side in sides)
+        or is_relation(text)
+        or _NAME.fullmatch(sides[0])
+    ):
+        return None
+    exact, rough = number(sides[0]), number(sides[1])
+    if exact is not None and rough is not None:
+        places = min(len(side.strip().partition(".")[2]) for side in sides)
+        if abs(exact - rough) > Fraction(1, 2 * 10**places):
+            return ""
+    return sides[0].strip()
 
 
 def signed(text: str) -> list[str]:
@@ -174,7 +209,8 @@ def rows_of(text: str) -> list[list[str]] | None:
 
 
 def latex(text: str) -> str:
-    text = text.replace(spelling.MONEY, "").replace(spelling.UNIT, "")
+    text = spelling.without_money(text).replace(spelling.UNIT, "")
+    text = _PRIMES.sub(lambda m: f"_{{{90 + len(m[0].replace(chr(34), 2 * chr(39)))}}}", text)
     text = re.sub(r"\) ?U ?\(", r")\\cup(", text.replace("**", "^"))
     text = re.sub(
         r"(?<![a-zA-Z\\])(sqrt|sin|cos|tan|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])", _command, text

@@ -16,9 +16,10 @@ from fractions import Fraction
 
 from rstar_jax.types import Grade
 from rstar_jax.verify import layout
-from rstar_jax.verify.equal import Compare, all_of
+from rstar_jax.verify.budget import Budget, Compare, Spent
+from rstar_jax.verify.equal import all_of
 from rstar_jax.verify.number import number
-from rstar_jax.verify.spelling import MONEY, clean
+from rstar_jax.verify.spelling import clean, without_money
 from rstar_jax.verify.units import split_unit
 
 _TOLERANCE = Fraction(1, 10**4)
@@ -31,17 +32,20 @@ def judge(prediction: str, reference: str, compare: Compare) -> Grade:
         return "ungraded"
     if not ours:
         return "wrong"
-    found = _equal(ours, theirs, compare, 0)
+    try:
+        found = _equal(ours, theirs, Budget(compare), 0)
+    except Spent:
+        found = None
     return "ungraded" if found is None else "right" if found else "wrong"
 
 
 def _bare(text: str) -> str:
-    text = clean(text).replace(MONEY, "")
+    text = without_money(clean(text))
     body, _ = split_unit(text)
     return re.sub(r"\^ ?\{? ?\\circ ?\}?|[%°]", "", body).strip()
 
 
-def _equal(a: str, b: str, compare: Compare, depth: int) -> bool | None:
+def _equal(a: str, b: str, budget: Budget, depth: int) -> bool | None:
     if a.replace(" ", "").lower() == b.replace(" ", "").lower():
         return True
     x, y = number(a), number(b)
@@ -54,20 +58,19 @@ def _equal(a: str, b: str, compare: Compare, depth: int) -> bool | None:
         if [len(row) for row in cells_a] != [len(row) for row in cells_b]:
             return False
         items_a, items_b = itertools.chain(*cells_a), itertools.chain(*cells_b)
-        return all_of(_equal(x, y, compare, depth + 1) for x, y in zip(items_a, items_b, strict=True))
+        return all_of(_equal(x, y, budget, depth + 1) for x, y in zip(items_a, items_b, strict=True))
     list_a, list_b = layout.list_of(a), layout.list_of(b)
     if list_a and list_b and len(list_a.items) == len(list_b.items):
         pairs = zip(list_a.items, list_b.items, strict=True)
-        return all_of(_equal(x, y, compare, depth + 1) for x, y in pairs)
+        return all_of(_equal(x, y, budget, depth + 1) for x, y in pairs)
     left_a, right_a = layout.assigned(a)
     left_b, right_b = layout.assigned(b)
     if a.count("=") == 1 and b.count("=") == 1:
-        return _compared(a, b, compare)
+        return _compared(a, b, budget)
     if (left_a is None) != (left_b is None) and len(left_a or left_b or "") <= 2:
-        return _equal(right_a, right_b, compare, depth + 1)
-    return _compared(a, b, compare)
+        return _equal(right_a, right_b, budget, depth + 1)
+    return _compared(a, b, budget)
 
 
-def _compared(a: str, b: str, compare: Compare) -> bool | None:
-    verdict = compare(layout.latex(b), layout.latex(a))
-    return {"same": True, "different": False}.get(verdict)
+def _compared(a: str, b: str, budget: Budget) -> bool | None:
+    return budget.compare(layout.latex(b), layout.latex(a))

@@ -2,7 +2,7 @@ r"""One spelling for what is spelt in several ways; the meaning stays.
 
 `clean` is for both gradings of `answer.py`. What it returns is LaTeX without decoration: one kind of
 fraction, minus and bracket, one space at most, no `\text{}`; units that were marked as such by `\text{}`
-stand behind `UNIT`, amounts of money behind `MONEY`.
+stand behind `UNIT`, amounts of money behind or before one of `MONEY`.
 """
 
 # ruff: noqa: RUF001
@@ -19,7 +19,8 @@ from rstar_jax.language.grammar import boxed
 MAX_CHARS = 1000
 _MAX_SOLUTION = 20_000  # a text with the answer in its last box
 
-UNIT, MONEY = "\ue000", "\u00a4"
+UNIT, DOLLAR = "\ue000", "\u00a4"
+MONEY = DOLLAR + "€£¥₹"
 _ROW_END = "\ue001"
 
 _SUPERSCRIPT = {c: unicodedata.normalize("NFKC", c) for c in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿⁱˣ"}
@@ -34,7 +35,8 @@ _SYMBOLS = str.maketrans(
         **dict.fromkeys("\u00a0\u2009\u202f\u2002\u2003\t\r\n\v\f", " "),
         **dict.fromkeys("″”“", '"'),
         **dict.fromkeys("′’‘", "'"),
-        **dict.fromkeys("€£¥₹", MONEY),
+        **dict.fromkeys("￡", "£"),
+        **dict.fromkeys("￥", "¥"),
         **{"÷": "/", "∗": "*", "＊": "*", "＋": "+", "＝": "=", "，": ",", "．": ".", "：": ":", "；": ";"},
         **{
             "（": "(",
@@ -98,6 +100,10 @@ _ALIASES = tuple(
         (r"\\[lr]?vert(?![a-zA-Z])", "|"),
         (r"\\(?:colon|ratio)(?![a-zA-Z])", ":"),
         (r"\\dfn(?![a-zA-Z])", ""),
+        (r"\\(?:text)?euro?(?![a-zA-Z])", "€"),
+        (r"\\(?:text)?(?:pounds|sterling)(?![a-zA-Z])", "£"),
+        (r"\\yen(?![a-zA-Z])", "¥"),
+        (r"\^ ?\{ ?((?:\\prime ?)+)\}|\^ ?(\\prime)(?![a-zA-Z])", lambda m: "'" * m[0].count("prime")),
         (r"\\(?:[lcd]?dots[cbm]?|hdots)(?![a-zA-Z])", r"\\ldots "),
         (r"\\(?:ast|star)(?![a-zA-Z])", "*"),
         (r"\\div(?![a-zA-Z])", "/"),
@@ -124,6 +130,10 @@ _SINGLE_UNITS = frozenset("mgshlLANJWVKCF")
 _SHORT_FRACTION = re.compile(r"\\frac ?(?:\{([^{}]*)\}|([0-9a-zA-Z]))(?: ?\{([^{}]*)\}|([0-9a-zA-Z]))")
 _CHOICE = re.compile(r"\(?([A-Ja-j])\)|([A-J])[.:]")
 _LABELLED_CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[).:]) *[^ ,;].*")
+# Behind the first choice: another, or a word that makes something else of it.
+_MORE_CHOICES = re.compile(
+    r"\([A-J]\)|\b[A-J][).:]|(?<=[).:] )(?:and|or|nor|not|is|but|&)\b|\b(?:and|or|nor) [A-J]\b"
+)
 _THOUSANDS_SPACED = re.compile(r"(?<![\d.,])(\d{1,3})((?: \d{3})+)(?!\d)(?! ?\d)")
 
 
@@ -137,7 +147,7 @@ def clean(text: str) -> str:
     # A doubled backslash before a command is a row's end in a matrix and a slip of escaping elsewhere.
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if not rows else text
     text = re.sub(r"\\[()\[\]]", "", text.replace(r"\\", _ROW_END))
-    text = text.replace(r"\$", MONEY).replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
+    text = text.replace(r"\$", DOLLAR).replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
     text = re.sub(r"^\$(?=[\d.])(?=[^$]*$)", "", text).replace("$", "")
     text = re.sub(r"(?<=\d)(?:\{,\}|,? ?\\[,!:;] ?|,\\!|\{ \})(?=\d{3}(?!\d))", ",", text)
     text = re.sub(r"\\!", "", text)
@@ -235,7 +245,7 @@ def _trimmed(text: str) -> str:
     text = text.rstrip(",;: ").strip()
     if not text.endswith(("...", r"\ldots")):
         text = re.sub(r"(?<![ap]\.m)(?: ?\.)+$", "", text).strip()
-    text = text.strip("'\"*`").strip() if not re.search(r"\d['\"]", text) else text
+    text = _unquoted(text)
     if text.endswith("}") and text.count("}") == text.count("{") + 1:
         text = text[:-1].rstrip()
     while text.startswith("{") and text.endswith("}") and _closes(text):
@@ -244,6 +254,17 @@ def _trimmed(text: str) -> str:
         return choice[1] or choice[2]
     text = _THOUSANDS_SPACED.sub(lambda m: m[1] + m[2].replace(" ", ","), text)
     return re.sub(r"(?<![A-Za-z])\+ ?(?=\\infty)", lambda m: "" if _leads(m) else m[0], text)
+
+
+def _unquoted(text: str) -> str:
+    """Without the pairs of quotes or asterisks around it."""
+    while len(text) > 2 and text[0] in "'\"*`" and text[-1] == text[0] and text[0] not in text.strip(text[0]):
+        text = text[1:-1].strip()
+    return text
+
+
+def without_money(text: str) -> str:
+    return re.sub(f"[{MONEY}]", "", text)
 
 
 def _leads(m: re.Match[str]) -> bool:
@@ -265,4 +286,4 @@ def _closes(text: str) -> bool:
 def labelled_choice(text: str) -> str | None:
     """The letter of a choice given with its content, `(C) 10`."""
     m = _LABELLED_CHOICE.fullmatch(text)
-    return (m[1] or m[2]) if m else None
+    return (m[1] or m[2]) if m and not _MORE_CHOICES.search(text, m.end(2) if m[2] else m.end(1)) else None

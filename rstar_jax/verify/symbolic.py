@@ -4,13 +4,16 @@ Argument: {"paths": [...], "cpu_s": 3.0, "memory_mb": 2048}. Requests come on st
 one line of JSON each: ["reference", "prediction"] and then "same", "different", "unread" (the reference) or
 "unknown". The first line is "ready", or says what is missing. A comparison may use `cpu_s` CPU seconds, in
 which the first use of a symbol or function counts, and the process `memory_mb`; beyond the first the kernel
-ends the process, beyond the second it says "unknown" and ends itself. Its caller replaces it.
+ends the process, beyond the second it says "memory" and ends itself. Its caller replaces it.
 
 The texts come from a model. They are parsed as LaTeX and never compiled: sympy's own parser, which evaluates
 text, is taken out (`expressions.py`), and an audit hook refuses to compile text, to start processes, to open
-sockets and to write. The process has given up root if it had it, may gain no rights, and may neither fork
-(where the kernel counts its user's processes) nor write files. That is for mistakes in the parser, not a
-sandbox: a text that took over the interpreter could still read what any user of the machine may read.
+sockets and to write. Where it was root and can, the process has become nobody, who may read the interpreter's
+folders even where these are root's own; it may gain no rights, and may neither fork (where the kernel counts
+its user's processes) nor write files. Where the kernel has Landlock, it can read nothing but the interpreter,
+its libraries and the packages, and open no TCP connection; elsewhere, what nobody may read, and everything if
+the interpreter is root's own. That is for mistakes in the parser, not a sandbox: there is no filter of system
+calls, as the limit on CPU time is moved with every comparison.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ import signal
 import sys
 from typing import Any
 
-_NOBODY = 65534
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+_PACKAGES = ("math_verify", "latex2sympy2_extended", "sympy", "mpmath", "antlr4")
 # These make classes and functions by compiling text of their own, which holds nothing of an answer.
 _MAY_COMPILE = {"collections", "dataclasses", "enum", "functools", "typing", "sympy.polys.monomials"}
 _REFUSED = (
@@ -66,13 +69,22 @@ def guard(event: str, arguments: tuple[Any, ...]) -> None:
     raise PermissionError(event)
 
 
+def _beside(*names: str, folder: str = "") -> list[Any]:
+    """Modules of this script's folder, or of one in it."""
+    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), folder)
+    sys.path.insert(0, here)
+    modules = [importlib.import_module(name) for name in names]
+    sys.path.remove(here)
+    return modules
+
+
 def _load(paths: list[str]) -> Any:
     """The comparison, its parser and its tables."""
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [*(path for path in sys.path if path != here), *paths]
-    sys.path.insert(0, here)
-    expressions = importlib.import_module("expressions")
-    sys.path.pop(0)
+    (passing,) = _beside("passing")
+    passing.install()
+    (expressions,) = _beside("expressions")
     # The first uses build tables and load what is loaded late.
     for one, other in (
         (r"\sqrt{12}x+\frac{1}{2}", r"2\sqrt{3}x+0.5"),
@@ -85,13 +97,18 @@ def _load(paths: list[str]) -> Any:
 
 
 def _give_up_rights(memory_mb: int) -> None:
+    (layers,) = _beside("layers", folder="sandbox")
     prctl = ctypes.CDLL(None, use_errno=True).prctl
-    if os.geteuid() == 0 and _readable_by(_NOBODY):
-        os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     sys.dont_write_bytecode = True
     prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # What may still be imported late; all else that is needed is loaded.
+    readable = list(dict.fromkeys([os.path.dirname(os.__file__), *_package_folders()]))
+    isolation = {"without": ()}
+    ruleset, _ = layers._ruleset(readable, layers._landlock(isolation))
+    layers._give_up_root(readable, confined=True, left_out=False)
+    if ruleset >= 0:
+        layers._check(layers._syscall(layers._RESTRICT_SELF, ruleset, 0), "landlock")
+        os.close(ruleset)
     prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     memory = memory_mb << 20
     for limit, value in (
@@ -104,18 +121,8 @@ def _give_up_rights(memory_mb: int) -> None:
             resource.setrlimit(limit, (value, value))
 
 
-def _readable_by(user: int) -> bool:
-    """Whether what is imported late can still be read without root."""
-    os.seteuid(user)
-    try:
-        for name in ("sympy", "mpmath", "math_verify", "json"):
-            with open(str(sys.modules[name].__file__)):
-                pass
-    except OSError:
-        return False
-    finally:
-        os.seteuid(0)
-    return True
+def _package_folders() -> list[str]:
+    return [os.path.dirname(os.path.dirname(str(sys.modules[name].__file__))) for name in _PACKAGES]
 
 
 def _allow(cpu_s: float) -> None:
@@ -123,7 +130,10 @@ def _allow(cpu_s: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, cpu_s)
     used = resource.getrusage(resource.RUSAGE_SELF)
     allowed = int(used.ru_utime + used.ru_stime + cpu_s) + 2
-    resource.setrlimit(resource.RLIMIT_CPU, (allowed, resource.RLIM_INFINITY))
+    most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if most != resource.RLIM_INFINITY:
+        allowed = min(allowed, most)
+    resource.setrlimit(resource.RLIMIT_CPU, (allowed, most))
 
 
 def main() -> None:
@@ -146,8 +156,8 @@ def main() -> None:
         _allow(settings["cpu_s"])
         try:
             verdict = expressions.compare(reference, prediction)
-        except MemoryError:
-            return reply("unknown")
+        except (MemoryError, SystemError):
+            return reply("memory")
         except Exception:
             verdict = "unknown"  # sympy met something that it cannot handle
         signal.setitimer(signal.ITIMER_PROF, 0)

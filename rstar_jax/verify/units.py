@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rstar_jax.verify.spelling import MONEY, UNIT
+from rstar_jax.verify.number import number
+from rstar_jax.verify.spelling import DOLLAR, UNIT
 
 # One line per unit; the first name stands for all of them.
 _SAME = (
@@ -26,7 +27,7 @@ _SAME = (
     "g gram gramme",
     "kg kilogram kilo",
     "mg milligram",
-    "lb pound lbs",
+    "lb lbs",
     "oz ounce",
     "l liter litre",
     "ml milliliter millilitre",
@@ -34,12 +35,20 @@ _SAME = (
     "dollar usd buck",
     "cent",
     "euro eur",
+    "sterling gbp quid",
+    "yen jpy",
+    "yuan cny rmb renminbi",
+    "rupee inr",
     "degree deg",
+    "celsius centigrade c",
+    "fahrenheit f",
+    "kelvin k",
     "radian rad",
     "percent pct percentage",
     "mph",
     "kmh kmph",
     "sq square",
+    "cu cubic",
     "unit",
     "hz hertz",
     "n newton",
@@ -48,44 +57,36 @@ _SAME = (
     "v volt",
 )
 _NAME = {name: line.split()[0] for line in _SAME for name in line.split()}
+_MARKS = {DOLLAR: "dollar", "€": "euro", "£": "sterling", "¥": "yensign", "₹": "rupee"}
+# What one word or mark may mean.
+_SEVERAL = {"pound": {"lb", "sterling"}, "yensign": {"yen", "yuan"}}
 _ORDINALS = frozenset(("st", "nd", "rd", "th"))
 _FILLERS = frozenset(("per", "of", "the", "a", "an", "in", "total", "long", "each", "away", "old", "u"))
-_FUNCTIONS = frozenset(
-    (
-        "pi",
-        "infty",
-        "infinity",
-        "inf",
-        "oo",
-        "sqrt",
-        "sin",
-        "cos",
-        "tan",
-        "cot",
-        "sec",
-        "csc",
-        "log",
-        "ln",
-        "exp",
-    )
-    + (
-        "or",
-        "and",
-        "to",
-        "if",
-        "mod",
-        "where",
-        "for",
-        "not",
-        "union",
-        "base",
-        "arctan",
-        "arcsin",
-        "arccos",
-        "when",
-    )
+
+
+def _words_of(*lines: str) -> frozenset[str]:
+    return frozenset(word for line in lines for word in line.split())
+
+
+_FUNCTIONS = _words_of(
+    "pi infty infinity inf oo sqrt sin cos tan cot sec csc log ln exp arctan arcsin arccos",
+    "or and to if mod where for not union base when",
+)
+# Words behind a number that make another number of it, or something else than a number.
+_CHANGES = _words_of(
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen",
+    "seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety",
+    "score gross myriad lakh crore double triple quadruple twice thrice doubled tripled halved",
+    "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths",
+    "eighth eighths ninth ninths tenth tenths twelfth twelfths hundredth hundredths thousandth thousandths",
+    "millionth millionths billionth billionths",
+    "squared cubed power powers root roots factorial factorials choose inverse reciprocal modulo remainder",
+    "negative positive minus plus times divided over under below above between",
+    "less fewer more greater least most larger smaller",
+    "except without wrong false incorrect never but nor neither",
 )
 _SINGLE = frozenset("mgshlL")
+_SHORTER = {(("mi", 1), ("h", -1)): [("mph", 1)], (("km", 1), ("h", -1)): [("kmh", 1)]}
 _WORDS = re.compile(r"(?:[A-Za-z .\-/]|\^ ?\{?-?[123]\}?)+")
 
 
@@ -96,14 +97,15 @@ def split_unit(text: str) -> tuple[str, str]:
     space, or known letters right behind a number. `3xy` and `4 n` have none.
     """
     text = text.strip()
-    if text.startswith(MONEY) or text.startswith("-" + MONEY):
-        return text.replace(MONEY, "", 1).strip().replace("- ", "-"), "dollar"
-    if text.endswith(MONEY):
-        return text[:-1].strip(), "dollar"
+    mark = text.removeprefix("-")[:1]
+    if mark in _MARKS:
+        return text.replace(mark, "", 1).strip().replace("- ", "-"), _MARKS[mark]
+    if text[-1:] in _MARKS:
+        return text[:-1].strip(), _MARKS[text[-1]]
     if UNIT in text:
         body, _, unit = text.partition(UNIT)
-        unit = unit.replace(UNIT, " ")
-        return (body.strip(), unit.strip()) if _WORDS.fullmatch(unit) and body.strip() else (text, "")
+        body, unit = body.strip(), unit.replace(UNIT, " ").strip()
+        return (body, unit) if _WORDS.fullmatch(unit) and body and _may_follow(body, unit) else (text, "")
     end = max(map(text.rfind, "0123456789)}%")) + 1
     while (
         end
@@ -126,23 +128,49 @@ def split_unit(text: str) -> tuple[str, str]:
         ok = ok and (len(words) == 1 or len(words[-1]) > 1 or "/" in unit or words[-1] in _SINGLE)
     else:
         ok = len(first) > 1 and (_known(first) or first in _ORDINALS)
-    return (body.strip(), unit.strip()) if ok else (text, "")
+    return (body.strip(), unit.strip()) if ok and _may_follow(body, unit) else (text, "")
+
+
+def _may_follow(body: str, unit: str) -> bool:
+    """Whether words only say of what there are so many: behind an expression, units alone do."""
+    words = re.findall(r"[a-z]+", unit.lower())
+    if _CHANGES.intersection(words):
+        return False
+    if number(body.strip().removesuffix("%").strip(" ()")) is not None:
+        return True
+    return all(_known(word) or word in _FILLERS for word in words)
 
 
 def same_units(a: str, b: str) -> bool:
     """Whether two units may stand for each other; none may stand for any."""
-    return not a or not b or _canonical(a) == _canonical(b)
+    if not a or not b:
+        return True
+    some, others = _canonical(a), _canonical(b)
+    return len(some) == len(others) and all(
+        power_x == power_y and (x == y or y in _SEVERAL.get(x, ()) or x in _SEVERAL.get(y, ()))
+        for (x, power_x), (y, power_y) in zip(some, others, strict=True)
+    )
 
 
 def _known(word: str) -> bool:
-    return word.lower() in _NAME or word.lower().removesuffix("s") in _NAME
+    word = word.lower()
+    return any(name in _NAME or name in _SEVERAL for name in (word, word.removesuffix("s")))
 
 
-def _canonical(unit: str) -> tuple[str, ...]:
-    unit = unit.lower().replace(".", "").replace("^{", "^").replace("}", "")
+def _canonical(unit: str) -> list[tuple[str, int]]:
+    """Names and their powers; what follows "per" or a slash is divided by."""
+    unit = unit.lower().replace(".", "").replace("^{", "^").replace("}", "").replace("^ ", "^")
     unit = re.sub(r"\b(?:square|sq) ([a-z]+)", r"\1^2", re.sub(r"\b(?:cubic|cu) ([a-z]+)", r"\1^3", unit))
-    words = re.findall(
-        r"[a-z]+|\d", re.sub(r"\bper\b", "/", unit).replace("km/h", "kmh").replace("miles / hour", "mph")
-    )
-    names = [_NAME.get(word) or _NAME.get(word.removesuffix("s")) or word.removesuffix("s") for word in words]
-    return tuple(name for name in names if name not in _FILLERS and name not in _ORDINALS)
+    found, sign = [], 1
+    for word, power in re.findall(r"([a-z]+|/)(?: ?\^ ?(-?\d))?", unit):
+        if word in ("/", "per"):
+            sign = -1
+        elif word not in _FILLERS and word not in _ORDINALS:
+            found.append(
+                (
+                    _NAME.get(word) or _NAME.get(word.removesuffix("s")) or word.removesuffix("s"),
+                    sign * int(power or 1),
+                )
+            )
+            sign = 1
+    return _SHORTER.get(tuple(found), found)

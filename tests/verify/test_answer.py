@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstar_jax.problems.suite import generate
-from rstar_jax.verify.answer import GRADINGS, Grader, grade, judge
+from rstar_jax.verify.answer import GRADINGS, RULES, Grader, grade, judge
+from rstar_jax.verify.budget import MAX_COMPARISONS, MAX_IN_VAIN
 from rstar_jax.verify.number import number
 
 KINDS = st.sampled_from(["()", "(]", "[)", "[]"])
@@ -146,6 +147,59 @@ def test_no_pattern_takes_long_at_the_largest_size(text):
         start = time.process_time()
         judge(*pair, lambda reference, prediction: "unknown")
         assert time.process_time() - start < 0.25
+
+
+def _list(items, opening="", closing=""):
+    return opening + ",".join(items) + closing
+
+
+NESTED = {
+    letter: _list(_list((f"{letter}^{{{i * j}}}" for j in range(5, 12)), r"\{", r"\}") for i in range(7, 13))
+    for letter in "xy"
+}
+COSTLY = {
+    "a list": (_list(f"x^{{{i}}}" for i in range(30)), _list(f"y^{{{i}}}" for i in range(30))),
+    "nested sets": (NESTED["x"], NESTED["y"]),
+    "a matrix": tuple(
+        r"\begin{pmatrix}" + "&".join(f"{x}^{{{i}}}" for i in range(99)) + r"\end{pmatrix}" for x in "xy"
+    ),
+}
+
+
+@pytest.mark.parametrize("verdict", ["same", "different", "unknown", "lost", "unread"])
+@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.parametrize("rules", RULES)
+def test_no_pair_asks_for_many_comparisons(rules, name, verdict):
+    asked = []
+    found = RULES[rules](*COSTLY[name], lambda *pair: (asked.append(pair), verdict)[1])
+    assert len(asked) <= (MAX_COMPARISONS if verdict in ("same", "different") else MAX_IN_VAIN)
+    assert found == "ungraded" or verdict in ("same", "different")
+
+
+def test_a_list_is_compared_item_by_item_once():
+    asked = []
+
+    def compare(reference, prediction):
+        asked.append((reference, prediction))
+        return "same" if reference.upper() == prediction.upper() else "different"
+
+    small, large = ([f"{x}^{{{i}}}" for i in range(9)] for x in "xX")
+    assert judge(_list(small), _list(large), compare) == "right"
+    assert len(asked) == 9
+    asked.clear()
+    assert judge(_list(small[::-1]), _list(large), compare) == "right"
+    assert len(asked) == len(set(asked)) <= 64
+
+
+def test_nested_lists_of_numbers_take_no_time():
+    def nest(shift):
+        return ",".join(
+            r"\{" + ",".join(str((i + j) % 9) for j in range(20)) + r"\}" for i in range(shift, 21)
+        )
+
+    start = time.process_time()
+    judge(nest(0), nest(1), lambda reference, prediction: "unknown")
+    assert time.process_time() - start < 2.0
 
 
 def test_an_ungraded_pair_is_never_remembered_as_wrong():

@@ -13,7 +13,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.verify import algebra
-from rstar_jax.verify.algebra import Allowance, Pool, Worker
+from rstar_jax.verify.algebra import Allowance, Inquiry, Pool, Worker
 from rstar_jax.verify.answer import Grader
 
 SQUARE_ROOT = (r"\sqrt{20}", r"2\sqrt{5}")
@@ -29,8 +29,8 @@ def grader():
 def test_order_is_kept_and_a_pair_is_judged_once(grader, monkeypatch):
     asked = []
     pool = grader._pool
-    compare = pool.compare
-    monkeypatch.setattr(pool, "compare", lambda *pair: (asked.append(pair), compare(*pair))[1])
+    ask = pool.ask
+    monkeypatch.setattr(pool, "ask", lambda *pair: (asked.append(pair), ask(*pair))[1])
     pairs = [("x+3", "3+x"), ("5", "5.0"), ("x+3", "x+4"), ("x+3", "3+x"), *[("1", str(n)) for n in range(9)]]
     assert grader.grade(pairs) == ["right", "right", "wrong", "right", "wrong", "right", *["wrong"] * 7]
     assert len(asked) == 2
@@ -60,15 +60,107 @@ def test_what_takes_too_long_is_ungraded_and_its_neighbours_are_graded(grader):
     assert grader.grade([(r"\sqrt{45}", r"3\sqrt{5}")]) == ["right"]
 
 
-def test_a_process_that_dies_costs_one_verdict():
+def test_what_cost_too_much_is_not_paid_for_twice(grader, monkeypatch):
+    pair = (ENDLESS, "8")
+    assert grader.grade([pair]) == ["ungraded"]
+    monkeypatch.setattr(grader._pool, "ask", None)
+    assert grader.grade([pair]) == ["ungraded"]
+
+
+def test_a_lost_process_is_no_verdict_to_be_remembered(monkeypatch):
+    with Grader(workers=1) as grader:
+        read = algebra._line
+        monkeypatch.setattr(algebra, "_line", lambda process, _: (process.kill(), read(process, 30.0))[1])
+        grader._pool._all[0]._start = lambda: pytest.fail("started once more")
+        grader._pool._all[0]._process = subprocess.Popen(
+            ["sleep", "60"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+        )
+        assert grader.grade([SQUARE_ROOT]) == ["ungraded"]
+        monkeypatch.undo()
+        del grader._pool._all[0]._start
+        assert grader.grade([SQUARE_ROOT]) == ["right"]
+
+
+def test_one_pair_may_cost_a_few_allowances():
+    class FakePool:
+        allowance = Allowance(cpu_s=1.0)
+        asked = 0
+
+        def ask(self, reference, prediction):
+            self.asked += 1
+            return "different", 0.9
+
+    pool = FakePool()
+    inquiry = Inquiry(pool)
+    assert [inquiry.compare("x", "y") for _ in range(9)] == ["different"] * 4 + ["unknown"] * 5
+    assert pool.asked == 4
+    assert not inquiry.lost
+
+
+def test_a_process_that_died_while_idle_costs_no_verdict():
     worker = Worker(Allowance())
     assert worker.compare(*SQUARE_ROOT) == "same"
     assert worker._process is not None
     os.kill(worker._process.pid, signal.SIGKILL)
     worker._process.wait()
-    assert worker.compare(*SQUARE_ROOT) == "unknown"
     assert worker.compare(*SQUARE_ROOT) == "same"
     worker.stop()
+
+
+def test_a_fork_has_processes_of_its_own(grader):
+    """With algebra in both, at the same time: neither reads the other's replies."""
+
+    def verdicts(grader, k):
+        return [grader.grade([(rf"\sqrt{{{n * n * k}}}", rf"{n}\sqrt{{{k}}}")])[0] for n in range(2, 20)]
+
+    assert verdicts(grader, 3) == ["right"] * 18
+    pair = [(r"\sqrt{2}+1", r"\sqrt{3}+1"), (r"\sqrt{2}+2", r"\sqrt{3}+2")]  # two: by its threads
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(120)
+        try:
+            found = [grader.grade(pair), *(grader.grade([(f"x+{n}", f"{n + 1}+x")]) for n in range(40))]
+            os.write(writer, b"well" if found == [["wrong"] * 2, *[["wrong"]] * 40] else b"wrong labels")
+        finally:
+            os._exit(0)
+    os.close(writer)
+    assert verdicts(grader, 5) == ["right"] * 18
+    with open(reader, "rb") as pipe:
+        assert pipe.read() == b"well"
+    assert os.waitpid(pid, 0)[1] == 0
+    assert verdicts(grader, 7) == ["right"] * 18
+
+
+def test_after_close_there_is_no_grading_and_no_process():
+    grader = Grader(workers=2)
+    assert grader.grade([SQUARE_ROOT]) == ["right"]
+    grader.close()
+    grader.close()
+    for pairs in ([SQUARE_ROOT], [("x+1", "1+x")], [("x+1", "1+x"), ("x+2", "2+x")], []):
+        with pytest.raises(RuntimeError, match="closed"):
+            grader.grade(pairs)
+    with pytest.raises(RuntimeError):
+        grader._pool.ask("x", "y")
+    assert not any(worker._process for worker in grader._pool._all)
+
+
+def test_a_comparison_under_way_at_the_end_is_lost():
+    worker = Worker(Allowance(cpu_s=60.0, wall_s=60.0))
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    process = worker._process
+    found = []
+    thread = threading.Thread(target=lambda: found.append(worker.compare("5", ENDLESS)))
+    thread.start()
+    while not worker._busy.locked():
+        time.sleep(0.01)
+    worker.stop()
+    thread.join(timeout=30)
+    assert found == ["lost"]
+    assert process.returncode is not None
+    assert worker._process is None
+    assert worker.compare(*SQUARE_ROOT) == "lost"
+    assert worker._process is None
 
 
 def test_a_stalled_host_is_asked_once_more(monkeypatch):
@@ -99,6 +191,69 @@ def test_memory_is_limited():
     assert rows["Max file size"][3:5] == ["0", "0"]
     assert rows["Max processes"][2:4] == ["0", "0"]
     worker.stop()
+
+
+def test_no_memory_is_no_verdict():
+    """math-verify takes an error for a difference, and without memory everything is an error."""
+    worker = Worker(Allowance(cpu_s=20.0, wall_s=60.0, memory_mb=40))
+    assert [worker.compare(*SQUARE_ROOT), worker.compare("y>x^2+1", "x^2+1<y")] == ["unknown"] * 2
+    worker.stop()
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "SystemError"])
+def test_no_want_of_memory_is_caught_on_the_way(error):
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(algebra.__file__).parent)!r})
+import passing
+passing.install()
+import expressions, math_verify.grader, sympy
+def fail(*_):
+    raise {error}
+math_verify.grader.sympy_expr_eq = fail
+x, y = sympy.symbols("x y")
+try:
+    print(expressions._asked(x < y, y > x + 1))
+except {error}:
+    print("let go")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "let go", done.stderr
+
+
+def test_the_process_is_not_root():
+    worker = Worker(Allowance())
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    status = Path(f"/proc/{worker._process.pid}/status").read_text().splitlines()
+    words = dict(line.split(":\t", 1) for line in status)
+    assert "0" not in words["Uid"].split() + words["Gid"].split()
+    assert int(words["CapEff"], 16) in (0, 1 << 2)  # to read, if anything
+    assert int(words["CapPrm"], 16) == int(words["CapEff"], 16)
+    # Loaded late, hence read: the process still sees its packages.
+    assert worker.compare("2", r"\lim_{x \to 0} \frac{\sin 2x}{x}") == "same"
+    worker.stop()
+
+
+def test_the_process_reads_nothing_but_the_interpreter():
+    """Landlock, where the kernel has it."""
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(Path(algebra.__file__).parent)!r})
+import symbolic
+expressions = symbolic._load([])
+symbolic._give_up_rights(2048)
+if symbolic._beside("layers", folder="sandbox")[0]._landlock({{"without": ()}}) == 0:
+    print("no Landlock")
+for path in ("/etc/passwd", "/", "/proc/self/environ", {str(Path(__file__))!r}):
+    try:
+        os.open(path, os.O_RDONLY)
+    except OSError as error:
+        print(error.strerror)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    if done.stdout.startswith("no Landlock"):
+        pytest.skip("this kernel has no Landlock")
+    assert done.stdout.split("\n")[:-1] == ["Permission denied"] * 4, done.stderr
 
 
 def test_the_process_holds_nothing_of_its_callers(monkeypatch, tmp_path):
@@ -143,7 +298,7 @@ def test_no_text_is_ever_run(grader, tmp_path):
     assert "right" not in grader.grade([(text, reference) for text in texts for reference in ("5", "x+1")])
     assert "right" not in grader.grade([("x+1", text) for text in texts])
     for text in texts:
-        assert grader._pool.compare("x+1", text) != "same"
+        assert grader._pool.ask("x+1", text)[0] != "same"
     assert not file.exists()
 
 
@@ -232,7 +387,7 @@ def test_no_monster_is_right_and_none_takes_long(grader, name):
 def test_a_worker_that_cannot_start_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(UserError, match="math-verify"):
-        Pool(1, Allowance()).compare("x", "y")
+        Pool(1, Allowance()).ask("x", "y")
 
 
 @pytest.mark.parametrize(
