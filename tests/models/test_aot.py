@@ -1,0 +1,71 @@
+"""Attention compiled for TPUs that are not here; needs libtpu, which is no requirement of ours."""
+
+import importlib.util
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from rstar_jax import sharding
+from rstar_jax.models import Decoder, DecoderConfig
+from rstar_jax.models.attention import Sometimes, causal
+from rstar_jax.models.params import param_specs
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+MESHES = {"v5e:2x4": {"fsdp": 4, "tensor": 2}, "v5p:2x2x1": {"data": 2, "tensor": 2}}
+T = 384  # no other size below
+
+
+@pytest.fixture(params=MESHES)
+def mesh(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> jax.sharding.Mesh:
+    from jax.experimental import topologies
+
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=request.param).devices
+    return sharding.make_mesh(**MESHES[request.param], devices=devices)
+
+
+def array(mesh: Any, shape: tuple[int, ...], axes: tuple[str | None, ...], dtype: Any) -> Any:
+    where = sharding.sharding(mesh, axes, shape, sharding.preset_for(mesh))
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=where)
+
+
+def kernels(compiled: Any) -> int:
+    return compiled.as_text().count('custom_call_target="tpu_custom_call"')
+
+
+@pytest.mark.parametrize(
+    ("A", "C", "cap"), [(128, 128, None), (64, 64, None), (192, 128, None), (256, 256, 50.0)]
+)
+def test_kernels_compile_forward_and_backward(mesh: Any, A: int, C: int, cap: float | None) -> None:
+    """Head dimensions of Qwen2.5-7B, of its 0.5B, of DeepSeek-V2 and of Gemma 2; some layers slide."""
+    q, k, v = (
+        array(mesh, (4, T, n, d), ("batch", None, axis, None), jnp.bfloat16)
+        for n, d, axis in ((8, A, "heads"), (4, A, "kv_heads"), (4, C, "kv_heads"))
+    )
+    segments = array(mesh, (4, T), ("batch", None), jnp.int32)
+    applies = jax.ShapeDtypeStruct((), jnp.bool_, sharding=jax.NamedSharding(mesh, jax.P()))
+
+    def loss(q: Any, k: Any, v: Any, segments: Any, applies: Any) -> jax.Array:
+        window = Sometimes(100, applies) if cap else None
+        return jnp.sum(causal(q, k, v, segments, window, cap, mesh=mesh).astype(jnp.float32))
+
+    compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, k, v, segments, applies).compile()
+    assert kernels(compiled) == (6 if cap else 3)  # forward, and backward for queries and for keys
+
+
+def test_gradients_of_a_decoder_run_by_the_kernel(mesh: Any) -> None:
+    c = DecoderConfig(vocab_size=256, width=256, layers=2, heads=4, kv_heads=2, head_dim=64, mlp=512)
+    params = {name: array(mesh, s.shape, s.axes, jnp.float32) for name, s in param_specs(c).items()}
+    tokens = array(mesh, (4, T), ("batch", None), jnp.int32)
+
+    def loss(params: Any, tokens: Any) -> jax.Array:
+        model = Decoder(c, params, compute_dtype=jnp.bfloat16, mesh=mesh)
+        return jnp.sum(model(tokens, None, jnp.ones_like(tokens)))
+
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(jax.grad(loss)).lower(params, tokens).compile()
+    assert kernels(compiled) == 3 * c.layers
+    assert f"{T},{T}]" not in compiled.as_text()  # no logits outside of it
