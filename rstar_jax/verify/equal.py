@@ -214,8 +214,12 @@ class _Rules:
             # Nests that only a program writes, and powers of powers without brackets, which LaTeX refuses.
             if "__" in text or sum(map(text.count, "({[")) > 60 or _TOWER.search(text):
                 return False if text is a else None
-        readable = words.for_algebra(a, b)
-        return False if readable is None else self.budget.compare(latex(readable[1]), latex(readable[0]))
+        if words.unreadable(b):
+            return None
+        if words.unreadable(a):
+            return False
+        found = self.budget.compare(latex(words.cut_off(b)), latex(words.cut_off(a)))
+        return False if found and words.differ(a, b) else found
 
     def ordered(self, some: Iterable[str], others: Iterable[str]) -> bool | None:
         some, others = list(some), list(others)

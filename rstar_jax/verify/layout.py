@@ -213,7 +213,9 @@ def latex(text: str) -> str:
     text = _PRIMES.sub(lambda m: f"_{{{90 + len(m[0].replace(chr(34), 2 * chr(39)))}}}", text)
     text = re.sub(r"\) ?U ?\(", r")\\cup(", text.replace("**", "^"))
     text = re.sub(
-        r"(?<![a-zA-Z\\])(sqrt|sin|cos|tan|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])", _command, text
+        r"(?<![a-zA-Z\\])(sqrt|arcsin|arccos|arctan|sin|cos|tan|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])",
+        _command,
+        text,
     )
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     if TRIGONOMETRIC.search(text):

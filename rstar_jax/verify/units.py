@@ -80,9 +80,9 @@ _CHANGES = _words_of(
     "half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths",
     "eighth eighths ninth ninths tenth tenths twelfth twelfths hundredth hundredths thousandth thousandths",
     "millionth millionths billionth billionths",
-    "squared cubed power powers root roots factorial factorials choose inverse reciprocal modulo remainder",
-    "negative positive minus plus times divided over under below above between",
-    "less fewer more greater least most larger smaller",
+    "squared cubed factorial factorials choose inverse reciprocal modulo remainder",
+    "negative minus plus divided over under below above between",
+    "less fewer greater least most larger smaller",
     "except without wrong false incorrect never but nor neither",
 )
 _SINGLE = frozenset("mgshlL")

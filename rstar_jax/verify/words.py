@@ -10,7 +10,9 @@ import re
 
 from rstar_jax.verify.spelling import UNIT
 
-_CLOCK = re.compile(r"(\d{1,2}) ?: ?(\d{2})(?: ?: ?(\d{2}))? ?(?:([ap])\.? ?m\.?)?", re.IGNORECASE)
+_CLOCK = re.compile(
+    r"(\d{1,2})(?= ?:| ?[ap])(?: ?: ?(\d{2})(?: ?: ?(\d{2}))?)? ?(?:([ap])\.? ?m\.?)?", re.IGNORECASE
+)
 _MONTH_NAME = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)"
 _MONTH = re.compile(rf"\b{_MONTH_NAME}[a-z]* ?\d|\d ?(?:st|nd|rd|th)? (?:of )?{_MONTH_NAME}", re.IGNORECASE)
 _ONE_MONTH = re.compile(rf"(?<![a-z]){_MONTH_NAME}[a-z]*", re.IGNORECASE)
@@ -79,12 +81,18 @@ def is_prose(text: str) -> bool:
     )
 
 
-def for_algebra(a: str, b: str) -> tuple[str, str] | None:
-    """What algebra may be asked of two texts that are not the same; None if it would misread them."""
-    a, b = (_CUT_OFF.sub(r"\1", text) for text in (a, b))
-    worded = [_LONG_WORD.findall(_ENVIRONMENT.sub("", text)) for text in (a, b)]
-    for text in (a, b):
-        if _ELLIPSIS.search(text) or _LITERAL.search(text):
-            return None
-    has_words = any(word[0].isalpha() for word in worded[0] + worded[1])
-    return None if has_words and worded[0] != worded[1] else (a, b)
+def unreadable(text: str) -> bool:
+    """Whether the parser would leave out what matters: terms behind an ellipsis, a literal's base."""
+    text = cut_off(text)
+    return bool(_ELLIPSIS.search(text) or _LITERAL.search(text))
+
+
+def cut_off(text: str) -> str:
+    """A decimal without the dots that say that it goes on."""
+    return _CUT_OFF.sub(r"\1", text)
+
+
+def differ(a: str, b: str) -> bool:
+    """Whether the words of two texts differ, or if they have any, the order of their numbers."""
+    some, others = (_LONG_WORD.findall(_ENVIRONMENT.sub("", text)) for text in (a, b))
+    return some != others and any(word[0].isalpha() for word in some + others)
