@@ -8,12 +8,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+import rstar_jax
 from rstar_jax import curate as curation
 from rstar_jax import models, records, sharding, train
 from rstar_jax.errors import UserError
@@ -135,11 +136,27 @@ def train_policy(context: Context, round: int) -> dict[str, Any]:
         model = _with_special_tokens(_load(context, context.base, config), tokenizer)
         with _training(context, round, "train the policy", folder) as options:
             summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
-            models.save_pretrained(model, folder / "model")
-            tokenizer.save(folder / "model")
+            card = _card(context, "policy", round, {"solutions": len(rows)})
+            models.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card)
         return _result(summary)
 
     return context.work.stage(f"round{round}/policy", work, needs=(f"round{round}/curate",))
+
+
+def _card(context: Context, kind: Literal["policy", "reward"], round: int, data: dict[str, int]) -> str:
+    """What this run knows of a model it has made."""
+    settings = context.settings
+    provenance = {
+        "base_model": settings.policy.init
+        if settings.policy.init != "tiny"
+        else "the tiny base of rstar_jax",
+        "round": round,
+        "data": {**data, "training problems": len(context.train)},
+        "seed": settings.seed,
+        "options, SHA-256": records.digest(context.work.root / "config.json"),
+        "made with": f"rstar_jax {rstar_jax.__version__}",
+    }
+    return models.model_card(kind, provenance, base=context.base)
 
 
 def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.Decoder:
@@ -181,8 +198,8 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
         model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
         with _training(context, round, "train the PPM", folder) as options:
             summary = train.train_ppm(model, pairs, tokenizer, PROMPTS["finetuned"], config, **options)
-            models.save_reward_model(model, folder / "model")
-            tokenizer.save(folder / "model")
+            card = _card(context, "reward", round, {"preference pairs": len(pairs)})
+            models.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
         return _result(summary)
 
     return context.work.stage(f"round{round}/ppm", work, needs=(f"round{round}/policy",))

@@ -24,6 +24,8 @@ from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.stages import Workdir, fingerprint
 from rstar_jax.evolve.summary import collect
 from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.models import DecoderConfig
+from rstar_jax.models.lora import check as check_lora
 from rstar_jax.problems.load import load_problems
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
@@ -62,8 +64,10 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         _require_rounds_before(context)
         _require_problems(context)
         for folder in dict.fromkeys((base, bootstrap)):  # better now than when their stages come
-            models.check_pretrained(folder)
+            shape = models.check_pretrained(folder)
             _require_room(context, Tokenizer.load(folder))
+            if folder == base:
+                _require_trainable(context, shape)
         work.claim_inputs(_inputs(context))
         with context.sandbox() as sandbox:  # refuses to start where it would not hold
             progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
@@ -133,6 +137,20 @@ def _require_problems(context: Context) -> None:
     task = context.task(context.sandbox(), prompt="finetuned")
     for problem in (*context.train, *context.heldout):
         task.require(problem)
+
+
+def _require_trainable(context: Context, shape: DecoderConfig) -> None:
+    """Low-rank training finds its targets, and leaves no token untaught."""
+    train = context.settings.train
+    for config in (train.policy.lora, train.ppm.lora):
+        check_lora(shape, config)
+    if train.policy.lora.rank and (lacking := Tokenizer.load(context.base).add_special_tokens()):
+        raise UserError(
+            f"config.train.policy.lora.rank: {train.policy.lora.rank} given, but the tokenizer of "
+            f"{context.base} lacks {lacking} of the tokens that divide steps; their embeddings are new, and "
+            "low-rank additions do not train embeddings. Train in full (rank 0), or start from a base that "
+            "was fine-tuned on them."
+        )
 
 
 def _require_room(context: Context, tokenizer: Tokenizer) -> None:

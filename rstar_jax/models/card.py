@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from rstar_jax.models.folders import CARD
+from rstar_jax.models.folders import CARD, HUB_ID
 
 _KINDS = {
     "policy": (
@@ -31,12 +31,12 @@ def model_card(
 
     provenance: what is known of the training, as it is to be shown: words to text, numbers, lists or further
     such mappings (base model, round, counts of data, digest of the options). `base_model` in it also goes
-    into the card's header. base: the folder of the base model; where its own card names a licence, so does
-    this one.
+    into the card's header if it is a hub id. base: the folder of the base model; where its own card names a
+    licence, so does this one.
     """
     task, text = _KINDS[kind]
     header = {"library_name": "transformers", "pipeline_tag": task, "tags": ["rstar-math", "math"]}
-    if provenance.get("base_model"):
+    if HUB_ID.fullmatch(str(provenance.get("base_model", ""))):  # a path would mean nothing elsewhere
         header["base_model"] = str(provenance["base_model"])
     if base is not None and (found := licence(base)):
         header["license"] = found
@@ -53,8 +53,8 @@ def licence(folder: Path) -> str | None:
     except (OSError, ValueError):
         return None
     header = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)
-    found = header and re.search(r"^license:[ \t]*(\S.*?)[ \t\r]*$", header[1], re.MULTILINE)
-    return found[1].strip("\"'") if found else None
+    found = header and re.search(r"^license:[ \t]*[\"']?([\w.-]+)[\"']?[ \t\r]*(?:#.*)?$", header[1], re.M)
+    return found[1] if found and found[1] != "null" else None
 
 
 def _items(values: Mapping[str, Any], indent: str) -> list[str]:

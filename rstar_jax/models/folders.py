@@ -25,6 +25,8 @@ TOKENIZER_FILES = (
 )
 CARD = "README.md"
 HUB_FILES = ("config.json", "*.safetensors", INDEX, CARD, *TOKENIZER_FILES)
+_TWICE = "consolidated*"  # the weights again, in another form
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 StrPath = str | os.PathLike[str]
 
 
@@ -37,7 +39,7 @@ def local_folder(path: StrPath) -> Path:
         if not is_there(folder / "config.json"):
             raise UserError(f"{folder}: no config.json there, so no Hugging Face model folder.")
         return folder
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(path)):
+    if not HUB_ID.fullmatch(str(path)):
         raise UserError(f"{path}: no such folder (and no hub id, which looks like 'owner/name').")
     try:
         hub = importlib.import_module("huggingface_hub")
@@ -46,7 +48,9 @@ def local_folder(path: StrPath) -> Path:
             f"{path}: no such folder. To load it as a hub id: pip install huggingface_hub."
         ) from error
     try:
-        return Path(hub.snapshot_download(str(path), allow_patterns=list(HUB_FILES)))
+        return Path(
+            hub.snapshot_download(str(path), allow_patterns=list(HUB_FILES), ignore_patterns=[_TWICE])
+        )
     except Exception as error:
         raise UserError(
             f"{path}: no such folder here, and not to be had from the hub ({type(error).__name__}: {error}). "
@@ -96,6 +100,7 @@ def replace_folder(path: Path, fill: Callable[[Path], None], size: int) -> None:
 
     size: bytes of the model, for messages. Raises UserError where it cannot be written.
     """
+    path = path.resolve()  # a link's folder is replaced, not the link; and "." and ".." have no neighbours
     if path.exists() and not path.is_dir():
         raise UserError(f"{path}: a file is in the way of the model folder. Name another path.")
     fresh = path.with_name(f".{path.name}.new-{os.getpid()}")

@@ -72,9 +72,11 @@ def load_pretrained(
         return Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh)
 
 
-def check_pretrained(path: StrPath) -> None:
-    """Raises UserError, as load_pretrained would, for what can be told without reading the weights."""
-    _Source(path, reward=False).files.close()
+def check_pretrained(path: StrPath) -> DecoderConfig:
+    """The shape of the decoder in a folder. Raises UserError, as load_pretrained would, for what can be told
+    without reading the weights."""
+    with _Source(path, reward=False) as source:
+        return source.config
 
 
 def load_reward_model(

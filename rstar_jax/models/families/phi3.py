@@ -30,6 +30,7 @@ def _write(c: DecoderConfig) -> dict[str, Any]:
     original = c.rope.original_max_position_embeddings
     scaling = dict(fields.write_rope(c.rope).get("rope_scaling", {}))
     scaling.pop(_ORIGINAL, None)  # where Phi-3's own code and servers do not look for it
+    scaling.pop("rope_type", None)  # transformers 4 takes type and factors and nothing else
     config["rope_scaling"] = scaling or None
     return config | {_ORIGINAL: original or c.max_positions}
 
