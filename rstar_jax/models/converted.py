@@ -14,7 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from rstar_jax.errors import UserError
@@ -27,7 +29,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # of what is written here: to be raised when it, or what parameters mean, changes
 _CHUNK_BYTES = 64 * 2**20  # what is read for a slice is whole chunks
-_CONCURRENT_GB = 4  # on the host, at a time
+_CONCURRENT_GB = 1  # on the host, at a time
 Params = dict[str, jax.Array]
 
 
@@ -115,15 +117,25 @@ def _checkpointer() -> ocp.Checkpointer:
 
 
 def checksums(arrays: Mapping[str, jax.Array]) -> dict[str, int]:
-    """A 32-bit sum of the bits of each array; any single changed element changes it."""
-    return {name: int(value) for name, value in jax.device_get(_sums(dict(arrays))).items()}
+    """A 32-bit sum of the bits of each array, whatever its sharding; one changed element changes it."""
+    own = np.array([sum(map(_sum, _distinct(value))) % 2**32 for value in arrays.values()], np.uint32)
+    if jax.process_count() > 1:
+        own = multihost_utils.process_allgather(own).sum(axis=0, dtype=np.uint32)
+    return dict(zip(arrays, own.tolist(), strict=True))
+
+
+def _distinct(value: jax.Array) -> list[jax.Array]:
+    return [shard.data for shard in value.addressable_shards if shard.replica_id == 0]
+
+
+def _sum(x: jax.Array) -> int:
+    if next(iter(x.devices())).platform != "cpu":
+        return int(_sum_on_device(x))
+    # XLA would write out every bit as 32 first.
+    return int(np.asarray(x).view(f"u{x.dtype.itemsize}").sum(dtype=np.uint32))
 
 
 @jax.jit
-def _sums(arrays: Params) -> Params:
-    return {name: _sum(value) for name, value in arrays.items()}
-
-
-def _sum(x: jax.Array) -> jax.Array:
+def _sum_on_device(x: jax.Array) -> jax.Array:
     bits = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
-    return jnp.sum(jax.lax.bitcast_convert_type(x, bits).astype(jnp.uint32), dtype=jnp.uint32)
+    return jnp.sum(jax.lax.bitcast_convert_type(x, bits), dtype=jnp.uint32)

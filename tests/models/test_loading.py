@@ -10,7 +10,17 @@ import jax
 import numpy as np
 
 from rstar_jax import sharding
-from rstar_jax.models import Decoder, hf, init_random, load_pretrained, loading, save_pretrained
+from rstar_jax.models import (
+    Decoder,
+    DecoderConfig,
+    Progress,
+    hf,
+    init_random,
+    load_pretrained,
+    loading,
+    resize_vocab,
+    save_pretrained,
+)
 from rstar_jax.models.weight_files import WeightFiles
 
 CUBE, EXPERT = {"data": 2, "fsdp": 2, "tensor": 2}, {"fsdp": 2, "tensor": 2, "expert": 2}
@@ -54,6 +64,7 @@ def compare(folder: Path) -> None:
                     np.testing.assert_array_equal(found, shard.data)
                     assert source.files.bytes_read - before == shard.data.nbytes, (family, shape, name)
         print(family, "as on one device", flush=True)
+    grow(folder)
 
 
 def together(folder: Path, rank: int, port: str) -> None:
@@ -67,6 +78,25 @@ def together(folder: Path, rank: int, port: str) -> None:
     model = load_pretrained(folder / "one", mesh=mesh)
     save_pretrained(model, folder / "again")
     print("read", sum(block.nbytes for block in seen), flush=True)
+
+
+def grow(folder: Path) -> None:
+    """Adds tokens on a mesh that splits the vocabulary, and saves; one device loads it again."""
+    tiny = init_random(DecoderConfig(61, 16, 1, 4, 2, 4, 24, tied=False), seed=0)
+    sharding.shard_module(tiny, mesh := sharding.make_mesh(fsdp=2, tensor=4))
+    assert tiny.embed[...].sharding.spec[0] is None, "61 rows do not split over 4 devices"
+    grown = resize_vocab(tiny, 66)
+    save_pretrained(grown, folder / "grown")
+    again = load_pretrained(folder / "grown", mesh=mesh)
+    assert grown.config.vocab_size == again.config.vocab_size == 68
+    for name in ("embed", "head"):
+        old, new = np.asarray(tiny.params()[name]), again.params()[name]
+        assert new.sharding == grown.params()[name].sharding
+        assert new.addressable_shards[0].data.shape == (17, 8)
+        np.testing.assert_array_equal(new[:61], old)
+        np.testing.assert_allclose(new[61:], np.repeat(old.mean(0, keepdims=True), 7, 0), atol=1e-6)
+    assert resize_vocab(grown, 60).params()["embed"].shape == (60, 16)
+    print("grown", flush=True)
 
 
 def run(devices: int, *args: object) -> subprocess.Popen[str]:
@@ -85,11 +115,29 @@ def run(devices: int, *args: object) -> subprocess.Popen[str]:
     )
 
 
+def test_progress_ends_with_all_bytes(tiny: Decoder, tmp_path: Path) -> None:
+    save_pretrained(tiny, tmp_path)
+    seen: list[Progress] = []
+    load_pretrained(tmp_path, on_progress=seen.append)
+    size = sum(value.nbytes for value in tiny.params().values())
+    assert seen[-1].done == seen[-1].total == size
+    assert [p.done for p in seen] == sorted({p.done for p in seen})
+    assert str(Progress(2 * 10**9, 6 * 10**9, 4.0)) == "2.0 of 6.0 GB, 0.50 GB/s, 8 s left"
+
+
+def test_a_long_load_is_logged(tiny: Decoder, tmp_path: Path, monkeypatch, caplog) -> None:
+    save_pretrained(tiny, tmp_path)
+    monkeypatch.setattr(loading, "_LOG_EVERY_S", 0.0)
+    with caplog.at_level("INFO", logger=loading.__name__):
+        load_pretrained(tmp_path)
+    assert str(tmp_path) in caplog.messages[0] and "GB/s" in caplog.messages[0]
+
+
 def test_eight_devices_load_what_one_does_and_each_only_its_share(tmp_path: Path) -> None:
     done = run(8, tmp_path)
     out, err = done.communicate(timeout=600)
     assert done.returncode == 0, out + err
-    assert [line.split()[0] for line in out.splitlines()] == list(RUNS)
+    assert [line.split()[0] for line in out.splitlines()] == [*RUNS, "grown"]
 
 
 def test_two_processes_read_a_half_each_and_save_the_whole(tiny: Decoder, tmp_path: Path) -> None:
