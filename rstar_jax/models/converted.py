@@ -1,6 +1,8 @@
 """A cache of converted weights: what was once read from a folder, kept as Orbax keeps arrays.
 
 Restoring reads straight into the mesh, any mesh. A cache that is of other files, or damaged, is made again.
+On a disk of its own machine it is slower than the folder itself (`benchmarks/loading.py`): it is for folders
+on slow storage.
 """
 
 from __future__ import annotations

@@ -95,7 +95,9 @@ class WeightFiles:
         except FileNotFoundError as error:
             raise UserError(f"{file}: named in the index and missing. Copy the folder again.") from error
         except OSError as error:
-            raise UserError(f"{file}: cannot be read ({_why(error)}). Copy it again or change its rights.") from error
+            raise UserError(
+                f"{file}: cannot be read ({_why(error)}). Mend its rights, or copy it."
+            ) from error
         except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{file}: damaged or truncated safetensors file ({error}). Copy the file again."
