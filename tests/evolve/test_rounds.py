@@ -261,7 +261,7 @@ def _all_wrong(tree: Tree) -> Tree:
         (lambda base: _set(base, num_attention_heads=0), "num_attention_heads"),
         (lambda base: _set(base, hidden_size="64"), "hidden_size"),
         (lambda base: _set(base, rope_parameters="x"), "rope_parameters"),
-        (lambda base: _set(base, model_type="llama"), "'llama' is not supported"),
+        (lambda base: _set(base, model_type="mamba"), "'mamba' is not supported"),
     ],
 )
 def test_an_unfit_model_folder_is_named_before_anything_is_computed(tmp_path, option, damage, message):
