@@ -1,6 +1,6 @@
 """Runs a command of this interpreter as an ordinary user, from a process that is root's.
 
-Root's interpreter often lies where nobody else may go (/root/.pyenv). Then the command runs in a mount name
+Root's interpreter often lies where nobody else may go (in its home). Then the command runs in a mount name
 space of its own, in which the closed folder is replaced by an open one that holds what is needed of it.
 """
 
