@@ -242,11 +242,9 @@ def test_eight_devices_equal_one() -> None:
     assert len(done.stdout.splitlines()) == len(MESHES)
 
 
-def test_a_log_says_which_way_is_taken() -> None:
-    from conftest import TINY
-
+def test_a_log_says_which_way_is_taken(tiny) -> None:
     assert (
-        attention.describe(TINY, 64, jnp.float32)
+        attention.describe(tiny.config, 64, jnp.float32)
         == "attention over 64 tokens on cpu: whole (no kernel for cpu)"
     )
 
