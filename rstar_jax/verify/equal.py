@@ -272,8 +272,8 @@ class _Quantity:
         if unit.lower() in ("percent", "pct", "percentage"):
             body, unit = body + "%", ""
         factor, rest = 1, unit
-        while (multiple := rest.lower().partition(" "))[0] in _MULTIPLES:
-            factor, rest = factor * _MULTIPLES[multiple[0]], rest.partition(" ")[2].strip()
+        while (multiple := rest.lower().partition(" ")[0].removesuffix("s")) in _MULTIPLES:
+            factor, rest = factor * _MULTIPLES[multiple], rest.partition(" ")[2].strip()
         if rest != unit and (value := number(body)) is not None:
             return cls(body, value * factor, False, rest)
         percent = body.endswith("%")

@@ -105,7 +105,8 @@ def split_unit(text: str) -> tuple[str, str]:
     if UNIT in text:
         body, _, unit = text.partition(UNIT)
         body, unit = body.strip(), unit.replace(UNIT, " ").strip()
-        return (body, unit) if _WORDS.fullmatch(unit) and body and _may_follow(body, unit) else (text, "")
+        is_unit = _WORDS.fullmatch(unit) and not _FUNCTIONS.intersection(re.findall(r"[a-z]+", unit.lower()))
+        return (body, unit) if is_unit and body and _may_follow(body, unit) else (text, "")
     end = max(map(text.rfind, "0123456789)}%")) + 1
     while (
         end
@@ -134,7 +135,7 @@ def split_unit(text: str) -> tuple[str, str]:
 def _may_follow(body: str, unit: str) -> bool:
     """Whether words only say of what there are so many: behind an expression, units alone do."""
     words = re.findall(r"[a-z]+", unit.lower())
-    if _CHANGES.intersection(words):
+    if _CHANGES.intersection(words) or _CHANGES.intersection(word.removesuffix("s") for word in words):
         return False
     if number(body.strip().removesuffix("%").strip(" ()")) is not None:
         return True

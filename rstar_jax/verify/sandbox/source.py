@@ -31,10 +31,10 @@ def needs_packages(code: str) -> bool:
     if _DYNAMIC.search(code):
         return True
     for names in _IMPORT.findall(code):
-        for part in names.split(","):
+        # "from x import a, b": only x is a module
+        parts = names.split(",", 1)[:1] if " import " in f" {names} " else names.split(",")
+        for part in parts:
             words = part.split()
             if words and words[0].strip("()").split(".")[0] not in sys.stdlib_module_names:
                 return True
-            if " import " in f" {names} ":
-                break  # "from x import a, b": only x is a module
     return False

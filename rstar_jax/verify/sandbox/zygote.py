@@ -97,10 +97,9 @@ class Zygote:
         if pid == 0:
             program = memoryview(self.program)[:size]
             self.child.run(program, out_write, report_write, self.layers.put_on, self.layers.ruleset)
+        self.program[:size] = bytes(size)  # also what is given back: the heap keeps it
         if size > _READ:
             self.program = bytearray(_READ)
-        else:
-            self.program[:size] = bytes(size)
         os.close(out_write)
         os.close(report_write)
         try:

@@ -253,4 +253,6 @@ print(solve([x + y - z, x * y - 6, z - 5], [x, y, z]), (x + y + z).free_symbols,
     ),
     _gone("output_in_the_zygote", "print('rstar_' + 'neighbour' * 400)", _SEARCH_MEMORY, "not found"),
     _gone("program_in_the_zygote", f"x = '{'rstar_' + 'neighbour' * 400}'", _SEARCH_MEMORY, "not found"),
+    # Larger than the zygote's buffer: what was made for it alone is given back to the heap.
+    _gone("large_program_in_the_zygote", f"x = '{'neighbour' * 9_000}'", _SEARCH_MEMORY, "not found"),
 ]
