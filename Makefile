@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INPUTS := pyproject.toml requirements.txt
 WORKDIR ?= runs/quickstart
+# Files of tests at a time; 0: all in one process.
+JOBS ?= 2
 
 .PHONY: quickstart test setup setup-test lint clean
 
@@ -11,7 +13,7 @@ quickstart: setup
 	$(BIN)/python -m rstar_jax.launch --config=quickstart --workdir=$(WORKDIR)
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: setup-test
 	$(BIN)/ruff check .

@@ -27,6 +27,13 @@ for line in Path(__file__).with_name("grading_cases.jsonl").read_text(encoding="
     CASES[case["category"]].append((case["prediction"], case["reference"], case["verdict"]))
 
 
+@pytest.fixture(scope="module")
+def grader():
+    """One for all tables: its processes take a second each to start."""
+    with Grader(workers=2) as opened:
+        yield opened
+
+
 @given(FRACTIONS)
 def test_spellings_of_a_number_are_equal(value):
     n, d = value.numerator, value.denominator
@@ -95,10 +102,9 @@ def test_an_interval_has_its_own_ends(a, b, kind, other):
 
 
 @pytest.mark.parametrize("category", CASES)
-def test_table(category):
+def test_table(category, grader):
     cases = CASES[category]
-    with Grader(workers=2) as grader:
-        got = grader.grade([(prediction, reference) for prediction, reference, _ in cases])
+    got = grader.grade([(prediction, reference) for prediction, reference, _ in cases])
     assert not [
         (*case, verdict)
         for case, verdict in zip(cases, got, strict=True)
@@ -244,7 +250,7 @@ SHARES = {
 @pytest.mark.external
 @pytest.mark.skipif("RSTAR_DATA_DIR" not in os.environ, reason="RSTAR_DATA_DIR is unset")
 @pytest.mark.parametrize("name", SHARES)
-def test_references_equal_themselves_reformatted_and_nothing_else(name):
+def test_references_equal_themselves_reformatted_and_nothing_else(name, grader):
     rows = (Path(os.environ["RSTAR_DATA_DIR"]) / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     sampler = random.Random(0)
     answers = [json.loads(row)["answer"] for row in sampler.sample(rows, min(len(rows), 150))]
@@ -254,8 +260,7 @@ def test_references_equal_themselves_reformatted_and_nothing_else(name):
     other = [
         (a, b) for a in numbers for b in sampler.sample(numbers, min(len(numbers), 5)) if value[a] != value[b]
     ]
-    with Grader(workers=2) as grader:
-        same_grades, other_grades = grader.grade(same), grader.grade(other)
+    same_grades, other_grades = grader.grade(same), grader.grade(other)
     missed = [pair for pair, verdict in zip(same, same_grades, strict=True) if verdict != "right"]
     print(f"{name}: {1 - len(missed) / len(same):.2%} of {len(same)}; not: {missed[:5]}")
     assert len(missed) <= (1 - SHARES[name]) * len(same)
@@ -264,11 +269,10 @@ def test_references_equal_themselves_reformatted_and_nothing_else(name):
 
 @pytest.mark.external
 @pytest.mark.skipif("RSTAR_GRADING_FILE" not in os.environ, reason="RSTAR_GRADING_FILE is unset")
-def test_published_cases():
+def test_published_cases(grader):
     with open(os.environ["RSTAR_GRADING_FILE"], encoding="utf-8") as file:
         cases = [case for line in file if not (case := json.loads(line))["policy"]]
-    with Grader(workers=2) as grader:
-        grades = grader.grade([(case["pred"], case["gold"]) for case in cases])
+    grades = grader.grade([(case["pred"], case["gold"]) for case in cases])
     missed = [c for c, verdict in zip(cases, grades, strict=True) if (verdict == "right") != c["expect"]]
     print(f"{1 - len(missed) / len(cases):.2%} of {len(cases)} as expected; not: {[c['id'] for c in missed]}")
     assert len(missed) <= 0.02 * len(cases)

@@ -1,7 +1,7 @@
 """Hostile snippets, ours and the published ones: as whoever runs the tests and as an ordinary user, with and
 without Landlock; and a thousand of them mixed, after which nothing has changed.
 
-Of ours, those that burn CPU until they are stopped run in two of the four combinations; `runner.py` runs all.
+Those that burn CPU until they are stopped run in two of the four combinations; `runner.py` runs all.
 """
 
 import functools
@@ -39,11 +39,10 @@ def check(report: runner.Report, without: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("cases", CORPORA)
 def test_every_case_ends_as_expected(cases, without):
     isolation = Isolation(without=without)
-    if cases == "own":
-        report = runner.attack(runner.quick(corpus.CASES) if without else corpus.CASES, runner.OWN, isolation)
-    else:
-        report = runner.attack(runner.load(Path(os.environ[PUBLISHED])), runner.PUBLISHED, isolation)
-    check(report, without)
+    own = cases == "own"
+    attacks = corpus.CASES if own else runner.load(Path(os.environ[PUBLISHED]))
+    limits = runner.OWN if own else runner.PUBLISHED
+    check(runner.attack(runner.quick(attacks) if without else attacks, limits, isolation), without)
 
 
 @functools.cache
@@ -61,7 +60,7 @@ def test_every_case_ends_as_expected_as_an_ordinary_user(cases, without):
     if cases == "published":
         file = Path(os.environ[PUBLISHED]).resolve()
         needed, arguments = [*needed, file], [*arguments, "--file", str(file)]
-    elif not without:
+    if not without:
         arguments.append("--quick")
     arguments += [word for layer in without for word in ("--without", layer)]
     done = ordinary_user.run(arguments, needed, {"JAX_PLATFORMS": "cpu"})
