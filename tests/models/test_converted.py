@@ -21,6 +21,9 @@ from rstar_jax.models import (
     save_reward_model,
 )
 
+# After a damaged file orbax leaves its other readers to a loop that is closed: they complain when collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:

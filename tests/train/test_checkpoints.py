@@ -1,12 +1,14 @@
 """A killed training goes on bit for bit; what is damaged is put aside; what is another's is refused."""
 
 import dataclasses
+import gc
 import logging
 import os
 import resource
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import flax.nnx as nnx
@@ -141,6 +143,10 @@ def test_no_room_is_said_and_the_model_is_left_whole(tiny, examples, tmp_path):
             run(model, examples, folder=tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with warnings.catch_warnings():
+        # orbax drops the writes that it had not begun; Python says "never awaited" when they are collected.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        gc.collect()
     assert np.isfinite(np.asarray(model.embed[...])).all()
 
 
