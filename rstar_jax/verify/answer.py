@@ -16,6 +16,7 @@ from __future__ import annotations
 import atexit
 import collections
 import functools
+import hashlib
 import os
 import threading
 import weakref
@@ -88,7 +89,7 @@ class Grader:
     def _begin_anew(self) -> None:
         self._pool = Pool(self._workers, self._allowance)
         self._threads = ThreadPoolExecutor(self._workers, thread_name_prefix="grading")
-        self._known: collections.OrderedDict[tuple[str, str], Grade] = collections.OrderedDict()
+        self._known: collections.OrderedDict[bytes, Grade] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     def grade(self, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
@@ -116,7 +117,7 @@ class Grader:
         with self._lock:
             for pair, verdict in verdicts.items():
                 if pair not in passing:
-                    self._known[pair] = verdict
+                    self._known[_digest(pair)] = verdict
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return [verdicts[prediction, reference] for prediction, reference in pairs]
@@ -128,7 +129,7 @@ class Grader:
 
     def _remembered(self, pair: tuple[str, str]) -> Grade | None:
         with self._lock:
-            return self._known.get(pair)
+            return self._known.get(_digest(pair))
 
     def close(self) -> None:
         """Ends the processes, for good. Comparisons under way are waited for."""
@@ -143,6 +144,15 @@ class Grader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _digest(pair: tuple[str, str]) -> bytes:
+    """Stands for a pair, whose texts may be of any length, in the memory of verdicts."""
+    prediction, reference = (text.encode("utf-8", "surrogatepass") for text in pair)
+    hashed = hashlib.blake2b(b"%d " % len(prediction), digest_size=16)
+    hashed.update(prediction)
+    hashed.update(reference)
+    return hashed.digest()
 
 
 def _leave_to_parent() -> None:

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import time
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -206,6 +207,16 @@ def test_nested_lists_of_numbers_take_no_time():
     start = time.process_time()
     judge(nest(0), nest(1), lambda reference, prediction: "unknown")
     assert time.process_time() - start < 2.0
+
+
+def test_what_is_remembered_of_long_answers_is_short(grader):
+    tracemalloc.start()
+    assert set(grader.grade([(f"{n} " + "x" * 10**5, "5") for n in range(100)])) == {"wrong"}
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 10**6
+    # Neither joined texts nor lone surrogates are taken for another pair.
+    assert grader.grade([("1", "12"), ("11", "2"), ("\ud800", "5")]) == ["wrong"] * 3
 
 
 def test_an_ungraded_pair_is_never_remembered_as_wrong():
