@@ -12,15 +12,15 @@ _met: set[tuple[object, ...]] = set()  # compiled programs live as long as the p
 
 
 @contextlib.contextmanager
-def timed(stats: Stats, program: str, *key: object) -> Iterator[None]:
-    """Adds the time of the block to `stats`: to compile_seconds if `program` was never run with this key.
+def timed(stats: Stats, program: str | None = None, *key: object) -> Iterator[None]:
+    """Adds the time of the block to `stats`: to compile_seconds if `program` was never started with this key.
 
-    The block must end by fetching a result: dispatch is asynchronous.
+    Starting a program returns at once once it is compiled; the block that waits for its result has no name.
     """
     begin = time.perf_counter()
     yield
     took = time.perf_counter() - begin
-    if (program, *key) in _met:
+    if program is None or (program, *key) in _met:
         stats.seconds += took
     else:
         _met.add((program, *key))

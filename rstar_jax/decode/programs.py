@@ -10,7 +10,6 @@ whenever and in which row a candidate was decoded.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -18,24 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rstar_jax.decode import sampling
-from rstar_jax.models import KV, Decoder, DecoderConfig, RewardModel
-from rstar_jax.models.cache import Suffix
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What is static of a model. Hashable: models of one shape share compiled programs."""
-
-    config: DecoderConfig
-    compute_dtype: Any
-
-    @classmethod
-    def of(cls, model: Decoder) -> Shape:
-        return cls(model.config, model.compute_dtype)
-
-    def build(self, params: dict[str, jax.Array]) -> Decoder:
-        return Decoder(self.config, params, compute_dtype=self.compute_dtype)
+from rstar_jax.decode import pool, sampling
+from rstar_jax.decode.shape import Shape
+from rstar_jax.models import KV, RewardModel
+from rstar_jax.models.cache import Suffix, lay_out
 
 
 class Slots(NamedTuple):
@@ -47,7 +32,7 @@ class Slots(NamedTuple):
     columns of its suffix cache that are written. pending: the token each row is to be fed next.
     """
 
-    prefix: KV  # [L, B, P, G, A]
+    prefix: tuple[KV, ...]  # of P columns, as `cache.lay_out` has them
     prefix_length: jax.Array  # [B], without the last token
     suffix: Suffix  # of S columns, in a layout known to the model only
     last: jax.Array  # [B]
@@ -62,15 +47,17 @@ class Slots(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """R leaves that wait, prefilled. Fields as in `Slots`."""
+    """Leaves for the slots `into`, of which the first `count` mean something. Fields as in `Slots`."""
 
-    prefix: KV  # [L, R, P, G, A]
-    prefix_length: np.ndarray  # [R]
-    last: np.ndarray  # [R]
-    n: np.ndarray  # [R]
-    limit: np.ndarray  # [R]
-    temperature: np.ndarray  # [R]
-    key: jax.Array  # [R, 2]
+    tables: np.ndarray  # [B, Q] int32: the pages of their prefixes
+    into: np.ndarray  # [B]
+    count: np.ndarray  # []
+    prefix_length: np.ndarray  # [B]
+    last: np.ndarray  # [B]
+    n: np.ndarray  # [B]
+    limit: np.ndarray  # [B]
+    temperature: np.ndarray  # [B]
+    key: jax.Array  # [B, 2]
 
 
 class Trace(NamedTuple):
@@ -82,18 +69,31 @@ class Trace(NamedTuple):
     logprob: jax.Array  # [C, B, N]
 
 
-def empty(model: Decoder, B: int, N: int, P: int, S: int) -> Slots:
-    """Slots without leaves: every row is idle."""
-    c = model.config
-    cache = (c.layers, B, P, c.kv_heads, c.head_dim)
+class Flight(NamedTuple):
+    """What a chunk gives besides the slots, which the next chunk consumes.
 
-    def zeros(*shape: int, dtype: Any = jnp.int32) -> jax.Array:
-        return jnp.zeros(shape, dtype)  # each its own buffer, as they are donated
+    steps: done; what lies beyond them in trace and new means nothing. candidate, start: as in the slots.
+    new: keys and values of the token that each row was fed at each step, the one before the sampled one.
+    """
+
+    steps: jax.Array  # []
+    candidate: jax.Array  # [B, N]
+    start: jax.Array  # [B, N]
+    trace: Trace
+    new: KV  # [L, C, B, N, G, A]
+
+
+def empty(shape: Shape, B: int, N: int, P: int, S: int) -> Slots:
+    """Slots without leaves: every row is idle."""
+    prefix, suffix = shape.empty_caches(B, N, P, S)
+
+    def zeros(*size: int, dtype: Any = jnp.int32) -> jax.Array:
+        return jnp.zeros(size, dtype)  # each its own buffer, as they are donated
 
     return Slots(
-        prefix=(zeros(*cache, dtype=model.compute_dtype), zeros(*cache, dtype=model.compute_dtype)),
+        prefix=prefix,
         prefix_length=zeros(B),
-        suffix=model.empty_suffix(B, N, S),
+        suffix=suffix,
         last=zeros(B),
         n=zeros(B),
         next=zeros(B),
@@ -106,56 +106,55 @@ def empty(model: Decoder, B: int, N: int, P: int, S: int) -> Slots:
     )
 
 
-@functools.partial(jax.jit, static_argnames="shape")
-def prefill(params: dict[str, jax.Array], tokens_RxP: jax.Array, length_R: jax.Array, *, shape: Shape) -> KV:
-    """The cache [L, R, P, G, A] of right-padded rows."""
-    return shape.build(params).prefill(tokens_RxP, length_R)[1]
-
-
-def resize(model: Decoder, slots: Slots, P: int, S: int) -> Slots:
+def resize(shape: Shape, slots: Slots, P: int, S: int) -> Slots:
     """The same slots with caches of P and S columns; what is cut off must be unused. Consumes `slots`."""
-    B, N = slots.start.shape
-    c = model.config
-    prefix = tuple((c.layers, B, P, c.kv_heads, c.head_dim) for _ in slots.prefix)
-    suffix = jax.eval_shape(lambda: model.empty_suffix(B, N, S))
-    shapes = (*prefix, *(leaf.shape for leaf in jax.tree.leaves(suffix)))
-    caches = _fit_all((slots.prefix, slots.suffix), shapes=shapes)
-    return slots._replace(prefix=caches[0], suffix=caches[1])
+    wanted = jax.eval_shape(lambda: shape.empty_caches(*slots.start.shape, P, S))
+    sizes = tuple(leaf.shape for leaf in jax.tree.leaves(wanted))
+    prefix, suffix = _fit_all((slots.prefix, slots.suffix), sizes=sizes, shape=shape)
+    return slots._replace(prefix=prefix, suffix=suffix)
 
 
-@functools.partial(jax.jit, static_argnames="shapes")
-def _fit_all(caches: tuple[KV, Suffix], *, shapes: tuple[tuple[int, ...], ...]) -> tuple[KV, Suffix]:
-    """Every array cut or filled up with zeros, at the end of each axis, to its new shape."""
+@functools.partial(jax.jit, static_argnames=("sizes", "shape"))
+def _fit_all(caches: Any, *, sizes: tuple[tuple[int, ...], ...], shape: Shape) -> Any:
+    """Every array cut or filled up with zeros, at the end of each axis, to its new size."""
 
-    def fit(a: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        a = a[tuple(slice(size) for size in shape)]
-        return jnp.pad(a, [(0, size - old) for size, old in zip(shape, a.shape, strict=True)])
+    def fit(a: jax.Array, size: tuple[int, ...]) -> jax.Array:
+        a = a[tuple(slice(n) for n in size)]
+        return jnp.pad(a, [(0, n - old) for n, old in zip(size, a.shape, strict=True)])
 
     leaves, tree = jax.tree.flatten(caches)
-    return jax.tree.unflatten(tree, [fit(a, shape) for a, shape in zip(leaves, shapes, strict=True)])
+    return shape.pin(jax.tree.unflatten(tree, [fit(a, n) for a, n in zip(leaves, sizes, strict=True)]))
 
 
-@functools.partial(jax.jit, donate_argnums=0)
-def admit(slots: Slots, arrivals: Arrivals, rows_B: jax.Array, into_B: jax.Array, count: jax.Array) -> Slots:
-    """Puts arrivals rows[i] into slots into[i], for i < count. Their prefix caches may be narrower."""
+@functools.partial(jax.jit, static_argnames="shape", donate_argnums=0)
+def admit(slots: Slots, pages: KV, arrivals: Arrivals, *, shape: Shape) -> Slots:
+    """Puts leaves into slots: their prefixes are gathered from the pool, once for all their candidates."""
+    named = [name for name in Arrivals._fields if name in Slots._fields]
+    rows = jnp.arange(slots.start.shape[1])
 
     def one(i: jax.Array, slots: Slots) -> Slots:
-        row, slot = rows_B[i], into_B[i]
+        slot = arrivals.into[i]
 
         def place(cache: jax.Array, new: jax.Array) -> jax.Array:
-            leaf = jax.lax.dynamic_index_in_dim(new, row, axis=1)
-            return jax.lax.dynamic_update_slice(cache, leaf, (0, slot, 0, 0, 0))
+            at = [0] * cache.ndim
+            at[cache.ndim - 4] = slot
+            return jax.lax.dynamic_update_slice(cache, new, at)
 
-        fresh = {name: getattr(arrivals, name)[row] for name in Arrivals._fields if name != "prefix"}
-        rows = jnp.arange(slots.start.shape[1])
+        leaf = lay_out(pool.gather(pages, arrivals.tables[i][None]))
+        fresh = {name: getattr(arrivals, name)[i] for name in named}
         fresh |= {"next": len(rows), "candidate": rows, "start": 0, "pending": fresh["last"]}
         # The suffix cache stays: an older candidate's columns lie where nobody looks until they are written.
         return slots._replace(
-            prefix=jax.tree.map(place, slots.prefix, arrivals.prefix),
+            prefix=jax.tree.map(place, slots.prefix, leaf),
             **{name: getattr(slots, name).at[slot].set(value) for name, value in fresh.items()},
         )
 
-    return jax.lax.fori_loop(0, count, one, slots)
+    return _pinned(shape, jax.lax.fori_loop(0, arrivals.count, one, slots))
+
+
+def _pinned(shape: Shape, slots: Slots) -> Slots:
+    prefix, suffix = shape.pin((slots.prefix, slots.suffix))
+    return slots._replace(prefix=prefix, suffix=suffix)
 
 
 @functools.partial(jax.jit, static_argnames=("shape", "S", "chunk", "top_k", "top_p"), donate_argnums=1)
@@ -171,24 +170,24 @@ def advance(
     chunk: int,
     top_k: int,
     top_p: float,
-) -> tuple[Slots, Trace, jax.Array]:
+) -> tuple[Slots, Flight]:
     """Up to `chunk` decode steps; fewer once `enough` slots are free (all rows idle).
 
     S: columns of the suffix caches. bias_V: added to the logits (-inf forbids a token). stops_K: tokens that
     end a candidate.
-    Returns the slots, what was done (C = chunk; only the first `steps` entries mean something), and steps.
     """
-    model = shape.build(params)
+    model, c = shape.build(params), shape.config
     B, N = slots.start.shape
     shared = model.share(slots.prefix, slots.prefix_length, S)
+    Carry = tuple[jax.Array, Slots, Trace, KV]
 
-    def going(carry: tuple[jax.Array, Slots, Trace]) -> jax.Array:
-        i, s, _ = carry
+    def going(carry: Carry) -> jax.Array:
+        i, s, _, _ = carry
         return (i < chunk) & (jnp.sum(jnp.all(s.candidate >= s.n[:, None], axis=1)) < enough)
 
-    def step(carry: tuple[jax.Array, Slots, Trace]) -> tuple[jax.Array, Slots, Trace]:
-        i, s, trace = carry
-        x, suffix = model.extend(s.pending[..., None], s.start, shared, s.prefix_length, s.suffix)
+    def step(carry: Carry) -> Carry:
+        i, s, trace, kept = carry
+        x, suffix, new = model.extend(s.pending[..., None], s.start, shared, s.prefix_length, s.suffix)
         logits = model.logits(x[:, :, 0]).reshape(B * N, -1)
         if bias_V is not None:
             logits = logits + bias_V
@@ -199,8 +198,10 @@ def advance(
             logits, uniform, jnp.repeat(s.temperature, N), top_k=top_k, top_p=top_p
         )
         token, logprob = token.reshape(B, N), logprob.reshape(B, N)
+        put = jax.lax.dynamic_update_index_in_dim
         did = Trace(s.candidate, s.start, token, logprob)
-        trace = jax.tree.map(lambda all, new: jax.lax.dynamic_update_index_in_dim(all, new, i, 0), trace, did)
+        trace = jax.tree.map(lambda all, now: put(all, now, i, 0), trace, did)
+        kept = jax.tree.map(lambda all, now: put(all, now[:, :, :, 0], i, 1), kept, new)
         live = s.candidate < s.n[:, None]
         stopped = jnp.any(token[..., None] == stops_K, axis=-1)
         ended = live & (stopped | (s.start + 1 >= s.limit[:, None]))
@@ -212,38 +213,41 @@ def advance(
             start=jnp.where(ended, 0, s.start + live),
             pending=jnp.where(ended, s.last[:, None], token),
         )
-        return i + 1, s, trace
+        return i + 1, s, trace, kept
 
     whole = jnp.zeros((chunk, B, N), jnp.int32)
     trace = Trace(whole, whole, whole, whole.astype(jnp.float32))
-    steps, slots, trace = jax.lax.while_loop(going, step, (jnp.int32(0), slots, trace))
-    return slots, trace, steps
+    kept = jnp.zeros((c.layers, chunk, B, N, c.kv_heads, c.head_dim), shape.compute_dtype)
+    start = jnp.int32(0), slots, trace, shape.pin_pool((kept, kept))
+    steps, slots, trace, new = jax.lax.while_loop(going, step, start)
+    return _pinned(shape, slots), Flight(steps, slots.candidate, slots.start, trace, shape.pin_pool(new))
 
 
 @functools.partial(jax.jit, static_argnames="shape")
 def values(
     params: dict[str, jax.Array],
-    score_D: jax.Array,
-    prefix: KV,
-    prefix_length_R: jax.Array,
-    leaf_B: jax.Array,
-    tokens_BxNxT: jax.Array,
-    last_BxN: jax.Array,
+    pages: KV,
+    tables_BxQ: jax.Array | np.ndarray,
+    prefix_length_B: jax.Array | np.ndarray,
+    tokens_BxNxT: jax.Array | np.ndarray,
+    last_BxN: jax.Array | np.ndarray,
     *,
     shape: Shape,
-) -> jax.Array:
-    """Values before tanh, float32 [B, N], at token `last` of each suffix.
+) -> tuple[jax.Array, KV]:
+    """Values before tanh, float32 [B, N], at token `last` of each suffix, and its keys and values
+    [L, B, N, T, G, A].
 
-    Group b of N suffixes follows row leaf[b] of the prefixes [L, R, P, G, A].
+    N suffixes follow each prefix, which lies in pages tables[b]. params: with the head as `score`.
     """
-    model = RewardModel(shape.build(params), score_D)
+    model = RewardModel(shape.build(params), params["score"])
     B, N, T = tokens_BxNxT.shape
-    shared = jnp.take(prefix[0], leaf_B, axis=1), jnp.take(prefix[1], leaf_B, axis=1)
-    x, _ = model.decoder.extend(
-        tokens_BxNxT, jnp.int32(0), shared, prefix_length_R[leaf_B], model.decoder.empty_suffix(B, N, T)
+    length = jnp.asarray(prefix_length_B)
+    shared = model.decoder.share(lay_out(pool.gather(pages, tables_BxQ)), length, T)
+    x, _, new = model.decoder.extend(
+        jnp.asarray(tokens_BxNxT), jnp.int32(0), shared, length, model.decoder.empty_suffix(B, N, T)
     )
     at_last = jnp.take_along_axis(x, last_BxN[..., None, None], axis=2)[:, :, 0]
-    return model.raw_of_hidden(at_last)
+    return model.raw_of_hidden(at_last), new
 
 
 def pad_names(names: list[tuple[int, ...]], rows: int) -> tuple[np.ndarray, np.ndarray]:

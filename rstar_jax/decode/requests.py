@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Hashable
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +24,10 @@ class DecodeConfig:
     top_k: sample among the k likeliest tokens only; 0 for all. top_p: among the fewest tokens whose
         probabilities sum to p; 1 for all.
     chunk: decode steps before the host looks (sooner when several leaves are done and others wait).
+    halves: 2: leaves are decoded in two batches, so that the host looks after one while the device works on
+        the other; 1: in one.
+    page_size: tokens of a page of the cache; 128 suits a TPU. cache_mb: memory for the keys and values of
+        texts, for policy and PPM each; 0: half of what the device has free, on a CPU 128 MB.
     weights: "full", or "int8": models are quantized once they are loaded (`models/quantize.py`), for half the
         memory of bfloat16; what is written and valued then differs a little. Training never does this.
     """
@@ -34,12 +39,21 @@ class DecodeConfig:
     top_k: int = 0
     top_p: float = 1.0
     chunk: int = 16
+    halves: int = 1
+    page_size: int = 16
+    cache_mb: int = 0
     weights: Literal["full", "int8"] = "full"
 
     def __post_init__(self) -> None:
-        for name in ("leaves", "rows", "max_step_tokens", "context", "chunk"):
+        for name in ("leaves", "rows", "max_step_tokens", "context", "chunk", "halves", "page_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"decode.{name}: {getattr(self, name)} given, at least 1 expected.")
+        if self.cache_mb < 0:
+            raise UserError(f"decode.cache_mb: {self.cache_mb} given, 0 (choose) or more expected.")
+        if self.halves > self.leaves:
+            raise UserError(
+                f"decode.halves: {self.halves} given, no more than decode.leaves ({self.leaves}) expected."
+            )
         if self.top_k < 0:
             raise UserError(f"decode.top_k: {self.top_k} given, 0 (all tokens) or more expected.")
         if not 0 < self.top_p <= 1:
@@ -52,12 +66,14 @@ class StepRequest:
 
     prefix: int32 [P], P >= 1. temperature: 0 is greedy. name: non-negative integers below 2**32 that name
     the leaf (problem, tree, node …); with the seed, the candidate and the position they are the randomness.
+    problem: texts of one problem are looked for among what is cached of it. It changes no result.
     """
 
     prefix: np.ndarray
     n: int
     temperature: float
     name: tuple[int, ...]
+    problem: Hashable = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,32 +83,40 @@ class Sample:
     tokens: ids sampled, stop token included. logprob: sum over them, nats, of log softmax(logits /
     temperature) before top-k and top-p cut it (temperature 1 where greedy). finish: by the stop token;
     "length" if none came within `max_step_tokens` or the context (no tokens if the prefix fills it).
+    branch: where the engine keeps it, for `StepDecoder.drop`.
     """
 
     tokens: tuple[int, ...]
     logprob: float
     finish: Finish
+    branch: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreRequest:
-    """Values wanted for some continuations of one prefix. prefix: int32 [P], P >= 1; suffixes: int32 [S]."""
+    """Values wanted for some continuations of one prefix. prefix: int32 [P], P >= 1; suffixes: int32 [S].
+
+    problem: as in StepRequest.
+    """
 
     prefix: np.ndarray
     suffixes: tuple[np.ndarray, ...]
+    problem: Hashable = None
 
 
 @dataclasses.dataclass
 class Stats:
     """What the engine did since it was made.
 
-    generated, prefilled, scored: tokens asked for (padding not counted). busy, steps: row-steps that gave a
+    generated, prefilled, scored: tokens run (padding not counted). reused: tokens of prefixes whose keys and
+    values were in the pool. busy, steps: row-steps that gave a
     token, and all row-steps run. seconds: wall time in device calls, without compile_seconds (the first
     call of each compiled shape). programs: names of those shapes, in the order met.
     """
 
     generated: int = 0
     prefilled: int = 0
+    reused: int = 0
     scored: int = 0
     busy: int = 0
     steps: int = 0

@@ -1,26 +1,23 @@
 """Candidate steps for many leaves at once: the host's side of decoding.
 
-1. Requests are grouped by the rows that they fill and ordered by the bucket of their prefix, then as given.
-2. Prefixes are prefilled a few rows at a time, just ahead of need.
-3. Prefilled leaves are admitted into free slots.
-4. All slots advance by a chunk of tokens, in one device call.
-5. Leaves whose candidates are all done are harvested; their slots are free for 3.
-
-Not here: caches that outlive a call (a prefix is prefilled each time that it is asked for), several devices.
+1. Requests wait, grouped by the rows that a leaf of theirs fills.
+2. What the cache lacks of their prefixes is read (`prefixes.py`), and they are admitted into free slots.
+3. All slots of a batch advance by a chunk of tokens, in one device call (`batch.py`).
+4. What was written goes into pages; leaves whose candidates are all done leave, their slots are free for 2.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from rstar_jax.decode import programs, sampling
-from rstar_jax.decode.buckets import cache_bucket, padded, prefill_bucket, suffix_bucket
-from rstar_jax.decode.clock import timed
+from rstar_jax.decode import sampling
+from rstar_jax.decode.batch import Batch, Rules
+from rstar_jax.decode.prefixes import PrefixCaches
 from rstar_jax.decode.requests import (
     DecodeConfig,
     Sample,
@@ -29,11 +26,12 @@ from rstar_jax.decode.requests import (
     check_prefix,
     check_tokens,
 )
+from rstar_jax.decode.shape import Shape
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder
 from rstar_jax.types import Finish
 
-PREFILL_ROWS = 8
+Waiting = deque[tuple[int, StepRequest]]
 
 
 class StepDecoder:
@@ -43,7 +41,10 @@ class StepDecoder:
     interpreter or the user writes). on_progress: called with `stats` after every chunk.
     Raises UserError for ids outside of the vocabulary or if every token is forbidden.
 
-    The model's parameters are read anew by each call of `propose`, so it may be trained in between.
+    mesh: with axes as of `sharding.make_mesh`: tensor (and expert) hold one model together, the devices of
+    the other axes decode each for themselves, with caches of their own. None: one device.
+
+    The model's parameters are read anew whenever nothing is being decoded, so it may be trained in between.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class StepDecoder:
         *,
         seed: int,
         forbidden: Sequence[int] = (),
+        mesh: Mesh | None = None,
         on_progress: Callable[[Stats], None] | None = None,
     ) -> None:
         V = model.config.vocab_size
@@ -62,37 +64,101 @@ class StepDecoder:
         if len(set(forbidden)) == V:
             raise UserError(f"forbidden: all {V} tokens of the vocabulary given, at least one must be left.")
         self.stats = Stats()
-        self._model = model
-        self._shape = programs.Shape.of(model)
-        self._config = config
-        self._finish = dict(stop_ids)
-        self._stops = jnp.array(list(stop_ids), jnp.int32)
-        self._bias = jnp.zeros(V).at[jnp.array(list(forbidden))].set(-jnp.inf) if len(forbidden) else None
-        self._seed = sampling.seed_key(seed)
+        self._model, self._config = model, config
+        bias = jnp.zeros(V).at[jnp.array(list(forbidden))].set(-jnp.inf) if len(forbidden) else None
+        stops = jnp.array(list(stop_ids), jnp.int32)
+        self._rules = Rules(dict(stop_ids), stops, bias, sampling.seed_key(seed))
+        self._caches = PrefixCaches(Shape.of(model), mesh, config, self.stats)
+        self._waiting: dict[tuple[int, int], Waiting] = {}  # by cache and rows of a leaf
+        self._batches: dict[tuple[int, int], list[Batch]] = {}
+        self._done: dict[int, list[Sample]] = {}
+        self._next = 0
         self._on_progress = on_progress
 
-    def propose(self, requests: Sequence[StepRequest]) -> list[list[Sample]]:
-        """n samples for each request, in order; [] where n is 0.
+    def submit(self, requests: Sequence[StepRequest]) -> list[int]:
+        """Takes requests for `poll` to answer; returns their tickets, in order. Never waits.
 
-        A request's samples do not depend on the other requests. A prefix that fills the context gives
-        samples without tokens that finish by "length". Raises UserError for n < 0, a temperature that is
-        negative or no number, an empty prefix, and tokens outside of the vocabulary.
+        Raises UserError for n < 0, a temperature that is negative or no number, an empty prefix, and tokens
+        outside of the vocabulary; then none is taken.
         """
-        results: list[list[Sample]] = [[] for _ in requests]
-        groups: dict[int, list[int]] = {}  # by rows a leaf fills
         for i, request in enumerate(requests):
-            _check(request, self._shape.config.vocab_size, f"request {i}")
+            _check(request, self._model.config.vocab_size, f"request {i}")
+        tickets = []
+        for request in requests:
+            ticket, self._next = self._next, self._next + 1
+            tickets.append(ticket)
             if len(request.prefix) >= self._config.context:
-                results[i] = [Sample((), 0.0, "length")] * request.n
-            elif request.n:
-                groups.setdefault(min(request.n, self._config.rows), []).append(i)
-        params = self._model.params()
-        for N in sorted(groups):
-            members = sorted(groups[N], key=lambda i: (prefill_bucket(len(requests[i].prefix) - 1), i))
-            for i, samples in _Run(self, params, N, requests, members).harvests():
-                results[i] = samples
-        return results
+                self._done[ticket] = [Sample((), 0.0, "length")] * request.n
+            elif not request.n:
+                self._done[ticket] = []
+            else:
+                where = self._caches.home(request.problem or request.name), min(request.n, self._config.rows)
+                self._waiting.setdefault(where, deque()).append((ticket, request))
+        return tickets
 
+    def poll(self, wait: bool = False) -> list[tuple[int, list[Sample]]]:
+        """What is done by now: tickets and their samples, in any order, each once.
+
+        Every call sees to it that the device has work. wait: for at least one result, if any is outstanding.
+        A request's samples do not depend on the other requests. A prefix that fills the context gives
+        samples without tokens that finish by "length".
+        """
+        if not self._busy:
+            self._caches.load(self._model.params())
+        for where, waiting in self._waiting.items():
+            for batch in self._at(where):
+                if not batch.flying or batch.landed():
+                    self._turn(batch, waiting)
+        while wait and not self._done and self._busy:
+            where, batch = min(
+                ((w, b) for w, batches in self._batches.items() for b in batches if b.flying),
+                key=lambda found: found[1].started,
+            )
+            self._turn(batch, self._waiting[where])
+        done, self._done = list(self._done.items()), {}
+        return done
+
+    def _turn(self, batch: Batch, waiting: Waiting) -> None:
+        if batch.flying:
+            self._done |= batch.harvest()
+            if self._on_progress:
+                self._on_progress(self.stats)
+        batch.admit(waiting)
+        if batch.sitting:
+            batch.start(more=bool(waiting))
+
+    @property
+    def _busy(self) -> bool:
+        return any(batch.sitting for batches in self._batches.values() for batch in batches)
+
+    def _at(self, where: tuple[int, int]) -> list[Batch]:
+        """The batches that requests of this cache and so many rows go to."""
+        if where not in self._batches:
+            c = self._config
+            leaves = [c.leaves // c.halves + (i < c.leaves % c.halves) for i in range(c.halves)]
+            self._batches[where] = [
+                Batch(self._caches.each[where[0]], c, self._rules, where[1], count) for count in leaves
+            ]
+        return self._batches[where]
+
+    def propose(self, requests: Sequence[StepRequest]) -> list[list[Sample]]:
+        """n samples for each request, in order: `submit`, and `poll` until all are there."""
+        tickets = self.submit(requests)
+        others: dict[int, list[Sample]] = {}
+        found: dict[int, list[Sample]] = {}
+        mine = set(tickets)
+        while len(found) < len(mine):
+            for ticket, samples in self.poll(wait=True):
+                (found if ticket in mine else others)[ticket] = samples
+        self._done |= others
+        return [found[ticket] for ticket in tickets]
+
+    def drop(self, samples: Sequence[Sample]) -> None:
+        """Says that nobody will go on from these: their pages are free."""
+        for sample in samples:
+            if sample.branch is not None:
+                tree, branch = sample.branch
+                tree.drop(branch)
 
 def _check(request: StepRequest, vocab_size: int, where: str) -> None:
     if request.n < 0:
@@ -104,130 +170,3 @@ def _check(request: StepRequest, vocab_size: int, where: str) -> None:
     check_prefix(request.prefix, vocab_size, where)
 
 
-class _Run:
-    """The slots of N rows and the requests that wait for them, until all are harvested."""
-
-    def __init__(
-        self,
-        owner: StepDecoder,
-        params: dict[str, jax.Array],
-        N: int,
-        requests: Sequence[StepRequest],
-        members: Sequence[int],
-    ) -> None:
-        self.o, self.c, self.params, self.N, self.requests = owner, owner._config, params, N, requests
-        B, self.longest = self.c.leaves, min(self.c.max_step_tokens, self.c.context)
-        self.waiting = deque(members)
-        self.arrivals: programs.Arrivals | None = None
-        self.arrived: deque[tuple[int, int]] = deque()  # (row of arrivals, request)
-        self.owners: list[int | None] = [None] * B  # the request in each slot
-        K = max(requests[i].n for i in members)
-        self.tokens = np.zeros((B, K, self.longest), np.int32)
-        self.logprobs = np.zeros((B, K), np.float64)
-        self.counts = np.zeros((B, K), np.int64)
-        self.begun = 0  # the most tokens that an unfinished candidate has
-        self.P = cache_bucket(len(requests[members[0]].prefix) - 1)
-        self.S = suffix_bucket(self.c.chunk, self.longest)
-        self.slots = programs.empty(owner._model, B, N, self.P, self.S)
-
-    def harvests(self) -> Iterator[tuple[int, list[Sample]]]:
-        """Yields (request, its samples) as leaves finish."""
-        while self.waiting or self.arrived or any(i is not None for i in self.owners):
-            self._refill()
-            yield from self._advance()
-
-    def _refill(self) -> None:
-        free = deque(slot for slot, i in enumerate(self.owners) if i is None)
-        while free and (self.waiting or self.arrived):
-            if not self.arrived:
-                self._prefill()
-            assert self.arrivals is not None
-            P = cache_bucket(self.arrivals.prefix[0].shape[2])
-            if P > self.P:
-                self._resize(P, self.S)
-            rows, into = np.zeros(self.c.leaves, np.int32), np.zeros(self.c.leaves, np.int32)
-            count = min(len(free), len(self.arrived))
-            for k in range(count):
-                rows[k], request = self.arrived.popleft()
-                into[k] = slot = free.popleft()
-                self.owners[slot] = request
-                self.counts[slot], self.logprobs[slot] = 0, 0.0
-            self.slots = programs.admit(self.slots, self.arrivals, rows, into, count)
-
-    def _prefill(self) -> None:
-        """Prefills the next few waiting requests of one bucket."""
-        R = min(PREFILL_ROWS, self.c.leaves)
-        P = prefill_bucket(len(self.requests[self.waiting[0]].prefix) - 1)
-        taken: list[int] = []
-        while self.waiting and len(taken) < R:
-            if prefill_bucket(len(self.requests[self.waiting[0]].prefix) - 1) != P:
-                break
-            taken.append(self.waiting.popleft())
-        asked = [self.requests[i] for i in taken]
-        length, last, n, limit = (np.zeros(R, np.int32) for _ in range(4))
-        temperature = np.zeros(R, np.float32)
-        for r, request in enumerate(asked):
-            length[r], last[r], n[r] = len(request.prefix) - 1, request.prefix[-1], request.n
-            limit[r] = min(self.c.max_step_tokens, self.c.context - len(request.prefix))
-            temperature[r] = request.temperature
-        tokens = padded([request.prefix[:-1] for request in asked], (R, P))
-        names, name_length = programs.pad_names([request.name for request in asked], R)
-        with timed(self.o.stats, "prefill", self.o._shape, R, P):
-            prefix = programs.prefill(self.params, tokens, length, shape=self.o._shape)
-            key = sampling.leaf_keys(self.o._seed, names, name_length)
-            jax.block_until_ready(prefix)
-        self.o.stats.prefilled += int(length.sum())
-        self.arrivals = programs.Arrivals(prefix, length, last, n, limit, temperature, key)
-        self.arrived.extend(enumerate(taken))
-
-    def _advance(self) -> Iterator[tuple[int, list[Sample]]]:
-        c, stats = self.c, self.o.stats
-        need = suffix_bucket(min(self.begun + c.chunk, self.longest), self.longest)
-        if need > self.S or need <= self.S // 4:
-            self._resize(self.P, need)
-        idle = self.owners.count(None)
-        more = self.waiting or self.arrived
-        enough = min(c.leaves, idle + max(1, c.leaves // 8)) if more else c.leaves
-        with timed(
-            stats, "decode", self.o._shape, c.leaves, self.N, self.P, self.S, c.chunk, c.top_k, c.top_p
-        ):
-            self.slots, trace, steps = programs.advance(
-                self.params,
-                self.slots,
-                self.o._bias,
-                self.o._stops,
-                enough,
-                shape=self.o._shape,
-                S=self.S,
-                chunk=c.chunk,
-                top_k=c.top_k,
-                top_p=c.top_p,
-            )
-            trace, steps, candidate, start, n = jax.device_get(
-                (trace, steps, self.slots.candidate, self.slots.start, self.slots.n)
-            )
-        live = trace.candidate[:steps] < n[:, None]
-        _, slot, _ = np.nonzero(live)
-        which, at = trace.candidate[:steps][live], trace.position[:steps][live]
-        self.tokens[slot, which, at] = trace.token[:steps][live]
-        np.add.at(self.logprobs, (slot, which), trace.logprob[:steps][live])
-        np.add.at(self.counts, (slot, which), 1)
-        self.begun = int(start.max())
-        stats.steps += int(steps) * start.size
-        stats.busy += len(slot)
-        stats.generated += len(slot)
-        for slot in np.flatnonzero((candidate >= n[:, None]).all(axis=1)).tolist():
-            request = self.owners[slot]
-            if request is not None:
-                self.owners[slot] = None
-                yield request, [self._sample(slot, k) for k in range(self.requests[request].n)]
-        if self.o._on_progress:
-            self.o._on_progress(stats)
-
-    def _sample(self, slot: int, k: int) -> Sample:
-        tokens = tuple(self.tokens[slot, k, : self.counts[slot, k]].tolist())
-        return Sample(tokens, float(self.logprobs[slot, k]), self.o._finish.get(tokens[-1], "length"))
-
-    def _resize(self, P: int, S: int) -> None:
-        self.P, self.S = P, S
-        self.slots = programs.resize(self.o._model, self.slots, P, S)

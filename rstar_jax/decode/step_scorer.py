@@ -1,129 +1,193 @@
-"""Values of candidate steps: each prefix is read once, each candidate's own tokens once."""
+"""Values of candidate steps: what was read of a text is kept, each candidate's own tokens are run once."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from rstar_jax.decode import programs
-from rstar_jax.decode.buckets import cache_bucket, padded, score_bucket
+from rstar_jax.decode import pool, programs
+from rstar_jax.decode.buckets import cache_bucket, score_bucket
 from rstar_jax.decode.clock import timed
+from rstar_jax.decode.pages import Branch
+from rstar_jax.decode.prefixes import PrefixCache, PrefixCaches
 from rstar_jax.decode.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
-from rstar_jax.models import KV, RewardModel
+from rstar_jax.decode.shape import Shape
+from rstar_jax.models import RewardModel
 
-PREFILL_ROWS = 16
+ROWS = 16
 # Candidates that share a row of the prefix cache; a request with more takes several rows. Few, because those
 # that died in the sandbox leave ragged numbers, and padding costs as much as a candidate (4: a third slower).
 GROUP = 2
 
 
-class _Group(NamedTuple):
-    """Up to GROUP suffixes of one request. row: of the prefix in its block. which: places in the answer."""
+class _Asked(NamedTuple):
+    """A request that waits: prefix and those suffixes that fit behind it, by their places in the answer."""
 
-    row: int
-    request: int
+    ticket: int
+    request: ScoreRequest
+    prefix: list[int]
+    suffixes: dict[int, list[int]]
+
+
+class _Group(NamedTuple):
+    """Up to GROUP suffixes of one request. read: where its prefix lies. which: places in the answer."""
+
+    asked: _Asked
+    read: Branch | None
     which: list[int]
-    suffixes: list[np.ndarray]
+
+    @property
+    def longest(self) -> int:
+        return max(len(self.asked.suffixes[k]) for k in self.which)
 
 
 class StepScorer:
     """Values from a reward model. `stats` counts since the scorer was made.
 
-    scale: values are tanh(raw / scale); 1 as in arXiv 2501.04519, 5 as in the released code. config: only
-    `leaves` and `context` are used. The model's parameters are read anew by each call of `score`.
+    scale: values are tanh(raw / scale); 1 as in arXiv 2501.04519, 5 as in the released code. config: of the
+    engine; how it samples does not matter here. mesh: as for StepDecoder. The model's parameters are read
+    anew whenever nothing is being scored.
     """
 
-    def __init__(self, model: RewardModel, config: DecodeConfig, *, scale: float = 1.0) -> None:
+    def __init__(
+        self, model: RewardModel, config: DecodeConfig, *, scale: float = 1.0, mesh: Mesh | None = None
+    ) -> None:
         self.stats = Stats()
-        self._model = model
-        self._shape = programs.Shape.of(model.decoder)
-        self._config = config
-        self._scale = scale
-        self._rows = min(PREFILL_ROWS, config.leaves)
+        self._model, self._config, self._scale = model, config, scale
+        self._rows = min(ROWS, config.leaves)
+        self._caches = PrefixCaches(Shape.of(model.decoder), mesh, config, self.stats)
+        self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.each]
+        self._flights: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.each]
+        self._values: dict[int, np.ndarray] = {}  # of what is not done
+        self._missing: dict[int, int] = {}  # of its suffixes
+        self._done: dict[int, np.ndarray] = {}
+        self._next = 0
+
+    def submit(self, requests: Sequence[ScoreRequest]) -> list[int]:
+        """Takes requests for `poll` to answer; returns their tickets, in order. Never waits.
+
+        Raises UserError for an empty prefix and tokens outside of the vocabulary; then none is taken.
+        """
+        fits = [self._checked(request, f"request {i}") for i, request in enumerate(requests)]
+        tickets = list(range(self._next, self._next + len(requests)))
+        self._next += len(requests)
+        for ticket, request, which in zip(tickets, requests, fits, strict=True):
+            self._values[ticket] = np.full(len(request.suffixes), -1.0, np.float32)
+            self._missing[ticket] = len(which)
+            if which:
+                prefix, suffixes = request.prefix.tolist(), {k: request.suffixes[k].tolist() for k in which}
+                if not all(suffixes.values()):  # the prefix's last token then is everybody's first
+                    suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
+                    prefix = prefix[:-1]
+                home = self._caches.home(request.problem)
+                self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
+            else:
+                self._finish(ticket)
+        return tickets
+
+    def poll(self, wait: bool = False) -> list[tuple[int, np.ndarray]]:
+        """What is done by now: tickets and values, float32 [n] in [-1, 1], in any order, each once.
+
+        A value stands at the last token of its suffix; an empty suffix has that of the prefix's last token,
+        a text longer than the context has -1. wait: for at least one result, if any is outstanding.
+        """
+        if not any(self._flights):
+            self._caches.load({**self._model.decoder.params(), "score": self._model.score[...]})
+        while True:
+            for home, flight in enumerate(self._flights):
+                if flight and (flight[-1][1].is_ready() or (wait and not self._done)):
+                    self._harvest(home)
+                if not self._flights[home] and self._waiting[home]:
+                    self._start(home)
+            if not wait or self._done or not any(self._flights):
+                done, self._done = list(self._done.items()), {}
+                return done
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]:
-        """Per request float32 [n] in [-1, 1]: the value at the last token of each suffix.
-
-        An empty suffix has the value at the prefix's last token. A text longer than the context has the
-        value -1. Raises UserError for an empty prefix and tokens outside of the vocabulary.
-        """
-        results = [np.full(len(request.suffixes), -1.0, np.float32) for request in requests]
-        params = self._model.decoder.params(), self._model.score[...]
-        by_bucket: dict[int, list[tuple[int, np.ndarray, list[int], list[np.ndarray]]]] = {}
-        for i, request in enumerate(requests):
-            fits = self._checked(request, f"request {i}")
-            if fits:
-                prefix, suffixes = request.prefix, [request.suffixes[k] for k in fits]
-                if min(map(len, suffixes)) == 0:  # the prefix's last token then is everybody's first
-                    suffixes = [np.concatenate([prefix[-1:], suffix]) for suffix in suffixes]
-                    prefix = prefix[:-1]
-                by_bucket.setdefault(cache_bucket(len(prefix)), []).append((i, prefix, fits, suffixes))
-        for P, members in sorted(by_bucket.items()):
-            for at in range(0, len(members), self._rows):
-                block = members[at : at + self._rows]
-                length = np.zeros(self._rows, np.int32)
-                length[: len(block)] = [len(prefix) for _, prefix, _, _ in block]
-                cache = self._prefill(params[0], [prefix for _, prefix, _, _ in block], length, P)
-                groups = _grouped(block)
-                for first in range(0, len(groups), self._rows):
-                    self._score(params, groups[first : first + self._rows], cache, length, results)
-        return results
+        """Values for each request, in order: `submit`, and `poll` until all are there."""
+        tickets = self.submit(requests)
+        found: dict[int, np.ndarray] = {}
+        while not found.keys() >= set(tickets):
+            found |= dict(self.poll(wait=True))
+        self._done |= {ticket: found.pop(ticket) for ticket in found.keys() - set(tickets)}
+        return [found[ticket] for ticket in tickets]
 
     def _checked(self, request: ScoreRequest, where: str) -> list[int]:
         """Which suffixes fit into the context behind the prefix."""
-        V = self._shape.config.vocab_size
+        V = self._model.decoder.config.vocab_size
         check_prefix(request.prefix, V, where)
         for k, suffix in enumerate(request.suffixes):
             check_tokens(suffix, V, f"{where}, suffix {k}")
         room = self._config.context - len(request.prefix)
         return [k for k, suffix in enumerate(request.suffixes) if len(suffix) <= room]
 
-    def _prefill(
-        self, params: dict[str, jax.Array], prefixes: list[np.ndarray], length: np.ndarray, P: int
-    ) -> KV:
-        tokens = padded(prefixes, (self._rows, P))
-        with timed(self.stats, "prefill", self._shape, *tokens.shape):
-            cache = jax.block_until_ready(programs.prefill(params, tokens, length, shape=self._shape))
-        self.stats.prefilled += int(length.sum())
-        return cache
+    def _finish(self, ticket: int) -> None:
+        del self._missing[ticket]
+        self._done[ticket] = self._values.pop(ticket)
 
-    def _score(
-        self,
-        params: tuple[dict[str, jax.Array], jax.Array],
-        groups: list[_Group],
-        cache: KV,
-        length: np.ndarray,
-        results: list[np.ndarray],
-    ) -> None:
-        """Fills `results` for at most as many groups as there are rows."""
-        B, P = self._rows, cache[0].shape[2]
-        T = score_bucket(max(len(suffix) for group in groups for suffix in group.suffixes))
+    def _start(self, home: int) -> None:
+        """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
+        cache, waiting = self._caches.each[home], self._waiting[home]
+        P = cache_bucket(len(waiting[0].prefix))
+        block = [asked for asked in waiting if cache_bucket(len(asked.prefix)) == P][: self._rows]
+        read = cache.read([(asked.request.problem, asked.prefix) for asked in block])
+        block = block[: len(read)]
+        taken = {asked.ticket for asked in block}
+        self._waiting[home] = deque(asked for asked in waiting if asked.ticket not in taken)
+        groups = []
+        for asked, branch in zip(block, read, strict=True):
+            # Like lengths together: the longest of a batch sets the padded length of all.
+            order = sorted(asked.suffixes, key=lambda k, asked=asked: len(asked.suffixes[k]))
+            groups += [_Group(asked, branch, order[at : at + GROUP]) for at in range(0, len(order), GROUP)]
+        groups.sort(key=lambda group: group.longest)
+        for at in range(0, len(groups), self._rows):
+            some = groups[at : at + self._rows]
+            self._flights[home].append((some, self._run(cache, some, P)))
+        for branch in read:
+            if branch is not None:
+                cache.tree.release(branch)
+
+    def _run(self, cache: PrefixCache, groups: list[_Group], P: int) -> jax.Array:
+        """Starts the values [B, GROUP] of some groups, and keeps what is read on the way."""
+        B, T = self._rows, score_bucket(max(group.longest for group in groups))
         tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
-        leaf = np.zeros(B, np.int32)
+        slots = np.full((B, GROUP, T), cache.pages * cache.page_size, np.int32)
+        length, copies = np.zeros(B, np.int32), []
         for b, group in enumerate(groups):
-            leaf[b] = group.row
-            for g, suffix in enumerate(group.suffixes):
-                tokens[b, g, : len(suffix)] = suffix
-                last[b, g] = len(suffix) - 1
-        scored = sum(len(suffix) for group in groups for suffix in group.suffixes)
-        self.stats.scored += scored
-        self.stats.busy += scored
+            asked, length[b] = group.asked, len(group.asked.prefix)
+            for g, k in enumerate(group.which):
+                suffix = asked.suffixes[k]
+                tokens[b, g, : len(suffix)], last[b, g] = suffix, len(suffix) - 1
+                key = cache.key(asked.request.problem, asked.prefix)
+                grown = cache.tree.grow(key, group.read, len(asked.prefix), suffix)
+                if grown is not None:
+                    slots[b, g, : len(suffix)] = grown[1].slots
+                    copies += grown[1].copies
+                    cache.tree.release(grown[0])
+                self.stats.scored += len(suffix)
+                self.stats.busy += len(suffix)
         self.stats.steps += tokens.size
-        with timed(self.stats, "score", self._shape, B, P, T):
-            raw = np.asarray(programs.values(*params, cache, length, leaf, tokens, last, shape=self._shape))
-        for b, group in enumerate(groups):
-            results[group.request][group.which] = np.tanh(raw[b, : len(group.which)] / self._scale)
+        tables = cache.tables([group.read for group in groups], B, P)
+        with timed(self.stats, "score", cache.shape, B, P, T):
+            raw, new = programs.values(
+                cache.params, cache.pool, tables, length, tokens, last, shape=cache.shape
+            )
+        cache.store(new, pool.orders(copies, B * GROUP, cache.pages, slots))
+        return raw
 
-
-def _grouped(block: list[tuple[int, np.ndarray, list[int], list[np.ndarray]]]) -> list[_Group]:
-    """Candidates of like length together: the longest of a batch sets the padded length of all."""
-    groups = []
-    for row, (request, _, which, suffixes) in enumerate(block):
-        order = sorted(range(len(which)), key=lambda k, suffixes=suffixes: len(suffixes[k]))
-        for at in range(0, len(order), GROUP):
-            some = order[at : at + GROUP]
-            groups.append(_Group(row, request, [which[k] for k in some], [suffixes[k] for k in some]))
-    return sorted(groups, key=lambda group: len(group.suffixes[-1]))
+    def _harvest(self, home: int) -> None:
+        for groups, raw in self._flights[home]:
+            with timed(self.stats):
+                values = np.tanh(np.asarray(raw) / self._scale)
+            for b, group in enumerate(groups):
+                ticket = group.asked.ticket
+                self._values[ticket][group.which] = values[b, : len(group.which)]
+                self._missing[ticket] -= len(group.which)
+                if not self._missing[ticket]:
+                    self._finish(ticket)
+        self._flights[home] = []

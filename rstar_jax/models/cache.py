@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
+import jax.numpy as jnp
 
 from rstar_jax.models import attention, rope
+from rstar_jax.models.config import DecoderConfig
 
 KV = attention.KV  # a prefix's keys and values, each [L, B, P, G, A]
 # The candidates' own keys [B, N, G, A, S] and values [B, N, G, S, A'] (A' as attention.widen has it): a pair
@@ -27,6 +29,22 @@ class Shared(NamedTuple):
 
     layers: tuple[KV, ...]
     tables: tuple[rope.Tables, ...]
+
+
+def lay_out(prefix: KV) -> tuple[KV, ...]:
+    """A prefix cache [L, B, P, G, A] as `Decoder.extend` reads it: keys [B, G, A, P], values [B, G, P, A'].
+
+    Done once for a prefix: in a loop over tokens XLA would transpose it for every token.
+    """
+    k, v = jnp.transpose(prefix[0], (0, 1, 3, 4, 2)), jnp.transpose(prefix[1], (0, 1, 3, 2, 4))
+    return by_layer((k, attention.widen(v)))
+
+
+def empty_suffix(c: DecoderConfig, dtype: Any, B: int, N: int, S: int) -> Suffix:
+    """A zero cache, in the layout of `Decoder.extend`, for N candidates of S tokens at each of B leaves."""
+    k = jnp.zeros((c.layers, B, N, c.kv_heads, c.head_dim, S), dtype)
+    v = attention.widen(jnp.zeros((c.layers, B, N, c.kv_heads, S, c.head_dim), dtype))
+    return by_layer((k, v))
 
 
 def by_layer(stacked: KV) -> tuple[KV, ...]:

@@ -128,22 +128,25 @@ class Decoder(nnx.Module):
         return rope.in_long_text(self.config.rope, length_B[:, None], None)
 
     def empty_suffix(self, B: int, N: int, S: int) -> Suffix:
-        """A zero cache, in the layout of `extend`, for N candidates of up to S tokens at each of B leaves."""
-        c = self.config
-        k = jnp.zeros((c.layers, B, N, c.kv_heads, c.head_dim, S), self.compute_dtype)
-        v = attention.widen(jnp.zeros((c.layers, B, N, c.kv_heads, S, c.head_dim), self.compute_dtype))
-        return caches.by_layer((k, v))
+        """`cache.empty_suffix` of this decoder."""
+        return caches.empty_suffix(self.config, self.compute_dtype, B, N, S)
 
-    def share(self, prefix: KV, prefix_length_B: jax.Array, S: int) -> Shared:
-        """Lays a prefix cache out as `extend` reads it, for suffixes of S slots.
+    def share(
+        self,
+        layers: tuple[KV, ...],
+        prefix_length_B: jax.Array,
+        S: int,
+        text_length_B: jax.Array | None = None,
+    ) -> Shared:
+        """Prefixes, as `cache.lay_out` gives them, for suffixes of S slots.
 
-        Call it before a loop over tokens: inside, XLA would transpose the prefix for every token, and on a
-        CPU compute the rotary angles for every head and layer.
+        text_length: decides on short or long rotary factors in the place of the prefix's, see `prefill`.
+        Call it before a loop over tokens: inside, XLA:CPU would compute the rotary angles for every head and
+        layer.
         """
-        k, v = jnp.transpose(prefix[0], (0, 1, 3, 4, 2)), jnp.transpose(prefix[1], (0, 1, 3, 2, 4))
-        v = attention.widen(v)
         positions = prefix_length_B[:, None] + jnp.arange(S)
-        return Shared(caches.by_layer((k, v)), self._tables(positions, self._long_prefix(prefix_length_B)))
+        long = self._long_prefix(prefix_length_B if text_length_B is None else text_length_B)
+        return Shared(layers, self._tables(positions, long))
 
     def extend(
         self,
@@ -152,37 +155,38 @@ class Decoder(nnx.Module):
         prefix: KV | Shared,
         prefix_length_B: jax.Array,
         suffix: Suffix,
-    ) -> tuple[jax.Array, Suffix]:
+    ) -> tuple[jax.Array, Suffix, KV]:
         """Runs T further tokens of each of N candidates that share their leaf's prefix.
 
         start: int32 scalar (all rows stand at one slot), [B] (the candidates of a leaf do; as fast) or
         [B, N]. Token t stands at position prefix_length + start + t, sees the prefix below prefix_length
         and its own suffix slots up to start + t, and its keys and values are written to slot start + t
         (start + T <= S is the caller's duty). Give a loop over tokens the prefix through `share`.
-        Returns states [B, N, T, D] and the updated suffix cache.
+        Returns states [B, N, T, D], the updated suffix cache, and the tokens' own keys and values
+        [L, B, N, T, G, A], for whoever keeps them elsewhere.
         """
         S = suffix[0][1].shape[-2]
-        shared = prefix if isinstance(prefix, Shared) else self.share(prefix, prefix_length_B, S)
+        if not isinstance(prefix, Shared):
+            prefix = self.share(caches.lay_out(prefix), prefix_length_B, S)
+        shared, c = prefix, self.config
         start = jnp.asarray(start, jnp.int32)
-        B, _, T = tokens_BxNxT.shape
+        B, N, T = tokens_BxNxT.shape
         slots = attention.per_row(start)[..., None] + jnp.arange(T)  # [B or 1, N or 1, T]
         leaf = jnp.arange(B)[:, None, None]
         tables = tuple((cos[leaf, slots], sin[leaf, slots]) for cos, sin in shared.tables)
 
         def attend(layer, window, q, k, v, cache, entry=None):
-            own = attention.write_suffix(*caches.get(cache, layer), (k, v), start)
+            suffix, new = cache
+            own = attention.write_suffix(*caches.get(suffix, layer), (k, v), start)
             out = attention.shared_prefix(
-                q,
-                caches.get(shared.layers, layer),
-                prefix_length_B,
-                own,
-                start,
-                window,
-                self.config.attention_softcap,
+                q, caches.get(shared.layers, layer), prefix_length_B, own, start, window, c.attention_softcap
             )
-            return out, caches.put(cache, own, layer)
+            (new,) = caches.put((new,), (k, v), layer)
+            return out, (caches.put(suffix, own, layer), new)
 
-        return self._run(tokens_BxNxT, tables, attend, suffix, cached=True)
+        empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)
+        x, (suffix, new) = self._run(tokens_BxNxT, tables, attend, (suffix, (empty, empty)), cached=True)
+        return x, suffix, new
 
     def _causal(
         self,

@@ -11,6 +11,7 @@ import zoo
 from flax import nnx
 
 from rstar_jax.models import Decoder, init_random, resize_vocab
+from rstar_jax.models.cache import lay_out
 
 B, N, P, S = 3, 2, 5, 4
 LENGTH = np.array([5, 3, 0], np.int32)  # a full, a part-filled and an empty prefix
@@ -61,13 +62,13 @@ def test_prefill_and_extend_equal_the_whole_text(tiny: Decoder, name: str) -> No
     own = tokens[:, :, P:]
     states, cache = nnx.jit(lambda m, *args: m.prefill(*args))(model, tokens[:, 0, :P], LENGTH)
     extend = nnx.jit(lambda model, *args: model.extend(*args))
-    prepared = nnx.jit(lambda m, *args: m.share(*args, S))(model, cache, LENGTH)
+    prepared = nnx.jit(lambda m, cache, *args: m.share(lay_out(cache), *args, S))(model, cache, LENGTH)
 
     def run(T: int, start_shape: tuple[int, ...], prefix: Any) -> np.ndarray:
         suffix, found = model.empty_suffix(B, N, S), []
         for at in range(0, S, T):
             start = jnp.full(start_shape, at, jnp.int32)
-            x, suffix = extend(model, own[:, :, at : at + T], start, prefix, LENGTH, suffix)
+            x, suffix, _ = extend(model, own[:, :, at : at + T], start, prefix, LENGTH, suffix)
             found.append(x)
         return np.concatenate(found, axis=2)
 

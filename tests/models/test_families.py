@@ -21,6 +21,7 @@ from rstar_jax.models import (
     save_pretrained,
     save_reward_model,
 )
+from rstar_jax.models.cache import lay_out
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -112,11 +113,11 @@ def generate(model: Decoder, prefixes: jax.Array, length: jax.Array, pending: ja
     B, N = pending.shape
     S = NEW + 1
     _, prefix = model.prefill(prefixes, length)
-    shared = model.share(prefix, length, S)
+    shared = model.share(lay_out(prefix), length, S)
 
     def step(carry: tuple[jax.Array, Any], i: jax.Array) -> tuple[tuple[jax.Array, Any], jax.Array]:
         token, suffix = carry
-        x, suffix = model.extend(token[..., None], i, shared, length, suffix)
+        x, suffix, _ = model.extend(token[..., None], i, shared, length, suffix)
         new = jnp.argmax(model.logits(x[:, :, 0]), axis=-1).astype(jnp.int32)
         return (new, suffix), new
 

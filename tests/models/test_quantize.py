@@ -37,7 +37,7 @@ def run(model: Decoder, tokens: jax.Array) -> Any:
     length = jnp.array([4, 2])
     x, cache = model.prefill(tokens[:, :4], length)
     own = tokens[:, None, 4:]
-    later, _ = model.extend(own, jnp.int32(0), cache, length, model.empty_suffix(2, 1, own.shape[2]))
+    later, _, _ = model.extend(own, jnp.int32(0), cache, length, model.empty_suffix(2, 1, own.shape[2]))
     return model(tokens), x, later
 
 

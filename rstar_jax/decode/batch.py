@@ -1,0 +1,249 @@
+"""Leaf slots that are decoded together, from the host's side: who sits where, and what each has written.
+
+One turn is: harvest what the last chunk gave, admit leaves that wait into free slots, start the next chunk.
+Between turns the device works and the host is free.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from rstar_jax.decode import pool, programs, sampling
+from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
+from rstar_jax.decode.clock import timed
+from rstar_jax.decode.pages import Branch, Writes
+from rstar_jax.decode.prefixes import PrefixCache
+from rstar_jax.decode.requests import DecodeConfig, Sample, StepRequest
+from rstar_jax.models import KV
+from rstar_jax.types import Finish
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """How all leaves are sampled. finish: the tokens that end a candidate, and what each means."""
+
+    finish: Mapping[int, Finish]
+    stops: jax.Array  # [K] int32
+    bias: jax.Array | None  # [V] float32
+    seed: jax.Array  # [2] uint32
+
+
+@dataclasses.dataclass
+class _Leaf:
+    """A request in a slot. read: where its prefix lies, without the last token. own: by candidate, where
+    what it has written lies; None where the pool had no room."""
+
+    ticket: int
+    request: StepRequest
+    read: Branch | None
+    key: Hashable
+    own: dict[int, Branch | None] = dataclasses.field(default_factory=dict)
+
+
+class Batch:
+    """Slots of N rows, over the pool of one model."""
+
+    def __init__(self, cache: PrefixCache, config: DecodeConfig, rules: Rules, N: int, leaves: int) -> None:
+        self.cache, self.config, self.rules, self.N, self.leaves = cache, config, rules, N, leaves
+        self._longest = min(config.max_step_tokens, config.context)
+        self._sitting: list[_Leaf | None] = [None] * leaves
+        self._slots: programs.Slots | None = None  # and its columns; there while somebody sits in one
+        self._P = self._S = 0
+        self._begun = 0  # the most tokens that an unfinished candidate has
+        self.started = 0.0  # when the last chunk was
+        self._flight: programs.Flight | None = None
+        self._tokens = np.zeros((leaves, 0, self._longest), np.int32)
+        self._logprobs, self._counts = np.zeros((leaves, 0)), np.zeros((leaves, 0), np.int64)
+
+    @property
+    def sitting(self) -> int:
+        """Leaves in slots."""
+        return sum(leaf is not None for leaf in self._sitting)
+
+    @property
+    def flying(self) -> bool:
+        """Whether a chunk was started and not harvested."""
+        return self._flight is not None
+
+    def landed(self) -> bool:
+        """Whether what was started is done, so that harvesting does not wait."""
+        return self._flight is not None and self._flight.steps.is_ready()
+
+    def admit(self, waiting: deque[tuple[int, StepRequest]]) -> None:
+        """Takes as many of those that wait as there are free slots, and pages for their prefixes."""
+        c = self.config
+        free = [slot for slot, leaf in enumerate(self._sitting) if leaf is None]
+        asked = [waiting[i] for i in range(min(len(free), len(waiting)))]
+        if not asked:
+            return
+        prefixes = [(r.problem, r.prefix[:-1].tolist()) for _, r in asked]
+        read = self.cache.read(prefixes)
+        if not read:
+            return  # every page is held by leaves that sit; they end some time
+        for slot, branch, text in zip(free, read, prefixes, strict=False):
+            ticket, request = waiting.popleft()
+            self._sitting[slot] = _Leaf(ticket, request, branch, self.cache.key(*text))
+        longest = max(len(leaf.request.prefix) - 1 for leaf in self._sitting if leaf)
+        P = -(-cache_bucket(longest) // c.page_size) * c.page_size
+        if P > self._P or P <= self._P // 4:
+            self._fit(P, self._S or suffix_bucket(c.chunk, self._longest))
+        self._seat([request for _, request in asked[: len(read)]], read, free)
+
+    def _seat(self, requests: list[StepRequest], read: list[Branch | None], free: list[int]) -> None:
+        B, c, count = self.leaves, self.config, len(requests)
+
+        def column(values: list[Any], dtype: Any = np.int32) -> np.ndarray:
+            return np.array(values + [0] * (B - count), dtype)
+
+        names, name_length = programs.pad_names([r.name for r in requests], B)
+        assert self._slots is not None
+        self._slots = programs.admit(
+            self._slots,
+            self.cache.pool,
+            programs.Arrivals(
+                tables=self.cache.tables(read, B, self._P),
+                into=column(free[:count]),
+                count=np.int32(count),
+                prefix_length=column([len(r.prefix) - 1 for r in requests]),
+                last=column([r.prefix[-1] for r in requests]),
+                n=column([r.n for r in requests]),
+                limit=column([min(c.max_step_tokens, c.context - len(r.prefix)) for r in requests]),
+                temperature=column([r.temperature for r in requests], np.float32),
+                key=sampling.leaf_keys(self.rules.seed, names, name_length),
+            ),
+            shape=self.cache.shape,
+        )
+        for slot, request in zip(free, requests, strict=False):
+            if request.n > self._tokens.shape[1]:
+                self._room(request.n)
+            self._counts[slot], self._logprobs[slot] = 0, 0.0
+
+    def start(self, *, more: bool) -> None:
+        """Starts a chunk; it ends sooner when some slots are free and `more` leaves wait for them."""
+        c, self.started = self.config, time.monotonic()
+        assert self._slots is not None
+        need = suffix_bucket(min(self._begun + c.chunk, self._longest), self._longest)
+        if need > self._S or need <= self._S // 4:
+            self._fit(self._P, need)
+        idle = self.leaves - self.sitting
+        enough = min(self.leaves, idle + max(1, self.leaves // 8)) if more else self.leaves
+        shape, stats = self.cache.shape, self.cache.stats
+        key = (shape, self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p)
+        with timed(stats, "decode", *key):
+            self._slots, self._flight = programs.advance(
+                self.cache.params,
+                self._slots,
+                self.rules.bias,
+                self.rules.stops,
+                enough,
+                shape=shape,
+                S=self._S,
+                chunk=c.chunk,
+                top_k=c.top_k,
+                top_p=c.top_p,
+            )
+
+    def harvest(self) -> dict[int, list[Sample]]:
+        """Waits for the chunk; returns the samples, by ticket, of the leaves that are done. Their slots are
+        free then."""
+        assert self._flight is not None
+        flight, self._flight = self._flight, None
+        with timed(self.cache.stats):
+            trace = jax.device_get(flight.trace)
+            steps, candidate, start = jax.device_get((flight.steps, flight.candidate, flight.start))
+        n = np.array([leaf.request.n if leaf else 0 for leaf in self._sitting])
+        live = trace.candidate[:steps] < n[:, None]
+        step, slot, row = np.nonzero(live)
+        which, at = trace.candidate[:steps][live], trace.position[:steps][live]
+        self._tokens[slot, which, at] = trace.token[:steps][live]
+        np.add.at(self._logprobs, (slot, which), trace.logprob[:steps][live])
+        np.add.at(self._counts, (slot, which), 1)
+        self._keep(flight.new, step, slot, row, which, at)
+        self._begun = int(start.max())
+        stats = self.cache.stats
+        stats.steps += int(steps) * start.size
+        stats.busy += len(slot)
+        stats.generated += len(slot)
+        done = (candidate >= n[:, None]).all(axis=1)
+        left = dict(self._leave(slot) for slot in np.flatnonzero(done).tolist() if self._sitting[slot])
+        if not self.sitting:
+            self._slots, self._P, self._S, self._begun = None, 0, 0, 0
+        return left
+
+    def _keep(self, new: KV, step: Any, slot: Any, row: Any, which: Any, at: Any) -> None:
+        """Puts the chunk's keys and values into pages of the candidates that they belong to."""
+        none = self.cache.pages * self.cache.page_size
+        slots, copies = np.full(new[0].shape[1:4], none, np.int32), list[tuple[int, int]]()
+        order = np.lexsort((at, which, slot))
+        cuts = np.flatnonzero(np.diff(slot[order] * self._tokens.shape[1] + which[order])) + 1
+        for run in np.split(order, cuts) if len(order) else []:
+            b, k, first = int(slot[run[0]]), int(which[run[0]]), int(at[run[0]])
+            writes = self._write(b, k, first, len(run))
+            if writes is not None:
+                slots[step[run], b, row[run]] = writes.slots
+                copies += writes.copies
+        room = 16
+        while room < len(copies):
+            room *= 2
+        self.cache.store(new, pool.orders(copies, room, self.cache.pages, slots))
+
+    def _write(self, b: int, k: int, first: int, count: int) -> Writes | None:
+        """Pages for the tokens that candidate k of a slot was fed at `first` and after it."""
+        leaf = self._sitting[b]
+        assert leaf is not None
+        tree, prefix = self.cache.tree, leaf.request.prefix
+        written = self._tokens[b, k, max(first - 1, 0) : first + count - 1].tolist()
+        fed = written if first else [int(prefix[-1]), *written]
+        if not first:
+            grown = tree.grow(leaf.key, leaf.read, len(prefix) - 1, fed)
+            leaf.own[k], writes = grown if grown else (None, None)
+            return writes
+        branch = leaf.own[k]
+        writes = tree.append(branch, fed) if branch else None
+        if writes is None and branch:
+            leaf.own[k] = None
+            tree.release(branch)
+            tree.drop(branch)
+        return writes
+
+    def _leave(self, slot: int) -> tuple[int, list[Sample]]:
+        leaf = self._sitting[slot]
+        assert leaf is not None
+        self._sitting[slot] = None
+        tree = self.cache.tree
+        if leaf.read is not None:
+            tree.release(leaf.read)
+        samples, branches = [], dict[tuple[int, ...], Branch | None]()
+        for k in range(leaf.request.n):
+            tokens = tuple(self._tokens[slot, k, : self._counts[slot, k]].tolist())
+            finish, branch = self.rules.finish.get(tokens[-1], "length"), leaf.own.get(k)
+            if branch is not None:
+                tree.release(branch)
+            if branch is not None and (finish == "length" or tokens in branches):
+                tree.drop(branch)  # nobody goes on from here, or from here a second time
+            branches.setdefault(tokens, None if finish == "length" else branch)
+            kept = branches[tokens] and (tree, branches[tokens])
+            samples.append(Sample(tokens, float(self._logprobs[slot, k]), finish, kept))
+        return leaf.ticket, samples
+
+    def _fit(self, P: int, S: int) -> None:
+        """Makes the caches P and S columns wide."""
+        self._P, self._S, shape = P, S, self.cache.shape
+        if self._slots is None:
+            self._slots = programs.empty(shape, self.leaves, self.N, P, S)
+        else:
+            self._slots = programs.resize(shape, self._slots, P, S)
+
+    def _room(self, K: int) -> None:
+        """Room on the host for what K candidates of a leaf write; what is there stays."""
+        more = K - self._tokens.shape[1]
+        self._tokens = np.pad(self._tokens, ((0, 0), (0, more), (0, 0)))
+        self._logprobs = np.pad(self._logprobs, ((0, 0), (0, more)))
+        self._counts = np.pad(self._counts, ((0, 0), (0, more)))

@@ -1,0 +1,211 @@
+"""Which pages of a device's pool hold the keys and values of which tokens: the tree of texts is the cache.
+
+A branch goes on from where another one stands and owns the pages of its own tokens; the whole pages before
+them it shares, the page in which it begins it has a copy of. Texts are found again by walking down the
+branches of their problem, token by token, so that nothing is hashed and what is found is always right. Counts
+alone, on the host: the pool itself is `pool.py`'s affair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+import itertools
+from collections.abc import Hashable, Sequence
+
+
+@dataclasses.dataclass(eq=False)
+class Branch:
+    """Tokens in pages.
+
+    parent: the branch that it goes on from, None at the start of a text. start: how many tokens come before
+    its own. tokens: its own. table: the pages of the whole text up to its end; page i of them holds the
+    tokens from i * page_size on. gone: its pages were given away.
+    """
+
+    problem: Hashable
+    parent: Branch | None
+    start: int
+    tokens: list[int]
+    table: list[int]
+    children: list[Branch] = dataclasses.field(default_factory=list)
+    holds: int = 0
+    used: int = 0
+    gone: bool = False
+
+    @property
+    def end(self) -> int:
+        """How many tokens the whole text has."""
+        return self.start + len(self.tokens)
+
+
+@dataclasses.dataclass(frozen=True)
+class Writes:
+    """What the device is to do for new tokens: first copy pages, then write each token to its slot.
+
+    copies: (from, to) pages. slots: page * page_size + offset, one for each token.
+    """
+
+    slots: list[int]
+    copies: list[tuple[int, int]]
+
+
+class PageTree:
+    """The branches in a pool of `pages` pages of `page_size` tokens.
+
+    Pages that are needed are taken from the branch without children that was used longest ago and that nobody
+    holds; what it held must be computed again if it is asked for. evicted: tokens that went that way.
+    """
+
+    def __init__(self, pages: int, page_size: int) -> None:
+        self.pages, self.page_size, self.evicted = pages, page_size, 0
+        self._free = list(range(pages - 1, -1, -1))
+        self._refs = [0] * pages
+        self._roots: dict[Hashable, list[Branch]] = {}
+        self._clock = itertools.count(1)
+        self._idle: list[tuple[int, int, Branch]] = []  # a heap by last use; stale entries are passed over
+        self._branches = 0
+
+    @property
+    def free(self) -> int:
+        """Pages that no branch has."""
+        return len(self._free)
+
+    def match(self, problem: Hashable, tokens: Sequence[int]) -> tuple[Branch | None, int]:
+        """The branch that holds most of the first tokens, and how many; it counts as used now."""
+        best, length, tokens = None, 0, list(tokens)
+        level = self._roots.get(problem, [])
+        while level:
+            deeper = [(b, b.start + _common(b.tokens, tokens[b.start : b.end])) for b in level]
+            branch, reached = max(deeper, key=lambda found: found[1])
+            if reached > length:
+                best, length = branch, reached
+            level = [child for b, end in deeper for child in b.children if b.start < child.start <= end]
+        self._use(best)
+        return best, length
+
+    def grow(
+        self, problem: Hashable, parent: Branch | None, start: int, tokens: Sequence[int]
+    ) -> tuple[Branch, Writes] | None:
+        """A new branch, held once, with these tokens behind the first `start` ones of the parent's text.
+
+        None where too few pages are not held, or the parent is gone.
+        """
+        if parent is not None and parent.gone:
+            return None
+        size = self.page_size
+        shared = parent.table[: start // size] if parent else []
+        branch = Branch(problem, parent, start, [], list(shared), holds=1)
+        if parent is not None:
+            parent.holds += 1  # lest its pages are taken for its own child
+        pages = self._take(-(-(start + len(tokens)) // size) - len(shared))
+        if parent is not None:
+            parent.holds -= 1
+        if pages is None:
+            return None
+        for page in shared:
+            self._refs[page] += 1
+        copies = [(parent.table[start // size], pages[0])] if parent and start % size else []
+        branch.table += pages
+        (parent.children if parent else self._roots.setdefault(problem, [])).append(branch)
+        self._branches += 1
+        return branch, Writes(self._write(branch, tokens), copies)
+
+    def append(self, branch: Branch, tokens: Sequence[int]) -> Writes | None:
+        """More tokens at the end of a branch; None where too few pages are not held, or it is gone."""
+        if branch.gone:
+            return None
+        branch.holds += 1
+        pages = self._take(-(-(branch.end + len(tokens)) // self.page_size) - len(branch.table))
+        branch.holds -= 1
+        if pages is None:
+            return None
+        branch.table += pages
+        return Writes(self._write(branch, tokens), [])
+
+    def hold(self, branch: Branch) -> None:
+        """Keeps a branch (and so those before it) until it is released as often."""
+        branch.holds += 1
+
+    def release(self, branch: Branch) -> None:
+        """Takes a hold back."""
+        branch.holds -= 1
+        self._rest(branch)
+
+    def drop(self, branch: Branch) -> None:
+        """Gives a branch's pages away now, if nobody holds it and nothing goes on from it."""
+        if not branch.gone and not branch.children and not branch.holds:
+            self._remove(branch)
+
+    def clear(self) -> None:
+        """Forgets every text; no branch may be held."""
+        for roots in list(self._roots.values()):
+            for root in list(roots):
+                self._remove_all(root)
+
+    def _write(self, branch: Branch, tokens: Sequence[int]) -> list[int]:
+        size, first = self.page_size, branch.end
+        branch.tokens += tokens
+        self._use(branch)
+        return [branch.table[i // size] * size + i % size for i in range(first, branch.end)]
+
+    def _take(self, count: int) -> list[int] | None:
+        """So many free pages, each with one reference."""
+        while len(self._free) < count and self._idle:
+            entry = heapq.heappop(self._idle)
+            if self._may_go(entry):
+                self.evicted += len(entry[2].tokens)
+                self._remove(entry[2])
+        if len(self._free) < count:
+            return None
+        pages = [self._free.pop() for _ in range(count)]
+        for page in pages:
+            self._refs[page] = 1
+        return pages
+
+    def _use(self, branch: Branch | None) -> None:
+        now, at = next(self._clock), branch
+        while at is not None:
+            at.used = now
+            at = at.parent
+        if branch is not None:
+            self._rest(branch)
+
+    def _rest(self, branch: Branch) -> None:
+        """Notes that a branch may be taken from now on."""
+        if not (branch.gone or branch.holds or branch.children):
+            heapq.heappush(self._idle, (branch.used, id(branch), branch))
+            if len(self._idle) > 4 * self._branches + 64:
+                self._idle = [entry for entry in self._idle if self._may_go(entry)]
+                heapq.heapify(self._idle)
+
+    @staticmethod
+    def _may_go(entry: tuple[int, int, Branch]) -> bool:
+        used, _, branch = entry
+        return used == branch.used and not (branch.gone or branch.holds or branch.children)
+
+    def _remove(self, branch: Branch) -> None:
+        for page in branch.table:
+            self._refs[page] -= 1
+            if not self._refs[page]:
+                self._free.append(page)
+        branch.gone = True
+        self._branches -= 1
+        siblings = branch.parent.children if branch.parent else self._roots[branch.problem]
+        siblings.remove(branch)
+        if branch.parent is not None:
+            self._rest(branch.parent)
+        elif not siblings:
+            del self._roots[branch.problem]
+
+    def _remove_all(self, branch: Branch) -> None:
+        for child in list(branch.children):
+            self._remove_all(child)
+        self._remove(branch)
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many first tokens are the same."""
+    if one[: len(other)] == other:
+        return len(other)
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))

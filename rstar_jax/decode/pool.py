@@ -1,0 +1,104 @@
+"""The pool of pages on the device: keys and values of all texts, in arrays that are changed in place.
+
+Which page holds what is told by the host (`pages.py`). A slot is a token's place: page * page_size + offset.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rstar_jax.decode.shape import Shape
+from rstar_jax.models import KV
+from rstar_jax.models.cache import lay_out
+
+
+class Orders(NamedTuple):
+    """Pages to copy, then where R tokens go; what lies beyond the pool is not done."""
+
+    copy_from: np.ndarray  # [M] int32
+    copy_to: np.ndarray  # [M] int32
+    slots: np.ndarray  # [R] int32
+
+
+def orders(copies: Sequence[tuple[int, int]], room: int, pages: int, slots: np.ndarray) -> Orders:
+    """Orders for copies (from, to), at most `room` of them, in a pool of so many pages."""
+    source, target = np.zeros(room, np.int32), np.full(room, pages, np.int32)
+    for i, (one, other) in enumerate(copies):
+        source[i], target[i] = one, other
+    return Orders(source, target, slots.reshape(-1))
+
+
+def store(pool: KV, new: KV, todo: Orders) -> KV:
+    """The pool after copies and writes. new: [L, R, G, A]. Donate the pool."""
+
+    def one(pages: jax.Array, rows: jax.Array) -> jax.Array:
+        L, count, size = pages.shape[:3]
+        pages = pages.at[:, todo.copy_to].set(pages[:, todo.copy_from], mode="drop")
+        flat = pages.reshape(L, count * size, *pages.shape[3:])
+        return flat.at[:, todo.slots].set(rows.astype(flat.dtype), mode="drop").reshape(pages.shape)
+
+    return one(pool[0], new[0]), one(pool[1], new[1])
+
+
+@functools.partial(jax.jit, static_argnames="shape", donate_argnums=0)
+def store_rows(pool: KV, new: KV, todo: Orders, *, shape: Shape) -> KV:
+    """`store`, compiled. new: [L, ..., G, A], rows in the order of todo.slots."""
+    k, v = (a.reshape(a.shape[0], -1, *a.shape[-2:]) for a in new)
+    return shape.pin_pool(store(pool, (k, v), todo))
+
+
+def gather(pool: KV, tables: jax.Array | np.ndarray) -> KV:
+    """The caches [L, R, Q * page_size, G, A] of R texts that lie in pages [R, Q] int32."""
+
+    def one(pages: jax.Array) -> jax.Array:
+        found = jnp.take(pages, tables, axis=1)
+        return found.reshape(*found.shape[:2], -1, *found.shape[4:])
+
+    return one(pool[0]), one(pool[1])
+
+
+@functools.partial(jax.jit, static_argnames="shape", donate_argnums=1)
+def read(
+    params: dict[str, jax.Array],
+    pool: KV,
+    tokens_RxP: jax.Array | np.ndarray,
+    length_R: jax.Array | np.ndarray,
+    todo: Orders,
+    *,
+    shape: Shape,
+) -> KV:
+    """The pool with the first `length` tokens of each row, texts from their start. todo.slots: [R * P]."""
+    k, v = shape.build(params).prefill(tokens_RxP, length_R)[1]
+    rows = tuple(a.reshape(a.shape[0], -1, *a.shape[3:]) for a in (k, v))
+    return shape.pin_pool(store(pool, (rows[0], rows[1]), todo))
+
+
+@functools.partial(jax.jit, static_argnames="shape", donate_argnums=1)
+def read_on(
+    params: dict[str, jax.Array],
+    pool: KV,
+    tables_RxQ: jax.Array | np.ndarray,
+    known_R: jax.Array | np.ndarray,
+    tokens_RxT: jax.Array | np.ndarray,
+    length_R: jax.Array | np.ndarray,
+    todo: Orders,
+    *,
+    shape: Shape,
+) -> KV:
+    """The pool with further tokens of texts whose first `known` tokens it holds. length: of the whole texts.
+
+    todo.slots: [R * T].
+    """
+    model = shape.build(params)
+    R, T = tokens_RxT.shape
+    shared = model.share(lay_out(gather(pool, tables_RxQ)), known_R, T, length_R)
+    tokens = jnp.asarray(tokens_RxT)[:, None]
+    _, _, (k, v) = model.extend(tokens, jnp.int32(0), shared, known_R, model.empty_suffix(R, 1, T))
+    rows = tuple(a.reshape(a.shape[0], -1, *a.shape[4:]) for a in (k, v))
+    return shape.pin_pool(store(pool, (rows[0], rows[1]), todo))

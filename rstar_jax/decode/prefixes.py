@@ -1,0 +1,177 @@
+"""The texts that one model has read: what of a text is in the pool is found there, the rest is run, once."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from rstar_jax.decode import pool
+from rstar_jax.decode.buckets import cache_bucket, prefill_bucket, score_bucket
+from rstar_jax.decode.clock import timed
+from rstar_jax.decode.pages import Branch, PageTree
+from rstar_jax.decode.requests import DecodeConfig, Stats
+from rstar_jax.decode.shape import Shape
+from rstar_jax.errors import UserError
+from rstar_jax.models import KV
+
+ROWS = 16  # texts read at once
+
+Text = tuple[Hashable, list[int]]  # the problem it belongs to, its tokens
+
+
+class _Part(NamedTuple):
+    """The last tokens of a text, which are to be run. known: how many stand before them in the pool."""
+
+    branch: Branch
+    known: int
+    tokens: list[int]
+    slots: list[int]
+    copies: list[tuple[int, int]]
+
+
+class PrefixCache:
+    """The pool of one model on its devices, and what lies where in it.
+
+    A token's keys and values are made once, by the program that ran it first: with the whole prompt, after a
+    prefix, or as it was sampled. Which one that is changes roundings, and nothing else.
+    """
+
+    def __init__(self, shape: Shape, config: DecodeConfig, stats: Stats) -> None:
+        """Raises UserError if the memory that there is does not hold one text of the longest."""
+        self.shape, self.page_size, self.stats = shape, config.page_size, stats
+        self.pages = _pages(shape, config)
+        self.params: dict[str, jax.Array] = {}
+        self._given: dict[str, jax.Array] = {}
+        self._rows = min(ROWS, config.leaves)
+
+    def load(self, params: dict[str, jax.Array]) -> None:
+        """Takes these parameters; where they are not those of before, every text is forgotten."""
+        if self._given.keys() == params.keys() and all(params[k] is v for k, v in self._given.items()):
+            return
+        self._given, self.params = params, self.shape.place(params)
+        self.tree = PageTree(self.pages, self.page_size)
+        self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
+
+    def read(self, texts: Sequence[Text]) -> list[Branch | None]:
+        """Branches that hold the texts, each held once; None for a text without tokens.
+
+        Fewer than there are texts, if the pages do not suffice for all at once: the first ones.
+        """
+        found: list[Branch | None] = []
+        fresh: dict[Branch, int] = {}  # how many runs must come before one can go on from it
+        waves: list[list[_Part]] = []
+        for problem, tokens in texts:
+            if not tokens:
+                found.append(None)
+                continue
+            key = self.key(problem, tokens)
+            branch, known = self.tree.match(key, tokens)
+            self.stats.reused += known
+            if known == len(tokens):
+                assert branch is not None
+                self.tree.hold(branch)
+                found.append(branch)
+                continue
+            grown = self.tree.grow(key, branch, known, tokens[known:])
+            if grown is None:
+                break
+            new, writes = grown
+            fresh[new] = wave = fresh.get(branch, -1) + 1 if branch else 0
+            waves += [[]] * (wave + 1 - len(waves))
+            waves[wave] = [*waves[wave], _Part(new, known, tokens[known:], writes.slots, writes.copies)]
+            found.append(new)
+        for wave in waves:
+            self._run(wave)
+        return found
+
+    def key(self, problem: Hashable, tokens: Sequence[int]) -> Hashable:
+        """Under which a text of a problem lies in the tree."""
+        return problem, self.shape.long(len(tokens) + 1)
+
+    def tables(self, branches: Sequence[Branch | None], rows: int, columns: int) -> np.ndarray:
+        """Their pages [rows, Q] int32: as many as hold the first `columns` tokens."""
+        table = np.zeros((rows, -(-columns // self.page_size)), np.int32)
+        for row, branch in zip(table, branches, strict=False):
+            if branch is not None:
+                pages = branch.table[: len(row)]
+                row[: len(pages)] = pages
+        return table
+
+    def store(self, new: KV, todo: pool.Orders) -> None:
+        """Copies pages, and writes tokens' keys and values [L, R, G, A]."""
+        self.pool = pool.store_rows(self.pool, new, todo, shape=self.shape)
+
+    def _run(self, parts: list[_Part]) -> None:
+        groups: dict[tuple[int, int], list[_Part]] = {}
+        for part in parts:
+            key = (0, prefill_bucket(len(part.tokens)))
+            if part.known:
+                key = cache_bucket(part.known), score_bucket(len(part.tokens))
+            groups.setdefault(key, []).append(part)
+        for (P, T), members in sorted(groups.items(), key=lambda group: group[0]):
+            for at in range(0, len(members), self._rows):
+                self._run_block(members[at : at + self._rows], P, T)
+
+    def _run_block(self, block: list[_Part], P: int, T: int) -> None:
+        R, none = self._rows, self.pages * self.page_size
+        tokens, slots = np.zeros((R, T), np.int32), np.full((R, T), none, np.int32)
+        known, length = np.zeros(R, np.int32), np.zeros(R, np.int32)
+        for r, part in enumerate(block):
+            count = len(part.tokens)
+            tokens[r, :count], slots[r, :count] = part.tokens, part.slots
+            known[r], length[r] = part.known, part.known + count
+            self.stats.prefilled += count
+        todo = pool.orders([pair for part in block for pair in part.copies], R, self.pages, slots)
+        if P:
+            tables = self.tables([part.branch.parent for part in block], R, P)
+            with timed(self.stats, "read on", self.shape, R, P, T):
+                self.pool = pool.read_on(
+                    self.params, self.pool, tables, known, tokens, length, todo, shape=self.shape
+                )
+        else:
+            with timed(self.stats, "read", self.shape, R, T):
+                self.pool = pool.read(self.params, self.pool, tokens, length, todo, shape=self.shape)
+
+
+class PrefixCaches:
+    """The caches of a model that several groups of devices hold, each for itself (`Shape.over`)."""
+
+    def __init__(self, shape: Shape, mesh: Mesh | None, config: DecodeConfig, stats: Stats) -> None:
+        self.each = [PrefixCache(one, config, stats) for one in shape.over(mesh)]
+        self._homes: dict[Hashable, int] = {}
+
+    def home(self, problem: Hashable) -> int:
+        """Which one has a problem's texts; new problems go from one to the next."""
+        return self._homes.setdefault(problem, len(self._homes) % len(self.each))
+
+    def load(self, params: dict[str, jax.Array]) -> None:
+        """`PrefixCache.load` of each."""
+        for cache in self.each:
+            cache.load(params)
+
+
+def _pages(shape: Shape, config: DecodeConfig) -> int:
+    """How many pages a pool of `cache_mb` has."""
+    page = config.page_size * shape.token_bytes
+    least = -(-config.context // config.page_size) + 1
+    budget = config.cache_mb * 2**20 if config.cache_mb else _free_bytes(shape, 4 * least * page)
+    if budget // page < least:
+        raise UserError(
+            f"decode.cache_mb: {budget / 2**20:.1f} MB, but one text of decode.context = {config.context} "
+            f"tokens has {least * page / 2**20:.1f} MB of keys and values in this model. Give more memory, or "
+            "a shorter context."
+        )
+    return int(min(budget // page, 2**31 // config.page_size - 1))
+
+
+def _free_bytes(shape: Shape, enough: int) -> int:
+    """Half of what a device has free; where that cannot be known 128 MB, or `enough` if that is more."""
+    device = jax.devices()[0] if shape.mesh is None else shape.mesh.devices.flat[0]
+    stats = device.memory_stats() if device.platform != "cpu" else None
+    if not stats or "bytes_limit" not in stats:
+        return max(128 * 2**20, enough)
+    return (stats["bytes_limit"] - stats["bytes_in_use"]) // 2

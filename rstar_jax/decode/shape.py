@@ -1,0 +1,109 @@
+"""What is static of a model that decodes, and where its arrays lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from rstar_jax import sharding
+from rstar_jax.models import KV, Decoder, DecoderConfig, cache
+
+Caches = tuple[tuple[KV, ...], cache.Suffix]  # of prefixes and suffixes
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """Hashable: models of one shape share compiled programs.
+
+    mesh: of the devices that decode together, split over its tensor axis; None: one device.
+    """
+
+    config: DecoderConfig
+    compute_dtype: Any
+    mesh: Mesh | None = None
+
+    @classmethod
+    def of(cls, model: Decoder) -> Shape:
+        return cls(model.config, model.compute_dtype)
+
+    def over(self, mesh: Mesh | None) -> list[Shape]:
+        """One for each group of devices that decodes for itself: a mesh's tensor and expert axes hold a
+        model together, the others are so many groups."""
+        if mesh is None:
+            return [self]
+        groups = mesh.devices.reshape(-1, *mesh.devices.shape[2:])
+        tensor, expert = mesh.shape["tensor"], mesh.shape["expert"]
+        meshes = [sharding.make_mesh(tensor=tensor, expert=expert, devices=list(g.flat)) for g in groups]
+        return [dataclasses.replace(self, mesh=m) for m in meshes]
+
+    def build(self, params: dict[str, jax.Array]) -> Decoder:
+        """The decoder of parameters, among which the `score` of a reward model may be."""
+        own = {name: value for name, value in params.items() if name != "score"}
+        return Decoder(self.config, own, compute_dtype=self.compute_dtype, mesh=self.mesh)
+
+    def place(self, params: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        """Parameters, a reward model's `score` among them or not, on the mesh."""
+        if self.mesh is None:
+            return params
+        rest = dict(params)
+        score = {"score": rest.pop("score")} if "score" in rest else {}
+        model = Decoder(self.config, rest, compute_dtype=self.compute_dtype)
+        sharding.shard_module(model, self.mesh)
+        whole = NamedSharding(self.mesh, PartitionSpec())
+        return model.params() | jax.device_put(score, whole)
+
+    def empty_pool(self, pages: int, page_size: int) -> KV:
+        """Zeros [L, pages, page_size, G, A] for keys and values."""
+        c = self.config
+        size = (c.layers, pages, page_size, c.kv_heads, c.head_dim)
+        where = self._by_heads(size, -2)
+        k, v = (jnp.zeros(size, self.compute_dtype, device=where) for _ in range(2))
+        return k, v
+
+    def empty_caches(self, B: int, N: int, P: int, S: int) -> Caches:
+        """Zeros for B prefixes of P columns and B * N suffixes of S, in the layout of `Decoder.extend`."""
+        c, dtype = self.config, self.compute_dtype
+        size = (c.layers, B, P, c.kv_heads, c.head_dim)
+
+        @jax.jit
+        def make() -> Caches:
+            prefix = cache.lay_out((jnp.zeros(size, dtype), jnp.zeros(size, dtype)))
+            return self.pin((prefix, cache.empty_suffix(c, dtype, B, N, S)))
+
+        return make()
+
+    def pin_pool(self, pool: KV) -> KV:
+        """A pool, told to stay split as it was made. For use under jit."""
+        return jax.tree.map(lambda a: self._pinned(a, -2), pool)
+
+    def pin(self, caches: Caches) -> Caches:
+        """Caches, likewise."""
+        return jax.tree.map(lambda a: self._pinned(a, -3), caches)
+
+    def long(self, tokens: int) -> bool:
+        """Whether a text of so many tokens needs the long ones of two sets of rotary factors: its cache is
+        another one then."""
+        rope = self.config.rope
+        return rope.kind == "longrope" and tokens > cast(int, rope.original_max_position_embeddings)
+
+    @property
+    def token_bytes(self) -> int:
+        """Of one token's keys and values."""
+        c = self.config
+        return 2 * c.layers * c.kv_heads * c.head_dim * jnp.dtype(self.compute_dtype).itemsize
+
+    def _pinned(self, x: jax.Array, heads: int) -> jax.Array:
+        where = self._by_heads(x.shape, heads)
+        return x if where is None else jax.lax.with_sharding_constraint(x, where)
+
+    def _by_heads(self, size: tuple[int, ...], heads: int) -> Any:
+        """Split along the axis of the key/value heads, if they are enough."""
+        if self.mesh is None:
+            return None
+        axes: list[str | None] = [None] * len(size)
+        axes[heads] = "kv_heads"
+        return sharding.sharding(self.mesh, axes, size, sharding.preset_for(self.mesh))
