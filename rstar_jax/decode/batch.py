@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections import deque
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -74,7 +74,7 @@ class Batch:
 
     def landed(self) -> bool:
         """Whether what was started is done, so that harvesting does not wait."""
-        return self._flight is not None and self._flight.steps.is_ready()
+        return self._flight is not None and cast(Any, self._flight.steps).is_ready()
 
     def admit(self, waiting: deque[tuple[int, StepRequest]]) -> None:
         """Takes as many of those that wait as there are free slots, and pages for their prefixes."""

@@ -100,7 +100,7 @@ class PageTree:
             parent.holds += 1  # lest its pages are taken for its own child
         pages = self._take(-(-(start + len(tokens)) // size) - len(shared))
         if parent is not None:
-            parent.holds -= 1
+            self.release(parent)
         if pages is None:
             return None
         for page in shared:
@@ -117,7 +117,7 @@ class PageTree:
             return None
         branch.holds += 1
         pages = self._take(-(-(branch.end + len(tokens)) // self.page_size) - len(branch.table))
-        branch.holds -= 1
+        self.release(branch)
         if pages is None:
             return None
         branch.table += pages

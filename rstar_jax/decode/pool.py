@@ -53,7 +53,7 @@ def store_rows(pool: KV, new: KV, todo: Orders, *, shape: Shape) -> KV:
     return shape.pin_pool(store(pool, (k, v), todo))
 
 
-def gather(pool: KV, tables: jax.Array | np.ndarray) -> KV:
+def gather(pool: KV, tables: jax.Array) -> KV:
     """The caches [L, R, Q * page_size, G, A] of R texts that lie in pages [R, Q] int32."""
 
     def one(pages: jax.Array) -> jax.Array:
@@ -67,8 +67,8 @@ def gather(pool: KV, tables: jax.Array | np.ndarray) -> KV:
 def read(
     params: dict[str, jax.Array],
     pool: KV,
-    tokens_RxP: jax.Array | np.ndarray,
-    length_R: jax.Array | np.ndarray,
+    tokens_RxP: jax.Array,
+    length_R: jax.Array,
     todo: Orders,
     *,
     shape: Shape,
@@ -83,10 +83,10 @@ def read(
 def read_on(
     params: dict[str, jax.Array],
     pool: KV,
-    tables_RxQ: jax.Array | np.ndarray,
-    known_R: jax.Array | np.ndarray,
-    tokens_RxT: jax.Array | np.ndarray,
-    length_R: jax.Array | np.ndarray,
+    tables_RxQ: jax.Array,
+    known_R: jax.Array,
+    tokens_RxT: jax.Array,
+    length_R: jax.Array,
     todo: Orders,
     *,
     shape: Shape,
@@ -98,7 +98,7 @@ def read_on(
     model = shape.build(params)
     R, T = tokens_RxT.shape
     shared = model.share(lay_out(gather(pool, tables_RxQ)), known_R, T, length_R)
-    tokens = jnp.asarray(tokens_RxT)[:, None]
-    _, _, (k, v) = model.extend(tokens, jnp.int32(0), shared, known_R, model.empty_suffix(R, 1, T))
+    suffix = model.empty_suffix(R, 1, T)
+    _, _, (k, v) = model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)
     rows = tuple(a.reshape(a.shape[0], -1, *a.shape[4:]) for a in (k, v))
     return shape.pin_pool(store(pool, (rows[0], rows[1]), todo))

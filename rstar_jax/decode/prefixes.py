@@ -162,8 +162,8 @@ def _pages(shape: Shape, config: DecodeConfig) -> int:
     if budget // page < least:
         raise UserError(
             f"decode.cache_mb: {budget / 2**20:.1f} MB, but one text of decode.context = {config.context} "
-            f"tokens has {least * page / 2**20:.1f} MB of keys and values in this model. Give more memory, or "
-            "a shorter context."
+            f"tokens has {least * page / 2**20:.1f} MB of keys and values in this model. Give more memory "
+            "or a shorter context."
         )
     return int(min(budget // page, 2**31 // config.page_size - 1))
 

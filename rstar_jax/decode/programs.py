@@ -51,7 +51,7 @@ class Arrivals(NamedTuple):
 
     tables: np.ndarray  # [B, Q] int32: the pages of their prefixes
     into: np.ndarray  # [B]
-    count: np.ndarray  # []
+    count: np.ndarray | np.integer  # []
     prefix_length: np.ndarray  # [B]
     last: np.ndarray  # [B]
     n: np.ndarray  # [B]
@@ -67,6 +67,9 @@ class Trace(NamedTuple):
     position: jax.Array  # [C, B, N]
     token: jax.Array  # [C, B, N]
     logprob: jax.Array  # [C, B, N]
+
+
+Carry = tuple[jax.Array, Slots, Trace, KV]
 
 
 class Flight(NamedTuple):
@@ -108,7 +111,8 @@ def empty(shape: Shape, B: int, N: int, P: int, S: int) -> Slots:
 
 def resize(shape: Shape, slots: Slots, P: int, S: int) -> Slots:
     """The same slots with caches of P and S columns; what is cut off must be unused. Consumes `slots`."""
-    wanted = jax.eval_shape(lambda: shape.empty_caches(*slots.start.shape, P, S))
+    B, N = slots.start.shape
+    wanted = jax.eval_shape(lambda: shape.empty_caches(B, N, P, S))
     sizes = tuple(leaf.shape for leaf in jax.tree.leaves(wanted))
     prefix, suffix = _fit_all((slots.prefix, slots.suffix), sizes=sizes, shape=shape)
     return slots._replace(prefix=prefix, suffix=suffix)
@@ -179,7 +183,6 @@ def advance(
     model, c = shape.build(params), shape.config
     B, N = slots.start.shape
     shared = model.share(slots.prefix, slots.prefix_length, S)
-    Carry = tuple[jax.Array, Slots, Trace, KV]
 
     def going(carry: Carry) -> jax.Array:
         i, s, _, _ = carry
@@ -227,10 +230,10 @@ def advance(
 def values(
     params: dict[str, jax.Array],
     pages: KV,
-    tables_BxQ: jax.Array | np.ndarray,
-    prefix_length_B: jax.Array | np.ndarray,
-    tokens_BxNxT: jax.Array | np.ndarray,
-    last_BxN: jax.Array | np.ndarray,
+    tables_BxQ: jax.Array,
+    prefix_length_B: jax.Array,
+    tokens_BxNxT: jax.Array,
+    last_BxN: jax.Array,
     *,
     shape: Shape,
 ) -> tuple[jax.Array, KV]:
@@ -241,10 +244,9 @@ def values(
     """
     model = RewardModel(shape.build(params), params["score"])
     B, N, T = tokens_BxNxT.shape
-    length = jnp.asarray(prefix_length_B)
-    shared = model.decoder.share(lay_out(pool.gather(pages, tables_BxQ)), length, T)
+    shared = model.decoder.share(lay_out(pool.gather(pages, tables_BxQ)), prefix_length_B, T)
     x, _, new = model.decoder.extend(
-        jnp.asarray(tokens_BxNxT), jnp.int32(0), shared, length, model.decoder.empty_suffix(B, N, T)
+        tokens_BxNxT, jnp.int32(0), shared, prefix_length_B, model.decoder.empty_suffix(B, N, T)
     )
     at_last = jnp.take_along_axis(x, last_BxN[..., None, None], axis=2)[:, :, 0]
     return model.raw_of_hidden(at_last), new

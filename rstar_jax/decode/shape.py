@@ -7,10 +7,11 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.models import KV, Decoder, DecoderConfig, cache
+from rstar_jax.models.params import param_specs
 
 Caches = tuple[tuple[KV, ...], cache.Suffix]  # of prefixes and suffixes
 
@@ -47,14 +48,19 @@ class Shape:
 
     def place(self, params: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Parameters, a reward model's `score` among them or not, on the mesh."""
-        if self.mesh is None:
+        mesh, specs = self.mesh, param_specs(self.config)
+        if mesh is None:
             return params
-        rest = dict(params)
-        score = {"score": rest.pop("score")} if "score" in rest else {}
-        model = Decoder(self.config, rest, compute_dtype=self.compute_dtype)
-        sharding.shard_module(model, self.mesh)
-        whole = NamedSharding(self.mesh, PartitionSpec())
-        return model.params() | jax.device_put(score, whole)
+
+        def put(name: str, value: Any) -> Any:
+            axes = specs[name].axes if name in specs else (None,) * value.ndim
+            preset = sharding.preset_for(mesh)
+            # An int8 weight is two arrays, with as many dimensions.
+            return jax.tree.map(
+                lambda a: jax.device_put(a, sharding.sharding(mesh, axes, a.shape, preset)), value
+            )
+
+        return {name: put(name, value) for name, value in params.items()}
 
     def empty_pool(self, pages: int, page_size: int) -> KV:
         """Zeros [L, pages, page_size, G, A] for keys and values."""

@@ -92,7 +92,8 @@ class StepDecoder:
             elif not request.n:
                 self._done[ticket] = []
             else:
-                where = self._caches.home(request.problem or request.name), min(request.n, self._config.rows)
+                problem = request.name if request.problem is None else request.problem
+                where = self._caches.home(problem), min(request.n, self._config.rows)
                 self._waiting.setdefault(where, deque()).append((ticket, request))
         return tickets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -100,7 +100,7 @@ class StepScorer:
             self._caches.load({**self._model.decoder.params(), "score": self._model.score[...]})
         while True:
             for home, flight in enumerate(self._flights):
-                if flight and (flight[-1][1].is_ready() or (wait and not self._done)):
+                if flight and (cast(Any, flight[-1][1]).is_ready() or (wait and not self._done)):
                     self._harvest(home)
                 if not self._flights[home] and self._waiting[home]:
                     self._start(home)

@@ -75,8 +75,10 @@ class Decoder(nnx.Module):
             setattr(self, stack.name, nnx.Dict(of_stack))
 
     def params(self) -> dict[str, jax.Array]:
-        """The parameter arrays by the names of `param_specs`."""
-        return {name: self._param(name)[...] for name in param_specs(self.config)}
+        """The parameter arrays by the names of `param_specs`; the same objects until they are replaced."""
+        params = {name: self._param(name) for name in param_specs(self.config)}
+        # An int8 weight would be another object with every index.
+        return {n: p.get_value() if isinstance(p, nnx.Variable) else p[...] for n, p in params.items()}
 
     def _param(self, name: str) -> nnx.Param:
         stack, _, rest = name.rpartition(".")

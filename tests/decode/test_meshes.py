@@ -1,0 +1,89 @@
+"""Eight devices, however divided, decode and score what one does."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+
+MESHES = (
+    {"data": 8},
+    {"data": 4, "tensor": 2},
+    {"data": 2, "tensor": 4},
+    {"fsdp": 2, "expert": 2, "tensor": 2},
+)
+
+
+def across() -> None:
+    """Run by the test below in a process with eight devices."""
+    import zoo
+    from decode_settings import CONFIG, STOPS, V
+
+    from rstar_jax import sharding
+    from rstar_jax.decode import ScoreRequest, StepDecoder, StepRequest, StepScorer
+    from rstar_jax.models import DecoderConfig, from_policy, init_random
+    from rstar_jax.models.quantize import to_int8
+
+    text = np.random.default_rng(0).integers(V, size=40).astype(np.int32)
+    plain = DecoderConfig(vocab_size=V, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48)
+    experts = dataclasses.replace(zoo.config("deepseek-v2"), vocab_size=V)
+    for config, int8, meshes in (
+        (plain, False, MESHES[1:3]),
+        (dataclasses.replace(plain, layers=6), True, MESHES[:1]),  # scanned layers
+        (experts, False, MESHES[3:]),
+    ):
+        model = init_random(config, 0)
+        model.embed[...] = model.embed[...] * 12
+        reward = from_policy(model, seed=1)
+        if int8:
+            to_int8(model)
+
+        def search(mesh, model=model, reward=reward):
+            decoder = StepDecoder(model, STOPS, CONFIG, seed=1, mesh=mesh)
+            scorer = StepScorer(reward, CONFIG, mesh=mesh)
+            texts, found = [text[:n] for n in (9, 30, 5, 17)], []
+            for level in range(2):
+                asked = [StepRequest(t, 3, 1.0, (level, p), problem=p) for p, t in enumerate(texts)]
+                rows = decoder.propose(asked)
+                steps = [[np.array(s.tokens, np.int32) for s in row] for row in rows]
+                both = enumerate(zip(texts, steps, strict=True))
+                values = scorer.score([ScoreRequest(t, tuple(s), problem=p) for p, (t, s) in both])
+                found += [([s.tokens for s in row], v) for row, v in zip(rows, values, strict=True)]
+                texts = [np.concatenate([t, s[0]]) for t, s in zip(texts, steps, strict=True)]
+            return found, decoder.stats.reused
+
+        alone, reused = search(None)
+        for sizes in meshes:
+            many, again = search(sharding.make_mesh(**sizes))
+            assert again == reused > 0
+            for (tokens, values), (wanted, expected) in zip(many, alone, strict=True):
+                assert tokens == wanted, (sizes, config.family)
+                np.testing.assert_allclose(values, expected, atol=1e-5)
+            print("same", sizes, config.family)
+
+
+def test_eight_devices_give_what_one_gives() -> None:
+    flags = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+        "--xla_force_host_platform_device_count=8"
+    )
+    models = os.path.join(os.path.dirname(os.path.dirname(__file__)), "models")
+    done = subprocess.run(
+        [sys.executable, __file__],
+        env={
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": flags,
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": os.pathsep.join([*sys.path, models]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("same") == 4
+
+
+if __name__ == "__main__":
+    across()

@@ -1,0 +1,123 @@
+"""What was read once is not read again, and gives what reading it anew gives."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+from decode_settings import CONFIG, STOPS, V
+
+from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.errors import UserError
+from rstar_jax.models import Decoder, RewardModel
+
+LONG = dataclasses.replace(CONFIG, context=160, page_size=8)
+TOOL = [9, 11, 13]  # what an interpreter puts behind a step
+
+
+def grow(decoder: StepDecoder, config: DecodeConfig, depth: int) -> list[list[tuple[int, ...]]]:
+    """A search of three problems, which goes on from the first and last live candidate of each leaf."""
+    rng = np.random.default_rng(0)
+    leaves = [(p, rng.integers(V, size=int(n)).tolist()) for p, n in enumerate([30, 7, 21])]
+    found = []
+    for level in range(depth):
+        asked = [
+            StepRequest(np.array(text, np.int32), 3, 1.0, (p, level, i), problem=p)
+            for i, (p, text) in enumerate(leaves)
+        ]
+        answers = decoder.propose(asked)
+        found += [[s.tokens for s in row] for row in answers]
+        following = []
+        for (p, text), row in zip(leaves, answers, strict=True):
+            alive = [s for s in row if s.finish != "length"]
+            decoder.drop([s for s in row if s.finish == "length"])
+            for sample in alive[:1] + alive[2:]:
+                tool = TOOL if sample.finish == "code" else []
+                following.append((p, [*text, *sample.tokens, *tool]))
+        leaves = [leaf for leaf in following if len(leaf[1]) < config.context - 30][:6]
+    return found
+
+
+def test_a_search_reads_every_token_once(policy: Decoder) -> None:
+    decoder = StepDecoder(policy, STOPS, LONG, seed=3)
+    reused = grow(decoder, LONG, 4)
+    assert any(len(row) for row in reused[3:])  # it went on below the roots
+    stats = decoder.stats
+    tools = stats.prefilled - (29 + 6 + 20)  # the prompts without their last token
+    assert 0 <= tools <= 4 * 6 * (len(TOOL) + 1) and stats.reused > 100
+    # Anew for every request: the same search.
+    anew = StepDecoder(policy, STOPS, LONG, seed=3)
+    keys = itertools.count()
+    anew._caches.each[0].key = lambda problem, tokens: next(keys)  # nothing is found again
+    assert grow(anew, LONG, 4) == reused
+    assert anew.stats.reused == 0 and anew.stats.prefilled > 2 * stats.prefilled
+
+
+def test_a_pool_that_is_too_small_costs_time_and_nothing_else(policy: Decoder) -> None:
+    roomy = grow(StepDecoder(policy, STOPS, LONG, seed=3), LONG, 4)
+    tight = StepDecoder(policy, STOPS, LONG, seed=3)
+    for cache in tight._caches.each:
+        cache.pages = 2 * LONG.context // LONG.page_size
+    assert grow(tight, LONG, 4) == roomy
+    assert tight._caches.each[0].tree.evicted > 0
+    assert tight._caches.each[0].tree.free >= 0
+
+
+def test_nothing_stays_held(policy: Decoder) -> None:
+    decoder = StepDecoder(policy, STOPS, LONG, seed=3)
+    grow(decoder, LONG, 3)
+    tree = decoder._caches.each[0].tree
+    branches = [b for roots in tree._roots.values() for b in roots]
+    while branches:
+        branch = branches.pop()
+        assert branch.holds == 0 and not branch.gone
+        branches += branch.children
+
+
+def test_a_pool_that_holds_no_text_is_refused(policy: Decoder) -> None:
+    with pytest.raises(UserError, match=r"decode.cache_mb: 1\.0 MB"):
+        StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, context=10_000, cache_mb=1), seed=0)
+
+
+def test_two_halves_give_what_one_gives(policy: Decoder, asked: list[StepRequest]) -> None:
+    whole = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    halves = StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, halves=2), seed=4).propose(asked)
+    assert [[s.tokens for s in row] for row in halves] == [[s.tokens for s in row] for row in whole]
+
+
+def test_results_come_as_they_are_done_and_requests_at_any_time(
+    policy: Decoder, asked: list[StepRequest]
+) -> None:
+    wanted = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    decoder = StepDecoder(policy, STOPS, CONFIG, seed=4)
+    assert decoder.poll() == [] and decoder.poll(wait=True) == []
+    found, tickets, polls = {}, decoder.submit(asked[:5]), 0
+    while len(found) < len(asked):
+        polls += 1
+        if polls == 3:
+            tickets += decoder.submit(asked[5:])
+        done = decoder.poll(wait=polls > 3)
+        assert done or polls <= 3
+        found |= dict(done)
+    assert polls > 4 and decoder.poll(wait=True) == []
+    assert [[s.tokens for s in found[t]] for t in tickets] == [[s.tokens for s in row] for row in wanted]
+    with pytest.raises(UserError, match="empty prefix"):
+        decoder.submit([asked[0], dataclasses.replace(asked[0], prefix=np.zeros(0, np.int32))])
+    assert decoder.poll(wait=True) == []  # of those, none was taken
+
+
+def test_values_are_read_on_from_what_was_scored(reward: RewardModel) -> None:
+    rng, config = np.random.default_rng(5), reward.decoder.config
+    raw = jax.jit(lambda params, score, tokens: RewardModel(Decoder(config, params), score).raw(tokens))
+    scorer, text = StepScorer(reward, LONG), rng.integers(V, size=20).tolist()
+    for _ in range(4):
+        steps = [rng.integers(V, size=int(n)).tolist() for n in rng.integers(1, 20, size=3)]
+        suffixes = tuple(np.array(step, np.int32) for step in steps)
+        request = ScoreRequest(np.array(text, np.int32), suffixes, problem=7)
+        values = scorer.score([request])[0]
+        for value, step in zip(values, steps, strict=True):
+            whole = raw(reward.decoder.params(), reward.score[...], np.array([[*text, *step]], np.int32))
+            assert value == pytest.approx(np.tanh(np.asarray(whole)[0, -1]), abs=1e-5)
+        text += steps[1]
+    assert scorer.stats.prefilled == 20  # the prompt; all else was read when it was scored
