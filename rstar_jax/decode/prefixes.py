@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -45,14 +46,15 @@ class PrefixCache:
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
         self.pages = _pages(shape, config)
         self.params: dict[str, jax.Array] = {}
-        self._given: dict[str, jax.Array] = {}
+        self._given: list[jax.Array] = []
         self._rows = min(ROWS, config.leaves)
 
     def load(self, params: dict[str, jax.Array]) -> None:
         """Takes these parameters; where they are not those of before, every text is forgotten."""
-        if self._given.keys() == params.keys() and all(params[k] is v for k, v in self._given.items()):
+        arrays = jax.tree.leaves(params)
+        if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
             return
-        self._given, self.params = params, self.shape.place(params)
+        self._given, self.params = arrays, self.shape.place(params)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
 

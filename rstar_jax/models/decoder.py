@@ -75,9 +75,9 @@ class Decoder(nnx.Module):
             setattr(self, stack.name, nnx.Dict(of_stack))
 
     def params(self) -> dict[str, jax.Array]:
-        """The parameter arrays by the names of `param_specs`; the same objects until they are replaced."""
+        """The parameter arrays by the names of `param_specs`; they are the same until they are replaced."""
         params = {name: self._param(name) for name in param_specs(self.config)}
-        # An int8 weight would be another object with every index.
+        # Not [...]: that indexes the arrays of an int8 weight, which makes new ones.
         return {n: p.get_value() if isinstance(p, nnx.Variable) else p[...] for n, p in params.items()}
 
     def _param(self, name: str) -> nnx.Param:
