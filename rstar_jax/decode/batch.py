@@ -91,39 +91,40 @@ class Batch:
             ticket, request = waiting.popleft()
             self._sitting[slot] = _Leaf(ticket, request, branch, self.cache.key(*text))
         longest = max(len(leaf.request.prefix) - 1 for leaf in self._sitting if leaf)
-        P = -(-cache_bucket(longest) // c.page_size) * c.page_size
+        P = self._columns(longest)
         if P > self._P or P <= self._P // 4:
             self._fit(P, self._S or suffix_bucket(c.chunk, self._longest))
         self._seat([request for _, request in asked[: len(read)]], read, free)
 
     def _seat(self, requests: list[StepRequest], read: list[Branch | None], free: list[int]) -> None:
+        assert self._slots is not None
+        arrivals = self._arrivals(requests, read, free[: len(requests)])
+        self._slots = programs.admit(self._slots, self.cache.pool, arrivals, shape=self.cache.shape)
+        for slot, request in zip(free, requests, strict=False):
+            if request.n > self._tokens.shape[1]:
+                self._room(request.n)
+            self._counts[slot], self._logprobs[slot] = 0, 0.0
+
+    def _arrivals(
+        self, requests: list[StepRequest], read: list[Branch | None], into: list[int]
+    ) -> programs.Arrivals:
         B, c, count = self.leaves, self.config, len(requests)
 
         def column(values: list[Any], dtype: Any = np.int32) -> np.ndarray:
             return np.array(values + [0] * (B - count), dtype)
 
         names, name_length = programs.pad_names([r.name for r in requests], B)
-        assert self._slots is not None
-        self._slots = programs.admit(
-            self._slots,
-            self.cache.pool,
-            programs.Arrivals(
-                tables=self.cache.tables(read, B, self._P),
-                into=column(free[:count]),
-                count=np.int32(count),
-                prefix_length=column([len(r.prefix) - 1 for r in requests]),
-                last=column([r.prefix[-1] for r in requests]),
-                n=column([r.n for r in requests]),
-                limit=column([min(c.max_step_tokens, c.context - len(r.prefix)) for r in requests]),
-                temperature=column([r.temperature for r in requests], np.float32),
-                key=sampling.leaf_keys(self.rules.seed, names, name_length),
-            ),
-            shape=self.cache.shape,
+        return programs.Arrivals(
+            tables=self.cache.tables(read, B, self._P),
+            into=column(into),
+            count=np.int32(count),
+            prefix_length=column([len(r.prefix) - 1 for r in requests]),
+            last=column([r.prefix[-1] for r in requests]),
+            n=column([r.n for r in requests]),
+            limit=column([min(c.max_step_tokens, c.context - len(r.prefix)) for r in requests]),
+            temperature=column([r.temperature for r in requests], np.float32),
+            key=sampling.leaf_keys(self.rules.seed, names, name_length),
         )
-        for slot, request in zip(free, requests, strict=False):
-            if request.n > self._tokens.shape[1]:
-                self._room(request.n)
-            self._counts[slot], self._logprobs[slot] = 0, 0.0
 
     def start(self, *, more: bool) -> None:
         """Starts a chunk; it ends sooner when some slots are free and `more` leaves wait for them."""
@@ -134,21 +135,36 @@ class Batch:
             self._fit(self._P, need)
         idle = self.leaves - self.sitting
         enough = min(self.leaves, idle + max(1, self.leaves // 8)) if more else self.leaves
-        shape, stats = self.cache.shape, self.cache.stats
-        key = (shape, self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p)
-        with timed(stats, "decode", *key):
-            self._slots, self._flight = programs.advance(
-                self.cache.params,
-                self._slots,
+        self._slots, self._flight = self._advance(self._slots, enough)
+
+    def _advance(self, slots: programs.Slots, enough: int) -> tuple[programs.Slots, programs.Flight]:
+        c, cache = self.config, self.cache
+        key = (cache.shape, self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p)
+        with timed(cache.stats, "decode", *key):
+            return programs.advance(
+                cache.params,
+                slots,
                 self.rules.bias,
                 self.rules.stops,
                 enough,
-                shape=shape,
+                shape=cache.shape,
                 S=self._S,
                 chunk=c.chunk,
                 top_k=c.top_k,
                 top_p=c.top_p,
             )
+
+    def compile(self, P: int, S: int) -> None:
+        """Compiles what slots of P and S columns need, by running it on nobody. Only while no leaf sits."""
+        self._P, self._S = self._columns(P), S
+        slots = programs.empty(self.cache.shape, self.leaves, self.N, self._P, S)
+        slots = programs.admit(slots, self.cache.pool, self._arrivals([], [], []), shape=self.cache.shape)
+        jax.block_until_ready(self._advance(slots, 0))
+        self._P = self._S = 0
+
+    def _columns(self, longest: int) -> int:
+        """Columns for prefixes of so many tokens: whole pages."""
+        return -(-cache_bucket(longest) // self.config.page_size) * self.config.page_size
 
     def harvest(self) -> dict[int, list[Sample]]:
         """Waits for the chunk; returns the samples, by ticket, of the leaves that are done. Their slots are

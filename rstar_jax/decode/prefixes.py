@@ -107,6 +107,11 @@ class PrefixCache:
         """Copies pages, and writes tokens' keys and values [L, R, G, A]."""
         self.pool = pool.store_rows(self.pool, new, todo, shape=self.shape)
 
+    def compile(self, P: int, T: int) -> None:
+        """Compiles the reading of T tokens behind P that are known, by running it on nothing."""
+        self._run_block([], P, T)
+        jax.block_until_ready(self.pool)
+
     def _run(self, parts: list[_Part]) -> None:
         groups: dict[tuple[int, int], list[_Part]] = {}
         for part in parts:

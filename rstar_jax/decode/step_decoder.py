@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -17,6 +18,7 @@ from jax.sharding import Mesh
 
 from rstar_jax.decode import sampling
 from rstar_jax.decode.batch import Batch, Rules
+from rstar_jax.decode.buckets import cache_bucket, prefill_bucket, score_bucket, suffix_bucket
 from rstar_jax.decode.prefixes import PrefixCaches
 from rstar_jax.decode.requests import (
     DecodeConfig,
@@ -153,6 +155,37 @@ class StepDecoder:
                 (found if ticket in mine else others)[ticket] = samples
         self._done |= others
         return [found[ticket] for ticket in tickets]
+
+    def precompile(self, on_program: Callable[[int, int], None] | None = None) -> None:
+        """Compiles what requests will need (`stats.programs` then names it), but for the reading of long
+        texts behind known ones. Only while nothing is decoded. on_program: called with how many programs of
+        how many are done.
+
+        Worth its time where each compilation takes long and is cached on disk (jax_compilation_cache_dir).
+        """
+        self._caches.load(self._model.params())
+        c = self._config
+        longest = min(c.max_step_tokens, c.context)
+        prefixes = sorted({cache_bucket(length) for length in range(1, c.context + 1)})
+        suffixes = sorted({suffix_bucket(length, longest) for length in range(c.chunk, longest + c.chunk)})
+        work: list[Callable[[], None]] = []
+        for home, cache in enumerate(self._caches.each):
+            texts = sorted({prefill_bucket(length) for length in range(1, c.context + 1)})
+            work += [functools.partial(cache.compile, 0, T) for T in texts]
+            short = [score_bucket(length) for length in range(1, 65)]
+            work += [functools.partial(cache.compile, P, T) for P in prefixes for T in sorted({*short})]
+            for N in sorted({1, c.rows}):
+                one_of_each = {batch.leaves: batch for batch in self._at((home, N))}.values()
+                work += [
+                    functools.partial(batch.compile, P, S)
+                    for batch in one_of_each
+                    for P in prefixes
+                    for S in suffixes
+                ]
+        for done, compile_one in enumerate(work, 1):
+            compile_one()
+            if on_program:
+                on_program(done, len(work))
 
     def drop(self, samples: Sequence[Sample]) -> None:
         """Says that nobody will go on from these: their pages are free."""

@@ -121,3 +121,13 @@ def test_values_are_read_on_from_what_was_scored(reward: RewardModel) -> None:
             assert value == pytest.approx(np.tanh(np.asarray(whole)[0, -1]), abs=1e-5)
         text += steps[1]
     assert scorer.stats.prefilled == 20  # the prompt; all else was read when it was scored
+
+
+def test_what_is_compiled_ahead_is_not_compiled_later(policy: Decoder, asked: list[StepRequest]) -> None:
+    config = dataclasses.replace(CONFIG, leaves=3, context=64, max_step_tokens=16, chunk=4)
+    decoder, seen = StepDecoder(policy, STOPS, config, seed=3), []
+    decoder.precompile(lambda done, total: seen.append((done, total)))
+    ahead = list(decoder.stats.programs)
+    assert seen[-1] == (len(seen), len(seen)) and len(ahead) == len(seen)
+    decoder.propose([r for r in asked if len(r.prefix) < 60])
+    assert decoder.stats.programs == ahead
