@@ -1,31 +1,46 @@
-"""Speed of the decoding engine on a CPU: useful tokens per CPU second, and how full the slots are.
+"""Tokens per CPU second against transformers' `generate`, where candidates share their leaf's prefix.
 
-    taskset -c 1 python benchmarks/decode.py [--leaves=32] [--chunk=16] [--parts]
+    taskset -c 1 python benchmarks/decode.py [--prefixes 256,512,1024] [--batches 8x8,2x8,1x16] [--dtype float32]
 
-A random model of the bundled base's shape, 200 requests of 8 candidates after prefixes of 60 to 180 tokens.
-Every token ends its step with a fixed chance, so lengths are geometric, more ragged than those of real
-steps: a trained policy fills the slots better. --parts: where a decode step's time goes, by leaving parts
-out.
+A random model of the Qwen2 shape (47 M parameters, vocabulary of 32,768), one core, the same weights and the
+same number of new tokens on both sides, sampled at temperature 1; no token ends a step. A batch of 8x8 is 8
+leaves of 8 candidates. transformers has its prompts prefilled once per leaf and their caches repeated to the
+candidates, which is not counted, and the faster of its dynamic and its static cache. The two take turns; a
+ratio is the median of its pairs, by CPU seconds. Compilation and first calls are reported apart.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import os
+import statistics
+import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
+import transformers
 
-from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer, sampling
-from rstar_jax.models import Decoder, DecoderConfig, from_policy, init_random
+from rstar_jax.decode import DecodeConfig, Stats, StepDecoder, StepRequest
+from rstar_jax.models import Decoder, DecoderConfig, Rope, init_random, load_pretrained, save_pretrained
 
-TINY = DecoderConfig(vocab_size=512, width=96, layers=3, heads=4, kv_heads=2, head_dim=24, mlp=256)
+SHAPE = DecoderConfig(
+    vocab_size=32_768,
+    width=512,
+    layers=8,
+    heads=8,
+    kv_heads=2,
+    head_dim=64,
+    mlp=2048,
+    rope=Rope(theta=1e6),
+)
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -34,122 +49,139 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - begin
 
 
-def requests(count: int, n: int, seed: int) -> list[StepRequest]:
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(60, 181, size=count)
-    return [
-        StepRequest(rng.integers(512, size=k).astype(np.int32), n, 1.0, (seed, i))
-        for i, k in enumerate(lengths)
-    ]
+class Ours:
+    """One batch shape on our engine. run() gives the CPU seconds of prefilling and of decoding one token."""
+
+    def __init__(self, model: Decoder, prefixes: np.ndarray, n: int, new: int, chunk: int) -> None:
+        B, P = prefixes.shape
+        config = DecodeConfig(leaves=B, rows=n, chunk=chunk, max_step_tokens=new, context=P + new)
+        self.requests = [StepRequest(prefix, n, 1.0, (i,)) for i, prefix in enumerate(prefixes)]
+        self.decoder = StepDecoder(model, {}, config, seed=0, on_progress=self.mark)
+        self.marks: list[tuple[float, int]] = []
+        self.tokens = B * n * new
+
+    def mark(self, stats: Stats) -> None:
+        self.marks.append((time.process_time(), stats.generated))
+
+    def run(self) -> tuple[float, float]:
+        """Told apart by the first chunk's end: what is decoded after it took only decoding."""
+        self.marks.clear()
+        begin, before = time.process_time(), self.decoder.stats.generated
+        samples = self.decoder.propose(self.requests)
+        assert sum(len(s.tokens) for row in samples for s in row) == self.tokens
+        (first, done), (last, all_done) = self.marks[0], self.marks[-1]
+        each = (last - first) / (all_done - done)
+        return first - begin - each * (done - before), each
 
 
-def engine(args: argparse.Namespace) -> None:
-    model = init_random(TINY, 0)
-    stops = dict.fromkeys(range(round(args.stop * TINY.vocab_size)), "step")
-    config = DecodeConfig(
-        leaves=args.leaves, rows=args.rows, chunk=args.chunk, max_step_tokens=args.longest, context=512
-    )
-    asked = requests(args.requests, args.n, seed=1)
-    compiling = cpu_seconds(lambda: StepDecoder(model, stops, config, seed=0).propose(asked))
-    decoder = StepDecoder(model, stops, config, seed=0)  # same programs, fresh counts
-    samples: list = []
-    took = cpu_seconds(lambda: samples.extend(decoder.propose(asked)))
-    lengths = [len(s.tokens) for row in samples for s in row]
-    stats = decoder.stats
-    again = StepDecoder(model, stops, config, seed=0).propose(asked[::-1])[::-1]
-    print(f"the same samples, bit for bit, in another order: {again == samples}")
+class Theirs:
+    """One batch shape on transformers. run() as for `Ours`, with a cache of the kind given."""
+
+    def __init__(self, model: Any, prefixes: np.ndarray, n: int, new: int) -> None:
+        self.model, self.n, self.new = model, n, new
+        self.prefixes = torch.tensor(prefixes, dtype=torch.long)
+        self.asked = self.prefixes.repeat_interleave(n, dim=0)
+
+    @torch.inference_mode()
+    def prefill(self) -> Any:
+        """All but the last token, which `generate` must be left to feed."""
+        cache = transformers.DynamicCache(config=self.model.config)
+        self.model.model(self.prefixes[:, :-1], past_key_values=cache, use_cache=True)
+        return cache
+
+    @torch.inference_mode()
+    def repeated(self, cache: Any, kind: str) -> Any:
+        if kind == "dynamic":
+            cache.batch_repeat_interleave(self.n)
+            return cache
+        length = self.prefixes.shape[1] + self.new
+        static = transformers.StaticCache(config=self.model.config, max_cache_len=length)
+        for i, layer in enumerate(cache.layers):
+            k, v = (x.repeat_interleave(self.n, dim=0) for x in (layer.keys, layer.values))
+            static.update(k, v, i)
+        return static
+
+    @torch.inference_mode()
+    def generate(self, cache: Any) -> None:
+        sampled = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+        out = self.model.generate(
+            self.asked,
+            attention_mask=torch.ones_like(self.asked),
+            past_key_values=cache,
+            min_new_tokens=self.new,
+            max_new_tokens=self.new,
+            pad_token_id=0,
+            **sampled,
+        )
+        assert out.shape == (len(self.asked), self.prefixes.shape[1] + self.new)
+
+    def run(self, kind: str) -> tuple[float, float]:
+        begin = time.process_time()
+        cache = self.prefill()
+        prefill = time.process_time() - begin
+        cache = self.repeated(cache, kind)
+        return prefill, cpu_seconds(lambda: self.generate(cache)) / (len(self.asked) * self.new)
+
+
+def same_model(ours: Decoder, theirs: Any) -> float:
+    """The largest difference of logits over their spread, on a text of 64 tokens."""
+    ids = np.random.default_rng(0).integers(SHAPE.vocab_size, size=(1, 64))
+    with torch.inference_mode():
+        expected = theirs(torch.tensor(ids)).logits.float().numpy()
+    return float(np.abs(np.asarray(ours(jnp.asarray(ids, jnp.int32))) - expected).max() / expected.std())
+
+
+def compare(args: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    warnings.simplefilter("ignore", FutureWarning)  # `past_key_values` was renamed in a late release
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(init_random(SHAPE, 0, dtype=jnp.dtype(args.dtype)), folder)
+        model = load_pretrained(Path(folder), dtype=jnp.dtype(args.dtype))
+        peer = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, args.dtype), attn_implementation="sdpa"
+        ).eval()
+    count = sum(p.size for p in model.params().values())
     print(
-        f"steps: {len(lengths)}, of {np.mean(lengths):.1f} tokens, "
-        f"10 to 90 percent: {np.percentile(lengths, [10, 90])}"
+        f"{count / 1e6:.1f} M parameters, {args.dtype}, {args.new} new tokens; "
+        f"logits differ by at most {same_model(model, peer):.3f} of their spread"
     )
-    print(
-        f"decode: {stats.generated / took:,.0f} useful tokens per CPU second "
-        f"(with prefilled ones {stats.tokens / took:,.0f}), occupancy {stats.occupancy:.0%}, "
-        f"{took:.2f} CPU s of which {stats.seconds:.2f} s in device calls; first run {compiling:.1f} CPU s"
-    )
-    reward = from_policy(model)
-    wanted = [
-        ScoreRequest(q.prefix, tuple(np.array(s.tokens, np.int32) for s in row))
-        for q, row in zip(asked, samples, strict=True)
-    ]
-    compiling = cpu_seconds(lambda: StepScorer(reward, config).score(wanted))
-    scorer = StepScorer(reward, config)
-    took = cpu_seconds(lambda: scorer.score(wanted))
-    print(
-        f"score: {scorer.stats.scored / took:,.0f} useful tokens per CPU second, "
-        f"{len(lengths) / took:,.0f} steps, "
-        f"occupancy {scorer.stats.occupancy:.0%}, {took:.2f} CPU s of which {scorer.stats.seconds:.2f} s in "
-        f"device calls; first run {compiling:.1f} CPU s"
-    )
-
-
-def parts(args: argparse.Namespace) -> None:
-    """Times a loop of decode steps whole, and with parts left out."""
-    model, B, N = init_random(TINY, 0), args.leaves, min(args.rows, args.n)
-    small = init_random(DecoderConfig(**{**vars(TINY), "layers": 1}), 0)
-    keys = jnp.zeros((B * N, 2), jnp.uint32)
-
-    def step_ms(m: Decoder, P: int, S: int, sampled: bool, attended: bool = True) -> float:
-        cache = jnp.zeros((m.config.layers, B, P, m.config.kv_heads, m.config.head_dim))
-        length = jnp.full(B, P - 5)
-
-        @functools.partial(jax.jit, donate_argnums=0)
-        def loop(state: tuple) -> tuple:
-            shared = m.share((cache, cache), length, S)
-
-            def body(_: jax.Array, state: tuple) -> tuple:
-                token, start, suffix = state
-                if attended:
-                    x, suffix = m.extend(token[..., None], start, shared, length, suffix)
-                    x = x[:, :, 0]
-                else:
-                    x = m.hidden(token.reshape(-1, 1)).reshape(B, N, -1)
-                logits = m.logits(x).reshape(B * N, -1)
-                if sampled:
-                    u = sampling.uniforms(keys, jnp.arange(B * N), start.reshape(-1))
-                    token = sampling.draw(logits, u, jnp.ones(B * N))[0]
-                else:
-                    token = (jnp.max(logits, axis=-1) * 1e3).astype(jnp.int32) % 512
-                return token.reshape(B, N).astype(jnp.int32), (start + 1) % S, suffix
-
-            return jax.lax.fori_loop(0, 64, body, state)
-
-        state = jnp.zeros((B, N), jnp.int32), jnp.zeros((B, N), jnp.int32), m.empty_suffix(B, N, S)
-        best = np.inf
-        for _ in range(6):
-            begin = time.process_time()
-            state = jax.block_until_ready(loop(state))
-            best = min(best, time.process_time() - begin)
-        return best / 64 * 1e3
-
-    whole = step_ms(model, 128, 64, True)
-    print(
-        f"a step of {B * N} rows, prefix 128, suffix 64: {whole:.2f} ms, "
-        f"{B * N / whole * 1e3:,.0f} rows a second"
-    )
-    print(f"  sampling                 {whole - (bare := step_ms(model, 128, 64, False)):.2f} ms")
-    print(f"  half of the prefix       {bare - step_ms(model, 64, 64, False):.2f} ms")
-    print(f"  half of the suffix       {bare - step_ms(model, 128, 32, False):.2f} ms")
-    print(f"  two of three layers      {bare - step_ms(small, 128, 64, False):.2f} ms")
-    print(f"  all but the caches       {step_ms(model, 128, 64, False, attended=False):.2f} ms")
+    print("          decoded tokens per CPU second              prefilled        first call, CPU s")
+    print("prefix  batch  transformers    ours  ratio (pairs)         theirs   ours     theirs  ours")
+    for P in map(int, args.prefixes.split(",")):
+        for batch in args.batches.split(","):
+            B, n = map(int, batch.split("x"))
+            prefixes = np.random.default_rng(P).integers(SHAPE.vocab_size, size=(B, P)).astype(np.int32)
+            mine = Ours(model, prefixes, n, args.new, args.chunk)
+            other = Theirs(peer, prefixes, n, args.new)
+            first = cpu_seconds(lambda: other.run("dynamic")), cpu_seconds(mine.run)  # noqa: B023
+            tried = {kind: other.run(kind)[1] for kind in ("static", "dynamic")}
+            kind = min(tried, key=lambda kind: tried[kind])
+            pairs = [(other.run(kind), mine.run()) for _ in range(args.pairs)]
+            ratios = sorted(a[1] / b[1] for a, b in pairs)
+            rates = [[1 / statistics.median(side[k] for side in pair) for pair in zip(*pairs)] for k in (0, 1)]
+            filled = [rate * B * (P - 1) for rate in rates[0]]
+            print(
+                f"{P:6}  {batch:>5}  {rates[1][0]:6,.0f} {kind:7} {rates[1][1]:6,.0f}  "
+                f"{statistics.median(ratios):5.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})  "
+                f"{filled[0]:8,.0f} {filled[1]:6,.0f}     {first[0]:6.1f} {first[1]:5.1f}",
+                flush=True,
+            )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--leaves", type=int, default=32)
-    parser.add_argument("--rows", type=int, default=4)
+    parser.add_argument("--prefixes", default="256,512,1024", help="tokens that the candidates of a leaf share")
+    parser.add_argument("--batches", default="8x8,2x8,1x16", help="leaves x candidates")
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
+    parser.add_argument("--new", type=int, default=48, help="tokens that each candidate gets")
     parser.add_argument("--chunk", type=int, default=16)
-    parser.add_argument("--requests", type=int, default=200)
-    parser.add_argument("--n", type=int, default=8)
-    parser.add_argument("--longest", type=int, default=64, help="max_step_tokens")
-    parser.add_argument("--stop", type=float, default=0.04, help="chance that a token ends its step")
-    parser.add_argument("--parts", action="store_true")
-    args = parser.parse_args()
-    engine(args)
-    if args.parts:
-        parts(args)
+    parser.add_argument("--pairs", type=int, default=3)
+    compare(parser.parse_args())
 
 
 if __name__ == "__main__":
