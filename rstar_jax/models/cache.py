@@ -17,7 +17,7 @@ Suffix = tuple[KV, ...]
 
 # So few layers are unrolled, and keep a cache each. In a loop over tokens XLA then slices the weights once,
 # and updates the caches in place; a stacked cache is copied several times per token on a CPU.
-UNROLL_UP_TO = 4
+UNROLL_UP_TO = 12
 
 
 class Shared(NamedTuple):

@@ -22,7 +22,7 @@ from rstar_jax.models import attention, layers, rope
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import KV, UNROLL_UP_TO, Shared, Suffix
 from rstar_jax.models.config import DecoderConfig
-from rstar_jax.models.linear import matmul
+from rstar_jax.models.linear import Layers, matmul
 from rstar_jax.models.params import param_specs
 
 # What the backward pass finds kept of a layer; the rest is computed again. True and False are full and none.
@@ -260,7 +260,7 @@ class Decoder(nnx.Module):
             if c.layers <= UNROLL_UP_TO:
                 for i in indices:
                     at = i - stack.first
-                    carry = run(i, c.slides[i], carry, jax.tree.map(lambda w, at=at: w[at], weights))
+                    carry = run(i, c.slides[i], carry, {n: _at(w, at) for n, w in weights.items()})
             else:
                 slides = jnp.asarray(c.slides)[indices.start : indices.stop]
                 scanned = jnp.arange(indices.start, indices.stop), slides, weights
@@ -275,6 +275,11 @@ class Decoder(nnx.Module):
         axes = (axes[0], *(None,) * (x.ndim - len(axes)), *axes[1:])
         where = sharding.sharding(self.mesh, axes, x.shape, sharding.preset_for(self.mesh))
         return jax.lax.with_sharding_constraint(x, where)
+
+
+def _at(weight: Any, layer: int) -> Any:
+    """One layer's share of a stack."""
+    return weight[layer] if isinstance(weight, Layers) else jax.tree.map(lambda w: w[layer], weight)
 
 
 def _window(c: DecoderConfig, slides: bool | jax.Array) -> attention.Window:

@@ -97,13 +97,70 @@ class LowRank:
         return LowRank(self.base[index], self.a, self.b[index], self.scale)
 
 
-Weight = jax.Array | Quantized | LowRank
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "bits"], meta_fields=["shape"])
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """A weight as a matrix [O, I], a row of all inputs for every output; `shape` is what it stands for.
+
+    XLA:CPU packs the right operand of a bfloat16 product anew at each call, which for few activations takes
+    longer than the product. So here the weight is the left one. Indices look up rows.
+
+    bits: of an embedding in bfloat16, the same memory as uint16. XLA:CPU looks rows of bfloat16 up in a float32
+    copy of the whole.
+    """
+
+    values: jax.Array
+    shape: tuple[int, ...]
+    bits: jax.Array | None = None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.values.dtype
+
+    def __getitem__(self, index: Any) -> Rows | jax.Array:
+        if index is Ellipsis:
+            return self
+        if self.bits is None:
+            return self.values[index]
+        return jax.lax.bitcast_convert_type(self.bits[index], self.dtype)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """A stack of weights kept apart, so that no loop over tokens has to cut it first. Indices are layers."""
+
+    layers: tuple[Rows, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.layers), *self.layers[0].shape)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        return self.layers[0].dtype
+
+    def __getitem__(self, index: Any) -> Any:
+        return self if index is Ellipsis else self.layers[index]
+
+
+Weight = jax.Array | Quantized | LowRank | Rows
 
 
 def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
     """einsum of an activation and a weight, both taken as `dtype`; float32."""
     if isinstance(weight, LowRank):
         return matmul(pattern, x, weight.base, dtype) + _addition(pattern, x, weight, dtype)
+    if isinstance(weight, Rows):
+        return _left(pattern, x.astype(dtype), weight, dtype)
     if not isinstance(weight, Quantized):
         return jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32)
     x_names, names, out_names = _names(pattern)
@@ -130,6 +187,20 @@ def grouped_matmul(x_RxK: jax.Array, weight_ExKxF: Weight, sizes_E: jax.Array, d
     return jax.lax.ragged_dot(
         x_RxK.astype(dtype), w.astype(dtype), sizes_E, preferred_element_type=jnp.float32
     )
+
+
+def _left(pattern: str, x: jax.Array, weight: Rows, dtype: Any) -> jax.Array:
+    """All that x has by name must be summed over, in the weight's order."""
+    x_names, names, out_names = _names(pattern)
+    outputs = [size for size, name in zip(weight.shape, names, strict=True) if name in out_names]
+    flat = x.reshape(-1, weight.values.shape[1])
+    over_inputs = (((1,), (1,)), ((), ()))
+    out = jax.lax.dot_general(
+        weight.values.astype(dtype), flat, over_inputs, preferred_element_type=jnp.float32
+    )
+    # Else the compiler would take the transposed product for one with the weight on the right.
+    out = jax.lax.optimization_barrier(out)
+    return out.T.reshape(*x.shape[: x.ndim - len(x_names)], *outputs)
 
 
 def _addition(pattern: str, x: jax.Array, weight: LowRank, dtype: Any) -> jax.Array:

@@ -1,0 +1,56 @@
+"""Weights as decoding on a CPU wants them: a transform over a model's parameters.
+
+Each matrix lies with a row of inputs for every output, layer by layer where layers are unrolled. A loop over
+tokens then neither cuts nor transposes nor converts weights before it starts. The sums are the same; their
+order, hence the last bits, may differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rstar_jax.models.cache import UNROLL_UP_TO
+from rstar_jax.models.config import DecoderConfig
+from rstar_jax.models.linear import SUMMED, Layers, Rows
+
+# Latent attention uses its up-projection both ways round; experts are not multiplied by `matmul`.
+_AS_THEY_ARE = ("kv_up", "experts_gate", "experts_up", "experts_down")
+
+
+def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
+    """The same parameters, matrices in another layout: a copy of them, but for the vocabulary's.
+
+    What is in int8 or has low-rank additions stays as it is, and so do norms, biases and experts.
+    """
+    out = dict(params)
+    for name, weight in params.items():
+        stack, _, kind = name.rpartition(".")
+        if kind not in SUMMED or kind in _AS_THEY_ARE or not isinstance(weight, jax.Array):
+            continue
+        if not stack:
+            out[name] = Rows(weight, weight.shape, _bits(weight) if kind == "embed" else None)
+            continue
+        rows = _rows(weight, SUMMED[kind])
+        shape = weight.shape[1:]
+        unrolled = c.layers <= UNROLL_UP_TO
+        out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if unrolled else Rows(rows, shape)
+    return out
+
+
+def _rows(weight: jax.Array, summed: tuple[int, ...]) -> jax.Array:
+    """[L, inputs ..., outputs ...] to [L, O, I]."""
+    inputs = math.prod(weight.shape[i] for i in summed)
+    return jnp.swapaxes(weight.reshape(len(weight), inputs, -1), 1, 2)
+
+
+def _bits(table: jax.Array) -> jax.Array | None:
+    """The table's own memory (where the backend shares it with numpy) as uint16."""
+    if table.dtype != jnp.bfloat16:
+        return None
+    return jax.device_put(np.asarray(table).view(np.uint16), may_alias=True)
