@@ -161,7 +161,7 @@ def compare(args: argparse.Namespace) -> None:
             kind = min(tried, key=lambda kind: tried[kind])
             pairs = [(other.run(kind), mine.run()) for _ in range(args.pairs)]
             ratios = sorted(a[1] / b[1] for a, b in pairs)
-            rates = [[1 / statistics.median(side[k] for side in pair) for pair in zip(*pairs)] for k in (0, 1)]
+            rates = [[1 / statistics.median(side[k] for side in pair) for pair in zip(*pairs, strict=True)] for k in (0, 1)]
             filled = [rate * B * (P - 1) for rate in rates[0]]
             print(
                 f"{P:6}  {batch:>5}  {rates[1][0]:6,.0f} {kind:7} {rates[1][1]:6,.0f}  "
