@@ -1,12 +1,13 @@
 """Tokens per CPU second against transformers' `generate`, where candidates share their leaf's prefix.
 
-    taskset -c 1 python benchmarks/decode.py [--prefixes 256,512,1024] [--batches 8x8,2x8,1x16] [--dtype float32]
+    taskset -c 1 python benchmarks/decode.py [--prefixes 256,512,1024] [--batches 8x8,2x8,1x16]
+        [--dtype float32]
 
-A random model of the Qwen2 shape (47 M parameters, vocabulary of 32,768), one core, the same weights and the
-same number of new tokens on both sides, sampled at temperature 1; no token ends a step. A batch of 8x8 is 8
-leaves of 8 candidates. transformers has its prompts prefilled once per leaf and their caches repeated to the
-candidates, which is not counted, and the faster of its dynamic and its static cache. The two take turns; a
-ratio is the median of its pairs, by CPU seconds. Compilation and first calls are reported apart.
+A random model of the Qwen2 shape (47 M parameters, vocabulary of 32,768), one core, the same weights and
+the same number of new tokens on both sides, sampled at temperature 1; no token ends a step. A batch of 8x8
+is 8 leaves of 8 candidates. transformers has its prompts prefilled once per leaf and their caches repeated to
+the candidates, which is not counted, and the faster of its dynamic and its static cache. The two take turns;
+a ratio is the median of its pairs, by CPU seconds. Compilation and first calls are reported apart.
 """
 
 from __future__ import annotations
@@ -27,20 +28,10 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
+from shape import SHAPE
 
 from rstar_jax.decode import DecodeConfig, Stats, StepDecoder, StepRequest
-from rstar_jax.models import Decoder, DecoderConfig, Rope, init_random, load_pretrained, save_pretrained
-
-SHAPE = DecoderConfig(
-    vocab_size=32_768,
-    width=512,
-    layers=8,
-    heads=8,
-    kv_heads=2,
-    head_dim=64,
-    mlp=2048,
-    rope=Rope(theta=1e6),
-)
+from rstar_jax.models import Decoder, init_random, load_pretrained, save_pretrained
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -161,7 +152,8 @@ def compare(args: argparse.Namespace) -> None:
             kind = min(tried, key=lambda kind: tried[kind])
             pairs = [(other.run(kind), mine.run()) for _ in range(args.pairs)]
             ratios = sorted(a[1] / b[1] for a, b in pairs)
-            rates = [[1 / statistics.median(side[k] for side in pair) for pair in zip(*pairs, strict=True)] for k in (0, 1)]
+            sides = list(zip(*pairs, strict=True))
+            rates = [[1 / statistics.median(run[k] for run in side) for side in sides] for k in (0, 1)]
             filled = [rate * B * (P - 1) for rate in rates[0]]
             print(
                 f"{P:6}  {batch:>5}  {rates[1][0]:6,.0f} {kind:7} {rates[1][1]:6,.0f}  "
@@ -175,7 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--prefixes", default="256,512,1024", help="tokens that the candidates of a leaf share")
+    parser.add_argument("--prefixes", default="256,512,1024", help="tokens that a leaf's candidates share")
     parser.add_argument("--batches", default="8x8,2x8,1x16", help="leaves x candidates")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--new", type=int, default=48, help="tokens that each candidate gets")

@@ -105,8 +105,8 @@ class Rows:
     XLA:CPU packs the right operand of a bfloat16 product anew at each call, which for few activations takes
     longer than the product. So here the weight is the left one. Indices look up rows.
 
-    bits: of an embedding in bfloat16, the same memory as uint16. XLA:CPU looks rows of bfloat16 up in a float32
-    copy of the whole.
+    bits: of an embedding in bfloat16, the same memory as uint16. XLA:CPU looks rows of bfloat16 up in a
+    float32 copy of the whole.
     """
 
     values: jax.Array
