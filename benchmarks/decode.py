@@ -46,7 +46,7 @@ class Ours:
     def __init__(self, model: Decoder, prefixes: np.ndarray, n: int, new: int, chunk: int) -> None:
         B, P = prefixes.shape
         config = DecodeConfig(leaves=B, rows=n, chunk=chunk, max_step_tokens=new, context=P + new)
-        self.requests = [StepRequest(prefix, n, 1.0, (i,)) for i, prefix in enumerate(prefixes)]
+        self.prefixes, self.n, self.turn = prefixes, n, 0
         self.decoder = StepDecoder(model, {}, config, seed=0, on_progress=self.mark)
         self.marks: list[tuple[float, int]] = []
         self.tokens = B * n * new
@@ -57,8 +57,15 @@ class Ours:
     def run(self) -> tuple[float, float]:
         """Told apart by the first chunk's end: what is decoded after it took only decoding."""
         self.marks.clear()
+        # Other problems, and other first tokens: none of their prefixes was read before.
+        self.turn += 1
+        self.prefixes[:, 0] = self.turn
+        requests = [
+            StepRequest(prefix, self.n, 1.0, (self.turn, i), problem=(self.turn, i))
+            for i, prefix in enumerate(self.prefixes)
+        ]
         begin, before = time.process_time(), self.decoder.stats.generated
-        samples = self.decoder.propose(self.requests)
+        samples = self.decoder.propose(requests)
         assert sum(len(s.tokens) for row in samples for s in row) == self.tokens
         (first, done), (last, all_done) = self.marks[0], self.marks[-1]
         each = (last - first) / (all_done - done)
@@ -126,7 +133,7 @@ def compare(args: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore", FutureWarning)  # `past_key_values` was renamed in a late release
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(init_random(SHAPE, 0, dtype=jnp.dtype(args.dtype)), folder)

@@ -23,6 +23,7 @@ from shape import SHAPE
 
 from rstar_jax.decode import sampling
 from rstar_jax.models import Decoder, init_random
+from rstar_jax.models.cache import lay_out
 from rstar_jax.models.decode_layout import for_decode
 
 STEPS, S = 32, 64  # of a call; columns of the suffix caches
@@ -50,7 +51,7 @@ def step_ms(
     c, params = model.config, for_decode(model.params(), model.config)
     prefix = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), model.compute_dtype)
     length = jnp.full(B, P)
-    shared = jax.jit(lambda: model.share((prefix, prefix), length, S))()
+    shared = jax.jit(lambda: model.share(lay_out((prefix, prefix)), length, S))()
     keys, rows = jnp.zeros((B * N, 2), jnp.uint32), jnp.arange(B * N)
 
     @functools.partial(jax.jit, donate_argnums=0)
@@ -60,7 +61,7 @@ def step_ms(
         def body(_: jax.Array, state: tuple) -> tuple:
             token, start, suffix = state
             if cached:
-                x, suffix = m.extend(token[..., None], start, shared, length, suffix)  # type: ignore[arg-type]
+                x, suffix, _ = m.extend(token[..., None], start, shared, length, suffix)  # type: ignore[arg-type]
             else:
                 x = m.hidden(token.reshape(-1, 1)).reshape(B, N, 1, -1)
             out = (m.logits(x[:, :, 0]) if head else x).reshape(B * N, -1)

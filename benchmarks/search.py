@@ -41,8 +41,10 @@ from rstar_jax.decode import (
     sampling,
 )
 from rstar_jax.decode.buckets import cache_bucket, padded, prefill_bucket
-from rstar_jax.models import Decoder, RewardModel, from_policy, init_random
-from rstar_jax.models.cache import Suffix
+from rstar_jax.decode.shape import Shape
+from rstar_jax.models import KV, Decoder, RewardModel, from_policy, init_random
+from rstar_jax.models.cache import Suffix, lay_out
+from rstar_jax.models.decode_layout import for_decode
 from rstar_jax.search import Functions, Leaf, SearchConfig, mcts
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
 
@@ -69,8 +71,8 @@ class Reference:
     def __init__(self, policy: Decoder, ppm: RewardModel, rows: int) -> None:
         """rows: most sequences decoded, or read, at once."""
         self.policy, self.ppm, self.rows = policy, ppm, rows
-        self.shape, self.params = programs.Shape.of(policy), policy.params()
-        self.of_ppm = ppm.decoder.params(), ppm.score[...]
+        self.shape, self.params = Shape.of(policy), for_decode(policy.params(), policy.config)
+        self.of_ppm = for_decode(ppm.decoder.params(), policy.config), ppm.score[...]
 
     def propose(self, requests: Sequence[StepRequest]) -> list[list[Sample]]:
         rows = [(i, k) for i, request in enumerate(requests) for k in range(request.n)]
@@ -89,7 +91,7 @@ class Reference:
         length = np.zeros(B, np.int32)
         length[: len(asked)] = [len(request.prefix) - 1 for request in asked]
         tokens = padded([request.prefix[:-1] for request in asked], (B, P))
-        cache = programs.prefill(self.params, tokens, length, shape=self.shape)
+        cache = _prefill(self.params, tokens, length, shape=self.shape)
         names = programs.pad_names([request.name for request in asked], B)
         leaf_key = sampling.leaf_keys(sampling.seed_key(0), *names)
 
@@ -158,16 +160,21 @@ def _by_row(suffix: Suffix) -> Any:
     return suffix if len(suffix) > 1 else jax.tree.map(lambda a: jnp.moveaxis(a, 1, 0), suffix)
 
 
+@functools.partial(jax.jit, static_argnames="shape")
+def _prefill(params: Any, tokens: jax.Array, length: jax.Array, *, shape: Shape) -> KV:
+    return shape.build(params).prefill(tokens, length)[1]
+
+
 @functools.partial(jax.jit, static_argnames="shape", donate_argnums=1)
-def _advance(params: Any, state: dict[str, Any], first: int, *, shape: programs.Shape) -> Any:
+def _advance(params: Any, state: dict[str, Any], first: int, *, shape: Shape) -> Any:
     """CHUNK tokens more of every row: the state, and tokens and log-probabilities [CHUNK, R]."""
     model = shape.build(params)
     prefix = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), state["prefix"])
-    shared = model.share(prefix, state["length"], LONGEST)
+    shared = model.share(lay_out(prefix), state["length"], LONGEST)
 
     def step(carry: tuple[jax.Array, Suffix], start: jax.Array) -> Any:
         token, suffix = carry
-        x, suffix = model.extend(token[:, None, None], start, shared, state["length"], suffix)
+        x, suffix, _ = model.extend(token[:, None, None], start, shared, state["length"], suffix)
         places = jnp.full(len(token), start)
         uniform = sampling.uniforms(state["key"], state["candidate"], places)
         token, logprob = sampling.draw(model.logits(x[:, 0, 0]), uniform, state["temperature"])
@@ -179,7 +186,7 @@ def _advance(params: Any, state: dict[str, Any], first: int, *, shape: programs.
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _read(params: Any, score: jax.Array, tokens: jax.Array, last: jax.Array, *, shape: programs.Shape) -> Any:
+def _read(params: Any, score: jax.Array, tokens: jax.Array, last: jax.Array, *, shape: Shape) -> Any:
     """The values before tanh [B] at the last token of each text."""
     x = shape.build(params).hidden(tokens)
     return RewardModel(shape.build(params), score).raw_of_hidden(x[jnp.arange(len(x)), last])
@@ -197,7 +204,13 @@ def functions(engine: Engine) -> Functions:
 
     def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
         asked = [
-            StepRequest(tokens(f.problem, f.steps), f.n, f.temperature, (int(f.problem.id), f.tree, f.node))
+            StepRequest(
+                tokens(f.problem, f.steps),
+                f.n,
+                f.temperature,
+                (int(f.problem.id), f.tree, f.node),
+                f.problem.id,
+            )
             for f in leaves
         ]
         return [
@@ -219,7 +232,9 @@ def functions(engine: Engine) -> Functions:
         return engine.score(
             [
                 ScoreRequest(
-                    tokens(problem, steps), tuple(np.array(text.split(), np.int32) for text in texts)
+                    tokens(problem, steps),
+                    tuple(np.array(text.split(), np.int32) for text in texts),
+                    problem.id,
                 )
                 for problem, steps, texts in requests
             ]

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.models import KV, Decoder, DecoderConfig, cache
+from rstar_jax.models.decode_layout import for_decode
 from rstar_jax.models.params import param_specs
 
 Caches = tuple[tuple[KV, ...], cache.Suffix]  # of prefixes and suffixes
@@ -47,10 +48,10 @@ class Shape:
         return Decoder(self.config, own, compute_dtype=self.compute_dtype, mesh=self.mesh)
 
     def place(self, params: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Parameters, a reward model's `score` among them or not, on the mesh."""
+        """Parameters, a reward model's `score` among them or not, on the mesh; for one CPU laid out anew."""
         mesh, specs = self.mesh, param_specs(self.config)
         if mesh is None:
-            return params
+            return for_decode(params, self.config) if jax.default_backend() == "cpu" else params
 
         def put(name: str, value: Any) -> Any:
             axes = specs[name].axes if name in specs else (None,) * value.ndim

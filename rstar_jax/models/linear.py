@@ -97,21 +97,25 @@ class LowRank:
         return LowRank(self.base[index], self.a, self.b[index], self.scale)
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "bits"], meta_fields=["shape"])
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "bits"], meta_fields=["one"])
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """A weight as a matrix [O, I], a row of all inputs for every output; `shape` is what it stands for.
+    """A weight as a matrix [O, I], a row of all inputs for every output; or [L, O, I], a stack of them.
 
     XLA:CPU packs the right operand of a bfloat16 product anew at each call, which for few activations takes
     longer than the product. So here the weight is the left one. Indices look up rows.
 
-    bits: of an embedding in bfloat16, the same memory as uint16. XLA:CPU looks rows of bfloat16 up in a
-    float32 copy of the whole.
+    one: the shape that a matrix stands for. bits: of an embedding in bfloat16, the same memory as uint16.
+    XLA:CPU looks rows of bfloat16 up in a float32 copy of the whole.
     """
 
     values: jax.Array
-    shape: tuple[int, ...]
+    one: tuple[int, ...]
     bits: jax.Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.values.shape[:-2], *self.one)
 
     @property
     def ndim(self) -> int:
@@ -192,7 +196,7 @@ def grouped_matmul(x_RxK: jax.Array, weight_ExKxF: Weight, sizes_E: jax.Array, d
 def _left(pattern: str, x: jax.Array, weight: Rows, dtype: Any) -> jax.Array:
     """All that x has by name must be summed over, in the weight's order."""
     x_names, names, out_names = _names(pattern)
-    outputs = [size for size, name in zip(weight.shape, names, strict=True) if name in out_names]
+    outputs = [size for size, name in zip(weight.one, names, strict=True) if name in out_names]
     flat = x.reshape(-1, weight.values.shape[1])
     over_inputs = (((1,), (1,)), ((), ()))
     out = jax.lax.dot_general(
