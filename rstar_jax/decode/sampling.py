@@ -2,13 +2,15 @@
 
 The inverse of the cumulative distribution costs one random number per row where Gumbel noise costs one per
 vocabulary entry. It is inverted in two levels (sums over blocks, then inside one block), so no scan runs over
-the whole vocabulary, and nothing is sorted unless top-k or top-p asks for it.
+the whole vocabulary; nothing is sorted.
 """
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+
+from rstar_jax.decode import cuts
 
 _IMPL = "threefry2x32"
 
@@ -47,51 +49,70 @@ def draw(
     *,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
+    bias_V: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Tokens int32 [B] and their log-probabilities float32 [B] (as `Sample.logprob` defines them).
 
-    logits_BxV: float32, -inf for what may not be drawn (not all of a row). temperature 0: the first of the
-    largest logits. Tokens tied with the last one kept by top-k or top-p are kept too.
+    logits_BxV: of any float dtype; the arithmetic is float32. bias_V: added to them; -inf forbids a token.
+    temperature 0: the first of the largest logits. Cut as in transformers: by top-k (0: all), then among what
+    is left the fewest tokens whose probabilities sum to top_p (1: all), then those at least min_p (0: all) times
+    as likely as the likeliest. Tokens tied with the last one kept by top-k or top-p are kept too.
+    A row that is no distribution (NaN or inf in it, or -inf throughout) gives token 0 with log-probability NaN.
     """
-    greedy_Bx1 = (temperature_B == 0)[:, None]
-    top_Bx1 = jnp.max(logits_BxV, axis=-1, keepdims=True)
-    scaled = (logits_BxV - top_Bx1) / jnp.where(greedy_Bx1, 1.0, temperature_B[:, None])
-    full = jnp.exp(scaled)
-    kept = _truncate(scaled, full, top_k, top_p)
+
+    def scaled_of(logits: jax.Array, bias: jax.Array | None) -> jax.Array:
+        return (biased(logits, bias) - top_Bx1) / heat_Bx1
+
+    def biased(logits: jax.Array, bias: jax.Array | None) -> jax.Array:
+        logits = logits.astype(jnp.float32)
+        return logits if bias is None else logits + bias
+
+    greedy_B = temperature_B < jnp.finfo(jnp.float32).tiny
+    heat_Bx1 = jnp.where(greedy_B, 1.0, temperature_B)[:, None]
+    top_Bx1 = jnp.max(biased(logits_BxV, bias_V), axis=-1, keepdims=True)
+    scaled = scaled_of(logits_BxV, bias_V)
+    total_B = jnp.sum(jnp.exp(scaled), axis=-1)
     # With all the weight on the largest and u = 0 the same inversion is the argmax.
-    weights = jnp.where(greedy_Bx1, (scaled == 0).astype(jnp.float32), kept)
-    token_B = _invert(weights, jnp.where(greedy_Bx1[:, 0], 0.0, uniform_B))
-    picked_B = jnp.take_along_axis(scaled, token_B[:, None], axis=-1)[:, 0]
-    return token_B.astype(jnp.int32), picked_B - jnp.log(jnp.sum(full, axis=-1))
+    least_B = jnp.where(greedy_B, 0.0, cuts.least_kept(scaled, top_k=top_k, top_p=top_p, min_p=min_p))
+    uniform_B = jnp.where(greedy_B, 0.0, uniform_B)
 
+    def weights_of(scaled: jax.Array) -> jax.Array:
+        return jnp.where(scaled >= least_B[:, None], jnp.exp(scaled), 0.0)
 
-def _truncate(scaled: jax.Array, weights: jax.Array, top_k: int, top_p: float) -> jax.Array:
-    """Weights with zeros where top-k, then top-p on what is left, cut them off."""
-    if 0 < top_k < scaled.shape[-1]:
-        least = jax.lax.top_k(scaled, top_k)[0][:, -1:]
-        weights = jnp.where(scaled >= least, weights, 0.0)
-    if top_p < 1:
-        ordered = jnp.sort(weights, axis=-1, descending=True)
-        before = jnp.cumsum(ordered, axis=-1) - ordered
-        inside = before < top_p * jnp.sum(weights, axis=-1, keepdims=True)
-        least = jnp.min(jnp.where(inside, ordered, jnp.inf), axis=-1, keepdims=True)
-        weights = jnp.where(weights >= least, weights, 0.0)
-    return weights
-
-
-def _invert(weights_BxV: jax.Array, uniform_B: jax.Array) -> jax.Array:
-    """For each row the first index whose cumulative weight exceeds uniform * total; never one of weight 0."""
-    B, V = weights_BxV.shape
-    width = 32 if V <= 4096 else 256
-    short = -V % width
-    if short:
-        weights_BxV = jnp.pad(weights_BxV, ((0, 0), (0, short)))
-    blocks = weights_BxV.reshape(B, -1, width)
-    sums = jnp.sum(blocks, axis=-1)
+    # To compute the weights twice costs less than to store them; behind the barrier XLA does not merge the two.
+    again_BxV = jax.lax.optimization_barrier(logits_BxV)
+    width = _block_width(logits_BxV.shape[-1])
+    sums = _block_sums(weights_of(scaled_of(again_BxV, bias_V)), width)
     block_B, below_B = _first_above(sums, uniform_B * jnp.sum(sums, axis=-1))
-    inside = jnp.take_along_axis(blocks, block_B[:, None, None], axis=1)[:, 0]
-    at_B, _ = _first_above(inside, below_B)
-    return block_B * width + at_B
+    index_BxW = block_B[:, None] * width + jnp.arange(width)
+    logits_BxW = jnp.take_along_axis(logits_BxV, index_BxW, axis=-1, mode="fill", fill_value=-jnp.inf)
+    bias_BxW = None if bias_V is None else bias_V.at[index_BxW].get(mode="fill", fill_value=-jnp.inf)
+    inside = scaled_of(logits_BxW, bias_BxW)
+    at_B, _ = _first_above(weights_of(inside), below_B)
+    picked_B = jnp.take_along_axis(inside, at_B[:, None], axis=-1)[:, 0]
+    broken_B = jnp.isnan(total_B)
+    token_B = jnp.where(broken_B, 0, block_B * width + at_B)
+    return token_B.astype(jnp.int32), jnp.where(broken_B, jnp.nan, picked_B - jnp.log(total_B))
+
+
+def _block_width(V: int) -> int:
+    return 32 if V <= 4096 else 256
+
+
+def _block_sums(weights_BxV: jax.Array, width: int) -> jax.Array:
+    """The sums of each `width` columns, the last ones of what is left."""
+    B, V = weights_BxV.shape
+    short = -V % width
+
+    def windows(weights: jax.Array) -> jax.Array:  # XLA:CPU fuses no exponential with a reshape or a pad
+        size = (1, width)
+        return jax.lax.reduce_window(weights, 0.0, jax.lax.add, size, size, ((0, 0), (0, short)))
+
+    def blocks(weights: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.pad(weights, ((0, 0), (0, short))).reshape(B, -1, width), axis=-1)
+
+    return jax.lax.platform_dependent(weights_BxV, cpu=windows, default=blocks)
 
 
 def _first_above(weights_BxM: jax.Array, target_B: jax.Array) -> tuple[jax.Array, jax.Array]:
