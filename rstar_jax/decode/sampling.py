@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from rstar_jax.decode import cuts
 
 _IMPL = "threefry2x32"
+_LARGE = 8192  # entries from which a batch of rows outgrows the cache of a core
 
 
 def seed_key(seed: int) -> jax.Array:
@@ -61,58 +62,56 @@ def draw(
     A row that is no distribution (NaN or inf in it, or -inf throughout) gives token 0 with log-probability NaN.
     """
 
-    def scaled_of(logits: jax.Array, bias: jax.Array | None) -> jax.Array:
-        return (biased(logits, bias) - top_Bx1) / heat_Bx1
 
-    def biased(logits: jax.Array, bias: jax.Array | None) -> jax.Array:
+    def scaled_of(logits: jax.Array, bias: jax.Array | None, top: jax.Array, heat: jax.Array) -> jax.Array:
         logits = logits.astype(jnp.float32)
-        return logits if bias is None else logits + bias
+        return ((logits if bias is None else logits + bias) - top[:, None]) / heat[:, None]
 
-    greedy_B = temperature_B < jnp.finfo(jnp.float32).tiny
-    heat_Bx1 = jnp.where(greedy_B, 1.0, temperature_B)[:, None]
-    top_Bx1 = jnp.max(biased(logits_BxV, bias_V), axis=-1, keepdims=True)
-    scaled = scaled_of(logits_BxV, bias_V)
-    total_B = jnp.sum(jnp.exp(scaled), axis=-1)
-    # With all the weight on the largest and u = 0 the same inversion is the argmax.
-    least_B = jnp.where(greedy_B, 0.0, cuts.least_kept(scaled, top_k=top_k, top_p=top_p, min_p=min_p))
-    uniform_B = jnp.where(greedy_B, 0.0, uniform_B)
+    def weights_of(scaled: jax.Array, least: jax.Array) -> jax.Array:
+        return jnp.where(scaled >= least[:, None], jnp.exp(scaled), 0.0)
 
-    def weights_of(scaled: jax.Array) -> jax.Array:
-        return jnp.where(scaled >= least_B[:, None], jnp.exp(scaled), 0.0)
+    def read(logits: jax.Array, temperature: jax.Array, by_rows: bool = False) -> tuple[jax.Array, ...]:
+        """All that needs the whole vocabulary: per row top, heat, least, total and the sums of blocks."""
+        greedy = temperature < jnp.finfo(jnp.float32).tiny
+        heat = jnp.where(greedy, 1.0, temperature)
+        top = jnp.max(logits.astype(jnp.float32) + (0.0 if bias_V is None else bias_V), axis=-1)
+        scaled = scaled_of(logits, bias_V, top, heat)
+        least = cuts.least_kept(scaled, top_k=top_k, top_p=top_p, min_p=min_p, select=by_rows)
+        # With all the weight on the largest and u = 0 the same inversion is the argmax.
+        least = jnp.where(greedy, 0.0, least)
+        sums = _block_sums(weights_of(scaled, least), width)
+        return top, heat, least, jnp.sum(jnp.exp(scaled), axis=-1), sums
 
-    # To compute the weights twice costs less than to store them; behind the barrier XLA does not merge the two.
-    again_BxV = jax.lax.optimization_barrier(logits_BxV)
-    width = _block_width(logits_BxV.shape[-1])
-    sums = _block_sums(weights_of(scaled_of(again_BxV, bias_V)), width)
+    def row_by_row(logits: jax.Array, temperature: jax.Array) -> tuple[jax.Array, ...]:
+        """The same. A row stays in the cache of a core for all that is done to it."""
+        rows = logits[:, None], temperature[:, None]
+        return jax.tree.map(lambda a: a[:, 0], jax.lax.map(lambda row: read(*row, by_rows=True), rows))
+
+    V = logits_BxV.shape[-1]
+    width = 32 if V <= 4096 else 256
+    if V < _LARGE:
+        top_B, heat_B, least_B, total_B, sums = read(logits_BxV, temperature_B)
+    else:
+        top_B, heat_B, least_B, total_B, sums = jax.lax.platform_dependent(
+            logits_BxV, temperature_B, cpu=row_by_row, default=read
+        )
+    uniform_B = jnp.where(temperature_B < jnp.finfo(jnp.float32).tiny, 0.0, uniform_B)
     block_B, below_B = _first_above(sums, uniform_B * jnp.sum(sums, axis=-1))
-    index_BxW = block_B[:, None] * width + jnp.arange(width)
-    logits_BxW = jnp.take_along_axis(logits_BxV, index_BxW, axis=-1, mode="fill", fill_value=-jnp.inf)
-    bias_BxW = None if bias_V is None else bias_V.at[index_BxW].get(mode="fill", fill_value=-jnp.inf)
-    inside = scaled_of(logits_BxW, bias_BxW)
-    at_B, _ = _first_above(weights_of(inside), below_B)
-    picked_B = jnp.take_along_axis(inside, at_B[:, None], axis=-1)[:, 0]
+    index = block_B[:, None] * width + jnp.arange(width)
+    logits = jnp.take_along_axis(logits_BxV, index, axis=-1, mode="fill", fill_value=-jnp.inf)
+    bias = None if bias_V is None else bias_V.at[index].get(mode="fill", fill_value=-jnp.inf)
+    scaled = scaled_of(logits, bias, top_B, heat_B)
+    at_B, _ = _first_above(weights_of(scaled, least_B), below_B)
+    picked_B = jnp.take_along_axis(scaled, at_B[:, None], axis=-1)[:, 0]
     broken_B = jnp.isnan(total_B)
     token_B = jnp.where(broken_B, 0, block_B * width + at_B)
     return token_B.astype(jnp.int32), jnp.where(broken_B, jnp.nan, picked_B - jnp.log(total_B))
 
 
-def _block_width(V: int) -> int:
-    return 32 if V <= 4096 else 256
-
-
 def _block_sums(weights_BxV: jax.Array, width: int) -> jax.Array:
     """The sums of each `width` columns, the last ones of what is left."""
     B, V = weights_BxV.shape
-    short = -V % width
-
-    def windows(weights: jax.Array) -> jax.Array:  # XLA:CPU fuses no exponential with a reshape or a pad
-        size = (1, width)
-        return jax.lax.reduce_window(weights, 0.0, jax.lax.add, size, size, ((0, 0), (0, short)))
-
-    def blocks(weights: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.pad(weights, ((0, 0), (0, short))).reshape(B, -1, width), axis=-1)
-
-    return jax.lax.platform_dependent(weights_BxV, cpu=windows, default=blocks)
+    return jnp.sum(jnp.pad(weights_BxV, ((0, 0), (0, -V % width))).reshape(B, -1, width), axis=-1)
 
 
 def _first_above(weights_BxM: jax.Array, target_B: jax.Array) -> tuple[jax.Array, jax.Array]:
