@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from rstar_jax.types import Finish
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 _END_OF_TEXT = "<|endoftext|>"
 _SPECIAL = re.compile("|".join(map(re.escape, grammar.SPECIAL_TOKENS)))
+_ANCHORS = ("", "x", "1", "\n", " ")  # what may stand before the text before a stop
+# Kinds of beginnings and ends of a stop, the commonest being the shortest; their product bounds the automaton.
+_BEGINS, _ENDS = 128, 48
 _DIGIT = r"\p{N}"
 # Qwen2's splitting: contractions, words with their space, single digits, punctuation, line ends, spaces.
 _SPLIT = (
@@ -143,6 +147,52 @@ class Tokenizer:
     def stop_ids(self) -> dict[int, Finish]:
         """The ids that end a step; empty for a vocabulary without them (then cut the text, `cut_at_stop`)."""
         return {self._added[t]: finish for t, finish in grammar.FINISH.items() if t in self._added}
+
+    def stop_sequences(self) -> dict[tuple[int, ...], Finish]:
+        """The sequences of ids that end a step, as `decode.stops` wants them.
+
+        One id for each stop that is a token. A stop that is none is written with several, which differ with the
+        text around it: the first may hold what comes before ("):<"), the last what follows (">\n"). Each sequence
+        decodes to a text that holds the stop, at most followed by the rest of its last token. Nearly every way
+        that `encode` writes a stop is here; what is missed, or written otherwise, is for `cut_at_stop` to find.
+        """
+        found: dict[tuple[int, ...], Finish] = {(token,): finish for token, finish in self.stop_ids.items()}
+        missing = {text: finish for text, finish in grammar.FINISH.items() if text not in self._added}
+        pieces = self._backend.decode_batch([[i] for i in range(self.vocab_size)]) if missing else []
+        for stop, finish in missing.items():
+            found.update({(i,): finish for i, piece in enumerate(pieces) if stop in piece})
+            before, after = {*string.printable, ""}, {*string.printable, "", "\n\n", "\r\n"}
+            for piece in pieces:
+                for k in range(1, len(stop) + 1):
+                    if piece.endswith(stop[:k]):
+                        before.add(piece[:-k])
+                    if piece.startswith(stop[-k:]):
+                        after.add(piece[k:])
+            lefts = [anchor + text for text in sorted(sorted(before), key=len) for anchor in _ANCHORS]
+            rights = sorted(sorted(after), key=len)
+            # One of each kind of beginning with one of each kind of end.
+            begins = list(self._distinct([(left, "\n") for left in lefts], stop).values())[:_BEGINS]
+            ends = list(self._distinct([("\n", right) for right in rights], stop).values())[:_ENDS]
+            pairs = [(left, right) for left, _ in begins for _, right in ends]
+            found.update(dict.fromkeys(self._distinct(pairs, stop), finish))
+        return found
+
+    def _distinct(
+        self, around: Sequence[tuple[str, str]], stop: str
+    ) -> dict[tuple[int, ...], tuple[str, str]]:
+        """The sequences of ids that hold the stop's characters, each with the first text around it that gave it."""
+        found: dict[tuple[int, ...], tuple[str, str]] = {}
+        encoded = self._backend.encode_batch(
+            [left + stop + right for left, right in around], add_special_tokens=False
+        )
+        for (left, right), encoding in zip(around, encoded, strict=True):
+            begin, end = len(left), len(left) + len(stop)
+            ids = [
+                i for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if a < end and b > begin
+            ]
+            if stop in self.decode(ids):
+                found.setdefault(tuple(ids), (left, right))
+        return found
 
     @property
     def eos_id(self) -> int | None:

@@ -1,6 +1,8 @@
 """The tokenizer wrapper, over a byte-level BPE trained here."""
 
 import json
+import random
+from pathlib import Path
 
 import pytest
 import tokenizers
@@ -8,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
+import rstar_jax
 from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.language.tokenizer import Tokenizer
@@ -15,6 +18,7 @@ from rstar_jax.language.tokenizer import Tokenizer
 LINES = ["# Step 1: add the apples\ntotal = 12 + 34", "# Now print the final answer\nprint(total)"] * 5
 STEPS = grammar.render(LINES[:2], output="46", answer="There are \\boxed{46} apples.")
 TOKENIZER = Tokenizer.train(LINES, 300)
+BUNDLED = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 
 
 def plain() -> Tokenizer:
@@ -60,6 +64,73 @@ def test_adding_special_tokens_to_a_vocabulary_without_them():
     assert tokenizer.vocab_size == 256 + len(grammar.SPECIAL_TOKENS)
     assert len(tokenizer.stop_ids) == 3
     assert len(tokenizer.encode_steps(STEPS)) < len(before)
+
+
+def without_specials(tokenizer: Tokenizer) -> Tokenizer:
+    """The same merges, but the grammar's tokens are text."""
+    content = json.loads(tokenizer._backend.to_str())
+    content["added_tokens"] = []
+    return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(content)))
+
+
+# Stops occur in what these are trained on, so that tokens reach across their ends.
+SPOKEN = ["total = f(12)\n", "print(total)", "['a', 3]", '"{x}"', "# Step 2: so it is.", "))", "\n\n", "x < 3", " "]
+WRITTEN = [a + stop + b for stop in grammar.STOPS for a in SPOKEN for b in ("\n", "\n\n", "")]
+
+
+def trained(phrases: bool) -> Tokenizer:
+    broken = ["<".join(text.replace("_", " _").split("<")) for text in WRITTEN] * 3
+    backend = without_specials(Tokenizer.train(LINES, 290, phrases=phrases))._backend
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    backend.train_from_iterator(WRITTEN + broken + LINES, trainer)
+    return Tokenizer(backend)
+
+
+def first_met(tokenizer: Tokenizer, sequences, ids):
+    """(tokens up to and including the first sequence that ends, its finish)."""
+    longest = max(map(len, sequences))
+    for end in range(1, len(ids) + 1):
+        for size in range(1, min(longest, end) + 1):
+            if finish := sequences.get(tuple(ids[end - size : end])):
+                return end, finish
+    return None
+
+
+@pytest.mark.parametrize("name", ["bytes", "bundled", "words", "phrases"])
+def test_stops_that_are_no_tokens_are_met_by_their_sequences(name):
+    if name == "bundled":
+        tokenizer = without_specials(Tokenizer.load(BUNDLED))
+    else:
+        tokenizer = plain() if name == "bytes" else trained(name == "phrases")
+    assert not tokenizer.stop_ids
+    sequences = tokenizer.stop_sequences()
+    for sequence, finish in sequences.items():
+        text, cut = grammar.cut_at_stop(tokenizer.decode(sequence))
+        assert cut == finish
+        # no token is wasted: without the first or the last the stop is not whole
+        assert all(grammar.cut_at_stop(tokenizer.decode(s))[1] != finish for s in (sequence[1:], sequence[:-1]))
+    rng = random.Random(0)
+    missed = count = 0
+    for _ in range(300):
+        left, right = ("".join(rng.choice(SPOKEN) for _ in range(rng.randint(1, 3))) for _ in range(2))
+        stop = rng.choice(grammar.STOPS)
+        ids = tokenizer.encode(left + stop + rng.choice(["\n", "\n\n", "", " "]) + right)
+        met = first_met(tokenizer, sequences, ids)
+        count += 1
+        if met is None:
+            missed += 1
+            continue
+        end, finish = met
+        assert finish == grammar.FINISH[stop]
+        assert grammar.cut_at_stop(tokenizer.decode(ids[:end]))[0] == left + stop
+        assert stop not in tokenizer.decode(ids[: end - 1])  # met as soon as it is there
+    assert missed <= count // 100
+
+
+def test_stops_that_are_tokens_are_one_id_each():
+    assert TOKENIZER.stop_sequences() == {(i,): finish for i, finish in TOKENIZER.stop_ids.items()}
 
 
 def test_saved_files_load_again_and_in_transformers(tmp_path):
