@@ -24,7 +24,7 @@ from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import quantize
 from rstar_jax.search import Functions, Leaf
-from rstar_jax.types import Candidate, Grade, Problem, StepVerdict
+from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict
 from rstar_jax.verify import Task
 
 # The interpreter writes outputs and the user questions; a policy never does.
@@ -89,9 +89,9 @@ class Reasoner:
         ]
         model = models.load_pretrained(policy, dtype=jnp.dtype(dtype))
         _hold(model, decode)
-        stops = dict(tokenizer.stop_ids)
-        if not stops and tokenizer.eos_id is not None:
-            stops[tokenizer.eos_id] = "length"  # steps are then cut out of the text, and it need not go on
+        stops: dict[int | tuple[int, ...], Finish] = dict(tokenizer.stop_sequences())
+        if tokenizer.eos_id is not None:
+            stops.setdefault((tokenizer.eos_id,), "length")
         self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never)
         self._scorer = None
         if ppm is not None:
@@ -133,6 +133,7 @@ class Reasoner:
                     n=leaf.n,
                     temperature=leaf.temperature,
                     name=(round, problem_key(leaf.problem.id), leaf.tree, leaf.node),
+                    problem=problem_key(leaf.problem.id),
                 )
                 for leaf in leaves
             ]
@@ -152,6 +153,7 @@ class Reasoner:
                     # As it was trained, whatever the policy is asked with.
                     prefix=self._tokens(PROMPTS["finetuned"](problem.problem), steps),
                     suffixes=tuple(np.asarray(self._tokenizer.encode(text), np.int32) for text in texts),
+                    problem=problem_key(problem.id),
                 )
                 for problem, steps, texts in requests
             ]
@@ -165,7 +167,9 @@ class Reasoner:
 
     def _candidate(self, tokens: tuple[int, ...], logprob: float, finish: str) -> Candidate:
         text = self._tokenizer.decode(tokens)
-        if finish == "length":  # a tokenizer without the stop tokens stops at their text, found here
+        if tokens and tokens[-1] not in self._tokenizer.stop_ids:
+            # A vocabulary without the stops: their text may be followed by the rest of its last token, or be
+            # written with tokens that the engine was not told of.
             text, finish = grammar.cut_at_stop(text)
         return Candidate(text, tokens, logprob, finish)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ import pytest
 
 from rstar_jax import models
 from rstar_jax.assemble import Reasoner
-from rstar_jax.decode import DecodeConfig, Sample
+from rstar_jax.decode import DecodeConfig, Sample, stops
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.language import grammar
 from rstar_jax.language.tokenizer import Tokenizer
@@ -56,9 +56,18 @@ def test_steps_of_a_policy_without_stop_tokens_are_cut_from_its_text(plain, monk
     assert made.functions(1).check([(PROBLEM, (candidate.text,))])[0].alive
 
 
-def test_such_a_policy_stops_at_the_end_of_its_text(plain):
-    assert reasoner(plain)._decoder._finish == {Tokenizer.load(plain).eos_id: "length"}
-    assert set(reasoner(TINY_BASE)._decoder._finish.values()) == {"step", "code", "answer"}
+def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
+    rules = reasoner(TINY_BASE)._decoder._rules
+    assert rules.finish == ["step", "code", "answer", "length", "length"]  # end of text, and the guard
+    assert rules.table.single is not None and rules.table.next is None
+    rules = reasoner(plain)._decoder._rules
+    assert set(rules.finish) == {"step", "code", "answer", "length"}
+    text = f"{grammar.CODE}\n# Step 1: add\nt = 2 + 3\n{grammar.END_STEP}\n"
+    state, hits = stops.start(rules.table, 1, 1), []
+    for token in Tokenizer.load(plain).encode(text):
+        state, hit = stops.step(rules.table, state, np.full((1, 1), token, np.int32))
+        hits.append(int(hit[0, 0]))
+    assert [rules.finish[hit] for hit in hits if hit >= 0] == ["step"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Sequence
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from rstar_jax.decode import pool, programs, sampling
+from rstar_jax.decode import pool, programs, sampling, stops
 from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, Writes
@@ -27,10 +27,10 @@ from rstar_jax.types import Finish
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How all leaves are sampled. finish: the tokens that end a candidate, and what each means."""
+    """How all leaves are sampled. finish: what each hit of the table means."""
 
-    finish: Mapping[int, Finish]
-    stops: jax.Array  # [K] int32
+    finish: Sequence[Finish]
+    table: stops.Table
     bias: jax.Array | None  # [V] float32
     seed: jax.Array  # [2] uint32
 
@@ -61,6 +61,7 @@ class Batch:
         self._flight: programs.Flight | None = None
         self._tokens = np.zeros((leaves, 0, self._longest), np.int32)
         self._logprobs, self._counts = np.zeros((leaves, 0)), np.zeros((leaves, 0), np.int64)
+        self._hits = np.zeros((leaves, 0), np.int32)  # of the last token
 
     @property
     def sitting(self) -> int:
@@ -139,25 +140,26 @@ class Batch:
 
     def _advance(self, slots: programs.Slots, enough: int) -> tuple[programs.Slots, programs.Flight]:
         c, cache = self.config, self.cache
-        key = (cache.shape, self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p)
+        key = (cache.shape, self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p, c.min_p)
         with timed(cache.stats, "decode", *key):
             return programs.advance(
                 cache.params,
                 slots,
                 self.rules.bias,
-                self.rules.stops,
+                self.rules.table,
                 enough,
                 shape=cache.shape,
                 S=self._S,
                 chunk=c.chunk,
                 top_k=c.top_k,
                 top_p=c.top_p,
+                min_p=c.min_p,
             )
 
     def compile(self, P: int, S: int) -> None:
         """Compiles what slots of P and S columns need, by running it on nobody. Only while no leaf sits."""
         self._P, self._S = self._columns(P), S
-        slots = programs.empty(self.cache.shape, self.leaves, self.N, self._P, S)
+        slots = programs.empty(self.cache.shape, self.rules.table, self.leaves, self.N, self._P, S)
         slots = programs.admit(slots, self.cache.pool, self._arrivals([], [], []), shape=self.cache.shape)
         jax.block_until_ready(self._advance(slots, 0))
         self._P = self._S = 0
@@ -181,6 +183,7 @@ class Batch:
         self._tokens[slot, which, at] = trace.token[:steps][live]
         np.add.at(self._logprobs, (slot, which), trace.logprob[:steps][live])
         np.add.at(self._counts, (slot, which), 1)
+        self._hits[slot, which] = trace.hit[:steps][live]  # the latest stays
         self._keep(flight.new, step, slot, row, which, at)
         self._begun = int(start.max())
         stats = self.cache.stats
@@ -239,7 +242,8 @@ class Batch:
         samples, branches = [], dict[tuple[int, ...], Branch | None]()
         for k in range(leaf.request.n):
             tokens = tuple(self._tokens[slot, k, : self._counts[slot, k]].tolist())
-            finish, branch = self.rules.finish.get(tokens[-1], "length"), leaf.own.get(k)
+            hit, branch = self._hits[slot, k], leaf.own.get(k)
+            finish: Finish = self.rules.finish[hit] if hit >= 0 else "length"
             if branch is not None:
                 tree.release(branch)
             if branch is not None and (finish == "length" or tokens in branches):
@@ -253,7 +257,7 @@ class Batch:
         """Makes the caches P and S columns wide."""
         self._P, self._S, shape = P, S, self.cache.shape
         if self._slots is None:
-            self._slots = programs.empty(shape, self.leaves, self.N, P, S)
+            self._slots = programs.empty(shape, self.rules.table, self.leaves, self.N, P, S)
         else:
             self._slots = programs.resize(shape, self._slots, P, S)
 
@@ -263,3 +267,4 @@ class Batch:
         self._tokens = np.pad(self._tokens, ((0, 0), (0, more), (0, 0)))
         self._logprobs = np.pad(self._logprobs, ((0, 0), (0, more)))
         self._counts = np.pad(self._counts, ((0, 0), (0, more)))
+        self._hits = np.pad(self._hits, ((0, 0), (0, more)))

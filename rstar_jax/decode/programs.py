@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rstar_jax.decode import pool, sampling
+from rstar_jax.decode import pool, sampling, stops
 from rstar_jax.decode.shape import Shape
 from rstar_jax.models import KV, RewardModel
 from rstar_jax.models.cache import Suffix, lay_out
@@ -29,7 +29,8 @@ class Slots(NamedTuple):
     last: the last token of the prefix. n: candidates of the leaf; next: the first that no row has begun.
     key: of the leaf. limit: tokens a candidate may have.
     candidate: which one each row decodes; n or more if the row is idle. start: its tokens so far, and the
-    columns of its suffix cache that are written. pending: the token each row is to be fed next.
+    columns of its suffix cache that are written. pending: the token each row is to be fed next. seen: what
+    may become a stop.
     """
 
     prefix: tuple[KV, ...]  # of P columns, as `cache.lay_out` has them
@@ -44,6 +45,7 @@ class Slots(NamedTuple):
     candidate: jax.Array  # [B, N]
     start: jax.Array  # [B, N]
     pending: jax.Array  # [B, N]
+    seen: stops.State
 
 
 class Arrivals(NamedTuple):
@@ -61,12 +63,14 @@ class Arrivals(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What each row did at each of C steps: whose which token it sampled, with its log-probability."""
+    """What each row did at each of C steps: whose which token it sampled, with its log-probability, and what
+    it ended by that (`stops.step`)."""
 
     candidate: jax.Array  # [C, B, N]; n or more where the row was idle
     position: jax.Array  # [C, B, N]
     token: jax.Array  # [C, B, N]
     logprob: jax.Array  # [C, B, N]
+    hit: jax.Array  # [C, B, N]
 
 
 Carry = tuple[jax.Array, Slots, Trace, KV]
@@ -86,7 +90,7 @@ class Flight(NamedTuple):
     new: KV  # [L, C, B, N, G, A]
 
 
-def empty(shape: Shape, B: int, N: int, P: int, S: int) -> Slots:
+def empty(shape: Shape, table: stops.Table, B: int, N: int, P: int, S: int) -> Slots:
     """Slots without leaves: every row is idle."""
     prefix, suffix = shape.empty_caches(B, N, P, S)
 
@@ -106,6 +110,7 @@ def empty(shape: Shape, B: int, N: int, P: int, S: int) -> Slots:
         candidate=zeros(B, N),
         start=zeros(B, N),
         pending=zeros(B, N),
+        seen=stops.start(table, B, N),
     )
 
 
@@ -147,9 +152,11 @@ def admit(slots: Slots, pages: KV, arrivals: Arrivals, *, shape: Shape) -> Slots
         leaf = lay_out(pool.gather(pages, arrivals.tables[i][None]))
         fresh = {name: getattr(arrivals, name)[i] for name in named}
         fresh |= {"next": len(rows), "candidate": rows, "start": 0, "pending": fresh["last"]}
+        here = jnp.broadcast_to((jnp.arange(len(slots.n)) == slot)[:, None], slots.start.shape)
         # The suffix cache stays: an older candidate's columns lie where nobody looks until they are written.
         return slots._replace(
             prefix=jax.tree.map(place, slots.prefix, leaf),
+            seen=stops.begin(slots.seen, here),
             **{name: getattr(slots, name).at[slot].set(value) for name, value in fresh.items()},
         )
 
@@ -161,12 +168,14 @@ def _pinned(shape: Shape, slots: Slots) -> Slots:
     return slots._replace(prefix=prefix, suffix=suffix)
 
 
-@functools.partial(jax.jit, static_argnames=("shape", "S", "chunk", "top_k", "top_p"), donate_argnums=1)
+@functools.partial(
+    jax.jit, static_argnames=("shape", "S", "chunk", "top_k", "top_p", "min_p"), donate_argnums=1
+)
 def advance(
     params: dict[str, jax.Array],
     slots: Slots,
     bias_V: jax.Array | None,
-    stops_K: jax.Array,
+    table: stops.Table,
     enough: jax.Array | int,
     *,
     shape: Shape,
@@ -174,11 +183,12 @@ def advance(
     chunk: int,
     top_k: int,
     top_p: float,
+    min_p: float,
 ) -> tuple[Slots, Flight]:
     """Up to `chunk` decode steps; fewer once `enough` slots are free (all rows idle).
 
-    S: columns of the suffix caches. bias_V: added to the logits (-inf forbids a token). stops_K: tokens that
-    end a candidate.
+    S: columns of the suffix caches. bias_V: added to the logits (-inf forbids a token). table: of what ends a
+    candidate. top_k, top_p, min_p: as `sampling.draw` has them.
     """
     model, c = shape.build(params), shape.config
     B, N = slots.start.shape
@@ -192,22 +202,26 @@ def advance(
         i, s, trace, kept = carry
         x, suffix, new = model.extend(s.pending[..., None], s.start, shared, s.prefix_length, s.suffix)
         logits = model.logits(x[:, :, 0]).reshape(B * N, -1)
-        if bias_V is not None:
-            logits = logits + bias_V
         uniform = sampling.uniforms(
             jnp.repeat(s.key, N, axis=0), s.candidate.reshape(B * N), s.start.reshape(B * N)
         )
         token, logprob = sampling.draw(
-            logits, uniform, jnp.repeat(s.temperature, N), top_k=top_k, top_p=top_p
+            logits,
+            uniform,
+            jnp.repeat(s.temperature, N),
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            bias_V=bias_V,
         )
         token, logprob = token.reshape(B, N), logprob.reshape(B, N)
         put = jax.lax.dynamic_update_index_in_dim
-        did = Trace(s.candidate, s.start, token, logprob)
+        seen, hit = stops.step(table, s.seen, token)
+        did = Trace(s.candidate, s.start, token, logprob, hit)
         trace = jax.tree.map(lambda all, now: put(all, now, i, 0), trace, did)
         kept = jax.tree.map(lambda all, now: put(all, now[:, :, :, 0], i, 1), kept, new)
         live = s.candidate < s.n[:, None]
-        stopped = jnp.any(token[..., None] == stops_K, axis=-1)
-        ended = live & (stopped | (s.start + 1 >= s.limit[:, None]))
+        ended = live & ((hit >= 0) | (s.start + 1 >= s.limit[:, None]))
         begun = s.next[:, None] + jnp.cumsum(ended, axis=1) - 1  # the rows that ended go on in their order
         s = s._replace(
             suffix=suffix,
@@ -215,11 +229,12 @@ def advance(
             candidate=jnp.where(ended, begun, s.candidate),
             start=jnp.where(ended, 0, s.start + live),
             pending=jnp.where(ended, s.last[:, None], token),
+            seen=stops.begin(seen, ended),
         )
         return i + 1, s, trace, kept
 
     whole = jnp.zeros((chunk, B, N), jnp.int32)
-    trace = Trace(whole, whole, whole, whole.astype(jnp.float32))
+    trace = Trace(whole, whole, whole, whole.astype(jnp.float32), whole)
     kept = jnp.zeros((c.layers, chunk, B, N, c.kv_heads, c.head_dim), shape.compute_dtype)
     start = jnp.int32(0), slots, trace, shape.pin_pool((kept, kept))
     steps, slots, trace, new = jax.lax.while_loop(going, step, start)

@@ -23,6 +23,8 @@ class DecodeConfig:
     max_step_tokens: longest step. context: longest prefix and step together, in tokens.
     top_k: sample among the k likeliest tokens only; 0 for all. top_p: among the fewest tokens whose
         probabilities sum to p; 1 for all.
+    min_p: drop tokens less than so many times as likely as the likeliest; 0: none. guard: a candidate whose
+        last so many tokens are one period repeated ends there, as if it had become too long; 0: off.
     chunk: decode steps before the host looks (sooner when several leaves are done and others wait).
     halves: 2: leaves are decoded in two batches, so that the host looks after one while the device works on
         the other; 1: in one.
@@ -38,6 +40,8 @@ class DecodeConfig:
     context: int = 4096
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    guard: int = 0
     chunk: int = 16
     halves: int = 1
     page_size: int = 16
@@ -58,6 +62,10 @@ class DecodeConfig:
             raise UserError(f"decode.top_k: {self.top_k} given, 0 (all tokens) or more expected.")
         if not 0 < self.top_p <= 1:
             raise UserError(f"decode.top_p: {self.top_p} given, a number in (0, 1] expected.")
+        if not 0 <= self.min_p <= 1:
+            raise UserError(f"decode.min_p: {self.min_p} given, a number in [0, 1] expected.")
+        if self.guard < 0 or 0 < self.guard < 4:
+            raise UserError(f"decode.guard: {self.guard} given, 0 (off) or at least 4 tokens expected.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -29,6 +30,7 @@ from rstar_jax.decode.requests import (
     check_tokens,
 )
 from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.stops import build
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder
 from rstar_jax.types import Finish
@@ -39,8 +41,9 @@ Waiting = deque[tuple[int, StepRequest]]
 class StepDecoder:
     """Samples steps from a policy. `stats` counts since the decoder was made.
 
-    stop_ids: tokens that end a step, and how. forbidden: tokens never sampled (padding, or what only the
-    interpreter or the user writes). on_progress: called with `stats` after every chunk.
+    stops: tokens, or sequences of tokens, that end a step, and how. forbidden: tokens never sampled (padding,
+    or what only the interpreter or the user writes). bias: what is added to the logits of some tokens.
+    on_progress: called with `stats` after every chunk.
     Raises UserError for ids outside of the vocabulary or if every token is forbidden.
 
     mesh: with axes as of `sharding.make_mesh`: tensor (and expert) hold one model together, the devices of
@@ -52,24 +55,30 @@ class StepDecoder:
     def __init__(
         self,
         model: Decoder,
-        stop_ids: Mapping[int, Finish],
+        stops: Mapping[int | tuple[int, ...], Finish],
         config: DecodeConfig,
         *,
         seed: int,
         forbidden: Sequence[int] = (),
+        bias: Mapping[int, float] | None = None,
         mesh: Mesh | None = None,
         on_progress: Callable[[Stats], None] | None = None,
     ) -> None:
         V = model.config.vocab_size
-        check_tokens(np.array(list(stop_ids), np.int64), V, "stop_ids")
         check_tokens(np.array(list(forbidden), np.int64), V, "forbidden")
         if len(set(forbidden)) == V:
             raise UserError(f"forbidden: all {V} tokens of the vocabulary given, at least one must be left.")
         self.stats = Stats()
         self._model, self._config = model, config
-        bias = jnp.zeros(V).at[jnp.array(list(forbidden))].set(-jnp.inf) if len(forbidden) else None
-        stops = jnp.array(list(stop_ids), jnp.int32)
-        self._rules = Rules(dict(stop_ids), stops, bias, sampling.seed_key(seed))
+        added = dict(bias or {}) | dict.fromkeys(forbidden, -np.inf)
+        check_tokens(np.array(list(added), np.int64), V, "bias")
+        sequences = [(stop,) if isinstance(stop, int) else stop for stop in stops]
+        self._rules = Rules(
+            finish=[*stops.values(), "length"],  # the last is the guard's: such a candidate is no step
+            table=build(sequences, V, config.guard),
+            bias=_as_array(added, V) if added else None,
+            seed=sampling.seed_key(seed),
+        )
         self._caches = PrefixCaches(Shape.of(model), mesh, config, self.stats)
         self._waiting: dict[tuple[int, int], Waiting] = {}  # by cache and rows of a leaf
         self._batches: dict[tuple[int, int], list[Batch]] = {}
@@ -193,6 +202,10 @@ class StepDecoder:
             if sample.branch is not None:
                 tree, branch = sample.branch
                 tree.drop(branch)
+
+def _as_array(bias: Mapping[int, float], V: int) -> jax.Array:
+    return jnp.zeros(V).at[jnp.array(list(bias))].set(jnp.array(list(bias.values())))
+
 
 def _check(request: StepRequest, vocab_size: int, where: str) -> None:
     if request.n < 0:

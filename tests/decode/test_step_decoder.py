@@ -183,7 +183,7 @@ def test_bad_requests_are_named(
 
 
 def test_bad_settings_are_named(policy: Decoder) -> None:
-    with pytest.raises(UserError, match="stop_ids: token 64"):
+    with pytest.raises(UserError, match=r"stop sequence 0: \(64,\)"):
         StepDecoder(policy, {64: "step"}, CONFIG, seed=0)
     with pytest.raises(UserError, match="all 64 tokens"):
         StepDecoder(policy, STOPS, CONFIG, seed=0, forbidden=range(V))
