@@ -7,6 +7,7 @@ Between turns the device works and the host is free.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -19,7 +20,7 @@ from rstar_jax.decode import pool, programs, sampling, stops
 from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, Writes
-from rstar_jax.decode.prefixes import PrefixCache
+from rstar_jax.decode.prefixes import ROWS, PrefixCache, Text
 from rstar_jax.decode.requests import DecodeConfig, Sample, StepRequest
 from rstar_jax.models import KV
 from rstar_jax.types import Finish
@@ -84,8 +85,9 @@ class Batch:
         asked = [waiting[i] for i in range(min(len(free), len(waiting)))]
         if not asked:
             return
-        prefixes = [(r.problem, r.prefix[:-1].tolist()) for _, r in asked]
-        read = self.cache.read(prefixes)
+        prefixes = [_text(request) for _, request in asked]
+        later = itertools.islice(waiting, len(asked), len(asked) + 4 * ROWS)
+        read = self.cache.read(prefixes, [_text(request) for _, request in later])
         if not read:
             return  # every page is held by leaves that sit; they end some time
         for slot, branch, text in zip(free, read, prefixes, strict=False):
@@ -268,3 +270,8 @@ class Batch:
         self._logprobs = np.pad(self._logprobs, ((0, 0), (0, more)))
         self._counts = np.pad(self._counts, ((0, 0), (0, more)))
         self._hits = np.pad(self._hits, ((0, 0), (0, more)))
+
+
+def _text(request: StepRequest) -> Text:
+    """What must be read before a request's candidates: all but the last token, which each of them is fed."""
+    return request.home, request.prefix[:-1].tolist()

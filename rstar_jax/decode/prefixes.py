@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import operator
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from rstar_jax.decode.shape import Shape
 from rstar_jax.errors import UserError
 from rstar_jax.models import KV
 
-ROWS = 16  # texts read at once
+# Texts read at once: from their start, and from where they are known (mostly an interpreter's few words).
+ROWS, ROWS_ON = 8, 4
 
 Text = tuple[Hashable, list[int]]  # the problem it belongs to, its tokens
 
@@ -47,7 +49,6 @@ class PrefixCache:
         self.pages = _pages(shape, config)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
-        self._rows = min(ROWS, config.leaves)
 
     def load(self, params: dict[str, jax.Array]) -> None:
         """Takes these parameters; where they are not those of before, every text is forgotten."""
@@ -58,10 +59,11 @@ class PrefixCache:
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
 
-    def read(self, texts: Sequence[Text]) -> list[Branch | None]:
+    def read(self, texts: Sequence[Text], later: Sequence[Text] = ()) -> list[Branch | None]:
         """Branches that hold the texts, each held once; None for a text without tokens.
 
-        Fewer than there are texts, if the pages do not suffice for all at once: the first ones.
+        Fewer than there are texts, if the pages do not suffice for all at once: the first ones. later: texts
+        that will be asked for; they are read where they fill rows that would be idle, if there is room.
         """
         found: list[Branch | None] = []
         fresh: dict[Branch, int] = {}  # how many runs must come before one can go on from it
@@ -86,9 +88,28 @@ class PrefixCache:
             waves += [[]] * (wave + 1 - len(waves))
             waves[wave] = [*waves[wave], _Part(new, known, tokens[known:], writes.slots, writes.copies)]
             found.append(new)
+        if waves:
+            waves[0] += self._fillers(waves[0], later)
         for wave in waves:
             self._run(wave)
         return found
+
+    def _fillers(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
+        """New texts for the idle rows of the blocks that these will be read in."""
+        idle = collections.Counter(prefill_bucket(len(part.tokens)) for part in parts if not part.known)
+        idle = {bucket: -count % ROWS for bucket, count in idle.items()}
+        fillers = []
+        for problem, tokens in later:
+            bucket = prefill_bucket(len(tokens))
+            if not idle.get(bucket) or self.tree.free * self.page_size < 2 * len(tokens):
+                continue
+            key = self.key(problem, tokens)
+            if self.tree.match(key, tokens)[1] or not (grown := self.tree.grow(key, None, 0, tokens)):
+                continue
+            idle[bucket] -= 1
+            self.tree.release(grown[0])
+            fillers.append(_Part(grown[0], 0, tokens, grown[1].slots, grown[1].copies))
+        return fillers
 
     def key(self, problem: Hashable, tokens: Sequence[int]) -> Hashable:
         """Under which a text of a problem lies in the tree."""
@@ -120,11 +141,12 @@ class PrefixCache:
                 key = cache_bucket(part.known), score_bucket(len(part.tokens))
             groups.setdefault(key, []).append(part)
         for (P, T), members in sorted(groups.items(), key=lambda group: group[0]):
-            for at in range(0, len(members), self._rows):
-                self._run_block(members[at : at + self._rows], P, T)
+            rows = ROWS_ON if P else ROWS
+            for at in range(0, len(members), rows):
+                self._run_block(members[at : at + rows], P, T)
 
     def _run_block(self, block: list[_Part], P: int, T: int) -> None:
-        R, none = self._rows, self.pages * self.page_size
+        R, none = ROWS_ON if P else ROWS, self.pages * self.page_size
         tokens, slots = np.zeros((R, T), np.int32), np.full((R, T), none, np.int32)
         known, length = np.zeros(R, np.int32), np.zeros(R, np.int32)
         for r, part in enumerate(block):

@@ -74,7 +74,8 @@ class StepRequest:
 
     prefix: int32 [P], P >= 1. temperature: 0 is greedy. name: non-negative integers below 2**32 that name
     the leaf (problem, tree, node …); with the seed, the candidate and the position they are the randomness.
-    problem: texts of one problem are looked for among what is cached of it. It changes no result.
+    problem: texts of one problem are looked for among what is cached of it; None: this is alone. It changes
+    no result.
     """
 
     prefix: np.ndarray
@@ -82,6 +83,11 @@ class StepRequest:
     temperature: float
     name: tuple[int, ...]
     problem: Hashable = None
+
+    @property
+    def home(self) -> Hashable:
+        """Under which its text is cached."""
+        return self.name if self.problem is None else self.problem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +116,11 @@ class ScoreRequest:
     prefix: np.ndarray
     suffixes: tuple[np.ndarray, ...]
     problem: Hashable = None
+
+    @property
+    def home(self) -> Hashable:
+        """Under which its text is cached."""
+        return id(self) if self.problem is None else self.problem
 
 
 @dataclasses.dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, cast
 
 import jax
@@ -73,15 +74,7 @@ class Shape:
 
     def empty_caches(self, B: int, N: int, P: int, S: int) -> Caches:
         """Zeros for B prefixes of P columns and B * N suffixes of S, in the layout of `Decoder.extend`."""
-        c, dtype = self.config, self.compute_dtype
-        size = (c.layers, B, P, c.kv_heads, c.head_dim)
-
-        @jax.jit
-        def make() -> Caches:
-            prefix = cache.lay_out((jnp.zeros(size, dtype), jnp.zeros(size, dtype)))
-            return self.pin((prefix, cache.empty_suffix(c, dtype, B, N, S)))
-
-        return make()
+        return _empty_caches(self, B, N, P, S)
 
     def pin_pool(self, pool: KV) -> KV:
         """A pool, told to stay split as it was made. For use under jit."""
@@ -114,3 +107,10 @@ class Shape:
         axes: list[str | None] = [None] * len(size)
         axes[heads] = "kv_heads"
         return sharding.sharding(self.mesh, axes, size, sharding.preset_for(self.mesh))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
+def _empty_caches(shape: Shape, B: int, N: int, P: int, S: int) -> Caches:
+    c, dtype = shape.config, shape.compute_dtype
+    zeros = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), dtype)
+    return shape.pin((cache.lay_out((zeros, zeros)), cache.empty_suffix(c, dtype, B, N, S)))

@@ -103,8 +103,7 @@ class StepDecoder:
             elif not request.n:
                 self._done[ticket] = []
             else:
-                problem = request.name if request.problem is None else request.problem
-                where = self._caches.home(problem), min(request.n, self._config.rows)
+                where = self._caches.home(request.home), min(request.n, self._config.rows)
                 self._waiting.setdefault(where, deque()).append((ticket, request))
         return tickets
 

@@ -84,7 +84,7 @@ class StepScorer:
                 if not all(suffixes.values()):  # the prefix's last token then is everybody's first
                     suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
                     prefix = prefix[:-1]
-                home = self._caches.home(request.problem)
+                home = self._caches.home(request.home)
                 self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
             else:
                 self._finish(ticket)
@@ -135,7 +135,7 @@ class StepScorer:
         cache, waiting = self._caches.each[home], self._waiting[home]
         P = cache_bucket(len(waiting[0].prefix))
         block = [asked for asked in waiting if cache_bucket(len(asked.prefix)) == P][: self._rows]
-        read = cache.read([(asked.request.problem, asked.prefix) for asked in block])
+        read = cache.read([(asked.request.home, asked.prefix) for asked in block])
         block = block[: len(read)]
         taken = {asked.ticket for asked in block}
         self._waiting[home] = deque(asked for asked in waiting if asked.ticket not in taken)
@@ -163,7 +163,7 @@ class StepScorer:
             for g, k in enumerate(group.which):
                 suffix = asked.suffixes[k]
                 tokens[b, g, : len(suffix)], last[b, g] = suffix, len(suffix) - 1
-                key = cache.key(asked.request.problem, asked.prefix)
+                key = cache.key(asked.request.home, asked.prefix)
                 grown = cache.tree.grow(key, group.read, len(asked.prefix), suffix)
                 if grown is not None:
                     slots[b, g, : len(suffix)] = grown[1].slots

@@ -128,6 +128,6 @@ def test_what_is_compiled_ahead_is_not_compiled_later(policy: Decoder, asked: li
     decoder, seen = StepDecoder(policy, STOPS, config, seed=3), []
     decoder.precompile(lambda done, total: seen.append((done, total)))
     ahead = list(decoder.stats.programs)
-    assert seen[-1] == (len(seen), len(seen)) and len(ahead) == len(seen)
+    assert seen[-1] == (len(seen), len(seen)) and 0 < len(ahead) <= len(seen)
     decoder.propose([r for r in asked if len(r.prefix) < 60])
     assert decoder.stats.programs == ahead
