@@ -60,6 +60,10 @@ def verdict(program: str, arch: int, number: int, *arguments: int) -> int:
 def test_what_is_listed_passes_and_nothing_else(machine, kind):
     program, column = seccomp.programs(machine)[kind], list(MACHINES).index(machine)
     free = {numbers[column] for numbers in seccomp._FREELY.values()}
+    if kind == "open":
+        links = {"x86_64": {89, 267}, "aarch64": {78}}[machine]
+        assert not links & free
+        free |= links
     # Arguments that no conditional rule takes.
     arch, odd = MACHINES[machine], [2**64 - 1] * 6
     passing = {n for n in range(1000) if verdict(program, arch, n, *odd) == seccomp.ALLOW}

@@ -25,7 +25,6 @@ _FREELY: dict[str, tuple[int, int | None]] = {
     # names and sizes of files, which imports ask for
     **{"stat": (4, None), "lstat": (6, None), "fstat": (5, 80), "newfstatat": (262, 79), "statx": (332, 291)},
     **{"access": (21, None), "faccessat": (269, 48), "faccessat2": (439, 439), "getcwd": (79, 17)},
-    **{"readlink": (89, None), "readlinkat": (267, 78)},
     # memory, within the limit on address space
     **{"mmap": (9, 222), "munmap": (11, 215), "mremap": (25, 216), "mprotect": (10, 226), "brk": (12, 214)},
     **{"madvise": (28, 233)},
@@ -81,7 +80,10 @@ _CONDITIONALLY: _Rules = {
     # reading its own limits (pid 0), not setting any: the pointer to new ones is null
     "prlimit64": ((302, 261), (_Test(0, (0,)), _Test(4, (0,)), _Test(5, (0,)))),
 }
+# Below /proc links name what the caller, where it is the same user, has open: Landlock hides that.
 _READING: _Rules = {
+    "readlink": ((89, None), ()),
+    "readlinkat": ((267, 78), ()),
     "open": ((2, None), (_Test(2, never=_O_NEVER),)),
     "openat": ((257, 56), (_Test(4, never=_O_NEVER),)),
 }
@@ -97,7 +99,8 @@ _Code = list[tuple[int, int, int, int]]  # operation, steps to skip if true, if 
 def programs(machine: str | None = None) -> dict[str, str]:
     """The filters for a machine (default: this one) as hexadecimal `struct sock_filter[]`, little endian.
 
-    "open" allows opening files for reading, "closed" opening none. Empty for a machine that is not known.
+    "open" allows opening files for reading and reading links, "closed" neither. Empty for a machine that is
+    not known.
     """
     machine = machine or platform.machine()
     if machine not in _MACHINES or struct.calcsize("P") != 8:
