@@ -5,7 +5,8 @@
 easy: answers of the project's problems, right ones respelt and wrong ones; mixed: those and LaTeX of many
 kinds; file: rows {"gold", "pred"}. No pair comes twice. Both graders run pinned to one core, after a warm-up,
 on the same pairs until these or the seconds are used up. "alone" is math-verify's parse and verify with its
-default settings in one persistent process, without its alarm clock.
+default settings in one persistent process, without its alarm clock; a pair that takes 10 CPU seconds or more
+than 4 GB counts as not right.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import logging
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -102,11 +104,24 @@ def alone(chunks: Iterator[list[Pair]], within: Callable[[], bool]) -> list[bool
         return verify(gold, target, timeout_seconds=None)
 
     is_right("x+1", "1+x")
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+    signal.signal(signal.SIGPROF, _give_up)
     _mark()
     right: list[bool] = []
     while within() and (chunk := next(chunks, None)):
-        right += [is_right(*pair) for pair in chunk]
+        for pair in chunk:
+            signal.setitimer(signal.ITIMER_PROF, 10)
+            try:
+                right.append(is_right(*pair))
+            except (TimeoutError, MemoryError):
+                right.append(False)
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
     return right
+
+
+def _give_up(*_: object) -> None:
+    raise TimeoutError
 
 
 GRADERS = {"rstar_jax": ours, "math-verify": alone}

@@ -274,19 +274,14 @@ class _Quantity:
         factor, rest = 1, unit
         while (multiple := rest.lower().partition(" ")[0].removesuffix("s")) in _MULTIPLES:
             factor, rest = factor * _MULTIPLES[multiple], rest.partition(" ")[2].strip()
-        if rest != unit and (value := number(body)) is not None:
+        if rest != unit and (value := number(_unbracketed(body))) is not None:
             return cls(body, value * factor, False, rest)
+        if any(word.removesuffix("s") in _MULTIPLES for word in unit.lower().split()):
+            return cls(text, None, False, "")  # of something else than a number, or not right behind it
         percent = body.endswith("%")
         if percent:
             body = body[:-1].strip()
-        if (
-            "_" not in body
-            and body.startswith("(")
-            and body.endswith(")")
-            and number(body[1:-1]) is not None
-            and "," not in body
-        ):
-            body = body[1:-1]
+        body = _unbracketed(body)
         value = number(body)
         return cls(body if value is not None or unit else text, value, percent, unit)
 
@@ -300,6 +295,12 @@ class _Quantity:
         if self.percent != other.percent and _close(x, y * 100 if self.percent else y / 100, rounded):
             return True
         return _close(x, y, rounded)
+
+
+def _unbracketed(body: str) -> str:
+    """A number without the brackets around it."""
+    bracketed = body.startswith("(") and body.endswith(")") and not {"_", ","} & set(body)
+    return body[1:-1] if bracketed and number(body[1:-1]) is not None else body
 
 
 def _close(x: Fraction, y: Fraction, rounded: bool) -> bool:

@@ -63,7 +63,7 @@ def test_every_case_ends_as_expected_as_an_ordinary_user(cases, without):
     if not without:
         arguments.append("--quick")
     arguments += [word for layer in without for word in ("--without", layer)]
-    done = ordinary_user.run(arguments, needed, {"JAX_PLATFORMS": "cpu"})
+    done = ordinary_user.run(arguments, needed, {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(HERE)})
     assert done.returncode in (0, 1), done.stderr
     report = runner.Report(**json.loads(done.stdout))
     assert report.layers["user"] == f"uid {ordinary_user.NOBODY}, not root"
