@@ -19,6 +19,7 @@ from flax import nnx
 
 from rstar_jax import models
 from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
@@ -90,12 +91,19 @@ class Reasoner:
         model = models.load_pretrained(policy, dtype=jnp.dtype(dtype))
         _hold(model, decode)
         stops: dict[int | tuple[int, ...], Finish] = dict(tokenizer.stop_sequences())
-        if tokenizer.eos_id is not None:
-            stops.setdefault((tokenizer.eos_id,), "length")
+        for end in (*model.config.end_ids, tokenizer.eos_id):
+            if end is not None and end < model.config.vocab_size:
+                stops.setdefault((end,), "length")
         self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never)
         self._scorer = None
         if ppm is not None:
             reward = models.load_reward_model(ppm, dtype=jnp.dtype(dtype))
+            ids, rows = tokenizer.used_ids, reward.decoder.config.vocab_size
+            if rows < ids:
+                raise UserError(
+                    f"{ppm}: its embeddings have {rows} rows, but the tokenizer of {policy} has {ids} ids. "
+                    "A PPM that was trained from this policy is expected."
+                )
             _hold(reward, decode)
             self._scorer = StepScorer(reward, decode, scale=ppm_scale)
 
@@ -152,7 +160,7 @@ class Reasoner:
                 ScoreRequest(
                     # As it was trained, whatever the policy is asked with.
                     prefix=self._tokens(PROMPTS["finetuned"](problem.problem), steps),
-                    suffixes=tuple(np.asarray(self._tokenizer.encode(text), np.int32) for text in texts),
+                    suffixes=tuple(self._steps((text,)) for text in texts),
                     problem=problem_key(problem.id),
                 )
                 for problem, steps, texts in requests
@@ -163,7 +171,10 @@ class Reasoner:
         return Functions(propose, check, self.grade, score if self._scorer else None)
 
     def _tokens(self, prompt: str, steps: tuple[str, ...]) -> np.ndarray:
-        return np.asarray(self._tokenizer.encode(prompt) + self._tokenizer.encode_steps(steps), np.int32)
+        return np.concatenate([np.asarray(self._tokenizer.encode(prompt), np.int32), self._steps(steps)])
+
+    def _steps(self, steps: tuple[str, ...]) -> np.ndarray:
+        return np.asarray(self._tokenizer.encode_steps(steps), np.int32)
 
     def _candidate(self, tokens: tuple[int, ...], logprob: float, finish: str) -> Candidate:
         text = self._tokenizer.decode(tokens)

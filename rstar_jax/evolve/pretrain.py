@@ -109,7 +109,7 @@ def run(config: PretrainConfig, workdir: Path) -> Path:
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
             mlp=shape.mlp,
-            eos_id=tokenizer.eos_id,
+            eos_ids=() if tokenizer.eos_id is None else (tokenizer.eos_id,),
             pad_id=tokenizer.pad_id,
         ),
         config.seed,

@@ -7,6 +7,7 @@ AutoTokenizer (slow to import, hence only then). Encoding adds nothing: no BOS, 
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 import string
@@ -39,11 +40,19 @@ class Tokenizer:
     """A tokenizer that knows the step grammar.
 
     eos_id: the id that ends a text, None if the folder names none. pad_id: pad, else eos, else 0.
+
+    A tokenizer may have added tokens that its model has no embedding for (images, in models of text only).
+    A prompt that has one in it is refused; where a step does, which a model or a program wrote, the token's
+    text is spelt out.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, config: dict[str, Any] | None = None) -> None:
-        """backend: the `tokenizers` object. config: the content of tokenizer_config.json."""
+    def __init__(
+        self, backend: tokenizers.Tokenizer, config: dict[str, Any] | None = None, rows: int | None = None
+    ) -> None:
+        """backend: the `tokenizers` object. config: the content of tokenizer_config.json. rows: how many
+        embeddings the model has; None: as many as there are ids."""
         self._backend = backend
+        self._rows = rows
         self._backend.no_truncation()
         self._backend.no_padding()
         self._config = dict(config or {})
@@ -61,8 +70,9 @@ class Tokenizer:
         try:
             config_file = folder / "tokenizer_config.json"
             config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
+            rows = _rows(folder / "config.json")
             if (folder / "tokenizer.json").is_file():
-                return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")), config)
+                return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")), config, rows)
             from transformers import AutoTokenizer
 
             backend = getattr(AutoTokenizer.from_pretrained(str(folder)), "backend_tokenizer", None)
@@ -75,7 +85,7 @@ class Tokenizer:
                 f"{folder}: this tokenizer has no fast form (tokenizer.json). Convert it with transformers: "
                 "AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)."
             )
-        return cls(backend, config)
+        return cls(backend, config, rows)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int, *, phrases: bool = False) -> Tokenizer:
@@ -124,13 +134,18 @@ class Tokenizer:
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def add_special_tokens(self) -> int:
-        """Adds the grammar's tokens that the vocabulary lacks; returns how many were added."""
+        """Adds the grammar's tokens that the vocabulary lacks; returns how many were added.
+
+        If there are any, the model must then be given `vocab_size` embeddings.
+        """
         missing = [token for token in grammar.SPECIAL_TOKENS if token not in self._added]
         added = self._backend.add_special_tokens(
             [AddedToken(token, special=True, normalized=False) for token in missing]
         )
+        if added:
+            self._rows = None
         self._encode_step.cache_clear()
-        for name in ("_added", "vocab_size", "stop_ids"):
+        for name in ("_added", "_foreign", "vocab_size", "stop_ids"):
             self.__dict__.pop(name, None)
         return added
 
@@ -142,6 +157,19 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """One more than the highest id: the least number of rows that an embedding needs."""
         return max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    @property
+    def used_ids(self) -> int:
+        """One more than the highest id that a text is encoded to."""
+        return self.vocab_size if self._rows is None else min(self.vocab_size, self._rows)
+
+    @functools.cached_property
+    def _foreign(self) -> re.Pattern[str] | None:
+        """The added tokens that the model has no embedding for."""
+        if self._rows is None:
+            return None
+        names = [re.escape(token) for token, i in self._added.items() if i >= self._rows]
+        return re.compile("|".join(names)) if names else None
 
     @functools.cached_property
     def stop_ids(self) -> dict[int, Finish]:
@@ -209,7 +237,17 @@ class Tokenizer:
         return self._backend.token_to_id(token) if token else None
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, special tokens in it recognised, none added."""
+        """Ids of a text, special tokens in it recognised, none added. Raises UserError for a token that the
+        model has no embedding for."""
+        if self._foreign and (found := self._foreign.search(text)):
+            raise UserError(
+                f"the text {text[max(0, found.start() - 30) : found.end() + 30]!r} has the token "
+                f"{found[0]!r}, for which this tokenizer's model, of {self._rows} embeddings, has none. "
+                "Take it out of the text, or take a model that has it."
+            )
+        return self._encode(text)
+
+    def _encode(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -236,4 +274,18 @@ class Tokenizer:
 
     def _step_pieces(self, step: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         written, tool = grammar.split_tool(step)
-        return tuple(self.encode(written)), tuple(self.encode(tool))
+        return tuple(self._spell(written)), tuple(self._spell(tool))
+
+    def _spell(self, text: str) -> list[int]:
+        """Ids of a text; tokens that the model has no embedding for are taken as the letters they are."""
+        if self._foreign is None:
+            return self._encode(text)
+        cuts = [0, *(found.start() + 1 for found in self._foreign.finditer(text)), len(text)]
+        return [i for first, end in itertools.pairwise(cuts) for i in self._encode(text[first:end])]
+
+
+def _rows(file: Path) -> int | None:
+    """How many embeddings a config.json says there are, None where it does not say."""
+    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    rows = (config.get("text_config") or config).get("vocab_size")
+    return rows if type(rows) is int else None

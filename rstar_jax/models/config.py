@@ -6,6 +6,7 @@ A family is a setting of these fields (`families/`); the code of the decoder nev
 from __future__ import annotations
 
 import dataclasses
+import json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,8 @@ class DecoderConfig:
     window: how many tokens, itself among them, a token sees in the layers where `sliding` is true (in all,
     where `sliding` is empty). local_rope: the rotary positions of sliding layers, where they are others.
 
-    bos_id, eos_id, pad_id: token ids kept for the saved config only; None where unset.
+    bos_id, eos_ids, pad_id: token ids of the config, None or empty where unset. generation: the text of the
+    folder's generation_config.json. Both are kept for the folder that is saved; `end_ids` reads them.
     """
 
     vocab_size: int
@@ -130,8 +132,16 @@ class DecoderConfig:
     max_positions: int = 4096
     family: str = "qwen2"
     bos_id: int | None = None
-    eos_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
     pad_id: int | None = None
+    generation: str | None = None
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Every token that ends a text: those of the config, then what else the generation config names."""
+        more = json.loads(self.generation).get("eos_token_id") if self.generation else None
+        named = () if more is None else more if isinstance(more, list) else (more,)
+        return tuple(dict.fromkeys((*self.eos_ids, *named)))
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

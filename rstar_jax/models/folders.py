@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
 )
-CARD = "README.md"
-HUB_FILES = ("config.json", "*.safetensors", INDEX, CARD, *TOKENIZER_FILES)
+CARD, GENERATION = "README.md", "generation_config.json"
+HUB_FILES = ("config.json", GENERATION, "*.safetensors", INDEX, CARD, *TOKENIZER_FILES)
 _TWICE = "consolidated*"  # the weights again, in another form
+_NO_TEXT = re.compile("image|audio|video|vision", re.IGNORECASE)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 StrPath = str | os.PathLike[str]
 
@@ -61,12 +62,13 @@ def local_folder(path: StrPath) -> Path:
 def check_tokenizer(folder: Path, vocab_size: int, embeddings: str) -> None:
     """Raises UserError if the folder's tokenizer has ids that the embeddings have no row for.
 
-    More rows than ids are common: padding. A folder without tokenizer, or with one in no JSON, passes.
-    embeddings: what has `vocab_size` rows, for the message.
+    More rows than ids are common: padding. An added token for images, sound or video may lie beyond: a family
+    that also sees has one tokenizer for all its models, and `Tokenizer` keeps it from those of text. A folder
+    without tokenizer, or with one in no JSON, passes. embeddings: what has the rows, for the message.
     """
     for name in ("tokenizer.json", "vocab.json"):
         if is_there(folder / name):
-            top = max(_ids(folder / name), default=-1)
+            top = _highest_id(folder / name)
             if top >= vocab_size:
                 raise UserError(
                     f"{folder / name}: its highest id is {top}, but {embeddings} has {vocab_size} rows. "
@@ -75,17 +77,20 @@ def check_tokenizer(folder: Path, vocab_size: int, embeddings: str) -> None:
             return
 
 
-def _ids(file: Path) -> Iterator[int]:
+def _highest_id(file: Path) -> int:
     content = read_json(file)
-    model = content.get("model") if file.name == "tokenizer.json" else {"vocab": content}
-    vocab: Any = model.get("vocab") if isinstance(model, dict) else None
+    vocab: Any = content
+    ids: list[Any] = []
+    if file.name == "tokenizer.json":
+        model, added = content.get("model"), content.get("added_tokens")
+        vocab = model.get("vocab") if isinstance(model, dict) else None
+        tokens = [token for token in added or () if isinstance(token, dict)]
+        ids += [t.get("id") for t in tokens if not _NO_TEXT.search(str(t.get("content")))]
     if isinstance(vocab, list):  # a unigram model: the id is the place
-        yield len(vocab) - 1
-    added = content.get("added_tokens") if file.name == "tokenizer.json" else None
-    of_added = [token.get("id") if isinstance(token, dict) else None for token in added or []]
-    yield from (
-        i for i in [*(vocab.values() if isinstance(vocab, dict) else ()), *of_added] if type(i) is int
-    )
+        ids.append(len(vocab) - 1)
+    elif isinstance(vocab, dict):
+        ids += vocab.values()
+    return max((i for i in ids if type(i) is int), default=-1)
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:

@@ -8,7 +8,6 @@ leaves the old folder or none.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import json
 import math
 import os
@@ -22,25 +21,22 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from rstar_jax.errors import UserError
-from rstar_jax.models import converted
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
-from rstar_jax.models.families import FAMILIES, Family, Weight, places
+from rstar_jax.models.families import FAMILIES, Weight, places
 from rstar_jax.models.folders import (
     CARD,
+    GENERATION,
     StrPath,
     check_tokenizer,
     copy_tokenizer,
-    local_folder,
     replace_folder,
 )
-from rstar_jax.models.loading import Progress, Wanted, read_params
-from rstar_jax.models.params import ParamSpec, param_specs
+from rstar_jax.models.loading import Progress
 from rstar_jax.models.scalar_head import RewardModel
-from rstar_jax.models.weight_files import INDEX, SHARD_BYTES, WeightFiles, read_json, write_weights
+from rstar_jax.models.source import Source, score
+from rstar_jax.models.weight_files import SHARD_BYTES, write_weights
 
-SCORE = "score.weight"
 _Part = tuple[Weight, jax.Array, tuple[int, ...]]  # where a parameter stands, its value, the entry's index
 
 
@@ -67,7 +63,7 @@ def load_pretrained(
     called after each tensor; without it a long load is logged. Raises UserError naming the file, field or
     tensor.
     """
-    with _Source(path, reward=False) as source:
+    with Source(path, reward=False) as source:
         params = source.read(dtype, mesh, cache, on_progress)
         return Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh)
 
@@ -75,7 +71,7 @@ def load_pretrained(
 def check_pretrained(path: StrPath) -> DecoderConfig:
     """The shape of the decoder in a folder. Raises UserError, as load_pretrained would, for what can be told
     without reading the weights."""
-    with _Source(path, reward=False) as source:
+    with Source(path, reward=False) as source:
         return source.config
 
 
@@ -89,7 +85,7 @@ def load_reward_model(
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RewardModel:
     """The reward model in a sequence-classification folder with one label. Arguments as load_pretrained."""
-    with _Source(path, reward=True) as source:
+    with Source(path, reward=True) as source:
         params = source.read(dtype, mesh, cache, on_progress)
         score = params.pop("score")
         return RewardModel(Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh), score)
@@ -136,111 +132,9 @@ def save_reward_model(
         "problem_type": "regression",  # servers would put a sigmoid behind it
     }
     if c.pad_id is None:
-        config["pad_token_id"] = c.eos_id or 0
+        config["pad_token_id"] = c.eos_ids[0] if c.eos_ids else 0
     more = {"score": model.score[...]}
     _write_folder(Path(path), model.decoder, config, more, tokenizer_from, card, shard_bytes)
-
-
-class _Source:
-    """A model folder that was looked at: its config is read, and all its tensors are what they should be."""
-
-    def __init__(self, path: StrPath, *, reward: bool) -> None:
-        self.folder = local_folder(path)
-        family, self.config = _read_config(self.folder)
-        self.files = WeightFiles(self.folder)
-        try:
-            self._check_kind(reward)
-            if reward:  # there is no vocabulary head to look for
-                self.config = dataclasses.replace(self.config, tied=True)
-            self.wanted = _wanted(family, self.config, reward)
-            self._check_tensors(family)
-            rows = f"tensor 'model.embed_tokens.weight' ({self.folder / 'config.json'}: vocab_size)"
-            check_tokenizer(self.folder, self.config.vocab_size, rows)
-        except BaseException:
-            self.files.close()
-            raise
-
-    def __enter__(self) -> _Source:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.files.close()
-
-    def read(
-        self,
-        dtype: Any,
-        mesh: Mesh | None,
-        cache: StrPath | None,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> dict[str, jax.Array]:
-        """The parameters by name, and of a reward model `score`."""
-
-        def read() -> dict[str, jax.Array]:
-            return read_params(self.files, self.wanted, dtype, mesh, on_progress)
-
-        if cache is None:
-            return read()
-        specs = {name: wanted.spec for name, wanted in self.wanted.items()}
-        return converted.through_cache(Path(cache), self.files, self.config, specs, dtype, mesh, read)
-
-    def _check_kind(self, reward: bool) -> None:
-        scored = self.files.tensors.get(SCORE)
-        if reward and not scored:
-            raise UserError(
-                f"{self.folder}: no tensor '{SCORE}': not a reward model. load_pretrained reads policies."
-            )
-        if scored and not reward:
-            raise UserError(
-                f"{scored.file}: tensor '{SCORE}' makes this a reward model; load_reward_model reads it."
-            )
-
-    def _check_tensors(self, family: Family) -> None:
-        found = self.files.tensors
-        shapes = {name: w.weight.shape for w in self.wanted.values() for _, name in w.places}
-        missing = sorted(shapes.keys() - found.keys())
-        if missing:
-            files = sorted({stored.file for stored in found.values()})
-            where = files[0] if len(files) == 1 else self.folder / INDEX
-            raise UserError(
-                f"{where}: tensor '{missing[0]}' is missing ({len(missing)} of {len(shapes)} are); "
-                "config.json asks for it."
-            )
-        # some folders store a tied head again
-        extra = [n for n in found if n not in {*shapes, "lm_head.weight"} and not n.endswith(family.ignored)]
-        if extra:
-            raise UserError(
-                f"{found[extra[0]].file}: tensor '{extra[0]}' has no place in a {self.config.family} model "
-                f"({len(extra)} such)."
-            )
-        for name, shape in shapes.items():
-            self.files.check(name, shape)
-
-
-def _read_config(folder: Path) -> tuple[Family, DecoderConfig]:
-    file = folder / "config.json"
-    config = read_json(file)
-    kind = config.get("model_type")
-    if kind not in FAMILIES:
-        raise UserError(
-            f"{file}: model_type {kind!r} is not supported. Supported: {', '.join(sorted(FAMILIES))}."
-        )
-    return FAMILIES[kind], FAMILIES[kind].read(config, str(file))
-
-
-def _wanted(family: Family, config: DecoderConfig, reward: bool) -> dict[str, Wanted]:
-    specs = param_specs(config)
-    wanted = {
-        ours: Wanted(specs[ours], weight, list(places(ours, weight, config)))
-        for ours, weight in family.weights(config).items()
-    }
-    if reward:
-        spec, weight = ParamSpec((config.width,), ("embed",), None), _score(config)
-        wanted["score"] = Wanted(spec, weight, list(places("score", weight, config)))
-    return wanted
-
-
-def _score(config: DecoderConfig) -> Weight:
-    return Weight(SCORE, (1, config.width))
 
 
 def _write_folder(
@@ -257,7 +151,7 @@ def _write_folder(
     params = model.params() | dict(more)
     dtype = str(params["embed"].dtype)
     config = family.write(c) | config | {"torch_dtype": dtype, "dtype": dtype}  # before and since version 5
-    table = family.weights(c) | {name: _score(c) for name in more}
+    table = family.weights(c) | {name: score(c) for name in more}
     parts: dict[str, list[_Part]] = {}  # tensor name -> what it is made of
     for ours, weight in table.items():
         for index, theirs in places(ours, weight, c):
@@ -280,6 +174,8 @@ def _write_folder(
             check_tokenizer(folder, c.vocab_size, "the model's embedding")
         write_weights(folder, shapes, value, shard_bytes)
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        if c.generation is not None:
+            (folder / GENERATION).write_text(c.generation + "\n", encoding="utf-8")
         if card is not None:
             (folder / CARD).write_text(card, encoding="utf-8")
 

@@ -56,7 +56,8 @@ def from_policy(decoder: Decoder, *, seed: int = 0) -> RewardModel:
     zero head the decoder learns from the first step.
     """
     params = {n: jnp.array(value, copy=True) for n, value in decoder.params().items() if n != "head"}
-    config = dataclasses.replace(decoder.config, tied=True)  # an untied vocabulary head is left behind
+    # An untied vocabulary head is left behind, and what is said of writing.
+    config = dataclasses.replace(decoder.config, tied=True, generation=None)
     copy = Decoder(config, params, compute_dtype=decoder.compute_dtype, mesh=decoder.mesh)
     score = np.random.default_rng(seed).standard_normal(decoder.config.width, np.float32) * 0.02
     return RewardModel(copy, jnp.asarray(score, params["embed"].dtype))

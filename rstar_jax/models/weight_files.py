@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rstar_jax.errors import UserError
-from rstar_jax.models.safetensors_format import DTYPES, Shape, Stored, read_header, write_file
+from rstar_jax.models.safetensors_format import DTYPES, Shape, Stored, chunks, read_header, write_file
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9
@@ -144,6 +144,17 @@ class WeightFiles:
             for i, row in enumerate(block):
                 self._read_into(name, row, first + i * width * size)
         return block
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two tensors are equal, of types that are read here."""
+        a, b = self.tensors[one], self.tensors[other]
+        if a.shape != b.shape or not {a.dtype, b.dtype} <= DTYPES.keys():
+            return False
+        width = math.prod(a.shape[1:])
+        return all(
+            np.array_equal(self.read(one, rows, (0, width)), self.read(other, rows, (0, width)))
+            for rows in chunks(0, a.shape[0], width * 4)
+        )
 
     def _read_into(self, name: str, block: np.ndarray, offset: int) -> None:
         file = self.tensors[name].file

@@ -11,6 +11,7 @@ from rstar_jax.models.families.table import Family, Weight, places
 FAMILIES: dict[str, Family] = {
     "deepseek_v2": deepseek.DEEPSEEK_V2,
     "gemma2": gemma.GEMMA2,
+    "gemma3": gemma.GEMMA3_WITH_IMAGES,
     "gemma3_text": gemma.GEMMA3,
     "llama": llama.LLAMA,
     "mistral": llama.MISTRAL,

@@ -10,36 +10,52 @@ from typing import Any
 
 from rstar_jax.errors import UserError
 from rstar_jax.models.config import DecoderConfig, Experts, Latent, Rope
-from rstar_jax.models.families import fields, table
+from rstar_jax.models.families import common, rope_fields, table
 from rstar_jax.models.families.fields import Fields
 from rstar_jax.models.families.table import Family, Weight
 from rstar_jax.models.rope import yarn_scale
 
 _ONE_GROUP, _GROUPS = "greedy", "group_limited_greedy"
+_DEFAULTS = {
+    **common.DEFAULTS,
+    "first_k_dense_replace": 0,
+    "kv_lora_rank": 512,
+    "max_position_embeddings": 2048,
+    "moe_intermediate_size": 1407,
+    "n_routed_experts": 64,
+    "n_shared_experts": 2,
+    "q_lora_rank": 1536,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "routed_scaling_factor": 1.0,
+    "topk_method": _ONE_GROUP,
+    "v_head_dim": 128,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 
 
 def _read(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    f = Fields(config, where)
+    f = Fields(config, where, _DEFAULTS)
     for name, allowed in _ALONE.items():
         f.refuse(name, allowed)
-    f.refuse("topk_method", _ONE_GROUP, _GROUPS)
-    rope = fields.read_rope(f, interleaved=True)
+    rope = rope_fields.read(f, interleaved=True)
     latent = Latent(
-        q_rank=f.optional("q_lora_rank", int, 1536),
-        kv_rank=f.number("kv_lora_rank", 512),
-        nope=f.number("qk_nope_head_dim", 128),
-        rope=f.number("qk_rope_head_dim", 64),
-        value=f.number("v_head_dim", 128),
+        q_rank=f.optional_number("q_lora_rank"),
+        kv_rank=f.number("kv_lora_rank"),
+        nope=f.number("qk_nope_head_dim"),
+        rope=f.number("qk_rope_head_dim"),
+        value=f.number("v_head_dim"),
     )
-    common = fields.read_common(f, rope=rope, rotated=latent.rope)
-    if common["kv_heads"] != common["heads"]:
+    fields = common.read(f, rope=rope, rotated=latent.rope)
+    if fields["kv_heads"] != fields["heads"]:
         raise UserError(
-            f"{where}: field 'num_key_value_heads' is {common['kv_heads']}, which this decoder does not do "
-            f"for this family. Supported: {common['heads']}, as many as 'num_attention_heads'."
+            f"{where}: field 'num_key_value_heads' is {fields['kv_heads']}, which this decoder does not do "
+            f"for this family. Supported: {fields['heads']}, as many as 'num_attention_heads'."
         )
     return DecoderConfig(
         **{
-            **common,
+            **fields,
             "family": "deepseek_v2",
             "kv_heads": 1,
             "head_dim": latent.kv_rank + latent.rope,
@@ -63,14 +79,14 @@ def _query_scale(rope: Rope, latent: Latent) -> float:
 
 def _experts(f: Fields) -> Experts:
     f.refuse("moe_layer_freq", 1)
-    grouped = f.config.get("topk_method") == _GROUPS
+    grouped = f.choose("topk_method", {_ONE_GROUP: _ONE_GROUP, _GROUPS: _GROUPS}) == _GROUPS
     e = Experts(
-        count=f.number("n_routed_experts", 64),
+        count=f.number("n_routed_experts"),
         active=f.number("num_experts_per_tok"),
-        mlp=f.number("moe_intermediate_size", 1407),
-        shared=f.number("n_shared_experts", 2),
-        dense_layers=f.config.get("first_k_dense_replace") or 0,
-        scale=f.real("routed_scaling_factor", 1.0),
+        mlp=f.number("moe_intermediate_size"),
+        shared=f.number("n_shared_experts"),
+        dense_layers=f.number("first_k_dense_replace", least=0),
+        scale=f.real("routed_scaling_factor"),
         groups=f.number("n_group") if grouped else 1,
         active_groups=f.number("topk_group") if grouped else 1,
     )
@@ -85,7 +101,7 @@ def _experts(f: Fields) -> Experts:
 def _write(c: DecoderConfig) -> dict[str, Any]:
     a, e = c.latent, c.experts
     assert a is not None and e is not None
-    config = fields.write_common(c) | {
+    config = common.write(c) | {
         "num_key_value_heads": c.heads,
         "q_lora_rank": a.q_rank,
         "kv_lora_rank": a.kv_rank,

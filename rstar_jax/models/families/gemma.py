@@ -7,66 +7,112 @@ instead, and has other rotary positions in the layers with a window.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from rstar_jax.errors import UserError
 from rstar_jax.models.config import DecoderConfig, Rope
-from rstar_jax.models.families import fields, table
+from rstar_jax.models.families import common, rope_fields, table
 from rstar_jax.models.families.fields import Fields
 from rstar_jax.models.families.table import Family, Weight
 
 _ACTIVATION = "hidden_activation"
+_GEMMA2 = {
+    **common.DEFAULTS,
+    _ACTIVATION: "gelu_pytorch_tanh",
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+    "head_dim": 256,
+    "max_position_embeddings": 8192,
+    "num_key_value_heads": 4,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "tie_word_embeddings": True,
+    "bos_token_id": 2,
+    "eos_token_id": 1,
+    "pad_token_id": 0,
+}
+_GEMMA3 = {
+    **_GEMMA2,
+    "max_position_embeddings": 131_072,
+    "rope_theta": 1_000_000.0,
+    "rope_local_base_freq": 10_000.0,
+    "sliding_window_pattern": 6,
+    # Text parts of models that see images leave out sizes, too.
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 26,
+    "vocab_size": 262_208,
+}
+_EVERYWHERE, _LOCAL = "full_attention", "sliding_attention"
 
 
 def _common(f: Fields, rope: Rope, pattern: int) -> dict[str, Any]:
     f.refuse("use_bidirectional_attention", False)
-    f = Fields({"head_dim": 256, _ACTIVATION: "gelu_pytorch_tanh", **f.config}, f.where)
-    common = fields.read_common(f, tied=True, activation=_ACTIVATION, rope=rope)
-    layers, bias = common["layers"], f.flag("attention_bias", False)
-    sliding = fields.read_sliding(f, layers, [bool((layer + 1) % pattern) for layer in range(layers)])
-    window = f.number("sliding_window", 4096) if any(sliding) else None
-    return common | {
+    fields = common.read(f, activation=_ACTIVATION, rope=rope)
+    layers, bias = fields["layers"], f.flag("attention_bias")
+    sliding = common.read_sliding(f, layers, [bool((layer + 1) % pattern) for layer in range(layers)])
+    return {
+        **fields,
+        **common.windows(f, f.optional_number("sliding_window"), sliding),
         "qkv_bias": bias,
         "o_bias": bias,
         "norm_offset": True,
         "post_norms": True,
-        "embed_scale": math.sqrt(common["width"]),
-        "query_scale": f.real("query_pre_attn_scalar", 256) ** -0.5,
-        "window": window,
-        "sliding": sliding if window else (),
+        "embed_scale": math.sqrt(fields["width"]),
+        "query_scale": f.real("query_pre_attn_scalar") ** -0.5,
     }
 
 
 def _read_gemma2(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    f = Fields(config, where)
-    caps = {
-        "logit_softcap": f.optional("final_logit_softcapping", float, 30.0),
-        "attention_softcap": f.optional("attn_logit_softcapping", float, 50.0),
-    }
-    return DecoderConfig(**_common(f, fields.read_rope(f), 2), **caps, family="gemma2")
+    f = Fields(config, where, _GEMMA2)
+    return DecoderConfig(
+        **_common(f, rope_fields.read(f), 2),
+        logit_softcap=f.optional_real("final_logit_softcapping"),
+        attention_softcap=f.optional_real("attn_logit_softcapping"),
+        family="gemma2",
+    )
 
 
 def _read_gemma3(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    f = Fields(config, where)
+    f = Fields(config, where, _GEMMA3)
     f.refuse("final_logit_softcapping")
     f.refuse("attn_logit_softcapping")
-    theta, local_theta = 1_000_000.0, f.real("rope_local_base_freq", 10_000.0)
+    rope, local = _ropes(f)
+    fields = _common(f, rope, f.number("sliding_window_pattern"))
+    return DecoderConfig(**fields, local_rope=local, qk_norm=True, family="gemma3_text")
+
+
+def _ropes(f: Fields) -> tuple[Rope, Rope]:
+    """Those of the layers that see everything, and of those with a window."""
     by_type = f.object("rope_parameters")
-    if "full_attention" in by_type.config or "sliding_attention" in by_type.config:
-        rope = fields.read_rope(by_type.inside("full_attention"), theta=theta)
-        local = fields.read_rope(by_type.inside("sliding_attention"), theta=local_theta)
-    else:
-        rope, local = fields.read_rope(f, theta=theta), Rope(theta=local_theta)
-    pattern = f.number("sliding_window_pattern", 6)
-    more = {"qk_norm": True, "local_rope": local, "family": "gemma3_text"}
-    return DecoderConfig(**_common(f, rope, pattern), **more)
+    if other := by_type.config.keys() - {_EVERYWHERE, _LOCAL}:
+        raise UserError(
+            f"{by_type.where}: field '{min(other)}' is none of '{_EVERYWHERE}' and '{_LOCAL}'; an object for "
+            "each of these two expected."
+        )
+    everywhere, local = by_type.object(_EVERYWHERE), by_type.object(_LOCAL)
+    everywhere = Fields({**everywhere.config, **f.object("rope_scaling").config}, everywhere.where)
+    return (
+        rope_fields.read(f, scaling=everywhere),
+        rope_fields.read(f, scaling=local, theta="rope_local_base_freq", kinds={"default": "default"}),
+    )
+
+
+def _read_text_part(config: Mapping[str, Any], where: str) -> DecoderConfig:
+    text = Fields(config, where).object("text_config")
+    whole = ("bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings")
+    more = {name: config[name] for name in whole if name in config}
+    return _read_gemma3({**text.config, **more}, text.where)
 
 
 def _write(c: DecoderConfig) -> dict[str, Any]:
     return {
-        **fields.write_common(c, activation=_ACTIVATION),
-        **fields.write_sliding(c),
+        **common.write(c, activation=_ACTIVATION),
+        **common.write_sliding(c),
         "attention_bias": c.o_bias,
         "query_pre_attn_scalar": _whole((c.query_scale or 1.0) ** -2),
         "final_logit_softcapping": c.logit_softcap,
@@ -96,4 +142,11 @@ def _weights(c: DecoderConfig) -> dict[str, Weight]:
 GEMMA2 = Family("Gemma2ForCausalLM", "Gemma2ForSequenceClassification", _read_gemma2, _write, _weights)
 GEMMA3 = Family(
     "Gemma3ForCausalLM", "Gemma3TextForSequenceClassification", _read_gemma3, _write_gemma3, _weights
+)
+# 4B and larger see images, too. What is read of them, and written, is the model of text.
+GEMMA3_WITH_IMAGES = dataclasses.replace(
+    GEMMA3,
+    read=_read_text_part,
+    roots=(("", "language_model."), ("model.", "model.language_model.")),
+    ignored=rf"{GEMMA3.ignored}|^(model\.)?(vision_tower|multi_modal_projector)\.",
 )

@@ -9,61 +9,79 @@ from collections.abc import Mapping
 from typing import Any
 
 from rstar_jax.models.config import DecoderConfig
-from rstar_jax.models.families import fields, table
+from rstar_jax.models.families import common, table
 from rstar_jax.models.families.fields import Fields
 from rstar_jax.models.families.table import Family, Weight
 
+_LLAMA = {
+    **common.DEFAULTS,
+    "max_position_embeddings": 2048,
+    "mlp_bias": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_MISTRAL = {
+    **common.DEFAULTS,
+    "max_position_embeddings": 131_072,
+    "num_key_value_heads": 8,
+    "sliding_window": 4096,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_QWEN2 = {
+    **common.DEFAULTS,
+    "max_position_embeddings": 32_768,
+    "max_window_layers": 28,
+    "num_key_value_heads": 32,
+    "sliding_window": 4096,
+    "use_sliding_window": False,
+}
+_QWEN3 = {**_QWEN2, "head_dim": 128}  # whatever the width
+
 
 def _read_llama(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    f = Fields(config, where)
+    f = Fields(config, where, _LLAMA)
     f.refuse("mlp_bias", False)
-    common = fields.read_common(f)
-    bias = f.flag("attention_bias", False)
-    return DecoderConfig(**{**common, "family": "llama", "qkv_bias": bias, "o_bias": bias})
+    bias = f.flag("attention_bias")
+    return DecoderConfig(**{**common.read(f), "family": "llama", "qkv_bias": bias, "o_bias": bias})
 
 
 def _write_llama(c: DecoderConfig) -> dict[str, Any]:
-    return fields.write_common(c) | {"attention_bias": c.o_bias, "mlp_bias": False}
+    return common.write(c) | {"attention_bias": c.o_bias, "mlp_bias": False}
 
 
 def _read_mistral(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    f = Fields(config, where)
+    f = Fields(config, where, _MISTRAL)
     f.refuse("layer_types")
-    window = f.optional("sliding_window", int, 4096)
-    return DecoderConfig(**fields.read_common(f), family="mistral", window=window)
+    return DecoderConfig(**common.read(f), family="mistral", window=f.optional_number("sliding_window"))
 
 
 def _write_mistral(c: DecoderConfig) -> dict[str, Any]:
-    return fields.write_common(c) | {"sliding_window": c.window}
+    return common.write(c) | {"sliding_window": c.window}
 
 
 def _read_qwen2(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    return _read_qwen(config, where, "qwen2", qkv_bias=True)
+    return _read_qwen(Fields(config, where, _QWEN2), family="qwen2", qkv_bias=True)
 
 
 def _read_qwen3(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    bias = Fields(config, where).flag("attention_bias", False)
-    config = {"head_dim": 128, **config}  # transformers' default, whatever the width
-    return _read_qwen(config, where, "qwen3", qkv_bias=bias, o_bias=bias, qk_norm=True)
+    f = Fields(config, where, _QWEN3)
+    bias = f.flag("attention_bias")
+    return _read_qwen(f, family="qwen3", qkv_bias=bias, o_bias=bias, qk_norm=True)
 
 
-def _read_qwen(config: Mapping[str, Any], where: str, family: str, **differences: bool) -> DecoderConfig:
-    f = Fields(config, where)
-    common = fields.read_common(f)
-    window, sliding = None, ()
-    if f.flag("use_sliding_window", False):
-        layers = common["layers"]
-        first = config.get("max_window_layers", 28)
-        sliding = fields.read_sliding(f, layers, [layer >= first for layer in range(layers)])
-        window = f.number("sliding_window", 4096) if any(sliding) else None
-    common |= {"family": family, "window": window, "sliding": sliding if window else ()}
-    return DecoderConfig(**{**common, **differences})
+def _read_qwen(f: Fields, **differences: Any) -> DecoderConfig:
+    fields = common.read(f) | differences
+    window = f.optional_number("sliding_window") if f.flag("use_sliding_window") else None
+    layers, first = fields["layers"], f.number("max_window_layers", least=0)
+    sliding = common.read_sliding(f, layers, [window is not None and i >= first for i in range(layers)])
+    return DecoderConfig(**fields, **common.windows(f, window, sliding))
 
 
 def _write_qwen2(c: DecoderConfig) -> dict[str, Any]:
-    config = fields.write_common(c) | {"use_sliding_window": c.window is not None}
+    config = common.write(c) | {"use_sliding_window": c.window is not None}
     if c.window is not None:
-        config |= fields.write_sliding(c)
+        config |= common.write_sliding(c)
     if c.head_dim * c.heads == c.width:
         del config["head_dim"]  # the real folders have none
     return config

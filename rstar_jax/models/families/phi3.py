@@ -6,29 +6,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from rstar_jax.models.config import DecoderConfig
-from rstar_jax.models.families import fields, table
+from rstar_jax.models.families import common, rope_fields, table
 from rstar_jax.models.families.fields import Fields
 from rstar_jax.models.families.table import Family, Weight
 
 _ORIGINAL = "original_max_position_embeddings"
-# transformers takes these for longrope, too: what Phi-3's early folders call it.
-_OTHER_NAMES = {"su": "longrope", "yarn": "longrope"}
+_DEFAULTS = {
+    **common.DEFAULTS,
+    "max_position_embeddings": 4096,
+    _ORIGINAL: 4096,
+    "partial_rotary_factor": 1.0,
+    "rms_norm_eps": 1e-5,
+    "sliding_window": None,
+    "bos_token_id": 1,
+    "eos_token_id": 32_000,
+    "pad_token_id": 32_000,
+}
+# "su" and "yarn" are what Phi-3's early folders call it.
+_ROPES = {"default": "default", "longrope": "longrope", "su": "longrope", "yarn": "longrope"}
 
 
 def _read(config: Mapping[str, Any], where: str) -> DecoderConfig:
-    f = Fields({_ORIGINAL: 4096, **config}, where)
+    f = Fields(config, where, _DEFAULTS)
     f.refuse("layer_types")
-    common = fields.read_common(f, rope=fields.read_rope(f, names=_OTHER_NAMES))
-    window = f.optional("sliding_window", int)
-    return DecoderConfig(**common, family="phi3", window=window)
+    fields = common.read(f, rope=rope_fields.read(f, kinds=_ROPES, partial=True))
+    return DecoderConfig(**fields, family="phi3", window=f.optional_number("sliding_window"))
 
 
 def _write(c: DecoderConfig) -> dict[str, Any]:
-    config = fields.write_common(c) | {"sliding_window": c.window}
+    config = common.write(c) | {"sliding_window": c.window}
     if c.head_dim * c.heads == c.width:
         del config["head_dim"]  # the real folders have none
     original = c.rope.original_max_position_embeddings
-    scaling = dict(fields.write_rope(c.rope).get("rope_scaling", {}))
+    scaling = dict(rope_fields.write(c.rope).get("rope_scaling", {}))
     scaling.pop(_ORIGINAL, None)  # where Phi-3's own code and servers do not look for it
     scaling.pop("rope_type", None)  # transformers 4 takes type and factors and nothing else
     config["rope_scaling"] = scaling or None

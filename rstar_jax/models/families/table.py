@@ -39,10 +39,12 @@ class Weight:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """architecture, reward_architecture: transformers' class names. ignored: tensors that carry no weights.
+    """architecture, reward_architecture: transformers' class names.
 
     read: (config.json's content, its path for messages) -> DecoderConfig; raises UserError.
     write: the inverse. weights: our parameter names (params.param_specs) -> where they stand.
+    roots: other beginnings of the tensors' names that folders have: (as in `weights`, as in the folder).
+    ignored: a regular expression for the names of tensors that transformers reads past, too.
     """
 
     architecture: str
@@ -50,7 +52,8 @@ class Family:
     read: Callable[[Mapping[str, Any], str], DecoderConfig]
     write: Callable[[DecoderConfig], dict[str, Any]]
     weights: Callable[[DecoderConfig], dict[str, Weight]]
-    ignored: tuple[str, ...] = ("rotary_emb.inv_freq",)
+    roots: tuple[tuple[str, str], ...] = ()
+    ignored: str = r"rotary_emb\.inv_freq"
 
 
 def places(ours: str, weight: Weight, c: DecoderConfig) -> Iterator[tuple[tuple[int, ...], str]]:
