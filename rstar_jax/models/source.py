@@ -30,30 +30,33 @@ _EMBED, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 class Source:
-    """A folder whose config is read, and whose tensors are all what they should be. Close it after use."""
+    """A folder whose config is read, and whose tensors are all what they should be; a context manager.
+
+    folder, config: what was looked at. files: its tensors. wanted: what each parameter is made of.
+    """
 
     def __init__(self, path: StrPath, *, reward: bool) -> None:
         """Raises UserError naming the file, field or tensor."""
         self.folder = local_folder(path)
         self._family, self.config = _read_config(self.folder)
-        self._files = WeightFiles(self.folder)
+        self.files = WeightFiles(self.folder)
         try:
             self._check_kind(reward)
             self._root = self._find_root()
-            self._wanted = self._find_tensors(reward)
+            self.wanted = self._find_tensors(reward)
             self._check_tensors()
-            embed = self._wanted["embed"].weight.name
+            embed = self.wanted["embed"].weight.name
             rows = f"tensor '{embed}' ({self.folder / 'config.json'}: vocab_size)"
             check_tokenizer(self.folder, self.config.vocab_size, rows)
         except BaseException:
-            self._files.close()
+            self.files.close()
             raise
 
     def __enter__(self) -> Source:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._files.close()
+        self.files.close()
 
     def read(
         self,
@@ -65,15 +68,15 @@ class Source:
         """The parameters by name, and of a reward model `score`."""
 
         def read() -> dict[str, jax.Array]:
-            return read_params(self._files, self._wanted, dtype, mesh, on_progress)
+            return read_params(self.files, self.wanted, dtype, mesh, on_progress)
 
         if cache is None:
             return read()
-        specs = {name: wanted.spec for name, wanted in self._wanted.items()}
-        return converted.through_cache(Path(cache), self._files, self.config, specs, dtype, mesh, read)
+        specs = {name: wanted.spec for name, wanted in self.wanted.items()}
+        return converted.through_cache(Path(cache), self.files, self.config, specs, dtype, mesh, read)
 
     def _check_kind(self, reward: bool) -> None:
-        scored = self._files.tensors.get(SCORE)
+        scored = self.files.tensors.get(SCORE)
         if reward and not scored:
             raise UserError(
                 f"{self.folder}: no tensor '{SCORE}': not a reward model. load_pretrained reads policies."
@@ -86,7 +89,7 @@ class Source:
     def _find_root(self) -> tuple[str, str]:
         """How the tensors' names begin in the family's table, and how in this folder."""
         for ours, theirs in self._family.roots:
-            if theirs + _EMBED.removeprefix(ours) in self._files.tensors:
+            if theirs + _EMBED.removeprefix(ours) in self.files.tensors:
                 return ours, theirs
         return "", ""
 
@@ -102,10 +105,10 @@ class Source:
         is used; where one of them is missing, it is the other.
         """
         embed, head = self._named(_EMBED), self._named(_HEAD)
-        found = self._files.tensors
+        found = self.files.tensors
         if reward:  # there is no vocabulary head to look for
             self.config = dataclasses.replace(self.config, tied=True)
-        elif self.config.tied and embed in found and head in found and not self._files.same(embed, head):
+        elif self.config.tied and embed in found and head in found and not self.files.same(embed, head):
             log.warning(
                 "%s: config.json ties tensor '%s' to '%s', but they differ; both are used, as transformers 5 "
                 "does. 'tie_word_embeddings': false would say so.",
@@ -128,8 +131,8 @@ class Source:
         return dataclasses.replace(weight, name=self._named(weight.name))
 
     def _check_tensors(self) -> None:
-        found = self._files.tensors
-        shapes = {name: w.weight.shape for w in self._wanted.values() for _, name in w.places}
+        found = self.files.tensors
+        shapes = {name: w.weight.shape for w in self.wanted.values() for _, name in w.places}
         missing = sorted(shapes.keys() - found.keys())
         if missing:
             files = sorted({stored.file for stored in found.values()})
@@ -146,7 +149,7 @@ class Source:
                 f"({len(extra)} such)."
             )
         for name, shape in shapes.items():
-            self._files.check(name, shape)
+            self.files.check(name, shape)
 
 
 def score(config: DecoderConfig) -> Weight:

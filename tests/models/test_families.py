@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compare import LENGTHS, batch, error, reference, run, texts
 from flax import nnx
-from zoo import VOCAB, ZOO, make
+from zoo import ZOO, make
 
 from rstar_jax.models import (
     Decoder,
@@ -26,8 +26,6 @@ from rstar_jax.models.cache import lay_out
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-LENGTHS = [13, 4, 9]
-T = sum(LENGTHS) + 2
 NEW = 64
 
 
@@ -50,42 +48,6 @@ def one_of_each(pair: Pair) -> None:
     kinds = {prefix: name for name, (prefix, _) in ZOO.items()}
     if pair.name not in kinds.values():
         pytest.skip("another member of this family is tested")
-
-
-@nnx.jit
-def run(model: Decoder, *args: jax.Array) -> jax.Array:
-    return model(*args)
-
-
-def texts() -> list[np.ndarray]:
-    rng = np.random.default_rng(1)
-    return [rng.integers(3, VOCAB, size=n).astype(np.int32) for n in LENGTHS]
-
-
-def reference(model: Any, tokens: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        return model(torch.tensor(tokens)[None], use_cache=False).logits.float().numpy()[0]
-
-
-def error(found: Any, wanted: np.ndarray) -> float:
-    """The largest difference, in units of the largest wanted value."""
-    return float(np.abs(np.asarray(found) - wanted).max() / np.abs(wanted).max())
-
-
-def batch() -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[int, int, int]]]:
-    """Rows padded left, rows padded right, a packed row; and where each text is: (text, row, first place)."""
-    where = [(i, row, T - n) for row, (i, n) in enumerate(enumerate(LENGTHS))]
-    where += [(i, len(LENGTHS) + i, 0) for i in range(len(LENGTHS))]
-    where += [(i, 2 * len(LENGTHS), sum(LENGTHS[:i])) for i in range(len(LENGTHS))]
-    tokens, positions, segments = (np.zeros((2 * len(LENGTHS) + 1, T), np.int32) for _ in range(3))
-    for i, row, first in where:
-        here = slice(first, first + LENGTHS[i])
-        tokens[row, here], positions[row, here], segments[row, here] = (
-            texts()[i],
-            np.arange(LENGTHS[i]),
-            i + 1,
-        )
-    return tokens, positions, segments, where
 
 
 def test_logits_agree_however_texts_are_padded_and_packed(pair: Pair) -> None:
@@ -158,5 +120,5 @@ def test_transformers_loads_our_reward_folder_with_the_same_values(pair: Pair, t
     values = np.asarray(nnx.jit(lambda m, t: m.raw(t))(model, text[None]))
     assert error(values[:, -1], reference(again, text)) < 1e-4
     same = load_reward_model(tmp_path / "r")
-    assert same.decoder.config == dataclasses.replace(pair.ours.config, tied=True)
+    assert same.decoder.config == model.decoder.config
     np.testing.assert_array_equal(same.score[...], model.score[...])

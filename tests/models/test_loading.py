@@ -14,13 +14,13 @@ from rstar_jax.models import (
     Decoder,
     DecoderConfig,
     Progress,
-    hf,
     init_random,
     load_pretrained,
     loading,
     resize_vocab,
     save_pretrained,
 )
+from rstar_jax.models.source import Source
 from rstar_jax.models.weight_files import WeightFiles
 
 CUBE, EXPERT = {"data": 2, "fsdp": 2, "tensor": 2}, {"fsdp": 2, "tensor": 2, "expert": 2}
@@ -50,7 +50,7 @@ def compare(folder: Path) -> None:
         alone = load_pretrained(folder / family).params()
         for shape in shapes:
             mesh = sharding.make_mesh(**shape)
-            source = hf._Source(folder / family, reward=False)
+            source = Source(folder / family, reward=False)
             for on_host in (True, False):
                 loading._on_host = lambda mesh, on_host=on_host: on_host
                 params = loading.read_params(source.files, source.wanted, np.float32, mesh)

@@ -69,6 +69,17 @@ GROUPS = {
 }
 GEMMA = {"head_dim": 10, "query_pre_attn_scalar": 20, "sliding_window": 5}
 
+# the beginning of the classes' names in transformers: model_type
+MODEL_TYPES = {
+    "DeepseekV2": "deepseek_v2",
+    "Gemma2": "gemma2",
+    "Gemma3Text": "gemma3_text",
+    "Llama": "llama",
+    "Mistral": "mistral",
+    "Phi3": "phi3",
+    "Qwen2": "qwen2",
+    "Qwen3": "qwen3",
+}
 # name: (the family's prefix in transformers, what differs from SIZES)
 ZOO: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {}),
@@ -133,24 +144,33 @@ ZOO: dict[str, tuple[str, dict[str, Any]]] = {
 def config(name: str) -> DecoderConfig:
     """What we read of the model's config; needs neither torch nor transformers."""
     prefix, differences = ZOO[name]
-    family = next(row for row in FAMILIES.values() if row.reward_architecture.startswith(f"{prefix}For"))
-    return family.read({**SIZES, **differences}, name)
+    return FAMILIES[MODEL_TYPES[prefix]].read({**SIZES, **differences}, name)
 
 
 def make(name: str, folder: Path) -> Any:
-    """The model, after it is saved under `folder`; in float32 with eager attention."""
+    """The model, after it is saved under `folder`."""
     import torch
     import transformers
 
     prefix, differences = ZOO[name]
     torch.manual_seed(sorted(ZOO).index(name))
-    config = getattr(transformers, f"{prefix}Config")(**{**SIZES, **differences}, attn_implementation="eager")
-    model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = randomise(getattr(transformers, f"{prefix}Config")(**{**SIZES, **differences}))
+    model.save_pretrained(folder)
+    return model
+
+
+def randomise(config: Any) -> Any:
+    """A model of transformers with this config, in float32, with eager attention."""
+    import torch
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_config(
+        config, attn_implementation="eager", dtype=torch.float32
+    )
     with torch.no_grad():  # transformers starts biases at 0 and norms at 1, which would hide a mistake
         for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.3 * torch.randn_like(parameter))
             elif not torch.any(parameter):
                 parameter.normal_(std=0.3)  # routers start at 0
-    model.save_pretrained(folder)
-    return model
+    return model.eval()
