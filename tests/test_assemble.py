@@ -10,6 +10,7 @@ import pytest
 from rstar_jax import models
 from rstar_jax.assemble import Reasoner
 from rstar_jax.decode import DecodeConfig, Sample, stops
+from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.language import grammar
 from rstar_jax.language.tokenizer import Tokenizer
@@ -68,6 +69,27 @@ def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
         state, hit = stops.step(rules.table, state, np.full((1, 1), token, np.int32))
         hits.append(int(hit[0, 0]))
     assert [rules.finish[hit] for hit in hits if hit >= 0] == ["step"]
+
+
+def test_it_stops_at_each_of_several_ends(plain, tmp_path):
+    shutil.copytree(plain, tmp_path / "ends")
+    config = json.loads((plain / "config.json").read_text()) | {"eos_token_id": [5, 6]}
+    (tmp_path / "ends" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "ends" / "generation_config.json").write_text('{"eos_token_id": [6, 7]}')
+    ends = {5, 6, 7, Tokenizer.load(plain).eos_id}
+    rules = reasoner(tmp_path / "ends")._decoder._rules
+    state = stops.start(rules.table, 1, 1)
+    for end in range(20):
+        _, hit = stops.step(rules.table, state, np.full((1, 1), end, np.int32))
+        assert (hit[0, 0] >= 0) == (end in ends)
+        assert end not in ends or rules.finish[int(hit[0, 0])] == "length"
+
+
+def test_a_ppm_must_have_the_policys_vocabulary(tmp_path):
+    model = models.resize_vocab(models.load_pretrained(TINY_BASE), 50)
+    models.save_reward_model(models.from_policy(model), tmp_path)
+    with pytest.raises(UserError, match=r"50 rows, but the tokenizer of .*tiny-base has \d+ ids"):
+        reasoner(TINY_BASE, tmp_path)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

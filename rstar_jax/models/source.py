@@ -21,7 +21,7 @@ from rstar_jax.models.families.fields import Fields
 from rstar_jax.models.folders import GENERATION, StrPath, check_tokenizer, local_folder
 from rstar_jax.models.loading import Progress, Wanted, read_params
 from rstar_jax.models.params import ParamSpec, param_specs
-from rstar_jax.models.weight_files import INDEX, WeightFiles, is_there, read_json
+from rstar_jax.models.weight_files import INDEX, WEIGHTS, WeightFiles, is_there, read_json
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +135,8 @@ class Source:
         shapes = {name: w.weight.shape for w in self.wanted.values() for _, name in w.places}
         missing = sorted(shapes.keys() - found.keys())
         if missing:
-            files = sorted({stored.file for stored in found.values()})
-            where = files[0] if len(files) == 1 else self.folder / INDEX
+            single = self.folder / WEIGHTS
+            where = single if is_there(single) else self.folder / INDEX
             raise UserError(
                 f"{where}: tensor '{missing[0]}' is missing ({len(missing)} of {len(shapes)} are); "
                 "config.json asks for it."

@@ -73,15 +73,15 @@ class WeightFiles:
 
     def _find(self) -> None:
         index = self.folder / INDEX
-        if is_there(index):
+        if is_there(self.folder / WEIGHTS):  # before an index, as transformers has it
+            self._open(self.folder / WEIGHTS)
+        elif is_there(index):
             named = _read_index(index)
             for name in sorted(set(named.values())):
                 self._open(self.folder / name)
             for name, file in named.items():
                 if name not in self.tensors or self.tensors[name].file != self.folder / file:
                     raise UserError(f"{self.folder / file}: no tensor '{name}', which {index} says is there.")
-        elif is_there(self.folder / WEIGHTS):
-            self._open(self.folder / WEIGHTS)
         else:
             raise UserError(
                 f"{self.folder}: no {WEIGHTS} or {INDEX}. Weights are read from safetensors files only; "

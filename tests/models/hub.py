@@ -52,6 +52,8 @@ def _shrink(config: Config) -> Config:
     for key, value in config.items():
         if key in _SMALL and value is not None and value != 1:
             config[key] = _SMALL[key]
+        elif key == "layer_types":
+            config[key] = value[: _SMALL["num_hidden_layers"]]
         elif key.endswith("token_id"):
             ids = value if isinstance(value, list) else [value]
             config[key] = [i % 97 for i in ids] if isinstance(value, list) else value % 97

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def test_frequencies_of_old_folders_are_read_past_and_nothing_else_is(tied: Path
     change(tied, lambda t: t.update({"model.layers.0.self_attn.rotary_emb.bias": np.ones(4, np.float32)}))
     with pytest.raises(UserError, match=r"'model\.layers\.0\.self_attn\.rotary_emb\.bias' has no place"):
         load_pretrained(tied)
+
+
+def test_a_whole_file_counts_before_an_index(tied: Path, tmp_path: Path) -> None:
+    """As it does for transformers: the index is what a sharded save has left."""
+    other = init_random(zoo.config("smollm2-yarn"), seed=4)
+    save_pretrained(other, tmp_path / "other", shard_bytes=10_000)
+    for file in (tmp_path / "other").glob("model*"):
+        shutil.copy2(file, tied)
+    config = zoo.config("smollm2-yarn")
+    np.testing.assert_array_equal(load_pretrained(tied).embed[...], init_random(config, seed=3).embed[...])
 
 
 @pytest.mark.parametrize("method", ["fp8", "gptq", "bitsandbytes"])
