@@ -7,6 +7,7 @@ while memory holds what was asked for and nothing else, and tensors are written 
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import itertools
 import json
@@ -81,7 +82,7 @@ def _entry(name: str, entry: Any) -> tuple[str, tuple[int, ...], tuple[int, int]
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = next(name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1)
+        twice = collections.Counter(name for name, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"'{twice}' is there twice")
     return found
 

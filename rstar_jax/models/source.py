@@ -43,6 +43,10 @@ class Source:
         try:
             self._check_kind(reward)
             self._root = self._find_root()
+            if reward:  # there is no vocabulary head to look for
+                self.config = dataclasses.replace(self.config, tied=True)
+            else:
+                self._settle_tie()
             self.wanted = self._find_tensors(reward)
             self._check_tensors()
             embed = self.wanted["embed"].weight.name
@@ -73,7 +77,8 @@ class Source:
         if cache is None:
             return read()
         specs = {name: wanted.spec for name, wanted in self.wanted.items()}
-        return converted.through_cache(Path(cache), self.files, self.config, specs, dtype, mesh, read)
+        config = dataclasses.replace(self.config, generation=None)  # no weight depends on it
+        return converted.through_cache(Path(cache), self.files, config, specs, dtype, mesh, read)
 
     def _check_kind(self, reward: bool) -> None:
         scored = self.files.tensors.get(SCORE)
@@ -98,37 +103,36 @@ class Source:
         ours, theirs = self._root
         return theirs + name.removeprefix(ours) if name.startswith(ours) else name
 
-    def _find_tensors(self, reward: bool) -> dict[str, Wanted]:
-        """What the parameters are made of; settles what config.json leaves to the tensors: what is tied.
+    def _settle_tie(self) -> None:
+        """Unties a head that config.json ties, but that is another in the file.
 
-        As transformers 5 has it (older releases drop the head): of two that should be tied and differ, each
-        is used; where one of them is missing, it is the other.
+        So does transformers since version 5; older releases, and servers, drop that head.
         """
-        embed, head = self._named(_EMBED), self._named(_HEAD)
-        found = self.files.tensors
-        if reward:  # there is no vocabulary head to look for
-            self.config = dataclasses.replace(self.config, tied=True)
-        elif self.config.tied and embed in found and head in found and not self.files.same(embed, head):
+        embed, head, found = self._named(_EMBED), self._named(_HEAD), self.files.tensors
+        if self.config.tied and embed in found and head in found and not self.files.same(embed, head):
             log.warning(
                 "%s: config.json ties tensor '%s' to '%s', but they differ; both are used, as transformers 5 "
                 "does. 'tie_word_embeddings': false would say so.",
                 *(found[head].file, head, embed),
             )
             self.config = dataclasses.replace(self.config, tied=False)
-        table = {ours: self._renamed(weight) for ours, weight in self._family.weights(self.config).items()}
-        if self.config.tied and embed not in found and head in found:
-            table["embed"] = dataclasses.replace(table["embed"], name=head)
-        specs = param_specs(self.config)
+
+    def _find_tensors(self, reward: bool) -> dict[str, Wanted]:
+        """What the parameters are made of."""
+        embed, head, found = self._named(_EMBED), self._named(_HEAD), self.files.tensors
+        specs, table = param_specs(self.config), dict(self._family.weights(self.config))
         if reward:
             specs["score"] = ParamSpec((self.config.width,), ("embed",), None)
             table["score"] = score(self.config)
+        for ours, weight in table.items():
+            table[ours] = dataclasses.replace(weight, name=self._named(weight.name))
+        if self.config.tied and not reward and embed not in found and head in found:
+            # Of two that are one, some libraries keep the name that comes first.
+            table["embed"] = dataclasses.replace(table["embed"], name=head)
         return {
             ours: Wanted(specs[ours], weight, list(places(ours, weight, self.config)))
             for ours, weight in table.items()
         }
-
-    def _renamed(self, weight: Weight) -> Weight:
-        return dataclasses.replace(weight, name=self._named(weight.name))
 
     def _check_tensors(self) -> None:
         found = self.files.tensors

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hub
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import zoo
@@ -79,6 +80,16 @@ def test_a_tied_head_of_another_shape_is_refused(tied: Path) -> None:
     change(tied, lambda t: t.update({HEAD: t[EMBED][:50]}))
     with pytest.raises(UserError, match=rf"'{HEAD}' has shape \(50, 32\)"):
         load_pretrained(tied)
+
+
+def test_a_folder_may_mix_the_types_that_are_read(tied: Path) -> None:
+    types = (np.float16, jnp.bfloat16, np.float32)
+    change(tied, lambda t: t.update({name: t[name].astype(types[i % 3]) for i, name in enumerate(t)}))
+    stored = load_file(tied / WEIGHTS)
+    np.testing.assert_array_equal(load_pretrained(tied).embed[...], stored[EMBED].astype(np.float32))
+    half = load_pretrained(tied, dtype=jnp.bfloat16)
+    up = stored["model.layers.1.mlp.up_proj.weight"].astype(jnp.bfloat16)
+    np.testing.assert_array_equal(half.layers["up"][1], up.T)
 
 
 def test_a_vocabulary_head_beside_a_score_is_left_behind(tied: Path) -> None:
