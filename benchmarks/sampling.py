@@ -2,8 +2,8 @@
 
     taskset -c 1 python benchmarks/sampling.py [--rows 64] [--vocab 512,152064] [--spread 2]
 
-Logits are normal numbers times --spread, in float32: at 2 no few tokens hold 95 percent, which is the hard case
-for top-p; at 6 a handful does, as in a trained model. "keys" is the random numbers alone, one per row.
+Logits are normal numbers times --spread: at 2 no few tokens hold 95 percent, which is the hard case for
+top-p; at 6 few do, as in a trained model. "keys" is the random numbers alone, one per row.
 `--against FILE` loads another sampling.py and times it by turns with ours.
 """
 

@@ -1,9 +1,9 @@
 """Where top-k, top-p and min-p cut a distribution: the least log-weight that is kept, without a sort.
 
-The cut is found by bisection over the bit patterns of float32, whose order is that of the numbers: 31 passes of
-compare and add give the exact value, whatever the ties. XLA:CPU has a fast selection of the largest few, which
-is worth its while where the vocabulary is large (on accelerators it is a sort). Which way a row goes depends
-on that row alone, so that its draw does not depend on its neighbours.
+The cut is found by bisection over the bit patterns of float32, whose order is that of the numbers: 31
+passes of compare and add give the exact value, whatever the ties. XLA:CPU has a fast selection of the largest
+few, worth its while where the vocabulary is large (on accelerators it is a sort). Which way a row goes
+depends on that row alone, so that its draw does not depend on its neighbours.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ _SELECTABLE = 512  # the largest k for which selecting beats bisecting
 _INF_BITS = 0x7F800000
 
 
-def least_kept(
-    scaled_BxV: jax.Array, *, top_k: int, top_p: float, min_p: float, select: bool
-) -> jax.Array:
+def least_kept(scaled_BxV: jax.Array, *, top_k: int, top_p: float, min_p: float, select: bool) -> jax.Array:
     """The least log-weight kept, float32 [B]: top-k, top-p of what that leaves, then min-p.
 
     scaled_BxV: float32 logits over temperature, less the largest of the row (0 is the likeliest token).
@@ -54,7 +52,7 @@ def _top_p(scaled: jax.Array, p: float, select: bool) -> jax.Array:
 
     if not select:
         return _bisect(reaches, len(scaled))
-    largest = jax.lax.top_k(scaled, _SELECTED)[0]
+    largest = jax.lax.top_k(scaled, min(_SELECTED, scaled.shape[-1]))[0]
     reached = jnp.cumsum(jnp.exp(largest), axis=-1) >= target[:, None]
     least, found = jnp.max(jnp.where(reached, largest, -jnp.inf), axis=-1), jnp.any(reached, axis=-1)
     return jax.lax.cond(
@@ -63,8 +61,10 @@ def _top_p(scaled: jax.Array, p: float, select: bool) -> jax.Array:
 
 
 def _bisect(enough: Callable[[jax.Array], jax.Array], B: int) -> jax.Array:
-    """The largest t <= 0 in each row for which `enough(t)` holds; -inf if none does. Once it holds it must hold
-    for everything below."""
+    """The largest t <= 0 in each row for which `enough(t)` holds; -inf if none does.
+
+    Once it holds it must hold for everything below.
+    """
 
     def halve(_: int, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = bounds

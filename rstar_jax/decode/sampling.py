@@ -57,11 +57,10 @@ def draw(
 
     logits_BxV: of any float dtype; the arithmetic is float32. bias_V: added to them; -inf forbids a token.
     temperature 0: the first of the largest logits. Cut as in transformers: by top-k (0: all), then among what
-    is left the fewest tokens whose probabilities sum to top_p (1: all), then those at least min_p (0: all) times
-    as likely as the likeliest. Tokens tied with the last one kept by top-k or top-p are kept too.
-    A row that is no distribution (NaN or inf in it, or -inf throughout) gives token 0 with log-probability NaN.
+    is left the fewest tokens whose probabilities sum to top_p (1: all), then those at least min_p (0: all)
+    times as likely as the likeliest. Tokens tied with the last one kept by top-k or top-p are kept too.
+    A row that is no distribution (NaN or inf in it, or -inf throughout) gives token 0, log-probability NaN.
     """
-
 
     def scaled_of(logits: jax.Array, bias: jax.Array | None, top: jax.Array, heat: jax.Array) -> jax.Array:
         logits = logits.astype(jnp.float32)

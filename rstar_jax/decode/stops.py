@@ -1,8 +1,9 @@
 """Where a candidate ends: stop sequences and a repetition guard, matched on the device token by token.
 
-Sequences are met by one automaton (Aho and Corasick 1975) over the few tokens that occur in them: two look-ups
-per row and step, however many sequences there are. Where all are single tokens there is no automaton, only a
-comparison. Only tokens fed to `step` since a row's `begin` count, so nothing matches across a prefix's end.
+Sequences are met by one automaton (Aho and Corasick 1975) over the few tokens that occur in them: three
+look-ups per row and step, however many sequences there are. Where all are single tokens there is no automaton,
+only a comparison. Only tokens given to `step` since a row's `begin` count: nothing matches across a prefix's
+end.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ REPEATS = 4  # whole times that a period must come before the guard calls it a r
 class Table(NamedTuple):
     """What is matched, built once. None: there is no such thing to match.
 
-    single: the stops, if all are single tokens. kind: the class of each token of the vocabulary, 0 for one in no
-    sequence. next: the state after a class. end: the longest sequence that ends at a state, -1 for none.
+    single: the stops, if all are single tokens. kind: the class of each token of the vocabulary, 0 for one in
+    no sequence. next: the state after a class. end: the longest sequence that ends at a state, -1 for none.
     need: for each period 1, 2, … how many tokens in a row must equal the one a period before. guard: the hit
     of the repetition guard.
     """
@@ -47,7 +48,7 @@ class State(NamedTuple):
 
 
 def build(sequences: Sequence[Sequence[int]], vocab_size: int, guard: int = 0) -> Table:
-    """A table whose hits are indices into `sequences`, and len(sequences) for the guard.
+    """A table for these stops; hits are indices into `sequences`, and len(sequences) for the guard.
 
     Of several sequences that end at one token the longest is the hit; of equal ones the first.
     guard: ends a candidate whose last `guard` tokens are one period of 1 to guard // 4 tokens repeated; 0: off.
@@ -60,8 +61,8 @@ def build(sequences: Sequence[Sequence[int]], vocab_size: int, guard: int = 0) -
             raise UserError(f"stop sequence {i}: no token given, at least one expected.")
         if min(sequence) < 0 or max(sequence) >= vocab_size:
             raise UserError(
-                f"stop sequence {i}: {tuple(sequence)} given, ids below the model's vocabulary of {vocab_size} "
-                "expected."
+                f"stop sequence {i}: {tuple(sequence)} given, ids below the model's vocabulary of "
+                f"{vocab_size} expected."
             )
     table = Table(None, None, None, None, None, None)
     if guard:
@@ -119,7 +120,9 @@ def begin(state: State, fresh_BxN: jax.Array) -> State:
     """The state with the rows of the mask as at the start."""
 
     def reset(a: jax.Array | None, value: int) -> jax.Array | None:
-        return None if a is None else jnp.where(fresh_BxN.reshape(fresh_BxN.shape + (1,) * (a.ndim - 2)), value, a)
+        if a is None:
+            return None
+        return jnp.where(fresh_BxN.reshape(fresh_BxN.shape + (1,) * (a.ndim - 2)), value, a)
 
     return State(reset(state.at, 0), reset(state.recent, -1), reset(state.run, 0))
 
@@ -130,7 +133,7 @@ def step(table: Table, state: State, token_BxN: jax.Array) -> tuple[State, jax.A
     hit = jnp.full(token_BxN.shape, -1, jnp.int32)
     at, recent, run = state
     if table.need is not None:
-        assert recent is not None and run is not None
+        assert recent is not None and run is not None and table.guard is not None
         run = jnp.where(recent == token_BxN[..., None], run + 1, 0)
         recent = jnp.concatenate([token_BxN[..., None], recent[..., :-1]], axis=-1)
         hit = jnp.where(jnp.any(run >= table.need, axis=-1), table.guard, hit)

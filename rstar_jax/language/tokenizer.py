@@ -26,7 +26,7 @@ _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 _END_OF_TEXT = "<|endoftext|>"
 _SPECIAL = re.compile("|".join(map(re.escape, grammar.SPECIAL_TOKENS)))
 _ANCHORS = ("", "x", "1", "\n", " ")  # what may stand before the text before a stop
-# Kinds of beginnings and ends of a stop, the commonest being the shortest; their product bounds the automaton.
+# Kinds of beginnings and ends of a stop, the shortest text first; their product bounds the automaton.
 _BEGINS, _ENDS = 128, 48
 _DIGIT = r"\p{N}"
 # Qwen2's splitting: contractions, words with their space, single digits, punctuation, line ends, spaces.
@@ -179,16 +179,17 @@ class Tokenizer:
     def stop_sequences(self) -> dict[tuple[int, ...], Finish]:
         """The sequences of ids that end a step, as `decode.stops` wants them.
 
-        One id for each stop that is a token. A stop that is none is written with several, which differ with the
-        text around it: the first may hold what comes before ("):<"), the last what follows (">\n"). Each sequence
-        decodes to a text that holds the stop, at most followed by the rest of its last token. Nearly every way
-        that `encode` writes a stop is here; what is missed, or written otherwise, is for `cut_at_stop` to find.
+        One id for each stop that is a token. A stop that is none is written with several, which differ with
+        the text around it: the first may hold what comes before ("):<"), the last what follows (">\\n"). Each
+        sequence decodes to a text that holds the stop, at most followed by the rest of its last token. Nearly
+        every way that `encode` writes a stop is here; what is missed, or written otherwise, is for
+        `cut_at_stop` to find.
         """
         found: dict[tuple[int, ...], Finish] = {(token,): finish for token, finish in self.stop_ids.items()}
-        missing = {text: finish for text, finish in grammar.FINISH.items() if text not in self._added}
+        missing = [stop for stop in grammar.STOPS if stop not in self._added]
         pieces = self._backend.decode_batch([[i] for i in range(self.vocab_size)]) if missing else []
-        for stop, finish in missing.items():
-            found.update({(i,): finish for i, piece in enumerate(pieces) if stop in piece})
+        for stop in missing:
+            spelt: set[tuple[int, ...]] = {(i,) for i, piece in enumerate(pieces) if stop in piece}
             before, after = {*string.printable, ""}, {*string.printable, "", "\n\n", "\r\n"}
             for piece in pieces:
                 for k in range(1, len(stop) + 1):
@@ -202,13 +203,14 @@ class Tokenizer:
             begins = list(self._distinct([(left, "\n") for left in lefts], stop).values())[:_BEGINS]
             ends = list(self._distinct([("\n", right) for right in rights], stop).values())[:_ENDS]
             pairs = [(left, right) for left, _ in begins for _, right in ends]
-            found.update(dict.fromkeys(self._distinct(pairs, stop), finish))
+            spelt |= self._distinct(pairs, stop).keys()
+            found |= dict.fromkeys(sorted(spelt), grammar.FINISH[stop])
         return found
 
     def _distinct(
         self, around: Sequence[tuple[str, str]], stop: str
     ) -> dict[tuple[int, ...], tuple[str, str]]:
-        """The sequences of ids that hold the stop's characters, each with the first text around it that gave it."""
+        """The sequences of ids that hold the stop, each with the first text around it that gave it."""
         found: dict[tuple[int, ...], tuple[str, str]] = {}
         encoded = self._backend.encode_batch(
             [left + stop + right for left, right in around], add_special_tokens=False

@@ -61,7 +61,9 @@ def test_overlapping_beginnings_and_suffixes():
 
 def test_the_guard_wants_whole_repetitions_of_short_periods():
     assert hits([], [2, 1] * 4, guard=8) == [-1] * 7 + [0]
-    assert hits([], [2, 1, 3] * 5, guard=8) == [-1] * 15  # a period of three comes only 2.7 times in eight tokens
+    assert (
+        hits([], [2, 1, 3] * 5, guard=8) == [-1] * 15
+    )  # a period of three comes only 2.7 times in eight tokens
     assert hits([], [2, 1, 3] * 5, guard=12) == [-1] * 11 + [0] * 4
     assert hits([(1,)], [1] * 5, guard=4) == [0] * 5  # a stop goes before it
 

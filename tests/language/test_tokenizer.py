@@ -74,7 +74,17 @@ def without_specials(tokenizer: Tokenizer) -> Tokenizer:
 
 
 # Stops occur in what these are trained on, so that tokens reach across their ends.
-SPOKEN = ["total = f(12)\n", "print(total)", "['a', 3]", '"{x}"', "# Step 2: so it is.", "))", "\n\n", "x < 3", " "]
+SPOKEN = [
+    "total = f(12)\n",
+    "print(total)",
+    "['a', 3]",
+    '"{x}"',
+    "# Step 2: so it is.",
+    "))",
+    "\n\n",
+    "x < 3",
+    " ",
+]
 WRITTEN = [a + stop + b for stop in grammar.STOPS for a in SPOKEN for b in ("\n", "\n\n", "")]
 
 
@@ -107,10 +117,12 @@ def test_stops_that_are_no_tokens_are_met_by_their_sequences(name):
     assert not tokenizer.stop_ids
     sequences = tokenizer.stop_sequences()
     for sequence, finish in sequences.items():
-        text, cut = grammar.cut_at_stop(tokenizer.decode(sequence))
+        _, cut = grammar.cut_at_stop(tokenizer.decode(sequence))
         assert cut == finish
         # no token is wasted: without the first or the last the stop is not whole
-        assert all(grammar.cut_at_stop(tokenizer.decode(s))[1] != finish for s in (sequence[1:], sequence[:-1]))
+        assert all(
+            grammar.cut_at_stop(tokenizer.decode(s))[1] != finish for s in (sequence[1:], sequence[:-1])
+        )
     rng = random.Random(0)
     missed = count = 0
     for _ in range(300):
