@@ -90,7 +90,7 @@ class Reasoner:
         ]
         model = models.load_pretrained(policy, dtype=jnp.dtype(dtype))
         _hold(model, decode)
-        stops: dict[int | tuple[int, ...], Finish] = dict(tokenizer.stop_sequences())
+        stops: dict[int | tuple[int, ...], Finish] = {**tokenizer.stop_sequences()}
         for end in (*model.config.end_ids, tokenizer.eos_id):
             if end is not None and end < model.config.vocab_size:
                 stops.setdefault((end,), "length")

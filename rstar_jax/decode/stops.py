@@ -1,9 +1,8 @@
 """Where a candidate ends: stop sequences and a repetition guard, matched on the device token by token.
 
 Sequences are met by one automaton (Aho and Corasick 1975) over the few tokens that occur in them: three
-look-ups per row and step, however many sequences there are. Where all are single tokens there is no automaton,
-only a comparison. Only tokens given to `step` since a row's `begin` count: nothing matches across a prefix's
-end.
+look-ups per row and step, however many sequences there are. Where all are single tokens there is none, only a
+comparison. Only tokens given to `step` since a row's `begin` count: nothing matches across a prefix's end.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def build(sequences: Sequence[Sequence[int]], vocab_size: int, guard: int = 0) -
     """A table for these stops; hits are indices into `sequences`, and len(sequences) for the guard.
 
     Of several sequences that end at one token the longest is the hit; of equal ones the first.
-    guard: ends a candidate whose last `guard` tokens are one period of 1 to guard // 4 tokens repeated; 0: off.
+    guard: ends a candidate whose last `guard` tokens repeat one period of 1 to guard // 4 tokens; 0: off.
     Raises UserError for an empty sequence, ids outside of the vocabulary, a guard below 0 or from 1 to 3.
     """
     if guard < 0 or 0 < guard < REPEATS:

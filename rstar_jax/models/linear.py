@@ -174,7 +174,7 @@ def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
     return matmul(pattern, x.astype(jnp.float32) * _along(x_names, weight.scale, names), weight.values, dtype)
 
 
-def grouped_matmul(x_RxK: jax.Array, weight_ExKxF: Weight, sizes_E: jax.Array, dtype: Any) -> jax.Array:
+def grouped_matmul(x_RxK: jax.Array, weight_ExKxF: Any, sizes_E: jax.Array, dtype: Any) -> jax.Array:
     """Rows sorted by group, each times the weight of its own group: [R, F] float32.
 
     sizes: int32, how many rows each group has; they add up to R.

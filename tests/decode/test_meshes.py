@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 
-
 def across() -> None:
     """Run by the test below in a process with eight devices."""
     from decode_settings import CONFIG, STOPS, V
