@@ -26,6 +26,7 @@ import optax
 from flax import nnx
 
 from rstar_jax.models import Decoder, DecoderConfig, Rope, attention, load_pretrained
+from rstar_jax.models.config import Remat
 from rstar_jax.models.params import param_specs
 from rstar_jax.train import TrainConfig, policy_loss
 
@@ -63,7 +64,7 @@ def cpu_seconds(step: Step) -> float:
     return time.process_time() - begin
 
 
-def ours(model: Decoder, tokens: np.ndarray, remat: bool = False) -> tuple[Step, Step]:
+def ours(model: Decoder, tokens: np.ndarray, remat: Remat = "none") -> tuple[Step, Step]:
     """A forward pass, and a training step that updates its own copy of the parameters."""
     graphdef, params = nnx.split(model)
     optimiser = optax.adamw(1e-5, weight_decay=0.1)
@@ -186,7 +187,7 @@ def shares_of_peak(args: argparse.Namespace) -> None:
             params = {n: 0.02 * jnp.ones(s.shape, jnp.bfloat16) for n, s in param_specs(c).items()}
             tokens = np.random.default_rng(0).integers(c.vocab_size, size=(rows, T)).astype(np.int32)
             model = Decoder(c, params)
-            _, step = ours(model, tokens, remat=True)
+            _, step = ours(model, tokens, remat="full")
             prefill = jax.jit(lambda model, tokens: model.prefill(tokens, jnp.full(len(tokens), T))[0][:, -1])
             for what, times, run in (
                 ("prefill", 1, lambda: jax.block_until_ready(prefill(model, tokens))),  # noqa: B023

@@ -1,12 +1,13 @@
 """Training steps compiled for TPUs that are not here: memory per chip, and which attention they use.
 
     pip install libtpu==0.0.42.1                 # 0.7 GB; goes with the jax of requirements.txt
-    python benchmarks/tpu_aot.py [--rows small,7b] [--effort=-1]
+    python benchmarks/tpu_aot.py [--rows small,7b] [--effort=-1] [--remat full] [--whole sequence]
 
 Compiles the policy's microbatch (loss and gradients, parameters and sums in float32, computed in bfloat16)
 for the named topologies and prints what the compiler says: bytes of the arguments, temporaries and the peak.
 Optimiser moments are counted as two more copies of the parameters. effort -1 halves the time of compiling
-and makes the temporaries larger: quote those of effort 0.
+and makes the temporaries larger: quote those of effort 0. --whole takes a logical axis out of the rules, to
+see what splitting it saves.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import math
 import os
 import time
+import typing
 
 os.environ.update(TPU_SKIP_MDS_QUERY="1", JAX_PLATFORMS="cpu", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
@@ -25,6 +27,7 @@ from jax.experimental import topologies
 
 from rstar_jax import sharding
 from rstar_jax.models import Decoder, DecoderConfig, Rope
+from rstar_jax.models.config import Remat
 from rstar_jax.models.params import param_specs
 from rstar_jax.train import TrainConfig, policy_loss
 
@@ -54,7 +57,9 @@ HBM = {"TPU v5 lite": 16, "TPU v5": 95}  # GiB a chip
 GIB = 2**30
 
 
-def measure(c: DecoderConfig, topology: str, sizes: dict[str, int], rows: int, T: int) -> tuple[float, ...]:
+def measure(
+    c: DecoderConfig, topology: str, sizes: dict[str, int], rows: int, T: int, remat: Remat = "full"
+) -> tuple[float, ...]:
     """Seconds of compiling, kernel calls, and GiB a chip of arguments, temporaries, peak and moments."""
     devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
     mesh = sharding.make_mesh(**sizes, devices=devices)
@@ -66,7 +71,7 @@ def measure(c: DecoderConfig, topology: str, sizes: dict[str, int], rows: int, T
     params = {name: array(s.shape, s.axes, jnp.float32) for name, s in param_specs(c).items()}
     kinds = {"tokens": jnp.int32, "positions": jnp.int32, "segment_ids": jnp.int32, "targets": jnp.int32}
     batch = {n: array((rows, T), ("batch", None), d) for n, d in (kinds | {"weights": jnp.float32}).items()}
-    config = TrainConfig(seq_len=T, microbatch=rows, remat=True)
+    config = TrainConfig(seq_len=T, microbatch=rows, remat=remat)
 
     def accumulate(params: dict, sums: dict, batch: dict) -> dict:
         def loss(params: dict) -> jax.Array:
@@ -99,7 +104,11 @@ def main() -> None:
     )
     parser.add_argument("--rows", default="small", help=f"of {', '.join(ROWS)}, separated by commas")
     parser.add_argument("--effort", type=float, default=0.0, help="of the compiler, -1 to 1")
+    parser.add_argument("--remat", default="full", choices=typing.get_args(Remat))
+    parser.add_argument("--whole", default="", help="a logical axis that is not split")
     flags = parser.parse_args()
+    for preset, rules in sharding.PRESETS.items():
+        sharding.PRESETS[preset] = {name: axes for name, axes in rules.items() if name != flags.whole}
     jax.config.update("jax_exec_time_optimization_effort", flags.effort)
     print("GiB per chip; total is peak and the optimiser's moments")
     print(
@@ -108,7 +117,9 @@ def main() -> None:
     )
     for name in flags.rows.split(","):
         for c, topology, sizes, rows, T in ROWS[name]:
-            seconds, calls, arguments, temporary, peak, moments = measure(c, topology, sizes, rows, T)
+            seconds, calls, arguments, temporary, peak, moments = measure(
+                c, topology, sizes, rows, T, flags.remat
+            )
             chip = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices[0].device_kind
             print(
                 f"{topology:10} {c.layers:7} x {c.width:5} {rows:7} x {T:5} {calls:8} {arguments:10.2f} "

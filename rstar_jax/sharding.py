@@ -20,14 +20,15 @@ from rstar_jax.errors import UserError
 MESH_AXES = ("data", "fsdp", "tensor", "expert")
 Rules = Mapping[str, tuple[str, ...]]
 
-# Logical names: vocab embed heads kv_heads mlp experts layers (parameters), batch sequence vocab
-# (activations), routed (the batch while tokens are with the experts). A name that a preset leaves out is
-# replicated.
+# Logical names: vocab embed heads kv_heads mlp experts layers (parameters), batch vocab (activations),
+# sequence (of the states between attention and MLP, arXiv 2205.05198; inside of them it is whole), routed
+# (the batch while tokens are with the experts). A name that a preset leaves out is replicated.
 _TENSOR: Rules = {
     "vocab": ("tensor",),
     "heads": ("tensor",),
     "kv_heads": ("tensor",),
     "mlp": ("tensor",),
+    "sequence": ("tensor",),
 }
 _FSDP: Rules = {"batch": ("data", "fsdp"), "routed": ("data", "fsdp"), "embed": ("fsdp",)}
 PRESETS: dict[str, Rules] = {
@@ -89,6 +90,17 @@ def sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int], prese
         else:
             spec.append(None)
     return NamedSharding(mesh, PartitionSpec(*spec))
+
+
+def placed(x: jax.Array, axes: Sequence[str | None], mesh: Mesh | None) -> jax.Array:
+    """x, told to lie on the mesh as its logical axes say by `preset_for`; without a mesh x itself.
+
+    Dimensions between the first and the last ones, if `axes` names fewer than x has, are not split.
+    """
+    if mesh is None:
+        return x
+    axes = (axes[0], *(None,) * (x.ndim - len(axes)), *axes[1:])
+    return jax.lax.with_sharding_constraint(x, sharding(mesh, axes, x.shape, preset_for(mesh)))
 
 
 def preset_for(mesh: Mesh) -> str:

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Literal
+
+# Which of a layer's activations are kept for the backward pass: all; those of its products with weights; none
+# but its input.
+Remat = Literal["none", "dots", "full"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,17 +21,17 @@ from rstar_jax import sharding
 from rstar_jax.models import attention, layers, rope
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import KV, UNROLL_UP_TO, Shared, Suffix
-from rstar_jax.models.config import DecoderConfig
-from rstar_jax.models.linear import Layers, matmul
+from rstar_jax.models.config import DecoderConfig, Remat
+from rstar_jax.models.layers import STATES, WHOLE
+from rstar_jax.models.linear import Layers, lookup, matmul
 from rstar_jax.models.params import param_specs
 
-# What the backward pass finds kept of a layer; the rest is computed again. True and False are full and none.
-REMAT: dict[str, Any] = {
+# What the backward pass finds kept of a layer's insides; the rest is computed again.
+REMAT: dict[Remat, Any] = {
     "none": None,
     "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names("product"),
 }
-STATES = ("batch", "sequence", None)  # logical axes of [B, T, D], or of [B, N, T, D]
 _EVERYTHING = 2**30  # a window that no text fills
 
 
@@ -96,7 +96,7 @@ class Decoder(nnx.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         *,
-        remat: bool | str = False,
+        remat: Remat = "none",
     ) -> jax.Array:
         """Final states [B, T, D], after the last norm.
 
@@ -113,7 +113,7 @@ class Decoder(nnx.Module):
         head = self.embed if self.config.tied else self.head
         out = matmul("...d,vd->...v", x, head[...], self.compute_dtype)
         out = attention.softcap(out, self.config.logit_softcap)
-        return self._placed(out, (*STATES[:-1], "vocab")) if out.ndim > 2 else out
+        return sharding.placed(out, (*WHOLE[:-1], "vocab"), self.mesh) if out.ndim > 2 else out
 
     def prefill(self, tokens_BxP: jax.Array, length_B: jax.Array) -> tuple[jax.Array, KV]:
         """States [B, P, D] and the cache of right-padded rows; entries from `length` on mean nothing.
@@ -197,7 +197,7 @@ class Decoder(nnx.Module):
         segment_ids: jax.Array | None,
         long: jax.Array | None,
         *,
-        remat: bool | str = False,
+        remat: Remat = "none",
         keep: bool = False,
     ) -> tuple[jax.Array, Any]:
         """States, and with `keep` the cache."""
@@ -228,32 +228,36 @@ class Decoder(nnx.Module):
         cache: Any,
         *,
         cached: bool = False,
-        remat: bool | str = False,
+        remat: Remat = "none",
     ) -> tuple[jax.Array, Any]:
         """Embeds tokens [..., T], applies the layers, normalises; `attend` reads and writes the cache."""
         c = self.config
         # [..., T, 1, R/2]: one row serves all heads
         heads = tuple((cos[..., None, :], sin[..., None, :]) for cos, sin in tables)
+
         # Looked up in rows that are whole: else the states would come out split by width, not by batch.
-        x = self._placed(self.embed[...], ("vocab", None))[tokens].astype(self.compute_dtype)
+        def whole(table):
+            return jax.tree.map(lambda leaf: sharding.placed(leaf, ("vocab", None), self.mesh), table)
+
+        x = lookup(self.embed[...], tokens, self.compute_dtype, whole)
         if c.embed_scale is not None:
             x = x * jnp.asarray(c.embed_scale, self.compute_dtype)  # rounded as the weights are
 
-        policy = REMAT[{True: "full", False: "none"}.get(cast(bool, remat), cast(str, remat))]
+        policy = REMAT[remat]
 
         def body(layer, slides, carry, w):
             x, cache = carry
             here = functools.partial(attend, layer, _window(c, slides))
             at = _of_layer(heads, slides)
             x, cache = layers.block(c, w, x, at, here, cache, cached=cached, mesh=self.mesh)
-            return self._placed(x, STATES), cache
+            return sharding.placed(x, STATES, self.mesh), cache
 
         def run(layer, slides, carry, w):
             # Bound before jax.checkpoint sees them: it would trace what is static of an unrolled layer.
             step = functools.partial(body, layer, slides)
             return (step if policy is None else jax.checkpoint(step, policy=policy))(carry, w)
 
-        carry = (self._placed(x, STATES), cache)
+        carry = (layers.scattered(x, self.mesh), cache)
         for stack in c.stacks:
             weights = {name: param[...] for name, param in getattr(self, stack.name).items()}
             indices = range(stack.first, stack.first + stack.count)
@@ -266,15 +270,7 @@ class Decoder(nnx.Module):
                 scanned = jnp.arange(indices.start, indices.stop), slides, weights
                 carry, _ = jax.lax.scan(lambda carry, s: (run(s[0], s[1], carry, s[2]), None), carry, scanned)
         x, cache = carry
-        return layers.rms_norm(c, x, self.norm[...]), cache
-
-    def _placed(self, x: jax.Array, axes: tuple[str | None, ...]) -> jax.Array:
-        """x, told to lie on the mesh as its logical axes say; none but the first and last ones is split."""
-        if self.mesh is None:
-            return x
-        axes = (axes[0], *(None,) * (x.ndim - len(axes)), *axes[1:])
-        where = sharding.sharding(self.mesh, axes, x.shape, sharding.preset_for(self.mesh))
-        return jax.lax.with_sharding_constraint(x, where)
+        return layers.gathered(layers.rms_norm(c, x, self.norm[...]), self.mesh), cache
 
 
 def _at(weight: Any, layer: int) -> Any:

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from rstar_jax import sharding
 from rstar_jax.models.config import DecoderConfig, Experts
-from rstar_jax.models.linear import grouped_matmul, matmul
+from rstar_jax.models.linear import grouped_matmul, product
 
 
 def route(e: Experts, logits_RxE: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -78,14 +78,15 @@ def _routed(
 ) -> jax.Array:
     """What the experts first … first + held - 1, whose weights w has, add to states [..., D]."""
     dtype, x = h.dtype, h.reshape(-1, h.shape[-1])
-    expert, weight = route(e, matmul("rd,de->re", x, w["router"], jnp.float32))
+    logits = jnp.einsum("rd,de->re", x.astype(jnp.float32), w["router"].astype(jnp.float32))
+    expert, weight = route(e, logits)
     flat = expert.reshape(-1) - first
     flat = jnp.where((flat >= 0) & (flat < held), flat, held)  # those of other devices come last
     order = jnp.argsort(flat)
     rows = x[order // e.active]
     sizes = jnp.sum(flat[:, None] == jnp.arange(held), axis=0, dtype=jnp.int32)
-    inner = activation(grouped_matmul(rows, w["experts_gate"], sizes, dtype).astype(dtype))
-    inner = inner * grouped_matmul(rows, w["experts_up"], sizes, dtype).astype(dtype)
+    inner = activation(product(grouped_matmul(rows, w["experts_gate"], sizes, dtype).astype(dtype)))
+    inner = inner * product(grouped_matmul(rows, w["experts_up"], sizes, dtype).astype(dtype))
     out = grouped_matmul(inner, w["experts_down"], sizes, dtype)
     if held < e.count:  # rows of no group are not promised to be zero
         out = jnp.where((jnp.arange(len(out)) < jnp.sum(sizes))[:, None], out, 0.0)

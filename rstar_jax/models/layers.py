@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from rstar_jax import sharding
 from rstar_jax.models import experts, rope
 from rstar_jax.models.config import DecoderConfig, Latent
-from rstar_jax.models.linear import matmul
+from rstar_jax.models.linear import matmul, product
 
 Weights = Mapping[str, jax.Array]
 
@@ -25,6 +26,9 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
+# Logical axes of states [B, T, D] or [B, N, T, D]: between attention and MLP, and inside of them.
+STATES = ("batch", "sequence", None)
+WHOLE = ("batch", None, None)
 LATENT_EPS = 1e-6  # of the norms of latents: DeepSeek-V2's code has this, whatever its config says
 
 
@@ -61,21 +65,31 @@ def block(
     the past, too; else the tokens' own keys and values are all there is. mesh: where there is one, the
     parameters lie on it by `sharding.preset_for`.
     """
-    h = rms_norm(c, x, w["attn_norm"])
+    h = gathered(rms_norm(c, x, w["attn_norm"]), mesh)
     if c.latent is None:
         out, cache = _grouped(c, w, h, at, attend, cache)
     else:
         out, cache = _latent(c, c.latent, w, h, at, attend, cache, cached)
     if c.post_norms:
         out = rms_norm(c, out, w["attn_post_norm"])
-    x = x + out
-    h = rms_norm(c, x, w["mlp_norm"])
+    x = x + product(scattered(out, mesh))
+    h = gathered(rms_norm(c, x, w["mlp_norm"]), mesh)
     out = gated(c, h, w["gate"], w["up"], w["down"])
     if "router" in w:
         out = out + experts.routed(c, ACTIVATIONS[c.activation], w, h, mesh)
     if c.post_norms:
         out = rms_norm(c, out, w["mlp_post_norm"])
-    return x + out, cache
+    return x + scattered(out, mesh), cache
+
+
+def gathered(h: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """States whose sequence was split, whole. Both ends are said: their gradient then goes the way back."""
+    return sharding.placed(sharding.placed(h, STATES, mesh), WHOLE, mesh)
+
+
+def scattered(out: jax.Array, mesh: Mesh | None) -> jax.Array:
+    """What attention or MLP adds to states, split along the sequence again."""
+    return sharding.placed(sharding.placed(out, WHOLE, mesh), STATES, mesh)
 
 
 def rms_norm(c: DecoderConfig, x: jax.Array, weight: jax.Array, eps: float | None = None) -> jax.Array:
@@ -91,8 +105,8 @@ def rms_norm(c: DecoderConfig, x: jax.Array, weight: jax.Array, eps: float | Non
 def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
     """The gated MLP (arXiv 2002.05202)."""
     dtype = h.dtype
-    inner = ACTIVATIONS[c.activation](matmul("...d,df->...f", h, gate, dtype).astype(dtype))
-    inner = inner * matmul("...d,df->...f", h, up, dtype).astype(dtype)
+    inner = ACTIVATIONS[c.activation](product(matmul("...d,df->...f", h, gate, dtype).astype(dtype)))
+    inner = inner * product(matmul("...d,df->...f", h, up, dtype).astype(dtype))
     return matmul("...f,fd->...d", inner, down, dtype).astype(dtype)
 
 
@@ -106,7 +120,8 @@ def _grouped(
     scale = c.head_dim**-0.5 if c.query_scale is None else c.query_scale
     q = (rope.rotate(q, at, interleaved=c.rope.interleaved) * scale).astype(dtype)
     k = rope.rotate(k, at, interleaved=c.rope.interleaved).astype(dtype)
-    out, cache = attend(q, k, v.astype(dtype), cache)
+    q, k, v = product(q), product(k), product(v.astype(dtype))
+    out, cache = attend(q, k, v, cache)
     out = matmul("...ha,had->...d", out, w["o"], dtype)
     if c.o_bias:
         out = out + w["o_bias"].astype(jnp.float32)
@@ -152,7 +167,7 @@ def _latent(
         k = matmul("...r,rha->...ha", latent[..., 0, :], k_up, dtype).astype(dtype)
         v = matmul("...r,rha->...ha", latent[..., 0, :], v_up, dtype).astype(dtype)
         k = jnp.concatenate([k, jnp.broadcast_to(k_rope, (*k.shape[:-1], a.rope))], axis=-1)
-        q = jnp.concatenate([q_nope, q_rope], axis=-1)
+        q, k, v = product(jnp.concatenate([q_nope, q_rope], axis=-1)), product(k), product(v)
         out, cache = attend(q, k, v, cache, (entry, entry))
     return matmul("...ha,had->...d", out, w["o"], dtype).astype(dtype), cache
 

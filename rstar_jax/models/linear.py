@@ -1,18 +1,20 @@
 """Where weights meet activations: every matmul of a decoder goes through here.
 
-A transform over the parameters (weights in int8, low-rank additions) puts one of the classes below in the
-place of an array, and nothing else in a decoder knows of it. Sums are in float32: exact enough for bfloat16,
-and faster than bfloat16 output on a CPU.
+A transform over the parameters (weights in int8, low-rank additions, rows for new tokens) puts one of the
+classes below in the place of an array, and nothing else in a decoder knows of it. Sums are in float32: exact
+enough for bfloat16, and faster than bfloat16 output on a CPU.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 # Which dimensions of a parameter a matmul sums over, by the parameter's name in its layer. All but embed and
 # head have their layer in front, experts then their expert; behind these stand inputs, then outputs.
@@ -34,6 +36,10 @@ SUMMED: dict[str, tuple[int, ...]] = {
     "experts_up": (2,),
     "experts_down": (2,),
 }
+
+# Marks what products with weights give and `remat="dots"` keeps, rounded as it is used: the sums themselves
+# are float32, twice as large.
+product = functools.partial(checkpoint_name, name="product")
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "scale"], meta_fields=[])
@@ -156,7 +162,44 @@ class Layers:
         return self if index is Ellipsis else self.layers[index]
 
 
-Weight = jax.Array | Quantized | LowRank | Rows
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["base", "rows"], meta_fields=["first"])
+@dataclasses.dataclass(frozen=True)
+class NewRows:
+    """A table [V, D] whose rows from `first` on are not those of `base`, but these: rows [K, D]."""
+
+    base: jax.Array | Quantized
+    rows: jax.Array
+    first: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.base.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.base.ndim
+
+    @property
+    def dtype(self) -> Any:
+        return self.base.dtype
+
+    def put(self, ids: jax.Array, found: jax.Array) -> jax.Array:
+        """What `base` has of some ids [...], [..., D], with the rows of those that are new in their place."""
+        at, last = ids - self.first, len(self.rows) - 1
+        new = self.rows.astype(found.dtype)[jnp.clip(at, 0, last)]
+        return jnp.where(((at >= 0) & (at <= last))[..., None], new, found)
+
+
+Weight = jax.Array | Quantized | LowRank | NewRows | Rows
+
+
+def lookup(
+    table: Weight, ids: jax.Array, dtype: Any, place: Callable[[Any], Any] = lambda table: table
+) -> jax.Array:
+    """Rows [..., D] of a table [V, D], as `dtype`. place: says where on a mesh the table is to lie."""
+    if isinstance(table, NewRows):
+        return table.put(ids, lookup(table.base, ids, dtype, place))
+    return place(table)[ids].astype(dtype)
 
 
 def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
@@ -165,8 +208,12 @@ def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
         return matmul(pattern, x, weight.base, dtype) + _addition(pattern, x, weight, dtype)
     if isinstance(weight, Rows):
         return _left(pattern, x.astype(dtype), weight, dtype)
+    if isinstance(weight, NewRows):
+        return _with_new(
+            matmul(pattern, x, weight.base, dtype), matmul(pattern, x, weight.rows, dtype), weight.first
+        )
     if not isinstance(weight, Quantized):
-        return jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32)
+        return _einsum(pattern, dtype, x, weight)
     x_names, names, out_names = _names(pattern)
     if all(weight.scale.shape[i] == 1 for i, name in enumerate(names) if name not in out_names):
         return matmul(pattern, x, weight.values, dtype) * _along(out_names, weight.scale, names)
@@ -174,7 +221,38 @@ def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
     return matmul(pattern, x.astype(jnp.float32) * _along(x_names, weight.scale, names), weight.values, dtype)
 
 
-def grouped_matmul(x_RxK: jax.Array, weight_ExKxF: Any, sizes_E: jax.Array, dtype: Any) -> jax.Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _einsum(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> jax.Array:
+    """The product of arrays. Backward it takes its float32 cotangent as `dtype`, too: JAX would multiply in
+    float32, which costs a CPU three times as much, and memory everywhere. The weight's gradient is summed in
+    float32 whatever `dtype` is."""
+    return _forward(pattern, dtype, x, weight)[0]
+
+
+def _forward(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, Any]:
+    product = jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32)
+    return product, (x, weight)
+
+
+def _backward(pattern: str, dtype: Any, kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    x, weight = kept
+    x_names, names, out_names = _names(pattern)
+    lead = "ABCDEFGH"[: x.ndim - len(x_names)]
+    einsum = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+    g = g.astype(dtype)
+    dx = einsum(f"{lead}{out_names},{names}->{lead}{x_names}", g, weight.astype(dtype)).astype(x.dtype)
+    if not jnp.issubdtype(weight.dtype, jnp.floating):
+        return dx, None
+    dw = einsum(f"{lead}{x_names},{lead}{out_names}->{names}", x.astype(dtype), g)
+    return dx, dw.astype(weight.dtype)
+
+
+_einsum.defvjp(_forward, _backward)
+
+
+def grouped_matmul(
+    x_RxK: jax.Array, weight_ExKxF: jax.Array | Quantized | LowRank, sizes_E: jax.Array, dtype: Any
+) -> jax.Array:
     """Rows sorted by group, each times the weight of its own group: [R, F] float32.
 
     sizes: int32, how many rows each group has; they add up to R.
@@ -218,6 +296,17 @@ def _addition(pattern: str, x: jax.Array, weight: LowRank, dtype: Any) -> jax.Ar
     middle = "..." + "".join(n for n in x_names if n not in names or n in out_names) + "z"
     x = matmul(f"...{x_names},{first}->{middle}", x, one, dtype)
     return matmul(f"{middle},{second}->...{out_names}", x, other, dtype) * weight.scale
+
+
+def _with_new(logits: jax.Array, new: jax.Array, first: int) -> jax.Array:
+    """Logits [..., V] with those of new rows [..., K] in the place of first … first + K - 1.
+
+    By a product with ones and zeros, exact, as each device of a mesh that splits V can make its own part.
+    """
+    at = jnp.arange(logits.shape[-1]) - first
+    ones = (jnp.arange(new.shape[-1])[:, None] == at).astype(new.dtype)
+    spread = jnp.einsum("...k,kv->...v", new, ones, precision="highest")
+    return jnp.where((at >= 0) & (at < new.shape[-1]), spread, logits)
 
 
 def _names(pattern: str) -> tuple[str, str, str]:

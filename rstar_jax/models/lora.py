@@ -2,7 +2,8 @@
 
 Which parameters train is told by their type: `adapted` makes every parameter of a decoder `Frozen` and leaves
 as nnx.Param only the additions. So the training loop, its optimiser and its checkpoints hold nothing else.
-Not here: dropout, and choosing layers.
+Tokens that the base never saw cannot be taught by additions alone: their rows of the embedding, and of a head
+that is not tied to it, train whole beside them. Not here: dropout, and choosing layers.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Iterator, Sequence
+from types import EllipsisType
 from typing import Any
 
 import jax
@@ -24,11 +26,12 @@ from rstar_jax import sharding
 from rstar_jax.errors import UserError
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
-from rstar_jax.models.linear import SUMMED, LowRank, Quantized
+from rstar_jax.models.linear import SUMMED, LowRank, NewRows, Quantized
 from rstar_jax.models.params import param_specs
 from rstar_jax.models.scalar_head import RewardModel
 from rstar_jax.settings import nearest
 
+ENDS = ("embed", "norm", "head")  # a decoder's parameters outside of its layers
 TARGETS = tuple(name for name in SUMMED if name not in ("embed", "head"))
 
 
@@ -69,18 +72,31 @@ class Adapted(nnx.Module):
         return LowRank(self.base[...], self.a[...], self.b[...], self.scale)[index]
 
 
-@contextlib.contextmanager
-def adapted(model: Decoder | RewardModel, config: LoraConfig, *, seed: int) -> Iterator[None]:
-    """While the block runs only low-rank additions train; after it they are part of the weights.
+class Grown(nnx.Module):
+    """Stands in a decoder where a table was: the frozen table, and its rows from `first` on that train."""
 
-    Nothing happens where the rank is 0. A reward model's head trains whole, in float32 while it does.
-    Raises UserError if the model has no weights of a target's name.
+    def __init__(self, base: Frozen, rows: nnx.Param, first: int) -> None:
+        self.base, self.rows, self.first = base, rows, first
+
+    def __getitem__(self, index: EllipsisType) -> NewRows:
+        return NewRows(self.base[...], self.rows[...], self.first)
+
+
+@contextlib.contextmanager
+def adapted(
+    model: Decoder | RewardModel, config: LoraConfig, *, seed: int, new_tokens: range = range(0)
+) -> Iterator[None]:
+    """While the block runs only low-rank additions train, and the rows of new tokens; after it they are part
+    of the weights.
+
+    Nothing happens where the rank is 0. A reward model's head trains whole; it and rows are float32 while
+    they train. Raises UserError if the model has no weights of a target's name.
     """
     if not config.rank:
         yield
         return
     decoder = model.decoder if isinstance(model, RewardModel) else model
-    adapt(decoder, config, seed=seed)
+    adapt(decoder, config, seed=seed, new_tokens=new_tokens)
     heads = [model.score] if isinstance(model, RewardModel) else []
     kept = [head[...].dtype for head in heads]
     for head in heads:
@@ -104,11 +120,12 @@ def check(model: DecoderConfig, config: LoraConfig) -> None:
             )
 
 
-def adapt(decoder: Decoder, config: LoraConfig, *, seed: int) -> None:
+def adapt(decoder: Decoder, config: LoraConfig, *, seed: int, new_tokens: range = range(0)) -> None:
     """Freezes a decoder's parameters and adds to every target an addition that is zero at the start.
 
     a is normal with variance 1 / inputs, b zero, both float32; the same for the same seed on any devices.
-    Raises UserError if the model has no weights of a target's name.
+    new_tokens: consecutive ids whose rows train, from what they are. Raises UserError if the model has no
+    weights of a target's name.
     """
     check(decoder.config, config)
     for stack in (stack.name for stack in decoder.config.stacks):
@@ -120,9 +137,11 @@ def adapt(decoder: Decoder, config: LoraConfig, *, seed: int) -> None:
                 a, b = _pair(frozen, SUMMED[name], config.rank, rng, decoder.mesh)
                 frozen = Adapted(frozen, a, b, config.alpha / config.rank)
             weights[name] = frozen
-    for name in ("embed", "norm", "head"):
+    for name in ENDS:
         if hasattr(decoder, name):
-            setattr(decoder, name, _retyped(getattr(decoder, name), Frozen))
+            frozen = _retyped(getattr(decoder, name), Frozen)
+            grown = new_tokens and name in SUMMED
+            setattr(decoder, name, _grown(frozen, new_tokens, decoder.mesh) if grown else frozen)
 
 
 def merge(decoder: Decoder) -> None:
@@ -135,20 +154,24 @@ def merge(decoder: Decoder) -> None:
                 weights[name] = nnx.Param(whole, axes=node.base.get_metadata()["axes"])
             else:
                 weights[name] = _retyped(node, nnx.Param)
-    for name in ("embed", "norm", "head"):
-        if hasattr(decoder, name):
-            setattr(decoder, name, _retyped(getattr(decoder, name), nnx.Param))
+    for name in ENDS:
+        if isinstance(node := getattr(decoder, name, None), Grown):
+            axes = node.base.get_metadata()["axes"]
+            setattr(decoder, name, nnx.Param(_with_rows(node[...], where=_where(node[...].base)), axes=axes))
+        elif node is not None:
+            setattr(decoder, name, _retyped(node, nnx.Param))
 
 
 def additions(decoder: Decoder) -> dict[str, jax.Array]:
-    """The arrays that train, by `STACK.NAME.a` and `.b`."""
+    """The arrays that train, by `STACK.NAME.a` and `.b`, `embed.rows` and `head.rows`."""
+    rows = {name: getattr(decoder, name, None) for name in ENDS}
     return {
         f"{stack.name}.{name}.{part}": getattr(node, part)[...]
         for stack in decoder.config.stacks
         for name, node in getattr(decoder, stack.name).items()
         if isinstance(node, Adapted)
         for part in ("a", "b")
-    }
+    } | {f"{name}.rows": node.rows[...] for name, node in rows.items() if isinstance(node, Grown)}
 
 
 def _retyped(param: nnx.Variable, kind: type[nnx.Variable]) -> Any:
@@ -166,7 +189,18 @@ def _pair(
     return _param(a, a_axes, mesh), _param(np.zeros(b_shape, np.float32), b_axes, mesh)
 
 
-def _param(value: np.ndarray, axes: Sequence[str | None], mesh: Mesh | None) -> nnx.Param:
+def _grown(table: Frozen, ids: range, mesh: Mesh | None) -> Grown:
+    rows = table[ids.start : ids.stop].astype(jnp.float32)
+    return Grown(table, _param(rows, (None, table.get_metadata()["axes"][1]), mesh), ids.start)
+
+
+@functools.partial(jax.jit, static_argnames="where")
+def _with_rows(table: NewRows, *, where: Any) -> jax.Array:
+    whole = table.put(jnp.arange(table.shape[0]), table.base.astype(table.dtype))
+    return jax.lax.with_sharding_constraint(whole, where)
+
+
+def _param(value: np.ndarray | jax.Array, axes: Sequence[str | None], mesh: Mesh | None) -> nnx.Param:
     if mesh is None:
         return nnx.Param(jnp.asarray(value), axes=axes)
     where = sharding.sharding(mesh, axes, value.shape, sharding.preset_for(mesh))

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from rstar_jax.models.config import Remat
 from rstar_jax.models.decoder import Decoder
 
 
@@ -37,7 +38,7 @@ class RewardModel(nnx.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         *,
-        remat: bool | str = False,
+        remat: Remat = "none",
     ) -> jax.Array:
         """Values before tanh [B, T] float32, of the text up to each token. Arguments as Decoder.hidden."""
         return self.raw_of_hidden(self.decoder.hidden(tokens_BxT, positions, segment_ids, remat=remat))

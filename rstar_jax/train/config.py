@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from rstar_jax.errors import UserError
+from rstar_jax.models.config import Remat
 from rstar_jax.models.lora import LoraConfig
 
 
@@ -21,7 +22,8 @@ class TrainConfig:
     schedule: what the learning rate does after warming up over warmup_fraction of the steps; both end at 0.
     weight_decay: on matrices only, never on biases and norms. clip: the largest global gradient norm; 0 =
         none.
-    remat: compute each layer's activations again in the backward pass rather than keep them.
+    remat: what the backward pass computes again rather than finds kept of a layer: "none" of it, all of it
+        ("full": least memory, a third more operations), or all but its products with weights ("dots").
     ppm_value: what the preference loss compares: tanh(value), as in the paper, or the value before it, as
         in the released code.
     checkpoint_every_s, checkpoint_every_steps: when the state is saved; 0 = never for that reason.
@@ -40,7 +42,7 @@ class TrainConfig:
     b1: float = 0.9
     b2: float = 0.999
     eps: float = 1e-8
-    remat: bool = False
+    remat: Remat = "none"
     ppm_value: Literal["tanh", "raw"] = "tanh"
     checkpoint_every_s: float = 60.0
     checkpoint_every_steps: int = 0

@@ -95,8 +95,11 @@ def fit(
     if checkpoints is not None:
         from rstar_jax.train.checkpoints import Checkpoints, digest  # orbax takes a while to import
 
-        frozen = {"frozen": digest(rest)} if jax.tree.leaves(rest) else {}
-        keeper = Checkpoints(checkpoints, _identity(config, total_steps, seed, batches(0)) | frozen)
+        identity = _identity(config, total_steps, seed, batches(0))
+        identity["trained"] = zlib.crc32(repr(jax.tree.map(jnp.shape, params)).encode())
+        if jax.tree.leaves(rest):
+            identity["frozen"] = digest(rest)
+        keeper = Checkpoints(checkpoints, identity)
         if (found := keeper.restore((params, opt_state))) is not None:
             progress.step, (params, opt_state), meta = found
             progress.load(meta["progress"])
@@ -228,7 +231,7 @@ def _on_device(microbatch: Microbatch, mesh: Mesh | None) -> dict[str, Any]:
         return microbatch
     preset, placed = sharding.preset_for(mesh), {}
     for name, array in microbatch.items():
-        axes = ("batch", "sequence") if array.ndim == 2 else (None,) * array.ndim
+        axes = ("batch", None) if array.ndim == 2 else (None,) * array.ndim
         where = sharding.sharding(mesh, axes, array.shape, preset)
         placed[name] = jax.make_array_from_callback(array.shape, where, functools.partial(_part, array))
     return placed

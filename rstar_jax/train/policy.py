@@ -39,6 +39,7 @@ def train_policy(
     config: TrainConfig,
     *,
     seed: int = 0,
+    new_tokens: range = range(0),
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
@@ -46,7 +47,8 @@ def train_policy(
     """Trains `model` in place on the solutions, by `config.lora` if it has a rank; the other arguments are
     those of `fit`.
 
-    prompt: question -> what the policy is given before the solution. Raises UserError if there are no rows or
+    prompt: question -> what the policy is given before the solution. new_tokens: ids that the base was never
+    taught; their embeddings train whole where the rest is low-rank. Raises UserError if there are no rows or
     none fits `config.seq_len`.
     """
     if not rows:
@@ -56,7 +58,7 @@ def train_policy(
         ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps)
         examples.append(Example(np.asarray(ids, np.int32), np.asarray(trained, bool)))
     batches = PolicyBatches(examples, config, seed)
-    with lora.adapted(model, config.lora, seed=seed):
+    with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
             model,
             batches,

@@ -38,6 +38,7 @@ def train_ppm(
     config: TrainConfig,
     *,
     seed: int = 0,
+    new_tokens: range = range(0),
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
@@ -45,13 +46,14 @@ def train_ppm(
     """Trains `model` in place on the pairs, by `config.lora` if it has a rank; the other arguments are those
     of `fit`.
 
-    prompt: question -> what stands before the solution. The summary's metrics hold the "accuracy" of the
-    pairs' order. Raises UserError if there are no pairs or none fits `config.seq_len`.
+    prompt: question -> what stands before the solution. new_tokens: as for train_policy.
+    The summary's metrics hold the "accuracy" of the pairs' order. Raises UserError if there are no pairs or
+    none fits `config.seq_len`.
     """
     if not pairs:
         raise UserError("training the PPM: no preference pairs given. At least one is needed.")
     batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), config, seed)
-    with lora.adapted(model, config.lora, seed=seed):
+    with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
             model,
             batches,

@@ -79,6 +79,32 @@ def test_latents_and_experts_are_adapted_in_cached_decoding_too() -> None:
     close(extended(model, TEXT), trained)
 
 
+@pytest.mark.parametrize(("name", "int8"), [("qwen2", False), ("gemma2", False), ("qwen2", True)])
+def test_rows_of_new_tokens_train_beside_them_and_end_in_the_table(name: str, int8: bool) -> None:
+    """An untied head has rows of its own; a tied one with a soft-cap shares them."""
+    c = zoo.config(name)
+    model, new = init_random(c, seed=1), range(40, 45)
+    if int8:
+        to_int8(model)
+    before, base = model.params(), logits(model, TEXT)
+    adapt(model, CONFIG, seed=0, new_tokens=new)
+    close(logits(model, TEXT), base, 1e-6 if int8 else 1e-9)
+    tables = ["embed"] if c.tied else ["embed", "head"]
+    assert {n for n in additions(model) if n.endswith("rows")} == {f"{n}.rows" for n in tables}
+    gradients = nnx.grad(lambda m: jnp.sum(jnp.square(m(jnp.array([[41, 3, 44]])))))(model)
+    for table in tables:
+        rows = gradients[table]["rows"][...]
+        assert rows.shape == (5, c.width) and bool(jnp.all(jnp.any(rows != 0, axis=1)) or table == "embed")
+    stir(model)
+    trained = logits(model, TEXT)
+    merge(model)
+    close(logits(model, TEXT), trained)
+    for table in tables:
+        was, now = (np.asarray(p[table].astype(jnp.float32)) for p in (before, model.params()))
+        changed = np.any(was != now, axis=1)
+        assert np.flatnonzero(changed).tolist() == list(new)
+
+
 def test_only_the_additions_train(tiny: Decoder) -> None:
     model = init_random(tiny.config, seed=2)
     adapt(model, LoraConfig(2, 8.0, ("q", "down")), seed=0)

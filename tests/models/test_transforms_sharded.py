@@ -15,6 +15,8 @@ from rstar_jax.train import Example, PolicyBatches, TrainConfig, fit, policy_los
 
 CONFIG = DecoderConfig(vocab_size=32, width=16, layers=5, heads=4, kv_heads=2, head_dim=8, mlp=32)
 
+NEW = range(26, 30)  # on both sides of where the tensor axis splits their rows, were they split
+
 
 def lies(array):
     return [str(axis) for axis in (*array.sharding.spec, *[None] * 4)[: array.ndim]]
@@ -35,19 +37,23 @@ def main():
         model = init_random(CONFIG, 0)
         if mesh is not None:
             sharding.shard_module(model, mesh)
-        with adapted(model, LoraConfig(rank=2, targets=("q", "o")), seed=0):
+        before = np.asarray(model.embed[...])
+        with adapted(model, LoraConfig(rank=2, targets=("q", "o")), seed=0, new_tokens=NEW):
             a_and_b = additions(model)
             summary = fit(model, batches, policy_loss, options, total_steps=batches.total_steps)
         weights = model.params()
+        changed = np.flatnonzero(np.any(np.asarray(weights["embed"]) != before, axis=1)).tolist()
         to_int8(model)
         int8 = model.params()
         logits = nnx.jit(lambda m, t: m(t))(model, np.arange(64).reshape(8, 8) % 32)
-        found.append([summary.first_loss, summary.last_loss, np.asarray(logits).tolist()])
+        found.append([summary.first_loss, summary.last_loss, np.asarray(logits).tolist(), changed])
     o, embed = int8["layers.o"], int8["embed"]
     places = {
         "a": lies(a_and_b["layers.o.a"]),
         "b": lies(a_and_b["layers.o.b"]),
+        "rows": lies(a_and_b["embed.rows"]),
         "merged": lies(weights["layers.o"]),
+        "merged table": lies(weights["embed"]),
         "values": lies(o.values),
         "scale": lies(o.scale),
         "embed": lies(embed.values),
@@ -64,10 +70,13 @@ def test_eight_devices_equal_one():
     np.testing.assert_allclose(one[:2], eight[:2], rtol=1e-3)
     assert one[1] < one[0]
     np.testing.assert_allclose(one[2], eight[2], atol=0.05 * np.abs(one[2]).max())  # of int8: roundings flip
+    assert one[3] == eight[3] == list(NEW)
     assert places == {
         "a": ["None", "tensor", "None", "None"],
         "b": ["None", "None", "fsdp"],
+        "rows": ["None", "fsdp"],
         "merged": ["None", "tensor", "None", "fsdp"],
+        "merged table": ["tensor", "fsdp"],
         "values": ["None", "tensor", "None", "fsdp"],
         "scale": ["None", "None", "None", "fsdp"],
         "embed": ["tensor", "fsdp"],

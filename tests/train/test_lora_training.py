@@ -35,9 +35,9 @@ def kill_at(step):
     return on_step
 
 
-def run(model, examples, *, config=CONFIG, folder=None, on_step=None):
+def run(model, examples, *, config=CONFIG, folder=None, on_step=None, new=range(0)):
     batches = PolicyBatches(examples, config, seed=0)
-    with adapted(model, config.lora, seed=0):
+    with adapted(model, config.lora, seed=0, new_tokens=new):
         return fit(
             model,
             batches,
@@ -74,14 +74,24 @@ def test_checkpoints_hold_additions_and_their_moments_alone(tiny, examples, tmp_
     assert sum(sizes) - sizes.count(1) == 3 * few  # one is the optimiser's count of steps
 
 
-def test_killed_and_resumed_equals_unbroken(tiny, examples, tmp_path):
-    unbroken, resumed, steps = tiny(), tiny(), []
-    run(unbroken, examples)
+@pytest.mark.parametrize("new", [range(0), range(27, 31)])
+def test_killed_and_resumed_equals_unbroken(tiny, examples, tmp_path, new):
+    unbroken, resumed, steps, base = tiny(), tiny(), [], np.asarray(tiny().params()["embed"])
+    run(unbroken, examples, new=new)
     with pytest.raises(Killed):
-        run(tiny(), examples, folder=tmp_path, on_step=kill_at(4))
-    run(resumed, examples, folder=tmp_path, on_step=lambda done, *_: steps.append(done))
+        run(tiny(), examples, folder=tmp_path, on_step=kill_at(4), new=new)
+    run(resumed, examples, folder=tmp_path, on_step=lambda done, *_: steps.append(done), new=new)
     assert steps == list(range(4, 11))
     assert_same(resumed, unbroken)
+    changed = np.any(np.asarray(resumed.params()["embed"]) != base, axis=1)
+    assert np.flatnonzero(changed).tolist() == list(new)
+
+
+def test_another_choice_of_new_tokens_is_refused(tiny, examples, tmp_path):
+    with pytest.raises(Killed):
+        run(tiny(), examples, folder=tmp_path, on_step=kill_at(3), new=range(27, 31))
+    with pytest.raises(UserError, match=r"another training \(trained"):
+        run(tiny(), examples, folder=tmp_path, new=range(26, 31))
 
 
 def test_another_base_or_other_options_are_refused(tiny, examples, tmp_path):
