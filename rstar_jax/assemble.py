@@ -62,8 +62,8 @@ class Reasoner:
     """A policy, optionally a PPM, and a task (which holds the policy's prompt), ready for a search.
 
     policy, ppm: Hugging Face folders. dtype: of the computation, and of the weights unless decode.weights
-    says otherwise. ppm_scale: as StepScorer's scale. Raises UserError for a folder that does not hold such a
-    model.
+    says otherwise. ppm_scale: as StepScorer's scale. cache: of the policy's converted weights. Raises
+    UserError for a folder that does not hold such a model.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Reasoner:
         dtype: str,
         seed: int,
         ppm_scale: float = 1.0,
+        cache: Path | None = None,
     ):
         self._tokenizer = Tokenizer.load(policy)
         self._task = task
@@ -88,7 +89,8 @@ class Reasoner:
             for i in tokenizer.encode(token)[:1]
             if len(tokenizer.encode(token)) == 1
         ]
-        model = models.load_pretrained(policy, dtype=jnp.dtype(dtype))
+        model = models.load_pretrained(policy, dtype=jnp.dtype(dtype), cache=cache)
+        never += range(tokenizer.vocab_size, model.config.vocab_size)  # spare rows are no tokens
         _hold(model, decode)
         stops: dict[int | tuple[int, ...], Finish] = {**tokenizer.stop_sequences()}
         for end in (*model.config.end_ids, tokenizer.eos_id):

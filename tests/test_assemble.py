@@ -4,12 +4,13 @@ import dataclasses
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rstar_jax import models
 from rstar_jax.assemble import Reasoner
-from rstar_jax.decode import DecodeConfig, Sample, stops
+from rstar_jax.decode import DecodeConfig, Sample, StepDecoder, StepRequest, stops
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.language import grammar
@@ -90,6 +91,23 @@ def test_a_ppm_must_have_the_policys_vocabulary(tmp_path):
     models.save_reward_model(models.from_policy(model), tmp_path)
     with pytest.raises(UserError, match=r"50 rows, but the tokenizer of .*tiny-base has \d+ ids"):
         reasoner(TINY_BASE, tmp_path)
+
+
+def test_spare_rows_of_the_vocabulary_are_never_sampled(tmp_path):
+    """As meshes and real models have them: here they would be by far the likeliest."""
+    base = models.load_pretrained(TINY_BASE)
+    rows = base.config.vocab_size
+    model = models.resize_vocab(base, rows + 7)
+    favourite = 50 * jnp.sign(model.norm[...] * model.embed[...].mean(axis=0))
+    model.embed[...] = model.embed[...].at[rows:].set(favourite)
+    models.save_pretrained(model, tmp_path / "m", tokenizer_from=TINY_BASE)
+    made = reasoner(tmp_path / "m")
+    leaf = Leaf(PROBLEM, (), tree=0, node=0, n=4, temperature=1.0)
+    written = [token for c in made.functions(1).propose([leaf])[0] for token in c.tokens]
+    assert written and max(written) < rows
+    free = StepDecoder(made._decoder._model, {0: "length"}, DECODE, seed=0)
+    request = StepRequest(np.array([5]), n=4, temperature=1.0, name=(1,))
+    assert max(token for sample in free.propose([request])[0] for token in sample.tokens) >= rows
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

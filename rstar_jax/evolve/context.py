@@ -10,6 +10,7 @@ from rstar_jax.assemble import Reasoner
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report.progress import Progress
+from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem
 from rstar_jax.verify import TASKS, Limits, Sandbox, Task
 
@@ -39,6 +40,13 @@ class Context:
         folder = self.folder(round, "ppm") / "model"
         return folder if round and folder.exists() else None
 
+    def cache(self, folder: Path) -> Path | None:
+        """Where a folder's converted weights are kept, if they are: not those of the run's own models."""
+        kept = self.settings.policy.cache
+        if not kept or folder not in (self.base, self.bootstrap):
+            return None
+        return home_expanded(Path(kept), "config.policy.cache")
+
     def task(self, sandbox: Sandbox, *, prompt: str) -> Task:
         """The run's task over an opened sandbox. prompt: "bootstrap" or "finetuned"."""
         v = self.settings.verify
@@ -66,4 +74,5 @@ class Context:
             dtype=s.policy.dtype,
             seed=s.seed,
             ppm_scale=1.0 if s.train.ppm.ppm_value == "tanh" else 5.0,  # as it was trained
+            cache=self.cache(policy),
         )

@@ -128,19 +128,23 @@ class Shape:
         flops = rows * tokens * (2 * self.matrices + self.attention_flops(tokens / 2))
         return device.seconds(size * self.matrices, flops)
 
-    def train_seconds(self, device: Device, tokens: float, row: int, remat: bool) -> float:
-        """Forward and backward over `tokens` in rows of `row`: 3 passes forward's worth, 4 with remat."""
-        passes = 4 if remat else 3
-        flops = passes * tokens * (2 * self.matrices + self.attention_flops(row / 2))
+    def train_seconds(self, device: Device, tokens: float, row: int, remat: str) -> float:
+        """Forward and backward over `tokens` in rows of `row`: 3 passes forward's worth, and what `remat`
+        (`TrainConfig.remat`) computes again: "full" all of it, "dots" attention alone."""
+        products = 4 if remat == "full" else 3
+        attention = 3 if remat == "none" else 4
+        flops = tokens * (products * 2 * self.matrices + attention * self.attention_flops(row / 2))
         return device.seconds(0, flops)
 
-    def activation_bytes(self, rows: int, row: int, size: int, remat: bool) -> float:
+    def activation_bytes(self, rows: int, row: int, size: int, remat: str) -> float:
         """What the backward pass keeps of `rows` sequences of `row` tokens, attention weights and logits too.
 
-        With remat: every layer's input, and the insides of one.
+        With "full": every layer's input, and the insides of one. With "dots" also the products with weights.
         """
-        tokens = rows * row
-        kept = 5 * self.width + 2 * self.head_dim * (self.heads + self.kv_heads) + 3 * self.mlp
-        inside = tokens * (kept * size + self.heads * row * size)
-        layers = self.layers * tokens * self.width * size + inside if remat else self.layers * inside
+        tokens, heads = rows * row, self.head_dim * (self.heads + self.kv_heads)
+        inside = tokens * size * (5 * self.width + 2 * heads + 3 * self.mlp + self.heads * row)
+        kept = self.width + (self.width + heads + self.head_dim * self.kv_heads + 2 * self.mlp) * (
+            remat == "dots"
+        )
+        layers = self.layers * inside if remat == "none" else self.layers * tokens * size * kept + inside
         return layers + 2 * tokens * self.vocab * 4

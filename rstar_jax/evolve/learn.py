@@ -134,7 +134,7 @@ def train_policy(context: Context, round: int) -> dict[str, Any]:
         tokenizer = Tokenizer.load(context.base)
         config = context.settings.train.policy
         model = _with_special_tokens(_load(context, context.base, config), tokenizer)
-        with _training(context, round, "train the policy", folder) as options:
+        with _training(context, round, "train the policy", folder, tokenizer) as options:
             summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
             card = _card(context, "policy", round, {"solutions": len(rows)})
             models.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card)
@@ -163,7 +163,9 @@ def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.D
     """A decoder to train: parameters in float32, or as they are computed with where they are frozen."""
     compute = context.settings.policy.dtype
     dtype = jnp.dtype(compute if config.lora.rank else "float32")
-    return models.load_pretrained(folder, dtype=dtype, compute_dtype=compute, mesh=_mesh())
+    return models.load_pretrained(
+        folder, dtype=dtype, compute_dtype=compute, mesh=_mesh(), cache=context.cache(folder)
+    )
 
 
 def _mesh() -> Mesh | None:
@@ -196,7 +198,7 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
         tokenizer = Tokenizer.load(source)
         config = context.settings.train.ppm
         model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
-        with _training(context, round, "train the PPM", folder) as options:
+        with _training(context, round, "train the PPM", folder, tokenizer) as options:
             summary = train.train_ppm(model, pairs, tokenizer, PROMPTS["finetuned"], config, **options)
             card = _card(context, "reward", round, {"preference pairs": len(pairs)})
             models.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
@@ -206,8 +208,13 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _training(context: Context, round: int, title: str, folder: Path) -> Iterator[dict[str, Any]]:
-    """Shows a training and yields its keyword arguments; its checkpoints go once the block has ended well."""
+def _training(
+    context: Context, round: int, title: str, folder: Path, tokenizer: Tokenizer
+) -> Iterator[dict[str, Any]]:
+    """Shows a training and yields its keyword arguments; its checkpoints go once the block has ended well.
+
+    New tokens are those that the run's base lacks: for the PPM, too, as its policy has them from this run.
+    """
 
     def on_step(step: int, total: int, values: dict[str, float]) -> None:
         context.progress.update(step, total=total, note=f"loss {values['loss']:.3f}")
@@ -216,6 +223,7 @@ def _training(context: Context, round: int, title: str, folder: Path) -> Iterato
     with context.progress.stage(title, None, "steps", round), MetricsWriter(folder) as metrics:
         yield {
             "seed": _seed(context, round),
+            "new_tokens": range(Tokenizer.load(context.base).vocab_size, tokenizer.vocab_size),
             "checkpoints": checkpoints,
             "metrics": metrics,
             "on_step": on_step,

@@ -76,7 +76,7 @@ class TrainLoad:
     seq_len: int = 4096
     rows: int = 1
     size: int = 2
-    remat: bool = True
+    remat: str = "full"
     policy_lora: Lora = NO_LORA
     ppm_lora: Lora = NO_LORA
 

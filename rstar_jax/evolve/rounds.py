@@ -140,17 +140,10 @@ def _require_problems(context: Context) -> None:
 
 
 def _require_trainable(context: Context, shape: DecoderConfig) -> None:
-    """Low-rank training finds its targets, and leaves no token untaught."""
+    """Low-rank training finds its targets."""
     train = context.settings.train
     for config in (train.policy.lora, train.ppm.lora):
         check_lora(shape, config)
-    if train.policy.lora.rank and (lacking := Tokenizer.load(context.base).add_special_tokens()):
-        raise UserError(
-            f"config.train.policy.lora.rank: {train.policy.lora.rank} given, but the tokenizer of "
-            f"{context.base} lacks {lacking} of the tokens that divide steps; their embeddings are new, and "
-            "low-rank additions do not train embeddings. Train in full (rank 0), or start from a base that "
-            "was fine-tuned on them."
-        )
 
 
 def _require_room(context: Context, tokenizer: Tokenizer) -> None:

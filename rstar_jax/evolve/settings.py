@@ -57,10 +57,12 @@ class ProblemSettings:
 @dataclasses.dataclass(frozen=True)
 class PolicySettings:
     """init: folder (Hugging Face format) of the base model that every round trains from; "tiny" is the
-    bundled one. bootstrap: the policy of round 1; empty for the base itself. dtype: of the computation."""
+    bundled one. bootstrap: the policy of round 1; empty for the base itself. dtype: of the computation.
+    cache: a folder in which the converted weights of both are kept, for slow storage; empty: none."""
 
     init: str = "tiny"
     bootstrap: str = ""
+    cache: str = ""
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -200,7 +202,7 @@ def paper_round(round: int) -> RunSettings:
         rounds=(round,),
         policy=PolicySettings(dtype="bfloat16"),
         train=TrainSettings(
-            policy=dataclasses.replace(train.policy, remat=True),
-            ppm=dataclasses.replace(train.ppm, remat=True),
+            policy=dataclasses.replace(train.policy, remat="full"),
+            ppm=dataclasses.replace(train.ppm, remat="full"),
         ),
     )

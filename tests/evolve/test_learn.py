@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import tokenizers
 
-from rstar_jax import models
+from rstar_jax import models, train
 from rstar_jax.evolve.learn import _named, _with_special_tokens, deaths, ungradable
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.seek import unknown_steps
 from rstar_jax.language import grammar
+from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.types import Node, Problem, Tree
+from rstar_jax.models.lora import LoraConfig
+from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
 
 
 @pytest.fixture
@@ -38,6 +40,39 @@ def test_new_tokens_start_at_the_mean_row_even_where_the_vocabulary_has_room(lac
     for token in grammar.SPECIAL_TOKENS:
         (at,) = lacking.encode(token)
         np.testing.assert_allclose(embed[at], trained.mean(axis=0), atol=1e-6)
+
+
+def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path):
+    """Their rows and no others change, in the folder, too; the PPM trains them on."""
+    steps = (
+        f"{grammar.CODE}\nt = 2 + 3\nprint(t)\n{grammar.END_CODE}",
+        f"{grammar.ANSWER}5{grammar.END_ANSWER}",
+    )
+    new = range(lacking.vocab_size, lacking.vocab_size + len(grammar.SPECIAL_TOKENS))
+    base = models.resize_vocab(models.load_pretrained(TINY_BASE), new.start)
+    model = _with_special_tokens(base, lacking)
+    before = np.asarray(model.params()["embed"])
+    config = train.TrainConfig(
+        epochs=3, batch=2, seq_len=128, microbatch=1, learning_rate=1e-2, lora=LoraConfig(rank=2)
+    )
+    rows = [SftRow(str(i), f"What is 2 plus {i}?", steps, 1.0, 1.0, 1) for i in range(2)]
+    options = lacking, PROMPTS["finetuned"], config
+    summary = train.train_policy(model, rows, *options, new_tokens=new)
+    assert summary.last_loss < summary.first_loss
+    models.save_pretrained(model, tmp_path, tokenizer_from=lacking)
+    policy, again = models.load_pretrained(tmp_path), Tokenizer.load(tmp_path)
+    assert again.vocab_size == new.stop == policy.config.vocab_size and again.stop_ids
+    embed = np.asarray(policy.params()["embed"])
+    np.testing.assert_array_equal(embed[: new.start], before[: new.start])
+    written = [again.encode(token)[0] for token in (grammar.CODE, grammar.END_CODE, grammar.END_ANSWER)]
+    assert (np.abs(embed - before).max(axis=1)[written] > 1e-3).all()
+
+    ppm = models.from_policy(policy)
+    pairs = [PreferencePair("0", "What is 2 plus 0?", (), steps[:1], steps[1:], 1.0, 1.0, False, 1)]
+    train.train_ppm(ppm, pairs, *options, new_tokens=new)
+    taught = np.asarray(ppm.decoder.params()["embed"])
+    np.testing.assert_array_equal(taught[: new.start], embed[: new.start])
+    assert (np.abs(taught - embed).max(axis=1)[written] > 1e-3).all()
 
 
 def test_a_vocabulary_that_has_them_stays_as_it_is():

@@ -40,7 +40,7 @@ def test_decoding_meets_the_roofline(config, device, leaves, candidates, thousan
 
 def test_training_costs_six_operations_a_parameter():
     shape, device = Shape.of(QWEN_7B), DEVICES["H200"]
-    flops = SHARE * shape.train_seconds(device, 1.0, 0, remat=False) * device.flops
+    flops = SHARE * shape.train_seconds(device, 1.0, 0, "none") * device.flops
     assert flops == pytest.approx(42.4e9, rel=0.01)
 
 
@@ -72,8 +72,11 @@ def test_plan_grows_with_the_work():
     assert double.tokens == 2 * small.tokens
     without_ppm = plan(QWEN_1_5B, SearchLoad(ppm=False), 100, TrainLoad(), device)
     assert without_ppm.search_hours < small.search_hours
-    kept = plan(QWEN_1_5B, SearchLoad(), 100, TrainLoad(remat=False), device)
+    kept = plan(QWEN_1_5B, SearchLoad(), 100, TrainLoad(remat="none"), device)
     assert kept.activations > 2 * small.activations
+    dots = plan(QWEN_1_5B, SearchLoad(), 100, TrainLoad(remat="dots"), device)
+    assert small.activations < dots.activations < kept.activations
+    assert kept.train_hours * kept.chips < dots.train_hours * dots.chips < small.train_hours * small.chips
     seven = plan(QWEN_7B, SearchLoad(), 100, TrainLoad(), device)
     assert seven.chips > small.chips
     assert seven.peak * 2**30 <= seven.chips * device.memory
