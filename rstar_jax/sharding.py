@@ -7,6 +7,7 @@ is needed: parameters are plain arrays.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -43,6 +44,18 @@ PRESETS: dict[str, Rules] = {
         "experts": ("expert",),
     },
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """How many devices each axis of a mesh has; -1: as many as the others leave. fsdp splits parameters and
+    batch, data the batch alone, tensor heads, MLP and vocabulary (and states along the sequence), expert the
+    experts."""
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+    expert: int = 1
 
 
 def make_mesh(

@@ -202,6 +202,7 @@ class StepDecoder:
                 tree, branch = sample.branch
                 tree.drop(branch)
 
+
 def _as_array(bias: Mapping[int, float], V: int) -> jax.Array:
     return jnp.zeros(V).at[jnp.array(list(bias))].set(jnp.array(list(bias.values())))
 
@@ -214,5 +215,3 @@ def _check(request: StepRequest, vocab_size: int, where: str) -> None:
     if any(not 0 <= part < 2**32 for part in request.name):
         raise UserError(f"{where}: name {request.name} given, integers in [0, 2**32) expected.")
     check_prefix(request.prefix, vocab_size, where)
-
-

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -164,13 +163,17 @@ def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.D
     compute = context.settings.policy.dtype
     dtype = jnp.dtype(compute if config.lora.rank else "float32")
     return models.load_pretrained(
-        folder, dtype=dtype, compute_dtype=compute, mesh=_mesh(), cache=context.cache(folder)
+        folder, dtype=dtype, compute_dtype=compute, mesh=training_mesh(context), cache=context.cache(folder)
     )
 
 
-def _mesh() -> Mesh | None:
-    """Parameters and optimiser split over all devices, where there are several."""
-    return sharding.make_mesh(fsdp=-1) if jax.device_count() > 1 else None
+def training_mesh(context: Context) -> Mesh | None:
+    """The mesh of `train.mesh`, None for one device. Raises UserError where it does not fit the devices."""
+    try:
+        mesh = sharding.make_mesh(**dataclasses.asdict(context.settings.train.mesh))
+    except UserError as error:
+        raise UserError(f"config.train.mesh: {error}") from error
+    return mesh if mesh.size > 1 else None
 
 
 def _with_special_tokens(model: models.Decoder, tokenizer: Tokenizer) -> models.Decoder:

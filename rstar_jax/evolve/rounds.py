@@ -140,7 +140,8 @@ def _require_problems(context: Context) -> None:
 
 
 def _require_trainable(context: Context, shape: DecoderConfig) -> None:
-    """Low-rank training finds its targets."""
+    """Low-rank training finds its targets, and the mesh its devices."""
+    learn.training_mesh(context)
     train = context.settings.train
     for config in (train.policy.lora, train.ppm.lora):
         check_lora(shape, config)

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from rstar_jax.curate import CurateConfig
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
+from rstar_jax.sharding import MeshConfig
 from rstar_jax.train import TrainConfig
 from rstar_jax.verify import TASKS, Isolation
 
@@ -164,10 +165,14 @@ class EvaluateSettings:
 
 @dataclasses.dataclass(frozen=True)
 class TrainSettings:
-    """The two trainings of a round (section 4.1: policy 2 epochs, batch 128; PPM 1 epoch, batch 512)."""
+    """The two trainings of a round (section 4.1: policy 2 epochs, batch 128; PPM 1 epoch, batch 512).
+
+    mesh: over which devices both are split, and how.
+    """
 
     policy: TrainConfig = TrainConfig(epochs=2, batch=128, seq_len=4096, learning_rate=7e-6)
     ppm: TrainConfig = TrainConfig(epochs=1, batch=512, seq_len=4096, learning_rate=7e-6)
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,19 +1,23 @@
 """What the stages that learn add to the trainings themselves."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tokenizers
 
 from rstar_jax import models, train
-from rstar_jax.evolve.learn import _named, _with_special_tokens, deaths, ungradable
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.learn import _named, _with_special_tokens, deaths, training_mesh, ungradable
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.seek import unknown_steps
+from rstar_jax.evolve.settings import RunSettings, TrainSettings
 from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models.lora import LoraConfig
+from rstar_jax.sharding import MeshConfig
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
 
 
@@ -73,6 +77,12 @@ def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path)
     taught = np.asarray(ppm.decoder.params()["embed"])
     np.testing.assert_array_equal(taught[: new.start], embed[: new.start])
     assert (np.abs(taught - embed).max(axis=1)[written] > 1e-3).all()
+
+
+def test_a_mesh_that_the_devices_do_not_fit_is_named():
+    train_settings = TrainSettings(mesh=MeshConfig(tensor=2))
+    with pytest.raises(UserError, match=r"config\.train\.mesh: .*tensor=2.* 1 devices"):
+        training_mesh(SimpleNamespace(settings=RunSettings(train=train_settings)))  # type: ignore[arg-type]
 
 
 def test_a_vocabulary_that_has_them_stays_as_it_is():
