@@ -20,6 +20,7 @@ import numpy as np
 
 from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.models import DecoderConfig, from_policy, init_random
+from rstar_jax.types import Finish
 
 TINY = DecoderConfig(vocab_size=512, width=96, layers=3, heads=4, kv_heads=2, head_dim=24, mlp=256)
 
@@ -41,7 +42,7 @@ def requests(count: int, n: int, seed: int) -> list[StepRequest]:
 
 def engine(args: argparse.Namespace) -> None:
     model = init_random(TINY, 0)
-    stops = dict.fromkeys(range(round(args.stop * TINY.vocab_size)), "step")
+    stops: dict[int, Finish] = dict.fromkeys(range(round(args.stop * TINY.vocab_size)), "step")
     config = DecodeConfig(
         leaves=args.leaves, rows=args.rows, chunk=args.chunk, max_step_tokens=args.longest, context=512
     )
