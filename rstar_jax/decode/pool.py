@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def store(pool: KV, new: KV, todo: Orders) -> KV:
         L, count, size = pages.shape[:3]
         pages = pages.at[:, todo.copy_to].set(pages[:, todo.copy_from], mode="drop")
         flat = pages.reshape(L, count * size, *pages.shape[3:])
-        return flat.at[:, todo.slots].set(rows.astype(flat.dtype), mode="drop").reshape(pages.shape)
+        return flat.at[:, todo.slots].set(_as(rows, flat.dtype), mode="drop").reshape(pages.shape)
 
     return one(pool[0], new[0]), one(pool[1], new[1])
 
@@ -53,14 +53,19 @@ def store_rows(pool: KV, new: KV, todo: Orders, *, shape: Shape) -> KV:
     return shape.pin_pool(store(pool, (k, v), todo))
 
 
-def gather(pool: KV, tables: jax.Array) -> KV:
-    """The caches [L, R, Q * page_size, G, A] of R texts that lie in pages [R, Q] int32."""
+def gather(pool: KV, tables: jax.Array, dtype: Any) -> KV:
+    """The caches [L, R, Q * page_size, G, A], of this dtype, of R texts that lie in pages [R, Q] int32."""
 
     def one(pages: jax.Array) -> jax.Array:
         found = jnp.take(pages, tables, axis=1)
-        return found.reshape(*found.shape[:2], -1, *found.shape[4:])
+        return _as(found.reshape(*found.shape[:2], -1, *found.shape[4:]), dtype)
 
     return one(pool[0]), one(pool[1])
+
+
+def _as(x: jax.Array, dtype: Any) -> jax.Array:
+    """The same bits (`Shape.pool_dtype`)."""
+    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
 @functools.partial(jax.jit, static_argnames="shape", donate_argnums=1)
@@ -97,7 +102,7 @@ def read_on(
     """
     model = shape.build(params)
     R, T = tokens_RxT.shape
-    shared = model.share(lay_out(gather(pool, tables_RxQ)), known_R, T, length_R)
+    shared = model.share(lay_out(gather(pool, tables_RxQ, shape.compute_dtype)), known_R, T, length_R)
     suffix = model.empty_suffix(R, 1, T)
     _, _, (k, v) = model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)
     rows = tuple(a.reshape(a.shape[0], -1, *a.shape[4:]) for a in (k, v))

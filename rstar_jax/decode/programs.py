@@ -149,7 +149,7 @@ def admit(slots: Slots, pages: KV, arrivals: Arrivals, *, shape: Shape) -> Slots
             at[cache.ndim - 4] = slot
             return jax.lax.dynamic_update_slice(cache, new, at)
 
-        leaf = lay_out(pool.gather(pages, arrivals.tables[i][None]))
+        leaf = lay_out(pool.gather(pages, arrivals.tables[i][None], shape.compute_dtype))
         fresh = {name: getattr(arrivals, name)[i] for name in named}
         fresh |= {"next": len(rows), "candidate": rows, "start": 0, "pending": fresh["last"]}
         here = jnp.broadcast_to((jnp.arange(len(slots.n)) == slot)[:, None], slots.start.shape)
@@ -259,7 +259,7 @@ def values(
     """
     model = RewardModel(shape.build(params), params["score"])
     B, N, T = tokens_BxNxT.shape
-    shared = model.decoder.share(lay_out(pool.gather(pages, tables_BxQ)), prefix_length_B, T)
+    shared = model.decoder.share(lay_out(pool.gather(pages, tables_BxQ, shape.compute_dtype)), prefix_length_B, T)
     x, _, new = model.decoder.extend(
         tokens_BxNxT, jnp.int32(0), shared, prefix_length_B, model.decoder.empty_suffix(B, N, T)
     )

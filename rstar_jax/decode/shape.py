@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rstar_jax import sharding
-from rstar_jax.models import KV, Decoder, DecoderConfig, cache
+from rstar_jax.models import KV, Decoder, DecoderConfig, attention_mesh, cache
 from rstar_jax.models.decode_layout import for_decode
 from rstar_jax.models.params import param_specs
 
@@ -69,7 +69,7 @@ class Shape:
         c = self.config
         size = (c.layers, pages, page_size, c.kv_heads, c.head_dim)
         where = self._by_heads(size, -2)
-        k, v = (jnp.zeros(size, self.compute_dtype, device=where) for _ in range(2))
+        k, v = (jnp.zeros(size, self.pool_dtype, device=where) for _ in range(2))
         return k, v
 
     def empty_caches(self, B: int, N: int, P: int, S: int) -> Caches:
@@ -89,6 +89,13 @@ class Shape:
         another one then."""
         rope = self.config.rope
         return rope.kind == "longrope" and tokens > cast(int, rope.original_max_position_embeddings)
+
+    @property
+    def pool_dtype(self) -> Any:
+        """Of a pool: the compute dtype, on a CPU the bits of bfloat16. To write a few rows of a bfloat16 array
+        XLA:CPU would make all of it float32 and back."""
+        on_cpu = attention_mesh.platform(self.mesh) == "cpu"
+        return jnp.uint16 if on_cpu and self.compute_dtype == jnp.bfloat16 else self.compute_dtype
 
     @property
     def token_bytes(self) -> int:
