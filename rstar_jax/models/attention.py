@@ -7,6 +7,7 @@ are a large negative number, not -inf, so that a row with nothing to see stays f
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from rstar_jax.models.config import DecoderConfig
 __all__ = ["MASKED", "Sometimes", "Window", "causal", "choice", "describe", "shared_prefix", "softcap"]
 
 KV = tuple[jax.Array, jax.Array]
+FarPart = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]  # of queries [B, G, N * T * M, A]
 # Plain attention by platform: queries per block, and from how many tokens on. On a CPU blocks of 64 and 128
 # are best, and below 512 tokens what they save does not pay for the longer compilation.
 BLOCKS = {"cpu": (64, 512)}
@@ -98,12 +100,12 @@ def describe(c: DecoderConfig, T: int, dtype: Any, mesh: Mesh | None = None) -> 
     return f"attention over {T} tokens on {platform}: {kind}" + (f" ({why})" if why else "")
 
 
-def widen(v: jax.Array) -> jax.Array:
-    """Values [..., A] with A filled up with zeros to whole vectors of 16, as they are cached.
+def widen(v: jax.Array, vector: int = 16) -> jax.Array:
+    """Values [..., A] with A filled up with zeros to whole vectors, as they are cached.
 
     On a CPU weights x values takes half as long again with odd widths; usual heads are whole already.
     """
-    more = -v.shape[-1] % 16
+    more = -v.shape[-1] % vector
     return jnp.pad(v, [(0, 0)] * (v.ndim - 1) + [(0, more)]) if more else v
 
 
@@ -146,14 +148,16 @@ def shared_prefix(
     start: jax.Array,
     window: Window = None,
     cap: float | None = None,
+    far_part: FarPart | None = None,
 ) -> jax.Array:
     """Token t of each candidate sees its leaf's prefix and its own suffix slots up to start + t.
 
     prefix: keys [B, G, A, P] and values [B, G, P, A'], one matmul for all candidates of a leaf; entries
     from prefix_length on are not seen. suffix: keys [B, N, G, A, S] and values [B, N, G, S, A'], the new
     ones written already. start: scalar, [B] or [B, N]. window, cap: as for `causal`. Each part has its
-    softmax; the two are joined by their maxima and sums, as one softmax over both would give. Returns
-    [B, N, T, H, A] in the values' dtype.
+    softmax; the two are joined by their maxima and sums, as one softmax over both would give. far_part: in
+    the place of plain operations for the prefix, see `candidates`. Returns [B, N, T, H, A] in the values'
+    dtype.
     """
     k, v = suffix
     B, N, T, H, A = q_BxNxTxHxA.shape
@@ -166,7 +170,7 @@ def shared_prefix(
     if width is not None:
         seen = seen & (place - jnp.arange(S) < width)
     q_near = jnp.transpose(q, (0, 1, 3, 2, 4, 5)).reshape(B, N, G, T * M, A)
-    out, top, total = _part(q_near, k, v, jnp.repeat(seen, M, axis=2)[:, :, None], cap)
+    out, top, total = part(q_near, k, v, jnp.repeat(seen, M, axis=2)[:, :, None], cap)
     out = out.reshape(B, N, G, T, M, -1)
     top, total = top.reshape(B, N, G, T, M, 1), total.reshape(B, N, G, T, M, 1)
     if P:
@@ -176,7 +180,7 @@ def shared_prefix(
             near = prefix_length_B[:, None, None, None] + place - jnp.arange(P) < width
             near = jnp.broadcast_to(near[..., None, :], (B, N, T, M, P)).reshape(B, N * T * M, P)
             seen = seen & near
-        far = _part(q_far, *prefix, seen[:, None], cap)
+        far = far_part(q_far) if far_part else part(q_far, *prefix, seen[:, None], cap)
         far_out, far_top, far_total = (
             jnp.transpose(x.reshape(B, G, N, T, M, -1), (0, 2, 1, 3, 4, 5)) for x in far
         )
@@ -188,7 +192,7 @@ def shared_prefix(
     return out.reshape(B, N, T, H, A).astype(v.dtype)
 
 
-def _part(
+def part(
     q: jax.Array, k: jax.Array, v: jax.Array, seen: jax.Array, cap: float | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Attention over some of the keys: [..., Q, A] x [..., A, K] x [..., K, A], all sums in float32.

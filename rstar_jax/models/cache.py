@@ -7,13 +7,26 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from rstar_jax.models import attention, rope
+from rstar_jax.models import attention, attention_mesh, rope
 from rstar_jax.models.config import DecoderConfig
 
 KV = attention.KV  # a prefix's keys and values, each [L, B, P, G, A]
-# The candidates' own keys [B, N, G, A, S] and values [B, N, G, S, A'] (A' as attention.widen has it): a pair
-# per layer where layers are unrolled, else one pair stacked along a leading L. `empty_suffix` makes it.
-Suffix = tuple[KV, ...]
+
+
+class ByToken(NamedTuple):
+    """A pair whose keys lie as its values do: [..., S, A] and [..., S, A'], A and A' whole vectors of 128.
+
+    The layout of suffixes on a TPU, where a step then writes one tile of rows, not a lane of many tiles.
+    """
+
+    k: jax.Array
+    v: jax.Array
+
+
+# The candidates' own keys [B, N, G, A, S] and values [B, N, G, S, A'] (A' as attention.widen has it), or both
+# `ByToken`: a pair per layer where layers are unrolled, else one pair stacked along a leading L.
+# `empty_suffix` makes it.
+Suffix = tuple[KV | ByToken, ...]
 
 # So few layers are unrolled, and keep a cache each. In a loop over tokens XLA then slices the weights once,
 # and updates the caches in place; a stacked cache is copied several times per token on a CPU.
@@ -37,36 +50,60 @@ def lay_out(prefix: KV) -> tuple[KV, ...]:
     Done once for a prefix: in a loop over tokens XLA would transpose it for every token.
     """
     k, v = jnp.transpose(prefix[0], (0, 1, 3, 4, 2)), jnp.transpose(prefix[1], (0, 1, 3, 2, 4))
-    return by_layer((k, attention.widen(v)))
+    return by_layer((k, attention.widen(v, vector(_platform()))))
 
 
 def empty_suffix(c: DecoderConfig, dtype: Any, B: int, N: int, S: int) -> Suffix:
     """A zero cache, in the layout of `Decoder.extend`, for N candidates of S tokens at each of B leaves."""
-    k = jnp.zeros((c.layers, B, N, c.kv_heads, c.head_dim, S), dtype)
-    v = attention.widen(jnp.zeros((c.layers, B, N, c.kv_heads, S, c.head_dim), dtype))
-    return by_layer((k, v))
+    platform, lead = _platform(), (c.layers, B, N, c.kv_heads)
+    v = attention.widen(jnp.zeros((*lead, S, c.head_dim), dtype), vector(platform))
+    if platform == "tpu":
+        return by_layer(ByToken(jnp.zeros_like(v), v))
+    return by_layer((jnp.zeros((*lead, c.head_dim, S), dtype), v))
 
 
-def by_layer(stacked: KV) -> tuple[KV, ...]:
+def vector(platform: str) -> int:
+    """Of how many numbers the values of a token are whole multiples: the lanes of a TPU's registers."""
+    return 128 if platform == "tpu" else 16
+
+
+def _platform() -> str:
+    return attention_mesh.platform(attention_mesh.around())
+
+
+def by_layer(stacked: KV | ByToken) -> Suffix:
     """A stacked pair [L, ...] in the form that so many layers are run in."""
     layers = stacked[0].shape[0]
     if not 1 < layers <= UNROLL_UP_TO:
         return (stacked,)
-    return tuple((stacked[0][layer], stacked[1][layer]) for layer in range(layers))
+    return tuple(jax.tree.map(lambda a, layer=layer: a[layer], stacked) for layer in range(layers))
 
 
-def get(cache: tuple[KV, ...], layer: jax.Array | int) -> KV:
+def get(cache: Suffix, layer: jax.Array | int) -> KV | ByToken:
     """A layer's pair from pairs by layer (a Python int then), or from one stacked pair."""
     if len(cache) == 1:
-        k, v = (jax.lax.dynamic_index_in_dim(a, layer, keepdims=False) for a in cache[0])
-        return k, v
+        return jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, layer, keepdims=False), cache[0])
     return cache[cast(int, layer)]
 
 
-def put(cache: tuple[KV, ...], new: KV, layer: jax.Array | int) -> tuple[KV, ...]:
+def put(cache: Suffix, new: KV | ByToken, layer: jax.Array | int) -> Suffix:
     """The cache with a layer's pair replaced; arguments as for `get`."""
     if len(cache) == 1:
         update = jax.lax.dynamic_update_index_in_dim
-        return ((update(cache[0][0], new[0], layer, 0), update(cache[0][1], new[1], layer, 0)),)
+        return (jax.tree.map(lambda a, pair: update(a, pair, layer, 0), cache[0], new),)
     layer = cast(int, layer)
     return *cache[:layer], new, *cache[layer + 1 :]
+
+
+def stacked(cache: Suffix, layer: jax.Array | int) -> tuple[KV | ByToken, jax.Array | int]:
+    """A pair with a leading axis of layers, and the layer's place in it: no copy, unlike `get`."""
+    if len(cache) == 1:
+        return cache[0], layer
+    return jax.tree.map(lambda a: a[None], cache[cast(int, layer)]), 0
+
+
+def replaced(cache: Suffix, new: KV | ByToken, layer: jax.Array | int) -> Suffix:
+    """The cache with what `stacked` gave replaced."""
+    if len(cache) == 1:
+        return (new,)
+    return put(cache, jax.tree.map(lambda a: a[0], new), layer)

@@ -18,7 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from rstar_jax import sharding
-from rstar_jax.models import attention, layers, rope
+from rstar_jax.models import attention, candidates, layers, rope
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import KV, UNROLL_UP_TO, Shared, Suffix
 from rstar_jax.models.config import DecoderConfig, Remat
@@ -179,12 +179,10 @@ class Decoder(nnx.Module):
 
         def attend(layer, window, q, k, v, cache, entry=None):
             suffix, new = cache
-            own = attention.write_suffix(*caches.get(suffix, layer), (k, v), start)
-            out = attention.shared_prefix(
-                q, caches.get(shared.layers, layer), prefix_length_B, own, start, window, c.attention_softcap
-            )
+            args = shared.layers, prefix_length_B, suffix, layer, start, window, c.attention_softcap
+            out, suffix = candidates.attend(q, (k, v), *args, mesh=self.mesh)
             (new,) = caches.put((new,), (k, v), layer)
-            return out, (caches.put(suffix, own, layer), new)
+            return out, (suffix, new)
 
         empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)
         x, (suffix, new) = self._run(tokens_BxNxT, tables, attend, (suffix, (empty, empty)), cached=True)

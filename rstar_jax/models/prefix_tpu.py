@@ -71,7 +71,7 @@ def part(
     lowest = jnp.zeros_like(length_B) if first_BxR is None else jnp.maximum(jnp.min(first_BxR, axis=1), 0)
     head = jnp.asarray(head, jnp.int32)
     scalars = jnp.stack([jnp.asarray(layer, jnp.int32), head // G]), length_B, lowest
-    steps = P // columns
+    steps, width = P // columns, v_LxBxGxPxC.dtype.itemsize
 
     def column(b: Any, j: Any, length: Any, lowest: Any) -> Any:
         """The block that is there at step j: the nearest of those that are needed."""
@@ -113,7 +113,7 @@ def part(
         cost_estimate=pl.CostEstimate(
             flops=2 * B * G * (R + short) * P * (A + C),
             transcendentals=B * G * (R + short) * P,
-            bytes_accessed=B * G * (P * (A + C) * v_LxBxGxPxC.dtype.itemsize + R * (2 * A + 4 * C + 4 * LANES)),
+            bytes_accessed=B * G * (P * (A + C) * width + R * (2 * A + 4 * C + 4 * LANES)),
         ),
         interpret=interpret,
         name="prefix_part",

@@ -1,0 +1,302 @@
+"""How a layer's candidates attend to the prefix they share and to themselves: plainly, or by kernels.
+
+The one door to `attention.shared_prefix` and `attention.write_suffix` for whoever has a cache of many layers:
+kernels take that whole, as a slice of a layer that XLA would fuse into its own products is a copy before a
+kernel.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import AbstractMesh, Mesh
+
+from rstar_jax import sharding
+from rstar_jax.models import attention, attention_mesh, prefix_tpu, suffix_tpu
+from rstar_jax.models import cache as caches
+from rstar_jax.models.attention_xla import MASKED, Window, bound
+from rstar_jax.models.cache import KV, ByToken, Suffix
+from rstar_jax.models.config import DecoderConfig
+
+Place = Mesh | AbstractMesh | None
+
+
+class Choice(NamedTuple):
+    """far, near: "kernel" or "plain", for the prefix and for the own tokens. why: not the kernels, or ""."""
+
+    far: str
+    near: str
+    why: str
+
+
+PLAIN = Choice("plain", "plain", "")
+# The shortest prefix cache that goes through the kernel, by platform. On a TPU this is no measurement but
+# what the compiled programs say (docs/LOG.md): the kernel never moves more than plain operations do.
+SHORTEST = {"tpu": prefix_tpu.LANES}
+
+
+def choice(
+    platform: str, T: int, A: int, C: int, P: int, S: int, *, by_token: bool, own_heads: bool = True
+) -> Choice:
+    """How T tokens per candidate attend to prefix caches of P columns and suffix caches of S slots.
+
+    platform: as `attention_mesh.platform` has it. A, C: numbers of a key, and of a value as cached.
+    by_token: the layout of suffixes. own_heads: whether a device holds just the kv heads that its queries
+    read; else it holds all of them, and the near kernel would write but its own.
+    """
+    if platform not in SHORTEST:
+        return PLAIN._replace(why=f"no kernel for {platform}")
+    far = prefix_tpu.missing(P, A, C)
+    if not far and SHORTEST[platform] > P:
+        far = f"prefixes of {P} columns are short"
+    wide = -(-A // prefix_tpu.LANES) * prefix_tpu.LANES
+    near = suffix_tpu.missing(S, wide, C)
+    if T > 1:
+        near = f"{T} tokens at once"
+    elif not by_token:
+        near = "suffixes that do not lie by token"
+    elif not own_heads:
+        near = "kv heads that are not split as the queries' are"
+    reasons = [f"{part}: {why}" for part, why in (("prefix", far), ("suffix", near)) if why]
+    return Choice("plain" if far else "kernel", "plain" if near else "kernel", "; ".join(reasons))
+
+
+def describe(c: DecoderConfig, T: int, P: int, S: int, mesh: Place = None) -> str:
+    """One line for a log: how candidates of this decoder attend to prefixes and to themselves."""
+    platform = attention_mesh.platform(mesh)
+    by_token, tensor = platform in SHORTEST, mesh.shape.get("tensor", 1) if mesh else 1
+    C = c.head_dim + -c.head_dim % caches.vector(platform)
+    heads = _heads(c.heads, c.kv_heads, tensor)
+    way = PLAIN._replace(why=f"{c.heads} heads of {c.kv_heads} kv heads over {tensor} devices")
+    if heads is not None:
+        way = choice(platform, T, c.head_dim, C, P, S, by_token=by_token, own_heads=heads[1])
+    why = f" ({way.why})" if way.why else ""
+    return f"candidates of {T} tokens after {P} on {platform}: prefix {way.far}, suffix {way.near}{why}"
+
+
+def attend(
+    q_BxNxTxHxA: jax.Array,
+    new: KV,
+    prefix: Suffix,
+    prefix_length_B: jax.Array,
+    suffix: Suffix,
+    layer: jax.Array | int,
+    start: jax.Array,
+    window: Window = None,
+    cap: float | None = None,
+    *,
+    mesh: Place = None,
+    way: Choice | None = None,
+    interpret: bool = False,
+) -> tuple[jax.Array, Suffix]:
+    """One layer of `attention.shared_prefix`, from caches of all layers: [B, N, T, H, A], and the suffixes.
+
+    new: keys and values [B, N, T, G, A] of the tokens, which are written to slots start … start + T - 1.
+    mesh: over which leaves and heads are split; by default that of `jax.set_mesh`, else one device; its
+    platform decides. way: a result of `choice`; None: what it says. interpret: kernels anywhere, slowly.
+    """
+    mesh = attention_mesh.around() if mesh is None else mesh
+    B, N, T, H, A = q_BxNxTxHxA.shape
+    (k, v), own = prefix[0], suffix[0]
+    G, P, C, S = k.shape[-3], k.shape[-1], v.shape[-1], own[1].shape[-2]
+    tensor = 1 if mesh is None else mesh.shape.get("tensor", 1)
+    heads = _heads(H, G, tensor)
+    if way is None:
+        platform, by_token = attention_mesh.platform(mesh), isinstance(own, ByToken)
+        way = PLAIN
+        if heads is not None:
+            way = choice(platform, T, A, C, P, S, by_token=by_token, own_heads=heads[1])
+    if way.far == way.near == "plain":
+        return _plain(q_BxNxTxHxA, new, prefix, prefix_length_B, suffix, layer, start, window, cap)
+    if way.near == "kernel" or start.ndim:
+        start = jnp.broadcast_to(attention.per_row(start), (B, N))
+    step = functools.partial(_by_kernels, cap=cap, way=way, interpret=interpret)
+    if mesh is None or mesh.size == 1:
+        return step(q_BxNxTxHxA, new, prefix, prefix_length_B, suffix, layer, start, bound(window), 0, G)
+    assert heads is not None
+    return _split(
+        cast(Mesh, mesh), step, heads, q_BxNxTxHxA, new, prefix, prefix_length_B, suffix, layer, start, window
+    )
+
+
+def _heads(H: int, G: int, devices: int) -> tuple[int, bool] | None:
+    """How many kv heads the queries of one device read, and whether it holds those only; None: neither."""
+    if H % devices == 0 and G % devices == 0:
+        return G // devices, True
+    if H % devices == 0 and (H // G) % (H // devices) == 0:
+        return 1, False
+    return (G, True) if H % devices else None  # heads that cannot be split lie on every device
+
+
+def _split(
+    mesh: Mesh,
+    step: Any,
+    heads: tuple[int, bool],
+    q: jax.Array,
+    new: KV,
+    prefix: Suffix,
+    prefix_length: jax.Array,
+    suffix: Suffix,
+    layer: jax.Array | int,
+    start: jax.Array,
+    window: Window,
+) -> tuple[jax.Array, Suffix]:
+    """`step` on each device's share of leaves and heads."""
+    preset = sharding.preset_for(mesh)
+    H, G = q.shape[3], new[0].shape[3]
+
+    def spec(a: jax.Array, *axes: str | None) -> Any:
+        axes = (None,) * (a.ndim - len(axes)) + axes
+        return sharding.sharding(mesh, axes, a.shape, preset).spec
+
+    by_heads = spec(q, "batch", None, None, "heads", None)
+    specs = (
+        by_heads,
+        jax.tree.map(lambda a: spec(a, "batch", None, None, "kv_heads", None), new),
+        jax.tree.map(lambda a: spec(a, "batch", "kv_heads", None, None), prefix),
+        spec(prefix_length, "batch"),
+        jax.tree.map(lambda a: spec(a, "batch", None, "kv_heads", None, None), suffix),
+        jax.P(),
+        spec(start, "batch", None) if start.ndim else jax.P(),
+        jax.P(),
+    )
+    count, own = heads
+
+    def local(q, new, prefix, prefix_length, suffix, at, start, width):
+        at = layer if at is None else at
+        first = 0 if own else jax.lax.axis_index(by_heads[3]) * q.shape[3] // (H // G)
+        return step(q, new, prefix, prefix_length, suffix, at, start, width, first, count)
+
+    scanned = None if len(suffix) > 1 else jnp.asarray(layer, jnp.int32)  # which of a tuple is no array
+    return jax.shard_map(
+        local,
+        mesh=mesh,
+        in_specs=specs,
+        out_specs=(by_heads, specs[4]),
+        check_vma=False,  # kernels do not say how what they return varies
+    )(q, new, prefix, prefix_length, suffix, scanned, start, bound(window))
+
+
+def _plain(
+    q: jax.Array,
+    new: KV,
+    prefix: Suffix,
+    prefix_length: jax.Array,
+    suffix: Suffix,
+    layer: jax.Array | int,
+    start: jax.Array,
+    window: Window,
+    cap: float | None,
+    head: jax.Array | int = 0,
+    count: int = 0,
+    far_part: attention.FarPart | None = None,
+) -> tuple[jax.Array, Suffix]:
+    """By plain operations, but for what `far_part` does. The queries read `count` kv heads, 0 for all, from `head` on."""
+    if isinstance(suffix[0], ByToken):
+        pair, place = caches.stacked(suffix, layer)
+        suffix = caches.replaced(suffix, _write(cast(ByToken, pair), new, place, start), layer)
+        k, v = caches.get(suffix, layer)
+        own = jnp.swapaxes(k[..., : q.shape[-1]], 3, 4), v
+    else:
+        own = attention.write_suffix(*caches.get(suffix, layer), new, start)
+        suffix = caches.put(suffix, own, layer)
+    far = caches.get(prefix, layer)
+    if 0 < count < own[0].shape[2]:
+        own, far = (
+            jax.tree.map(lambda a, axis=axis: jax.lax.dynamic_slice_in_dim(a, head, count, axis), pair)
+            for pair, axis in ((own, 2), (tuple(far), 1))
+        )
+    C = max(own[1].shape[-1], far[1].shape[-1])
+    own, far = ((pair[0], _fit(pair[1], C)) for pair in (own, far))
+    return attention.shared_prefix(q, far, prefix_length, own, start, window, cap, far_part), suffix
+
+
+def _by_kernels(
+    q: jax.Array,
+    new: KV,
+    prefix: Suffix,
+    prefix_length: jax.Array,
+    suffix: Suffix,
+    layer: jax.Array | int,
+    start: jax.Array,
+    width: jax.Array | int | None,
+    head: jax.Array | int,
+    count: int,
+    *,
+    cap: float | None,
+    way: Choice,
+    interpret: bool,
+) -> tuple[jax.Array, Suffix]:
+    """On one device: arguments as for `attend`, width and heads as for the kernels."""
+    B, N, T, H, A = q.shape
+    M = H // count
+    (k, v), at = caches.stacked(prefix, layer)
+    P = k.shape[-1]
+
+    def far_part(q_BxGxRxA: jax.Array, each: int = M) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The prefix's part for queries in the order of candidates, tokens and `each` heads."""
+        first = None
+        if width is not None:
+            place = attention.per_row(start)[..., None] + jnp.arange(T)
+            first = jnp.broadcast_to(prefix_length[:, None, None] + place - width + 1, (B, N, T))
+            first = jnp.repeat(first.reshape(B, N * T), each, axis=1)
+        if way.far == "kernel":
+            return prefix_tpu.part(
+                q_BxGxRxA, k, v, at, prefix_length, first, cap, head=head, interpret=interpret
+            )
+        columns = jnp.arange(P)
+        seen = (columns < prefix_length[:, None])[:, None]
+        seen = seen if first is None else seen & (columns >= first[..., None])
+        return attention.part(q_BxGxRxA, *caches.get(prefix, layer), seen[:, None], cap)
+
+    if way.near == "plain":
+        args = q, new, prefix, prefix_length, suffix, layer, start, width, cap, head, count
+        return _plain(*args, far_part)
+    pair, place = caches.stacked(suffix, layer)
+    short = -M % suffix_tpu.HEADS
+    q = jnp.transpose(q[:, :, 0].reshape(B, N, count, M, A), (0, 2, 1, 3, 4))
+    q = jnp.pad(q, ((0, 0), (0, 0), (0, 0), (0, short), (0, 0)))
+    rows = N * (M + short)
+    wide, C = pair[0].shape[-1], pair[1].shape[-1]
+    far = (
+        jnp.zeros((B, count, rows, C), jnp.float32),
+        jnp.full((B, count, rows, 1), MASKED, jnp.float32),
+        jnp.zeros((B, count, rows, 1), jnp.float32),
+    )
+    if P:
+        sums, *stats = far_part(q.reshape(B, count, rows, A), M + short)
+        far = _fit(sums, C), *stats
+    new_k, new_v = _fit(new[0][:, :, 0], wide), _fit(new[1][:, :, 0], C)
+    out, *written = suffix_tpu.attend(
+        _fit(q, wide), new_k, new_v, *pair, place, start, far, width, cap, interpret=interpret
+    )
+    out = jnp.transpose(out[:, :, :, :M, :A], (0, 2, 1, 3, 4)).reshape(B, N, 1, H, A)
+    return out, caches.replaced(suffix, ByToken(*written), layer)
+
+
+def _write(pair: ByToken, new: KV, layer: jax.Array | int, start: jax.Array) -> ByToken:
+    """New keys and values [B, N, T, G, A] put straight into the caches of all layers [L, B, N, G, S, A].
+
+    To take a layer out, change it and put it back would move it three times (docs/LOG.md).
+    """
+
+    def put(cache: jax.Array, new: jax.Array) -> jax.Array:
+        new = _fit(new, cache.shape[-1]).astype(cache.dtype)
+        if start.ndim == 0:
+            update = jnp.swapaxes(new, 2, 3)[None]
+            return jax.lax.dynamic_update_slice(cache, update, (layer, 0, 0, 0, start, 0))
+        B, N, T, G, _ = new.shape
+        b, n, t, g = jnp.ogrid[:B, :N, :T, :G]
+        slots = attention.per_row(start)[..., None, None] + t
+        return cache.at[layer, b, n, g, slots].set(new, mode="drop")
+
+    return ByToken(*(put(cache, each) for cache, each in zip(pair, new, strict=True)))
+
+
+def _fit(a: jax.Array, size: int) -> jax.Array:
+    """Cut, or filled up with zeros, to a last axis of this size."""
+    a = a[..., :size]
+    return jnp.pad(a, [(0, 0)] * (a.ndim - 1) + [(0, size - a.shape[-1])])
