@@ -194,7 +194,10 @@ def _plain(
     count: int = 0,
     far_part: attention.FarPart | None = None,
 ) -> tuple[jax.Array, Suffix]:
-    """By plain operations, but for what `far_part` does. The queries read `count` kv heads, 0 for all, from `head` on."""
+    """By plain operations, but for what `far_part` does.
+
+    The queries read `count` kv heads (0: all) from `head` on.
+    """
     if isinstance(suffix[0], ByToken):
         pair, place = caches.stacked(suffix, layer)
         suffix = caches.replaced(suffix, _write(cast(ByToken, pair), new, place, start), layer)

@@ -1,6 +1,7 @@
 """Attention compiled for TPUs that are not here; needs libtpu, which is no requirement of ours."""
 
 import importlib.util
+import math
 from typing import Any
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 from rstar_jax import sharding
 from rstar_jax.models import Decoder, DecoderConfig
 from rstar_jax.models.attention import Sometimes, causal
+from rstar_jax.models.cache import ByToken
+from rstar_jax.models.candidates import attend
 from rstar_jax.models.params import param_specs
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
@@ -54,6 +57,71 @@ def test_kernels_compile_forward_and_backward(mesh: Any, A: int, C: int, cap: fl
 
     compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, k, v, segments, applies).compile()
     assert kernels(compiled) == (6 if cap else 3)  # forward, and backward for queries and for keys
+
+
+def test_a_decode_step_leaves_its_caches_in_place(mesh: Any) -> None:
+    """Layers that are scanned: two kernels in their body, one suffix cache and no second one."""
+    c = DecoderConfig(vocab_size=256, width=256, layers=6, heads=8, kv_heads=2, head_dim=64, mlp=512)
+    B, N, P, S = 8, 4, 256, 512
+    params = {name: array(mesh, s.shape, s.axes, jnp.bfloat16) for name, s in param_specs(c).items()}
+
+    def caches(params: Any) -> Any:
+        model = Decoder(c, params)
+        prefix = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), jnp.bfloat16)
+        return model.share((prefix, prefix), jnp.zeros(B, jnp.int32), S), model.empty_suffix(B, N, S)
+
+    def steps(params: Any, shared: Any, length: Any, suffix: Any) -> Any:
+        model = Decoder(c, params)
+
+        def step(i: Any, carry: Any) -> Any:
+            token, suffix = carry
+            start = jnp.broadcast_to(i, (B, N))
+            x, suffix, *_ = model.extend(token, start, shared, length, suffix)
+            return jnp.argmax(model.logits(x), axis=-1), suffix
+
+        return jax.lax.fori_loop(0, 9, step, (jnp.zeros((B, N, 1), jnp.int32), suffix))
+
+    with jax.set_mesh(mesh):
+        shared, suffix = jax.eval_shape(caches, params)
+        tables = jax.tree.map(lambda a: array(mesh, a.shape, ("batch", None, None), a.dtype), shared.tables)
+        pair = shared.layers[0]
+        pair = tuple(array(mesh, a.shape, (None, "batch", "kv_heads", None, None), a.dtype) for a in pair)
+        shared = shared._replace(layers=(pair,), tables=tables)
+        axes = (None, "batch", None, "kv_heads", None, None)
+        suffix = jax.tree.map(lambda a: array(mesh, a.shape, axes, a.dtype), suffix)
+        length = array(mesh, (B,), ("batch",), jnp.int32)
+        compiled = jax.jit(steps, donate_argnums=3).lower(params, shared, length, suffix).compile()
+    assert kernels(compiled) == 2
+    (one,) = suffix
+    size = math.prod(one.v.sharding.shard_shape(one.v.shape)) * one.v.dtype.itemsize
+    memory = compiled.memory_analysis()
+    assert memory.alias_size_in_bytes >= 2 * size
+    assert memory.temp_size_in_bytes < size / 2
+
+
+@pytest.mark.parametrize("name", ["MLA", "Gemma 2"])
+def test_prefix_kernels_compile(mesh: Any, name: str) -> None:
+    """Latents of DeepSeek-V2 as they are cached; head dimensions, a window and soft caps of Gemma 2."""
+    H, G, A, C, T, cap = {"MLA": (16, 1, 576, 640, 1, None), "Gemma 2": (8, 4, 256, 256, 5, 50.0)}[name]
+    B, N, P, S, L = 8, 4, 256, 128, 2
+    batch, bf16 = "batch", jnp.bfloat16
+    q = array(mesh, (B, N, T, H, A), (batch, None, None, "heads", None), bf16)
+    new = (array(mesh, (B, N, T, G, A), (batch, None, None, "kv_heads", None), bf16),) * 2
+    k = array(mesh, (L, B, G, A, P), (None, batch, "kv_heads", None, None), bf16)
+    v = array(mesh, (L, B, G, P, C), (None, batch, "kv_heads", None, None), bf16)
+    own = (array(mesh, (L, B, N, G, S, C), (None, batch, None, "kv_heads", None, None), bf16),) * 2
+    length = array(mesh, (B,), (batch,), jnp.int32)
+    start = array(mesh, (B, N), (batch, None), jnp.int32)
+
+    def run(q: Any, new: Any, prefix: Any, length: Any, k: Any, v: Any, start: Any, layer: Any) -> Any:
+        window = 100 if cap else None
+        return attend(q, new, prefix, length, (ByToken(k, v),), layer, start, window, cap)
+
+    layer = jax.ShapeDtypeStruct((), jnp.int32, sharding=jax.NamedSharding(mesh, jax.P()))
+    with jax.set_mesh(mesh):
+        args = q, new, ((k, v),), length, *own, start, layer
+        compiled = jax.jit(run, donate_argnums=(4, 5)).lower(*args).compile()
+    assert kernels(compiled) == 1  # one latent lies on every device, and five tokens are no decode step
 
 
 def test_gradients_of_a_decoder_run_by_the_kernel(mesh: Any) -> None:

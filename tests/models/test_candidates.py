@@ -113,7 +113,7 @@ def test_a_start_beyond_the_cache_writes_nothing_outside_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("platform", "T", "A", "P", "S", "by_token", "own", "far", "near"),
+    "case",
     [
         ("tpu", 1, 128, 1024, 256, True, True, "kernel", "kernel"),
         ("tpu", 64, 128, 1024, 64, True, True, "kernel", "plain"),
@@ -127,12 +127,26 @@ def test_a_start_beyond_the_cache_writes_nothing_outside_of_it() -> None:
         ("cuda", 1, 128, 1024, 256, False, True, "plain", "plain"),
     ],
 )
-def test_choice(
-    platform: str, T: int, A: int, P: int, S: int, by_token: bool, own: bool, far: str, near: str
-) -> None:
+def test_choice(case: tuple[str, int, int, int, int, bool, bool, str, str]) -> None:
+    platform, T, A, P, S, by_token, own, far, near = case
     way = choice(platform, T, A, 128, P, S, by_token=by_token, own_heads=own)
     assert (way.far, way.near) == (far, near)
     assert bool(way.why) == ("plain" in (far, near))
+
+
+@pytest.mark.parametrize("T", [1, 5])
+def test_kernels_lower_for_a_tpu_that_is_not_here(T: int) -> None:
+    device = jax.sharding.AbstractDevice(device_kind="TPU v5 lite", platform="tpu", num_cores=1)
+    mesh = jax.sharding.AbstractMesh((1,), ("data",), abstract_device=device)
+    q, new, prefix, _, by_token = example(12, 2, 128, T, 256)
+    arrays = jax.tree.map(jnp.bfloat16, (q, new, prefix, by_token))
+
+    def run(q: Any, new: Any, prefix: Any, suffix: Any) -> Any:
+        return attend(q, new, prefix, LENGTHS, suffix, 1, jnp.zeros((B, N), jnp.int32), 100, 30.0)
+
+    with jax.sharding.use_abstract_mesh(mesh):
+        exported = jax.export.export(jax.jit(run), platforms=["tpu"])(*arrays)
+    assert exported.mlir_module().count("tpu_custom_call") == (2 if T == 1 else 1)
 
 
 def test_describe() -> None:
