@@ -23,6 +23,9 @@ Status = Literal[
     "ok", "answer", "exception", "timeout", "memory", "output_limit", "malformed", "depth", "unknown"
 ]
 Outcome = Literal["ok", "fail", "unknown"]
+# What ended a search: all its rollouts (or trajectories, or beams) done, nothing left to expand, one of its
+# other budgets, or a vote that the rest could not have changed.
+Ended = Literal["rollouts", "exhausted", "tokens", "seconds", "vote"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +135,8 @@ class Node:
 
     value_sum, visits: q(s) and N(s) of section 3.2. ppm: the PPM's value when the node was made, or None.
     logprob: nats, of the step's tokens. tokens: how many the policy wrote.
+    leaf, candidate: with the tree's names they name the randomness that made the step: the `node` of the
+        `search.contract.Leaf` it was proposed at, and which of its candidates it was; -1 at the root.
     """
 
     parent: int
@@ -146,6 +151,8 @@ class Node:
     logprob: float = 0.0
     tokens: int = 0
     detail: str = ""
+    leaf: int = -1
+    candidate: int = -1
 
     @property
     def q(self) -> float:
@@ -158,8 +165,10 @@ class Tree:
     """A finished search of one problem: what a shard stores and what everything later reads.
 
     index: which of a problem's trees. rollouts: how many were done. round: of self-evolution.
-    nodes: every node in the order made, failed candidates (status neither ok nor answer) included; an
+    nodes: every node, parents before children, failed candidates (status neither ok nor answer) included; an
         "unknown" one has no visit and no value.
+    ended: what ended the search. tokens: written by the policy for it, dropped repeats included.
+    finals: the answers that may be the final one, by index; without any, every visited answer may.
     """
 
     problem: Problem
@@ -167,6 +176,9 @@ class Tree:
     index: int
     rollouts: int
     nodes: tuple[Node, ...]
+    ended: Ended = "rollouts"
+    tokens: int = 0
+    finals: tuple[int, ...] = ()
 
     def children(self) -> list[list[int]]:
         """The children of every node, by index, in the order made."""
@@ -189,7 +201,7 @@ class Tree:
         return tuple(self.nodes[i].text for i in self.path(node))
 
     def trajectories(self) -> list[Trajectory]:
-        """Every visited terminal answer with its way from the root, in the order made."""
+        """Every visited terminal answer with its way from the root, in the order of the nodes."""
         found = []
         for i, node in enumerate(self.nodes):
             if node.status == "answer" and node.visits and node.answer is not None and node.grade is not None:

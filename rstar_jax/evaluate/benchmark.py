@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
-from rstar_jax.search import Functions, OnWave, SearchConfig, greedy, votes
+from rstar_jax.search import Functions, OnProgress, SearchConfig, Services, grow_trees, votes
 from rstar_jax.types import Grade, Problem, Tree
 
 
 def greedy_trees(
     problems: Sequence[Problem],
-    functions: Functions,
+    functions: Functions | Services,
     config: SearchConfig,
     *,
     round: int,
-    on_wave: OnWave | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Tree]:
     """The policy alone: its likeliest steps one after another, every one executed (pass@1, greedy)."""
-    return greedy.search(problems, functions, config, round=round, on_wave=on_wave)
+    greedy = dataclasses.replace(config, strategy="greedy")
+    return grow_trees(problems, functions, greedy, round=round, on_progress=on_progress)
 
 
 def only_answer(tree: Tree) -> str | None:
@@ -25,9 +27,11 @@ def only_answer(tree: Tree) -> str | None:
     return next((node.answer for node in tree.nodes if node.status == "answer"), None)
 
 
-def final_answer(tree: Tree, vote: str, top_k: int, equal: Callable[[str, str], bool]) -> str | None:
+def final_answer(
+    tree: Tree, vote: str, top_k: int, equal: Callable[[str, str], bool], scores: str = "last"
+) -> str | None:
     """A search's answer by a named vote (search/votes.py); None if no trajectory ended in one."""
-    return votes.final_answer(tree, vote, top_k=top_k, equal=equal)
+    return votes.final_answer(tree, vote, top_k=top_k, equal=equal, scores=scores)
 
 
 def graded(

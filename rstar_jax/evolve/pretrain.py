@@ -23,7 +23,7 @@ from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, sample_solution
-from rstar_jax.search import SearchConfig, greedy, sample
+from rstar_jax.search import SearchConfig, grow_trees
 from rstar_jax.train import TrainConfig, TrainSummary, train_policy
 from rstar_jax.types import SftRow, Tree
 from rstar_jax.verify import Limits, MathTask, Sandbox
@@ -163,10 +163,11 @@ def measure(folder: Path, config: MeasureConfig) -> dict[str, float]:
             seed=config.seed,
         )
         functions = reasoner.functions(0)
-        search = SearchConfig(rollouts=max(config.samples, 1), temperature=1.0, batch=64)
-        figures = _shares("greedy", greedy.search(problems, functions, search, round=0), 1)
+        greedy = SearchConfig(strategy="greedy", batch=64)
+        figures = _shares("greedy", grow_trees(problems, functions, greedy, round=0), 1)
         if config.samples:
-            trees = sample.search(problems, functions, search, round=0)
+            sample = SearchConfig(strategy="sample", rollouts=config.samples, temperature=1.0, batch=64)
+            trees = grow_trees(problems, functions, sample, round=0)
             ended = sum(len(tree.trajectories()) for tree in trees) / (len(trees) * config.samples)
             figures |= _shares("sampled", trees, config.samples)
             figures["ended"] = round(100 * ended, 1)

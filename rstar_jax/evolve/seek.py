@@ -16,7 +16,7 @@ from rstar_jax.assemble import Reasoner
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.settings import at_round
-from rstar_jax.search import SearchConfig, mcts
+from rstar_jax.search import SearchConfig, grow_trees
 from rstar_jax.types import Problem, Tree
 
 
@@ -55,16 +55,7 @@ def _grow(
 ) -> set[str]:
     """Searches and stores one tree for each problem; returns the ids of those solved."""
     s = context.settings.search
-    config = SearchConfig(
-        rollouts=at_round(s.rollouts, round),
-        escalation=s.totals(round),
-        candidates=at_round(s.candidates, round),
-        temperature=at_round(s.temperature, round),
-        max_depth=s.max_depth,
-        c=s.c,
-        unvisited=s.unvisited,
-        released_code=s.released_code,
-    )
+    config = s.config(round)
     functions = reasoner.functions(round)
     batches = [problems[i : i + s.batch] for i in range(0, len(problems), s.batch)]
     title = "search" if index == 0 else f"search again ({index + 1})"
@@ -75,14 +66,14 @@ def _grow(
             path = folder / f"trees-{index}-{number:05d}.parquet"
             trees = read_shard(path, batches[number])
             if trees is None:
-                trees = mcts.search(
+                trees = grow_trees(
                     batches[number],
                     functions,
                     config,
                     round=round,
                     index=index,
                     training=True,
-                    on_wave=counts.watcher(number, stop),
+                    on_progress=counts.watcher(number, stop),
                 )
                 records.write_rows(path, Tree, trees)
             counts.finished(number, trees)
@@ -91,7 +82,7 @@ def _grow(
         with ThreadPoolExecutor(s.streams) as pool:
             try:
                 return set().union(*pool.map(grow, range(len(batches))))
-            except BaseException:  # Ctrl-C too: the streams end with their next wave, not with their batch
+            except BaseException:  # Ctrl-C too: the streams end with their next turn, not with their batch
                 stop.set()
                 raise
 
@@ -130,14 +121,14 @@ class _Counts:
         self._trajectories: Counter[int] = Counter()
 
     def watcher(self, number: int, stop: threading.Event | None = None) -> Callable[[Any], None]:
-        """stop: ends the search after a wave, once it is set."""
+        """stop: ends the search once it is set."""
 
-        def on_wave(stats: Any) -> None:
+        def on_progress(stats: Any) -> None:
             if stop is not None and stop.is_set():
                 raise InterruptedError("the search was told to stop")
             self._show(number, stats.problems_done, stats.trajectories)
 
-        return on_wave
+        return on_progress
 
     def finished(self, number: int, trees: list[Tree]) -> None:
         self._show(number, len(trees), sum(len(tree.trajectories()) for tree in trees))
@@ -171,28 +162,20 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
                 context.policy(round), context.ppm(round), sandbox, prompt="finetuned"
             )
             result = _policy_alone(context, reasoner, round, folder)
-            config = SearchConfig(
-                rollouts=e.rollouts,
-                candidates=e.candidates,
-                temperature=e.temperature,
-                max_depth=s.max_depth,
-                c=s.c,
-                unvisited=s.unvisited,
-                released_code=s.released_code,
-            )
             with context.progress.stage("evaluate the search", len(context.heldout), "problems", round):
                 counts = _Counts(context, reasoner)
-                trees = mcts.search(
+                trees = grow_trees(
                     context.heldout,
                     reasoner.functions(round),
-                    config,
+                    e.config(s),
                     round=round,
-                    training=False,
-                    on_wave=counts.watcher(0),
+                    on_progress=counts.watcher(0),
                 )
             records.write_rows(folder / "search.parquet", Tree, trees)
             answers = [
-                benchmark.final_answer(tree, e.vote, e.top_k, functools.partial(reasoner.same, tree.problem))
+                benchmark.final_answer(
+                    tree, e.vote, e.top_k, functools.partial(reasoner.same, tree.problem), e.scores
+                )
                 for tree in trees
             ]
             grades = benchmark.graded(context.heldout, answers, reasoner.grade)
@@ -215,7 +198,7 @@ def _policy_alone(context: Context, reasoner: Reasoner, round: int, folder: Path
     with context.progress.stage("evaluate the policy", len(context.heldout), "problems", round or None):
         counts = _Counts(context, reasoner)
         trees = benchmark.greedy_trees(
-            context.heldout, reasoner.functions(round), config, round=round, on_wave=counts.watcher(0)
+            context.heldout, reasoner.functions(round), config, round=round, on_progress=counts.watcher(0)
         )
     records.write_rows(folder / "policy.parquet", Tree, trees)
     answers = [benchmark.only_answer(tree) for tree in trees]

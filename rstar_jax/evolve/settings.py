@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rstar_jax.curate import CurateConfig
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
+from rstar_jax.search import STRATEGIES, SearchConfig
+from rstar_jax.settings import nearest
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.train import TrainConfig
 from rstar_jax.verify import TASKS, Isolation
@@ -46,6 +48,14 @@ def _at_most(settings: object, group: str, **most: float) -> None:
         _check(value <= bound, f"{group}.{name}", value, f"{bound} or less")
 
 
+def _named(group: str, **options: Any) -> SearchConfig:
+    """A search's options; what is wrong with them is said of the group that they were given in."""
+    try:
+        return SearchConfig(**options)
+    except UserError as error:
+        raise UserError(str(error).replace("search", f"config.{group}", 1)) from None
+
+
 @dataclasses.dataclass(frozen=True)
 class ProblemSettings:
     """train, heldout: a .jsonl of rows {id, problem, answer}, or a number: that many suite problems."""
@@ -76,7 +86,10 @@ class SearchSettings:
     trees: how many differently seeded trees an unsolved problem may have. ppm: whether the last
     round's PPM guides the search. prompt: "bootstrap" or "finetuned". batch: trees searched together
     and stored in one shard. streams: batches in flight, so that one decodes while another's code runs.
-    released_code: the rules of the authors' released code where they differ, in every search.
+    escalation_candidates, by_difficulty, parallel_leaves, virtual_loss, c, unvisited, first_visit,
+    drop_repeats: as in `search.SearchConfig`, the first two one value a round.
+    released_code: the rules of the authors' released code where they differ, in every search;
+    released_rules: some of them, by name.
     """
 
     rollouts: tuple[int, ...] = (8, 16, 16, 16)
@@ -89,7 +102,14 @@ class SearchSettings:
     c: float = 2.0
     max_depth: int = 16
     unvisited: Literal["value", "first"] = "value"
+    first_visit: bool = True
+    drop_repeats: bool = True
     released_code: bool = False
+    released_rules: tuple[str, ...] = ()
+    escalation_candidates: tuple[tuple[int, ...], ...] = ((),)
+    by_difficulty: tuple[tuple[int, ...], ...] = ((),)
+    parallel_leaves: int = 1
+    virtual_loss: float = 1.0
     batch: int = 256
     streams: int = 1
 
@@ -105,8 +125,10 @@ class SearchSettings:
             streams=1,
             max_depth=1,
             c=0,
+            parallel_leaves=1,
+            virtual_loss=0,
         )
-        for name in ("escalation", "ppm", "prompt"):
+        for name in ("escalation", "ppm", "prompt", "escalation_candidates", "by_difficulty"):
             _check(getattr(self, name), f"search.{name}", (), "a value for at least one round")
         for totals in self.escalation:
             rising = all(a < b for a, b in itertools.pairwise((0, *totals)))
@@ -117,6 +139,31 @@ class SearchSettings:
     def totals(self, round: int) -> tuple[int, ...]:
         """The escalation of a round: those totals that its rollouts have not reached already."""
         return tuple(t for t in at_round(self.escalation, round) if t > at_round(self.rollouts, round))
+
+    def config(self, round: int) -> SearchConfig:
+        """The search of a round's training problems."""
+        totals, more = self.totals(round), at_round(self.escalation_candidates, round)
+        by_difficulty = at_round(self.by_difficulty, round)
+        return _named(
+            "search",
+            strategy="mcts",
+            rollouts=at_round(self.rollouts, round),
+            escalation=() if by_difficulty else totals,
+            # Those of totals that `rollouts` has reached already go with them.
+            escalation_candidates=more[-len(totals) :] if totals and not by_difficulty else (),
+            by_difficulty=by_difficulty,
+            candidates=at_round(self.candidates, round),
+            temperature=at_round(self.temperature, round),
+            **self.shared(),
+        )
+
+    def shared(self) -> dict[str, Any]:
+        """What every search of a run has in common, by `SearchConfig`'s names."""
+        names = (
+            *("max_depth", "c", "unvisited", "first_visit", "drop_repeats", "released_code"),
+            *("released_rules", "parallel_leaves", "virtual_loss"),
+        )
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,17 +197,40 @@ class VerifySettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings:
-    """Held-out evaluation of each round. With search: `rollouts` of `candidates` guided by the PPM, then
-    a vote over the `top_k` trajectories it likes best ("best", "majority" or "weighted")."""
+    """Held-out evaluation of each round. With search: by `strategy`, a row of `search.STRATEGIES`, with
+    `rollouts` of `candidates` guided by the PPM, then a vote over the `top_k` trajectories it likes best
+    (0: all; "best", "majority" or "weighted").
 
+    scores, beam_width, subtrees, searches, max_tokens, max_seconds, early_stop: as in `search.SearchConfig`.
+    """
+
+    strategy: str = "mcts"
     rollouts: int = 16
     candidates: int = 8
     temperature: float = 1.0
+    beam_width: int = 8
+    subtrees: int = 8
+    searches: int = 64
+    scores: Literal["last", "mean", "min", "product", "orm"] = "last"
     vote: Literal["best", "majority", "weighted"] = "weighted"
     top_k: int = 8
+    max_tokens: int = 0
+    max_seconds: float = 0.0
+    early_stop: bool = False
 
     def __post_init__(self) -> None:
-        _at_least(self, "evaluate", rollouts=1, candidates=1, temperature=0, top_k=1)
+        _at_least(self, "evaluate", rollouts=1, candidates=1, temperature=0, top_k=0)
+        _at_least(self, "evaluate", beam_width=1, subtrees=1, searches=1, max_tokens=0, max_seconds=0)
+        hint = f"one of {', '.join(STRATEGIES)} ({nearest(self.strategy, STRATEGIES)})"
+        _check(self.strategy in STRATEGIES, "evaluate.strategy", self.strategy, hint)
+
+    def config(self, search: SearchSettings) -> SearchConfig:
+        """The search of held-out problems; what is not said here is as where training data are made."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        shared = search.shared()
+        if self.strategy not in ("mcts", "mcts_repeated"):
+            del shared["parallel_leaves"]
+        return _named("evaluate", **given, **shared)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,6 +267,9 @@ class RunSettings:
         _check(
             self.rounds and rising, "rounds", self.rounds, "rounds from 1 on, in order, such as (1, 2, 3, 4)"
         )
+        for round in self.rounds:  # what does not go together is told before hours of work, not after
+            self.search.config(round)
+        self.evaluate.config(self.search)
 
 
 def paper_round(round: int) -> RunSettings:

@@ -1,94 +1,99 @@
-"""Whole trajectories without a tree search: what greedy decoding and sampling share."""
+"""Whole trajectories without a tree search: greedy decoding, sampling, best-of-n."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 
-import numpy as np
+from rstar_jax.search.config import SearchConfig
+from rstar_jax.search.contract import Leaf
+from rstar_jax.search.expand import Manner, failed
+from rstar_jax.search.grow import Name, root
+from rstar_jax.types import Ended, Node, Problem, Tree
 
-from rstar_jax.search.contract import GRADE_VALUES, Functions, Leaf, OnWave
-from rstar_jax.search.drive import Growing, drive
-from rstar_jax.search.expand import alive
-from rstar_jax.types import Node, Problem, Tree
+
+def greedy_manner(config: SearchConfig) -> Manner:
+    """How the leaves of "greedy" and "sample" are expanded: nobody reads a PPM's values."""
+    return Manner(config.max_depth, score="nothing")
 
 
-def search(
-    problems: Sequence[Problem],
-    functions: Functions,
-    *,
-    trajectories: int,
-    temperature: float,
-    max_depth: int,
-    batch: int,
-    round: int,
-    index: int,
-    on_wave: OnWave | None,
-) -> list[Tree]:
-    """For each problem a tree of independent chains that meet at the root only; repeats count again.
+def ranked_manner(config: SearchConfig) -> Manner:
+    """How the leaves of "best_of_n" are expanded."""
+    return Manner(config.max_depth, score="answers" if config.scores == "orm" else "steps")
 
-    Every step has one visit. Its value is its answer's grade (+1, -1, 0 if ungraded), -1 for a step that
-    failed, 0 above one. A step of which the sandbox could not tell has no visit and no value.
+
+def greedy(problem: Problem, config: SearchConfig, name: Name) -> Chains:
+    """The policy alone: its likeliest step, one after the other, each of them executed (pass@1)."""
+    return Chains(problem, 1, 0.0, config.max_depth, name)
+
+
+def sampled(problem: Problem, config: SearchConfig, name: Name) -> Chains:
+    """`config.rollouts` independent trajectories, for pass@k, majority votes and best-of-n."""
+    return Chains(problem, config.rollouts, config.temperature, config.max_depth, name)
+
+
+class Chains:
+    """Independent trajectories that meet at the root only; repeats count again. None waits for another.
+
+    Every step has one visit. Its value is its answer's (`Name.value`), -1 for a step that failed, 0 above
+    one. A step of which the sandbox could not tell has no visit and no value, nor has one under way.
     """
-    strategy = _Chains(len(problems), trajectories, temperature, max_depth, batch, round, index)
-    return drive(problems, strategy, functions, on_wave)
 
+    ended: Ended = "rollouts"
 
-class _Chains:
-    def __init__(
-        self,
-        problems: int,
-        trajectories: int,
-        temperature: float,
-        max_depth: int,
-        batch: int,
-        round: int,
-        index: int,
-    ):
-        self.slots, self.last_depth = max(1, min(batch, problems)), max_depth
+    def __init__(self, problem: Problem, width: int, temperature: float, max_depth: int, name: Name):
+        self.problem, self._name = problem, name
         self.rollouts = self.trajectories = self.nodes = 0
-        self._width, self._temperature = trajectories, temperature
-        self._round, self._index = round, index
-        self._trees: dict[int, Growing] = {}
-        self._ends: dict[int, list[int]] = {}  # slot -> nodes to go on from
+        self._width, self._temperature, self._max_depth = width, temperature, max_depth
+        self._chains: list[list[Node]] = []
 
-    def start(self, begun: dict[int, Problem]) -> None:
-        for slot, problem in begun.items():
-            self._trees[slot], self._ends[slot] = Growing(problem, self._round, self._index), [0]
+    def begin(self) -> list[Leaf]:
+        return [Leaf(self.problem, (), self._name.index, 0, self._width, self._temperature)]
 
-    def advance(self) -> dict[int, list[Leaf]]:
-        return {
-            slot: [tree.leaf(end, 1 if end else self._width, self._temperature) for end in self._ends[slot]]
-            for slot, tree in self._trees.items()
-        }
+    def grow(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
+        if not leaf.node:
+            self._chains = [[node] for node in children]
+            self.nodes += len(children)
+            return [leaf for k in range(len(children)) for leaf in self._after(k)]
+        # Named by chain and depth: a node's number depends on how far the other chains are.
+        k = (leaf.node - 1) // self._max_depth
+        self._chains[k] += children
+        self.nodes += len(children)
+        if not children:
+            self.rollouts += 1
+            return []
+        return self._after(k)
 
-    def grow(self, children: dict[int, list[list[Node]]]) -> None:
-        for slot, of_tree in children.items():
-            tree, ends = self._trees[slot], []
-            for nodes in of_tree:
-                for node in nodes:
-                    if node.status == "ok":
-                        ends.append(len(tree.nodes))
-                    tree.nodes.append(node)
-                    self.nodes += 1
-                    self.rollouts += node.status != "ok"
-                    self.trajectories += node.status == "answer"
-            self._ends[slot] = ends
+    def _after(self, k: int) -> list[Leaf]:
+        chain = self._chains[k]
+        if chain[-1].status == "ok":
+            name = 1 + k * self._max_depth + len(chain) - 1
+            steps = tuple(node.text for node in chain)
+            return [Leaf(self.problem, steps, self._name.index, name, 1, self._temperature)]
+        self.rollouts += 1
+        self.trajectories += chain[-1].status == "answer"
+        return []
 
-    def finish(self, slots: list[int]) -> list[Tree]:
-        return [self._tree(self._trees.pop(slot)) for slot in slots]
+    def votes(self) -> list[Node]:
+        return [chain[-1] for chain in self._chains if chain[-1].status == "answer"]
 
-    def _tree(self, tree: Growing) -> Tree:
-        visits, value = np.zeros(len(tree.nodes), int), np.zeros(len(tree.nodes))
-        for i in reversed(range(1, len(tree.nodes))):
-            node = tree.nodes[i]
-            if node.status == "unknown":
-                continue
-            if node.status == "answer":
-                value[i] = GRADE_VALUES.get(node.grade or "ungraded", 0.0)
-            visits[i] = max(visits[i], 1)
-            visits[node.parent] += 1
-            if alive(node):
-                value[node.parent] += value[i]
-            else:
-                value[i] = -1.0
-        return tree.finished(self._width, visits, value)
+    def to_come(self) -> int:
+        return (len(self._chains) or self._width) - self.rollouts
+
+    def tree(self) -> Tree:
+        top, nodes = root(), []
+        for chain in self._chains:
+            end, parent = chain[-1], 0
+            value = (self._name.value(end) or 0.0) if end.status == "answer" else 0.0
+            seen = end.status == "answer" or failed(end)
+            for node in chain:
+                last = node is end
+                visits = 1 if seen or (end.status == "unknown" and not last) else 0
+                own = -1.0 if last and failed(end) else value
+                nodes.append(dataclasses.replace(node, parent=parent, visits=visits, value_sum=own * visits))
+                parent = len(nodes)
+            counted = nodes[parent - len(chain)]
+            top = dataclasses.replace(
+                top, visits=top.visits + counted.visits, value_sum=top.value_sum + value * counted.visits
+            )
+        rollouts = self.rollouts
+        return Tree(self.problem, self._name.round, self._name.index, rollouts, (top, *nodes))

@@ -1,15 +1,17 @@
-"""What a search is handed, what it is asked, and what it tells while it runs."""
+"""What a search is handed, what it asks, and what it tells while it runs."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from rstar_jax.errors import UserError
 from rstar_jax.types import Candidate, Grade, Problem, StepVerdict
+
+Request = TypeVar("Request", contravariant=True)
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Leaf:
     """A node that wants `n` candidate steps.
 
     steps: the texts from the root's child down to the node. tree, node: with the round and the problem they
-    name the randomness, so that a search gives the same trees whatever else is in its batch.
+    name the randomness, so that a search gives the same trees whatever else is searched with it, and in
+    whatever order results come. No two leaves of a problem have the same.
     """
 
     problem: Problem
@@ -28,72 +31,72 @@ class Leaf:
     temperature: float
 
 
+# A trajectory whose last step is to be checked; an answer to be graded.
+CheckRequest = tuple[Problem, tuple[str, ...]]
+GradeRequest = tuple[Problem, str]
+# A request to score: problem, the texts of the steps so far, the new steps' texts.
+ScoreRequest = tuple[Problem, tuple[str, ...], list[str]]
+
 # What an answer is worth while training; an ungraded one has no value.
 GRADE_VALUES: dict[str, float] = {"right": 1.0, "wrong": -1.0}
 
-# A request to score: problem, the texts of the steps so far, the new steps' texts.
-ScoreRequest = tuple[Problem, tuple[str, ...], list[str]]
+
+class Service(Protocol[Request, Result]):
+    """Something that answers requests while the search goes on: the engine, the sandbox, the grader, the PPM.
+
+    One search at a time may use it. What `submit` or `poll` raises ends the search.
+    works_in_poll: its work is done by whoever polls: every poll that finds requests open does a bounded
+        piece of it (a chunk of decoding). False if it works by itself (threads, processes).
+    """
+
+    works_in_poll: bool
+
+    def submit(self, requests: Sequence[Request]) -> list[int]:
+        """Takes requests that are ready at the same time; returns their tickets, in order. Never waits."""
+        ...
+
+    def poll(self, wait: bool) -> list[tuple[int, Result]]:
+        """What is finished and was not reported yet, in any order. wait: at least one, if any is open."""
+        ...
+
+    def cancel(self, tickets: Iterable[int]) -> None:
+        """These are not wanted any more, and are not reported from now on; their work may be spared."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Services:
+    """The policy, the interpreter, the grader and the PPM, each at its own pace.
+
+    propose: a leaf's candidates, at most n. Before the list it may report the same ticket with single
+        candidates as they are sampled: these are then checked while the others are still written.
+    check: the verdict on the last step of a trajectory.
+    grade: an answer against its problem's reference; "ungraded" where that could not be found out.
+    score: one float array of values in [-1, 1], one for each new step; None without a PPM.
+    """
+
+    propose: Service[Leaf, list[Candidate] | Candidate]
+    check: Service[CheckRequest, StepVerdict]
+    grade: Service[GradeRequest, Grade]
+    score: Service[ScoreRequest, np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Functions:
-    """The policy, the interpreter, the grader and the PPM, as a search sees them: each called with a batch.
-
-    propose: the candidates of every leaf, at most n each.
-    check: the verdict on the last step of every trajectory.
-    grade: every answer against its problem's reference; "ungraded" where that could not be found out.
-    score: for every request one float array of values in [-1, 1], one for each new step; None without a PPM.
-    """
+    """The same as plain functions, each called with all requests that are ready, and waited for."""
 
     propose: Callable[[Sequence[Leaf]], list[list[Candidate]]]
-    check: Callable[[Sequence[tuple[Problem, tuple[str, ...]]]], list[StepVerdict]]
-    grade: Callable[[Sequence[tuple[Problem, str]]], list[Grade]]
+    check: Callable[[Sequence[CheckRequest]], list[StepVerdict]]
+    grade: Callable[[Sequence[GradeRequest]], list[Grade]]
     score: Callable[[Sequence[ScoreRequest]], list[np.ndarray]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
-    """One search of each problem.
-
-    rollouts: of a tree; whole trajectories where the strategy has no tree.
-    escalation: larger totals that a tree without a right answer goes on to, one after the other, as
-        "16, then 64, then 128" of arXiv 2501.04519, section 3.4; only where answers are graded.
-    candidates: steps proposed at an expansion. max_depth: most steps of a trajectory.
-    c: weight of the exploration bonus. batch: trees searched at a time.
-    unvisited: what a child without visits is worth, a row of `uct.UNVISITED`.
-    released_code: the rules of the authors' released code where they differ (`search/rules.py`).
-    """
-
-    rollouts: int = 16
-    escalation: tuple[int, ...] = ()
-    candidates: int = 8
-    max_depth: int = 16
-    temperature: float = 1.0
-    c: float = 2.0
-    batch: int = 256
-    unvisited: Literal["value", "first"] = "value"
-    released_code: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("rollouts", "candidates", "max_depth", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"search.{name}: {getattr(self, name)} given, at least 1 expected.")
-        for name in ("temperature", "c"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise UserError(f"search.{name}: {getattr(self, name)} given, a number from 0 up expected.")
-        totals = (self.rollouts, *self.escalation)
-        if list(totals) != sorted(set(totals)):
-            raise UserError(
-                f"search.escalation: {self.escalation} given, growing totals above rollouts "
-                f"({self.rollouts}) expected, such as (64, 128)."
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class WaveStats:
+class SearchStats:
     """How far a search is: counts since its start, all problems together.
 
-    trajectories: answers reached and valued. nodes: made, failed ones included.
+    trajectories: answers reached and valued. nodes: made, failed ones included. tokens: written by the
+    policy, dropped repeats included. expansions: leaves that got their children.
     """
 
     problems: int
@@ -101,7 +104,9 @@ class WaveStats:
     rollouts: int
     trajectories: int
     nodes: int
-    waves: int
+    tokens: int
+    expansions: int
 
 
-OnWave = Callable[[WaveStats], None]
+# Called after every turn of the loop; it may raise to end the search.
+OnProgress = Callable[[SearchStats], None]

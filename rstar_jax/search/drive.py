@@ -1,111 +1,243 @@
-"""The loop that all strategies share: in each wave one expansion of every leaf that some tree waits for.
+"""The loop that all strategies share: every tree stands at its own point, and none waits for another.
 
-Every tree stands at its own point. One that is done leaves its slot to the next problem at once, so none
-waits for another's end.
+A turn goes once round the services; each is handed what is ready in one submit and gives what it has
+finished, whatever that is. One tree's slow program or long step so delays that tree alone. Waiting, when
+nothing has finished:
+
+- A service that works when polled (the engine) did a bounded piece of work by being polled: go round again.
+- Where one service alone has anything open and no budget of seconds runs, it is waited for.
+- Otherwise several work by themselves: sleep, from 0.1 ms doubling up to 5 ms. Bells between threads would
+  save at most that, of steps that take a thousand times as long.
+
+Results of a tree are handed to it as they come. Where a decision depends on several of them (tokens spent, a
+vote settled) they are handed over together, in the order asked for, so that nothing depends on who was first.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
-import numpy as np
+from rstar_jax.search.budget import bitten, settled
+from rstar_jax.search.config import SearchConfig
+from rstar_jax.search.contract import Functions, Leaf, OnProgress, SearchStats, Service, Services
+from rstar_jax.search.expand import Expansion, Manner
+from rstar_jax.search.grow import Growing
+from rstar_jax.search.services import as_services
+from rstar_jax.types import Candidate, Ended, Node, Problem, Tree
 
-from rstar_jax.search.contract import Functions, Leaf, OnWave, WaveStats
-from rstar_jax.search.expand import Keep, everything, expand
-from rstar_jax.types import Node, Problem, Tree
-
-
-@dataclasses.dataclass
-class Growing:
-    """A tree while it grows: its nodes without the statistics, which the strategy keeps."""
-
-    problem: Problem
-    round: int
-    index: int
-    nodes: list[Node] = dataclasses.field(
-        default_factory=lambda: [Node(-1, "", "ok", depth=0, visits=0, value_sum=0.0)]
-    )
-
-    def leaf(self, node: int, n: int, temperature: float) -> Leaf:
-        """The request for `n` candidates at a node."""
-        steps, at = [], node
-        while at > 0:
-            steps.append(self.nodes[at].text)
-            at = self.nodes[at].parent
-        return Leaf(self.problem, tuple(reversed(steps)), self.index, node, n, temperature)
-
-    def finished(self, rollouts: int, visits: np.ndarray, value_sum: np.ndarray) -> Tree:
-        """The tree with its statistics, [N] each."""
-        nodes = (
-            dataclasses.replace(node, visits=int(n), value_sum=float(q))
-            for node, n, q in zip(self.nodes, visits, value_sum, strict=True)
-        )
-        return Tree(self.problem, self.round, self.index, rollouts, tuple(nodes))
+_NAP, _LONGEST_NAP = 1e-4, 5e-3  # seconds
 
 
-class Strategy(Protocol):
-    """A search with `slots` trees at a time; `drive` calls start, advance, grow and finish in turn.
+class Clock(Protocol):
+    """Where time comes from: the module `time`, or a test's."""
 
-    last_depth: of a step that must be an answer. rollouts, trajectories, nodes: made since the search began.
+    def monotonic(self) -> float: ...
+
+    def sleep(self, seconds: float, /) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class News:
+    """An expansion, or the end of a tree. index: which of the problems. leaf, children: empty at an end.
+
+    tree: makes the tree as it is now; call it at once, as the tree goes on.
     """
 
-    slots: int
-    last_depth: int
-    rollouts: int
-    trajectories: int
-    nodes: int
+    index: int
+    done: bool
+    tree: Callable[[], Tree]
+    leaf: Leaf | None = None
+    children: Sequence[Node] = ()
 
-    def start(self, begun: dict[int, Problem]) -> None:
-        """Puts new trees into these slots."""
-        ...
 
-    def advance(self) -> dict[int, list[Leaf]]:
-        """Goes on with every tree as far as it can without candidates.
+class _Run:
+    """One problem in the loop. open: its expansions under way, in the order asked for."""
 
-        Returns the leaves to expand, for each slot in use; none for a tree that is done.
+    def __init__(self, index: int, growing: Growing, began: float, together: bool):
+        self.index, self.growing, self.began, self.together = index, growing, began, together
+        self.open: dict[int, Expansion] = {}  # by id of the leaf's expansion
+        self.tokens = 0
+        self.ended: Ended | None = None
+
+    def ready(self, expansion: Expansion) -> list[Expansion]:
+        """What may be handed over, now that this expansion is complete."""
+        if not self.together:
+            del self.open[id(expansion)]
+            return [expansion]
+        if any(other.children is None for other in self.open.values()):
+            return []
+        done, self.open = list(self.open.values()), {}
+        return done
+
+    def tree(self) -> Tree:
+        return dataclasses.replace(
+            self.growing.tree(), ended=self.ended or self.growing.ended, tokens=self.tokens
+        )
+
+
+class _Desk:
+    """The services: what is to be asked, what is open, and whose it is."""
+
+    def __init__(self, services: Services):
+        self._services: dict[str, Service] = {"check": services.check, "grade": services.grade}
+        if services.score is not None:
+            self._services["score"] = services.score
+        self._services["propose"] = services.propose
+        self._ready: dict[str, list[tuple[Any, tuple[_Run, Expansion, Any]]]] = {
+            name: [] for name in self._services
+        }
+        self._open: dict[str, dict[int, tuple[_Run, Expansion, Any]]] = {name: {} for name in self._services}
+
+    def ask(self, kind: str, request: Any, run: _Run, expansion: Expansion, key: Any) -> None:
+        self._ready[kind].append((request, (run, expansion, key)))
+
+    def turn(self, wait: bool) -> Iterator[list[tuple[str, _Run, Expansion, Any, Any]]]:
+        """Goes once round the services: hands out what is ready, takes what has finished.
+
+        wait: for a service that alone has anything to do. Candidates are asked for last, with what the other
+        services have just made ready.
         """
-        ...
+        if not any(self._open.values()) and not any(self._ready.values()):
+            raise RuntimeError("trees wait for results, but nothing was asked for")
+        for name, service in self._services.items():
+            if ready := self._ready[name]:
+                self._ready[name] = []
+                tickets = service.submit([request for request, _ in ready])
+                self._open[name].update(zip(tickets, (whose for _, whose in ready), strict=True))
+            if self._open[name]:
+                alone = not any(
+                    self._open[other] or self._ready[other] for other in self._open if other != name
+                )
+                yield self._finished(name, service.poll(wait and alone))
 
-    def grow(self, children: dict[int, list[list[Node]]]) -> None:
-        """Takes the children of those leaves, in the same order."""
-        ...
+    def _finished(
+        self, name: str, results: list[tuple[int, Any]]
+    ) -> list[tuple[str, _Run, Expansion, Any, Any]]:
+        tickets, finished = self._open[name], []
+        for ticket, result in results:
+            if ticket not in tickets:
+                raise RuntimeError(
+                    f"'{name}' reported ticket {ticket}, which this search did not ask for or had already: "
+                    "two searches may not share a service at a time"
+                )
+            early = name == "propose" and isinstance(result, Candidate)
+            whose = tickets[ticket] if early else tickets.pop(ticket)
+            finished.append(("sample" if early else name, *whose, result))
+        return finished
 
-    def finish(self, slots: list[int]) -> list[Tree]:
-        """Hands over the trees that are done; their slots are free then."""
-        ...
+    @property
+    def must_nap(self) -> bool:
+        """Whether everything open works by itself."""
+        return not any(self._services[name].works_in_poll for name, tickets in self._open.items() if tickets)
+
+    def forget(self, run: _Run | None = None) -> None:
+        """Drops all that is asked for a run, or for all of them."""
+        for name, service in self._services.items():
+            self._ready[name] = [entry for entry in self._ready[name] if run and entry[1][0] is not run]
+            mine = [t for t, whose in self._open[name].items() if run is None or whose[0] is run]
+            for ticket in mine:
+                del self._open[name][ticket]
+            if mine:
+                service.cancel(mine)
 
 
-def drive(
+def stream(
     problems: Sequence[Problem],
-    strategy: Strategy,
-    functions: Functions,
-    on_wave: OnWave | None,
+    make: Callable[[Problem], Growing],
+    manner: Manner,
+    functions: Functions | Services,
+    config: SearchConfig,
     *,
-    keep: Keep = everything,
-    admit: Callable[[list[Node]], list[Node]] = list,
-) -> list[Tree]:
-    """Searches every problem with `strategy`; returns their trees in the order of the problems."""
-    done: dict[int, Tree] = {}
-    at: dict[int, int] = {}  # slot -> which problem
-    waiting, free, waves = iter(enumerate(problems)), list(range(strategy.slots)), 0
-    while len(done) < len(problems):
-        begun = dict(zip(free, waiting, strict=False))
-        at |= {slot: i for slot, (i, _) in begun.items()}
-        strategy.start({slot: problem for slot, (_, problem) in begun.items()})
+    on_progress: OnProgress | None = None,
+    clock: Clock = time,
+) -> Iterator[News]:
+    """Searches every problem, `config.batch` at a time, and tells of every expansion as it happens.
 
-        asked = strategy.advance()
-        leaves = [leaf for of_tree in asked.values() for leaf in of_tree]
-        if leaves:
-            grown = iter(expand(functions, leaves, strategy.last_depth, keep, admit))
-            strategy.grow({slot: [next(grown) for _ in of_tree] for slot, of_tree in asked.items()})
+    Ends with the last problem; closing the iterator, or what any service or `on_progress` raises, ends it at
+    once. Either way nothing stays open in the services.
+    """
+    desk, runs, waiting = _Desk(as_services(functions)), dict[_Run, None](), iter(enumerate(problems))
+    done = expansions = tokens = nap = 0
+    rollouts = trajectories = nodes = 0
+    together = bool(config.max_tokens) or config.early_stop
 
-        free = [slot for slot, of_tree in asked.items() if not of_tree]
-        for slot, tree in zip(free, strategy.finish(free), strict=True):
-            done[at.pop(slot)] = tree
-        waves += 1
-        if on_wave is not None:
-            counts = (strategy.rollouts, strategy.trajectories, strategy.nodes)
-            on_wave(WaveStats(len(problems), len(done), *counts, waves))
-    return [done[i] for i in range(len(problems))]
+    def expand(run: _Run, leaves: list[Leaf]) -> None:
+        for leaf in leaves:
+            expansion = Expansion(leaf, manner)
+            run.open[id(expansion)] = expansion
+            desk.ask("propose", leaf, run, expansion, None)
+
+    def over(run: _Run) -> Ended | None:
+        seconds = clock.monotonic() - run.began if config.max_seconds else 0.0
+        if why := bitten(run.tokens, seconds, config.max_tokens, config.max_seconds):
+            return why
+        if config.early_stop and settled(run.growing.votes(), run.growing.to_come(), config.vote):
+            return "vote"
+        return None
+
+    def close(run: _Run) -> News:
+        nonlocal done
+        desk.forget(run)
+        del runs[run]
+        done += 1
+        return News(run.index, True, run.tree)
+
+    def begin() -> Iterator[News]:
+        while len(runs) < config.batch and (entry := next(waiting, None)) is not None:
+            run = _Run(entry[0], make(entry[1]), clock.monotonic(), together)
+            runs[run] = None
+            expand(run, run.growing.begin())
+            if not run.open:
+                yield close(run)
+
+    def hand_over(run: _Run, expansion: Expansion) -> Iterator[News]:
+        nonlocal expansions, tokens, rollouts, trajectories, nodes
+        growing, wanted = run.growing, []
+        for complete in run.ready(expansion):
+            children = complete.children or []
+            run.tokens += complete.tokens
+            tokens += complete.tokens
+            expansions += 1
+            before = growing.rollouts, growing.trajectories, growing.nodes
+            wanted += growing.grow(complete.leaf, children)
+            rollouts += growing.rollouts - before[0]
+            trajectories += growing.trajectories - before[1]
+            nodes += growing.nodes - before[2]
+            yield News(run.index, False, run.tree, complete.leaf, children)
+        if not run.open and not wanted:
+            yield close(run)
+        elif wanted and (why := over(run)):
+            run.ended = why
+            yield close(run)
+        else:
+            expand(run, wanted)
+
+    try:
+        yield from begin()
+        while runs:
+            idle = True
+            for finished in desk.turn(wait=not config.max_seconds):
+                for kind, run, expansion, key, result in finished:
+                    idle = False
+                    if run not in runs:  # ended by a result that came with this one
+                        continue
+                    for service, name, request in expansion.take(kind, key, result):
+                        desk.ask(service, request, run, expansion, name)
+                    if expansion.children is not None:
+                        yield from hand_over(run, expansion)
+            if config.max_seconds:
+                for run in [r for r in runs if clock.monotonic() - r.began >= config.max_seconds]:
+                    run.ended = "seconds"
+                    yield close(run)
+            yield from begin()
+            if on_progress is not None:
+                counts = (rollouts, trajectories, nodes, tokens, expansions)
+                on_progress(SearchStats(len(problems), done, *counts))
+            nap = 0.0 if not idle else min(_LONGEST_NAP, 2 * nap or _NAP)
+            if nap and runs and desk.must_nap:
+                clock.sleep(nap)
+    finally:
+        desk.forget()

@@ -13,73 +13,116 @@ import numpy as np
 
 from rstar_jax.errors import UserError
 from rstar_jax.settings import nearest
-from rstar_jax.types import Node, Tree
+from rstar_jax.types import Tree
 
 Equal = Callable[[str, str], bool]
 
 
-@dataclasses.dataclass
-class _Class:
-    """Answers that are equal: the first one's text and the summed weights."""
-
-    answer: str
-    weight: float = 0.0
+def _product(values: Sequence[float]) -> float:
+    return 2 * math.prod((1 + value) / 2 for value in values) - 1
 
 
-def _vote(nodes: Sequence[Node], weight: Callable[[Node], float], equal: Equal) -> str | None:
-    """The answer class with the largest summed weight; of equals the one that came first."""
-    classes: list[_Class] = []
-    for node in nodes:
-        answer = node.answer or ""
-        same = next((c for c in classes if c.answer == answer or equal(c.answer, answer)), None)
-        if same is None:
-            classes.append(same := _Class(answer))
-        same.weight += weight(node)
-    return max(classes, key=lambda c: c.weight).answer if classes else None
-
-
-def _ppm(node: Node) -> float:
-    return -1.0 if node.ppm is None else node.ppm
-
-
-def _best(nodes: Sequence[Node], equal: Equal) -> str | None:
-    del equal
-    return max(nodes, key=_ppm).answer if nodes else None
-
-
-def _majority(nodes: Sequence[Node], equal: Equal) -> str | None:
-    return _vote(nodes, lambda node: 1.0, equal)
-
-
-def _weighted(nodes: Sequence[Node], equal: Equal) -> str | None:
-    # From [-1, 1] to [0, 1]: a trajectory the PPM condemns adds nothing, and never takes a vote away.
-    return _vote(nodes, lambda node: (1.0 + _ppm(node)) / 2, equal)
-
-
-# What to make of the top k trajectories, best by PPM first.
-VOTES: dict[str, Callable[[Sequence[Node], Equal], str | None]] = {
-    "best": _best,
-    "majority": _majority,
-    "weighted": _weighted,
+# What the PPM's values of its steps, in [-1, 1], make a trajectory worth, in [-1, 1]. The product is of what
+# they say as chances, in [0, 1]. "orm": the one value that an outcome reward model gives, of the answer.
+SCORES: dict[str, Callable[[Sequence[float]], float]] = {
+    "last": lambda values: values[-1],
+    "mean": lambda values: sum(values) / len(values),
+    "min": min,
+    "product": _product,
+    "orm": lambda values: values[-1],
 }
 
 
-def final_answer(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal) -> str | None:
+@dataclasses.dataclass(frozen=True)
+class Ballot:
+    """An answer that may be the final one. score: of its trajectory, None without a PPM."""
+
+    answer: str
+    score: float | None
+
+
+def finals(tree: Tree) -> list[int]:
+    """The answers that may be the final one: those that the search chose, or all that were visited."""
+    visited = (i for i, node in enumerate(tree.nodes) if node.status == "answer" and node.visits)
+    return list(tree.finals or visited)
+
+
+def score(tree: Tree, answer: int, scores: str) -> float | None:
+    """What the trajectory to a node is worth by a row of SCORES; None where nothing on it has a PPM value."""
+    values = [tree.nodes[i].ppm for i in tree.path(answer)]
+    known = [value for value in values if value is not None]
+    return SCORES[scores](known) if known else None
+
+
+def ballots(tree: Tree, scores: str = "last") -> list[Ballot]:
+    """The answers that may be the final one with their trajectories' scores, in the order of the nodes."""
+    return [Ballot(tree.nodes[i].answer or "", score(tree, i, scores)) for i in finals(tree)]
+
+
+def weight(score: float | None) -> float:
+    """A weight in [0, 1] of a score in [-1, 1]: a trajectory that the PPM condemns adds nothing, and never
+    takes a vote away."""
+    return 0.0 if score is None else (1.0 + score) / 2
+
+
+@dataclasses.dataclass
+class Class:
+    """Answers that are equal to the grader: the first one's text, how many, summed weight, best score."""
+
+    answer: str
+    count: int = 0
+    weight: float = 0.0
+    best: float = -math.inf
+
+
+def classes(ballots: Sequence[Ballot], equal: Equal) -> list[Class]:
+    """The classes of equal answers, in the order in which they first came."""
+    found: list[Class] = []
+    for ballot in ballots:
+        same = next((c for c in found if c.answer == ballot.answer or equal(c.answer, ballot.answer)), None)
+        if same is None:
+            found.append(same := Class(ballot.answer))
+        same.count += 1
+        same.weight += weight(ballot.score)
+        same.best = max(same.best, _known(ballot.score))
+    return found
+
+
+def _known(score: float | None) -> float:
+    return -1.0 if score is None else score
+
+
+# What makes a class of answers the final one: it has the most of it; of equals the one that came first.
+VOTES: dict[str, Callable[[Class], float]] = {
+    "best": lambda of: of.best,
+    "majority": lambda of: of.count,
+    "weighted": lambda of: of.weight,
+}
+
+
+def final_answer(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str = "last") -> str | None:
     """The answer that a named vote over a tree's trajectories gives; None if none ended in an answer.
 
     vote: "best" (the PPM's), "majority", "weighted" (by the PPM): a row of VOTES.
-    top_k: only the k trajectories of highest PPM value vote (4 to 8 in the released code); 0: all of them.
+    top_k: only the k trajectories of highest score vote (4 to 8 in the released code); 0: all of them.
     equal: whether two answers are the same.
+    scores: what a trajectory is worth, a row of SCORES.
     Without PPM values "best" is the first trajectory and "weighted" falls back to the majority.
-    Raises UserError for an unknown vote.
+    Raises UserError for an unknown vote or score.
     """
-    if vote not in VOTES:
-        raise UserError(f"vote: '{vote}' given, one of {', '.join(VOTES)} expected. {nearest(vote, VOTES)}")
-    nodes = [node for node in tree.nodes if node.status == "answer" and node.visits]
-    if vote == "weighted" and all(node.ppm is None for node in nodes):
+    for name, value, known in (("vote", vote, VOTES), ("scores", scores, SCORES)):
+        if value not in known:
+            raise UserError(
+                f"{name}: '{value}' given, one of {', '.join(known)} expected. {nearest(value, known)}"
+            )
+    given = ballots(tree, scores)
+    if vote == "weighted" and all(ballot.score is None for ballot in given):
         vote = "majority"
-    ranked = sorted(nodes, key=_ppm, reverse=True)
-    return VOTES[vote](ranked[: top_k or None], equal)
+    ranked = sorted(given, key=lambda ballot: _known(ballot.score), reverse=True)[: top_k or None]
+    if vote == "best":  # by the text that was liked best itself
+        return ranked[0].answer if ranked else None
+    counted = classes(ranked, equal)
+    return max(counted, key=VOTES[vote]).answer if counted else None
 
 
 def pass_at_k(right: Sequence[int] | np.ndarray, samples: Sequence[int] | np.ndarray, k: int) -> np.ndarray:

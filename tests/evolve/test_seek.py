@@ -8,7 +8,7 @@ import pytest
 from rstar_jax.evolve import seek
 from rstar_jax.evolve.settings import RunSettings, SearchSettings
 from rstar_jax.report.progress import Progress
-from rstar_jax.search import WaveStats
+from rstar_jax.search import SearchStats
 from rstar_jax.types import Node, Problem, Tree
 
 PROBLEMS = [Problem(str(i), f"What is {i}?", str(i)) for i in range(4)]
@@ -35,7 +35,7 @@ def searched(monkeypatch):
         asked.append(list(problems))
         return [tree(problem) for problem in problems]
 
-    monkeypatch.setattr(seek.mcts, "search", search)
+    monkeypatch.setattr(seek, "grow_trees", search)
     return asked
 
 
@@ -55,16 +55,16 @@ def test_a_shard_of_other_problems_is_put_aside(tmp_path, searched, caplog):
     assert [t.problem for t in seek.read_trees(tmp_path)] == other
 
 
-def test_an_interrupt_ends_the_other_stream_with_its_wave(tmp_path, monkeypatch):
-    def search(problems, *_, on_wave, **__):
+def test_an_interrupt_ends_the_other_stream_with_its_turn(tmp_path, monkeypatch):
+    def search(problems, *_, on_progress, **__):
         if problems[0] is PROBLEMS[0]:
             raise KeyboardInterrupt
-        for wave in range(500):
+        for _ in range(500):
             time.sleep(0.01)
-            on_wave(WaveStats(2, 0, 0, 0, 0, wave))
+            on_progress(SearchStats(2, 0, 0, 0, 0, 0, 0))
         return [tree(problem) for problem in problems]
 
-    monkeypatch.setattr(seek.mcts, "search", search)
+    monkeypatch.setattr(seek, "grow_trees", search)
     with pytest.raises(KeyboardInterrupt):
         grow(tmp_path, PROBLEMS, streams=2)
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rstar_jax.search import Functions, Leaf, SearchConfig, mcts
+from rstar_jax.search import Functions, Leaf, SearchConfig, grow_trees
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
 
 _TAGS = re.compile(r"<code>|<end_of_step>|<end_of_code>")
@@ -57,7 +57,7 @@ class Playback:
         )
         score = self.score if config["need_value_func"] else None
         functions = Functions(self.propose, self.check, self.grade, score)
-        return mcts.search([self.problem], functions, settings, round=1, training=config["is_sampling"])[0]
+        return grow_trees([self.problem], functions, settings, round=1, training=config["is_sampling"])[0]
 
     def propose(self, leaves: Sequence[Leaf]) -> list[list[Candidate]]:
         texts = [self.stored["candidates"][self.tags[leaf.steps]] for leaf in leaves]

@@ -7,14 +7,19 @@ import dataclasses
 import pytest
 from scripted import DEPTH, World, problems
 
-from rstar_jax.search import SearchConfig, greedy, sample
+from rstar_jax.search import SearchConfig, grow_trees
 
-CONFIG = SearchConfig(rollouts=5)
+CONFIG = SearchConfig(rollouts=5, strategy="sample")
+GREEDY = dataclasses.replace(CONFIG, strategy="greedy")
+
+
+def sampled(world, n=10, config=CONFIG):
+    return grow_trees(problems(n), world.functions(), config, round=1, training=True)
 
 
 def test_greedy_is_one_path_at_temperature_zero():
     world = World(rates=(0.8, 0.1, 0.1))
-    found = greedy.search(problems(20), world.functions(), CONFIG, round=1)
+    found = sampled(world, 20, GREEDY)
     assert {(leaf.n, leaf.temperature) for leaves in world.calls for leaf in leaves} == {(1, 0.0)}
     assert len(world.calls) == DEPTH + 1
     for problem, tree in zip(problems(20), found, strict=True):
@@ -25,7 +30,7 @@ def test_greedy_is_one_path_at_temperature_zero():
 
 
 def test_samples_share_nothing_and_repeats_count():
-    found = sample.search(problems(10), World(rates=(0.9, 0.1, 0.0)).functions(), CONFIG, round=1)
+    found = sampled(World(rates=(0.9, 0.1, 0.0)))
     for tree in found:
         below = tree.children()
         assert len(below[0]) == len(tree.trajectories()) == 5
@@ -36,7 +41,7 @@ def test_samples_share_nothing_and_repeats_count():
 
 
 def test_a_failed_step_ends_its_chain_alone():
-    for tree in sample.search(problems(10), World().functions(), CONFIG, round=1):
+    for tree in sampled(World()):
         ends = [i for i, children in enumerate(tree.children()) if not children]
         assert len(ends) == 5
         for i in ends:
@@ -48,7 +53,7 @@ def test_a_failed_step_ends_its_chain_alone():
 
 
 def test_a_step_nothing_is_known_of_has_no_visit_and_no_value():
-    found = sample.search(problems(10), World(rates=(0.4, 0.1, 0.1, 0.4)).functions(), CONFIG, round=1)
+    found = sampled(World(rates=(0.4, 0.1, 0.1, 0.4)))
     lost = [node for tree in found for node in tree.nodes if node.status == "unknown"]
     assert lost and {(node.visits, node.value_sum) for node in lost} == {(0, 0.0)}
     for tree in found:
@@ -57,16 +62,16 @@ def test_a_step_nothing_is_known_of_has_no_visit_and_no_value():
         assert len(ends) == 5 and tree.nodes[0].visits == sum(n.status != "unknown" for n in first)
 
 
-@pytest.mark.parametrize("strategy", [greedy, sample])
-def test_chains_do_not_depend_on_their_batch(strategy):
+@pytest.mark.parametrize("config", [GREEDY, CONFIG])
+def test_chains_do_not_depend_on_their_batch(config):
     functions = World().functions()
-    together = strategy.search(problems(5), functions, CONFIG, round=1)
-    two = strategy.search(problems(5), functions, dataclasses.replace(CONFIG, batch=2), round=1)
-    alone = [strategy.search([p], functions, CONFIG, round=1)[0] for p in problems(5)]
+    together = grow_trees(problems(5), functions, config, round=1)
+    two = grow_trees(problems(5), functions, dataclasses.replace(config, batch=2), round=1)
+    alone = [grow_trees([p], functions, config, round=1)[0] for p in problems(5)]
     assert together == two == alone
 
 
 def test_chains_stop_at_the_depth_limit():
     config = dataclasses.replace(CONFIG, max_depth=2)
-    for tree in sample.search(problems(3), World(rates=(1, 0, 0)).functions(), config, round=1):
+    for tree in sampled(World(rates=(1, 0, 0)), 3, config):
         assert [node.status for node in tree.nodes if node.depth == 2] == ["depth"] * 5

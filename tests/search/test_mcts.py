@@ -9,14 +9,14 @@ import pytest
 from scripted import DEPTH, World, problems
 
 from rstar_jax.errors import UserError
-from rstar_jax.search import Functions, SearchConfig, mcts
+from rstar_jax.search import Functions, SearchConfig, grow_trees
 from rstar_jax.types import Candidate, StepVerdict
 
 CONFIG = SearchConfig(rollouts=8, candidates=4)
 
 
 def searched(world, config=CONFIG, n=6, **how):
-    return mcts.search(problems(n), world.functions(), config, round=1, **({"training": True} | how))
+    return grow_trees(problems(n), world.functions(), config, round=1, **({"training": True} | how))
 
 
 def scripted(propose=None, check=None, score=None):
@@ -35,7 +35,7 @@ def step(text):
 
 
 def one(functions, config=CONFIG, **how):
-    return mcts.search(problems(1), functions, config, round=1, **({"training": True} | how))[0]
+    return grow_trees(problems(1), functions, config, round=1, **({"training": True} | how))[0]
 
 
 @pytest.mark.parametrize("ppm", [False, True])
@@ -71,7 +71,7 @@ def test_trees_do_not_depend_on_what_is_searched_with_them(ppm):
     world = World(ppm=ppm)
     together = searched(world, config)
     two_at_a_time = searched(world, dataclasses.replace(config, batch=2))
-    alone = [mcts.search([p], world.functions(), config, round=1, training=True)[0] for p in problems(6)]
+    alone = [grow_trees([p], world.functions(), config, round=1, training=True)[0] for p in problems(6)]
     assert together == two_at_a_time == alone
 
 
@@ -106,9 +106,10 @@ def test_unsolved_trees_go_on_and_keep_what_they_have():
 
 def test_progress_adds_up():
     seen = []
-    found = searched(World(), dataclasses.replace(CONFIG, batch=2), on_wave=seen.append)
+    found = searched(World(), dataclasses.replace(CONFIG, batch=2), on_progress=seen.append)
     last = seen[-1]
-    assert (last.problems, last.problems_done, last.waves) == (6, 6, len(seen))
+    assert (last.problems, last.problems_done) == (6, 6)
+    assert last.tokens == sum(tree.tokens for tree in found) > sum(n.tokens for t in found for n in t.nodes)
     assert last.rollouts == sum(tree.rollouts for tree in found)
     assert last.nodes == sum(len(tree.nodes) - 1 for tree in found)
     assert last.trajectories == sum(len(tree.trajectories()) for tree in found)
@@ -142,7 +143,7 @@ def test_a_step_nothing_is_known_of_is_as_if_it_had_not_been_proposed(ppm, relea
 
         functions = dataclasses.replace(world.functions(), propose=propose)
         config = dataclasses.replace(CONFIG, released_code=released_code)
-        found = mcts.search(problems(6), functions, config, round=1, training=True)
+        found = grow_trees(problems(6), functions, config, round=1, training=True)
         return found, [
             {t.steps(i): (n.visits, n.value_sum) for i, n in enumerate(t.nodes) if n.status != "unknown"}
             for t in found
@@ -197,7 +198,7 @@ def test_a_ppm_that_gives_nan_is_named():
 
 def test_training_without_a_reference_backs_nothing_up():
     unknown = [dataclasses.replace(p, answer="") for p in problems(3)]
-    for tree in mcts.search(unknown, World().functions(), CONFIG, round=1, training=True):
+    for tree in grow_trees(unknown, World().functions(), CONFIG, round=1, training=True):
         assert tree.nodes[0].visits == 0 and tree.rollouts > 0
         assert {n.grade for n in tree.nodes if n.status == "answer"} <= {"ungraded"}
         assert all(n.q == 0.0 for n in tree.nodes if n.status in ("ok", "answer"))
@@ -213,7 +214,7 @@ def test_one_ungraded_answer_among_others_moves_no_value(released_code):
         return ["ungraded" if answer == "1" else g for (_, answer), g in grades]
 
     functions = dataclasses.replace(world.functions(), grade=grade)
-    found = mcts.search(problems(6), functions, config, round=1, training=True)
+    found = grow_trees(problems(6), functions, config, round=1, training=True)
     assert {n.grade for tree in found for n in tree.nodes} == {None, "right", "wrong", "ungraded"}
     for tree in found:
         for i, node in enumerate(tree.nodes):
@@ -232,7 +233,7 @@ def test_too_many_candidates_are_refused():
 
 
 def test_no_problems_no_trees():
-    assert mcts.search([], World().functions(), CONFIG, round=1, training=True) == []
+    assert grow_trees([], World().functions(), CONFIG, round=1, training=True) == []
 
 
 def test_the_first_answer_of_an_expansion_stays_with_the_other_steps():
@@ -279,7 +280,7 @@ def test_a_good_ppm_finds_more_than_none():
 
     world = World(rates=(0.2, 0.8, 0.0))
     config = dataclasses.replace(CONFIG, rollouts=4)
-    without = mcts.search(problems(40), world.functions(), config, round=1, training=True)
+    without = grow_trees(problems(40), world.functions(), config, round=1, training=True)
     guided = dataclasses.replace(world.functions(), score=knows)
-    with_ppm = mcts.search(problems(40), guided, config, round=1, training=True)
+    with_ppm = grow_trees(problems(40), guided, config, round=1, training=True)
     assert sum(t.solved for t in with_ppm) > sum(t.solved for t in without) + 5

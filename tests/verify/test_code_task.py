@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rstar_jax.curate import CurateConfig, curate
 from rstar_jax.errors import UserError
-from rstar_jax.search import Functions, SearchConfig, mcts, votes
+from rstar_jax.search import Functions, SearchConfig, grow_trees, votes
 from rstar_jax.types import Candidate, Node, Problem, Tree
 from rstar_jax.verify import TASKS, CodeTask, code_task
 from rstar_jax.verify.sandbox import ExecResult
@@ -244,7 +244,7 @@ def propose(leaves):
 def test_a_search_and_its_curation_need_no_other_code_than_mathematics(task):
     functions = Functions(propose, task.check_steps, task.check_finals)
     config = SearchConfig(rollouts=8, candidates=4)
-    (tree,) = mcts.search([DOUBLE], functions, config, round=1, training=True)
+    (tree,) = grow_trees([DOUBLE], functions, config, round=1, training=True)
     grades = {tree.steps(i): n.grade for i, n in enumerate(tree.nodes) if n.status == "answer"}
     found = curate([tree], CurateConfig(), 1)
     assert grades[FIRST, LAST] == "right" and "wrong" in grades.values()
@@ -256,7 +256,7 @@ def test_a_search_and_its_curation_need_no_other_code_than_mathematics(task):
         (CHOICES[1][1], CHOICES[1][3]),
     }
     ungraded = dataclasses.replace(functions, grade=lambda requests: ["ungraded"] * len(requests))
-    (unsure,) = mcts.search([DOUBLE], ungraded, config, round=1, training=True)
+    (unsure,) = grow_trees([DOUBLE], ungraded, config, round=1, training=True)
     assert not curate([unsure], CurateConfig(), 1).pairs
 
 

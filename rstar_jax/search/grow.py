@@ -1,0 +1,130 @@
+"""What every strategy's tree is made of: nodes without statistics, leaves to ask for, gathered results."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+from rstar_jax.search.contract import GRADE_VALUES, Leaf
+from rstar_jax.types import Ended, Node, Problem, Tree
+
+
+class Growing(Protocol):
+    """A problem's tree while it grows: a state machine that is told of one expanded leaf after the other.
+
+    rollouts, trajectories, nodes: made so far. ended: by what, once it wants nothing more.
+    """
+
+    @property
+    def rollouts(self) -> int: ...
+
+    @property
+    def trajectories(self) -> int: ...
+
+    @property
+    def nodes(self) -> int: ...
+
+    @property
+    def ended(self) -> Ended: ...
+
+    def begin(self) -> list[Leaf]:
+        """The first leaves to expand."""
+        ...
+
+    def grow(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
+        """Takes the children of a leaf; returns what to expand now. With none open the tree is done."""
+        ...
+
+    def votes(self) -> list[Node]:
+        """The answers that count, so far."""
+        ...
+
+    def to_come(self) -> int:
+        """How many more answers may come, at most."""
+        ...
+
+    def tree(self) -> Tree:
+        """The tree as it is now, with its statistics."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Name:
+    """Which tree it is: with the problem it names the randomness. training: answers are valued by their
+    grade, +1 or -1; else by the PPM, 0 without one."""
+
+    round: int
+    index: int
+    training: bool
+
+    def value(self, answer: Node) -> float | None:
+        """What an answer is worth; None if nothing is to be backed up."""
+        if not self.training:
+            return answer.ppm or 0.0
+        return GRADE_VALUES.get(answer.grade or "ungraded")
+
+
+def root() -> Node:
+    """The node that every tree begins with."""
+    return Node(-1, "", "ok", depth=0, visits=0, value_sum=0.0)
+
+
+def leaf_at(
+    problem: Problem, nodes: Sequence[Node], at: int, name: int, tree: int, n: int, temperature: float
+) -> Leaf:
+    """The request for `n` candidates at node `at`. name: what `Leaf.node` is to be."""
+    steps = []
+    while at > 0:
+        steps.append(nodes[at].text)
+        at = nodes[at].parent
+    return Leaf(problem, tuple(reversed(steps)), tree, name, n, temperature)
+
+
+class Gathered:
+    """Leaves that are gone on from together: what order their results come in is nothing to the tree."""
+
+    def __init__(self) -> None:
+        self._leaves: list[Leaf] = []
+        self._children: dict[int, list[Node]] = {}
+
+    def ask(self, leaves: list[Leaf]) -> list[Leaf]:
+        """Notes what is asked for."""
+        self._leaves, self._children = leaves, {}
+        return leaves
+
+    def take(self, leaf: Leaf, children: list[Node]) -> list[tuple[Leaf, list[Node]]]:
+        """All of them in the order asked, once the last has come; until then nothing."""
+        self._children[leaf.node] = children
+        if len(self._children) < len(self._leaves):
+            return []
+        return [(asked, self._children[asked.node]) for asked in self._leaves]
+
+
+def merged(trees: Sequence[Tree], index: int, finals: Sequence[Sequence[int]] | None = None) -> Tree:
+    """Trees of one problem as one: they meet at the root, whose visits and values are summed.
+
+    finals: of each tree, the answers that may be the final one.
+    """
+    top = dataclasses.replace(
+        trees[0].nodes[0],
+        visits=sum(tree.nodes[0].visits for tree in trees),
+        value_sum=sum(tree.nodes[0].value_sum for tree in trees),
+    )
+    nodes, chosen = [top], []
+    for i, tree in enumerate(trees):
+        shift = len(nodes) - 1
+        nodes += [
+            dataclasses.replace(node, parent=node.parent + shift if node.parent else 0)
+            for node in tree.nodes[1:]
+        ]
+        if finals is not None:
+            chosen += [shift + final for final in finals[i]]
+    return Tree(
+        trees[0].problem,
+        trees[0].round,
+        index,
+        sum(tree.rollouts for tree in trees),
+        tuple(nodes),
+        finals=tuple(chosen),
+    )

@@ -1,0 +1,124 @@
+"""The strategies by name, and the two ways to run one: to the end, or watched."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from rstar_jax.errors import UserError
+from rstar_jax.search import beam, chains, mcts, repeated
+from rstar_jax.search.config import SearchConfig
+from rstar_jax.search.contract import Functions, OnProgress, Services
+from rstar_jax.search.drive import Clock, News, stream
+from rstar_jax.search.expand import Manner
+from rstar_jax.search.grow import Growing, Name
+from rstar_jax.settings import nearest
+from rstar_jax.types import Problem, Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Strategy:
+    """make: a problem's tree that grows by itself. manner: how its leaves are expanded.
+
+    needs_ppm: it ranks by the PPM's values and is nothing without.
+    """
+
+    make: Callable[[Problem, SearchConfig, Name], Growing]
+    manner: Callable[[SearchConfig], Manner]
+    needs_ppm: bool = False
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "greedy": Strategy(chains.greedy, chains.greedy_manner),
+    "sample": Strategy(chains.sampled, chains.greedy_manner),
+    "best_of_n": Strategy(chains.sampled, chains.ranked_manner, needs_ppm=True),
+    "beam": Strategy(beam.beam, mcts.manner, needs_ppm=True),
+    "dvts": Strategy(beam.diverse, mcts.manner, needs_ppm=True),
+    "mcts": Strategy(mcts.Mcts, mcts.manner),
+    "mcts_repeated": Strategy(repeated.repeated, mcts.manner, needs_ppm=True),
+}
+
+
+def watch_trees(
+    problems: Sequence[Problem],
+    functions: Functions | Services,
+    config: SearchConfig,
+    *,
+    round: int,
+    index: int = 0,
+    training: bool = False,
+    on_progress: OnProgress | None = None,
+    clock: Clock = time,
+) -> Iterator[News]:
+    """A search that tells of every expansion, and can be left at any moment.
+
+    Whatever is told has the tree so far (`News.tree`), and `votes.final_answer` of it is the best answer so
+    far. Parameters and errors as of `grow_trees`.
+    """
+    name = config.strategy
+    if name not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise UserError(
+            f"search.strategy: '{name}' given, one of {known} expected. {nearest(name, STRATEGIES)}"
+        )
+    strategy = STRATEGIES[name]
+    if strategy.needs_ppm and functions.score is None:
+        raise UserError(
+            f"search.strategy: '{name}' ranks by a PPM's values, but there is no PPM here. Give one, or take "
+            f"a strategy that does without: {', '.join(n for n, s in STRATEGIES.items() if not s.needs_ppm)}."
+        )
+    if training and config.early_stop:
+        raise UserError(
+            "search.early_stop: True given while training data are made, where every trajectory counts. "
+            "Leave it out."
+        )
+    tree, manner = Name(round, index, training), strategy.manner(config)
+    if functions.score is None:
+        manner = dataclasses.replace(manner, score="nothing")
+    return stream(
+        problems,
+        lambda problem: strategy.make(problem, config, tree),
+        manner,
+        functions,
+        config,
+        on_progress=on_progress,
+        clock=clock,
+    )
+
+
+def grow_trees(
+    problems: Sequence[Problem],
+    functions: Functions | Services,
+    config: SearchConfig,
+    *,
+    round: int,
+    index: int = 0,
+    training: bool = False,
+    on_progress: OnProgress | None = None,
+    clock: Clock = time,
+) -> list[Tree]:
+    """One tree for each problem, in their order, the same whatever else is searched with it.
+
+    round, index: which round of self-evolution, and which tree of each problem this is; both name the
+    randomness, so another index is another tree.
+    training: answers are valued by their grade and unsolved trees escalate; else by the PPM.
+    on_progress: called with the counts so far, whenever something happened or might have; what it raises ends
+    the search. clock: where time comes from.
+    Raises UserError for an unknown strategy, one that needs a PPM where there is none, or if a value of the
+    PPM is not finite.
+    """
+    found: dict[int, Tree] = {}
+    for news in watch_trees(
+        problems,
+        functions,
+        config,
+        round=round,
+        index=index,
+        training=training,
+        on_progress=on_progress,
+        clock=clock,
+    ):
+        if news.done:
+            found[news.index] = news.tree()
+    return [found[i] for i in range(len(problems))]

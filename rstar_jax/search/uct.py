@@ -1,0 +1,192 @@
+"""Selection and backup by UCT in one tree, on the host (arXiv 2501.04519, section 3.2).
+
+    UCT(s) = Q(s) + c * sqrt(ln N_parent(s) / N(s)),    Q(s) = q(s) / N(s)
+
+A choice looks at the siblings that were visited and at the best of the others, whose worth stands still.
+Trees advance one by one, so that short lists on the host beat arrays on a device, where each call costs as
+much as dozens of these simulations (`benchmarks/tree.py`; docs/LOG.md has the comparison).
+
+What an unvisited child is worth is a function of its own (`UNVISITED`), as the paper does not say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+# Worth of an unvisited child from its prior; it gets no exploration bonus.
+Unvisited = Callable[[float], float]
+
+_CLOSED = -math.inf
+# By visits, as far as most trees go: sqrt(ln N) and 1 / sqrt(N).
+_ROOT_LOG = [0.0, *(math.sqrt(math.log(n)) for n in range(1, 4096))]
+_RARITY = [0.0, *(1 / math.sqrt(n) for n in range(1, 4096))]
+
+
+def initial_value(prior: float) -> float:
+    """The PPM's value, or 0 without one: as the released code has it."""
+    return prior
+
+
+def first(prior: float) -> float:
+    """Every child once before any twice, those of higher prior first: as UCT is usually stated."""
+    return prior + 1e6
+
+
+UNVISITED: dict[str, Unvisited] = {"value": initial_value, "first": first}
+
+
+class _Node:
+    """A node that has visits or children, or is closed; of all others their parent knows enough.
+
+    place: among its siblings. q: what the bonus is added to: Q, or what stands for it before any visit, or
+    -inf if closed. rarity: 1 / sqrt(N), 0 before any visit. first: the number of its first child.
+    worth: of each child while unvisited. fresh: the places of children that are open and have no _Node, the
+    best last. known: its other children. open: how many children are not closed.
+    """
+
+    __slots__ = (
+        "first", "fresh", "known", "open", "parent", "place", "q", "rarity", "sum", "visits", "worth",
+    )  # fmt: skip
+
+    def __init__(self, parent: _Node | None, place: int, q: float, visits: int = 0, value_sum: float = 0.0):
+        self.parent, self.place, self.q, self.visits, self.sum = parent, place, q, visits, value_sum
+        self.rarity = _RARITY[visits]
+        self.first = self.open = 0
+        self.worth: Sequence[float] = ()
+        self.fresh: Sequence[int] = ()
+        self.known: Sequence[_Node] = ()
+
+
+class Statistics:
+    """The numbers of one tree; node 0 is its root, and the children of a node are numbered side by side.
+
+    A node is closed if it is not to be selected again: a dead end, an answer that had its visit, or a node
+    with only closed children (the paper leaves it open; the released code passes over terminal children).
+    """
+
+    def __init__(self, unvisited: Unvisited = initial_value):
+        self._unvisited = unvisited
+        root = _Node(None, 0, 0.0)
+        self._known = {0: root}
+        self._parents = [root]  # of every node; the root stands for its own
+
+    @property
+    def visits(self) -> list[int]:
+        """N(s) of every node."""
+        return [self._known[i].visits if i in self._known else 0 for i in range(len(self._parents))]
+
+    @property
+    def value_sums(self) -> list[float]:
+        """q(s) of every node."""
+        return [self._known[i].sum if i in self._known else 0.0 for i in range(len(self._parents))]
+
+    def closed(self, node: int) -> bool:
+        """Whether a node is not to be selected again."""
+        return node in self._known and self._known[node].q == _CLOSED
+
+    def append(
+        self,
+        node: int,
+        priors: Sequence[float],
+        visits: Sequence[int] | None = None,
+        value_sums: Sequence[float] | None = None,
+        closed: Sequence[bool] | None = None,
+    ) -> None:
+        """Gives a node without children its children; without any nothing changes.
+
+        priors: the PPM's values, or 0. visits, value_sums: 0 or 1 visit of each, and its value; or of none.
+        """
+        count = len(priors)
+        if not count:
+            return
+        parent = self._node(node)
+        parent.first = first = len(self._parents)
+        parent.open = count
+        parent.worth = worth = (
+            priors if self._unvisited is initial_value else [self._unvisited(prior) for prior in priors]
+        )
+        self._parents += [parent] * count
+        fresh: list[int] = list(range(count))
+        if visits is not None and value_sums is not None and closed is not None:
+            parent.known = known = []
+            fresh = []
+            for place, (seen, value, shut) in enumerate(zip(visits, value_sums, closed, strict=True)):
+                if seen or shut:
+                    child = _Node(parent, place, _CLOSED if shut else value, seen, value)
+                    known.append(child)
+                    self._known[first + place] = child
+                else:
+                    fresh.append(place)
+            parent.open -= sum(closed)
+        fresh.reverse()
+        fresh.sort(key=worth.__getitem__)
+        parent.fresh = fresh
+
+    def select(self, node: int, c: float) -> int:
+        """Walks from `node` down into the best open child, the first of equals, until there is none.
+
+        Returns a node without children, or one all of whose children are closed.
+        """
+        at = self._known.get(node)
+        while at is not None and at.first:
+            fresh, n = at.fresh, at.visits
+            down = None
+            if fresh:
+                place = fresh[-1]
+                best = at.worth[place]
+            else:
+                place, best = -1, _CLOSED
+            bonus = c * (_ROOT_LOG[n] if n < 4096 else math.sqrt(math.log(n)))
+            for child in at.known:
+                score = child.q + bonus * child.rarity
+                if score > best or (score == best and child.place < place):
+                    down, place, best = child, child.place, score
+            if best == _CLOSED:
+                break
+            node = at.first + place
+            at = down
+        return node
+
+    def back_up(self, node: int, value: float, visits: int = 1) -> None:
+        """`visits` more visits, and `value` added, on the path from `node` up to the root, both included."""
+        at: _Node | None = self._known.get(node) or self._node(node)
+        while at is not None:
+            at.visits = n = at.visits + visits
+            at.sum = total = at.sum + value
+            if at.q != _CLOSED:
+                if n:
+                    at.q, at.rarity = total / n, _RARITY[n] if n < 4096 else 1 / math.sqrt(n)
+                else:
+                    at.q, at.rarity = at.parent.worth[at.place] if at.parent else 0.0, 0.0
+            at = at.parent
+
+    def close_one(self, node: int) -> None:
+        """Closes a node alone: the released code finds out about its ancestors when it passes them."""
+        self._close(self._node(node))
+
+    def close_up(self, node: int) -> None:
+        """Closes a node, and every ancestor that has closed children only: a closed root ends a search."""
+        at: _Node | None = self._node(node)
+        while at is not None:
+            self._close(at)
+            at = at.parent if at.parent is not None and not at.parent.open else None
+
+    def _close(self, node: _Node) -> None:
+        if node.q != _CLOSED:
+            node.q = _CLOSED
+            if node.parent is not None:
+                node.parent.open -= 1
+
+    def _node(self, node: int) -> _Node:
+        """The node of a number; one of which its parent knew enough is made, with the worth it has."""
+        if node in self._known:
+            return self._known[node]
+        parent = self._parents[node]
+        place = node - parent.first
+        made = self._known[node] = _Node(parent, place, parent.worth[place])
+        parent.fresh.remove(place)  # type: ignore[attr-defined]
+        if not parent.known:
+            parent.known = []
+        parent.known.append(made)  # type: ignore[attr-defined]
+        return made
