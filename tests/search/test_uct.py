@@ -1,4 +1,4 @@
-"""Selection, backup and closing against a plain Python tree that computes the formula anew, on random trees."""
+"""Selection, backup and closing against a plain Python tree that computes the formula anew."""
 
 from __future__ import annotations
 

@@ -1,0 +1,140 @@
+"""Services that finish when and in what order they like, under a clock of their own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rstar_jax.search import Functions, Services
+
+
+class Clock:
+    """Time that passes only where somebody sleeps or waits. naps: how long each sleep was."""
+
+    def __init__(self):
+        self.now, self.naps = 0.0, []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        self.naps.append(seconds)
+
+
+class Shuffled:
+    """Each poll reports some of what is open, in any order; what is left open comes some time.
+
+    one_by_one: candidates are reported singly before their list. waited: how often a poll had to wait.
+    """
+
+    works_in_poll = True
+
+    def __init__(self, function: Callable, draw: random.Random, *, one_by_one: bool = False):
+        self.function, self.draw, self.one_by_one = function, draw, one_by_one
+        self.open: dict[int, Any] = {}
+        self.results: list[tuple[int, Any]] = []  # still to be reported
+        self.next = self.draw.randrange(100)
+        self.submits: list[int] = []
+        self.polls = 0
+
+    def submit(self, requests: Sequence) -> list[int]:
+        self.submits.append(len(requests))
+        tickets = []
+        for request in requests:
+            (result,) = self.function([request])
+            ticket, self.next = self.next, self.next + self.draw.randrange(1, 4)
+            self.open[ticket] = result
+            tickets.append(ticket)
+            if self.one_by_one:
+                singles = [(ticket, candidate) for candidate in result]
+                self.draw.shuffle(singles)
+                self.results += singles[: self.draw.randrange(len(singles) + 1)]
+        return tickets
+
+    def poll(self, wait: bool) -> list[tuple[int, Any]]:
+        self.polls += 1
+        share = self.draw.choice((0.0, 0.2, 1.0))
+        singles = [entry for entry in self.results if self.draw.random() < share and entry[0] in self.open]
+        done = [t for t in self.open if self.draw.random() < share and t not in {s for s, _ in self.results}]
+        self.results = [entry for entry in self.results if entry not in singles and entry[0] in self.open]
+        if wait and not singles and not done and self.open:
+            done = [min(self.open)]
+            self.results = [entry for entry in self.results if entry[0] != done[0]]
+        self.draw.shuffle(done)
+        return singles + [(ticket, self.open.pop(ticket)) for ticket in done]
+
+    def cancel(self, tickets: Iterable[int]) -> None:
+        for ticket in tickets:
+            del self.open[ticket]
+
+
+def shuffled(functions: Functions, seed: int, *, one_by_one: bool = False) -> Services:
+    """These functions as services of which nobody knows when they answer."""
+    draw = random.Random(seed)
+    return Services(
+        Shuffled(functions.propose, draw, one_by_one=one_by_one),
+        Shuffled(functions.check, draw),
+        Shuffled(functions.grade, draw),
+        Shuffled(functions.score, draw) if functions.score else None,
+    )
+
+
+class Timed:
+    """Each request takes its own time. others: services that may not have anything open when it waits.
+
+    works_in_poll: each poll takes `chunk` seconds; otherwise time passes by itself.
+    """
+
+    def __init__(self, function: Callable, clock: Clock, seconds: Callable[[Any], float], chunk: float = 0.0):
+        self.function, self.clock, self.seconds, self.chunk = function, clock, seconds, chunk
+        self.works_in_poll = chunk > 0
+        self.open: dict[int, tuple[float, Any]] = {}
+        self.next = self.polls = 0
+        self.others: list[Timed] = []
+
+    def submit(self, requests: Sequence) -> list[int]:
+        results = self.function(requests)
+        tickets = list(range(self.next, self.next + len(requests)))
+        self.next += len(requests)
+        for ticket, request, result in zip(tickets, requests, results, strict=True):
+            self.open[ticket] = (self.clock.now + self.seconds(request), result)
+        return tickets
+
+    def poll(self, wait: bool) -> list[tuple[int, Any]]:
+        self.polls += 1
+        if self.open:
+            self.clock.now += self.chunk
+        if wait and self.open:
+            assert not any(other.open for other in self.others), "waited for one while another had work"
+            self.clock.now = max(self.clock.now, min(due for due, _ in self.open.values()))
+        done = [ticket for ticket, (due, _) in self.open.items() if due <= self.clock.now]
+        return [(ticket, self.open.pop(ticket)[1]) for ticket in done]
+
+    def cancel(self, tickets: Iterable[int]) -> None:
+        for ticket in tickets:
+            del self.open[ticket]
+
+
+def timed(functions: Functions, clock: Clock, *, chunk: float = 0.0, **seconds: Callable) -> Services:
+    """These functions as services that take time: seconds of a request, by service; 1 unless given."""
+    names = ("propose", "check", "grade", *(("score",) if functions.score else ()))
+    made = {
+        name: Timed(
+            getattr(functions, name),
+            clock,
+            seconds.get(name, lambda request: 1.0),
+            chunk if name in ("propose", "score") else 0.0,
+        )
+        for name in names
+    }
+    for service in made.values():
+        service.others = [other for other in made.values() if other is not service]
+    return Services(**made)
+
+
+def all_open(services: Services) -> int:
+    """How many requests are open in all of them."""
+    every = (services.propose, services.check, services.grade, services.score)
+    return sum(len(service.open) for service in every if service is not None)  # type: ignore[attr-defined]
