@@ -11,6 +11,8 @@ all rules of the right column, `released_rules` some by name, which measures eac
 | `lazy_closing` | a node of closed children | closes at once, then ancestors | when a rollout ends at it |
 | `short_first` | a rollout from a bare root | goes on to its end | stops after `max_depth` steps |
 
+`short_first` shows beside `extra_depth` alone: else no rollout stands so deep.
+
 Of the paper's own rules these have flags: `first_visit=False` (the PPM's value of a new step is no visit),
 `drop_repeats=False`, `unvisited="first"`, `c`.
 """

@@ -77,3 +77,12 @@ class World:
             np.array([drawn(problem.id, prefix, text).uniform(-1, 1) for text in texts], np.float32)
             for problem, prefix, texts in requests
         ]
+
+
+class Early(World):
+    """Now and then an answer comes before its time."""
+
+    def candidate(self, leaf, k):
+        usual = super().candidate(leaf, k)
+        early = len(leaf.steps) == 1 and (k == 1 or (leaf.n == 1 and leaf.node % 4))
+        return Candidate("\\boxed{7} early", (1,), -1.0, "answer") if early else usual

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import votes
+from rstar_jax.search.budget import settled
 from rstar_jax.types import Node, Problem, Tree
 
 
@@ -72,3 +76,77 @@ def test_pass_at_k_is_the_share_of_draws_with_a_right_one():
 def test_pass_at_k_needs_k_samples():
     with pytest.raises(UserError, match="pass@8: 4 samples"):
         votes.pass_at_k([1, 1], [8, 4], 8)
+
+
+def path(*ppms: float, answer: str = "1") -> list[Node]:
+    """The nodes of a chain below the root."""
+    last = len(ppms)
+    return [
+        Node(0, f"{answer} {d}", "ok", d, 1, 0.0, ppm=ppm)
+        if d < last
+        else Node(0, answer, "answer", d, 1, 0.0, ppm=ppm, answer=answer, grade="wrong")
+        for d, ppm in enumerate(ppms, 1)
+    ]
+
+
+def chains(*of: list[Node], finals: tuple[int, ...] = ()) -> Tree:
+    nodes = [Node(-1, "", "ok", 0, 1, 0.0)]
+    for chain in of:
+        parent = 0
+        for node in chain:
+            nodes.append(dataclasses.replace(node, parent=parent))
+            parent = len(nodes) - 1
+    return Tree(Problem("p", "q", ""), 1, 0, len(of), tuple(nodes), finals=finals)
+
+
+SCORED = chains(
+    path(-0.9, 0.95, answer="1"), path(0.5, 0.5, answer="2"), path(0.0, 0.9, 0.9, 0.9, answer="3")
+)
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected", "best"),
+    [
+        ("last", (0.95, 0.5, 0.9), "1"),
+        ("mean", (0.025, 0.5, 0.675), "3"),
+        ("min", (-0.9, 0.5, 0.0), "2"),
+        ("product", (2 * 0.05 * 0.975 - 1, 2 * 0.75**2 - 1, 2 * 0.5 * 0.95**3 - 1), "2"),
+    ],
+)
+def test_what_a_trajectory_is_worth(scores, expected, best):
+    given = votes.ballots(SCORED, scores)
+    assert [ballot.score for ballot in given] == pytest.approx(expected)
+    assert votes.final_answer(SCORED, "best", equal=equal, scores=scores) == best
+    assert votes.final_answer(SCORED, "majority", top_k=1, equal=equal, scores=scores) == best
+
+
+def test_only_the_chosen_answers_vote_where_a_search_chose():
+    two = path(0.1, answer="7"), path(0.9, answer="8"), path(0.5, answer="7")
+    assert votes.final_answer(chains(*two), "majority", equal=equal) == "7"
+    assert votes.final_answer(chains(*two, finals=(2,)), "majority", equal=equal) == "8"
+
+
+def test_classes_are_the_graders():
+    found = votes.classes(votes.ballots(MIXED), equal)
+    assert [(c.answer, c.count) for c in found] == [("1", 3), ("2", 2), ("3", 1)]
+    assert [c.best for c in found] == [0.2, 0.9, -0.9]
+    assert [c.weight for c in found] == pytest.approx([0.6 + 0.55 + 0.25, 0.95 + 0.9, 0.05])
+
+
+def test_an_unknown_score_is_named():
+    with pytest.raises(UserError, match=r"scores: 'meen' given.*Did you mean 'mean'"):
+        votes.final_answer(MIXED, "best", equal=equal, scores="meen")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("123"), st.floats(-1, 1)), max_size=7),
+    st.lists(st.tuples(st.sampled_from("123"), st.floats(-1, 1)), max_size=7),
+    st.sampled_from(["majority", "weighted"]),
+)
+def test_a_settled_vote_is_not_changed_by_what_comes(so_far, more, vote):
+    """Whatever answers come, and also where the grader finds answers equal that are written differently."""
+    if settled(tree(*so_far).nodes[1:], len(more), vote):
+        for same in (equal, lambda a, b: {a, b} <= {"2", "3"} or a == b):
+            before = votes.final_answer(tree(*so_far), vote, equal=same)
+            after = votes.final_answer(tree(*so_far, *more), vote, equal=same)
+            assert before == after or same(before, after)
