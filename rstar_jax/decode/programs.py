@@ -259,7 +259,8 @@ def values(
     """
     model = RewardModel(shape.build(params), params["score"])
     B, N, T = tokens_BxNxT.shape
-    shared = model.decoder.share(lay_out(pool.gather(pages, tables_BxQ, shape.compute_dtype)), prefix_length_B, T)
+    prefix = lay_out(pool.gather(pages, tables_BxQ, shape.compute_dtype))
+    shared = model.decoder.share(prefix, prefix_length_B, T)
     x, _, new = model.decoder.extend(
         tokens_BxNxT, jnp.int32(0), shared, prefix_length_B, model.decoder.empty_suffix(B, N, T)
     )

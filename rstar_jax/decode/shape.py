@@ -92,7 +92,7 @@ class Shape:
 
     @property
     def pool_dtype(self) -> Any:
-        """Of a pool: the compute dtype, on a CPU the bits of bfloat16. To write a few rows of a bfloat16 array
+        """Of a pool: the compute dtype, on a CPU the bits of bfloat16: to write a few rows of bfloat16
         XLA:CPU would make all of it float32 and back."""
         on_cpu = attention_mesh.platform(self.mesh) == "cpu"
         return jnp.uint16 if on_cpu and self.compute_dtype == jnp.bfloat16 else self.compute_dtype
