@@ -114,20 +114,19 @@ class StepDecoder:
         A request's samples do not depend on the other requests. A prefix that fills the context gives
         samples without tokens that finish by "length".
         """
-        if not self._busy:
-            self._caches.load(self._model.params())
+        self._caches_up_to_date()
         for where, waiting in self._waiting.items():
             for batch in self._at(where):
                 if not batch.flying or batch.landed():
                     self._turn(batch, waiting)
         while wait and not self._done and self._busy:
-            where, batch = min(
-                ((w, b) for w, batches in self._batches.items() for b in batches if b.flying),
-                key=lambda found: found[1].started,
-            )
-            self._turn(batch, self._waiting[where])
+            self.turn()
         done, self._done = list(self._done.items()), {}
         return done
+
+    def _caches_up_to_date(self) -> None:
+        if not self._busy:
+            self._caches.load(self._model.params())
 
     def _turn(self, batch: Batch, waiting: Waiting) -> None:
         if batch.flying:
@@ -151,6 +150,14 @@ class StepDecoder:
                 Batch(self._caches.each[where[0]], c, self._rules, where[1], count) for count in leaves
             ]
         return self._batches[where]
+
+    def turn(self) -> None:
+        """Waits for the chunk under way that was started first, if there is one, and starts the next."""
+        self._caches_up_to_date()
+        flying = [(where, b) for where, batches in self._batches.items() for b in batches if b.flying]
+        if flying:
+            where, batch = min(flying, key=lambda found: found[1].started)
+            self._turn(batch, self._waiting[where])
 
     def propose(self, requests: Sequence[StepRequest]) -> list[list[Sample]]:
         """n samples for each request, in order: `submit`, and `poll` until all are there."""

@@ -108,6 +108,10 @@ class StepScorer:
                 done, self._done = list(self._done.items()), {}
                 return done
 
+    def turn(self) -> None:
+        """Starts what waits, if nothing is under way, and waits for it."""
+        self._done |= dict(self.poll(wait=True))
+
     def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]:
         """Values for each request, in order: `submit`, and `poll` until all are there."""
         tickets = self.submit(requests)

@@ -56,7 +56,6 @@ def _grow(
     """Searches and stores one tree for each problem; returns the ids of those solved."""
     s = context.settings.search
     config = s.config(round)
-    functions = reasoner.functions(round)
     batches = [problems[i : i + s.batch] for i in range(0, len(problems), s.batch)]
     title = "search" if index == 0 else f"search again ({index + 1})"
     with context.progress.stage(title, total=len(problems), unit="problems", round=round):
@@ -68,7 +67,7 @@ def _grow(
             if trees is None:
                 trees = grow_trees(
                     batches[number],
-                    functions,
+                    reasoner.services(round),
                     config,
                     round=round,
                     index=index,
@@ -166,7 +165,7 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
                 counts = _Counts(context, reasoner)
                 trees = grow_trees(
                     context.heldout,
-                    reasoner.functions(round),
+                    reasoner.services(round),
                     e.config(s),
                     round=round,
                     on_progress=counts.watcher(0),
@@ -198,7 +197,7 @@ def _policy_alone(context: Context, reasoner: Reasoner, round: int, folder: Path
     with context.progress.stage("evaluate the policy", len(context.heldout), "problems", round or None):
         counts = _Counts(context, reasoner)
         trees = benchmark.greedy_trees(
-            context.heldout, reasoner.functions(round), config, round=round, on_progress=counts.watcher(0)
+            context.heldout, reasoner.services(round), config, round=round, on_progress=counts.watcher(0)
         )
     records.write_rows(folder / "policy.parquet", Tree, trees)
     answers = [benchmark.only_answer(tree) for tree in trees]

@@ -12,7 +12,7 @@ from rstar_jax.search import SearchStats
 from rstar_jax.types import Node, Problem, Tree
 
 PROBLEMS = [Problem(str(i), f"What is {i}?", str(i)) for i in range(4)]
-REASONER = SimpleNamespace(functions=lambda round: None, meter=SimpleNamespace(tokens=0))
+REASONER = SimpleNamespace(services=lambda round: None, meter=SimpleNamespace(tokens=0))
 
 
 def tree(problem: Problem) -> Tree:

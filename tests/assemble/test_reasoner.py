@@ -74,16 +74,16 @@ def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
 
 def test_it_stops_at_each_of_several_ends(plain, tmp_path):
     shutil.copytree(plain, tmp_path / "ends")
-    config = json.loads((plain / "config.json").read_text()) | {"eos_token_id": [5, 6]}
+    config = json.loads((plain / "config.json").read_text()) | {"eos_token_id": [40, 41]}
     (tmp_path / "ends" / "config.json").write_text(json.dumps(config))
-    (tmp_path / "ends" / "generation_config.json").write_text('{"eos_token_id": [6, 7]}')
-    ends = {5, 6, 7, Tokenizer.load(plain).eos_id}
+    (tmp_path / "ends" / "generation_config.json").write_text('{"eos_token_id": [41, 42]}')
+    ends = {40, 41, 42, Tokenizer.load(plain).eos_id}
     rules = reasoner(tmp_path / "ends")._decoder._rules
     state = stops.start(rules.table, 1, 1)
-    for end in range(20):
-        _, hit = stops.step(rules.table, state, np.full((1, 1), end, np.int32))
-        assert (hit[0, 0] >= 0) == (end in ends)
-        assert end not in ends or rules.finish[int(hit[0, 0])] == "length"
+    for token in (*ends, 30):
+        _, hit = stops.step(rules.table, state, np.full((1, 1), token, np.int32))
+        assert (hit[0, 0] >= 0) == (token in ends)
+        assert token not in ends or rules.finish[int(hit[0, 0])] == "length"
 
 
 def test_a_ppm_must_have_the_policys_vocabulary(tmp_path):

@@ -1,16 +1,13 @@
-"""Checkpoints and options -> the functions that a search is handed.
+"""Models, a task and options -> the services that a search is handed.
 
 The one place where text meets arrays: search speaks of steps, the engine of token ids.
 """
 
 from __future__ import annotations
 
-import collections
-import contextlib
+import functools
 import hashlib
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -18,44 +15,23 @@ import numpy as np
 from flax import nnx
 
 from rstar_jax import models
-from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.assemble.meter import Meter
+from rstar_jax.assemble.services import Desk, Shared, Waiters
+from rstar_jax.decode import DecodeConfig, Sample, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import quantize
-from rstar_jax.search import Functions, Leaf
+from rstar_jax.search import Functions, Leaf, Services
+from rstar_jax.search.contract import CheckRequest
+from rstar_jax.search.contract import ScoreRequest as ScoreAsked
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict
 from rstar_jax.verify import Task
 
 # The interpreter writes outputs and the user questions; a policy never does.
+_MOST_WRITTEN = 1 << 16  # steps of which it is remembered where they lie
 _NEVER_SAMPLED = (grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSISTANT)
-
-
-class Meter:
-    """Busy seconds by kind of work. Safe to use from threads."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = collections.defaultdict(float)
-        self.tokens = 0
-        self._lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def time(self, kind: str) -> Iterator[None]:
-        """Adds the wall time of the block to `kind`."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.seconds[kind] += time.perf_counter() - began
-
-    def result(self) -> dict[str, object]:
-        """JSON-ready: seconds by kind, and tokens written, duplicates included."""
-        return {
-            "seconds": {kind: round(value, 3) for kind, value in sorted(self.seconds.items())},
-            "tokens": self.tokens,
-        }
 
 
 class Reasoner:
@@ -81,7 +57,6 @@ class Reasoner:
         self._tokenizer = Tokenizer.load(policy)
         self._task = task
         self.meter = Meter()
-        self._device = threading.Lock()
         tokenizer = self._tokenizer
         never = [
             i
@@ -97,7 +72,9 @@ class Reasoner:
             if end is not None and end < model.config.vocab_size:
                 stops.setdefault((end,), "length")
         self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never)
-        self._scorer = None
+        self._policy = Shared(self._decoder)
+        self._scorer = self._values = None
+        self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
         if ppm is not None:
             reward = models.load_reward_model(ppm, dtype=jnp.dtype(dtype))
             ids, rows = tokenizer.used_ids, reward.decoder.config.vocab_size
@@ -108,6 +85,7 @@ class Reasoner:
                 )
             _hold(reward, decode)
             self._scorer = StepScorer(reward, decode, scale=ppm_scale)
+            self._values = Shared(self._scorer)
 
     def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """The task's verdicts on final answers, in order."""
@@ -125,6 +103,7 @@ class Reasoner:
         engine = {
             "generated": stats.generated,
             "prefilled": stats.prefilled,
+            "reused": stats.reused,
             "scored": self._scorer.stats.scored if self._scorer else 0,
             "occupancy": round(stats.occupancy, 4),
             "compile_seconds": round(
@@ -133,44 +112,79 @@ class Reasoner:
         }
         return {**self.meter.result(), "engine": engine}
 
+    def services(self, round: int) -> Services:
+        """What a search is handed; several may go on at a time, each with its own. `round` names the
+        randomness of its samples."""
+        decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
+        request = functools.partial(self._step_request, round)
+        return Services(
+            propose=Desk(self._policy, request, self._candidates, decode),
+            check=Waiters(self._check, self._checked),
+            grade=Waiters(self.grade),
+            score=self._values and Desk(self._values, self._score_request, lambda _, values: values, ppm),
+        )
+
     def functions(self, round: int) -> Functions:
-        """What a search is handed. `round` names the randomness of its samples."""
+        """The same as plain functions of batches, for one caller at a time."""
 
         def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
-            requests = [
-                StepRequest(
-                    prefix=self._tokens(self._task.prompt(leaf.problem), leaf.steps),
-                    n=leaf.n,
-                    temperature=leaf.temperature,
-                    name=(round, problem_key(leaf.problem.id), leaf.tree, leaf.node),
-                    problem=problem_key(leaf.problem.id),
-                )
-                for leaf in leaves
-            ]
-            with self._device, self.meter.time("decode"):
-                sampled = self._decoder.propose(requests)
-                self.meter.tokens += sum(len(s.tokens) for samples in sampled for s in samples)
-            return [[self._candidate(s.tokens, s.logprob, s.finish) for s in samples] for samples in sampled]
+            with self._policy.lock, self.meter.time("decode"):
+                found = self._decoder.propose([self._step_request(round, leaf) for leaf in leaves])
+            return [self._candidates(leaf, samples) for leaf, samples in zip(leaves, found, strict=True)]
 
-        def check(requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
-            with self.meter.time("execution"):
-                return self._task.check_steps(requests)
+        def check(requests: Sequence[CheckRequest]) -> list[StepVerdict]:
+            verdicts = self._check(requests)
+            for request, verdict in zip(requests, verdicts, strict=True):
+                self._checked(request, verdict)
+            return verdicts
 
-        def score(requests: Sequence[tuple[Problem, tuple[str, ...], list[str]]]) -> list[np.ndarray]:
-            assert self._scorer is not None
-            encoded = [
-                ScoreRequest(
-                    # As it was trained, whatever the policy is asked with.
-                    prefix=self._tokens(PROMPTS["finetuned"](problem.problem), steps),
-                    suffixes=tuple(self._steps((text,)) for text in texts),
-                    problem=problem_key(problem.id),
-                )
-                for problem, steps, texts in requests
-            ]
-            with self._device, self.meter.time("ppm"):
-                return self._scorer.score(encoded)
+        def score(requests: Sequence[ScoreAsked]) -> list[np.ndarray]:
+            assert self._scorer is not None and self._values is not None
+            with self._values.lock, self.meter.time("ppm"):
+                return self._scorer.score([self._score_request(request) for request in requests])
 
         return Functions(propose, check, self.grade, score if self._scorer else None)
+
+    def _step_request(self, round: int, leaf: Leaf) -> StepRequest:
+        key = problem_key(leaf.problem.id)
+        return StepRequest(
+            prefix=self._tokens(self._task.prompt(leaf.problem), leaf.steps),
+            n=leaf.n,
+            temperature=leaf.temperature,
+            name=(round, key, leaf.tree, leaf.node),
+            problem=key,
+        )
+
+    def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
+        problem, steps, texts = asked
+        return ScoreRequest(
+            # As it was trained, whatever the policy is asked with.
+            prefix=self._tokens(PROMPTS["finetuned"](problem.problem), steps),
+            suffixes=tuple(self._steps((text,)) for text in texts),
+            problem=problem_key(problem.id),
+        )
+
+    def _check(self, requests: Sequence[CheckRequest]) -> list[StepVerdict]:
+        with self.meter.time("execution"):
+            return self._task.check_steps(requests)
+
+    def _checked(self, request: CheckRequest, verdict: StepVerdict) -> None:
+        """Nobody goes on from a step that failed: the engine need not keep it."""
+        problem, steps = request
+        sample = self._written.pop((problem.id, steps), None)
+        if sample is not None and not verdict.alive:
+            with self._policy.lock:
+                self._decoder.drop([sample])
+
+    def _candidates(self, leaf: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
+        candidates = [self._candidate(s.tokens, s.logprob, s.finish) for s in samples]
+        self.meter.tokens += sum(len(sample.tokens) for sample in samples)
+        if len(self._written) > _MOST_WRITTEN:
+            self._written.clear()  # of repeats, which are never checked; the rest's pages go a little later
+        for sample, candidate in zip(samples, candidates, strict=True):
+            if sample.branch is not None:
+                self._written[leaf.problem.id, (*leaf.steps, candidate.text)] = sample
+        return candidates
 
     def _tokens(self, prompt: str, steps: tuple[str, ...]) -> np.ndarray:
         return np.concatenate([np.asarray(self._tokenizer.encode(prompt), np.int32), self._steps(steps)])

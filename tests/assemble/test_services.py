@@ -1,0 +1,102 @@
+"""Services: nobody waits for another, nothing is lost, and a search by them is the search by plain calls."""
+
+import contextlib
+import threading
+
+import pytest
+
+from rstar_jax.assemble import Reasoner
+from rstar_jax.assemble.services import Desk, Shared, Waiters
+from rstar_jax.decode import DecodeConfig
+from rstar_jax.evolve.rounds import TINY_BASE
+from rstar_jax.problems.suite import generate
+from rstar_jax.search import SearchConfig, grow_trees
+from rstar_jax.verify import MathTask, Sandbox
+
+
+def test_a_slow_request_keeps_no_other_waiting() -> None:
+    gate = threading.Event()
+
+    def answer(batch):
+        (request,) = batch
+        if request == "slow":
+            gate.wait(30)
+        return [request.upper()]
+
+    read: list[tuple[str, str]] = []
+    service = Waiters(answer, lambda request, result: read.append((request, result)))
+    slow, *quick = service.submit(["slow", "a", "b"])
+    found = dict(service.poll(wait=True))
+    while len(found) < 2:
+        found |= dict(service.poll(wait=True))
+    assert found == dict(zip(quick, "AB", strict=True)) and service.poll(wait=False) == []
+    gate.set()
+    assert service.poll(wait=True) == [(slow, "SLOW")] and service.poll(wait=True) == []
+    assert sorted(read) == [("a", "A"), ("b", "B"), ("slow", "SLOW")]
+
+
+def test_what_a_function_raises_the_poll_raises_and_what_is_cancelled_never_comes() -> None:
+    def answer(batch):
+        raise ValueError(batch[0])
+
+    service = Waiters(answer)
+    first, _ = service.submit(["one", "two"])
+    service.cancel([first])
+    with pytest.raises(ValueError, match="two"):
+        service.poll(wait=True)
+    assert service.poll(wait=True) == []
+
+
+class Backwards:
+    """An engine that answers its last request first, one a turn."""
+
+    def __init__(self):
+        self.open, self.done, self.next = [], [], 0
+
+    def submit(self, requests):
+        tickets = [self.next + i for i in range(len(requests))]
+        self.next += len(requests)
+        self.open += zip(tickets, requests, strict=True)
+        return tickets
+
+    def turn(self):
+        if self.open:
+            ticket, request = self.open.pop()
+            self.done.append((ticket, request * 10))
+
+    def poll(self, wait=False):
+        del wait
+        done, self.done = self.done, []
+        return done
+
+
+def test_searches_that_share_an_engine_get_what_is_theirs() -> None:
+    shared = Shared(Backwards())
+
+    def desk():
+        read = lambda asked, found: (asked, found)  # noqa: E731
+        return Desk(shared, lambda asked: asked + 1, read, contextlib.nullcontext)
+
+    one, other = desk(), desk()
+    mine, theirs = one.submit([1, 2]), other.submit([3, 4, 5])
+    other.cancel(theirs[2:])
+    assert one.poll(wait=True) == [(mine[1], (2, 30))]
+    assert other.poll(wait=False) == [(theirs[1], (4, 50)), (theirs[0], (3, 40))]
+    assert one.poll(wait=True) == [(mine[0], (1, 20))]
+    assert one.poll(wait=True) == other.poll(wait=True) == []
+
+
+def test_a_search_by_services_is_the_search_by_plain_calls() -> None:
+    problems = generate(6, seed=3, split="train")
+    config = SearchConfig(rollouts=3, candidates=3, temperature=0.8, batch=4)
+    decode = DecodeConfig(leaves=4, rows=2, max_step_tokens=48, context=384)
+    with Sandbox(workers=1) as sandbox:
+        made = Reasoner(TINY_BASE, None, MathTask(sandbox), decode=decode, dtype="float32", seed=0)
+        plain = grow_trees(problems, made.functions(1), config, round=1, training=True)
+        again = grow_trees(problems, made.services(1), config, round=1, training=True)
+    assert sum(len(tree.nodes) for tree in plain) > 60
+    for one, other in zip(plain, again, strict=True):
+        assert [(n.parent, n.text, n.status, n.visits, n.q) for n in other.nodes] == [
+            (n.parent, n.text, n.status, n.visits, n.q) for n in one.nodes
+        ]
+    assert made.result()["engine"]["reused"] > 0  # type: ignore[index]
