@@ -11,7 +11,7 @@ import pytest
 from rstar_jax import sharding
 from rstar_jax.models import Decoder, DecoderConfig
 from rstar_jax.models.attention import Sometimes, causal
-from rstar_jax.models.cache import ByToken
+from rstar_jax.models.cache import ByToken, lay_out
 from rstar_jax.models.candidates import attend
 from rstar_jax.models.params import param_specs
 
@@ -61,14 +61,14 @@ def test_kernels_compile_forward_and_backward(mesh: Any, A: int, C: int, cap: fl
 
 def test_a_decode_step_leaves_its_caches_in_place(mesh: Any) -> None:
     """Layers that are scanned: two kernels in their body, one suffix cache and no second one."""
-    c = DecoderConfig(vocab_size=256, width=256, layers=6, heads=8, kv_heads=2, head_dim=64, mlp=512)
+    c = DecoderConfig(vocab_size=256, width=256, layers=13, heads=8, kv_heads=2, head_dim=64, mlp=512)
     B, N, P, S = 8, 4, 256, 512
     params = {name: array(mesh, s.shape, s.axes, jnp.bfloat16) for name, s in param_specs(c).items()}
 
     def caches(params: Any) -> Any:
         model = Decoder(c, params)
         prefix = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), jnp.bfloat16)
-        return model.share((prefix, prefix), jnp.zeros(B, jnp.int32), S), model.empty_suffix(B, N, S)
+        return model.share(lay_out((prefix, prefix)), jnp.zeros(B, jnp.int32), S), model.empty_suffix(B, N, S)
 
     def steps(params: Any, shared: Any, length: Any, suffix: Any) -> Any:
         model = Decoder(c, params)
