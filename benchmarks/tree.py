@@ -1,53 +1,80 @@
-"""Simulations per CPU second of the tree arrays: select, append 16 children, back up, close.
+"""What a search costs beside its models: UCT per simulation, the loop per expansion, both in a real search.
 
-    python benchmarks/tree.py [--peer]
+    python benchmarks/tree.py [--peer] [--search]
 
-64 simulations of 16 actions at 64 and 1,024 trees, as mctx's muzero_policy is measured; the best of three
-runs after one that compiles. --peer runs mctx (pip install mctx) beside it on the same sizes.
+UCT: 64 simulations of 16 actions in 64 and 1,024 trees, as mctx's muzero_policy is measured: select, append
+16 children, back up; the best of three runs. --peer runs mctx (pip install mctx) beside it on the same sizes;
+the mean depth of what was expanded is printed, as it decides what a simulation costs. Loop: whole searches
+whose services answer at once. --search: a search with the bundled model, a PPM made from it and the sandbox;
+the model is so small that nothing hides what the search costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import os
+import random
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-import jax
-import jax.numpy as jnp
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
 import numpy as np
 
-from rstar_jax import tree as trees
-from rstar_jax import uct
+from rstar_jax.search import Functions, SearchConfig, grow_trees
+from rstar_jax.search.uct import Statistics
+from rstar_jax.types import Candidate, Problem, StepVerdict
 
 WIDTH, SIMULATIONS = 16, 64
 
 
-def ours(batch: int) -> None:
-    """One search of every tree: a wave is one simulation of each."""
+def depth(parents: list[int], node: int) -> int:
+    steps = 0
+    while node > 0:
+        node, steps = parents[node], steps + 1
+    return steps
+
+
+def ours(batch: int) -> tuple[float, float]:
+    """One simulation of every tree after the other, as results come: CPU seconds, mean depth expanded."""
     rng = np.random.default_rng(0)
-    priors = rng.uniform(-1, 1, (SIMULATIONS, batch, WIDTH)).astype(np.float32)
-    values = rng.uniform(-1, 1, (SIMULATIONS, batch)).astype(np.float32)
-    everyone, root = np.ones(batch, bool), np.zeros(batch, np.int32)
-    count, blank = np.full(batch, WIDTH, np.int32), np.zeros((batch, WIDTH), np.float32)
-    tree = trees.new(batch, 1 + WIDTH * SIMULATIONS)
+    priors = rng.uniform(-1, 1, (SIMULATIONS, batch, WIDTH)).tolist()
+    values = rng.uniform(-1, 1, (SIMULATIONS, batch)).tolist()
+    expanded: list[list[int]] = [[] for _ in range(batch)]
+    begin = time.process_time()
+    trees = [Statistics() for _ in range(batch)]
     for prior, value in zip(priors, values, strict=True):
-        # The host reads the leaf, as a search does.
-        leaf = np.asarray(uct.select(tree, root, everyone, 2.0, width=WIDTH))
-        tree = trees.append(tree, leaf, count, prior, blank, blank, blank)
-        tree = uct.backup(tree, leaf, value, everyone)
-        tree = uct.close_up(tree, leaf, ~everyone, width=WIDTH)
-    np.asarray(tree.visits)
+        for i, tree in enumerate(trees):
+            leaf = tree.select(0, 2.0)
+            tree.append(leaf, prior[i])
+            tree.back_up(leaf, value[i])
+            expanded[i].append(leaf)
+    seconds, depths = time.process_time() - begin, []
+    for leaves in expanded:
+        parents = [-1, *(leaf for leaf in leaves for _ in range(WIDTH))]
+        depths += [depth(parents, leaf) for leaf in leaves]
+    return seconds, float(np.mean(depths))
 
 
-def peer(batch: int) -> None:
+def peer(batch: int) -> tuple[float, float]:
     """mctx.muzero_policy with a recurrent function that costs next to nothing."""
-    mctx_policy(batch)(jax.random.key(0)).block_until_ready()
+    import jax
+
+    begin = time.process_time()
+    parents = np.asarray(mctx_policy(batch)(jax.random.key(0)))
+    seconds = time.process_time() - begin
+    depths = [depth(list(row), i) for row in parents[:64] for i in range(1, SIMULATIONS + 1)]
+    return seconds, float(np.mean(depths))
 
 
 @functools.cache
-def mctx_policy(batch: int) -> Callable[[jax.Array], jax.Array]:
-    """A compiled mctx search of `batch` trees, made once: key -> the chosen actions."""
+def mctx_policy(batch: int) -> Callable:
+    """A compiled mctx search of `batch` trees, made once: key -> the parents of all nodes."""
+    import jax
+    import jax.numpy as jnp
     import mctx
 
     def recurrent(params, key, action, embedding):
@@ -62,26 +89,118 @@ def mctx_policy(batch: int) -> Callable[[jax.Array], jax.Array]:
         root = mctx.RootFnOutput(
             prior_logits=jnp.zeros((batch, WIDTH)), value=jnp.zeros(batch), embedding=jnp.zeros((batch, 1))
         )
-        return mctx.muzero_policy((), key, root, recurrent, SIMULATIONS).action
+        return mctx.muzero_policy((), key, root, recurrent, SIMULATIONS).search_tree.parents
 
     return jax.jit(policy)
+
+
+def simulations(with_peer: bool) -> None:
+    for batch in (64, 1024):
+        for name, run in {"rstar_jax": ours, **({"mctx": peer} if with_peer else {})}.items():
+            run(batch)
+            seconds, mean = min(run(batch) for _ in range(3))
+            rate = batch * SIMULATIONS / seconds
+            print(f"{name:9} {batch:5} trees: {rate:9,.0f} simulations per CPU second, mean depth {mean:.1f}")
+
+
+def instant() -> Functions:
+    """Candidates, verdicts and values that cost next to nothing; answers after three steps."""
+    draw = random.Random(0)
+
+    def propose(leaves):
+        return [[candidate(leaf, k) for k in range(leaf.n)] for leaf in leaves]
+
+    def candidate(leaf, k):
+        answer = len(leaf.steps) == 3
+        return Candidate(f"{k} {leaf.node}", (1,), -1.0, "answer" if answer else "step")
+
+    def check(requests):
+        return [
+            StepVerdict(steps[-1], "answer", answer=str(draw.randrange(9)))
+            if len(steps) == 4
+            else StepVerdict(steps[-1], "ok" if draw.random() < 0.8 else "exception")
+            for _, steps in requests
+        ]
+
+    def score(requests):
+        return [np.fromiter((draw.uniform(-1, 1) for _ in texts), float) for _, _, texts in requests]
+
+    return Functions(propose, check, lambda rs: ["right" if a == "1" else "wrong" for _, a in rs], score)
+
+
+def metered(functions: Functions) -> tuple[Functions, list[float]]:
+    """The functions, and how many CPU and wall seconds were spent in them."""
+    spent = [0.0, 0.0]
+
+    def timed(function: Callable) -> Callable:
+        def call(requests):
+            cpu, wall = time.process_time(), time.perf_counter()
+            result = function(requests)
+            spent[0] += time.process_time() - cpu
+            spent[1] += time.perf_counter() - wall
+            return result
+
+        return call
+
+    score = timed(functions.score) if functions.score is not None else None
+    return Functions(timed(functions.propose), timed(functions.check), timed(functions.grade), score), spent
+
+
+def loop(title: str, functions: Functions, problems: list[Problem], config: SearchConfig) -> None:
+    functions, spent = metered(functions)
+    expansions, began, wall = 0, time.process_time(), time.perf_counter()
+
+    def count(stats) -> None:
+        nonlocal expansions
+        expansions = stats.expansions
+
+    trees = grow_trees(problems, functions, config, round=1, training=True, on_progress=count)
+    own, wall = time.process_time() - began - spent[0], time.perf_counter() - wall
+    nodes = sum(len(tree.nodes) - 1 for tree in trees)
+    print(
+        f"{title}: {expansions:,} expansions, {nodes:,} nodes; the search itself "
+        f"{own / expansions * 1e6:,.0f} us per expansion, {own / nodes * 1e6:,.1f} us per node; "
+        f"{own / wall:.1%} of the search's {wall:.1f} s"
+    )
+
+
+def real() -> None:
+    from rstar_jax import models
+    from rstar_jax.assemble import Reasoner
+    from rstar_jax.decode import DecodeConfig
+    from rstar_jax.evolve.rounds import TINY_BASE
+    from rstar_jax.problems import load_problems
+    from rstar_jax.verify import Limits, MathTask, Sandbox
+
+    problems = load_problems("96", seed=0, split="train")
+    with tempfile.TemporaryDirectory() as folder, Sandbox(workers=1, limits=Limits()) as sandbox:
+        ppm = models.from_policy(models.load_pretrained(TINY_BASE))
+        models.save_reward_model(ppm, Path(folder) / "ppm", tokenizer_from=TINY_BASE)
+        reasoner = Reasoner(
+            TINY_BASE,
+            Path(folder) / "ppm",
+            MathTask(sandbox),
+            decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
+            dtype="float32",
+            seed=0,
+        )
+        config = SearchConfig(rollouts=6, candidates=6, temperature=0.7)
+        grow_trees(problems, reasoner.functions(0), config, round=0, training=True)  # compiles
+        loop("tiny model", reasoner.functions(1), problems, config)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer", action="store_true", help="run mctx beside it")
-    runs = {"rstar_jax": ours} | ({"mctx": peer} if parser.parse_args().peer else {})
-    for batch in (64, 1024):
-        for name, run in runs.items():
-            run(batch)
-            seconds = []
-            for _ in range(3):
-                begin = time.process_time()
-                run(batch)
-                seconds.append(time.process_time() - begin)
-            rate = batch * SIMULATIONS / min(seconds)
-            wave = min(seconds) / SIMULATIONS * 1e3
-            print(f"{name:9} {batch:5} trees: {rate:9,.0f} simulations per CPU second, {wave:6.2f} ms a wave")
+    parser.add_argument("--search", action="store_true", help="measure a search with the bundled model")
+    args = parser.parse_args()
+    simulations(args.peer)
+    asked = [Problem(f"p{i}", "question", "1") for i in range(256)]
+    for candidates in (8, 16):
+        config = SearchConfig(rollouts=16, candidates=candidates)
+        loop(f"loop, 256 trees of {candidates} candidates", instant(), asked, config)
+    if args.search:
+        real()
 
 
 if __name__ == "__main__":

@@ -159,6 +159,25 @@ class Node:
         """Q(s) = q(s) / N(s); before any visit the PPM's value, or 0."""
         return self.value_sum / self.visits if self.visits else (self.ppm or 0.0)
 
+    def counted(self, visits: int, value_sum: float, parent: int) -> Node:
+        """The same step below this node, with these statistics; faster than `dataclasses.replace`."""
+        return Node(
+            parent,
+            self.text,
+            self.status,
+            self.depth,
+            visits,
+            value_sum,
+            self.ppm,
+            self.answer,
+            self.grade,
+            self.logprob,
+            self.tokens,
+            self.detail,
+            self.leaf,
+            self.candidate,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Tree:

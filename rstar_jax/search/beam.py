@@ -7,8 +7,6 @@ independent beam searches, usually one beam wide, so that early favourites do no
 
 from __future__ import annotations
 
-import dataclasses
-
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import alive, failed
@@ -53,7 +51,7 @@ class Beam:
             return []
         first = len(self._nodes)
         for asked, nodes in taken:
-            self._nodes += [dataclasses.replace(node, parent=asked.node - self._first) for node in nodes]
+            self._nodes += [node.counted(0, 0.0, asked.node - self._first) for node in nodes]
         self.nodes = len(self._nodes) - 1
         living = [i for i in range(first, len(self._nodes)) if alive(self._nodes[i])]
         best = sorted(living, key=lambda i: -(self._nodes[i].ppm or 0.0))[: self._width]
@@ -100,7 +98,6 @@ class Beam:
                 values[at] += value
                 at = self._nodes[at].parent
         nodes = (
-            dataclasses.replace(node, visits=n, value_sum=q)
-            for node, n, q in zip(self._nodes, visits, values, strict=True)
+            node.counted(n, q, node.parent) for node, n, q in zip(self._nodes, visits, values, strict=True)
         )
         return Tree(self.problem, self._name.round, self._name.index, self.rollouts, tuple(nodes))

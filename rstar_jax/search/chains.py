@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import Manner, failed
@@ -89,11 +87,9 @@ class Chains:
                 last = node is end
                 visits = 1 if seen or (end.status == "unknown" and not last) else 0
                 own = -1.0 if last and failed(end) else value
-                nodes.append(dataclasses.replace(node, parent=parent, visits=visits, value_sum=own * visits))
+                nodes.append(node.counted(visits, own * visits, parent))
                 parent = len(nodes)
             counted = nodes[parent - len(chain)]
-            top = dataclasses.replace(
-                top, visits=top.visits + counted.visits, value_sum=top.value_sum + value * counted.visits
-            )
+            top = top.counted(top.visits + counted.visits, top.value_sum + value * counted.visits, -1)
         rollouts = self.rollouts
         return Tree(self.problem, self._name.round, self._name.index, rollouts, (top, *nodes))

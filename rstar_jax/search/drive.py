@@ -58,18 +58,18 @@ class _Run:
 
     def __init__(self, index: int, growing: Growing, began: float, together: bool):
         self.index, self.growing, self.began, self.together = index, growing, began, together
-        self.open: dict[int, Expansion] = {}  # by id of the leaf's expansion
+        self.open: dict[Expansion, None] = {}
         self.tokens = 0
         self.ended: Ended | None = None
 
     def ready(self, expansion: Expansion) -> list[Expansion]:
         """What may be handed over, now that this expansion is complete."""
         if not self.together:
-            del self.open[id(expansion)]
+            del self.open[expansion]
             return [expansion]
-        if any(other.children is None for other in self.open.values()):
+        if any(other.children is None for other in self.open):
             return []
-        done, self.open = list(self.open.values()), {}
+        done, self.open = list(self.open), {}
         return done
 
     def tree(self) -> Tree:
@@ -167,7 +167,7 @@ def stream(
     def expand(run: _Run, leaves: list[Leaf]) -> None:
         for leaf in leaves:
             expansion = Expansion(leaf, manner)
-            run.open[id(expansion)] = expansion
+            run.open[expansion] = None
             desk.ask("propose", leaf, run, expansion, None)
 
     def over(run: _Run) -> Ended | None:

@@ -5,16 +5,26 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from rstar_jax.errors import UserError
 from rstar_jax.search.contract import Leaf
-from rstar_jax.types import Candidate, Node, StepVerdict
+from rstar_jax.types import Candidate, Grade, Node, Status, StepVerdict
 
-# Which of a leaf's candidates are looked at all.
+
+class Step(NamedTuple):
+    """A candidate that was checked; k: which of its leaf's it is."""
+
+    k: int
+    candidate: Candidate
+    verdict: StepVerdict
+
+
+# Which of a leaf's candidates are looked at at all, and which of these become nodes.
 Keep = Callable[[Sequence[Candidate]], list[Candidate]]
+Admit = Callable[[list[Step]], list[Step]]
 
 
 def everything(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -36,10 +46,10 @@ def answer_alone(candidates: Sequence[Candidate]) -> list[Candidate]:
     return answers[:1] or list(candidates)
 
 
-def one_answer(nodes: list[Node]) -> list[Node]:
+def one_answer(steps: list[Step]) -> list[Step]:
     """Drops all answers of an expansion but the first; other steps stay."""
-    first = next((node for node in nodes if node.status == "answer"), None)
-    return [node for node in nodes if node.status != "answer" or node is first]
+    first = next((step for step in steps if step.verdict.status == "answer"), None)
+    return [step for step in steps if step.verdict.status != "answer" or step is first]
 
 
 def alive(node: Node) -> bool:
@@ -57,13 +67,13 @@ class Manner:
     """How the leaves of a strategy are expanded.
 
     last_depth: a child there that is no answer is a dead end ("depth").
-    keep: of the candidates, before they run. admit: of the nodes, before they are graded and scored.
+    keep: before they run. admit: before they are graded and scored.
     score: which steps the PPM reads: every step that lives, or answers alone (an outcome reward model).
     """
 
     last_depth: int
     keep: Keep = everything
-    admit: Callable[[list[Node]], list[Node]] = list
+    admit: Admit = list
     score: Literal["steps", "answers", "nothing"] = "steps"
 
 
@@ -81,14 +91,17 @@ class Expansion:
     """
 
     def __init__(self, leaf: Leaf, manner: Manner):
-        self.leaf, self.children, self.tokens = leaf, None, 0
-        self.children: list[Node] | None
+        self.leaf, self.tokens = leaf, 0
+        self.children: list[Node] | None = None
         self._manner = manner
-        self._kept: list[Candidate] | None = None
-        self._at: list[int] = []  # of what is kept: which of the leaf's candidates
-        self._verdicts: dict[str, StepVerdict | None] = {}  # by text: equal steps run once; None: on its way
-        self._nodes: list[Node] = []
-        self._scored: list[int] = []
+        self._kept: list[tuple[int, Candidate]] | None = None  # with which of the leaf's candidates it is
+        self._verdicts: dict[str, StepVerdict] = {}  # by text: equal steps run once
+        self._asked: set[str] = set()
+        self._unchecked = 0
+        self._steps: list[Step] = []
+        self._scored: list[int] = []  # which of the steps the PPM was asked about
+        self._grades: dict[int, Grade] = {}
+        self._values: dict[int, float] = {}
         self._missing = 0  # grades and values
 
     def take(self, kind: str, key: Any, result: Any) -> list[Ask]:
@@ -100,93 +113,98 @@ class Expansion:
             return self._proposed(result)
         if kind == "check":
             self._verdicts[key] = result
-            return self._all_checked()
+            self._unchecked -= 1
+            return [] if self._unchecked else self._checked()
         if kind == "grade":
-            self._nodes[key] = dataclasses.replace(self._nodes[key], grade=result)
+            self._grades[key] = result
         else:
-            self._scores(result)
+            self._score(result)
         self._missing -= 1
-        return self._finish()
+        self._finish()
+        return []
 
     def _proposed(self, candidates: Sequence[Candidate]) -> list[Ask]:
-        leaf = self.leaf
-        if len(candidates) > leaf.n:
-            raise ValueError(f"{leaf.n} candidates asked for, {len(candidates)} given")
+        if len(candidates) > self.leaf.n:
+            raise ValueError(f"{self.leaf.n} candidates asked for, {len(candidates)} given")
         self.tokens = sum(len(candidate.tokens) for candidate in candidates)
         order = {id(candidate): i for i, candidate in reversed(list(enumerate(candidates)))}
-        self._kept = self._manner.keep(candidates)
-        self._at = [order[id(candidate)] for candidate in self._kept]
-        return self._check(self._kept) or self._all_checked()
+        kept = self._manner.keep(candidates)
+        self._kept = [(order[id(candidate)], candidate) for candidate in kept]
+        return self._check(kept) or ([] if self._unchecked else self._checked())
 
     def _check(self, candidates: Sequence[Candidate]) -> list[Ask]:
         asks: list[Ask] = []
         for candidate in candidates:
+            text = candidate.text
             # One that met the token limit before a stop is dead as it is: the interpreter never sees it.
-            if candidate.finish != "length" and candidate.text not in self._verdicts:
-                self._verdicts[candidate.text] = None
-                asks.append(
-                    ("check", candidate.text, (self.leaf.problem, (*self.leaf.steps, candidate.text)))
-                )
+            if candidate.finish != "length" and text not in self._asked:
+                self._asked.add(text)
+                asks.append(("check", text, (self.leaf.problem, (*self.leaf.steps, text))))
+        self._unchecked += len(asks)
         return asks
 
-    def _all_checked(self) -> list[Ask]:
-        """Goes on to grades and values once every verdict that counts is there."""
-        if self._kept is None or self._nodes or self.children is not None:
+    def _checked(self) -> list[Ask]:
+        """Asks for grades and values, once every verdict is there: also of those that came early and were
+        not kept, so that nothing comes after the end."""
+        if self._kept is None:
             return []
-        verdicts = []
-        for candidate in self._kept:
-            if candidate.finish == "length":
-                verdict = StepVerdict(candidate.text, "malformed", detail="length")
-            elif (verdict := self._verdicts[candidate.text]) is None:
-                return []
-            verdicts.append(verdict)
-        made = zip(self._at, self._kept, verdicts, strict=True)
-        self._nodes = nodes = self._manner.admit([self._node(*of) for of in made])
-        problem, steps = self.leaf.problem, self.leaf.steps
+        steps = [
+            Step(k, candidate, StepVerdict(candidate.text, "malformed", detail="length"))
+            if candidate.finish == "length"
+            else Step(k, candidate, self._verdicts[candidate.text])
+            for k, candidate in self._kept
+        ]
+        self._steps = steps = self._manner.admit(steps)
+        problem, before = self.leaf.problem, self.leaf.steps
         asks: list[Ask] = [
-            ("grade", k, (problem, node.answer or ""))
-            for k, node in enumerate(nodes)
-            if node.status == "answer"
+            ("grade", i, (problem, step.verdict.answer or ""))
+            for i, step in enumerate(steps)
+            if step.verdict.status == "answer"
         ]
         counted = {"steps": ("ok", "answer"), "answers": ("answer",), "nothing": ()}[self._manner.score]
-        self._scored = [k for k, node in enumerate(nodes) if node.status in counted]
+        self._scored = [i for i, step in enumerate(steps) if self._status(step) in counted]
         if self._scored:
-            asks.append(("score", None, (problem, steps, [nodes[k].text for k in self._scored])))
+            asks.append(("score", None, (problem, before, [steps[i].verdict.text for i in self._scored])))
         self._missing = len(asks)
         self._finish()
         return asks
 
-    def _node(self, k: int, candidate: Candidate, verdict: StepVerdict) -> Node:
-        depth = len(self.leaf.steps) + 1
-        too_deep = verdict.status == "ok" and depth >= self._manner.last_depth
-        return Node(
-            parent=self.leaf.node,
-            text=verdict.text,
-            status="depth" if too_deep else verdict.status,
-            depth=depth,
-            visits=0,
-            value_sum=0.0,
-            answer=verdict.answer,
-            logprob=candidate.logprob,
-            tokens=len(candidate.tokens),
-            detail=verdict.detail,
-            leaf=self.leaf.node,
-            candidate=k,
-        )
+    def _status(self, step: Step) -> Status:
+        too_deep = step.verdict.status == "ok" and len(self.leaf.steps) + 1 >= self._manner.last_depth
+        return "depth" if too_deep else step.verdict.status
 
-    def _scores(self, values: np.ndarray) -> None:
+    def _score(self, values: np.ndarray) -> None:
         if len(values) != len(self._scored):
             raise ValueError(f"{len(self._scored)} values asked for, {len(values)} given")
-        for k, value in zip(self._scored, values, strict=True):
+        for i, value in zip(self._scored, values, strict=True):
             if not math.isfinite(value):
                 raise UserError(
                     f"problem {self.leaf.problem.id}: the PPM gave {float(value)} for a step at depth "
-                    f"{self._nodes[k].depth}, a number in [-1, 1] expected. Its weights are damaged or its "
-                    "training diverged: train it again with a lower learning rate, or search without it."
+                    f"{len(self.leaf.steps) + 1}, a number in [-1, 1] expected. Its weights are damaged or "
+                    "its training diverged: train it again with a lower learning rate, or search without it."
                 )
-            self._nodes[k] = dataclasses.replace(self._nodes[k], ppm=float(value))
+            self._values[i] = float(value)
 
-    def _finish(self) -> list[Ask]:
-        if not self._missing:
-            self.children = self._nodes
-        return []
+    def _finish(self) -> None:
+        if self._missing:
+            return
+        leaf, depth = self.leaf, len(self.leaf.steps) + 1
+        self.children = [
+            Node(
+                parent=leaf.node,
+                text=step.verdict.text,
+                status=self._status(step),
+                depth=depth,
+                visits=0,
+                value_sum=0.0,
+                ppm=self._values.get(i),
+                answer=step.verdict.answer,
+                grade=self._grades.get(i),
+                logprob=step.candidate.logprob,
+                tokens=len(step.candidate.tokens),
+                detail=step.verdict.detail,
+                leaf=leaf.node,
+                candidate=step.k,
+            )
+            for i, step in enumerate(self._steps)
+        ]

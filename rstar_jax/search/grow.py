@@ -106,16 +106,13 @@ def merged(trees: Sequence[Tree], index: int, finals: Sequence[Sequence[int]] | 
 
     finals: of each tree, the answers that may be the final one.
     """
-    top = dataclasses.replace(
-        trees[0].nodes[0],
-        visits=sum(tree.nodes[0].visits for tree in trees),
-        value_sum=sum(tree.nodes[0].value_sum for tree in trees),
-    )
+    visits = sum(tree.nodes[0].visits for tree in trees)
+    top = root().counted(visits, sum(tree.nodes[0].value_sum for tree in trees), -1)
     nodes, chosen = [top], []
     for i, tree in enumerate(trees):
         shift = len(nodes) - 1
         nodes += [
-            dataclasses.replace(node, parent=node.parent + shift if node.parent else 0)
+            node.counted(node.visits, node.value_sum, node.parent + shift if node.parent else 0)
             for node in tree.nodes[1:]
         ]
         if finals is not None:

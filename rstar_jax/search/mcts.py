@@ -88,7 +88,7 @@ class Mcts:
     def tree(self) -> Tree:
         lent = self._return()
         numbers = zip(self._nodes, self._numbers.visits, self._numbers.value_sums, strict=True)
-        nodes = tuple(dataclasses.replace(node, visits=n, value_sum=q) for node, n, q in numbers)
+        nodes = tuple(node.counted(n, q, node.parent) for node, n, q in numbers)
         for node in lent:
             self._lend(node)
         return Tree(self.problem, self._name.round, self._name.index, self.rollouts, nodes)

@@ -8,7 +8,7 @@ import pytest
 from fakes import Clock, all_open, shuffled, timed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import World, problems
+from scripted import Early, World, problems
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, Leaf, SearchConfig, Services, grow_trees, votes, watch_trees
@@ -21,13 +21,14 @@ def config_of(strategy, **options):
     return dataclasses.replace(CONFIG, strategy=strategy, **options)
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), strategy=st.sampled_from(sorted(STRATEGIES)), how=st.integers(0, 3))
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 10**6), strategy=st.sampled_from(sorted(STRATEGIES)), how=st.integers(0, 4))
 def test_the_order_of_results_changes_nothing(seed, strategy, how):
-    functions = World(ppm=True, rates=RATES).functions()
+    functions = Early(ppm=True, rates=RATES).functions()
     options = (
         {},
         {"max_tokens": 40},
+        {"released_code": True},
         {"early_stop": True, "vote": "majority"},
         {"parallel_leaves": 3} if strategy.startswith("mcts") else {"batch": 1},
     )[how]
@@ -41,9 +42,7 @@ def test_the_order_of_results_changes_nothing(seed, strategy, how):
 def test_a_slow_tree_delays_itself_alone():
     functions = World(ppm=True).functions()
     clock = Clock()
-    services = timed(
-        functions, clock, chunk=0.1, check=lambda request: 1e4 if request[0].id == "p0" else 0.5
-    )
+    services = timed(functions, clock, chunk=0.1, check=lambda request: 1e4 if request[0].id == "p0" else 0.5)
     ends = {}
     for news in watch_trees(problems(4), services, config_of("mcts"), round=1, clock=clock):
         if news.done:

@@ -132,9 +132,7 @@ def test_repeated_searches_are_those_of_other_indices_and_each_has_one_vote():
             for n in t.nodes[1:]
         )
         assert tree.nodes[0].visits == sum(t.nodes[0].visits for t in trees)
-        best = [
-            max(votes.score(t, i, "mean") for i in votes.finals(t)) for t in trees if votes.finals(t)
-        ]
+        best = [max(votes.score(t, i, "mean") for i in votes.finals(t)) for t in trees if votes.finals(t)]
         assert [votes.score(tree, i, "mean") for i in tree.finals] == best
 
 
