@@ -53,7 +53,8 @@ def compare(folder: Path) -> None:
 
     tokens = jnp.asarray(np.random.default_rng(0).integers(100, size=(8, 12)))
     segments = jnp.asarray([[1] * 7 + [2] * 5] * 8)
-    assert {config(name).family for name, *_ in RUNS} == set(FAMILIES), "a family runs on no mesh"
+    # "gemma3", whose text part alone is read, is a gemma3_text then.
+    assert {config(name).family for name, *_ in RUNS} == set(FAMILIES) - {"gemma3"}, "one runs on no mesh"
     done = {}
     for name, shape, _ in RUNS:
         c = dataclasses.replace(config(name), vocab_size=101 if name in ODD else 100)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from fakes import Clock, all_open, shuffled, timed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paced import Clock, all_open, shuffled, timed
 from scripted import Early, World, problems
 
 from rstar_jax.errors import UserError
