@@ -1,0 +1,49 @@
+"""What a run's options make of its searches, and what is refused before any work."""
+
+import pytest
+
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings
+from rstar_jax.search import STRATEGIES
+
+
+def test_a_round_has_its_own_totals_and_candidates():
+    settings = SearchSettings(
+        rollouts=(8, 16), escalation=((), (16, 64, 128)), escalation_candidates=((), (8, 16, 32))
+    )
+    first, second = settings.config(1), settings.config(2)
+    assert (first.rollouts, first.escalation, first.escalation_candidates) == (8, (), ())
+    # 16 is reached by the rollouts; its candidates go with it.
+    assert (second.escalation, second.escalation_candidates) == ((64, 128), (16, 32))
+
+
+def test_budgets_by_difficulty_take_the_place_of_escalation():
+    config = SearchSettings(rollouts=(8,), by_difficulty=((8, 16, 64),)).config(4)
+    assert (config.escalation, config.by_difficulty) == ((), (8, 16, 64))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_an_evaluation_may_use_any_strategy(strategy):
+    search = SearchSettings(max_depth=7, c=1.5, parallel_leaves=2)
+    config = EvaluateSettings(strategy=strategy, rollouts=3).config(search)
+    assert (config.strategy, config.rollouts, config.max_depth, config.c) == (strategy, 3, 7, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"evaluate": {"early_stop": True}}, r"config.evaluate: early_stop=True and top_k=8 do not"),
+        ({"search": {"by_difficulty": ((1, 2, 3),)}}, r"config.search.by_difficulty: \(1, 2, 3\) given"),
+        ({"search": {"released_rules": ("lazy",)}}, r"config.search.released_rules: .*'lazy_closing'"),
+        ({"search": {"released_code": True, "parallel_leaves": 4}}, "config.search: parallel_leaves=4 and"),
+    ],
+)
+def test_what_does_not_go_together_is_told_at_once_and_of_its_group(options, message):
+    groups = {"evaluate": EvaluateSettings, "search": SearchSettings}
+    with pytest.raises(UserError, match=message):
+        RunSettings(**{name: groups[name](**values) for name, values in options.items()})
+
+
+def test_a_misspelt_strategy_is_named():
+    with pytest.raises(UserError, match=r"config.evaluate.strategy: 'beem' given, .*Did you mean 'beam'"):
+        EvaluateSettings(strategy="beem")
