@@ -180,7 +180,8 @@ def stream(
 
     def close(run: _Run) -> News:
         nonlocal done
-        desk.forget(run)
+        if run.open:
+            desk.forget(run)
         del runs[run]
         done += 1
         return News(run.index, True, run.tree)
