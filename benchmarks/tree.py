@@ -169,7 +169,7 @@ def real() -> None:
     from rstar_jax.assemble import Reasoner
     from rstar_jax.decode import DecodeConfig
     from rstar_jax.evolve.rounds import TINY_BASE
-    from rstar_jax.problems import load_problems
+    from rstar_jax.problems.load import load_problems
     from rstar_jax.verify import Limits, MathTask, Sandbox
 
     problems = load_problems("96", seed=0, split="train")
