@@ -15,13 +15,14 @@ next to no sample, in bfloat16 some: "equal trees" says how many trees have the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import os
 import time
 import zlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from shape import SHAPE
 
+from rstar_jax.assemble.services import Desk, Shared
 from rstar_jax.decode import (
     DecodeConfig,
     Sample,
@@ -45,24 +47,16 @@ from rstar_jax.decode.shape import Shape
 from rstar_jax.models import KV, Decoder, RewardModel, from_policy, init_random
 from rstar_jax.models.cache import Suffix, lay_out
 from rstar_jax.models.decode_layout import for_decode
-from rstar_jax.search import Functions, Leaf, SearchConfig, mcts
+from rstar_jax.search import Functions, Leaf, SearchConfig, grow_trees
+from rstar_jax.search.contract import Services
+from rstar_jax.search.services import Called
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
 
 PROMPT, LONGEST = 200, 64  # tokens of a prompt; most of a step
-STOPS: dict[int, Finish] = {i: "answer" if i % 5 == 0 else "step" for i in range(1000)}  # of 32,768
+# Of 32,768 tokens.
+STOPS: dict[int | tuple[int, ...], Finish] = {i: "answer" if i % 5 == 0 else "step" for i in range(1000)}
 CHUNK = 16  # of the reference: steps before finished rows are dropped
 READ = 16  # of the reference: texts that its PPM reads at once
-
-
-class Engine(Protocol):
-    def propose(self, requests: Sequence[StepRequest]) -> list[list[Sample]]: ...
-    def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]: ...
-
-
-class Ours:
-    def __init__(self, policy: Decoder, ppm: RewardModel, config: DecodeConfig) -> None:
-        self.propose = StepDecoder(policy, STOPS, config, seed=0).propose
-        self.score = StepScorer(ppm, config).score
 
 
 class Reference:
@@ -192,63 +186,64 @@ def _read(params: Any, score: jax.Array, tokens: jax.Array, last: jax.Array, *, 
     return RewardModel(shape.build(params), score).raw_of_hidden(x[jnp.arange(len(x)), last])
 
 
-def functions(engine: Engine) -> Functions:
-    """What a search is handed: a step's text is its ids with spaces between them."""
+def tokens(problem: Problem, steps: Sequence[str]) -> np.ndarray:
+    """A prompt by the problem's name, and the steps: a step's text is its ids with spaces between them."""
+    drawn = np.random.default_rng(zlib.crc32(problem.id.encode()))
+    written = [int(word) for step in steps for word in step.split()]
+    prompt = drawn.integers(len(STOPS), SHAPE.vocab_size, size=PROMPT)
+    return np.concatenate([prompt, written]).astype(np.int32)
 
-    def tokens(problem: Problem, steps: Sequence[str]) -> np.ndarray:
-        prompt = np.random.default_rng(zlib.crc32(problem.id.encode()))
-        written = [int(word) for step in steps for word in step.split()]
-        return np.concatenate([prompt.integers(len(STOPS), SHAPE.vocab_size, size=PROMPT), written]).astype(
-            np.int32
-        )
+
+def asked(leaf: Leaf) -> StepRequest:
+    prefix, name = tokens(leaf.problem, leaf.steps), (int(leaf.problem.id), leaf.tree, leaf.node)
+    return StepRequest(prefix, leaf.n, leaf.temperature, name, leaf.problem.id)
+
+
+def candidates(_: Leaf, samples: list[Sample]) -> list[Candidate]:
+    return [Candidate(" " + " ".join(map(str, s.tokens)), s.tokens, s.logprob, s.finish) for s in samples]
+
+
+def wanted(request: tuple[Problem, tuple[str, ...], list[str]]) -> ScoreRequest:
+    problem, steps, texts = request
+    suffixes = tuple(np.array(text.split(), np.int32) for text in texts)
+    return ScoreRequest(tokens(problem, steps), suffixes, problem.id)
+
+
+def check(requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
+    last = [(steps[-1], STOPS[int(steps[-1].split()[-1])]) for _, steps in requests]
+    return [StepVerdict(s, "answer", s) if end == "answer" else StepVerdict(s, "ok") for s, end in last]
+
+
+def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
+    return ["right" if zlib.crc32(text.encode()) % 4 == 0 else "wrong" for _, text in requests]
+
+
+def ours(policy: Decoder, ppm: RewardModel, leaves: int) -> Services:
+    config = DecodeConfig(leaves=leaves, rows=8, max_step_tokens=LONGEST, context=2048)
+    decoder, scorer = StepDecoder(policy, STOPS, config, seed=0), StepScorer(ppm, config)
+    propose: Desk[Leaf, list[Candidate] | Candidate] = Desk(
+        Shared(decoder), asked, candidates, contextlib.nullcontext
+    )
+    score = Desk(Shared(scorer), wanted, lambda _, values: values, contextlib.nullcontext)
+    return Services(propose, Called(check), Called(grade), score)
+
+
+def reference(policy: Decoder, ppm: RewardModel, leaves: int) -> Functions:
+    engine = Reference(policy, ppm, leaves * 8)
 
     def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
-        asked = [
-            StepRequest(
-                tokens(f.problem, f.steps),
-                f.n,
-                f.temperature,
-                (int(f.problem.id), f.tree, f.node),
-                f.problem.id,
-            )
-            for f in leaves
-        ]
-        return [
-            [Candidate(" " + " ".join(map(str, s.tokens)), s.tokens, s.logprob, s.finish) for s in samples]
-            for samples in engine.propose(asked)
-        ]
+        sampled = engine.propose([asked(leaf) for leaf in leaves])
+        return [candidates(leaf, samples) for leaf, samples in zip(leaves, sampled, strict=True)]
 
-    def check(requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
-        ends = [STOPS[int(steps[-1].split()[-1])] for _, steps in requests]
-        return [
-            StepVerdict(steps[-1], "answer", steps[-1]) if end == "answer" else StepVerdict(steps[-1], "ok")
-            for (_, steps), end in zip(requests, ends, strict=True)
-        ]
-
-    def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        return ["right" if zlib.crc32(text.encode()) % 4 == 0 else "wrong" for _, text in requests]
-
-    def score(requests: Sequence[tuple[Problem, tuple[str, ...], list[str]]]) -> list[np.ndarray]:
-        return engine.score(
-            [
-                ScoreRequest(
-                    tokens(problem, steps),
-                    tuple(np.array(text.split(), np.int32) for text in texts),
-                    problem.id,
-                )
-                for problem, steps, texts in requests
-            ]
-        )
-
-    return Functions(propose, check, grade, score)
+    return Functions(propose, check, grade, lambda requests: engine.score([wanted(r) for r in requests]))
 
 
-def run(engine: Engine, args: argparse.Namespace) -> tuple[list[Tree], float]:
+def run(functions: Functions | Services, args: argparse.Namespace) -> tuple[list[Tree], float]:
     """The trees and the CPU seconds of a search."""
     problems = [Problem(str(i), "", "") for i in range(args.problems)]
     config = SearchConfig(rollouts=args.rollouts, candidates=args.candidates, max_depth=8)
     begin = time.process_time()
-    trees = mcts.search(problems, functions(engine), config, round=0, training=True)
+    trees = grow_trees(problems, functions, config, round=0, training=True)
     return trees, time.process_time() - begin
 
 
@@ -265,15 +260,10 @@ def main() -> None:
     args = parser.parse_args()
     policy = init_random(dataclasses.replace(SHAPE, layers=args.layers), 0, dtype=jnp.dtype(args.dtype))
     ppm = from_policy(policy)
-    config = DecodeConfig(leaves=args.leaves, rows=8, max_step_tokens=LONGEST, context=2048)
-    engines = {
-        "ours": lambda: Ours(policy, ppm, config),
-        "reference": lambda: Reference(policy, ppm, args.leaves * 8),
-    }
     found, rates = {}, {}
-    for name, make in engines.items():
-        _, first = run(make(), args)
-        found[name], took = run(make(), args)
+    for name, make in (("ours", ours), ("reference", reference)):
+        _, first = run(make(policy, ppm, args.leaves), args)
+        found[name], took = run(make(policy, ppm, args.leaves), args)
         count = sum(len(tree.trajectories()) for tree in found[name])
         rates[name] = count / took
         tokens = sum(node.tokens for tree in found[name] for node in tree.nodes)

@@ -42,7 +42,8 @@ def requests(count: int, n: int, seed: int) -> list[StepRequest]:
 
 def engine(args: argparse.Namespace) -> None:
     model = init_random(TINY, 0)
-    stops: dict[int, Finish] = dict.fromkeys(range(round(args.stop * TINY.vocab_size)), "step")
+    ends = range(round(args.stop * TINY.vocab_size))
+    stops: dict[int | tuple[int, ...], Finish] = dict.fromkeys(ends, "step")
     config = DecodeConfig(
         leaves=args.leaves, rows=args.rows, chunk=args.chunk, max_step_tokens=args.longest, context=512
     )
