@@ -20,8 +20,9 @@ from rstar_jax.decode import pool, programs, sampling, stops
 from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, Writes
-from rstar_jax.decode.prefixes import ROWS, PrefixCache, Text
+from rstar_jax.decode.prefixes import PrefixCache, Text
 from rstar_jax.decode.requests import DecodeConfig, Sample, StepRequest
+from rstar_jax.errors import UserError
 from rstar_jax.models import KV
 from rstar_jax.types import Finish
 
@@ -86,7 +87,7 @@ class Batch:
         if not asked:
             return
         prefixes = [_text(request) for _, request in asked]
-        later = itertools.islice(waiting, len(asked), len(asked) + 4 * ROWS)
+        later = itertools.islice(waiting, len(asked), len(asked) + 4 * self.cache.rows)
         read = self.cache.read(prefixes, [_text(request) for _, request in later])
         if not read:
             return  # every page is held by leaves that sit; they end some time
@@ -172,7 +173,10 @@ class Batch:
 
     def harvest(self) -> dict[int, list[Sample]]:
         """Waits for the chunk; returns the samples, by ticket, of the leaves that are done. Their slots are
-        free then."""
+        free then.
+
+        Raises UserError if a row's logits are no distribution; nothing of this batch can be used then.
+        """
         assert self._flight is not None
         flight, self._flight = self._flight, None
         with timed(self.cache.stats):
@@ -182,6 +186,15 @@ class Batch:
         live = trace.candidate[:steps] < n[:, None]
         step, slot, row = np.nonzero(live)
         which, at = trace.candidate[:steps][live], trace.position[:steps][live]
+        for i in np.flatnonzero(np.isnan(trace.logprob[:steps][live])).tolist():
+            leaf = self._sitting[slot[i]]
+            assert leaf is not None
+            raise UserError(
+                f"leaf {leaf.request.name}, candidate {which[i]}: the policy's logits after "
+                f"{len(leaf.request.prefix) + at[i]} tokens are no distribution (NaN or infinite), finite "
+                "numbers expected. Its weights are damaged, its training diverged, or its "
+                "dtype is too narrow: train it again with a lower learning rate, or compute in float32."
+            )
         self._tokens[slot, which, at] = trace.token[:steps][live]
         np.add.at(self._logprobs, (slot, which), trace.logprob[:steps][live])
         np.add.at(self._counts, (slot, which), 1)

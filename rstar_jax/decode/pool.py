@@ -68,23 +68,13 @@ def _as(x: jax.Array, dtype: Any) -> jax.Array:
     return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
-@functools.partial(jax.jit, static_argnames="shape", donate_argnums=1)
-def read(
-    params: dict[str, jax.Array],
-    pool: KV,
-    tokens_RxP: jax.Array,
-    length_R: jax.Array,
-    todo: Orders,
-    *,
-    shape: Shape,
-) -> KV:
-    """The pool with the first `length` tokens of each row, texts from their start. todo.slots: [R * P]."""
-    k, v = shape.build(params).prefill(tokens_RxP, length_R)[1]
-    rows = tuple(a.reshape(a.shape[0], -1, *a.shape[3:]) for a in (k, v))
-    return shape.pin_pool(store(pool, (rows[0], rows[1]), todo))
+@functools.partial(jax.jit, static_argnames="shape")
+def read(params: dict[str, jax.Array], tokens_RxP: jax.Array, length_R: jax.Array, *, shape: Shape) -> KV:
+    """Keys and values [L, R, P, G, A] of the first `length` tokens of each row, texts from their start."""
+    return shape.build(params).prefill(tokens_RxP, length_R)[1]
 
 
-@functools.partial(jax.jit, static_argnames="shape", donate_argnums=1)
+@functools.partial(jax.jit, static_argnames="shape")
 def read_on(
     params: dict[str, jax.Array],
     pool: KV,
@@ -92,18 +82,15 @@ def read_on(
     known_R: jax.Array,
     tokens_RxT: jax.Array,
     length_R: jax.Array,
-    todo: Orders,
     *,
     shape: Shape,
 ) -> KV:
-    """The pool with further tokens of texts whose first `known` tokens it holds. length: of the whole texts.
+    """Keys and values [L, R, 1, T, G, A] of further tokens of texts of which the pool holds the first `known`.
 
-    todo.slots: [R * T].
+    length: of the whole texts. Not stored by the same program: XLA would copy a pool that it also reads.
     """
     model = shape.build(params)
     R, T = tokens_RxT.shape
     shared = model.share(lay_out(gather(pool, tables_RxQ, shape.compute_dtype)), known_R, T, length_R)
     suffix = model.empty_suffix(R, 1, T)
-    _, _, (k, v) = model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)
-    rows = tuple(a.reshape(a.shape[0], -1, *a.shape[4:]) for a in (k, v))
-    return shape.pin_pool(store(pool, (rows[0], rows[1]), todo))
+    return model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)[2]

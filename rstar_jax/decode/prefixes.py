@@ -18,10 +18,11 @@ from rstar_jax.decode.pages import Branch, PageTree
 from rstar_jax.decode.requests import DecodeConfig, Stats
 from rstar_jax.decode.shape import Shape
 from rstar_jax.errors import UserError
-from rstar_jax.models import KV
+from rstar_jax.models import KV, attention_mesh
 
-# Texts read at once: from their start, and from where they are known (mostly an interpreter's few words).
-ROWS, ROWS_ON = 8, 4
+# Texts read at once, always so many, as their number shapes roundings: from their start, and from where they
+# are known (mostly an interpreter's few words). One text alone keeps a core as busy as eight do.
+_ROWS, _ROWS_ON_CPU, _ROWS_ON = 8, 1, 4
 
 Text = tuple[Hashable, list[int]]  # the problem it belongs to, its tokens
 
@@ -49,6 +50,7 @@ class PrefixCache:
         self.pages = _pages(shape, config)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
+        self.rows = _ROWS_ON_CPU if attention_mesh.platform(shape.mesh) == "cpu" else _ROWS
 
     def load(self, params: dict[str, jax.Array]) -> None:
         """Takes these parameters; where they are not those of before, every text is forgotten."""
@@ -58,6 +60,10 @@ class PrefixCache:
         self._given, self.params = arrays, self.shape.place(params)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
+
+    def forget(self) -> None:
+        """Forgets every text, when the parameters are next given."""
+        self._given = []
 
     def read(self, texts: Sequence[Text], later: Sequence[Text] = ()) -> list[Branch | None]:
         """Branches that hold the texts, each held once; None for a text without tokens.
@@ -97,7 +103,7 @@ class PrefixCache:
     def _fillers(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
         """New texts for the idle rows of the blocks that these will be read in."""
         idle = collections.Counter(prefill_bucket(len(part.tokens)) for part in parts if not part.known)
-        idle = {bucket: -count % ROWS for bucket, count in idle.items()}
+        idle = {bucket: -count % self.rows for bucket, count in idle.items()}
         fillers = []
         for problem, tokens in later:
             bucket = prefill_bucket(len(tokens))
@@ -141,12 +147,12 @@ class PrefixCache:
                 key = cache_bucket(part.known), score_bucket(len(part.tokens))
             groups.setdefault(key, []).append(part)
         for (P, T), members in sorted(groups.items(), key=lambda group: group[0]):
-            rows = ROWS_ON if P else ROWS
+            rows = _ROWS_ON if P else self.rows
             for at in range(0, len(members), rows):
                 self._run_block(members[at : at + rows], P, T)
 
     def _run_block(self, block: list[_Part], P: int, T: int) -> None:
-        R, none = ROWS_ON if P else ROWS, self.pages * self.page_size
+        R, none = _ROWS_ON if P else self.rows, self.pages * self.page_size
         tokens, slots = np.zeros((R, T), np.int32), np.full((R, T), none, np.int32)
         known, length = np.zeros(R, np.int32), np.zeros(R, np.int32)
         for r, part in enumerate(block):
@@ -154,16 +160,14 @@ class PrefixCache:
             tokens[r, :count], slots[r, :count] = part.tokens, part.slots
             known[r], length[r] = part.known, part.known + count
             self.stats.prefilled += count
-        todo = pool.orders([pair for part in block for pair in part.copies], R, self.pages, slots)
         if P:
             tables = self.tables([part.branch.parent for part in block], R, P)
             with timed(self.stats, "read on", self.shape, R, P, T):
-                self.pool = pool.read_on(
-                    self.params, self.pool, tables, known, tokens, length, todo, shape=self.shape
-                )
+                new = pool.read_on(self.params, self.pool, tables, known, tokens, length, shape=self.shape)
         else:
             with timed(self.stats, "read", self.shape, R, T):
-                self.pool = pool.read(self.params, self.pool, tokens, length, todo, shape=self.shape)
+                new = pool.read(self.params, tokens, length, shape=self.shape)
+        self.store(new, pool.orders([pair for part in block for pair in part.copies], R, self.pages, slots))
 
 
 class PrefixCaches:
@@ -181,6 +185,11 @@ class PrefixCaches:
         """`PrefixCache.load` of each."""
         for cache in self.each:
             cache.load(params)
+
+    def forget(self) -> None:
+        """`PrefixCache.forget` of each."""
+        for cache in self.each:
+            cache.forget()
 
 
 def _pages(shape: Shape, config: DecodeConfig) -> int:

@@ -221,7 +221,8 @@ def advance(
         trace = jax.tree.map(lambda all, now: put(all, now, i, 0), trace, did)
         kept = jax.tree.map(lambda all, now: put(all, now[:, :, :, 0], i, 1), kept, new)
         live = s.candidate < s.n[:, None]
-        ended = live & ((hit >= 0) | (s.start + 1 >= s.limit[:, None]))
+        # A row that is no distribution any more (`sampling.draw`) has nothing to go on with.
+        ended = live & ((hit >= 0) | (s.start + 1 >= s.limit[:, None]) | jnp.isnan(logprob))
         begun = s.next[:, None] + jnp.cumsum(ended, axis=1) - 1  # the rows that ended go on in their order
         s = s._replace(
             suffix=suffix,

@@ -113,6 +113,7 @@ class StepDecoder:
         Every call sees to it that the device has work. wait: for at least one result, if any is outstanding.
         A request's samples do not depend on the other requests. A prefix that fills the context gives
         samples without tokens that finish by "length".
+        Raises UserError if the policy's logits are no distribution; all that is asked is forgotten then.
         """
         self._caches_up_to_date()
         for where, waiting in self._waiting.items():
@@ -130,7 +131,13 @@ class StepDecoder:
 
     def _turn(self, batch: Batch, waiting: Waiting) -> None:
         if batch.flying:
-            self._done |= batch.harvest()
+            try:
+                self._done |= batch.harvest()
+            except UserError:  # what is not finite may lie in any of the caches
+                self._waiting.clear()
+                self._batches.clear()
+                self._caches.forget()
+                raise
             if self._on_progress:
                 self._on_progress(self.stats)
         batch.admit(waiting)

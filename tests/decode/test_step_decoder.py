@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from decode_settings import CONFIG, STOPS, V
@@ -180,6 +181,25 @@ def test_bad_requests_are_named(
 ) -> None:
     with pytest.raises(UserError, match=f"request 1: .*{message}"):
         decoder.propose([asked[0], dataclasses.replace(asked[1], **change)])
+
+
+def test_logits_that_are_no_numbers_end_it_and_leave_nothing_behind(
+    policy: Decoder, asked: list[StepRequest]
+) -> None:
+    model = init_random(policy.config, 1)
+    decoder = StepDecoder(model, STOPS, CONFIG, seed=4)
+    decoder.propose(asked[:2])
+    model.embed[...] = jnp.asarray(policy.embed[...]).at[9].set(jnp.nan)
+    for name, param in model.layers.items():
+        param[...] = policy.layers[name][...]
+    with pytest.raises(
+        UserError, match=r"leaf \(11, \d+\), candidate \d: the policy's logits after \d+ tokens"
+    ):
+        decoder.propose(asked)
+    assert decoder.poll(wait=True) == []
+    model.embed[...] = policy.embed[...]
+    expected = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    assert tokens(decoder.propose(asked)) == tokens(expected)
 
 
 def test_bad_settings_are_named(policy: Decoder) -> None:
