@@ -85,7 +85,7 @@ def read_on(
     *,
     shape: Shape,
 ) -> KV:
-    """Keys and values [L, R, 1, T, G, A] of further tokens of texts of which the pool holds the first `known`.
+    """Keys and values [L, R, 1, T, G, A] of further tokens of texts; the pool holds the first `known`.
 
     length: of the whole texts. Not stored by the same program: XLA would copy a pool that it also reads.
     """
