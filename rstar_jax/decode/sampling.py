@@ -7,6 +7,11 @@ the whole vocabulary; nothing is sorted.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -62,49 +67,111 @@ def draw(
     A row that is no distribution (NaN or inf in it, or -inf throughout) gives token 0, log-probability NaN.
     """
 
-    def scaled_of(logits: jax.Array, bias: jax.Array | None, top: jax.Array, heat: jax.Array) -> jax.Array:
-        logits = logits.astype(jnp.float32)
-        return ((logits if bias is None else logits + bias) - top[:, None]) / heat[:, None]
-
-    def weights_of(scaled: jax.Array, least: jax.Array) -> jax.Array:
-        return jnp.where(scaled >= least[:, None], jnp.exp(scaled), 0.0)
-
-    def read(logits: jax.Array, temperature: jax.Array, by_rows: bool = False) -> tuple[jax.Array, ...]:
-        """All that needs the whole vocabulary: per row top, heat, least, total and the sums of blocks."""
-        greedy = temperature < jnp.finfo(jnp.float32).tiny
-        heat = jnp.where(greedy, 1.0, temperature)
-        top = jnp.max(logits.astype(jnp.float32) + (0.0 if bias_V is None else bias_V), axis=-1)
-        scaled = scaled_of(logits, bias_V, top, heat)
-        least = cuts.least_kept(scaled, top_k=top_k, top_p=top_p, min_p=min_p, select=by_rows)
-        # With all the weight on the largest and u = 0 the same inversion is the argmax.
-        least = jnp.where(greedy, 0.0, least)
-        sums = _block_sums(weights_of(scaled, least), width)
-        return top, heat, least, jnp.sum(jnp.exp(scaled), axis=-1), sums
-
-    def row_by_row(logits: jax.Array, temperature: jax.Array) -> tuple[jax.Array, ...]:
-        """The same. A row stays in the cache of a core for all that is done to it."""
-        rows = logits[:, None], temperature[:, None]
-        return jax.tree.map(lambda a: a[:, 0], jax.lax.map(lambda row: read(*row, by_rows=True), rows))
-
     V = logits_BxV.shape[-1]
     width = 32 if V <= 4096 else 256
+    cut = _Cut(bias_V, top_k, top_p, min_p, width)
     if V < _LARGE:
-        top_B, heat_B, least_B, total_B, sums = read(logits_BxV, temperature_B)
-    else:
-        top_B, heat_B, least_B, total_B, sums = jax.lax.platform_dependent(
-            logits_BxV, temperature_B, cpu=row_by_row, default=read
-        )
-    uniform_B = jnp.where(temperature_B < jnp.finfo(jnp.float32).tiny, 0.0, uniform_B)
-    block_B, below_B = _first_above(sums, uniform_B * jnp.sum(sums, axis=-1))
-    index = block_B[:, None] * width + jnp.arange(width)
-    logits = jnp.take_along_axis(logits_BxV, index, axis=-1, mode="fill", fill_value=-jnp.inf)
-    bias = None if bias_V is None else bias_V.at[index].get(mode="fill", fill_value=-jnp.inf)
-    scaled = scaled_of(logits, bias, top_B, heat_B)
-    at_B, _ = _first_above(weights_of(scaled, least_B), below_B)
-    picked_B = jnp.take_along_axis(scaled, at_B[:, None], axis=-1)[:, 0]
-    broken_B = jnp.isnan(total_B)
-    token_B = jnp.where(broken_B, 0, block_B * width + at_B)
-    return token_B.astype(jnp.int32), jnp.where(broken_B, jnp.nan, picked_B - jnp.log(total_B))
+        return cut.draw(logits_BxV, uniform_B, temperature_B, cut.read)
+    by_rows = 0 < top_k < V or top_p < 1
+    return jax.lax.platform_dependent(
+        logits_BxV,
+        uniform_B,
+        temperature_B,
+        cpu=functools.partial(cut.draw, read=cut.read_row_by_row if by_rows else cut.read_columns),
+        default=functools.partial(cut.draw, read=cut.read),
+    )
+
+
+class _Read(NamedTuple):
+    """All that needs the whole vocabulary. sums: of the weights that are kept, by block."""
+
+    top: jax.Array  # [B], the largest logit
+    heat: jax.Array  # [B], the temperature; 1 where greedy
+    least: jax.Array  # [B], the least log-weight kept
+    total: jax.Array  # [B], of all weights, before they are cut
+    sums: jax.Array  # [B, V / width]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cut:
+    """How distributions are cut, and the ways to read them."""
+
+    bias_V: jax.Array | None
+    top_k: int
+    top_p: float
+    min_p: float
+    width: int
+
+    def draw(
+        self, logits: jax.Array, uniform: jax.Array, temperature: jax.Array, read: Callable[..., _Read]
+    ) -> tuple[jax.Array, jax.Array]:
+        found = read(logits, temperature)
+        uniform = jnp.where(_greedy(temperature), 0.0, uniform)
+        block_B, below_B = _first_above(found.sums, uniform * jnp.sum(found.sums, axis=-1))
+        index = block_B[:, None] * self.width + jnp.arange(self.width)
+        if read == self.read_columns:
+            picked = jnp.take_along_axis(logits.T, index.T, axis=0, mode="fill", fill_value=-jnp.inf).T
+        else:
+            picked = jnp.take_along_axis(logits, index, axis=-1, mode="fill", fill_value=-jnp.inf)
+        picked = picked.astype(jnp.float32)
+        if self.bias_V is not None:
+            picked = picked + self.bias_V.at[index].get(mode="fill", fill_value=-jnp.inf)
+        scaled = (picked - found.top[:, None]) / found.heat[:, None]
+        at_B, _ = _first_above(_weights(scaled, found.least[:, None]), below_B)
+        scaled_B = jnp.take_along_axis(scaled, at_B[:, None], axis=-1)[:, 0]
+        broken_B = jnp.isnan(found.total)
+        token_B = jnp.where(broken_B, 0, block_B * self.width + at_B)
+        return token_B.astype(jnp.int32), jnp.where(broken_B, jnp.nan, scaled_B - jnp.log(found.total))
+
+    def read(self, logits: jax.Array, temperature: jax.Array, *, by_rows: bool = False) -> _Read:
+        greedy = _greedy(temperature)
+        heat = jnp.where(greedy, 1.0, temperature)
+        logits = logits.astype(jnp.float32)
+        if self.bias_V is not None:
+            logits = logits + self.bias_V
+        top = jnp.max(logits, axis=-1)
+        scaled = (logits - top[:, None]) / heat[:, None]
+        least = cuts.least_kept(scaled, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, select=by_rows)
+        # With all the weight on the largest and u = 0 the same inversion is the argmax.
+        least = jnp.where(greedy, 0.0, least)
+        sums = _block_sums(_weights(scaled, least[:, None]), self.width)
+        return _Read(top, heat, least, jnp.sum(jnp.exp(scaled), axis=-1), sums)
+
+    def read_row_by_row(self, logits: jax.Array, temperature: jax.Array) -> _Read:
+        """A row stays in the cache of a core for all that is done to it."""
+        rows = logits[:, None], temperature[:, None]
+        read = jax.lax.map(lambda row: self.read(*row, by_rows=True), rows)
+        return jax.tree.map(lambda a: a[:, 0], read)
+
+    def read_columns(self, logits: jax.Array, temperature: jax.Array) -> _Read:
+        """Without top-k and top-p, in the order in which a CPU's head has made them: a token's logits in all
+        rows side by side."""
+        greedy = _greedy(temperature)
+        heat = jnp.where(greedy, 1.0, temperature)
+        columns = logits.T.astype(jnp.float32)
+        if self.bias_V is not None:
+            columns = columns + self.bias_V[:, None]
+        short = -len(columns) % self.width
+        blocks = jnp.pad(columns, ((0, short), (0, 0)), constant_values=-jnp.inf)
+        blocks = blocks.reshape(-1, self.width, len(logits))
+        tops = jnp.max(blocks, axis=1)
+        top = jnp.max(tops, axis=0)
+        scaled = (blocks - top) / heat
+        sums = jnp.sum(jnp.exp(scaled), axis=1)
+        total, least = jnp.sum(sums, axis=0), jnp.full(len(logits), -jnp.inf)
+        if self.min_p > 0:
+            least = jnp.full(len(logits), jnp.log(jnp.float32(self.min_p)))
+            sums = jnp.sum(_weights(scaled, least), axis=1)
+        sums = jnp.where(greedy, (tops == top).astype(jnp.float32), sums)
+        return _Read(top, heat, jnp.where(greedy, 0.0, least), total, sums.T)
+
+
+def _greedy(temperature: jax.Array) -> jax.Array:
+    return temperature < jnp.finfo(jnp.float32).tiny
+
+
+def _weights(scaled: jax.Array, least: jax.Array) -> jax.Array:
+    return jnp.where(scaled >= least, jnp.exp(scaled), 0.0)
 
 
 def _block_sums(weights_BxV: jax.Array, width: int) -> jax.Array:
