@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from rstar_jax import models
+from rstar_jax.assemble import devices
 from rstar_jax.assemble.meter import Meter
 from rstar_jax.assemble.services import Desk, Shared, Waiters
 from rstar_jax.decode import DecodeConfig, Sample, ScoreRequest, StepDecoder, StepRequest, StepScorer
@@ -37,9 +38,9 @@ _NEVER_SAMPLED = (grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSI
 class Reasoner:
     """A policy, optionally a PPM, and a task (which holds the policy's prompt), ready for a search.
 
-    policy, ppm: Hugging Face folders. dtype: of the computation, and of the weights unless decode.weights
-    says otherwise. ppm_scale: as StepScorer's scale. cache: of the policy's converted weights. Raises
-    UserError for a folder that does not hold such a model.
+    policy, ppm: Hugging Face folders. decode: also says on which devices. dtype: of the computation, and of
+    the weights unless decode.weights says otherwise. ppm_scale: as StepScorer's scale. cache: of the policy's
+    converted weights. Raises UserError for a folder that does not hold such a model.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class Reasoner:
         for end in (*model.config.end_ids, tokenizer.eos_id):
             if end is not None and end < model.config.vocab_size:
                 stops.setdefault((end,), "length")
-        self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never)
+        mesh = devices.mesh(decode)
+        self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never, mesh=mesh)
+        self._devices = 1 if mesh is None else mesh.size
         self._policy = Shared(self._decoder)
         self._scorer = self._values = None
         self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
@@ -84,7 +87,7 @@ class Reasoner:
                     "A PPM that was trained from this policy is expected."
                 )
             _hold(reward, decode)
-            self._scorer = StepScorer(reward, decode, scale=ppm_scale)
+            self._scorer = StepScorer(reward, decode, scale=ppm_scale, mesh=mesh)
             self._values = Shared(self._scorer)
 
     def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
@@ -101,6 +104,8 @@ class Reasoner:
         """JSON-ready: what the meter counted and how the engine was used."""
         stats = self._decoder.stats
         engine = {
+            "devices": self._devices,
+            "attention": self._decoder.attention,
             "generated": stats.generated,
             "prefilled": stats.prefilled,
             "reused": stats.reused,
@@ -111,6 +116,10 @@ class Reasoner:
             ),
         }
         return {**self.meter.result(), "engine": engine}
+
+    def programs(self) -> list[Callable[[], None]]:
+        """What compiles all that a search may need, a program each; they may be run before it."""
+        return [*self._decoder.programs(), *(self._scorer.programs() if self._scorer else [])]
 
     def services(self, round: int) -> Services:
         """What a search is handed; several may go on at a time, each with its own. `round` names the

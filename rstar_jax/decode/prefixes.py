@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import functools
 import operator
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -134,8 +135,16 @@ class PrefixCache:
         """Copies pages, and writes tokens' keys and values [L, R, G, A]."""
         self.pool = pool.store_rows(self.pool, new, todo, shape=self.shape)
 
-    def compile(self, P: int, T: int) -> None:
-        """Compiles the reading of T tokens behind P that are known, by running it on nothing."""
+    def programs(self, context: int) -> list[Callable[[], None]]:
+        """What compiles the reading of texts up to so many tokens, and of a few behind known ones."""
+        lengths = range(1, context + 1)
+        sizes = [(0, T) for T in sorted({prefill_bucket(length) for length in lengths})]
+        known = sorted({cache_bucket(length) for length in lengths})
+        sizes += [(P, T) for P in known for T in sorted({score_bucket(length) for length in range(1, 65)})]
+        return [functools.partial(self._compile, *size) for size in sizes]
+
+    def _compile(self, P: int, T: int) -> None:
+        """By reading nothing."""
         self._run_block([], P, T)
         jax.block_until_ready(self.pool)
 

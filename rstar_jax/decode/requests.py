@@ -24,12 +24,17 @@ class DecodeConfig:
     top_k: sample among the k likeliest tokens only; 0 for all. top_p: among the fewest tokens whose
         probabilities sum to p; 1 for all.
     min_p: drop tokens less than so many times as likely as the likeliest; 0: none. guard: a candidate whose
-        last so many tokens are one period repeated ends there, as if it had become too long; 0: off.
+        last so many tokens are one period repeated ends there, as if it had become too long; 0: off, 64 to
+        128 are sensible.
     chunk: decode steps before the host looks (sooner when several leaves are done and others wait).
     halves: 2: leaves are decoded in two batches, so that the host looks after one while the device works on
         the other; 1: in one.
     page_size: tokens of a page of the cache; 128 suits a TPU. cache_mb: memory for the keys and values of
         texts, for policy and PPM each; 0: half of what the device has free, on a CPU 128 MB.
+    devices: how many of this host's devices decode; 0: all of its accelerators, or one CPU. tensor: so many
+        of them hold one model together; each such group decodes for itself, with leaves and pages of its own.
+    precompile: compile all that a search may need before it starts, which is worth it where the compilation
+        cache is kept and compiling is slow.
     weights: "full", or "int8": models are quantized once they are loaded (`models/quantize.py`), for half the
         memory of bfloat16; what is written and valued then differs a little. Training never does this.
     """
@@ -46,14 +51,19 @@ class DecodeConfig:
     halves: int = 1
     page_size: int = 16
     cache_mb: int = 0
+    devices: int = 0
+    tensor: int = 1
+    precompile: bool = False
     weights: Literal["full", "int8"] = "full"
 
     def __post_init__(self) -> None:
-        for name in ("leaves", "rows", "max_step_tokens", "context", "chunk", "halves", "page_size"):
+        positive = "leaves", "rows", "max_step_tokens", "context", "chunk", "halves", "page_size", "tensor"
+        for name in positive:
             if getattr(self, name) < 1:
                 raise UserError(f"decode.{name}: {getattr(self, name)} given, at least 1 expected.")
-        if self.cache_mb < 0:
-            raise UserError(f"decode.cache_mb: {self.cache_mb} given, 0 (choose) or more expected.")
+        for name in ("cache_mb", "devices"):
+            if getattr(self, name) < 0:
+                raise UserError(f"decode.{name}: {getattr(self, name)} given, 0 (choose) or more expected.")
         if self.halves > self.leaves:
             raise UserError(
                 f"decode.halves: {self.halves} given, no more than decode.leaves ({self.leaves}) expected."

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from rstar_jax.decode import sampling
 from rstar_jax.decode.batch import Batch, Rules
-from rstar_jax.decode.buckets import cache_bucket, prefill_bucket, score_bucket, suffix_bucket
+from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
 from rstar_jax.decode.prefixes import PrefixCaches
 from rstar_jax.decode.requests import (
     DecodeConfig,
@@ -32,7 +32,7 @@ from rstar_jax.decode.requests import (
 from rstar_jax.decode.shape import Shape
 from rstar_jax.decode.stops import build
 from rstar_jax.errors import UserError
-from rstar_jax.models import Decoder
+from rstar_jax.models import Decoder, candidates
 from rstar_jax.types import Finish
 
 Waiting = deque[tuple[int, StepRequest]]
@@ -178,24 +178,17 @@ class StepDecoder:
         self._done |= others
         return [found[ticket] for ticket in tickets]
 
-    def precompile(self, on_program: Callable[[int, int], None] | None = None) -> None:
-        """Compiles what requests will need (`stats.programs` then names it), but for the reading of long
-        texts behind known ones. Only while nothing is decoded. on_program: called with how many programs of
-        how many are done.
-
-        Worth its time where each compilation takes long and is cached on disk (jax_compilation_cache_dir).
+    def programs(self) -> list[Callable[[], None]]:
+        """What compiles all that requests may need, a program each (`stats.programs` names those that were
+        not yet), but for the reading of long texts behind known ones. To be run while nothing is decoded.
         """
         self._caches.load(self._model.params())
-        c = self._config
+        c, work = self._config, list[Callable[[], None]]()
         longest = min(c.max_step_tokens, c.context)
         prefixes = sorted({cache_bucket(length) for length in range(1, c.context + 1)})
         suffixes = sorted({suffix_bucket(length, longest) for length in range(c.chunk, longest + c.chunk)})
-        work: list[Callable[[], None]] = []
         for home, cache in enumerate(self._caches.each):
-            texts = sorted({prefill_bucket(length) for length in range(1, c.context + 1)})
-            work += [functools.partial(cache.compile, 0, T) for T in texts]
-            short = [score_bucket(length) for length in range(1, 65)]
-            work += [functools.partial(cache.compile, P, T) for P in prefixes for T in sorted({*short})]
+            work += cache.programs(c.context)
             for N in sorted({1, c.rows}):
                 one_of_each = {batch.leaves: batch for batch in self._at((home, N))}.values()
                 work += [
@@ -204,10 +197,14 @@ class StepDecoder:
                     for P in prefixes
                     for S in suffixes
                 ]
-        for done, compile_one in enumerate(work, 1):
-            compile_one()
-            if on_program:
-                on_program(done, len(work))
+        return work
+
+    @property
+    def attention(self) -> str:
+        """One line for a log: how candidates attend, by which kernels, and why not by others."""
+        shape, c = self._caches.each[0].shape, self._config
+        P, S = cache_bucket(c.context), suffix_bucket(min(c.max_step_tokens, c.context), c.context)
+        return candidates.describe(shape.config, 1, P, S, shape.mesh)
 
     def drop(self, samples: Sequence[Sample]) -> None:
         """Says that nobody will go on from these: their pages are free."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -96,8 +97,7 @@ class StepScorer:
         A value stands at the last token of its suffix; an empty suffix has that of the prefix's last token,
         a text longer than the context has -1. wait: for at least one result, if any is outstanding.
         """
-        if not any(self._flights):
-            self._caches.load({**self._model.decoder.params(), "score": self._model.score[...]})
+        self._load()
         while True:
             for home, flight in enumerate(self._flights):
                 if flight and (cast(Any, flight[-1][1]).is_ready() or (wait and not self._done)):
@@ -112,6 +112,21 @@ class StepScorer:
         """Starts what waits, if nothing is under way, and waits for it."""
         self._done |= dict(self.poll(wait=True))
 
+    def programs(self) -> list[Callable[[], None]]:
+        """What compiles all that requests may need, as `StepDecoder.programs`."""
+        self._load()
+        c, work = self._config, list[Callable[[], None]]()
+        prefixes = sorted({cache_bucket(length) for length in range(1, c.context + 1)})
+        steps = sorted({score_bucket(length) for length in range(1, min(c.max_step_tokens, c.context) + 1)})
+        for cache in self._caches.each:
+            work += cache.programs(c.context)
+            work += [functools.partial(self._compile, cache, P, T) for P in prefixes for T in steps]
+        return work
+
+    def _compile(self, cache: PrefixCache, P: int, T: int) -> None:
+        """By scoring nothing."""
+        jax.block_until_ready(self._run(cache, [], P, T))
+
     def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]:
         """Values for each request, in order: `submit`, and `poll` until all are there."""
         tickets = self.submit(requests)
@@ -120,6 +135,10 @@ class StepScorer:
             found |= dict(self.poll(wait=True))
         self._done |= {ticket: found.pop(ticket) for ticket in found.keys() - set(tickets)}
         return [found[ticket] for ticket in tickets]
+
+    def _load(self) -> None:
+        if not any(self._flights):
+            self._caches.load({**self._model.decoder.params(), "score": self._model.score[...]})
 
     def _checked(self, request: ScoreRequest, where: str) -> list[int]:
         """Which suffixes fit into the context behind the prefix."""
@@ -151,14 +170,15 @@ class StepScorer:
         groups.sort(key=lambda group: group.longest)
         for at in range(0, len(groups), self._rows):
             some = groups[at : at + self._rows]
-            self._flights[home].append((some, self._run(cache, some, P)))
+            T = score_bucket(max(group.longest for group in some))
+            self._flights[home].append((some, self._run(cache, some, P, T)))
         for branch in read:
             if branch is not None:
                 cache.tree.release(branch)
 
-    def _run(self, cache: PrefixCache, groups: list[_Group], P: int) -> jax.Array:
-        """Starts the values [B, GROUP] of some groups, and keeps what is read on the way."""
-        B, T = self._rows, score_bucket(max(group.longest for group in groups))
+    def _run(self, cache: PrefixCache, groups: list[_Group], P: int, T: int) -> jax.Array:
+        """Starts the values [B, GROUP] of some groups, of at most T tokens, and keeps what is read."""
+        B = self._rows
         tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
         slots = np.full((B, GROUP, T), cache.pages * cache.page_size, np.int32)
         length, copies = np.zeros(B, np.int32), []

@@ -1,0 +1,35 @@
+"""Which of a host's devices a search decodes on. Each host searches for itself, on its own devices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from rstar_jax import sharding
+from rstar_jax.decode import DecodeConfig
+from rstar_jax.errors import UserError
+
+
+def mesh(decode: DecodeConfig, local: list[Any] | None = None) -> Mesh | None:
+    """The mesh of `decode.devices` and `decode.tensor`; None for a single device.
+
+    local: this host's devices, by default those that JAX finds. Raises UserError if there are fewer, or if
+    they do not make whole groups of `tensor`.
+    """
+    local = jax.local_devices() if local is None else local
+    count = decode.devices or (1 if local[0].platform == "cpu" else len(local))
+    if count > len(local):
+        raise UserError(
+            f"decode.devices: {count} given, but this host has {len(local)} ({local[0].platform}). Give at "
+            "most so many, or 0 for all of its accelerators."
+        )
+    if count % decode.tensor:
+        raise UserError(
+            f"decode.tensor: {decode.tensor} given, which does not divide the {count} devices that decode. "
+            "Give a divisor, or another decode.devices."
+        )
+    if count == 1:
+        return None
+    return sharding.make_mesh(data=count // decode.tensor, tensor=decode.tensor, devices=local[:count])
