@@ -106,6 +106,7 @@ class Reasoner:
         engine = {
             "devices": self._devices,
             "attention": self._decoder.attention,
+            **self._decoder.held(),
             "generated": stats.generated,
             "prefilled": stats.prefilled,
             "reused": stats.reused,

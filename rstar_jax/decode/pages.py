@@ -71,6 +71,17 @@ class PageTree:
         """Pages that no branch has."""
         return len(self._free)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens that are held, each counted once however many texts share it."""
+        below = [branch for roots in self._roots.values() for branch in roots]
+        count = 0
+        while below:
+            branch = below.pop()
+            count += len(branch.tokens)
+            below += branch.children
+        return count
+
     def match(self, problem: Hashable, tokens: Sequence[int]) -> tuple[Branch | None, int]:
         """The branch that holds most of the first tokens, and how many; it counts as used now."""
         best, length, tokens = None, 0, list(tokens)

@@ -49,6 +49,7 @@ class PrefixCache:
         """Raises UserError if the memory that there is does not hold one text of the longest."""
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
         self.pages = _pages(shape, config)
+        self.tree = PageTree(self.pages, self.page_size)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
         self.rows = _ROWS_ON_CPU if attention_mesh.platform(shape.mesh) == "cpu" else _ROWS
@@ -189,6 +190,16 @@ class PrefixCaches:
     def home(self, problem: Hashable) -> int:
         """Which one has a problem's texts; new problems go from one to the next."""
         return self._homes.setdefault(problem, len(self._homes) % len(self.each))
+
+    def held(self) -> dict[str, int]:
+        """Pages that there are and that are in use, the tokens in them, and the tokens that had to go."""
+        trees = [cache.tree for cache in self.each]
+        return {
+            "pages": sum(tree.pages for tree in trees),
+            "pages_used": sum(tree.pages - tree.free for tree in trees),
+            "tokens_held": sum(tree.tokens for tree in trees),
+            "tokens_evicted": sum(tree.evicted for tree in trees),
+        }
 
     def load(self, params: dict[str, jax.Array]) -> None:
         """`PrefixCache.load` of each."""

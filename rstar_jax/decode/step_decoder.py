@@ -206,6 +206,10 @@ class StepDecoder:
         P, S = cache_bucket(c.context), suffix_bucket(min(c.max_step_tokens, c.context), c.context)
         return candidates.describe(shape.config, 1, P, S, shape.mesh)
 
+    def held(self) -> dict[str, int]:
+        """What the cache holds now: pages, pages_used, tokens_held, tokens_evicted."""
+        return self._caches.held()
+
     def drop(self, samples: Sequence[Sample]) -> None:
         """Says that nobody will go on from these: their pages are free."""
         for sample in samples:

@@ -136,6 +136,10 @@ class StepScorer:
         self._done |= {ticket: found.pop(ticket) for ticket in found.keys() - set(tickets)}
         return [found[ticket] for ticket in tickets]
 
+    def held(self) -> dict[str, int]:
+        """What the cache holds now: pages, pages_used, tokens_held, tokens_evicted."""
+        return self._caches.held()
+
     def _load(self) -> None:
         if not any(self._flights):
             self._caches.load({**self._model.decoder.params(), "score": self._model.score[...]})

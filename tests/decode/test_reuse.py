@@ -68,11 +68,15 @@ def test_nothing_stays_held(policy: Decoder) -> None:
     decoder = StepDecoder(policy, STOPS, LONG, seed=3)
     grow(decoder, LONG, 3)
     tree = decoder._caches.each[0].tree
-    branches = [b for roots in tree._roots.values() for b in roots]
+    branches, seen = [b for roots in tree._roots.values() for b in roots], 0
     while branches:
         branch = branches.pop()
+        seen += 1
         assert branch.holds == 0 and not branch.gone
         branches += branch.children
+    held = decoder.held()
+    # A branch wastes no more than what is free of its last page, and the start of its first that it copied.
+    assert 0 <= held["pages_used"] * LONG.page_size - held["tokens_held"] <= 2 * seen * (LONG.page_size - 1)
 
 
 def test_a_pool_that_holds_no_text_is_refused(policy: Decoder) -> None:
