@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+from rstar_jax.search import collector
 from rstar_jax.search.budget import bitten, settled
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Functions, Leaf, OnProgress, SearchStats, Service, Services
@@ -217,28 +218,29 @@ def stream(
             expand(run, wanted)
 
     try:
-        yield from begin()
-        while runs:
-            idle = True
-            for finished in desk.turn(wait=not config.max_seconds):
-                for kind, run, expansion, key, result in finished:
-                    idle = False
-                    if run not in runs:  # ended by a result that came with this one
-                        continue
-                    for service, name, request in expansion.take(kind, key, result):
-                        desk.ask(service, request, run, expansion, name)
-                    if expansion.children is not None:
-                        yield from hand_over(run, expansion)
-            if config.max_seconds:
-                for run in [r for r in runs if clock.monotonic() - r.began >= config.max_seconds]:
-                    run.ended = "seconds"
-                    yield close(run)
+        with collector.rarely():
             yield from begin()
-            if on_progress is not None:
-                counts = (rollouts, trajectories, nodes, tokens, expansions)
-                on_progress(SearchStats(len(problems), done, *counts))
-            nap = 0.0 if not idle else min(_LONGEST_NAP, 2 * nap or _NAP)
-            if nap and runs and desk.must_nap:
-                clock.sleep(nap)
+            while runs:
+                idle = True
+                for finished in desk.turn(wait=not config.max_seconds):
+                    for kind, run, expansion, key, result in finished:
+                        idle = False
+                        if run not in runs:  # ended by a result that came with this one
+                            continue
+                        for service, name, request in expansion.take(kind, key, result):
+                            desk.ask(service, request, run, expansion, name)
+                        if expansion.children is not None:
+                            yield from hand_over(run, expansion)
+                if config.max_seconds:
+                    for run in [r for r in runs if clock.monotonic() - r.began >= config.max_seconds]:
+                        run.ended = "seconds"
+                        yield close(run)
+                yield from begin()
+                if on_progress is not None:
+                    counts = (rollouts, trajectories, nodes, tokens, expansions)
+                    on_progress(SearchStats(len(problems), done, *counts))
+                nap = 0.0 if not idle else min(_LONGEST_NAP, 2 * nap or _NAP)
+                if nap and runs and desk.must_nap:
+                    clock.sleep(nap)
     finally:
         desk.forget()

@@ -3,8 +3,10 @@
     UCT(s) = Q(s) + c * sqrt(ln N_parent(s) / N(s)),    Q(s) = q(s) / N(s)
 
 A choice looks at the siblings that were visited and at the best of the others, whose worth stands still.
-Trees advance one by one, so that short lists on the host beat arrays on a device, where each call costs as
-much as dozens of these simulations (`benchmarks/tree.py`; docs/LOG.md has the comparison).
+Trees advance one by one, so that objects on the host beat arrays on a device, where each call costs as much
+as dozens of these simulations (`benchmarks/tree.py`; docs/LOG.md has the comparison). In thousands of trees
+what counts is how much memory a walk touches, and how many objects Python's garbage collector has to look at:
+hence a node only for what was visited, and of all other siblings one array of numbers.
 
 What an unvisited child is worth is a function of its own (`UNVISITED`), as the paper does not say.
 """
@@ -12,6 +14,8 @@ What an unvisited child is worth is a function of its own (`UNVISITED`), as the 
 from __future__ import annotations
 
 import math
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 # Worth of an unvisited child from its prior; it gets no exploration bonus.
@@ -39,23 +43,25 @@ UNVISITED: dict[str, Unvisited] = {"value": initial_value, "first": first}
 class _Node:
     """A node that has visits or children, or is closed; of all others their parent knows enough.
 
-    place: among its siblings. q: what the bonus is added to: Q, or what stands for it before any visit, or
-    -inf if closed. rarity: 1 / sqrt(N), 0 before any visit. first: the number of its first child.
-    worth: of each child while unvisited. fresh: the places of children that are open and have no _Node, the
-    best last. known: its other children. open: how many children are not closed.
+    place: among its siblings. worth: while unvisited. q: what the bonus is added to: Q, or `worth` before any
+    visit, or -inf if closed. rarity: 1 / sqrt(N), 0 before any visit. first: the number of its first child.
+    fresh: what each child without a _Node is worth, -inf for the others. best, best_place: the best of these,
+    and the first place that has it. known: the other children, but those made closed. open: how many children
+    are not closed.
     """
 
     __slots__ = (
-        "first", "fresh", "known", "open", "parent", "place", "q", "rarity", "sum", "visits", "worth",
+        "best", "best_place", "first", "fresh", "known", "open", "parent", "place", "q", "rarity", "sum",
+        "visits", "worth",
     )  # fmt: skip
 
-    def __init__(self, parent: _Node | None, place: int, q: float, visits: int = 0, value_sum: float = 0.0):
-        self.parent, self.place, self.q, self.visits, self.sum = parent, place, q, visits, value_sum
-        self.rarity = _RARITY[visits]
+    def __init__(
+        self, parent: _Node | None, place: int, worth: float, q: float, visits: int = 0, value: float = 0.0
+    ):
+        self.parent, self.place, self.worth, self.q = parent, place, worth, q
+        self.visits, self.sum, self.rarity = visits, value, _RARITY[visits]
         self.first = self.open = 0
-        self.worth: Sequence[float] = ()
-        self.fresh: Sequence[int] = ()
-        self.known: Sequence[_Node] = ()
+        self.known: list[_Node] | tuple[()] = ()
 
 
 class Statistics:
@@ -67,19 +73,26 @@ class Statistics:
 
     def __init__(self, unvisited: Unvisited = initial_value):
         self._unvisited = unvisited
-        root = _Node(None, 0, 0.0)
-        self._known = {0: root}
-        self._parents = [root]  # of every node; the root stands for its own
+        self._count = 1
+        self._known = {0: _Node(None, 0, 0.0, 0.0)}
+        self._parents: list[_Node] = []  # in the order of their children's numbers
+        self._firsts = array("l")  # of each of these, the number of its first child
 
     @property
     def visits(self) -> list[int]:
         """N(s) of every node."""
-        return [self._known[i].visits if i in self._known else 0 for i in range(len(self._parents))]
+        numbers = [0] * self._count
+        for i, node in self._known.items():
+            numbers[i] = node.visits
+        return numbers
 
     @property
     def value_sums(self) -> list[float]:
         """q(s) of every node."""
-        return [self._known[i].sum if i in self._known else 0.0 for i in range(len(self._parents))]
+        numbers = [0.0] * self._count
+        for i, node in self._known.items():
+            numbers[i] = node.sum
+        return numbers
 
     def closed(self, node: int) -> bool:
         """Whether a node is not to be selected again."""
@@ -100,28 +113,29 @@ class Statistics:
         count = len(priors)
         if not count:
             return
-        parent = self._node(node)
-        parent.first = first = len(self._parents)
+        parent = self._known.get(node) or self._made(node)
+        parent.first = first = self._count
+        self._count += count
+        self._parents.append(parent)
+        self._firsts.append(first)
         parent.open = count
-        parent.worth = worth = (
-            priors if self._unvisited is initial_value else [self._unvisited(prior) for prior in priors]
-        )
-        self._parents += [parent] * count
-        fresh: list[int] = list(range(count))
+        if self._unvisited is initial_value:
+            parent.fresh = fresh = array("d", priors)
+        else:
+            parent.fresh = fresh = array("d", map(self._unvisited, priors))
         if visits is not None and value_sums is not None and closed is not None:
-            parent.known = known = []
-            fresh = []
+            known = []
             for place, (seen, value, shut) in enumerate(zip(visits, value_sums, closed, strict=True)):
                 if seen or shut:
-                    child = _Node(parent, place, _CLOSED if shut else value, seen, value)
-                    known.append(child)
-                    self._known[first + place] = child
-                else:
-                    fresh.append(place)
+                    q = _CLOSED if shut else value
+                    self._known[first + place] = child = _Node(parent, place, fresh[place], q, seen, value)
+                    fresh[place] = _CLOSED
+                    if not shut:
+                        known.append(child)
+            parent.known = known or ()
             parent.open -= sum(closed)
-        fresh.reverse()
-        fresh.sort(key=worth.__getitem__)
-        parent.fresh = fresh
+        parent.best = best = max(fresh)
+        parent.best_place = fresh.index(best)
 
     def select(self, node: int, c: float) -> int:
         """Walks from `node` down into the best open child, the first of equals, until there is none.
@@ -130,18 +144,14 @@ class Statistics:
         """
         at = self._known.get(node)
         while at is not None and at.first:
-            fresh, n = at.fresh, at.visits
-            down = None
-            if fresh:
-                place = fresh[-1]
-                best = at.worth[place]
-            else:
-                place, best = -1, _CLOSED
-            bonus = c * (_ROOT_LOG[n] if n < 4096 else math.sqrt(math.log(n)))
-            for child in at.known:
-                score = child.q + bonus * child.rarity
-                if score > best or (score == best and child.place < place):
-                    down, place, best = child, child.place, score
+            down, place, best = None, at.best_place, at.best
+            if at.known:
+                n = at.visits
+                bonus = c * (_ROOT_LOG[n] if n < 4096 else math.sqrt(math.log(n)))
+                for child in at.known:
+                    score = child.q + bonus * child.rarity
+                    if score > best or (score == best and child.place < place):
+                        down, place, best = child, child.place, score
             if best == _CLOSED:
                 break
             node = at.first + place
@@ -150,7 +160,7 @@ class Statistics:
 
     def back_up(self, node: int, value: float, visits: int = 1) -> None:
         """`visits` more visits, and `value` added, on the path from `node` up to the root, both included."""
-        at: _Node | None = self._known.get(node) or self._node(node)
+        at: _Node | None = self._known.get(node) or self._made(node)
         while at is not None:
             at.visits = n = at.visits + visits
             at.sum = total = at.sum + value
@@ -158,16 +168,16 @@ class Statistics:
                 if n:
                     at.q, at.rarity = total / n, _RARITY[n] if n < 4096 else 1 / math.sqrt(n)
                 else:
-                    at.q, at.rarity = at.parent.worth[at.place] if at.parent else 0.0, 0.0
+                    at.q, at.rarity = at.worth, 0.0
             at = at.parent
 
     def close_one(self, node: int) -> None:
         """Closes a node alone: the released code finds out about its ancestors when it passes them."""
-        self._close(self._node(node))
+        self._close(self._known.get(node) or self._made(node))
 
     def close_up(self, node: int) -> None:
         """Closes a node, and every ancestor that has closed children only: a closed root ends a search."""
-        at: _Node | None = self._node(node)
+        at: _Node | None = self._known.get(node) or self._made(node)
         while at is not None:
             self._close(at)
             at = at.parent if at.parent is not None and not at.parent.open else None
@@ -178,15 +188,17 @@ class Statistics:
             if node.parent is not None:
                 node.parent.open -= 1
 
-    def _node(self, node: int) -> _Node:
-        """The node of a number; one of which its parent knew enough is made, with the worth it has."""
-        if node in self._known:
-            return self._known[node]
-        parent = self._parents[node]
-        place = node - parent.first
-        made = self._known[node] = _Node(parent, place, parent.worth[place])
-        parent.fresh.remove(place)  # type: ignore[attr-defined]
-        if not parent.known:
-            parent.known = []
-        parent.known.append(made)  # type: ignore[attr-defined]
+    def _made(self, node: int) -> _Node:
+        """A node of which its parent knew enough until now, with the worth it has."""
+        parent = self._parents[bisect_right(self._firsts, node) - 1]
+        place, fresh = node - parent.first, parent.fresh
+        made = self._known[node] = _Node(parent, place, fresh[place], fresh[place])
+        if parent.known:
+            parent.known.append(made)
+        else:
+            parent.known = [made]
+        fresh[place] = _CLOSED
+        if place == parent.best_place:
+            parent.best = best = max(fresh)
+            parent.best_place = fresh.index(best)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,16 @@ from paced import Clock, all_open, shuffled, timed
 from scripted import Early, World, problems
 
 from rstar_jax.errors import UserError
-from rstar_jax.search import STRATEGIES, Leaf, SearchConfig, Services, grow_trees, votes, watch_trees
+from rstar_jax.search import (
+    STRATEGIES,
+    Leaf,
+    SearchConfig,
+    Services,
+    collector,
+    grow_trees,
+    votes,
+    watch_trees,
+)
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, batch=3)
 RATES = (0.5, 0.3, 0.1, 0.1)
@@ -214,3 +224,25 @@ def test_services_are_used_as_they_are():
     assert isinstance(services, Services)
     grow_trees(problems(2), services, config_of("greedy"), round=1)
     assert services.score.submits == []  # nobody reads a PPM's values here
+
+
+def test_the_garbage_collector_comes_rarely_until_the_last_search_has_ended():
+    before, running = gc.get_threshold(), collector.THRESHOLDS
+    one, other = (
+        watch_trees(problems(2), World().functions(), config_of("mcts"), round=1) for _ in range(2)
+    )
+    next(one), next(other)
+    assert gc.get_threshold() == running != before
+    one.close()
+    assert gc.get_threshold() == running
+    for _ in other:
+        pass
+    assert gc.get_threshold() == before
+    try:
+        gc.set_threshold(0)  # turned off by somebody
+        next(one := watch_trees(problems(1), World().functions(), config_of("mcts"), round=1))
+        assert gc.get_threshold()[0] == 0
+        one.close()
+        assert gc.get_threshold()[0] == 0
+    finally:
+        gc.set_threshold(*before)
