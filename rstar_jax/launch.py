@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -26,8 +27,8 @@ from rstar_jax.settings import from_config, home_expanded, nearest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line; returns the exit status: 0 done, 2 bad input or a file or disk that fails,
-    130 interrupted, 141 nobody reads the output, 143 terminated.
+    """Runs one command line; returns the exit status: 0 done, 1 no answer was found, 2 bad input or a file or
+    disk that fails, 130 interrupted, 141 nobody reads the output, 143 terminated.
     """
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if sys.stdout is None:  # closed by the shell
@@ -36,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _launch(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         return _say(f"error: {error}", 2)
-    except Terminated:
-        return _say("\nterminated; the same command goes on where it was.", 143)
-    except KeyboardInterrupt:
-        return _say("\nstopped; the same command goes on where it was.", 130)
+    except Terminated as signalled:
+        return _say(f"\n{str(signalled) or 'terminated; the same command goes on where it was.'}", 143)
+    except KeyboardInterrupt as signalled:
+        return _say(f"\n{str(signalled) or 'stopped; the same command goes on where it was.'}", 130)
     except (BrokenPipeError, SystemExit) as error:
         # rich exits at a broken pipe by itself
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
@@ -92,8 +93,8 @@ def _launch(arguments: list[str]) -> int:
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
     run = JOBS[job](config)
-    run(home_expanded(Path(workdir or f"runs/{Path(name).stem}"), "--workdir"))
-    return 0
+    result = run(home_expanded(Path(workdir or f"runs/{Path(name).stem}"), "--workdir"))
+    return result if isinstance(result, int) else 0  # a job's status, or what it found
 
 
 def _split(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
@@ -286,6 +287,22 @@ def _evolve(config: ConfigDict) -> Callable[[Path], Any]:
     return run
 
 
+def _solve(config: ConfigDict) -> Callable[[Path], Any]:
+    from rstar_jax.solve import ask
+    from rstar_jax.solve.settings import SolveSettings
+
+    try:
+        settings = from_config(SolveSettings, config.to_dict())
+    except UserError as error:  # options of rooms that name themselves
+        raise UserError(re.sub(r"^(?=(search|decode)\b)", "config.", str(error))) from None
+
+    def run(workdir: Path) -> Any:
+        _remember_compilations(workdir / ".compiled")
+        return ask.run(settings, workdir)
+
+    return run
+
+
 def _remember_compilations(folder: Path) -> None:
     """A run that goes on does not compile again what it compiled before."""
     import jax
@@ -304,7 +321,11 @@ def _pretrain(config: ConfigDict) -> Callable[[Path], Any]:
 
 
 # Imported when called: --help and a misspelt option answer before jax is loaded.
-JOBS: dict[str, Callable[[ConfigDict], Callable[[Path], Any]]] = {"evolve": _evolve, "pretrain": _pretrain}
+JOBS: dict[str, Callable[[ConfigDict], Callable[[Path], Any]]] = {
+    "evolve": _evolve,
+    "pretrain": _pretrain,
+    "solve": _solve,
+}
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

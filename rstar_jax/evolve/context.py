@@ -7,12 +7,20 @@ import platform
 from pathlib import Path
 
 from rstar_jax.assemble import Reasoner
-from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve.settings import RunSettings, VerifySettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem
 from rstar_jax.verify import TASKS, Limits, Sandbox, Task
+
+
+def open_sandbox(v: VerifySettings, root: Path) -> Sandbox:
+    """The sandbox of these options, not yet started. root: a working directory, that keeps its results."""
+    limits = Limits(v.cpu_s, v.wall_s, v.memory_mb, v.output_kb)
+    # A file for each host: its locks hold on one machine only.
+    memo = root / "cache" / f"sandbox-{platform.node()}.sqlite" if v.memo else None
+    return Sandbox(v.workers, limits, isolation=v.sandbox, memo=memo)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +65,7 @@ class Context:
 
         What programs did is kept in the working directory: a search that goes on does not run them again.
         """
-        v = self.settings.verify
-        # A file for each host: its locks hold on one machine only.
-        limits = Limits(v.cpu_s, v.wall_s, v.memory_mb, v.output_kb)
-        memo = self.work.root / "cache" / f"sandbox-{platform.node()}.sqlite" if v.memo else None
-        return Sandbox(v.workers, limits, isolation=v.sandbox, memo=memo)
+        return open_sandbox(self.settings.verify, self.work.root)
 
     def reasoner(self, policy: Path, ppm: Path | None, sandbox: Sandbox, *, prompt: str) -> Reasoner:
         """A policy and optionally a PPM, ready to search."""

@@ -35,10 +35,11 @@ SCORES: dict[str, Callable[[Sequence[float]], float]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Ballot:
-    """An answer that may be the final one. score: of its trajectory, None without a PPM."""
+    """An answer that may be the final one. score: of its trajectory, None without a PPM. node: its index."""
 
     answer: str
     score: float | None
+    node: int = -1
 
 
 def finals(tree: Tree) -> list[int]:
@@ -56,7 +57,7 @@ def score(tree: Tree, answer: int, scores: str) -> float | None:
 
 def ballots(tree: Tree, scores: str = "last") -> list[Ballot]:
     """The answers that may be the final one with their trajectories' scores, in the order of the nodes."""
-    return [Ballot(tree.nodes[i].answer or "", score(tree, i, scores)) for i in finals(tree)]
+    return [Ballot(tree.nodes[i].answer or "", score(tree, i, scores), i) for i in finals(tree)]
 
 
 def weight(score: float | None) -> float:
@@ -67,12 +68,16 @@ def weight(score: float | None) -> float:
 
 @dataclasses.dataclass
 class Class:
-    """Answers that are equal to the grader: the first one's text, how many, summed weight, best score."""
+    """Answers that are equal to the grader: the first one's text, how many, summed weight, best score.
+
+    node: that of the best score, the first of equals.
+    """
 
     answer: str
     count: int = 0
     weight: float = 0.0
     best: float = -math.inf
+    node: int = -1
 
 
 def classes(ballots: Sequence[Ballot], equal: Equal) -> list[Class]:
@@ -84,7 +89,8 @@ def classes(ballots: Sequence[Ballot], equal: Equal) -> list[Class]:
             found.append(same := Class(ballot.answer))
         same.count += 1
         same.weight += weight(ballot.score)
-        same.best = max(same.best, _known(ballot.score))
+        if _known(ballot.score) > same.best:
+            same.best, same.node = _known(ballot.score), ballot.node
     return found
 
 
@@ -100,16 +106,31 @@ VOTES: dict[str, Callable[[Class], float]] = {
 }
 
 
-def final_answer(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str = "last") -> str | None:
-    """The answer that a named vote over a tree's trajectories gives; None if none ended in an answer.
+def election(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str = "last") -> list[Class]:
+    """What a named vote over a tree's trajectories says: classes of equal answers, the final one first.
 
     vote: "best" (the PPM's), "majority", "weighted" (by the PPM): a row of VOTES.
     top_k: only the k trajectories of highest score vote (4 to 8 in the released code); 0: all of them.
     equal: whether two answers are the same.
     scores: what a trajectory is worth, a row of SCORES.
-    Without PPM values "best" is the first trajectory and "weighted" falls back to the majority.
-    Raises UserError for an unknown vote or score.
+    Without PPM values "best" is the first trajectory and "weighted" falls back to the majority. Empty if no
+    trajectory ended in an answer. Raises UserError for an unknown vote or score.
     """
+    vote, ranked = _ranked(tree, vote, top_k, scores)
+    return sorted(classes(ranked, equal), key=VOTES[vote], reverse=True)
+
+
+def final_answer(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str = "last") -> str | None:
+    """The answer that wins the `election`, whose parameters and errors these are; None if there is none."""
+    name, ranked = _ranked(tree, vote, top_k, scores)
+    if name == "best":  # by the text that was liked best itself: nobody need compare
+        return ranked[0].answer if ranked else None
+    counted = classes(ranked, equal)
+    return max(counted, key=VOTES[name]).answer if counted else None
+
+
+def _ranked(tree: Tree, vote: str, top_k: int, scores: str) -> tuple[str, list[Ballot]]:
+    """The vote that can be held, and who takes part, the highest score first."""
     for name, value, known in (("vote", vote, VOTES), ("scores", scores, SCORES)):
         if value not in known:
             raise UserError(
@@ -118,11 +139,7 @@ def final_answer(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores:
     given = ballots(tree, scores)
     if vote == "weighted" and all(ballot.score is None for ballot in given):
         vote = "majority"
-    ranked = sorted(given, key=lambda ballot: _known(ballot.score), reverse=True)[: top_k or None]
-    if vote == "best":  # by the text that was liked best itself
-        return ranked[0].answer if ranked else None
-    counted = classes(ranked, equal)
-    return max(counted, key=VOTES[vote]).answer if counted else None
+    return vote, sorted(given, key=lambda ballot: _known(ballot.score), reverse=True)[: top_k or None]
 
 
 def pass_at_k(right: Sequence[int] | np.ndarray, samples: Sequence[int] | np.ndarray, k: int) -> np.ndarray:

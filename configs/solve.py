@@ -1,0 +1,27 @@
+"""One question: shows every step as it is accepted, then the answer with its votes, values and program.
+
+    python -m rstar_jax.launch --config=solve --config.question='What is 3 times 14 plus 2?'
+
+Hardware: what holds the models. Without more it asks the bundled tiny base, which knows questions like those
+of the embedded problems, and of these one in three. --config.run=runs/quickstart takes the policy and the
+PPM of that run's last round; --config.policy=DIR (or a hub id) and --config.ppm=DIR any others, with
+--config.prompt=bootstrap for a policy that was never trained on steps.
+
+How it is searched: --config.search.strategy=beam (or another row of docs/SEARCH.md), rollouts, temperature,
+max_seconds=10 and so on; Ctrl-C ends it with the best answer so far. --config.show=full prints whole steps,
+--config.show=answer what was found alone. --workdir (runs/solve) keeps what was compiled for the next one.
+"""
+
+from rstar_jax.decode import DecodeConfig
+from rstar_jax.search import SearchConfig
+from rstar_jax.settings import to_config_dict
+from rstar_jax.solve.settings import SolveSettings
+
+
+def get_config():
+    return to_config_dict(
+        SolveSettings(
+            search=SearchConfig(rollouts=16, candidates=8, temperature=0.7),
+            decode=DecodeConfig(leaves=8, rows=8, max_step_tokens=512),
+        )
+    )

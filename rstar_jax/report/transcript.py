@@ -1,0 +1,157 @@
+"""One question's search as text: every step as it is accepted, and the answer with what supports it.
+
+An expansion is a line that says which steps it extends, by their numbers, and under it the candidates that
+stand, each with a number of its own:
+
+    -- after 1 > 4, depth 3: 2 of 4 candidates stand, 1 NameError
+       9  ppm +0.61  # Now print the final answer | print(total) => 480
+
+"dropped" are repeats and further answers in an expansion. Plain ASCII but for what the policy wrote, the same on
+a terminal and in a pipe, each line flushed at once. Characters that steer a terminal are written out.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from rstar_jax.language import grammar
+from rstar_jax.search.contract import Leaf
+from rstar_jax.search.expand import alive
+from rstar_jax.search.votes import Class
+from rstar_jax.types import Node, Tree
+
+SHOW = ("brief", "full", "answer")
+_PIPE = 110  # columns where there is no terminal
+_MOST_OUTPUT = 40  # columns of what a step printed, in its one line
+_DELIMITERS = (grammar.CODE, *grammar.STOPS, grammar.ANSWER)
+
+# What the interpreter showed for the last of these steps.
+Observed = Callable[[tuple[str, ...]], str]
+
+
+class Transcript:
+    """Prints to `out`. show: "brief", a line for each accepted step; "full", all that it holds; "answer",
+    what was found in the end alone. seconds: since the start."""
+
+    def __init__(self, out: TextIO, show: str, observed: Observed, seconds: Callable[[], float]):
+        self._out, self._show, self._observed, self._seconds = out, show, observed, seconds
+        self._width = max(60, shutil.get_terminal_size((_PIPE, 24)).columns if out.isatty() else _PIPE)
+        self._numbers: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._leader: tuple[str, int] | None = None
+
+    def say(self, text: str = "") -> None:
+        """Prints lines that the output can hold, at once."""
+        code = self._out.encoding or "utf-8"
+        print(shown(text).encode(code, "backslashreplace").decode(code), file=self._out, flush=True)
+
+    def expanded(self, leaf: Leaf, children: Sequence[Node]) -> None:
+        """A leaf and its children, failed ones included."""
+        if self._show == "answer":
+            return
+        standing = [node for node in children if alive(node)]
+        fates = Counter(node.detail or node.status for node in children if not alive(node))
+        fates["dropped"] = leaf.n - len(children)  # repeats, further answers
+        where = f"after {self._way(leaf.tree, leaf.steps)}" if leaf.steps else "from the question"
+        causes = "".join(f", {n} {cause}" for cause, n in fates.items() if n)
+        self.say(
+            f"-- {where}, depth {len(leaf.steps) + 1}: {len(standing)} of {leaf.n} "
+            f"candidate{'s' if leaf.n > 1 else ''} stand{'s' if leaf.n == 1 else ''}{causes}"
+        )
+        for node in standing:
+            self._step(leaf, node)
+
+    def _step(self, leaf: Leaf, node: Node) -> None:
+        name, steps = (leaf.tree, (*leaf.steps, node.text)), (*leaf.steps, node.text)
+        again = " (again)" if name in self._numbers else ""
+        number = self._numbers.setdefault(name, len(self._numbers) + 1)
+        value = "" if node.ppm is None else f"ppm {node.ppm:+.2f}  "
+        kind = f"answer {node.answer}: " if node.status == "answer" else ""
+        lines, output = _written(node.text), self._observed(steps)
+        head = f"{number:>5}  {value}{kind}"
+        if self._show == "full":
+            self.say(f"{head}{again}".rstrip())
+            for line in (*lines, *(f"=> {line}" for line in output.splitlines())):
+                self.say(f"       {line}")
+            return
+        seen = f" => {_cut(_one_line(output.splitlines()), _MOST_OUTPUT)}" if output else ""
+        seen += again
+        self.say(head + _cut(_one_line(lines), self._width - len(head) - len(seen)) + seen)
+
+    def _way(self, tree: int, steps: tuple[str, ...]) -> str:
+        """The numbers of the steps of a path; one that was never shown is a question mark."""
+        numbers = (self._numbers.get((tree, steps[: i + 1]), "?") for i in range(len(steps)))
+        return " > ".join(map(str, numbers))
+
+    def leads(self, classes: Sequence[Class]) -> None:
+        """The answer so far, where it or its support has changed."""
+        now = (classes[0].answer, classes[0].count) if classes else None
+        if now is None or now == self._leader or self._show == "answer":
+            return
+        self._leader = now
+        total = sum(of.count for of in classes)
+        self.say(f"== {self._seconds():.1f} s: {now[0]} leads, {_votes(now[1], total)}")
+
+    def concludes(self, tree: Tree, classes: Sequence[Class], why: str) -> None:
+        """The answer, its support and its program; or what became of the steps. why: how the search ended."""
+        standing = sum(alive(node) for node in tree.nodes[1:])
+        spent = (
+            f"search: {why} after {tree.rollouts} rollouts, {self._seconds():.1f} s, {tree.tokens:,} tokens; "
+            f"{standing} of {len(tree.nodes) - 1} steps stand"
+        )
+        self.say()
+        if not classes:
+            deaths = Counter(node.detail or node.status for node in tree.nodes[1:] if not alive(node))
+            causes = ", ".join(f"{n} {cause}" for cause, n in deaths.most_common(5)) or "none failed"
+            self.say(f"no answer: no trajectory ended in one. What became of the other steps: {causes}.")
+            self.say(spent)
+            return
+        first, *others = classes
+        total = sum(of.count for of in classes)
+        self.say(f"answer: {first.answer}")
+        runner_up = f"; next: {others[0].answer} with {others[0].count}" if others else ""
+        self.say(f"votes: {_votes(first.count, total)}{runner_up}")
+        values = [tree.nodes[i].ppm for i in tree.path(first.node)]
+        if any(value is not None for value in values):
+            self.say(
+                f"ppm: {' > '.join('-' if v is None else f'{v:+.2f}' for v in values)}, step by step in its "
+                f"best trajectory; weight {first.weight:.2f} of {sum(of.weight for of in classes):.2f}"
+            )
+        self.say(spent)
+        steps = tree.steps(first.node)
+        self.say("\nthe program, run as it stands:\n")
+        self.say(grammar.program(steps))
+        output = next((o for k in range(len(steps), 0, -1) if (o := self._observed(steps[:k]))), "")
+        self.say("what it printed:\n")
+        self.say(output or "(nothing)")
+        self.say("\nwhat the policy made of it:\n")
+        self.say("\n".join(_written(steps[-1])))
+
+
+def _votes(count: int, total: int) -> str:
+    return f"{count} of {total} trajector{'y' if total == 1 else 'ies'}"
+
+
+def shown(text: str) -> str:
+    """The text with every character that is no print, newline or tab written out."""
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _written(step: str) -> list[str]:
+    """The lines of what the policy wrote, delimiters left out."""
+    text = grammar.split_tool(step)[0]
+    for delimiter in _DELIMITERS:
+        text = text.replace(delimiter, "")
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def _one_line(lines: Sequence[str]) -> str:
+    return shown(" | ".join(line.strip() for line in lines))
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(width - 3, 1)] + "..."

@@ -1,0 +1,1 @@
+"""One question, its search watched, its answer with what supports it."""

@@ -1,0 +1,150 @@
+"""One question: a policy, optionally a PPM, and a search that can be watched and left at any moment.
+
+There is no reference answer: nothing is graded, answers are valued by the PPM and by how many trajectories
+reach them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import time
+from pathlib import Path
+
+from rstar_jax.assemble import Reasoner
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.context import open_sandbox
+from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.report.transcript import Transcript
+from rstar_jax.search import News, SearchConfig, SearchStats, Services, votes, watch_trees
+from rstar_jax.search.services import Called
+from rstar_jax.solve.chosen import Chosen, chosen
+from rstar_jax.solve.seen import Seen
+from rstar_jax.solve.settings import SolveSettings
+from rstar_jax.solve.stop import Stop, Stopped
+from rstar_jax.types import Problem
+from rstar_jax.verify import TASKS, Sandbox, Task
+
+_WHY = {
+    "rollouts": "ended",
+    "exhausted": "had nothing left to expand",
+    "tokens": "had spent its tokens",
+    "seconds": "had spent its time",
+    "vote": "was settled",
+}
+
+
+def run(settings: SolveSettings, workdir: Path) -> int:
+    """Searches for an answer, prints each accepted step as it comes and then the answer with its support.
+
+    1. find the models, open the sandbox
+    2. search, until it ends or somebody asks it to stop
+    3. say what was found
+
+    workdir: keeps what programs did, for a question that is asked again.
+
+    Returns 0, or 1 if no trajectory ended in an answer. Raises UserError for bad input; the KeyboardInterrupt
+    of a signal that came during the search, after the best answer so far.
+    """
+    began = time.monotonic()
+    problem = Problem("question", settings.question.strip(), "")
+    if not problem.problem:
+        raise UserError(
+            f"config.question: {settings.question!r} given, a question expected. "
+            "For example --config.question='What is 2 plus 3?'"
+        )
+    with open_sandbox(settings.verify, workdir) as sandbox:  # 1
+        found = chosen(settings)
+        task = _task(settings, sandbox, problem)
+        _require_fit(found, task.prompt(problem), settings.decode.context)
+        reasoner = Reasoner(
+            found.policy,
+            found.ppm,
+            task,
+            decode=settings.decode,
+            dtype=settings.dtype,
+            seed=settings.seed,
+            ppm_scale=1.0 if found.ppm_value == "tanh" else 5.0,  # as it was trained
+        )
+        services = reasoner.services(0)
+        seen = Seen(services.check)
+        # There is no reference to look at.
+        blind = Called(lambda requests: ["ungraded"] * len(requests))
+        services = dataclasses.replace(services, check=seen, grade=blind)
+        script = Transcript(sys.stdout, settings.show, seen.observed, lambda: time.monotonic() - began)
+        if settings.show != "answer":
+            script.say(f"policy: {found.policy}\nppm: {found.ppm or 'none'}")
+            script.say(f"search: {settings.search.strategy}\nquestion: {problem.problem}\n")
+        equal = functools.partial(reasoner.same, problem)
+        return watched(problem, services, settings.search, script, equal)
+
+
+def watched(
+    problem: Problem, services: Services, search: SearchConfig, script: Transcript, equal: votes.Equal
+) -> int:
+    """A search that a transcript is told of, and that a signal ends with the best answer so far; as `run`."""
+    with Stop() as stop:
+        stats: SearchStats | None = None
+        counted, last = 0, None
+
+        def on_progress(now: SearchStats) -> None:
+            nonlocal stats
+            stats = now
+            stop.heed()
+
+        def election(news: News) -> list[votes.Class]:
+            return votes.election(
+                news.tree(), search.vote, top_k=search.top_k, equal=equal, scores=search.scores
+            )
+
+        try:
+            for last in watch_trees([problem], services, search, round=0, on_progress=on_progress):  # 2
+                if last.leaf is not None:
+                    script.expanded(last.leaf, last.children)
+                if stats is not None and stats.trajectories != counted and not last.done:
+                    counted = stats.trajectories
+                    script.leads(election(last))
+        except Stopped:
+            pass
+        if last is None:
+            script.say("no answer: stopped before the first step.")  # 3
+        classes = election(last) if last is not None else []
+        if last is not None:
+            tree = last.tree()
+            script.concludes(tree, classes, "was stopped" if stop.signal else _WHY[tree.ended])
+    stop.go_on()
+    return 0 if classes else 1
+
+
+def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
+    v = settings.verify
+    task = TASKS[v.task](sandbox, prompt=settings.prompt, grading=v.grading)
+    try:
+        task.require(problem)
+    except UserError as error:
+        raise UserError(
+            f"config.verify.task: '{v.task}' given, whose problems say how they are checked, which a "
+            "question alone does not. Take math."
+        ) from error
+    return task
+
+
+def _require_fit(found: Chosen, prompt: str, room: int) -> None:
+    """Refuses a question that leaves no step any room, and a PPM that reads text otherwise."""
+    tokenizer = Tokenizer.load(found.policy)
+    tokens = tokenizer.encode(prompt)
+    if len(tokens) >= room:
+        raise UserError(
+            f"config.decode.context: {room} tokens given, but the question with its prompt has "
+            f"{len(tokens)}. Raise it to that and a solution's, or ask a shorter one."
+        )
+    try:
+        theirs = None if found.ppm is None else Tokenizer.load(found.ppm)
+    except UserError:  # a folder with weights alone; what they cannot be is told when they are loaded
+        return
+    if theirs is not None and (theirs.used_ids != tokenizer.used_ids or theirs.encode(prompt) != tokens):
+        raise UserError(
+            f"config.ppm: {found.ppm} reads text otherwise than {found.policy}: their tokenizers differ. A "
+            "PPM that was trained from this policy is expected."
+        )

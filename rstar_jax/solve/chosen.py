@@ -1,0 +1,57 @@
+"""Which models answer: those of the options, or those that a run has trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rstar_jax import models, records
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.rounds import TINY_BASE
+from rstar_jax.evolve.stages import MANIFEST
+from rstar_jax.settings import home_expanded
+from rstar_jax.solve.settings import SolveSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """The models: their folders, and whether the PPM's training compared tanh(value) or the value."""
+
+    policy: Path
+    ppm: Path | None
+    ppm_value: str
+
+
+def chosen(settings: SolveSettings) -> Chosen:
+    """The models that the settings name. Raises UserError naming the option whose folder is not there."""
+    if settings.run:
+        return of_run(home_expanded(Path(settings.run), "config.run"))
+    policy = TINY_BASE if settings.policy == "tiny" else _folder("policy", settings.policy)
+    return Chosen(policy, _folder("ppm", settings.ppm) if settings.ppm else None, settings.ppm_value)
+
+
+def _folder(option: str, spec: str) -> Path:
+    path = home_expanded(Path(spec), f"config.{option}")
+    try:
+        return models.local_folder(path if path.exists() else spec)
+    except UserError as error:
+        raise UserError(f"config.{option}: {error}") from error
+
+
+def of_run(run: Path) -> Chosen:
+    """The policy, and the PPM if one could be trained, of the last round in which a run finished both."""
+    done = [
+        folder
+        for folder in run.glob("round[0-9]*")
+        if all((folder / stage / MANIFEST).is_file() for stage in ("policy", "ppm"))
+    ]
+    if not done or not (run / "config.json").is_file():
+        raise UserError(
+            f"config.run: {run} given, the folder of a run that has trained a policy and a PPM expected, "
+            "such as runs/quickstart after: python -m rstar_jax.launch --config=quickstart"
+        )
+    last = max(done, key=lambda folder: int(folder.name.removeprefix("round")))
+    config, ppm = records.read_json(run / "config.json"), last / "ppm" / "model"
+    return Chosen(
+        last / "policy" / "model", ppm if ppm.exists() else None, config["train"]["ppm"]["ppm_value"]
+    )

@@ -1,0 +1,40 @@
+"""Options of one question."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from rstar_jax.decode import DecodeConfig
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.settings import VerifySettings
+from rstar_jax.search import SearchConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class SolveSettings:
+    """policy: "tiny" is the bundled base; else a folder (Hugging Face format) or a hub id. ppm: the same of a
+    PPM that was trained from it; empty: none. run: a run's folder instead, for the models of its last round
+    that made both. ppm_value: what the PPM's training compared (`train.ppm.ppm_value`).
+    prompt: "bootstrap" for a policy that was never trained on steps. show: "brief", "full" or "answer".
+    """
+
+    job: str = "solve"
+    question: str = ""
+    policy: str = "tiny"
+    ppm: str = ""
+    run: str = ""
+    ppm_value: Literal["tanh", "raw"] = "tanh"
+    prompt: Literal["finetuned", "bootstrap"] = "finetuned"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    show: Literal["brief", "full", "answer"] = "brief"
+    search: SearchConfig = dataclasses.field(default_factory=SearchConfig)
+    verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
+    decode: DecodeConfig = dataclasses.field(default_factory=DecodeConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**31:
+            raise UserError(f"config.seed: {self.seed} given, a whole number from 0 to below 2**31 expected.")
+        if self.run and (self.ppm or self.policy != "tiny"):
+            raise UserError("config.run: given beside config.policy or config.ppm. Leave one out.")
