@@ -6,8 +6,8 @@ stand, each with a number of its own:
     -- after 1 > 4, depth 3: 2 of 4 candidates stand, 1 NameError
        9  ppm +0.61  # Now print the final answer | print(total) => 480
 
-"dropped" are repeats and further answers in an expansion. Plain ASCII but for what the policy wrote, the same on
-a terminal and in a pipe, each line flushed at once. Characters that steer a terminal are written out.
+"dropped" are repeats and further answers in an expansion. Plain ASCII but for what the policy wrote, the same
+on a terminal and in a pipe, each line flushed at once. Characters that steer a terminal are written out.
 """
 
 from __future__ import annotations

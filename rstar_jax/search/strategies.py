@@ -40,6 +40,24 @@ STRATEGIES: dict[str, Strategy] = {
 }
 
 
+def strategy_of(config: SearchConfig, *, ppm: bool) -> Strategy:
+    """The strategy that a config names. ppm: whether there is one. Raises UserError for an unknown strategy,
+    or one that needs a PPM where there is none."""
+    name = config.strategy
+    if name not in STRATEGIES:
+        known = ", ".join(STRATEGIES)
+        raise UserError(
+            f"search.strategy: '{name}' given, one of {known} expected. {nearest(name, STRATEGIES)}"
+        )
+    strategy = STRATEGIES[name]
+    if strategy.needs_ppm and not ppm:
+        raise UserError(
+            f"search.strategy: '{name}' ranks by a PPM's values, but there is no PPM here. Give one, or take "
+            f"a strategy that does without: {', '.join(n for n, s in STRATEGIES.items() if not s.needs_ppm)}."
+        )
+    return strategy
+
+
 def watch_trees(
     problems: Sequence[Problem],
     functions: Functions | Services,
@@ -56,18 +74,7 @@ def watch_trees(
     Whatever is told has the tree so far (`News.tree`), and `votes.final_answer` of it is the best answer so
     far. Parameters and errors as of `grow_trees`.
     """
-    name = config.strategy
-    if name not in STRATEGIES:
-        known = ", ".join(STRATEGIES)
-        raise UserError(
-            f"search.strategy: '{name}' given, one of {known} expected. {nearest(name, STRATEGIES)}"
-        )
-    strategy = STRATEGIES[name]
-    if strategy.needs_ppm and functions.score is None:
-        raise UserError(
-            f"search.strategy: '{name}' ranks by a PPM's values, but there is no PPM here. Give one, or take "
-            f"a strategy that does without: {', '.join(n for n, s in STRATEGIES.items() if not s.needs_ppm)}."
-        )
+    strategy = strategy_of(config, ppm=functions.score is not None)
     if training and config.early_stop:
         raise UserError(
             "search.early_stop: True given while training data are made, where every trajectory counts. "

@@ -17,8 +17,9 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import open_sandbox
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.report.transcript import Transcript
-from rstar_jax.search import News, SearchConfig, SearchStats, Services, votes, watch_trees
+from rstar_jax.search import News, SearchConfig, Services, votes, watch_trees
 from rstar_jax.search.services import Called
+from rstar_jax.search.strategies import strategy_of
 from rstar_jax.solve.chosen import Chosen, chosen
 from rstar_jax.solve.seen import Seen
 from rstar_jax.solve.settings import SolveSettings
@@ -54,8 +55,12 @@ def run(settings: SolveSettings, workdir: Path) -> int:
             f"config.question: {settings.question!r} given, a question expected. "
             "For example --config.question='What is 2 plus 3?'"
         )
-    with open_sandbox(settings.verify, workdir) as sandbox:  # 1
-        found = chosen(settings)
+    found = chosen(settings)  # 1
+    try:
+        strategy_of(settings.search, ppm=found.ppm is not None)
+    except UserError as error:  # before the models are loaded
+        raise UserError(f"config.{error}") from None
+    with open_sandbox(settings.verify, workdir) as sandbox:
         task = _task(settings, sandbox, problem)
         _require_fit(found, task.prompt(problem), settings.decode.context)
         reasoner = Reasoner(
@@ -84,33 +89,29 @@ def watched(
     problem: Problem, services: Services, search: SearchConfig, script: Transcript, equal: votes.Equal
 ) -> int:
     """A search that a transcript is told of, and that a signal ends with the best answer so far; as `run`."""
+    last: News | None = None
+    quiet_until = 0.0
+
+    def election(news: News) -> list[votes.Class]:
+        return votes.election(
+            news.tree(), search.vote, top_k=search.top_k, equal=equal, scores=search.scores
+        )
+
     with Stop() as stop:
-        stats: SearchStats | None = None
-        counted, last = 0, None
-
-        def on_progress(now: SearchStats) -> None:
-            nonlocal stats
-            stats = now
-            stop.heed()
-
-        def election(news: News) -> list[votes.Class]:
-            return votes.election(
-                news.tree(), search.vote, top_k=search.top_k, equal=equal, scores=search.scores
-            )
-
         try:
-            for last in watch_trees([problem], services, search, round=0, on_progress=on_progress):  # 2
+            for last in watch_trees([problem], services, search, round=0, on_progress=stop.heed):  # 2
                 if last.leaf is not None:
                     script.expanded(last.leaf, last.children)
-                if stats is not None and stats.trajectories != counted and not last.done:
-                    counted = stats.trajectories
+                if not last.done and (began := time.monotonic()) >= quiet_until:
                     script.leads(election(last))
+                    now = time.monotonic()
+                    quiet_until = now + 20 * (now - began)  # in a large tree a vote takes its time
         except Stopped:
             pass
+        classes = election(last) if last is not None else []  # 3
         if last is None:
-            script.say("no answer: stopped before the first step.")  # 3
-        classes = election(last) if last is not None else []
-        if last is not None:
+            script.say("no answer: stopped before the first step.")
+        else:
             tree = last.tree()
             script.concludes(tree, classes, "was stopped" if stop.signal else _WHY[tree.ended])
     stop.go_on()

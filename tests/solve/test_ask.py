@@ -1,0 +1,279 @@
+"""One question: what is printed while it is searched, what is found, and every way in which that ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rstar_jax import launch, models
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.rounds import TINY_BASE
+from rstar_jax.language import grammar
+from rstar_jax.problems.suite import generate
+from rstar_jax.report.transcript import Transcript
+from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
+from rstar_jax.search.services import as_services
+from rstar_jax.solve.ask import watched
+from rstar_jax.solve.chosen import of_run
+from rstar_jax.solve.seen import Seen
+from rstar_jax.types import Candidate, Problem, StepVerdict
+from rstar_jax.verify import CodeTask, MathTask
+
+PROBLEM = Problem("question", "How much?", "")
+CONFIG = SearchConfig(rollouts=5, candidates=4, searches=2, subtrees=2, beam_width=2)
+
+
+def propose(leaves):
+    """Two numbers are chosen, added and told; now and then a step fails."""
+
+    def candidate(leaf, k):
+        draw, depth = random.Random(repr((leaf.tree, leaf.node, k))), len(leaf.steps)
+        if draw.random() < 0.2 and depth < 3:
+            return f"{'' if depth else grammar.CODE}\nundefined\n{grammar.END_STEP}", "step"
+        if depth < 2:
+            code = f"# Step {depth + 1}: choose\n{'ab'[depth]} = {draw.randrange(3)}"
+            return f"{'' if depth else grammar.CODE}\n{code}\n{grammar.END_STEP}", "step"
+        if depth == 2:
+            return f"\nprint(a + b)\n{grammar.END_CODE}", "code"
+        total = re.findall(r"<output>(.*)<end_of_output>", leaf.steps[2])[0]
+        return f"\n{grammar.ANSWER}It is \\boxed{{{total}}}.{grammar.END_ANSWER}", "answer"
+
+    return [
+        [Candidate(text, (1,) * 3, -1.0, finish) for text, finish in (candidate(f, k) for k in range(f.n))]
+        for f in leaves
+    ]
+
+
+def check(requests):
+    def verdict(steps):
+        text = steps[-1]
+        if "undefined" in text:
+            return StepVerdict(text, "exception", detail="NameError")
+        if grammar.ANSWER in text:
+            return StepVerdict(text, "answer", answer=grammar.boxed(text))
+        if grammar.END_CODE in text:
+            held = {}
+            exec(grammar.program(steps).replace("print(a + b)", "c = a + b"), held)
+            return StepVerdict(grammar.with_output(text, str(held["c"])), "ok", observation=str(held["c"]))
+        return StepVerdict(text, "ok")
+
+    return [verdict(steps) for _, steps in requests]
+
+
+def score(requests):
+    return [np.array([random.Random(t).uniform(-1, 1) for t in texts]) for _, _, texts in requests]
+
+
+FUNCTIONS = Functions(propose, check, lambda requests: ["ungraded"] * len(requests), score)
+
+
+def asked(config=CONFIG, functions=FUNCTIONS, show="brief", services=None):
+    """The status, and what was printed."""
+    services = services or as_services(functions)
+    seen, out = Seen(services.check), io.StringIO()
+    script = Transcript(out, show, seen.observed, lambda: 0.0)
+    status = watched(PROBLEM, dataclasses.replace(services, check=seen), config, script, str.__eq__)
+    return status, out.getvalue()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_shows_its_steps_and_what_supports_the_answer(strategy):
+    config = dataclasses.replace(CONFIG, strategy=strategy)
+    status, text = asked(config)
+    (tree,) = grow_trees([PROBLEM], FUNCTIONS, config, round=0)
+    counted = votes.election(tree, config.vote, equal=str.__eq__)
+    assert status == 0 and f"\nanswer: {counted[0].answer}\n" in text
+    assert f"votes: {counted[0].count} of {len(votes.ballots(tree))} trajector" in text
+    numbers = set()
+    for line in text.splitlines():
+        if match := re.match(r"-- after ([\d >]+), depth (\d+):", line):
+            way = match[1].split(" > ")
+            assert len(way) == int(match[2]) - 1 and set(way) <= numbers
+        elif match := re.match(r" +(\d+)  (ppm [+-]\d\.\d\d  )?(answer \d: It is|# Step|print)", line):
+            numbers.add(match[1])
+    assert numbers and ("NameError" in text) == any(n.detail == "NameError" for n in tree.nodes)
+    assert ("ppm +" in text or "ppm -" in text) == (strategy not in ("greedy", "sample"))
+
+
+def test_the_program_that_is_printed_runs_and_prints_what_it_says(capsys):
+    _, text = asked()
+    program, rest = text.split("the program, run as it stands:\n")[1].split("what it printed:\n")
+    exec(program, {})
+    printed = capsys.readouterr().out.strip()
+    assert rest.strip().split("\n")[0] == printed == re.findall(r"^answer: (.*)$", text, re.MULTILINE)[0]
+
+
+def test_steps_are_shown_in_a_line_whole_or_not_at_all():
+    brief, full, answer = (asked(show=show)[1] for show in ("brief", "full", "answer"))
+    assert re.search(r"^ +\d+  ppm .....  print\(a \+ b\) => \d$", brief, re.MULTILINE)
+    assert re.search(r"^ +\d+  ppm .....\n       print\(a \+ b\)\n       => \d$", full, re.MULTILINE)
+    assert not re.search("^--", answer, re.MULTILINE) and brief.endswith(answer)
+    assert max(map(len, brief.splitlines())) <= 110
+
+
+def test_what_would_steer_a_terminal_is_written_out():
+    def paints(requests):
+        return [dataclasses.replace(v, observation="\x1b[2J\u202e") for v in check(requests)]
+
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    script = Transcript(out, "full", lambda steps: "\x1b[2J\u202e\u00e9", lambda: 0.0)
+    watched(PROBLEM, as_services(dataclasses.replace(FUNCTIONS, check=paints)), CONFIG, script, str.__eq__)
+    printed = out.buffer.getvalue()
+    assert b"\x1b" not in printed and rb"\x1b[2J\u202e\xe9" in printed
+
+
+def test_without_an_answer_it_says_why():
+    broken = [Candidate(f"{grammar.CODE}\nundefined\n{grammar.END_STEP}", (1,), 0.0, "step")]
+    status, text = asked(functions=dataclasses.replace(FUNCTIONS, propose=lambda asks: [broken for _ in asks]))
+    assert status == 1 and "no answer: no trajectory ended in one" in text and "1 NameError" in text
+
+
+class Signals:
+    """The service that checks steps; sends this process a signal with its nth poll."""
+
+    works_in_poll = True
+
+    def __init__(self, number, nth):
+        self.number, self.nth, self.inner = number, nth, as_services(FUNCTIONS).check
+
+    def submit(self, requests):
+        return self.inner.submit(requests)
+
+    def poll(self, wait):
+        self.nth -= 1
+        if not self.nth:
+            signal.raise_signal(self.number)
+        return self.inner.poll(wait)
+
+    def cancel(self, tickets):
+        self.inner.cancel(tickets)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_ctrl_c_gives_the_best_answer_so_far(strategy, capsys):
+    config = dataclasses.replace(CONFIG, strategy=strategy, rollouts=50, beam_width=30)
+    out, before = io.StringIO(), signal.getsignal(signal.SIGINT)
+    script = Transcript(out, "answer", lambda steps: "", lambda: 0.0)
+    services = dataclasses.replace(as_services(FUNCTIONS), check=Signals(signal.SIGINT, 4))
+    with pytest.raises(KeyboardInterrupt, match="best so far"):
+        watched(PROBLEM, services, config, script, str.__eq__)
+    text = out.getvalue()
+    assert "search: was stopped after" in text and signal.getsignal(signal.SIGINT) == before
+    assert "stopping after what is under way" in capsys.readouterr().err
+    if strategy in ("greedy", "sample", "best_of_n"):  # all of theirs are at their end by then
+        assert "\nanswer: " in text
+
+
+def test_ctrl_c_before_the_first_step_and_a_second_one(capsys):
+    def twice(requests):
+        signal.raise_signal(signal.SIGINT)
+        if len(capsys.readouterr().err) and again:
+            signal.raise_signal(signal.SIGINT)
+        return propose(requests)
+
+    for again in (False, True):
+        with pytest.raises(KeyboardInterrupt, match="^$" if again else "best so far"):
+            asked(functions=dataclasses.replace(FUNCTIONS, propose=twice))
+
+
+def test_it_ends_with_its_time_whatever_is_under_way():
+    class Never(Signals):
+        def poll(self, wait):
+            return []
+
+    services = dataclasses.replace(as_services(FUNCTIONS), check=Never(0, 0))
+    status, text = asked(dataclasses.replace(CONFIG, max_seconds=0.05), services=services)
+    assert status == 1 and "search: had spent its time after 0 rollouts" in text
+
+
+def launched(capsys, tmp_path, *flags):
+    status = launch.main(["--config=solve", f"--workdir={tmp_path / 'w'}", *flags])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+SMALL = (
+    *("--config.search.rollouts=6", "--config.search.candidates=4", "--config.search.temperature=0.5"),
+    *("--config.decode.max_step_tokens=64", "--config.decode.context=384", "--config.decode.leaves=2"),
+    *("--config.decode.rows=4", "--config.verify.workers=1"),
+)
+
+
+def test_the_bundled_base_answers_a_problem_of_the_suite(capsys, tmp_path, monkeypatch):
+    """Without a look at any reference, and the same again; then with a PPM and a beam, as a run left them."""
+
+    def looked(*_):
+        raise AssertionError("a question has no reference")
+
+    monkeypatch.setattr(MathTask, "check_finals", looked)
+    problem = generate(1, seed=7, split="train")[0]
+    question = f"--config.question={problem.problem}"
+    status, out, _ = launched(capsys, tmp_path, question, *SMALL)
+    assert status == 0 and re.search(r"^votes: \d+ of \d+ traj", out, re.MULTILINE) and "ppm: none" in out
+    program = out.split("the program, run as it stands:\n")[1].split("what it printed:\n")[0]
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert out.split("what it printed:\n")[1].split()[0] == ran.stdout.split()[0]
+    shown = [line for line in out.splitlines() if line.startswith((" ", "--"))]
+    again = launched(capsys, tmp_path, question, *SMALL)[1]
+    assert [line for line in again.splitlines() if line.startswith((" ", "--"))] == shown
+
+    made = tmp_path / "run"
+    ppm = models.from_policy(models.load_pretrained(TINY_BASE), seed=0)
+    models.save_reward_model(ppm, made / "round2" / "ppm" / "model", tokenizer_from=TINY_BASE)
+    shutil.copytree(TINY_BASE, made / "round2" / "policy" / "model")
+    for stage in ("policy", "ppm"):
+        (made / "round2" / stage / "DONE.json").write_text("{}")
+    (made / "config.json").write_text('{"train": {"ppm": {"ppm_value": "raw"}}}')
+    (made / "round10" / "policy").mkdir(parents=True)  # under way
+    assert of_run(made).ppm_value == "raw"
+    beam = ("--config.search.strategy=beam", "--config.search.beam_width=2", f"--config.run={made}")
+    status, out, _ = launched(capsys, tmp_path, question, *SMALL, *beam)
+    assert status in (0, 1) and f"ppm: {made}/round2/ppm/model" in out and "  ppm " in out
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((), "config.question: '' given, a question expected"),
+        (("--config.question=  ",), "config.question: '  ' given"),
+        (("--config.question=?", "--config.policy=/no/such"), "config.policy: /no/such: no such folder"),
+        (("--config.question=?", "--config.ppm=/no/such"), "config.ppm: /no/such: no such folder"),
+        (("--config.question=?", "--config.run=/no/such"), "config.run: /no/such given, the folder of a run"),
+        (("--config.question=?", "--config.run=r", "--config.ppm=p"), "config.run: given beside"),
+        (("--config.question=?", "--config.search.strategy=beem"), "config.search.strategy: 'beem' given"),
+        (("--config.question=?", "--config.search.strategy=beam"), "'beam' ranks by a PPM's values"),
+        (("--config.question=?", "--config.search.rollouts=0"), "config.search.rollouts: 0 given"),
+        (("--config.question=?", "--config.search.max_depth=0"), "config.search.max_depth: 0 given"),
+        (("--config.question=?", "--config.decode.rows=0"), "config.decode.rows: 0 given"),
+        (("--config.question=?", "--config.show=all"), "config.show: 'all'"),
+        (("--config.question=?", "--config.seed=-1"), "config.seed: -1"),
+        (("--config.question=?", "--config.verify.task=code"), "config.verify.task: 'code' given"),
+        ((f"--config.question={'why? ' * 3000}",), "config.decode.context: 4096 tokens given"),
+    ],
+)
+def test_bad_input_says_what_to_do(capsys, tmp_path, flags, message):
+    status, out, err = launched(capsys, tmp_path, *flags)
+    assert (status, out) == (2, "") and message in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize("wrong", ["rows", "tokens"])
+def test_a_ppm_of_another_policy_is_refused(capsys, tmp_path, wrong):
+    ppm, folder = models.load_pretrained(TINY_BASE), tmp_path / "ppm"
+    if wrong == "rows":
+        ppm = models.resize_vocab(ppm, 50)
+    models.save_reward_model(models.from_policy(ppm), folder, tokenizer_from=TINY_BASE if wrong != "rows" else None)
+    if wrong == "tokens":
+        path = folder / "tokenizer.json"
+        text = path.read_text()
+        path.write_text(re.sub(r'"merges":\s*\[.*?\]\s*(,\s*\[.*?\]\s*)*\]', '"merges": []', text, flags=re.DOTALL))
+    status, _, err = launched(capsys, tmp_path, "--config.question=What is 2?", f"--config.ppm={folder}", *SMALL)
+    assert status == 2 and "A PPM that was trained from this policy is expected." in err
