@@ -304,9 +304,10 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("bad", BAD)
-def test_a_bad_policy_ends_defined(strategy, bad):
+def test_a_bad_policy_ends_defined(strategy, bad, training):
     def check(requests):
         return [
             StepVerdict(steps[-1], "malformed") if not steps[-1] else World.verdict(steps[-1])
@@ -316,7 +317,7 @@ def test_a_bad_policy_ends_defined(strategy, bad):
     world = World(ppm=True)
     functions = Functions(lambda ls: [BAD[bad][: l.n] for l in ls], check, world.grade, world.score)  # noqa: E741
     config = dataclasses.replace(CONFIG, strategy=strategy)
-    for tree in grow_trees(problems(3), functions, config, round=1, training=True):
+    for tree in grow_trees(problems(3), functions, config, round=1, training=training):
         assert not tree.solved and not tree.trajectories() and tree.ended in ("rollouts", "exhausted")
         assert votes.final_answer(tree, "weighted", equal=str.__eq__) is None
         depth = CONFIG.max_depth if bad == "identical" else min(1, len(BAD[bad]))
@@ -325,13 +326,34 @@ def test_a_bad_policy_ends_defined(strategy, bad):
         assert last <= {"malformed", "exception", "depth"}
 
 
-@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name not in ("greedy", "sample")])
-def test_a_ppm_that_gives_nan_is_named(strategy):
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_ppm_that_gives_no_number_is_named(strategy, value):
     world = World(ppm=True)
-    score = lambda requests: [np.full(len(texts), np.nan) for _, _, texts in requests]  # noqa: E731
+    score = lambda requests: [np.full(len(texts), value) for _, _, texts in requests]  # noqa: E731
     functions = dataclasses.replace(world.functions(), score=score)
-    with pytest.raises(UserError, match=r"problem p\d: the PPM gave nan"):
-        grow_trees(problems(2), functions, dataclasses.replace(CONFIG, strategy=strategy), round=1)
+    config = dataclasses.replace(CONFIG, strategy=strategy)
+    if strategy in ("greedy", "sample"):  # they never ask it
+        found = grow_trees(problems(2), functions, config, round=1)
+        assert all(node.ppm is None for tree in found for node in tree.nodes)
+        return
+    with pytest.raises(UserError, match=rf"problem p\d: the PPM gave {value}"):
+        grow_trees(problems(2), functions, config, round=1)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_depth_0_is_refused_and_at_depth_1_only_answers_stand(strategy):
+    with pytest.raises(UserError, match=r"search.max_depth: 0 given, at least 1 expected"):
+        SearchConfig(strategy=strategy, max_depth=0)
+    for tree in grown(strategy, max_depth=1):
+        assert {n.status for n in tree.nodes[1:]} <= {"depth", "exception"} and len(tree.nodes) > 1
+        assert {n.depth for n in tree.nodes[1:]} == {1} and not tree.trajectories()
+    texts = [Candidate(f"\\boxed{{{k}}}", (1,), 0.0, "answer") for k in range(9)]
+    functions = World(ppm=True).functions()
+    answers = dataclasses.replace(functions, propose=lambda leaves: [texts[: leaf.n] for leaf in leaves])
+    config = dataclasses.replace(CONFIG, strategy=strategy, max_depth=1)
+    for tree in grow_trees(problems(2), answers, config, round=1):
+        assert votes.final_answer(tree, "weighted", equal=str.__eq__) in set("0123456789")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
