@@ -98,7 +98,8 @@ class Transcript:
         """The answer, its support and its program; or what became of the steps. why: how the search ended."""
         standing = sum(alive(node) for node in tree.nodes[1:])
         spent = (
-            f"search: {why} after {tree.rollouts} rollouts, {self._seconds():.1f} s, {tree.tokens:,} tokens; "
+            f"search: {why} after {tree.rollouts} rollout{'s'[: tree.rollouts != 1]}, "
+            f"{self._seconds():.1f} s, {tree.tokens:,} tokens; "
             f"{standing} of {len(tree.nodes) - 1} steps stand"
         )
         self.say()
