@@ -150,3 +150,16 @@ def test_a_settled_vote_is_not_changed_by_what_comes(so_far, more, vote):
             before = votes.final_answer(tree(*so_far), vote, equal=same)
             after = votes.final_answer(tree(*so_far, *more), vote, equal=same)
             assert before == after or same(before, after)
+
+
+@pytest.mark.parametrize("vote", votes.VOTES)
+@pytest.mark.parametrize("top_k", [0, 1, 3])
+@pytest.mark.parametrize("given", [MIXED, tree(("1", None), ("2", None), ("2.0", None)), tree()])
+def test_an_election_is_led_by_the_final_answer(vote, top_k, given):
+    found = votes.election(given, vote, top_k=top_k, equal=equal)
+    assert (found[0].answer if found else None) == votes.final_answer(given, vote, top_k=top_k, equal=equal)
+    assert sum(c.count for c in found) == len(votes.ballots(given)[: top_k or None])
+    for c in found:  # its node is the one that the PPM likes best
+        alike = [n.ppm for n in given.nodes[1:] if n.ppm is not None and equal(n.answer, c.answer)]
+        assert equal(given.nodes[c.node].answer, c.answer)
+        assert not alike or given.nodes[c.node].ppm == max(alike) == c.best
