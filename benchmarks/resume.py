@@ -21,7 +21,7 @@ from pathlib import Path
 from rstar_jax.evolve.stages import MANIFEST
 from rstar_jax.evolve.summary import STAGES, figures
 
-SMALL = ["--config.problems.train=24", "--config.problems.heldout=12", "--config.search.batch=8"]
+SMALL = ["--config.problems.train=24", "--config.problems.heldout=12", "--config.search.shard=8"]
 
 
 def main() -> int:

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from shape import SHAPE
 
-from rstar_jax.assemble.services import Desk, Shared
+from rstar_jax.assemble.services import Desk
 from rstar_jax.decode import (
     DecodeConfig,
     Sample,
@@ -222,9 +222,9 @@ def ours(policy: Decoder, ppm: RewardModel, leaves: int) -> Services:
     config = DecodeConfig(leaves=leaves, rows=8, max_step_tokens=LONGEST, context=2048)
     decoder, scorer = StepDecoder(policy, STOPS, config, seed=0), StepScorer(ppm, config)
     propose: Desk[Leaf, list[Candidate] | Candidate] = Desk(
-        Shared(decoder), asked, candidates, contextlib.nullcontext
+        decoder, asked, candidates, contextlib.nullcontext
     )
-    score = Desk(Shared(scorer), wanted, lambda _, values: values, contextlib.nullcontext)
+    score = Desk(scorer, wanted, lambda _, values: values, contextlib.nullcontext)
     return Services(propose, Called(check), Called(grade), score)
 
 

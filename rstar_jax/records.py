@@ -99,11 +99,37 @@ def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
 
 def read_rows(path: Path, kind: type[T]) -> list[T]:
     """Reads what write_rows wrote. Raises Damaged where the file is not whole or of another kind."""
+    with _damage(path):
+        return [_build(kind, row) for row in _read(path, kind).to_pylist()]
+
+
+def join_rows(path: Path, kind: type, parts: Iterable[Path]) -> None:
+    """Writes the rows of several such files as one, atomically, in their order, as write_rows would.
+
+    Raises Damaged where one of them is not whole or of another kind.
+    """
+    tables = []
+    for part in parts:
+        with _damage(part):
+            tables.append(_read(part, kind))
+    with replacing(path) as temporary:
+        pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+
+
+def _read(path: Path, kind: type) -> pa.Table:
+    table = pq.read_table(path, partitioning=None)
+    if table.schema != _schema(kind):
+        names = table.schema.names
+        what = "types" if names == _schema(kind).names else f"columns {names}, not those"
+        raise ValueError(f"{what} of {kind.__name__}")
+    return table
+
+
+@contextlib.contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """What a file that is not what it should be raises, as Damaged."""
     try:
-        table = pq.read_table(path)
-        if table.schema.names != _schema(kind).names:
-            raise ValueError(f"columns {table.schema.names}, not those of {kind.__name__}")
-        return [_build(kind, row) for row in table.to_pylist()]
+        yield
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise Damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 

@@ -67,6 +67,7 @@ class StepVerdict:
     detail: exception type or the like, for the report's causes of death.
     observation: what the interpreter showed: the program's output, or its exception with the message; empty
         if nothing was run.
+    cpu_s: CPU seconds of the program up to and including the step; 0 if nothing was run.
     """
 
     text: str
@@ -74,6 +75,7 @@ class StepVerdict:
     answer: str | None = None
     detail: str = ""
     observation: str = ""
+    cpu_s: float = 0.0
 
     @property
     def alive(self) -> bool:
@@ -130,13 +132,28 @@ class PreferencePair:
 
 
 @dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where steps were proposed, one for all candidates of a leaf.
+
+    tree, node: as in the `search.contract.Leaf`. With the seed, the round, the problem and the candidate they
+        name the randomness that made a step; -1 at the root.
+    n, temperature: how many candidates were asked for there, and at which temperature.
+    """
+
+    tree: int = -1
+    node: int = -1
+    n: int = 0
+    temperature: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Node:
     """A step in a finished tree. The root is node 0, with empty text.
 
     value_sum, visits: q(s) and N(s) of section 3.2. ppm: the PPM's value when the node was made, or None.
     logprob: nats, of the step's tokens. tokens: how many the policy wrote.
-    leaf, candidate: with the tree's names they name the randomness that made the step: the `node` of the
-        `search.contract.Leaf` it was proposed at, and which of its candidates it was; -1 at the root.
+    cpu_s: CPU seconds of the program up to and including the step; 0 if nothing was run.
+    origin, candidate: where the step was proposed, and which of the candidates there it was; -1 at the root.
     """
 
     parent: int
@@ -151,7 +168,8 @@ class Node:
     logprob: float = 0.0
     tokens: int = 0
     detail: str = ""
-    leaf: int = -1
+    cpu_s: float = 0.0
+    origin: Origin = Origin()
     candidate: int = -1
 
     @property
@@ -174,7 +192,8 @@ class Node:
             self.logprob,
             self.tokens,
             self.detail,
-            self.leaf,
+            self.cpu_s,
+            self.origin,
             self.candidate,
         )
 
@@ -188,6 +207,7 @@ class Tree:
         "unknown" one has no visit and no value.
     ended: what ended the search. tokens: written by the policy for it, dropped repeats included.
     finals: the answers that may be the final one, by index; without any, every visited answer may.
+    seed: of the run. policy, ppm: which models searched (`models.model_hash`); empty if not told, or no PPM.
     """
 
     problem: Problem
@@ -198,6 +218,9 @@ class Tree:
     ended: Ended = "rollouts"
     tokens: int = 0
     finals: tuple[int, ...] = ()
+    seed: int = 0
+    policy: str = ""
+    ppm: str = ""
 
     def children(self) -> list[list[int]]:
         """The children of every node, by index, in the order made."""

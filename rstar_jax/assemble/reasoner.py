@@ -17,7 +17,7 @@ from flax import nnx
 from rstar_jax import models
 from rstar_jax.assemble import devices
 from rstar_jax.assemble.meter import Meter
-from rstar_jax.assemble.services import Desk, Shared, Waiters
+from rstar_jax.assemble.services import Desk, Waiters
 from rstar_jax.decode import DecodeConfig, Sample, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
@@ -75,8 +75,7 @@ class Reasoner:
         mesh = devices.mesh(decode)
         self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never, mesh=mesh)
         self._devices = 1 if mesh is None else mesh.size
-        self._policy = Shared(self._decoder)
-        self._scorer = self._values = None
+        self._scorer = None
         self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
         if ppm is not None:
             reward = models.load_reward_model(ppm, dtype=jnp.dtype(dtype))
@@ -88,7 +87,6 @@ class Reasoner:
                 )
             _hold(reward, decode)
             self._scorer = StepScorer(reward, decode, scale=ppm_scale, mesh=mesh)
-            self._values = Shared(self._scorer)
 
     def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """The task's verdicts on final answers, in order."""
@@ -123,22 +121,21 @@ class Reasoner:
         return [*self._decoder.programs(), *(self._scorer.programs() if self._scorer else [])]
 
     def services(self, round: int) -> Services:
-        """What a search is handed; several may go on at a time, each with its own. `round` names the
-        randomness of its samples."""
+        """What a search is handed; one at a time. `round` names the randomness of its samples."""
         decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
         request = functools.partial(self._step_request, round)
         return Services(
-            propose=Desk(self._policy, request, self._candidates, decode),
+            propose=Desk(self._decoder, request, self._candidates, decode),
             check=Waiters(self._check, self._checked),
             grade=Waiters(self.grade),
-            score=self._values and Desk(self._values, self._score_request, lambda _, values: values, ppm),
+            score=self._scorer and Desk(self._scorer, self._score_request, lambda _, values: values, ppm),
         )
 
     def functions(self, round: int) -> Functions:
-        """The same as plain functions of batches, for one caller at a time."""
+        """The same as plain functions of batches."""
 
         def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
-            with self._policy.lock, self.meter.time("decode"):
+            with self.meter.time("decode"):
                 found = self._decoder.propose([self._step_request(round, leaf) for leaf in leaves])
             return [self._candidates(leaf, samples) for leaf, samples in zip(leaves, found, strict=True)]
 
@@ -149,8 +146,8 @@ class Reasoner:
             return verdicts
 
         def score(requests: Sequence[ScoreAsked]) -> list[np.ndarray]:
-            assert self._scorer is not None and self._values is not None
-            with self._values.lock, self.meter.time("ppm"):
+            assert self._scorer is not None
+            with self.meter.time("ppm"):
                 return self._scorer.score([self._score_request(request) for request in requests])
 
         return Functions(propose, check, self.grade, score if self._scorer else None)
@@ -183,8 +180,7 @@ class Reasoner:
         problem, steps = request
         sample = self._written.pop((problem.id, steps), None)
         if sample is not None and not verdict.alive:
-            with self._policy.lock:
-                self._decoder.drop([sample])
+            self._decoder.drop([sample])
 
     def _candidates(self, leaf: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
         candidates = [self._candidate(s.tokens, s.logprob, s.finish) for s in samples]

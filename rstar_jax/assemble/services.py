@@ -25,35 +25,8 @@ class Engine(Protocol):
     def turn(self) -> None: ...
 
 
-class Shared:
-    """An engine that several searches use at a time, each through a `Desk` of its own."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine, self.lock = engine, threading.Lock()
-        self._owners: dict[int, dict[int, Any]] = {}  # ticket -> where its result goes
-
-    def submit(self, requests: Sequence[Any], letters: dict[int, Any]) -> list[int]:
-        """Tickets of requests, whose results will be put into `letters`."""
-        tickets = self.engine.submit(requests)
-        self._owners |= dict.fromkeys(tickets, letters)
-        return tickets
-
-    def work(self) -> None:
-        """One chunk of decoding, or one batch of values, for whoever waits for it."""
-        self.engine.turn()
-        for ticket, result in self.engine.poll():
-            letters = self._owners.pop(ticket, None)
-            if letters is not None:
-                letters[ticket] = result
-
-    def cancel(self, tickets: Iterable[int]) -> None:
-        """Results of these are thrown away when they come."""
-        for ticket in tickets:
-            self._owners.pop(ticket, None)
-
-
 class Desk(Generic[Request, Result]):
-    """A search's requests to a shared engine.
+    """An engine as a service, for one search at a time.
 
     write: what the engine is asked. read: its answer, as the search wants it. timed: a context for the time
     that is spent with the engine.
@@ -63,40 +36,33 @@ class Desk(Generic[Request, Result]):
 
     def __init__(
         self,
-        shared: Shared,
+        engine: Engine,
         write: Callable[[Request], Any],
         read: Callable[[Request, Any], Result],
         timed: Callable[[], Any],
     ) -> None:
-        self._shared, self._write, self._read, self._timed = shared, write, read, timed
+        self._engine, self._write, self._read, self._timed = engine, write, read, timed
         self._open: dict[int, Request] = {}
-        self._letters: dict[int, Any] = {}
 
     def submit(self, requests: Sequence[Request]) -> list[int]:
-        written = [self._write(request) for request in requests]
-        with self._shared.lock:
-            tickets = self._shared.submit(written, self._letters)
+        tickets = self._engine.submit([self._write(request) for request in requests])
         self._open.update(zip(tickets, requests, strict=True))
         return tickets
 
     def poll(self, wait: bool) -> list[tuple[int, Result]]:
+        """One chunk of decoding, or one batch of values, and what is done by then."""
         while self._open:
-            with self._shared.lock, self._timed():
-                if not self._letters:
-                    self._shared.work()
-                found = dict(self._letters)
-                self._letters.clear()
+            with self._timed():
+                self._engine.turn()
+                # The engine knows nothing of cancelling: what nobody waits for any more comes, too.
+                found = [(t, result) for t, result in self._engine.poll() if t in self._open]
             if found or not wait:
-                return [(t, self._read(self._open.pop(t), letter)) for t, letter in found.items()]
+                return [(t, self._read(self._open.pop(t), result)) for t, result in found]
         return []
 
     def cancel(self, tickets: Iterable[int]) -> None:
-        tickets = list(tickets)
-        with self._shared.lock:
-            self._shared.cancel(tickets)
-            for ticket in tickets:
-                self._open.pop(ticket, None)
-                self._letters.pop(ticket, None)
+        for ticket in tickets:
+            self._open.pop(ticket, None)
 
 
 class Waiters(Generic[Request, Result]):

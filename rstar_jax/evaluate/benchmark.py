@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
-from rstar_jax.search import Functions, OnProgress, SearchConfig, Services, grow_trees, votes
+from rstar_jax.search import votes
 from rstar_jax.types import Grade, Problem, Tree
-
-
-def greedy_trees(
-    problems: Sequence[Problem],
-    functions: Functions | Services,
-    config: SearchConfig,
-    *,
-    round: int,
-    on_progress: OnProgress | None = None,
-) -> list[Tree]:
-    """The policy alone: its likeliest steps one after another, every one executed (pass@1, greedy)."""
-    greedy = dataclasses.replace(config, strategy="greedy")
-    return grow_trees(problems, functions, greedy, round=round, on_progress=on_progress)
 
 
 def only_answer(tree: Tree) -> str | None:

@@ -7,8 +7,10 @@ import platform
 from pathlib import Path
 
 from rstar_jax.assemble import Reasoner
-from rstar_jax.evolve.settings import RunSettings, VerifySettings
+from rstar_jax.evolve.settings import RunSettings, VerifySettings, at_round
+from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
+from rstar_jax.models import model_hash
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem
@@ -21,6 +23,15 @@ def open_sandbox(v: VerifySettings, root: Path) -> Sandbox:
     # A file for each host: its locks hold on one machine only.
     memo = root / "cache" / f"sandbox-{platform.node()}.sqlite" if v.memo else None
     return Sandbox(v.workers, limits, isolation=v.sandbox, memo=memo)
+
+
+@dataclasses.dataclass(frozen=True)
+class Models:
+    """The folders that a stage searches with. prompt: what its policy is asked with."""
+
+    policy: Path
+    ppm: Path | None
+    prompt: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +59,21 @@ class Context:
         folder = self.folder(round, "ppm") / "model"
         return folder if round and folder.exists() else None
 
+    def models(self, round: int, stage: str) -> Models:
+        """What the stage "search" or "evaluate" of a round searches with; round 0: the base."""
+        s = self.settings.search
+        if stage == "search":
+            ppm = self.ppm(round - 1) if at_round(s.ppm, round) else None
+            return Models(self.policy(round - 1), ppm, at_round(s.prompt, round))
+        if not round:
+            return Models(self.base, None, at_round(s.prompt, 1))
+        return Models(self.policy(round), self.ppm(round), "finetuned")
+
+    def source(self, round: int, models: Models) -> Source:
+        """What the trees of a search with these models say of where they come from."""
+        policy, ppm = model_hash(models.policy), model_hash(models.ppm) if models.ppm else ""
+        return Source(round, seed=self.settings.seed, policy=policy, ppm=ppm)
+
     def cache(self, folder: Path) -> Path | None:
         """Where a folder's converted weights are kept, if they are: not those of the run's own models."""
         kept = self.settings.policy.cache
@@ -67,16 +93,16 @@ class Context:
         """
         return open_sandbox(self.settings.verify, self.work.root)
 
-    def reasoner(self, policy: Path, ppm: Path | None, sandbox: Sandbox, *, prompt: str) -> Reasoner:
+    def reasoner(self, models: Models, sandbox: Sandbox) -> Reasoner:
         """A policy and optionally a PPM, ready to search."""
         s = self.settings
         return Reasoner(
-            policy,
-            ppm,
-            self.task(sandbox, prompt=prompt),
+            models.policy,
+            models.ppm,
+            self.task(sandbox, prompt=models.prompt),
             decode=s.decode,
             dtype=s.policy.dtype,
             seed=s.seed,
             ppm_scale=1.0 if s.train.ppm.ppm_value == "tanh" else 5.0,  # as it was trained
-            cache=self.cache(policy),
+            cache=self.cache(models.policy),
         )

@@ -19,7 +19,8 @@ from rstar_jax import models, records, sharding, train
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.seek import read_trees, unknown_steps
+from rstar_jax.evolve.seek import unknown_steps
+from rstar_jax.evolve.shards import read_trees
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter

@@ -21,7 +21,7 @@ from rstar_jax.evolve import learn, seek
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.plan import announce
 from rstar_jax.evolve.settings import RunSettings, at_round
-from rstar_jax.evolve.stages import Workdir, fingerprint
+from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import collect
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import DecoderConfig
@@ -115,20 +115,16 @@ def base_folder(spec: str) -> Path:
 
 
 def _inputs(context: Context) -> dict[str, str]:
-    """What the run reads from outside, as checksums by option: problems, and the files of the models."""
+    """What the run reads from outside, as checksums by option: problems and models."""
 
     def rows(problems: list[Problem]) -> str:
         return hashlib.sha256("\n".join(map(repr, problems)).encode(errors="replace")).hexdigest()
 
-    def weights(folder: Path) -> str:
-        files = sorted(p for p in folder.glob("*") if p.suffix in (".json", ".safetensors"))
-        return hashlib.sha256(repr([(p.name, fingerprint(p)) for p in files]).encode()).hexdigest()
-
     return {
         "problems.train": rows(context.train),
         "problems.heldout": rows(context.heldout),
-        "policy.init": weights(context.base),
-        "policy.bootstrap": weights(context.bootstrap),
+        "policy.init": models.model_hash(context.base),
+        "policy.bootstrap": models.model_hash(context.bootstrap),
     }
 
 

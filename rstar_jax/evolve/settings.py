@@ -84,8 +84,8 @@ class SearchSettings:
     escalation: further totals of rollouts for problems that no trajectory has solved; a total that
     `rollouts` reaches has no effect.
     trees: how many differently seeded trees an unsolved problem may have. ppm: whether the last
-    round's PPM guides the search. prompt: "bootstrap" or "finetuned". batch: trees searched together
-    and stored in one shard. streams: batches in flight, so that one decodes while another's code runs.
+    round's PPM guides the search. prompt: "bootstrap" or "finetuned". batch: trees that grow at a time, in
+    every search of the run. shard: problems whose trees one file holds.
     escalation_candidates, by_difficulty, parallel_leaves, virtual_loss, c, unvisited, first_visit,
     drop_repeats: as in `search.SearchConfig`, the first two one value a round.
     released_code: the rules of the authors' released code where they differ, in every search;
@@ -111,7 +111,7 @@ class SearchSettings:
     parallel_leaves: int = 1
     virtual_loss: float = 1.0
     batch: int = 256
-    streams: int = 1
+    shard: int = 256
 
     def __post_init__(self) -> None:
         _at_least(
@@ -122,7 +122,7 @@ class SearchSettings:
             trees=1,
             temperature=0,
             batch=1,
-            streams=1,
+            shard=1,
             max_depth=1,
             c=0,
             parallel_leaves=1,
@@ -161,7 +161,7 @@ class SearchSettings:
         """What every search of a run has in common, by `SearchConfig`'s names."""
         names = (
             *("max_depth", "c", "unvisited", "first_visit", "drop_repeats", "released_code"),
-            *("released_rules", "parallel_leaves", "virtual_loss"),
+            *("released_rules", "parallel_leaves", "virtual_loss", "batch"),
         )
         return {name: getattr(self, name) for name in names}
 

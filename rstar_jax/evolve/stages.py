@@ -31,7 +31,7 @@ MANIFEST = "DONE.json"
 _HASHED_UP_TO = 256 * 2**20  # larger files (weights of real models) are held by their size alone
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers.
 _FREE_TO_CHANGE = (
-    *("rounds", "policy.cache", "search.streams", "verify.workers", "verify.memo"),
+    *("rounds", "policy.cache", "search.batch", "verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile"),
     *("verify.sandbox.allow_unsafe", "verify.sandbox.bubblewrap", "verify.sandbox.without"),
 )

@@ -106,7 +106,7 @@ def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def _stage(manifest: dict[str, Any]) -> dict[str, Any]:
-    """Seconds by kind of work; host is what is left of the stage's wall time (0 where streams overlap)."""
+    """Seconds by kind of work; host is what is left of the stage's wall time (0 where they overlap)."""
     if manifest["name"].endswith(("/policy", "/ppm")):
         busy = {"training": manifest["result"].get("seconds", 0.0)}
     else:

@@ -6,6 +6,7 @@ from rstar_jax.models.config import DecoderConfig, Experts, Latent, Rope
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.families import FAMILIES
 from rstar_jax.models.folders import local_folder
+from rstar_jax.models.hashes import model_hash
 from rstar_jax.models.hf import (
     check_pretrained,
     load_pretrained,
@@ -34,6 +35,7 @@ __all__ = [
     "load_reward_model",
     "local_folder",
     "model_card",
+    "model_hash",
     "resize_vocab",
     "save_pretrained",
     "save_reward_model",

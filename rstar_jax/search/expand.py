@@ -11,7 +11,7 @@ import numpy as np
 
 from rstar_jax.errors import UserError
 from rstar_jax.search.contract import Leaf
-from rstar_jax.types import Candidate, Grade, Node, Status, StepVerdict
+from rstar_jax.types import Candidate, Grade, Node, Origin, Status, StepVerdict
 
 
 class Step(NamedTuple):
@@ -189,6 +189,7 @@ class Expansion:
         if self._missing:
             return
         leaf, depth = self.leaf, len(self.leaf.steps) + 1
+        origin = Origin(leaf.tree, leaf.node, leaf.n, leaf.temperature)
         self.children = [
             Node(
                 parent=leaf.node,
@@ -203,7 +204,8 @@ class Expansion:
                 logprob=step.candidate.logprob,
                 tokens=len(step.candidate.tokens),
                 detail=step.verdict.detail,
-                leaf=leaf.node,
+                cpu_s=step.verdict.cpu_s,
+                origin=origin,
                 candidate=step.k,
             )
             for i, step in enumerate(self._steps)

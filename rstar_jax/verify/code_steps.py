@@ -69,13 +69,13 @@ def code_fault(steps: tuple[str, ...]) -> str:
 def verdict(step: str, result: ExecResult) -> StepVerdict:
     """What a run of the program up to `step` says of the step; its text is left as it is."""
     if result.lost:
-        return StepVerdict(step, "unknown", detail="lost")
+        return StepVerdict(step, "unknown", detail="lost", cpu_s=result.cpu_s)
     status = _STATUS[result.status]
     if status == "ok":
-        return StepVerdict(step, "ok", observation=shown(result.stdout))
+        return StepVerdict(step, "ok", observation=shown(result.stdout), cpu_s=result.cpu_s)
     what = f"{result.exception}: {result.message}" if result.message else result.exception
     why = result.exception or result.status
-    return StepVerdict(step, status, detail=why, observation=what or why)
+    return StepVerdict(step, status, detail=why, observation=what or why, cpu_s=result.cpu_s)
 
 
 def shown(stdout: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from rstar_jax import models
 from rstar_jax.assemble import Reasoner
-from rstar_jax.assemble.services import Desk, Shared, Waiters
+from rstar_jax.assemble.services import Desk, Waiters
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
@@ -73,20 +73,23 @@ class Backwards:
         return done
 
 
-def test_searches_that_share_an_engine_get_what_is_theirs() -> None:
-    shared = Shared(Backwards())
+def test_an_engines_results_come_as_they_are_done_and_cancelled_ones_never() -> None:
+    engine = Backwards()
 
     def desk():
         read = lambda asked, found: (asked, found)  # noqa: E731
-        return Desk(shared, lambda asked: asked + 1, read, contextlib.nullcontext)
+        return Desk(engine, lambda asked: asked + 1, read, contextlib.nullcontext)
 
-    one, other = desk(), desk()
-    mine, theirs = one.submit([1, 2]), other.submit([3, 4, 5])
-    other.cancel(theirs[2:])
-    assert one.poll(wait=True) == [(mine[1], (2, 30))]
-    assert other.poll(wait=False) == [(theirs[1], (4, 50)), (theirs[0], (3, 40))]
-    assert one.poll(wait=True) == [(mine[0], (1, 20))]
-    assert one.poll(wait=True) == other.poll(wait=True) == []
+    one = desk()
+    first, second, third = one.submit([1, 2, 3])
+    one.cancel([third])
+    assert one.poll(wait=False) == []  # a turn for what nobody wants any more
+    assert one.poll(wait=True) == [(second, (2, 30))]
+    later = desk()  # a search that comes after another gets nothing of what that one left
+    (mine,) = later.submit([4])
+    one.cancel([first])
+    assert later.poll(wait=True) == [(mine, (4, 50))]
+    assert later.poll(wait=True) == one.poll(wait=True) == []
 
 
 def test_a_search_by_services_is_the_search_by_plain_calls() -> None:

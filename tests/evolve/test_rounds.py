@@ -21,7 +21,7 @@ from rstar_jax.verify import MathTask, Sandbox
 SMALL = (
     "--config.problems.train=12",
     "--config.problems.heldout=6",
-    "--config.search.batch=6",
+    "--config.search.shard=6",
     "--config.search.rollouts=3",
     "--config.search.escalation=((),(5,))",
     "--config.search.candidates=4",

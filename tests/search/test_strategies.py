@@ -13,7 +13,7 @@ from scripted import DEPTH, Early, World, problems
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
 from rstar_jax.search.rules import RELEASED_RULES
-from rstar_jax.types import Candidate, StepVerdict
+from rstar_jax.types import Candidate, Origin, StepVerdict
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, max_depth=5)
 LIVELY = (0.6, 0.3, 0.1)
@@ -35,12 +35,16 @@ def test_every_strategy_gives_whole_trees_of_its_own(strategy, training):
     for problem, tree in zip(problems(5), found, strict=True):
         assert tree.problem == problem and tree.ended in ("rollouts", "exhausted")
         assert tree.tokens >= sum(node.tokens for node in tree.nodes)
-        asked = {(leaf.tree, leaf.node, leaf.steps) for leaf in leaves if leaf.problem == problem}
+        asked = {
+            (Origin(leaf.tree, leaf.node, leaf.n, leaf.temperature), leaf.steps)
+            for leaf in leaves
+            if leaf.problem == problem
+        }
         for i, node in enumerate(tree.nodes[1:], 1):
             assert 0 <= node.parent < i and node.depth == tree.nodes[node.parent].depth + 1
             assert -1 <= node.q <= 1
-            # The names of its randomness are those of the leaf that it was proposed at.
-            assert any(name == node.leaf and steps == tree.steps(node.parent) for _, name, steps in asked)
+            # All that it takes to sample it again: the leaf that it was proposed at.
+            assert (node.origin, tree.steps(node.parent)) in asked
         counted = [i for i, node in enumerate(tree.nodes) if node.status == "answer" and node.visits]
         assert set(votes.finals(tree)) <= set(counted)
     one_by_one = [
@@ -64,7 +68,7 @@ def test_candidates_are_named_as_they_were_drawn():
                 leaf
                 for leaves in world.calls
                 for leaf in leaves
-                if leaf.problem == tree.problem and leaf.node == node.leaf
+                if leaf.problem == tree.problem and leaf.node == node.origin.node
             )
             assert world.candidate(leaf, node.candidate).text == node.text
 

@@ -1,0 +1,171 @@
+"""Trees on disk: a tree counts once it is there, and what is there is never searched again.
+
+    NAME-000017.tree      the tree of problem 17, from when it finished until its block is complete
+    NAME-00002.parquet    a shard: the trees of a block of consecutive problems, in their order
+
+Both are Parquet files, whole or absent (`records`). A block's trees are joined into its shard once all are
+there, and go after it is. Whatever moment a process is killed at, every finished tree lies in its own file,
+in its shard, or in both, where the shard holds; the next one searches the others alone. Trees depend on
+names and not on each other, so that the shards are those of an unbroken run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rstar_jax import records
+from rstar_jax.search import Functions, SearchConfig, SearchStats, Services, watch_trees
+from rstar_jax.types import Problem, Tree
+
+# Called as a search goes on: trees on disk, and trajectories found in all, unfinished trees included.
+OnProgress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where the trees of a search come from; each tree says so. Fields as in `types.Tree`."""
+
+    round: int
+    index: int = 0
+    seed: int = 0
+    policy: str = ""
+    ppm: str = ""
+
+    def made(self, tree: Tree) -> bool:
+        """Whether it is the source of this tree."""
+        return all(getattr(tree, name) == value for name, value in vars(self).items())
+
+
+class Shards:
+    """The files of one search: one tree for each of `problems`, `size` of them in a shard.
+
+    name: what its files begin with. What the folder holds of it is read and counted when this is made;
+    damaged files, and those of other problems or another source, are moved aside.
+    done: how many trees are on disk. solved: the ids of solved problems among them. trajectories: in them.
+    """
+
+    def __init__(self, folder: Path, name: str, problems: Sequence[Problem], source: Source, *, size: int):
+        self.done, self.solved, self.trajectories = 0, set[str](), 0
+        self._folder, self._name, self._problems, self._source = folder, name, problems, source
+        self._size, self._there = size, [False] * len(problems)
+        names = {path.name for path in folder.iterdir()}
+        for number in range(self._count):
+            self._find(number, names)
+
+    def grow(
+        self,
+        services: Functions | Services,
+        config: SearchConfig,
+        *,
+        training: bool = False,
+        on_progress: OnProgress | None = None,
+    ) -> None:
+        """Searches the problems that have no tree yet, all in one search; each tree is on disk as it ends.
+
+        Parameters as of `search.grow_trees`. Raises UserError where a tree cannot be written: those before
+        it stay.
+        """
+        places = [place for place, there in enumerate(self._there) if not there]
+        before = self.trajectories
+
+        def tell(stats: SearchStats) -> None:
+            if on_progress is not None:
+                on_progress(self.done, before + stats.trajectories)
+
+        if not places:
+            return
+        problems, source = [self._problems[place] for place in places], self._source
+        search = watch_trees(
+            problems,
+            services,
+            config,
+            round=source.round,
+            index=source.index,
+            training=training,
+            on_progress=tell,
+        )
+        with contextlib.closing(search) as told:
+            for news in told:
+                if news.done:
+                    self._add(places[news.index], news.tree())
+
+    def trees(self) -> Iterator[Tree]:
+        """All trees in the order of the problems, once all are done; in memory is one shard at a time."""
+        for number in range(self._count):
+            yield from records.read_rows(self._shard(number), Tree)
+
+    @property
+    def _count(self) -> int:
+        return -(-len(self._problems) // self._size)
+
+    def _block(self, number: int) -> range:
+        return range(number * self._size, min((number + 1) * self._size, len(self._problems)))
+
+    def _single(self, place: int) -> Path:
+        return self._folder / f"{self._name}-{place:06d}.tree"
+
+    def _shard(self, number: int) -> Path:
+        return self._folder / f"{self._name}-{number:05d}.parquet"
+
+    def _find(self, number: int, names: set[str]) -> None:
+        """Takes what there is of a block; beside its shard the single files are left over."""
+        block, shard = self._block(number), self._shard(number)
+        whole = self._read(shard, block) if shard.name in names else None
+        if whole is not None:
+            for place, tree in zip(block, whole, strict=True):
+                self._take(place, tree)
+        for place in block:
+            single = self._single(place)
+            if single.name not in names:
+                continue
+            if whole is not None:
+                single.unlink()
+            elif found := self._read(single, [place]):
+                self._take(place, found[0])
+        if whole is None:
+            self._join(number)
+
+    def _add(self, place: int, tree: Tree) -> None:
+        tree = dataclasses.replace(tree, **vars(self._source))
+        records.write_rows(self._single(place), Tree, [tree])
+        self._take(place, tree)
+        self._join(place // self._size)
+
+    def _take(self, place: int, tree: Tree) -> None:
+        self._there[place] = True
+        self.done += 1
+        self.trajectories += len(tree.trajectories())
+        if tree.solved:
+            self.solved.add(tree.problem.id)
+
+    def _join(self, number: int) -> None:
+        """Makes a block's shard of its trees, once all are there."""
+        block = self._block(number)
+        if all(self._there[place] for place in block):
+            singles = [self._single(place) for place in block]
+            records.join_rows(self._shard(number), Tree, singles)
+            for single in singles:
+                single.unlink()
+
+    def _read(self, path: Path, places: Sequence[int]) -> list[Tree] | None:
+        """A file's trees; None if it was moved aside as damaged or of something else."""
+        try:
+            trees = records.read_rows(path, Tree)
+            if [tree.problem for tree in trees] != [self._problems[place] for place in places]:
+                raise records.Damaged(path, "not of the problems that belong here")
+            if not all(map(self._source.made, trees)):
+                raise records.Damaged(path, "searched with another seed or other models than belong here")
+            return trees
+        except records.Damaged as error:
+            aside = records.quarantine(path)
+            logging.warning("%s It was moved to %s and is made again.", error, aside.name)
+            return None
+
+
+def read_trees(folder: Path) -> list[Tree]:
+    """All trees of a finished search stage, in the order searched."""
+    return [tree for path in sorted(folder.glob("trees-*.parquet")) for tree in records.read_rows(path, Tree)]
