@@ -320,11 +320,24 @@ def _pretrain(config: ConfigDict) -> Callable[[Path], Any]:
     return lambda workdir: pretrain.run(run_settings, workdir)
 
 
+def _replay(config: ConfigDict) -> Callable[[Path], Any]:
+    from rstar_jax.evolve import replay
+
+    settings = from_config(replay.ReplaySettings, config.to_dict())
+
+    def run(workdir: Path) -> Any:
+        _remember_compilations(workdir / ".compiled")
+        return replay.run(settings, workdir)
+
+    return run
+
+
 # Imported when called: --help and a misspelt option answer before jax is loaded.
 JOBS: dict[str, Callable[[ConfigDict], Callable[[Path], Any]]] = {
     "evolve": _evolve,
     "pretrain": _pretrain,
     "solve": _solve,
+    "replay": _replay,
 }
 
 if __name__ == "__main__":

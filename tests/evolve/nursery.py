@@ -1,9 +1,9 @@
 """Starts processes that search a stage, scripted, on real files, and kills them: for test_kills.py.
 
-Reads lines "FOLDER SHUFFLE FATAL SECONDS"; for each a process is forked (so that this one alone pays for the
-imports) that searches in FOLDER, and its exit status and how many operations on files it did are printed.
-SHUFFLE seeds the order in which results come. FATAL: at which operation it kills itself, 0: none. SECONDS: how
-long until it is killed from outside, 0: never. FOLDER.log tells what it began to search and what it stored.
+Reads lines "FOLDER SHUFFLE FATAL SECONDS"; for each a process is forked (so that this one alone pays for
+the imports) that searches in FOLDER, and its exit status and how many operations on files it did are printed.
+SHUFFLE seeds the order in which results come. FATAL: at which operation it kills itself, 0: none. SECONDS:
+how long until it is killed from outside, 0: never. FOLDER.log tells what it began and what it stored.
 """
 
 from __future__ import annotations

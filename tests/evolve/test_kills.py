@@ -44,7 +44,7 @@ def nursery():
 
 
 def told(folder):
-    """What the processes that searched in a folder began, and what they stored: (index, problem), in order."""
+    """What the processes that searched in a folder began, and what they stored: (index, problem) each."""
     lines = Path(f"{folder}.log").read_text().splitlines() if Path(f"{folder}.log").exists() else []
     pairs = {"began": [], "stored": []}
     for line in lines:

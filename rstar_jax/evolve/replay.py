@@ -1,0 +1,261 @@
+"""Stored steps once more, from what their trees say of where they come from: the same text must come.
+
+A step is named by seed, round, problem, tree, node and candidate (`types.Origin`); the models are held by
+their hashes, the options by the run's config.json. Keys and values of a text depend, in their roundings, on
+the programs that made them. So the steps above a replayed one are sampled again too: it finds them in the
+cache as the search left them there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rstar_jax import records
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.rounds import base_folder
+from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve.shards import Source
+from rstar_jax.evolve.stages import Workdir
+from rstar_jax.report.progress import Progress
+from rstar_jax.search import Functions, Leaf
+from rstar_jax.settings import from_config
+from rstar_jax.types import Tree
+
+_TOGETHER = 16  # trees that are replayed at a time
+_SHOWN = 40  # characters of a difference
+_FILES = (".parquet", ".tree")
+_STAGE = re.compile(r"(?:base|round([1-9]\d*))/(search|evaluate)")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplaySettings:
+    """Which steps of a run are replayed.
+
+    tree: in the run's folder a stage (round2/search), one of its files, or a tree of a file by its row
+        (round2/search/trees-0-00000.parquet:7); empty: every stage.
+    node: of that tree, -1 for all of its steps.
+    sample: where no tree is named, so many steps of each stage, of as many trees at most; 0 for all.
+    """
+
+    job: str = "replay"
+    tree: str = ""
+    node: int = -1
+    sample: int = 100
+
+    def __post_init__(self) -> None:
+        if self.node < -1 or self.node == 0:
+            raise UserError(
+                f"config.node: {self.node} given; a step of the tree expected, from 1 on (nobody wrote the "
+                "root, 0), or -1 for all."
+            )
+        if self.sample < 0:
+            raise UserError(f"config.sample: {self.sample} given, 0 (all) or more expected.")
+        if self.node > 0 and ":" not in self.tree:
+            raise UserError(
+                f"config.node: {self.node} given without its tree; --config.tree=FILE:ROW expected beside "
+                "it, such as round2/search/trees-0-00000.parquet:7."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """A stored tree of which some steps are to be replayed. where: its file and row."""
+
+    where: str
+    tree: Tree
+    nodes: tuple[int, ...]
+
+
+def run(settings: ReplaySettings, workdir: Path) -> None:
+    """Replays, and prints for each stage how many steps came out the same, and which did not.
+
+    Raises UserError where there is no such run, stage, tree or step, where a model is not the one that
+    searched, and at the end if some step came out otherwise.
+    """
+    with Progress() as progress:
+        context = _context(workdir, progress)
+        replayed = wrong = 0
+        for name, files, row in _stages(settings.tree, workdir):
+            differing, count = _replay(context, name, _chosen(workdir, files, row, settings))
+            progress.log(f"{name}: {count - differing:,} of {count:,} steps came out the same.")
+            replayed, wrong = replayed + count, wrong + differing
+    if not replayed:
+        raise UserError(f"{workdir / settings.tree}: no steps there to replay.")
+    if wrong:
+        raise UserError(
+            f"{wrong:,} of {replayed:,} steps came out otherwise than they are stored (see above). An edited "
+            "file, another kind of device or another version of jax would explain it."
+        )
+
+
+def again(functions: Functions, chosen: Sequence[Chosen]) -> Iterator[tuple[Chosen, int, str, str]]:
+    """Chosen steps, sampled and checked again: each with its node, what the policy writes now, and that with
+    what the interpreter shows."""
+    needed = {(k, i) for k, c in enumerate(chosen) for node in c.nodes for i in c.tree.path(node)}
+    deepest = max((chosen[k].tree.nodes[i].depth for k, i in needed), default=0)
+    for depth in range(1, deepest + 1):
+        steps = [(chosen[k], i) for k, i in sorted(needed) if chosen[k].tree.nodes[i].depth == depth]
+        leaves = list(dict.fromkeys(_leaf(c.tree, i) for c, i in steps))
+        found = dict(zip(leaves, functions.propose(leaves), strict=True))
+        wanted = [(c, i) for c, i in steps if i in c.nodes]
+        written = [found[_leaf(c.tree, i)][c.tree.nodes[i].candidate] for c, i in wanted]
+        run = [candidate.finish != "length" for candidate in written]  # as in a search, others are never run
+        requests = [
+            (c.tree.problem, (*_leaf(c.tree, i).steps, candidate.text))
+            for (c, i), candidate, runs in zip(wanted, written, run, strict=True)
+            if runs
+        ]
+        verdicts = iter(functions.check(requests))
+        for (c, i), candidate, runs in zip(wanted, written, run, strict=True):
+            yield c, i, candidate.text, next(verdicts).text if runs else candidate.text
+
+
+def _leaf(tree: Tree, i: int) -> Leaf:
+    """The leaf that a step was proposed at."""
+    node, at = tree.nodes[i], tree.nodes[i].origin
+    return Leaf(tree.problem, tree.steps(node.parent), at.tree, at.node, at.n, at.temperature)
+
+
+def _context(workdir: Path, progress: Progress) -> Context:
+    """The run's, with programs run again instead of remembered. Its folder may be in use."""
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"--workdir={workdir}: no run there ({path.name} is missing). Give a run's folder.")
+    options = records.read_json(path)
+    if not isinstance(options, dict):
+        raise records.Damaged(path, f"a {type(options).__name__}, not an object")
+    settings = from_config(RunSettings, options, where=f"{path}: config")
+    verify = dataclasses.replace(settings.verify, memo=False)
+    base = base_folder(settings.policy.init)
+    return Context(
+        settings=dataclasses.replace(settings, verify=verify),
+        work=Workdir(workdir, settings),
+        progress=progress,
+        base=base,
+        bootstrap=base_folder(settings.policy.bootstrap) if settings.policy.bootstrap else base,
+        train=[],
+        heldout=[],
+    )
+
+
+def _stages(named: str, workdir: Path) -> list[tuple[str, list[Path], int | None]]:
+    """(stage, files of trees, row or None for all) of what was named; without a name every stage."""
+    path, colon, row = named.partition(":")
+    if colon and not row.isdecimal():
+        raise UserError(f"config.tree: {named!r} given, FILE:ROW expected, the row counted from 0.")
+    parts = Path(path).parts
+    stages = ["/".join(parts[:2])]
+    if not named:
+        folders = [*workdir.glob("base/evaluate"), *workdir.glob("round*/*")]
+        stages = sorted(s for f in folders if _STAGE.fullmatch(s := f.relative_to(workdir).as_posix()))
+    elif not _STAGE.fullmatch(stages[0]) or len(parts) > 3 or (colon and len(parts) < 3):
+        raise UserError(
+            f"config.tree: {named!r} given; a stage in {workdir} such as round2/search, one of its files, or "
+            "a tree of a file such as round2/search/trees-0-00000.parquet:7 expected."
+        )
+    if len(parts) == 3:
+        if not (workdir / path).is_file():
+            raise UserError(f"config.tree: {workdir / path}: no such file.")
+        return [(stages[0], [workdir / path], int(row) if colon else None)]
+    # As long as a stage is not done, some of its trees are in files of their own.
+    return [(s, sorted(p for p in (workdir / s).glob("*") if p.suffix in _FILES), None) for s in stages]
+
+
+def _chosen(
+    workdir: Path, files: Sequence[Path], row: int | None, settings: ReplaySettings
+) -> Iterator[list[Chosen]]:
+    """The steps to replay, by tree: a sample at once, else those of one file after the other."""
+    rows = {file: range(records.count_rows(file)) for file in files}
+    if row is not None:
+        (file,) = files
+        if row not in rows[file]:
+            raise UserError(f"config.tree: row {row} given, but {file} has {len(rows[file])}, from 0 on.")
+        rows[file] = range(row, row + 1)
+    if row is None and settings.sample:
+        yield _sample(workdir, [(file, i) for file in files for i in rows[file]], settings.sample)
+        return
+    for file in files:
+        trees = records.read_rows(file, Tree)
+        some = [_all_of(workdir, file, i, trees[i]) for i in rows[file]]
+        if settings.node > 0:
+            (one,) = some
+            if settings.node not in one.nodes:
+                raise UserError(
+                    f"config.node: {settings.node} given, but {one.where} has steps 1 to {len(one.nodes)}."
+                )
+            some = [dataclasses.replace(one, nodes=(settings.node,))]
+        yield some
+
+
+def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int) -> list[Chosen]:
+    """So many steps, the same at every call, of so many trees at most; whole trees are few in memory."""
+    draw = random.Random(0)
+    found: list[Chosen] = []
+    some = sorted(draw.sample(rows, min(size, len(rows))))
+    for file, entries in itertools.groupby(some, key=lambda entry: entry[0]):
+        trees = records.read_rows(file, Tree)
+        found += [_all_of(workdir, file, i, trees[i]) for _, i in entries]
+    steps = [(k, node) for k, c in enumerate(found) for node in c.nodes]
+    kept: dict[int, list[int]] = {}
+    for k, node in sorted(draw.sample(steps, min(size, len(steps)))):
+        kept.setdefault(k, []).append(node)
+    return [dataclasses.replace(found[k], nodes=tuple(nodes)) for k, nodes in kept.items()]
+
+
+def _all_of(workdir: Path, file: Path, row: int, tree: Tree) -> Chosen:
+    return Chosen(f"{file.relative_to(workdir)}:{row}", tree, tuple(range(1, len(tree.nodes))))
+
+
+def _replay(context: Context, name: str, batches: Iterator[list[Chosen]]) -> tuple[int, int]:
+    """Replays steps of a stage and says which came out otherwise; returns how many of how many did."""
+    match, first = _STAGE.fullmatch(name), next(batches, [])
+    if match is None or not first:
+        return 0, 0
+    round, stage = int(match[1] or 0), match[2]
+    models, progress = context.models(round, stage), context.progress
+    now = context.source(round, models)
+    _require_source(context, models, now, first)  # before the models are loaded
+    differing = replayed = 0
+    with context.sandbox() as sandbox, progress.stage(f"replay {name}", None, "steps"):
+        functions = context.reasoner(models, sandbox).functions(round)
+        for chosen in itertools.chain([first], batches):
+            _require_source(context, models, now, chosen)
+            for at in range(0, len(chosen), _TOGETHER):
+                for c, node, written, shown in again(functions, chosen[at : at + _TOGETHER]):
+                    replayed += 1
+                    progress.update(replayed)
+                    stored = c.tree.nodes[node].text
+                    if shown != stored:
+                        differing += 1
+                        who = "the interpreter showed" if stored.startswith(written) else "the policy wrote"
+                        progress.log(f"{c.where}, node {node}: {who} otherwise: {_difference(stored, shown)}")
+    return differing, replayed
+
+
+def _require_source(context: Context, models: Models, now: Source, chosen: Sequence[Chosen]) -> None:
+    """Refuses trees of another seed, round or model than the run has now."""
+    for c in chosen:
+        for what, theirs, ours, where in (
+            ("seed", c.tree.seed, now.seed, context.work.root / "config.json"),
+            ("round", c.tree.round, now.round, c.where),
+            ("policy", c.tree.policy, now.policy, models.policy),
+            ("PPM", c.tree.ppm, now.ppm, models.ppm or "no PPM here"),
+        ):
+            if theirs != ours:
+                raise UserError(
+                    f"{c.where}: searched with another {what} than there is now ({theirs or 'none'} then, "
+                    f"{ours or 'none'} now: {where}). Put it back as it was to replay its steps."
+                )
+
+
+def _difference(stored: str, now: str) -> str:
+    """Where two texts part, and how each goes on there."""
+    ends = min(len(stored), len(now))
+    at = next((i for i in range(ends) if stored[i] != now[i]), ends)
+    return f"after {at} characters {stored[at : at + _SHOWN]!r} is stored, now {now[at : at + _SHOWN]!r}"
