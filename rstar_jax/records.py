@@ -123,7 +123,8 @@ def join_rows(path: Path, kind: type, parts: Iterable[Path]) -> None:
 
 
 def _read(path: Path, kind: type) -> pa.Table:
-    table = pq.read_table(path, partitioning=None)
+    with pq.ParquetFile(path) as file:
+        table = file.read()
     if table.schema != _schema(kind):
         names = table.schema.names
         what = "types" if names == _schema(kind).names else f"columns {names}, not those"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 from rstar_jax.search import collector
@@ -154,7 +154,7 @@ def stream(
     *,
     on_progress: OnProgress | None = None,
     clock: Clock = time,
-) -> Iterator[News]:
+) -> Generator[News, None, None]:
     """Searches every problem, `config.batch` at a time, and tells of every expansion as it happens.
 
     Ends with the last problem; closing the iterator, or what any service or `on_progress` raises, ends it at

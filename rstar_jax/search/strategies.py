@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import beam, chains, mcts, repeated
@@ -68,7 +68,7 @@ def watch_trees(
     training: bool = False,
     on_progress: OnProgress | None = None,
     clock: Clock = time,
-) -> Iterator[News]:
+) -> Generator[News, None, None]:
     """A search that tells of every expansion, and can be left at any moment.
 
     Whatever is told has the tree so far (`News.tree`), and `votes.final_answer` of it is the best answer so

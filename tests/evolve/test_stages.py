@@ -8,7 +8,7 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.settings import RunSettings, VerifySettings
+from rstar_jax.evolve.settings import RunSettings, SearchSettings, VerifySettings
 from rstar_jax.evolve.stages import MANIFEST, Workdir
 from rstar_jax.verify import Isolation
 
@@ -168,13 +168,15 @@ def test_changed_inputs_are_refused_once_a_stage_has_run(tmp_path):
             workdir.claim_inputs({"problems.train": "c"})
 
 
-def test_how_programs_are_shut_in_may_change_and_how_answers_are_graded_may_not(tmp_path):
+def test_what_no_result_depends_on_may_change_and_how_answers_are_graded_may_not(tmp_path):
     begun = RunSettings()
     with Workdir(tmp_path, begun) as workdir:
         workdir.stage("round1/search", Work())
     free = VerifySettings(workers=7, memo=False, sandbox=Isolation(True, True, ("landlock",)))
-    with Workdir(tmp_path, dataclasses.replace(begun, verify=free)):
+    with Workdir(tmp_path, dataclasses.replace(begun, verify=free, search=SearchSettings(batch=7))):
         pass
+    with pytest.raises(UserError, match=r"config\.search\.shard: there 256, now 7"):
+        Workdir(tmp_path, dataclasses.replace(begun, search=SearchSettings(shard=7))).__enter__()
     for fixed in (VerifySettings(grading="released"), VerifySettings(cpu_s=4.0), VerifySettings(task="code")):
         with pytest.raises(UserError, match=r"config\.verify\.(grading|cpu_s|task): there"):
             Workdir(tmp_path, dataclasses.replace(begun, verify=fixed)).__enter__()
