@@ -70,17 +70,16 @@ class Shards:
         it stay.
         """
         places = [place for place, there in enumerate(self._there) if not there]
-        before = self.trajectories
+        if not places:
+            return
+        source, before = self._source, self.trajectories
 
         def tell(stats: SearchStats) -> None:
             if on_progress is not None:
                 on_progress(self.done, before + stats.trajectories)
 
-        if not places:
-            return
-        problems, source = [self._problems[place] for place in places], self._source
         search = watch_trees(
-            problems,
+            [self._problems[place] for place in places],
             services,
             config,
             round=source.round,

@@ -140,14 +140,9 @@ class Killed(BaseException):
 def trees_of(folder):
     """All trees of a run by file, but for measured times and for what so small matrices round otherwise."""
     files = sorted(p for p in folder.glob("*/*/*.parquet") if p.parent.name in ("search", "evaluate"))
-    varying = {"cpu_s": 0.0, "logprob": 0.0, "value_sum": 0.0}
-    return {
-        p.relative_to(folder): [
-            [tree.problem, *(dataclasses.replace(n, **varying, ppm=n.ppm and 0.0) for n in tree.nodes)]
-            for tree in records.read_rows(p, Tree)
-        ]
-        for p in files
-    }
+    varying = {"cpu_s": 0.0, "logprob": 0.0, "value_sum": 0.0, "ppm": None}
+    trees = {p.relative_to(folder): records.read_rows(p, Tree) for p in files}
+    return {p: [[dataclasses.replace(n, **varying) for n in t.nodes] for t in ts] for p, ts in trees.items()}
 
 
 def test_killed_in_every_stage_and_resumed_it_gives_the_same_trees(unbroken, tmp_path, monkeypatch):
