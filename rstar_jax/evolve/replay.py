@@ -209,6 +209,9 @@ def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int) -> list[Chos
 
 
 def _all_of(workdir: Path, file: Path, row: int, tree: Tree) -> Chosen:
+    for i, node in enumerate(tree.nodes[1:], 1):
+        if not 0 <= node.candidate < node.origin.n:
+            raise records.Damaged(file, f"row {row}, node {i} does not say which candidate it was")
     return Chosen(f"{file.relative_to(workdir)}:{row}", tree, tuple(range(1, len(tree.nodes))))
 
 
