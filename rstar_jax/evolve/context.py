@@ -94,9 +94,9 @@ class Context:
         return open_sandbox(self.settings.verify, self.work.root)
 
     def reasoner(self, models: Models, sandbox: Sandbox) -> Reasoner:
-        """A policy and optionally a PPM, ready to search."""
+        """A policy and optionally a PPM, ready to search; compiled, if the run's options say so."""
         s = self.settings
-        return Reasoner(
+        made = Reasoner(
             models.policy,
             models.ppm,
             self.task(sandbox, prompt=models.prompt),
@@ -106,3 +106,10 @@ class Context:
             ppm_scale=1.0 if s.train.ppm.ppm_value == "tanh" else 5.0,  # as it was trained
             cache=self.cache(models.policy),
         )
+        if s.decode.precompile:
+            programs = made.programs()
+            with self.progress.stage("compile", len(programs), "programs"):
+                for done, compile_one in enumerate(programs, 1):
+                    compile_one()
+                    self.progress.update(done)
+        return made
