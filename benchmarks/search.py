@@ -8,8 +8,10 @@ the trees are real, and interpreter and tokenizer cost nothing on either side. T
 weights, the same sampling keys and the same UCT; but every expansion prefills its whole prefix, each
 candidate attends to a copy of it, nothing goes on before the last candidate of a wave has ended, and the PPM
 reads the whole text of every candidate (microsoft/rStar, branch rStar-math). Finished rows are dropped from
-its batches, as a server would. A first run of both compiles and does not count. In float32 roundings change
-next to no sample, in bfloat16 some: "equal trees" says how many trees have the same nodes.
+its batches, as a server would. A first run of both compiles and does not count. Random models spread their
+weight over the whole vocabulary, where roundings would tip a sample in a thousand: so the temperature is low
+and what is unlikely is cut off (min-p). In float32 roundings then change next to no sample, in bfloat16 some:
+"equal trees" says how many trees have the same nodes.
 """
 
 from __future__ import annotations
@@ -55,6 +57,7 @@ from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
 PROMPT, LONGEST = 200, 64  # tokens of a prompt; most of a step
 # Of 32,768 tokens.
 STOPS: dict[int | tuple[int, ...], Finish] = {i: "answer" if i % 5 == 0 else "step" for i in range(1000)}
+TEMPERATURE, MIN_P = 0.1, 0.02
 CHUNK = 16  # of the reference: steps before finished rows are dropped
 READ = 16  # of the reference: texts that its PPM reads at once
 
@@ -171,7 +174,7 @@ def _advance(params: Any, state: dict[str, Any], first: int, *, shape: Shape) ->
         x, suffix, _ = model.extend(token[:, None, None], start, shared, state["length"], suffix)
         places = jnp.full(len(token), start)
         uniform = sampling.uniforms(state["key"], state["candidate"], places)
-        token, logprob = sampling.draw(model.logits(x[:, 0, 0]), uniform, state["temperature"])
+        token, logprob = sampling.draw(model.logits(x[:, 0, 0]), uniform, state["temperature"], min_p=MIN_P)
         return (token, suffix), (token, logprob)
 
     carry = state["token"], _by_row(state["suffix"])
@@ -219,7 +222,7 @@ def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
 
 
 def ours(policy: Decoder, ppm: RewardModel, leaves: int) -> Services:
-    config = DecodeConfig(leaves=leaves, rows=8, max_step_tokens=LONGEST, context=2048)
+    config = DecodeConfig(leaves=leaves, rows=8, max_step_tokens=LONGEST, context=2048, min_p=MIN_P)
     decoder, scorer = StepDecoder(policy, STOPS, config, seed=0), StepScorer(ppm, config)
     propose: Desk[Leaf, list[Candidate] | Candidate] = Desk(
         decoder, asked, candidates, contextlib.nullcontext
@@ -241,7 +244,9 @@ def reference(policy: Decoder, ppm: RewardModel, leaves: int) -> Functions:
 def run(functions: Functions | Services, args: argparse.Namespace) -> tuple[list[Tree], float]:
     """The trees and the CPU seconds of a search."""
     problems = [Problem(str(i), "", "") for i in range(args.problems)]
-    config = SearchConfig(rollouts=args.rollouts, candidates=args.candidates, max_depth=8)
+    config = SearchConfig(
+        rollouts=args.rollouts, candidates=args.candidates, max_depth=8, temperature=TEMPERATURE
+    )
     begin = time.process_time()
     trees = grow_trees(problems, functions, config, round=0, training=True)
     return trees, time.process_time() - begin
@@ -251,10 +256,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", type=int, default=8)
-    parser.add_argument("--rollouts", type=int, default=4)
+    parser.add_argument("--problems", type=int, default=16)
+    parser.add_argument("--rollouts", type=int, default=2)
     parser.add_argument("--candidates", type=int, default=8)
-    parser.add_argument("--leaves", type=int, default=8, help="slots of our engine, each of 8 rows")
+    parser.add_argument("--leaves", type=int, default=4, help="slots of our engine, each of 8 rows")
     parser.add_argument("--dtype", default="float32", choices=("bfloat16", "float32"))
     parser.add_argument("--layers", type=int, default=SHAPE.layers, help="fewer for a trial")
     args = parser.parse_args()

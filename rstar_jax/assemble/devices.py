@@ -27,7 +27,8 @@ def mesh(decode: DecodeConfig, local: list[Any] | None = None) -> Mesh | None:
         )
     if count % decode.tensor:
         raise UserError(
-            f"decode.tensor: {decode.tensor} given, which does not divide the {count} devices that decode. "
+            f"decode.tensor: {decode.tensor} given, which does not divide the {count} devices that decode "
+            f"(decode.devices: {decode.devices}{'' if decode.devices else ', all accelerators or one CPU'}). "
             "Give a divisor, or another decode.devices."
         )
     if count == 1:

@@ -23,6 +23,7 @@ class Engine(Protocol):
     def submit(self, requests: Sequence[Any], /) -> list[int]: ...
     def poll(self, wait: bool = False) -> list[tuple[int, Any]]: ...
     def turn(self) -> None: ...
+    def cancel(self, tickets: Iterable[int], /) -> None: ...
 
 
 class Desk(Generic[Request, Result]):
@@ -54,15 +55,14 @@ class Desk(Generic[Request, Result]):
         while self._open:
             with self._timed():
                 self._engine.turn()
-                # The engine knows nothing of cancelling: what nobody waits for any more comes, too.
-                found = [(t, result) for t, result in self._engine.poll() if t in self._open]
+                found = self._engine.poll()
             if found or not wait:
                 return [(t, self._read(self._open.pop(t), result)) for t, result in found]
         return []
 
     def cancel(self, tickets: Iterable[int]) -> None:
-        for ticket in tickets:
-            self._open.pop(ticket, None)
+        mine = [ticket for ticket in tickets if self._open.pop(ticket, None) is not None]
+        self._engine.cancel(mine)
 
 
 class Waiters(Generic[Request, Result]):
@@ -104,15 +104,18 @@ class Waiters(Generic[Request, Result]):
                 if done or not wait or not self._open:
                     break
                 self._news.wait()
-        found = []
+        for entry in done:
+            ticket, answer = entry
+            if isinstance(answer, BaseException):
+                with self._news:  # what came with it comes with the next poll
+                    self._done = [other for other in done if other is not entry] + self._done
+                del self._open[ticket]
+                raise answer
         for ticket, answer in done:
             request = self._open.pop(ticket)
-            if isinstance(answer, BaseException):
-                raise answer
             if self._read is not None:
                 self._read(request, answer)
-            found.append((ticket, answer))
-        return found
+        return done
 
     def cancel(self, tickets: Iterable[int]) -> None:
         for ticket in tickets:

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import time
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Container, Hashable, Sequence
 from typing import Any, cast
 
 import jax
@@ -208,7 +208,7 @@ class Batch:
         done = (candidate >= n[:, None]).all(axis=1)
         left = dict(self._leave(slot) for slot in np.flatnonzero(done).tolist() if self._sitting[slot])
         if not self.sitting:
-            self._slots, self._P, self._S, self._begun = None, 0, 0, 0
+            self._rest()
         return left
 
     def _keep(self, new: KV, step: Any, slot: Any, row: Any, which: Any, at: Any) -> None:
@@ -267,6 +267,25 @@ class Batch:
             kept = branches[tokens] and (tree, branches[tokens])
             samples.append(Sample(tokens, float(self._logprobs[slot, k]), finish, kept))
         return leaf.ticket, samples
+
+    def cancel(self, tickets: Container[int]) -> None:
+        """Takes leaves out of their slots; what the chunk under way gives for them is not looked at."""
+        tree = self.cache.tree
+        for slot, leaf in enumerate(self._sitting):
+            if leaf is None or leaf.ticket not in tickets:
+                continue
+            self._sitting[slot] = None
+            for branch in (leaf.read, *leaf.own.values()):
+                if branch is not None:
+                    tree.release(branch)
+            for branch in filter(None, leaf.own.values()):
+                tree.drop(branch)
+        if not self.sitting and not self.flying:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Nobody sits here."""
+        self._slots, self._P, self._S, self._begun = None, 0, 0, 0
 
     def _fit(self, P: int, S: int) -> None:
         """Makes the caches P and S columns wide."""

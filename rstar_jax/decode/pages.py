@@ -148,12 +148,6 @@ class PageTree:
         if not branch.gone and not branch.children and not branch.holds:
             self._remove(branch)
 
-    def clear(self) -> None:
-        """Forgets every text; no branch may be held."""
-        for roots in list(self._roots.values()):
-            for root in list(roots):
-                self._remove_all(root)
-
     def _write(self, branch: Branch, tokens: Sequence[int]) -> list[int]:
         size, first = self.page_size, branch.end
         branch.tokens += tokens
@@ -208,11 +202,6 @@ class PageTree:
             self._rest(branch.parent)
         elif not siblings:
             del self._roots[branch.problem]
-
-    def _remove_all(self, branch: Branch) -> None:
-        for child in list(branch.children):
-            self._remove_all(child)
-        self._remove(branch)
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

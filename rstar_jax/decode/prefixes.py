@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
@@ -46,20 +47,32 @@ class PrefixCache:
     """
 
     def __init__(self, shape: Shape, config: DecodeConfig, stats: Stats) -> None:
-        """Raises UserError if the memory that there is does not hold one text of the longest."""
+        """Raises UserError if `cache_mb` does not hold one text of the longest."""
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
-        self.pages = _pages(shape, config)
+        self._config = config
+        # What a device has free is known when all models are on it, which is when one is first used.
+        self.pages = _pages(shape, config) if config.cache_mb or self._on_cpu else 0
         self.tree = PageTree(self.pages, self.page_size)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
-        self.rows = _ROWS_ON_CPU if attention_mesh.platform(shape.mesh) == "cpu" else _ROWS
+        self.rows = _ROWS_ON_CPU if self._on_cpu else _ROWS
+
+    @property
+    def _on_cpu(self) -> bool:
+        return attention_mesh.platform(self.shape.mesh) == "cpu"
 
     def load(self, params: dict[str, jax.Array]) -> None:
-        """Takes these parameters; where they are not those of before, every text is forgotten."""
+        """Takes these parameters; where they are not those of before, every text is forgotten.
+
+        Raises UserError if the memory that is free does not hold one text of the longest.
+        """
         arrays = jax.tree.leaves(params)
         if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
             return
+        self.params = {}
+        vars(self).pop("pool", None)  # there must not be two of either
         self._given, self.params = arrays, self.shape.place(params)
+        self.pages = self.pages or _pages(self.shape, self._config)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
 
@@ -82,28 +95,34 @@ class PrefixCache:
                 continue
             key = self.key(problem, tokens)
             branch, known = self.tree.match(key, tokens)
-            self.stats.reused += known
             if known == len(tokens):
                 assert branch is not None
+                self.stats.reused += known
                 self.tree.hold(branch)
                 found.append(branch)
                 continue
             grown = self.tree.grow(key, branch, known, tokens[known:])
+            if grown is None and branch is not None:
+                # What it would share, and all before that, is not given away for its own sake: read it anew.
+                branch, known = None, 0
+                grown = self.tree.grow(key, None, 0, tokens)
             if grown is None:
                 break
+            self.stats.reused += known
             new, writes = grown
             fresh[new] = wave = fresh.get(branch, -1) + 1 if branch else 0
             waves += [[]] * (wave + 1 - len(waves))
             waves[wave] = [*waves[wave], _Part(new, known, tokens[known:], writes.slots, writes.copies)]
             found.append(new)
-        if waves:
-            waves[0] += self._fillers(waves[0], later)
-        for wave in waves:
-            self._run(wave)
+        fillers = self._fillers(waves[0], later) if waves else []
+        for i, wave in enumerate(waves):
+            self._run(wave if i else wave + fillers)
+        for part in fillers:
+            self.tree.release(part.branch)
         return found
 
     def _fillers(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
-        """New texts for the idle rows of the blocks that these will be read in."""
+        """New texts, held, for the idle rows of the blocks that these will be read in."""
         idle = collections.Counter(prefill_bucket(len(part.tokens)) for part in parts if not part.known)
         idle = {bucket: -count % self.rows for bucket, count in idle.items()}
         fillers = []
@@ -115,7 +134,6 @@ class PrefixCache:
             if self.tree.match(key, tokens)[1] or not (grown := self.tree.grow(key, None, 0, tokens)):
                 continue
             idle[bucket] -= 1
-            self.tree.release(grown[0])
             fillers.append(_Part(grown[0], 0, tokens, grown[1].slots, grown[1].copies))
         return fillers
 
@@ -186,9 +204,12 @@ class PrefixCaches:
     def __init__(self, shape: Shape, mesh: Mesh | None, config: DecodeConfig, stats: Stats) -> None:
         self.each = [PrefixCache(one, config, stats) for one in shape.over(mesh)]
         self._homes: dict[Hashable, int] = {}
+        self._alone = itertools.count()
 
     def home(self, problem: Hashable) -> int:
-        """Which one has a problem's texts; new problems go from one to the next."""
+        """Which one has a problem's texts; new problems, and texts of none, go from one to the next."""
+        if problem is None:
+            return next(self._alone) % len(self.each)
         return self._homes.setdefault(problem, len(self._homes) % len(self.each))
 
     def held(self) -> dict[str, int]:
@@ -228,7 +249,7 @@ def _pages(shape: Shape, config: DecodeConfig) -> int:
 
 def _free_bytes(shape: Shape, enough: int) -> int:
     """Half of what a device has free; where that cannot be known 128 MB, or `enough` if that is more."""
-    device = jax.devices()[0] if shape.mesh is None else shape.mesh.devices.flat[0]
+    device = jax.local_devices()[0] if shape.mesh is None else shape.mesh.devices.flat[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
     if not stats or "bytes_limit" not in stats:
         return max(128 * 2**20, enough)

@@ -18,8 +18,9 @@ class DecodeConfig:
 
     leaves: leaf slots on the device, each with one shared prefix. rows: candidates of a leaf decoded at once;
         as one ends the next begins. Fewer rows are better filled, more share more of the prefix's reading.
-        A request's samples depend on no other request. But leaves, rows and n below rows shape matrices,
-        hence roundings, and where matrices are very small (under some 32 rows) so does a wider cache.
+        A request's samples depend on no other request, but for roundings: leaves, rows and n below rows shape
+        matrices, where these are very small (under some 32 rows) so does a wider cache, and what of a text
+        is cached was computed by another program. In float32 that changes next to no token, in bfloat16 some.
     max_step_tokens: longest step. context: longest prefix and step together, in tokens.
     top_k: sample among the k likeliest tokens only; 0 for all. top_p: among the fewest tokens whose
         probabilities sum to p; 1 for all.
@@ -64,6 +65,8 @@ class DecodeConfig:
         for name in ("cache_mb", "devices"):
             if getattr(self, name) < 0:
                 raise UserError(f"decode.{name}: {getattr(self, name)} given, 0 (choose) or more expected.")
+        if self.weights not in ("full", "int8"):
+            raise UserError(f"decode.weights: '{self.weights}' given, 'full' or 'int8' expected.")
         if self.halves > self.leaves:
             raise UserError(
                 f"decode.halves: {self.halves} given, no more than decode.leaves ({self.leaves}) expected."
@@ -85,7 +88,7 @@ class StepRequest:
     prefix: int32 [P], P >= 1. temperature: 0 is greedy. name: non-negative integers below 2**32 that name
     the leaf (problem, tree, node …); with the seed, the candidate and the position they are the randomness.
     problem: texts of one problem are looked for among what is cached of it; None: this is alone. It changes
-    no result.
+    roundings alone.
     """
 
     prefix: np.ndarray
@@ -164,14 +167,19 @@ class Stats:
 
 
 def check_prefix(prefix: np.ndarray, vocab_size: int, where: str) -> None:
-    """Raises UserError unless `prefix` holds at least one token and only tokens of the vocabulary."""
+    """Raises UserError unless `prefix` is a row of at least one token, all of them of the vocabulary."""
+    if np.ndim(prefix) != 1 or (len(prefix) and np.asarray(prefix).dtype.kind not in "iu"):
+        kind = f"shape {np.shape(prefix)} of {np.asarray(prefix).dtype}"
+        raise UserError(f"{where}: a prefix of {kind} given, a row of whole numbers expected.")
     if len(prefix) == 0:
         raise UserError(f"{where}: an empty prefix given, at least one token expected (the prompt's).")
     check_tokens(prefix, vocab_size, where)
 
 
 def check_tokens(tokens: np.ndarray, vocab_size: int, where: str) -> None:
-    """Raises UserError if some token id lies outside of [0, vocab_size)."""
+    """Raises UserError if some token id lies outside of [0, vocab_size) or is no whole number."""
+    if len(tokens) and np.asarray(tokens).dtype.kind not in "iu":
+        raise UserError(f"{where}: {np.asarray(tokens).dtype} given, whole numbers expected.")
     if len(tokens) and (np.min(tokens) < 0 or np.max(tokens) >= vocab_size):
         worst = int(np.max(tokens)) if np.max(tokens) >= vocab_size else int(np.min(tokens))
         raise UserError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +36,7 @@ from rstar_jax.models import Decoder, candidates
 from rstar_jax.types import Finish
 
 Waiting = deque[tuple[int, StepRequest]]
+MOST_CANDIDATES = 1 << 16  # of one request; each takes max_step_tokens numbers on the host, in every slot
 
 
 class StepDecoder:
@@ -66,13 +67,16 @@ class StepDecoder:
     ) -> None:
         V = model.config.vocab_size
         check_tokens(np.array(list(forbidden), np.int64), V, "forbidden")
-        if len(set(forbidden)) == V:
-            raise UserError(f"forbidden: all {V} tokens of the vocabulary given, at least one must be left.")
         self.stats = Stats()
         self._model, self._config = model, config
         added = dict(bias or {}) | dict.fromkeys(forbidden, -np.inf)
         check_tokens(np.array(list(added), np.int64), V, "bias")
-        sequences = [(stop,) if isinstance(stop, int) else stop for stop in stops]
+        for token, value in added.items():
+            if not value < np.inf:
+                raise UserError(f"bias: {value} given for token {token}, a number or -inf expected.")
+        if sum(value == -np.inf for value in added.values()) == V:
+            raise UserError(f"forbidden: all {V} tokens of the vocabulary given, at least one must be left.")
+        sequences = [(int(stop),) if isinstance(stop, int | np.integer) else stop for stop in stops]
         self._rules = Rules(
             finish=[*stops.values(), "length"],  # the last is the guard's: such a candidate is no step
             table=build(sequences, V, config.guard),
@@ -103,7 +107,7 @@ class StepDecoder:
             elif not request.n:
                 self._done[ticket] = []
             else:
-                where = self._caches.home(request.home), min(request.n, self._config.rows)
+                where = self._caches.home(request.problem), min(request.n, self._config.rows)
                 self._waiting.setdefault(where, deque()).append((ticket, request))
         return tickets
 
@@ -111,7 +115,8 @@ class StepDecoder:
         """What is done by now: tickets and their samples, in any order, each once.
 
         Every call sees to it that the device has work. wait: for at least one result, if any is outstanding.
-        A request's samples do not depend on the other requests. A prefix that fills the context gives
+        A request's samples do not depend on the other requests, but for roundings (`DecodeConfig`). A prefix
+        that fills the context gives
         samples without tokens that finish by "length".
         Raises UserError if the policy's logits are no distribution; all that is asked is forgotten then.
         """
@@ -180,7 +185,8 @@ class StepDecoder:
 
     def programs(self) -> list[Callable[[], None]]:
         """What compiles all that requests may need, a program each (`stats.programs` names those that were
-        not yet), but for the reading of long texts behind known ones. To be run while nothing is decoded.
+        not yet), but for the reading of long texts behind known ones, leaves of more than one candidate
+        but fewer than rows, and caches that widen on the way. To be run while nothing is decoded.
         """
         self._caches.load(self._model.params())
         c, work = self._config, list[Callable[[], None]]()
@@ -210,6 +216,17 @@ class StepDecoder:
         """What the cache holds now: pages, pages_used, tokens_held, tokens_evicted."""
         return self._caches.held()
 
+    def cancel(self, tickets: Iterable[int]) -> None:
+        """Nobody waits for these requests any more: their slots are free from the next chunk on."""
+        gone = set(tickets)
+        for where, waiting in self._waiting.items():
+            self._waiting[where] = deque(entry for entry in waiting if entry[0] not in gone)
+        for batches in self._batches.values():
+            for batch in batches:
+                batch.cancel(gone)
+        for ticket in gone:
+            self._done.pop(ticket, None)
+
     def drop(self, samples: Sequence[Sample]) -> None:
         """Says that nobody will go on from these: their pages are free."""
         for sample in samples:
@@ -223,9 +240,9 @@ def _as_array(bias: Mapping[int, float], V: int) -> jax.Array:
 
 
 def _check(request: StepRequest, vocab_size: int, where: str) -> None:
-    if request.n < 0:
-        raise UserError(f"{where}: n = {request.n} given, 0 or more candidates expected.")
-    if not 0 <= request.temperature < float("inf"):
+    if not isinstance(request.n, int | np.integer) or not 0 <= request.n <= MOST_CANDIDATES:
+        raise UserError(f"{where}: n = {request.n} given, 0 to {MOST_CANDIDATES} candidates expected.")
+    if not 0 <= request.temperature < 1e30:  # float32 on the device
         raise UserError(f"{where}: temperature {request.temperature} given, 0 (greedy) or more expected.")
     if any(not 0 <= part < 2**32 for part in request.name):
         raise UserError(f"{where}: name {request.name} given, integers in [0, 2**32) expected.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -18,6 +18,7 @@ from rstar_jax.decode.pages import Branch
 from rstar_jax.decode.prefixes import PrefixCache, PrefixCaches
 from rstar_jax.decode.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
 from rstar_jax.decode.shape import Shape
+from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel
 
 ROWS = 16
@@ -58,6 +59,8 @@ class StepScorer:
     def __init__(
         self, model: RewardModel, config: DecodeConfig, *, scale: float = 1.0, mesh: Mesh | None = None
     ) -> None:
+        if not 0 < scale < float("inf"):
+            raise UserError(f"scale: {scale} given, a positive number expected.")
         self.stats = Stats()
         self._model, self._config, self._scale = model, config, scale
         self._rows = min(ROWS, config.leaves)
@@ -85,7 +88,7 @@ class StepScorer:
                 if not all(suffixes.values()):  # the prefix's last token then is everybody's first
                     suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
                     prefix = prefix[:-1]
-                home = self._caches.home(request.home)
+                home = self._caches.home(request.problem)
                 self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
             else:
                 self._finish(ticket)
@@ -136,6 +139,15 @@ class StepScorer:
         self._done |= {ticket: found.pop(ticket) for ticket in found.keys() - set(tickets)}
         return [found[ticket] for ticket in tickets]
 
+    def cancel(self, tickets: Iterable[int]) -> None:
+        """Nobody waits for these requests any more."""
+        for ticket in tickets:
+            self._values.pop(ticket, None)
+            self._missing.pop(ticket, None)
+            self._done.pop(ticket, None)
+        for home, waiting in enumerate(self._waiting):
+            self._waiting[home] = deque(asked for asked in waiting if asked.ticket in self._values)
+
     def held(self) -> dict[str, int]:
         """What the cache holds now: pages, pages_used, tokens_held, tokens_evicted."""
         return self._caches.held()
@@ -185,7 +197,7 @@ class StepScorer:
         B = self._rows
         tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
         slots = np.full((B, GROUP, T), cache.pages * cache.page_size, np.int32)
-        length, copies = np.zeros(B, np.int32), []
+        length, copies, held = np.zeros(B, np.int32), [], list[Branch]()
         for b, group in enumerate(groups):
             asked, length[b] = group.asked, len(group.asked.prefix)
             for g, k in enumerate(group.which):
@@ -196,7 +208,7 @@ class StepScorer:
                 if grown is not None:
                     slots[b, g, : len(suffix)] = grown[1].slots
                     copies += grown[1].copies
-                    cache.tree.release(grown[0])
+                    held.append(grown[0])  # until it is written, or another might get its pages
                 self.stats.scored += len(suffix)
                 self.stats.busy += len(suffix)
         self.stats.steps += tokens.size
@@ -206,6 +218,8 @@ class StepScorer:
                 cache.params, cache.pool, tables, length, tokens, last, shape=cache.shape
             )
         cache.store(new, pool.orders(copies, B * GROUP, cache.pages, slots))
+        for branch in held:
+            cache.tree.release(branch)
         return raw
 
     def _harvest(self, home: int) -> None:
@@ -214,6 +228,8 @@ class StepScorer:
                 values = np.tanh(np.asarray(raw) / self._scale)
             for b, group in enumerate(groups):
                 ticket = group.asked.ticket
+                if ticket not in self._values:  # cancelled
+                    continue
                 self._values[ticket][group.which] = values[b, : len(group.which)]
                 self._missing[ticket] -= len(group.which)
                 if not self._missing[ticket]:

@@ -43,10 +43,11 @@ def test_what_a_function_raises_the_poll_raises_and_what_is_cancelled_never_come
         raise ValueError(batch[0])
 
     service = Waiters(answer)
-    first, _ = service.submit(["one", "two"])
+    first, *_ = service.submit(["one", "two", "three"])
     service.cancel([first])
-    with pytest.raises(ValueError, match="two"):
-        service.poll(wait=True)
+    for _ in range(2):  # one does not make the other be waited for for ever
+        with pytest.raises(ValueError, match=r"two|three"):
+            service.poll(wait=True)
     assert service.poll(wait=True) == []
 
 
@@ -67,6 +68,10 @@ class Backwards:
             ticket, request = self.open.pop()
             self.done.append((ticket, request * 10))
 
+    def cancel(self, tickets):
+        self.open = [entry for entry in self.open if entry[0] not in tickets]
+        self.done = [entry for entry in self.done if entry[0] not in tickets]
+
     def poll(self, wait=False):
         del wait
         done, self.done = self.done, []
@@ -83,8 +88,7 @@ def test_an_engines_results_come_as_they_are_done_and_cancelled_ones_never() -> 
     one = desk()
     first, second, third = one.submit([1, 2, 3])
     one.cancel([third])
-    assert one.poll(wait=False) == []  # a turn for what nobody wants any more
-    assert one.poll(wait=True) == [(second, (2, 30))]
+    assert one.poll(wait=False) == [(second, (2, 30))]
     later = desk()  # a search that comes after another gets nothing of what that one left
     (mine,) = later.submit([4])
     one.cancel([first])

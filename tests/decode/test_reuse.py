@@ -64,6 +64,62 @@ def test_a_pool_that_is_too_small_costs_time_and_nothing_else(policy: Decoder) -
     assert tight._caches.each[0].tree.free >= 0
 
 
+@pytest.fixture
+def two_texts() -> list[np.ndarray]:
+    """Long ones that have their beginning in common."""
+    rng = np.random.default_rng(0)
+    one = rng.integers(V, size=80).astype(np.int32)
+    return [one, np.concatenate([one[:20], rng.integers(V, size=60)]).astype(np.int32)]
+
+
+def test_a_text_that_begins_like_the_one_that_must_go_is_read_anew(
+    policy: Decoder, reward: RewardModel, two_texts: list[np.ndarray]
+) -> None:
+    decoder, scorer = StepDecoder(policy, STOPS, CONFIG, seed=3), StepScorer(reward, CONFIG)
+    for cache in (*decoder._caches.each, *scorer._caches.each):
+        cache.pages = -(-CONFIG.context // CONFIG.page_size) + 1  # the fewest that are accepted
+    for i, text in enumerate(two_texts):
+        assert decoder.submit([StepRequest(text, 2, 1.0, (i,), problem=7)]) == [i]
+        assert [ticket for ticket, _ in decoder.poll(wait=True)] == [i]
+        scorer.submit([ScoreRequest(text, (text[:3],), problem=7)])
+        assert [ticket for ticket, _ in scorer.poll(wait=True)] == [i]
+
+
+def test_values_are_true_whatever_pages_there_are(policy: Decoder, reward: RewardModel) -> None:
+    rng = np.random.default_rng(0)
+    text = rng.integers(V, size=45).astype(np.int32)
+    a, b = (rng.integers(V, size=40).astype(np.int32) for _ in range(2))
+    behind = np.concatenate([text, b])
+    found = []
+    for pages in (-(-CONFIG.context // CONFIG.page_size) + 1, 60):
+        scorer = StepScorer(reward, CONFIG)
+        for cache in scorer._caches.each:
+            cache.pages = pages
+        first = scorer.score([ScoreRequest(text, (a, b), problem=1)])[0]
+        found.append([*first, *scorer.score([ScoreRequest(behind, (a[:3],), problem=1)])[0]])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+
+
+def test_what_is_cancelled_never_comes_and_frees_its_slots(
+    policy: Decoder, reward: RewardModel, asked: list[StepRequest]
+) -> None:
+    wanted = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked[:1])
+    decoder = StepDecoder(policy, STOPS, CONFIG, seed=4)
+    tickets = decoder.submit(asked)
+    decoder.poll()
+    decoder.turn()
+    decoder.cancel(tickets)
+    assert decoder.poll(wait=True) == [] and not decoder._busy
+    assert decoder.propose(asked[:1]) == wanted
+    scorer = StepScorer(reward, CONFIG)
+    requests = [ScoreRequest(r.prefix, (r.prefix,)) for r in asked]
+    tickets = scorer.submit(requests)
+    scorer.poll()
+    scorer.cancel(tickets[1:])
+    assert [ticket for ticket, _ in scorer.poll(wait=True)] == tickets[:1]
+    assert scorer.poll(wait=True) == [] and not scorer._values
+
+
 def test_nothing_stays_held(policy: Decoder) -> None:
     decoder = StepDecoder(policy, STOPS, LONG, seed=3)
     grow(decoder, LONG, 3)

@@ -167,6 +167,10 @@ def test_a_second_model_of_the_shape_compiles_nothing(policy: Decoder, asked: li
     ("change", "message"),
     [
         ({"n": -1}, "n = -1"),
+        ({"n": 2**31}, "n = 2147483648"),
+        ({"n": 1.5}, "n = 1.5"),
+        ({"prefix": np.array([1.5, 2.0])}, "float64"),
+        ({"prefix": np.array([[1, 2]])}, r"shape \(1, 2\)"),
         ({"temperature": -0.5}, "temperature -0.5"),
         ({"temperature": float("nan")}, "temperature nan"),
         ({"name": (1, -2)}, r"name \(1, -2\)"),
@@ -205,6 +209,10 @@ def test_logits_that_are_no_numbers_end_it_and_leave_nothing_behind(
 def test_bad_settings_are_named(policy: Decoder) -> None:
     with pytest.raises(UserError, match=r"stop sequence 0: \(64,\)"):
         StepDecoder(policy, {64: "step"}, CONFIG, seed=0)
+    with pytest.raises(UserError, match="bias: nan given for token 3"):
+        StepDecoder(policy, STOPS, CONFIG, seed=0, bias={3: float("nan")})
+    with pytest.raises(UserError, match=r"decode\.weights: 'int4'"):
+        DecodeConfig(weights="int4")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="all 64 tokens"):
         StepDecoder(policy, STOPS, CONFIG, seed=0, forbidden=range(V))
     with pytest.raises(UserError, match=r"decode\.rows: 0"):
