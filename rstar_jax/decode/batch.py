@@ -143,7 +143,8 @@ class Batch:
 
     def _advance(self, slots: programs.Slots, enough: int) -> tuple[programs.Slots, programs.Flight]:
         c, cache = self.config, self.cache
-        key = (cache.shape, self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p, c.min_p)
+        rules = self.rules.bias is None, *(a.shape for a in jax.tree.leaves(self.rules.table))
+        key = ((cache.kind, rules), self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p, c.min_p)
         with timed(cache.stats, "decode", *key):
             return programs.advance(
                 cache.params,

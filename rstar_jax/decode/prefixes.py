@@ -75,6 +75,7 @@ class PrefixCache:
         self.pages = self.pages or _pages(self.shape, self._config)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
+        self.kind = self.shape, self.pages, jax.tree.structure(self.params)  # what programs are compiled for
 
     def forget(self) -> None:
         """Forgets every text, when the parameters are next given."""
@@ -190,10 +191,10 @@ class PrefixCache:
             self.stats.prefilled += count
         if P:
             tables = self.tables([part.branch.parent for part in block], R, P)
-            with timed(self.stats, "read on", self.shape, R, P, T):
+            with timed(self.stats, "read on", self.kind, R, P, T):
                 new = pool.read_on(self.params, self.pool, tables, known, tokens, length, shape=self.shape)
         else:
-            with timed(self.stats, "read", self.shape, R, T):
+            with timed(self.stats, "read", self.kind, R, T):
                 new = pool.read(self.params, tokens, length, shape=self.shape)
         self.store(new, pool.orders([pair for part in block for pair in part.copies], R, self.pages, slots))
 

@@ -213,7 +213,7 @@ class StepScorer:
                 self.stats.busy += len(suffix)
         self.stats.steps += tokens.size
         tables = cache.tables([group.read for group in groups], B, P)
-        with timed(self.stats, "score", cache.shape, B, P, T):
+        with timed(self.stats, "score", cache.kind, B, P, T):
             raw, new = programs.values(
                 cache.params, cache.pool, tables, length, tokens, last, shape=cache.shape
             )
