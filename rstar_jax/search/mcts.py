@@ -19,6 +19,7 @@ its way until its leaf is expanded. They go on together, so that the tree does n
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
@@ -61,7 +62,8 @@ class Mcts:
         self._follows = rules(config.released_code, config.released_rules)
         self._numbers = Statistics(UNVISITED[config.unvisited])
         self._nodes, self._expanded = [root()], set[int]()
-        self._walkers = [_Walker() for _ in range(config.parallel_leaves)]
+        self._walkers: list[_Walker] = []
+        self._going = 0  # walkers under way
         self._gathered = Gathered()
         self._goal, self._width = config.rollouts, config.candidates
         self._values: list[float] = []  # of the answers backed up
@@ -96,7 +98,7 @@ class Mcts:
     def _advance(self) -> list[Leaf]:
         """Goes on with every rollout as far as it can without candidates; the leaves they stand at."""
         asked: dict[int, Leaf] = {}
-        for walker in self._walkers:
+        for walker in self._all_walkers():
             node = self._walk(walker)
             if node is not None and node not in asked:
                 asked[node] = leaf_at(
@@ -113,6 +115,13 @@ class Mcts:
             self.ended = "exhausted"
         return self._gathered.ask(list(asked.values()))
 
+    def _all_walkers(self) -> Iterator[_Walker]:
+        """Those there are, then more of them while there are rollouts left for these."""
+        yield from self._walkers
+        while len(self._walkers) < self._config.parallel_leaves and self._may_begin():
+            self._walkers.append(_Walker())
+            yield self._walkers[-1]
+
     def _walk(self, walker: _Walker) -> int | None:
         """To the leaf where candidates are needed; None if no rollout is left to do."""
         while True:
@@ -120,6 +129,7 @@ class Mcts:
                 if not self._may_begin():
                     return None
                 walker.at, walker.going, walker.bare = 0, True, not self._expanded
+                self._going += 1
             node = self._numbers.select(walker.at, self._config.c)
             if self._nodes[node].status == "answer":
                 self._back_up(node)
@@ -135,10 +145,11 @@ class Mcts:
                 return node
             self.rollouts += 1
             walker.going = False
+            self._going -= 1
 
     def _lend(self, node: int) -> None:
         """Makes the way to a leaf that is asked for worth less, for the other rollouts."""
-        if len(self._walkers) > 1:
+        if self._config.parallel_leaves > 1:
             self._numbers.back_up(node, -self._config.virtual_loss)
             self._lent.append(node)
 
@@ -152,8 +163,7 @@ class Mcts:
     def _may_begin(self) -> bool:
         if self.rollouts >= self._goal:
             self._raise_goal()
-        going = sum(walker.going for walker in self._walkers)
-        return self.rollouts + going < self._goal and not self._numbers.closed(0)
+        return self.rollouts + self._going < self._goal and not self._numbers.closed(0)
 
     def _raise_goal(self) -> None:
         """An unsolved tree goes on to the next total; or each to that of its difficulty."""

@@ -202,6 +202,13 @@ def test_parallel_leaves_make_trees_of_the_same_kind():
     assert grown(rollouts=12, parallel_leaves=1, virtual_loss=3.0) == alone
 
 
+def test_more_parallel_leaves_than_rollouts_cost_nothing_and_change_nothing():
+    for options in ({}, {"escalation": (9, 12), "training": True}):
+        assert grown(rollouts=4, parallel_leaves=10**9, **options) == grown(
+            rollouts=4, parallel_leaves=12, **options
+        )
+
+
 def test_escalation_may_ask_for_more_candidates():
     hopeless = World(rates=(0.0, 1.0, 0.0))
     grown(world=hopeless, training=True, rollouts=2, escalation=(4, 8), escalation_candidates=(6, 9))
