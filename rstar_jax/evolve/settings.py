@@ -199,7 +199,7 @@ class VerifySettings:
 class EvaluateSettings:
     """Held-out evaluation of each round. With search: by `strategy`, a row of `search.STRATEGIES`, with
     `rollouts` of `candidates` guided by the PPM, then a vote over the `top_k` trajectories it likes best
-    (0: all; "best", "majority" or "weighted").
+    (0, or without PPM values: all; "best", "majority" or "weighted").
 
     scores, beam_width, subtrees, searches, max_tokens, max_seconds, early_stop: as in `search.SearchConfig`.
     """

@@ -40,7 +40,7 @@ class SearchConfig:
     searches: independent tree searches of a problem ("mcts_repeated"), each gives its best trajectory.
 
     Answers. scores: what the PPM's values of its steps make a trajectory worth, a row of `votes.SCORES`; for
-        "orm" the answer alone is read. vote, top_k: see `votes`.
+        "orm" the answer alone is read. vote, top_k: see `votes.election`; without PPM values all vote.
     Budgets of each problem, 0 for none: max_tokens (written by the policy; the expansions under way are the
         last), max_seconds (wall clock; those under way are dropped). early_stop: whether a search ends once
         no further answer can change the vote.

@@ -110,7 +110,8 @@ def election(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str
     """What a named vote over a tree's trajectories says: classes of equal answers, the final one first.
 
     vote: "best" (the PPM's), "majority", "weighted" (by the PPM): a row of VOTES.
-    top_k: only the k trajectories of highest score vote (4 to 8 in the released code); 0: all of them.
+    top_k: only the k trajectories of highest score vote (4 to 8 in the released code); 0, or without PPM
+        values: all of them.
     equal: whether two answers are the same.
     scores: what a trajectory is worth, a row of SCORES.
     Without PPM values "best" is the first trajectory and "weighted" falls back to the majority. Empty if no
@@ -139,6 +140,8 @@ def _ranked(tree: Tree, vote: str, top_k: int, scores: str) -> tuple[str, list[B
     given = ballots(tree, scores)
     if vote == "weighted" and all(ballot.score is None for ballot in given):
         vote = "majority"
+    if all(ballot.score is None for ballot in given):  # none is better than another: no cut
+        return vote, given
     return vote, sorted(given, key=lambda ballot: _known(ballot.score), reverse=True)[: top_k or None]
 
 

@@ -57,6 +57,13 @@ def test_without_a_ppm_weights_fall_back_to_the_majority():
     assert votes.final_answer(found, "weighted", equal=equal) == "1"
 
 
+@pytest.mark.parametrize("vote", ["majority", "weighted"])
+def test_without_a_ppm_all_vote_whatever_top_k(vote):
+    found = tree(*[("7", None)] * 3, *[("42", None)] * 5)
+    assert votes.final_answer(found, vote, top_k=3, equal=equal) == "42"
+    assert [c.count for c in votes.election(found, vote, top_k=3, equal=equal)] == [5, 3]
+
+
 def test_no_trajectory_no_answer():
     for vote in votes.VOTES:
         assert votes.final_answer(tree(), vote, equal=equal) is None
@@ -158,7 +165,8 @@ def test_a_settled_vote_is_not_changed_by_what_comes(so_far, more, vote):
 def test_an_election_is_led_by_the_final_answer(vote, top_k, given):
     found = votes.election(given, vote, top_k=top_k, equal=equal)
     assert (found[0].answer if found else None) == votes.final_answer(given, vote, top_k=top_k, equal=equal)
-    assert sum(c.count for c in found) == len(votes.ballots(given)[: top_k or None])
+    scored = any(ballot.score is not None for ballot in votes.ballots(given))
+    assert sum(c.count for c in found) == len(votes.ballots(given)[: (scored and top_k) or None])
     for c in found:  # its node is the one that the PPM likes best
         alike = [n.ppm for n in given.nodes[1:] if n.ppm is not None and equal(n.answer, c.answer)]
         assert equal(given.nodes[c.node].answer, c.answer)
