@@ -14,7 +14,7 @@ from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.settings import at_round
 from rstar_jax.evolve.shards import Shards, Source
-from rstar_jax.search import SearchConfig
+from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.types import Problem, Tree
 
 
@@ -107,12 +107,21 @@ def evaluate_base(context: Context) -> dict[str, Any]:
 
 
 def evaluate(context: Context, round: int) -> dict[str, Any]:
-    """Held-out pass@1 of a round's policy alone, and accuracy of its search with the round's PPM."""
+    """Held-out pass@1 of a round's policy alone, and accuracy of its search with the round's PPM.
+
+    A strategy that needs a PPM is left out where the round has none: its accuracy is None.
+    """
 
     def work(folder: Path) -> dict[str, Any]:
         e, heldout = context.settings.evaluate, context.heldout
         with _seeker(context, round, "evaluate", folder) as seeker:
             result = _policy_alone(seeker)
+            if STRATEGIES[e.strategy].needs_ppm and context.models(round, "evaluate").ppm is None:
+                context.progress.log(
+                    f"round {round}: no PPM, by which evaluate.strategy={e.strategy} ranks; the policy alone "
+                    "is evaluated."
+                )
+                return {**result, "search_accuracy": None, "search_ungraded": 0, **seeker.result()}
             config = e.config(context.settings.search)
             shards = seeker.grow("evaluate the search", "search", heldout, config)
             answers, unknown = [], 0

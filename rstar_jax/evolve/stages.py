@@ -97,7 +97,7 @@ class Workdir:
                     f"{path}: damaged, so that nobody can tell which options made this folder's files; it "
                     f"now lies in {aside.name}. Choose a new --workdir."
                 ) from error
-            changed = list(_differences(theirs, mine))
+            changed = list(_differences(theirs, mine, _free(mine)))
             if changed:
                 raise UserError(
                     f"--workdir={self.root}: made with other options:\n  "
@@ -227,11 +227,17 @@ def fingerprint(path: Path) -> list[Any]:
     return [size, records.digest(path) if size <= _HASHED_UP_TO else ""]
 
 
-def _differences(theirs: Any, mine: Any, where: str = "") -> Iterator[str]:
+def _free(options: dict[str, Any]) -> set[str]:
+    """What may change. The trees in flight share a budget of seconds, so that with one `batch` counts."""
+    timed = any(options.get(group, {}).get("max_seconds") for group in ("search", "evaluate"))
+    return set(_FREE_TO_CHANGE) - ({"search.batch"} if timed else set())
+
+
+def _differences(theirs: Any, mine: Any, free: set[str], where: str = "") -> Iterator[str]:
     if isinstance(theirs, dict) and isinstance(mine, dict):
         for key in sorted(theirs.keys() | mine.keys()):
-            yield from _differences(theirs.get(key), mine.get(key), f"{where}.{key}" if where else key)
-    elif theirs != mine and where not in _FREE_TO_CHANGE:
+            yield from _differences(theirs.get(key), mine.get(key), free, f"{where}.{key}" if where else key)
+    elif theirs != mine and where not in free:
         yield f"config.{where}: there {theirs!r}, now {mine!r}"
 
 

@@ -42,8 +42,9 @@ class SearchConfig:
     Answers. scores: what the PPM's values of its steps make a trajectory worth, a row of `votes.SCORES`; for
         "orm" the answer alone is read. vote, top_k: see `votes.election`; without PPM values all vote.
     Budgets of each problem, 0 for none: max_tokens (written by the policy; the expansions under way are the
-        last), max_seconds (wall clock; those under way are dropped). early_stop: whether a search ends once
-        no further answer can change the vote.
+        last), max_seconds (wall clock; those under way are dropped, but for a tree's first). All trees in
+        flight share the engine: what a second buys depends on `batch`, and on what must be compiled.
+        early_stop: whether a search ends once no further answer can change the vote.
     """
 
     strategy: str = "mcts"

@@ -55,12 +55,13 @@ class News:
 
 
 class _Run:
-    """One problem in the loop. open: its expansions under way, in the order asked for."""
+    """One problem in the loop. open: its expansions under way, in the order asked for. begun: it has one."""
 
     def __init__(self, index: int, growing: Growing, began: float, together: bool):
         self.index, self.growing, self.began, self.together = index, growing, began, together
         self.open: dict[Expansion, None] = {}
         self.tokens = 0
+        self.begun = False
         self.ended: Ended | None = None
 
     def ready(self, expansion: Expansion) -> list[Expansion]:
@@ -200,6 +201,7 @@ def stream(
         growing, wanted = run.growing, []
         for complete in run.ready(expansion):
             children = complete.children or []
+            run.begun = True
             run.tokens += complete.tokens
             tokens += complete.tokens
             expansions += 1
@@ -232,7 +234,9 @@ def stream(
                         if expansion.children is not None:
                             yield from hand_over(run, expansion)
                 if config.max_seconds:
-                    for run in [r for r in runs if clock.monotonic() - r.began >= config.max_seconds]:
+                    now = clock.monotonic()
+                    # A tree has its first expansion, whatever that took: programs may have been compiled.
+                    for run in [r for r in runs if r.begun and now - r.began >= config.max_seconds]:
                         run.ended = "seconds"
                         yield close(run)
                 yield from begin()

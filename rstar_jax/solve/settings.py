@@ -38,3 +38,9 @@ class SolveSettings:
             raise UserError(f"config.seed: {self.seed} given, a whole number from 0 to below 2**31 expected.")
         if self.run and (self.ppm or self.policy != "tiny"):
             raise UserError("config.run: given beside config.policy or config.ppm. Leave one out.")
+        for name in ("escalation", "by_difficulty"):
+            if value := getattr(self.search, name):
+                raise UserError(
+                    f"config.search.{name}: {value!r} given, which goes by graded answers; of a question "
+                    "none is graded. Leave it out, and raise config.search.rollouts instead."
+                )

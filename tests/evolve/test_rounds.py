@@ -108,6 +108,17 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_others(unbroken, 
     assert other["rounds"][0]["tokens"] != report["rounds"][0]["tokens"]
 
 
+def test_a_round_without_a_ppm_leaves_out_a_search_that_needs_one_and_goes_on(tmp_path, capsys):
+    """Without a choice of candidates there are no pairs, and so no PPM."""
+    one = ("--config.search.candidates=1", "--config.search.rollouts=1", "--config.search.escalation=((),)")
+    settings = small("--config.rounds=(1,)", *one, "--config.evaluate.strategy=best_of_n")
+    (first,) = rounds.run(settings, tmp_path)["rounds"]
+    assert first["pairs"] == 0 and first["ppm_training"] is not None and first["sft_rows"] > 0
+    assert first["search_accuracy"] is None and first["search_accuracy_by_level"] is None
+    assert 0 <= first["policy_pass1"] <= 1 and first["heldout_ungraded"] == 0
+    assert "by which evaluate.strategy=best_of_n ranks" in capsys.readouterr().out
+
+
 def test_a_round_with_low_rank_training_and_int8_search(tmp_path):
     """Only targets change, in folders like any other; the next round would read them."""
     lora = [f"--config.train.{model}.lora.rank=4" for model in ("policy", "ppm")]

@@ -8,7 +8,7 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.settings import RunSettings, SearchSettings, VerifySettings
+from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings, VerifySettings
 from rstar_jax.evolve.stages import MANIFEST, Workdir
 from rstar_jax.verify import Isolation
 
@@ -166,6 +166,15 @@ def test_changed_inputs_are_refused_once_a_stage_has_run(tmp_path):
         workdir.claim_inputs({"problems.train": "b"})
         with pytest.raises(UserError, match=r"other contents of config\.problems\.train"):
             workdir.claim_inputs({"problems.train": "c"})
+
+
+def test_trees_that_shared_a_budget_of_seconds_are_not_gone_on_with_in_other_batches(tmp_path):
+    timed = RunSettings(evaluate=EvaluateSettings(max_seconds=60.0))
+    with Workdir(tmp_path, timed) as workdir:
+        workdir.stage("round1/search", Work())
+    other = dataclasses.replace(timed, search=SearchSettings(batch=7))
+    with pytest.raises(UserError, match=r"config\.search\.batch: there 256, now 7"), Workdir(tmp_path, other):
+        pass
 
 
 def test_what_no_result_depends_on_may_change_and_how_answers_are_graded_may_not(tmp_path):

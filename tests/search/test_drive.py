@@ -176,10 +176,21 @@ def test_a_ticket_of_somebody_else_is_named():
 
 def test_a_program_that_never_ends_costs_the_budget_of_seconds_and_no_more():
     clock = Clock()
-    services = timed(World().functions(), clock, check=lambda r: 1e9 if r[0].id == "p1" else 0.2)
+    hangs = lambda r: r[0].id == "p1" and len(r[1]) > 1  # noqa: E731
+    services = timed(World().functions(), clock, check=lambda r: 1e9 if hangs(r) else 0.2)
     found = grow_trees(problems(3), services, config_of("mcts", max_seconds=60.0), round=1, clock=clock)
     assert [tree.ended for tree in found] == ["rollouts", "seconds", "rollouts"]
-    assert 60 <= clock.now < 61 and len(found[1].nodes) == 1 and all_open(services) == 0
+    assert 60 <= clock.now < 61 and len(found[1].nodes) > 1 and all_open(services) == 0
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_no_tree_ends_with_its_seconds_before_it_has_an_expansion(strategy):
+    """Where a first step waits for compiling or for other trees, a small budget left nothing at all."""
+    clock = Clock()
+    services = timed(World(ppm=True).functions(), clock, check=lambda r: 30.0)
+    found = grow_trees(problems(3), services, config_of(strategy, max_seconds=1.5), round=1, clock=clock)
+    assert all(len(tree.nodes) > 1 for tree in found) and any(tree.ended == "seconds" for tree in found)
+    assert 30 <= clock.now < 35 and all_open(services) == 0
 
 
 def test_progress_is_told_while_nothing_finishes():

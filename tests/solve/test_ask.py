@@ -21,7 +21,7 @@ from rstar_jax.language import grammar
 from rstar_jax.problems.suite import generate
 from rstar_jax.report.transcript import Transcript
 from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
-from rstar_jax.search.services import as_services
+from rstar_jax.search.services import Called, as_services
 from rstar_jax.solve.ask import watched
 from rstar_jax.solve.chosen import of_run
 from rstar_jax.solve.seen import Seen
@@ -187,11 +187,16 @@ def test_ctrl_c_before_the_first_step_and_a_second_one(capsys):
 
 
 def test_it_ends_with_its_time_whatever_is_under_way():
-    class Never(Signals):
-        def poll(self, wait):
-            return []
+    class Never(Called):
+        """Checks first steps alone."""
 
-    services = dataclasses.replace(as_services(FUNCTIONS), check=Never(0, 0))
+        def poll(self, wait):
+            self.polls += 1
+            return super().poll(wait) if self.polls == 1 else []
+
+    check = Never(FUNCTIONS.check)
+    check.polls = 0
+    services = dataclasses.replace(as_services(FUNCTIONS), check=check)
     status, text = asked(dataclasses.replace(CONFIG, max_seconds=0.05), services=services)
     assert status == 1 and "search: had spent its time after 0 rollouts" in text
 
@@ -254,6 +259,8 @@ def test_the_bundled_base_answers_a_problem_of_the_suite(capsys, tmp_path, monke
         (("--config.question=?", "--config.search.strategy=beam"), "'beam' ranks by a PPM's values"),
         (("--config.question=?", "--config.search.rollouts=0"), "config.search.rollouts: 0 given"),
         (("--config.question=?", "--config.search.max_depth=0"), "config.search.max_depth: 0 given"),
+        (("--config.question=?", "--config.search.escalation=(64,)"), "search.escalation: (64,) given"),
+        (("--config.question=?", "--config.search.by_difficulty=(16,32,64)"), "goes by graded answers"),
         (("--config.question=?", "--config.decode.rows=0"), "config.decode.rows: 0 given"),
         (("--config.question=?", "--config.show=all"), "config.show: 'all'"),
         (("--config.question=?", "--config.seed=-1"), "config.seed: -1"),
