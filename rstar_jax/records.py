@@ -93,7 +93,7 @@ def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
     plain = [_plain(row) for row in rows]
     table = pa.Table.from_pylist(plain, schema=_schema(kind))
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+        _write(table, temporary)
     return len(plain)
 
 
@@ -119,11 +119,15 @@ def join_rows(path: Path, kind: type, parts: Iterable[Path]) -> None:
         with _damage(part):
             tables.append(_read(part, kind))
     with replacing(path) as temporary:
-        pq.write_table(pa.concat_tables(tables), temporary, compression="zstd")
+        _write(pa.concat_tables(tables), temporary)
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
 
 
 def _read(path: Path, kind: type) -> pa.Table:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
     if table.schema != _schema(kind):
         names = table.schema.names

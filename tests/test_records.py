@@ -1,6 +1,7 @@
 """Files are whole or absent, and come back as they were."""
 
 import errno
+import random
 
 import pyarrow.parquet as pq
 import pytest
@@ -56,6 +57,23 @@ def test_a_truncated_shard_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(records.Damaged, match=r"sft\.parquet: damaged"):
         records.read_rows(path, SftRow)
+
+
+def test_a_flipped_bit_never_changes_what_is_read(tmp_path):
+    path, joined, flipped = (tmp_path / f"{name}.parquet" for name in ("part", "joined", "flipped"))
+    rows = [SftRow(f"p{i}", "q" * i, (f"step {i}", "b"), i / 7, 0.1, i % 3) for i in range(60)]
+    records.write_rows(path, SftRow, rows[:30])
+    records.write_rows(flipped, SftRow, rows[30:])
+    records.join_rows(joined, SftRow, [path, flipped])
+    content, draw, noticed = joined.read_bytes(), random.Random(0), 0
+    for _ in range(80):
+        at, bit = draw.randrange(len(content)), 1 << draw.randrange(8)
+        flipped.write_bytes(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :])
+        try:
+            assert records.read_rows(flipped, SftRow) == rows, (at, bit)
+        except records.Damaged:
+            noticed += 1
+    assert noticed > 40
 
 
 def test_a_shard_of_another_kind_is_named(tmp_path):
