@@ -26,6 +26,9 @@ from rstar_jax.errors import UserError
 
 T = TypeVar("T")
 
+# Errors of the system that tell of what is not there. pyarrow's errors of content have no number.
+_NOT_THERE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
 
 class Damaged(UserError):
     """A file of ours does not hold what was written into it. `path` names it."""
@@ -81,11 +84,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Reads what write_json wrote. Raises Damaged where it is not JSON."""
-    try:
+    """Reads what write_json wrote. Raises Damaged where it is not JSON, UserError where it cannot be read."""
+    with _damage(path):
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise Damaged(path, str(error)) from error
 
 
 def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
@@ -98,7 +99,10 @@ def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
 
 
 def read_rows(path: Path, kind: type[T]) -> list[T]:
-    """Reads what write_rows wrote. Raises Damaged where the file is not whole or of another kind."""
+    """Reads what write_rows wrote. Raises Damaged where the file is not whole or of another kind.
+
+    Raises UserError where the system cannot read it now, which says nothing of what it holds.
+    """
     with _damage(path):
         return [_build(kind, row) for row in _read(path, kind).to_pylist()]
 
@@ -138,11 +142,23 @@ def _read(path: Path, kind: type) -> pa.Table:
 
 @contextlib.contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """What a file that is not what it should be raises, as Damaged."""
+    """What a file that is not what it should be raises, as Damaged; what the system says, as UserError."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except MemoryError as error:  # pyarrow's is one
+        raise _reading_failed(path, "no memory for it", "free some") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and error.errno not in _NOT_THERE:
+            todo = {errno.EACCES: "give yourself the right to read it", errno.EMFILE: "raise `ulimit -n`"}
+            what = todo.get(error.errno or 0, "see to the disk")
+            raise _reading_failed(path, os.strerror(error.errno or 0), what) from error
         raise Damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+def _reading_failed(path: Path, why: str, what: str) -> UserError:
+    return UserError(
+        f"{path}: cannot be read ({why}). It stays where it is. {what} and run the same command."
+    )
 
 
 def quarantine(path: Path) -> Path:

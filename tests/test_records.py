@@ -3,6 +3,7 @@
 import errno
 import random
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -97,6 +98,40 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
         records.write_rows(path, SftRow, [row, row])
     assert records.read_rows(path, SftRow) == [row]
     assert [p.name for p in tmp_path.iterdir()] == ["sft.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "give yourself the right to read it and"),
+        (OSError(errno.EMFILE, "Too many open files"), "raise `ulimit -n` and"),
+        (OSError(errno.EIO, "Input/output error"), "see to the disk and"),
+        (pa.ArrowMemoryError("malloc of size 64 failed"), "no memory for it"),
+    ],
+)
+def test_what_the_system_cannot_read_now_is_not_damaged(tmp_path, monkeypatch, error, message):
+    path, of_json = tmp_path / "sft.parquet", tmp_path / "a.json"
+    records.write_rows(path, SftRow, [])
+    records.write_json(of_json, {})
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pq, "ParquetFile", fails)
+    monkeypatch.setattr(type(of_json), "read_text", fails)
+    rows, plain = (lambda: records.read_rows(path, SftRow)), (lambda: records.read_json(of_json))
+    for file, read in ((path, rows), (of_json, plain)):
+        with pytest.raises(UserError, match="cannot be read") as told:
+            read()
+        assert not isinstance(told.value, records.Damaged)
+        assert str(told.value).startswith(f"{file}: ") and message in str(told.value)
+
+
+@pytest.mark.parametrize("read", [records.read_json, lambda path: records.read_rows(path, SftRow)])
+def test_a_missing_file_and_a_folder_in_its_place_are_damage(tmp_path, read):
+    for path in (tmp_path / "none", tmp_path):
+        with pytest.raises(records.Damaged):
+            read(path)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
