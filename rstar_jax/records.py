@@ -101,10 +101,15 @@ def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
 def read_rows(path: Path, kind: type[T]) -> list[T]:
     """Reads what write_rows wrote. Raises Damaged where the file is not whole or of another kind.
 
+    Rows of a kind that has a method `check` are checked by it, too.
+
     Raises UserError where the system cannot read it now, which says nothing of what it holds.
     """
     with _damage(path):
-        return [_build(kind, row) for row in _read(path, kind).to_pylist()]
+        rows = [_build(kind, row) for row in _read(path, kind).to_pylist()]
+        for row in rows if hasattr(kind, "check") else []:
+            row.check()  # type: ignore[attr-defined]
+        return rows
 
 
 def count_rows(path: Path) -> int:

@@ -13,7 +13,7 @@ Dimension letters (suffixes of local arrays, `tokens_BxT`; in dataclass fields `
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 Grade = Literal["right", "wrong", "ungraded"]
 Finish = Literal["step", "code", "answer", "length"]
@@ -221,6 +221,23 @@ class Tree:
     seed: int = 0
     policy: str = ""
     ppm: str = ""
+
+    def check(self) -> None:
+        """Raises ValueError where this is no tree, as one that was read from elsewhere may be."""
+        if not self.nodes or self.nodes[0].parent != -1:
+            raise ValueError("no root at its node 0")
+        for i, node in enumerate(self.nodes):
+            if i and not 0 <= node.parent < i:
+                raise ValueError(f"node {i} has node {node.parent} as its parent")
+            if i and node.depth != self.nodes[node.parent].depth + 1:
+                raise ValueError(f"node {i} has depth {node.depth}, below one of another")
+            if node.status not in get_args(Status):
+                raise ValueError(f"node {i} has the status '{node.status}'")
+            origin = node.origin
+            if i and not (node.candidate < max(origin.n, 1) and 0 <= origin.temperature < float("inf")):
+                raise ValueError(f"node {i} is candidate {node.candidate} of {origin}")
+        if self.ended not in get_args(Ended) or any(not 0 < i < len(self.nodes) for i in self.finals):
+            raise ValueError(f"it ended by '{self.ended}', with the answers {self.finals}")
 
     def children(self) -> list[list[int]]:
         """The children of every node, by index, in the order made."""

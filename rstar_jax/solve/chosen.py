@@ -43,7 +43,8 @@ def of_run(run: Path) -> Chosen:
     done = [
         folder
         for folder in run.glob("round[0-9]*")
-        if all((folder / stage / MANIFEST).is_file() for stage in ("policy", "ppm"))
+        if folder.name.removeprefix("round").isdecimal()
+        and all((folder / stage / MANIFEST).is_file() for stage in ("policy", "ppm"))
     ]
     if not done or not (run / "config.json").is_file():
         raise UserError(
@@ -52,6 +53,11 @@ def of_run(run: Path) -> Chosen:
         )
     last = max(done, key=lambda folder: int(folder.name.removeprefix("round")))
     config, ppm = records.read_json(run / "config.json"), last / "ppm" / "model"
-    return Chosen(
-        last / "policy" / "model", ppm if ppm.exists() else None, config["train"]["ppm"]["ppm_value"]
-    )
+    try:
+        value = config["train"]["ppm"]["ppm_value"]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{run / 'config.json'}: no train.ppm.ppm_value in it, the options of a run expected. Give the "
+            "models themselves: --config.policy=DIR --config.ppm=DIR."
+        ) from error
+    return Chosen(last / "policy" / "model", ppm if ppm.exists() else None, value)

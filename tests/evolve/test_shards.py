@@ -6,10 +6,11 @@ import errno
 import pyarrow.parquet as pq
 import pytest
 
+from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.shards import Shards, Source, read_trees
 from rstar_jax.search import Functions, SearchConfig
-from rstar_jax.types import Candidate, Problem, StepVerdict
+from rstar_jax.types import Candidate, Node, Origin, Problem, StepVerdict, Tree
 
 PROBLEMS = [Problem(f"p{i}", f"What is {i}?", str(i % 2)) for i in range(8)]  # every other one is solved
 SOURCE = Source(1, seed=5, policy="p", ppm="q")
@@ -156,3 +157,25 @@ def test_a_full_disk_is_said_and_loses_nothing(broken, monkeypatch, writes):
     monkeypatch.setattr(pq, "write_table", write)
     assert grown(broken)[1] == ([5, 6, 7] if before == 1 else [6, 7])
     assert names(broken) == SHARDS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parent": 1}, "node 1 has node 1 as its parent"),
+        ({"parent": 999}, "node 1 has node 999 as its parent"),
+        ({"depth": 7}, "node 1 has depth 7"),
+        ({"status": "banana"}, "node 1 has the status 'banana'"),
+        ({"candidate": 5, "origin": Origin(n=2)}, "node 1 is candidate 5"),
+        ({"origin": Origin(n=2, temperature=float("nan"))}, "node 1 is candidate"),
+    ],
+)
+def test_what_is_no_tree_is_damaged(tmp_path, change, message):
+    root, step = Node(-1, "", "ok", 0, 0, 0.0), Node(0, "step", "ok", 1, 0, 0.0)
+    tree = Tree(Problem("p", "?", "1"), 1, 0, 1, (root, step))
+    records.write_rows(tmp_path / "whole", Tree, [tree])
+    assert records.read_rows(tmp_path / "whole", Tree) == [tree]
+    edited = dataclasses.replace(tree, nodes=(root, dataclasses.replace(step, **change)))
+    records.write_rows(tmp_path / "edited", Tree, [edited])
+    with pytest.raises(records.Damaged, match=message):
+        records.read_rows(tmp_path / "edited", Tree)
