@@ -162,7 +162,7 @@ def _damage(path: Path) -> Iterator[None]:
 
 def _reading_failed(path: Path, why: str, what: str) -> UserError:
     return UserError(
-        f"{path}: cannot be read ({why}). It stays where it is. {what} and run the same command."
+        f"{path}: cannot be read ({why}). It stays where it is: {what} and run the same command."
     )
 
 
