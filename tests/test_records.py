@@ -1,5 +1,6 @@
 """Files are whole or absent, and come back as they were."""
 
+import dataclasses
 import errno
 import random
 
@@ -13,12 +14,22 @@ from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
 
+
+def grown(drawn: list[tuple[Node, int]]) -> tuple[Node, ...]:
+    """Nodes below one of those before them, by the number drawn with each."""
+    made = [drawn[0][0]]
+    for node, number in drawn[1:]:
+        parent = number % len(made)
+        made.append(dataclasses.replace(node, parent=parent, depth=made[parent].depth + 1))
+    return tuple(made)
+
+
 nodes = st.builds(
     Node,
-    parent=st.integers(-1, 5),
+    parent=st.just(-1),
     text=st.text(max_size=20),
     status=st.sampled_from(["ok", "answer", "exception"]),
-    depth=st.integers(0, 16),
+    depth=st.just(0),
     visits=st.integers(0, 99),
     value_sum=st.floats(-9, 9),
     ppm=st.none() | st.floats(-1, 1),
@@ -34,7 +45,7 @@ trees = st.builds(
     round=st.integers(1, 4),
     index=st.integers(0, 2),
     rollouts=st.integers(0, 64),
-    nodes=st.lists(nodes, max_size=5).map(tuple),
+    nodes=st.lists(st.tuples(nodes, st.integers(0, 5)), min_size=1, max_size=6).map(grown),
 )
 
 
