@@ -155,7 +155,7 @@ def test_a_folder_without_a_run_is_said(tmp_path, capsys):
 def test_a_step_that_nobody_can_have_proposed_is_named(copy, capsys):
     rows = records.read_rows(copy / SHARD, Tree)
     top, step, *others = rows[0].nodes
-    rows[0] = dataclasses.replace(rows[0], nodes=(top, dataclasses.replace(step, candidate=99), *others))
+    rows[0] = dataclasses.replace(rows[0], nodes=(top, dataclasses.replace(step, candidate=-1), *others))
     records.write_rows(copy / SHARD, Tree, rows)
     status, _, err = replay(capsys, copy, f"--config.tree={SHARD}:0")
     assert status == 2 and "row 0, node 1 does not say which candidate it was" in err
