@@ -117,7 +117,7 @@ class Reasoner:
         return {**self.meter.result(), "engine": engine}
 
     def programs(self) -> list[Callable[[], None]]:
-        """What compiles all that a search may need, a program each; they may be run before it."""
+        """What compiles most of what a search may need, a program each; they may be run before it."""
         return [*self._decoder.programs(), *(self._scorer.programs() if self._scorer else [])]
 
     def services(self, round: int) -> Services:

@@ -34,8 +34,8 @@ class DecodeConfig:
         texts, for policy and PPM each; 0: half of what the device has free, on a CPU 128 MB.
     devices: how many of this host's devices decode; 0: all of its accelerators, or one CPU. tensor: so many
         of them hold one model together; each such group decodes for itself, with leaves and pages of its own.
-    precompile: compile all that a search may need before it starts, which is worth it where the compilation
-        cache is kept and compiling is slow.
+    precompile: compile most of what a search may need before it starts, which is worth it where compiling is
+        slow and the compilation cache is kept.
     weights: "full", or "int8": models are quantized once they are loaded (`models/quantize.py`), for half the
         memory of bfloat16; what is written and valued then differs a little. Training never does this.
     """

@@ -184,7 +184,7 @@ class StepDecoder:
         return [found[ticket] for ticket in tickets]
 
     def programs(self) -> list[Callable[[], None]]:
-        """What compiles all that requests may need, a program each (`stats.programs` names those that were
+        """What compiles what requests may need, a program each (`stats.programs` names those that were
         not yet), but for the reading of long texts behind known ones, leaves of more than one candidate
         but fewer than rows, and caches that widen on the way. To be run while nothing is decoded.
         """

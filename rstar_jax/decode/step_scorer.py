@@ -116,7 +116,7 @@ class StepScorer:
         self._done |= dict(self.poll(wait=True))
 
     def programs(self) -> list[Callable[[], None]]:
-        """What compiles all that requests may need, as `StepDecoder.programs`."""
+        """What compiles what requests may need, as `StepDecoder.programs`."""
         self._load()
         c, work = self._config, list[Callable[[], None]]()
         prefixes = sorted({cache_bucket(length) for length in range(1, c.context + 1)})
