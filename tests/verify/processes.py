@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -31,7 +32,8 @@ def descendants() -> list[int]:
 
 
 def descriptors() -> set[str]:
-    """What this process has open, by number and name."""
+    """What this process has open, by number and name; what only the collector still held is closed first."""
+    gc.collect()
     found = set()
     for fd in os.listdir("/proc/self/fd"):
         try:

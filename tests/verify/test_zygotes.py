@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from fakes import UP, install
-from processes import soon
+from processes import descriptors, soon
 
 from rstar_jax.errors import UserError
 from rstar_jax.verify.sandbox import Limits, Sandbox, supervisor, worker
@@ -46,10 +46,12 @@ def test_a_zygote_that_does_not_come_up_is_tried_twice(monkeypatch, tmp_path):
     assert counted.read_text() == "\n" * 2
 
 
-def test_an_interpreter_that_cannot_be_started_is_named(monkeypatch):
+def test_an_interpreter_that_cannot_be_started_is_named_and_leaves_nothing_open(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/no/such/python")
+    before = descriptors()
     with pytest.raises(UserError, match="/no/such/python: the sandbox cannot start it"):
         Sandbox(workers=1).run(["print(1)"])
+    assert descriptors() == before
 
 
 def test_a_silent_zygote_is_given_up(monkeypatch, tmp_path):

@@ -51,7 +51,11 @@ class Pool:
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._bell, selectors.EVENT_READ)
-        self._start("light")  # for its layers
+        try:
+            self._start("light")  # for its layers
+        except BaseException:
+            self.stop()
+            raise
 
     def wake(self) -> None:
         """Makes a `turn` that waits, or the next one, return at once."""
