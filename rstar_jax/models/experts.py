@@ -15,7 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from rstar_jax import sharding
 from rstar_jax.models.config import DecoderConfig, Experts
-from rstar_jax.models.linear import grouped_matmul, product
+from rstar_jax.models.linear import grouped_matmul
 
 
 def route(e: Experts, logits_RxE: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -32,7 +32,7 @@ def route(e: Experts, logits_RxE: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def routed(
     c: DecoderConfig,
-    activation: Callable[[jax.Array], jax.Array],
+    activated: Callable[[jax.Array, jax.Array], jax.Array],
     w: Mapping[str, jax.Array],
     h: jax.Array,
     mesh: Mesh | None = None,
@@ -44,7 +44,7 @@ def routed(
     """
     assert c.experts is not None
     weights = {name: w[name] for name in ("router", "experts_gate", "experts_up", "experts_down")}
-    work = functools.partial(_routed, c.experts, activation)
+    work = functools.partial(_routed, c.experts, activated)
     # Weights that are no arrays (transformed ones) go where the compiler sees fit.
     if mesh is None or mesh.size == 1 or not all(isinstance(x, jax.Array) for x in weights.values()):
         return work(weights, h, 0, c.experts.count)
@@ -70,7 +70,7 @@ def routed(
 
 def _routed(
     e: Experts,
-    activation: Callable[[jax.Array], jax.Array],
+    activated: Callable[[jax.Array, jax.Array], jax.Array],
     w: Mapping[str, jax.Array],
     h: jax.Array,
     first: jax.Array | int,
@@ -85,9 +85,9 @@ def _routed(
     order = jnp.argsort(flat)
     rows = x[order // e.active]
     sizes = jnp.sum(flat[:, None] == jnp.arange(held), axis=0, dtype=jnp.int32)
-    inner = activation(product(grouped_matmul(rows, w["experts_gate"], sizes, dtype).astype(dtype)))
-    inner = inner * product(grouped_matmul(rows, w["experts_up"], sizes, dtype).astype(dtype))
-    out = grouped_matmul(inner, w["experts_down"], sizes, dtype)
+    gate = grouped_matmul(rows, w["experts_gate"], sizes, dtype).astype(dtype)
+    up = grouped_matmul(rows, w["experts_up"], sizes, dtype).astype(dtype)
+    out = grouped_matmul(activated(gate, up), w["experts_down"], sizes, dtype)
     if held < e.count:  # rows of no group are not promised to be zero
         out = jnp.where((jnp.arange(len(out)) < jnp.sum(sizes))[:, None], out, 0.0)
     out = out[jnp.argsort(order)].reshape(*expert.shape, -1)  # back into the tokens' order

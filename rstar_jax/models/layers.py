@@ -6,6 +6,7 @@ the affair of the `Attend` that is handed in.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -16,7 +17,7 @@ from jax.sharding import Mesh
 from rstar_jax import sharding
 from rstar_jax.models import experts, rope
 from rstar_jax.models.config import DecoderConfig, Latent
-from rstar_jax.models.linear import matmul, product
+from rstar_jax.models.linear import Rows, left_product, matmul, product
 
 Weights = Mapping[str, jax.Array]
 
@@ -76,7 +77,7 @@ def block(
     h = gathered(rms_norm(c, x, w["mlp_norm"]), mesh)
     out = gated(c, h, w["gate"], w["up"], w["down"])
     if "router" in w:
-        out = out + experts.routed(c, ACTIVATIONS[c.activation], w, h, mesh)
+        out = out + experts.routed(c, functools.partial(activated, c), w, h, mesh)
     if c.post_norms:
         out = rms_norm(c, out, w["mlp_post_norm"])
     return x + scattered(out, mesh), cache
@@ -105,9 +106,23 @@ def rms_norm(c: DecoderConfig, x: jax.Array, weight: jax.Array, eps: float | Non
 def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
     """The gated MLP (arXiv 2002.05202)."""
     dtype = h.dtype
-    inner = ACTIVATIONS[c.activation](product(matmul("...d,df->...f", h, gate, dtype).astype(dtype)))
-    inner = inner * product(matmul("...d,df->...f", h, up, dtype).astype(dtype))
+    if isinstance(gate, Rows) and isinstance(up, Rows) and isinstance(down, Rows):
+        # Between its products all stays in the order in which they make it: [F, tokens].
+        flat = h.reshape(-1, h.shape[-1])
+        inner = activated(c, *(left_product(w, flat, 1, dtype).astype(dtype) for w in (gate, up)))
+        return left_product(down, inner, 0, dtype).T.reshape(h.shape).astype(dtype)
+    inner = activated(c, *(matmul("...d,df->...f", h, w, dtype).astype(dtype) for w in (gate, up)))
     return matmul("...f,fd->...d", inner, down, dtype).astype(dtype)
+
+
+def activated(c: DecoderConfig, gate: jax.Array, up: jax.Array) -> jax.Array:
+    """activation(gate) * up, in float32 and rounded once; all that its gradient keeps are the two."""
+
+    def work(gate: jax.Array, up: jax.Array) -> jax.Array:
+        inner = ACTIVATIONS[c.activation](gate.astype(jnp.float32)) * up.astype(jnp.float32)
+        return inner.astype(gate.dtype)
+
+    return jax.checkpoint(work)(product(gate), product(up))
 
 
 def _grouped(

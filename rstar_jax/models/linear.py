@@ -271,17 +271,19 @@ def grouped_matmul(
     )
 
 
+def left_product(weight: Rows, x: jax.Array, inputs: int, dtype: Any) -> jax.Array:
+    """The weight times x [tokens, I] or [I, tokens]; `inputs`: which axis of x is I. [O, tokens] float32."""
+    over = (((1,), (inputs,)), ((), ()))
+    out = jax.lax.dot_general(weight.values.astype(dtype), x, over, preferred_element_type=jnp.float32)
+    # Else the compiler would take the transposed product for one with the weight on the right.
+    return jax.lax.optimization_barrier(out)
+
+
 def _left(pattern: str, x: jax.Array, weight: Rows, dtype: Any) -> jax.Array:
     """All that x has by name must be summed over, in the weight's order."""
     x_names, names, out_names = _names(pattern)
     outputs = [size for size, name in zip(weight.one, names, strict=True) if name in out_names]
-    flat = x.reshape(-1, weight.values.shape[1])
-    over_inputs = (((1,), (1,)), ((), ()))
-    out = jax.lax.dot_general(
-        weight.values.astype(dtype), flat, over_inputs, preferred_element_type=jnp.float32
-    )
-    # Else the compiler would take the transposed product for one with the weight on the right.
-    out = jax.lax.optimization_barrier(out)
+    out = left_product(weight, x.reshape(-1, weight.values.shape[1]), 1, dtype)
     return out.T.reshape(*x.shape[: x.ndim - len(x_names)], *outputs)
 
 
