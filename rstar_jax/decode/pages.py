@@ -20,7 +20,8 @@ class Branch:
 
     parent: the branch that it goes on from, None at the start of a text. start: how many tokens come before
     its own. tokens: its own. table: the pages of the whole text up to its end; page i of them holds the
-    tokens from i * page_size on. gone: its pages were given away.
+    tokens from i * page_size on. holds: by whoever needs it, and one for each child that is held. gone: its
+    pages were given away.
     """
 
     problem: Hashable
@@ -60,7 +61,7 @@ class PageTree:
     def __init__(self, pages: int, page_size: int) -> None:
         self.pages, self.page_size, self.evicted = pages, page_size, 0
         self._free = list(range(pages - 1, -1, -1))
-        self._refs = [0] * pages
+        self._held = 0  # pages of branches that are held
         self._roots: dict[Hashable, list[Branch]] = {}
         self._clock = itertools.count(1)
         self._idle: list[tuple[int, int, Branch]] = []  # a heap by last use; stale entries are passed over
@@ -106,18 +107,14 @@ class PageTree:
             return None
         size = self.page_size
         shared = parent.table[: start // size] if parent else []
-        branch = Branch(problem, parent, start, [], list(shared), holds=1)
-        if parent is not None:
-            parent.holds += 1  # lest its pages are taken for its own child
+        branch = Branch(problem, parent, start, [], list(shared))
+        self.hold(branch)  # lest its parent's pages are taken for it
         pages = self._take(-(-(start + len(tokens)) // size) - len(shared))
-        if parent is not None:
-            self.release(parent)
         if pages is None:
+            self._let_go(branch)
             return None
-        for page in shared:
-            self._refs[page] += 1
         copies = [(parent.table[start // size], pages[0])] if parent and start % size else []
-        branch.table += pages
+        self._lengthen(branch, pages)
         (parent.children if parent else self._roots.setdefault(problem, [])).append(branch)
         self._branches += 1
         return branch, Writes(self._write(branch, tokens), copies)
@@ -126,22 +123,45 @@ class PageTree:
         """More tokens at the end of a branch; None where too few pages are not held, or it is gone."""
         if branch.gone:
             return None
-        branch.holds += 1
+        self.hold(branch)
         pages = self._take(-(-(branch.end + len(tokens)) // self.page_size) - len(branch.table))
+        if pages is not None:
+            self._lengthen(branch, pages)
         self.release(branch)
-        if pages is None:
-            return None
-        branch.table += pages
-        return Writes(self._write(branch, tokens), [])
+        return None if pages is None else Writes(self._write(branch, tokens), [])
 
     def hold(self, branch: Branch) -> None:
         """Keeps a branch (and so those before it) until it is released as often."""
-        branch.holds += 1
+        at: Branch | None = branch
+        while at is not None:
+            at.holds += 1
+            if at.holds > 1:
+                return
+            self._held += self._own(at)
+            at = at.parent
 
     def release(self, branch: Branch) -> None:
         """Takes a hold back."""
-        branch.holds -= 1
+        self._let_go(branch)
         self._rest(branch)
+
+    def _let_go(self, branch: Branch) -> None:
+        at: Branch | None = branch
+        while at is not None:
+            at.holds -= 1
+            if at.holds:
+                return
+            self._held -= self._own(at)
+            at = at.parent
+
+    def _own(self, branch: Branch) -> int:
+        """How many pages a branch does not share with those before it."""
+        return len(branch.table) - branch.start // self.page_size
+
+    def _lengthen(self, branch: Branch, pages: list[int]) -> None:
+        """Gives a branch that is held more pages."""
+        branch.table += pages
+        self._held += len(pages)
 
     def drop(self, branch: Branch) -> None:
         """Gives a branch's pages away now, if nobody holds it and nothing goes on from it."""
@@ -155,18 +175,15 @@ class PageTree:
         return [branch.table[i // size] * size + i % size for i in range(first, branch.end)]
 
     def _take(self, count: int) -> list[int] | None:
-        """So many free pages, each with one reference."""
-        while len(self._free) < count and self._idle:
+        """So many free pages; None, and nothing is evicted, if too many are held."""
+        if count > self.pages - self._held:
+            return None
+        while len(self._free) < count:
             entry = heapq.heappop(self._idle)
             if self._may_go(entry):
                 self.evicted += len(entry[2].tokens)
                 self._remove(entry[2])
-        if len(self._free) < count:
-            return None
-        pages = [self._free.pop() for _ in range(count)]
-        for page in pages:
-            self._refs[page] = 1
-        return pages
+        return [self._free.pop() for _ in range(count)]
 
     def _use(self, branch: Branch | None) -> None:
         now, at = next(self._clock), branch
@@ -190,10 +207,7 @@ class PageTree:
         return used == branch.used and not (branch.gone or branch.holds or branch.children)
 
     def _remove(self, branch: Branch) -> None:
-        for page in branch.table:
-            self._refs[page] -= 1
-            if not self._refs[page]:
-                self._free.append(page)
+        self._free += branch.table[branch.start // self.page_size :]
         branch.gone = True
         self._branches -= 1
         siblings = branch.parent.children if branch.parent else self._roots[branch.problem]

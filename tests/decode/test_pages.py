@@ -88,6 +88,22 @@ def test_the_longest_unused_goes_first_and_never_what_is_held() -> None:
     assert [branch.gone for branch in made] == [False, True, False, False] and tree.evicted == 1
     assert tree.grow("wide", None, 0, [1, 2, 3, 4]) is None  # one page is held
     assert tree.match(3, [3]) == (made[3], 1)
+    assert not made[0].gone and not made[2].gone and tree.evicted == 1  # nobody goes in vain
+
+
+def test_what_is_held_through_its_children_cannot_be_had() -> None:
+    tree = PageTree(6, 2)
+    root = tree.grow(0, None, 0, [1, 2, 3])[0]
+    leaf = tree.grow(0, root, 3, [4, 5])[0]  # a copy of a page, and one more
+    idle = tree.grow(1, None, 0, [6])[0]
+    for branch in (root, idle):
+        tree.release(branch)
+    assert tree.grow(2, None, 0, [0] * 5) is None and not idle.gone
+    assert tree.append(leaf, [0] * 6) is None and not idle.gone
+    assert tree.append(leaf, [0] * 2) is not None and not idle.gone
+    assert tree.append(leaf, [0] * 2) is not None and idle.gone
+    tree.release(leaf)
+    assert tree.grow(2, None, 0, [0] * 12) is not None and root.gone
 
 
 def test_a_parent_goes_after_its_children() -> None:
