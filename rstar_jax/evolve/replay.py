@@ -20,7 +20,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.rounds import base_folder
 from rstar_jax.evolve.settings import RunSettings
-from rstar_jax.evolve.shards import Source
+from rstar_jax.evolve.shards import Source, in_order
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Functions, Leaf
@@ -153,7 +153,8 @@ def _stages(named: str, workdir: Path) -> list[tuple[str, list[Path], int | None
     stages = ["/".join(parts[:2])]
     if not named:
         folders = [*workdir.glob("base/evaluate"), *workdir.glob("round*/*")]
-        stages = sorted(s for f in folders if _STAGE.fullmatch(s := f.relative_to(workdir).as_posix()))
+        names = [f.relative_to(workdir).as_posix() for f in sorted(folders, key=in_order)]
+        stages = [name for name in names if _STAGE.fullmatch(name)]
     elif not _STAGE.fullmatch(stages[0]) or len(parts) > 3 or (colon and len(parts) < 3):
         raise UserError(
             f"config.tree: {named!r} given; a stage in {workdir} such as round2/search, one of its files, or "
@@ -164,7 +165,10 @@ def _stages(named: str, workdir: Path) -> list[tuple[str, list[Path], int | None
             raise UserError(f"config.tree: {workdir / path}: no such file.")
         return [(stages[0], [workdir / path], int(row) if colon else None)]
     # As long as a stage is not done, some of its trees are in files of their own.
-    return [(s, sorted(p for p in (workdir / s).glob("*") if p.suffix in _FILES), None) for s in stages]
+    return [
+        (s, sorted((p for p in (workdir / s).glob("*") if p.suffix in _FILES), key=in_order), None)
+        for s in stages
+    ]
 
 
 def _chosen(
@@ -197,7 +201,7 @@ def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int) -> list[Chos
     """So many steps, the same at every call, of so many trees at most; whole trees are few in memory."""
     draw = random.Random(0)
     found: list[Chosen] = []
-    some = sorted(draw.sample(rows, min(size, len(rows))))
+    some = [rows[i] for i in sorted(draw.sample(range(len(rows)), min(size, len(rows))))]
     for file, entries in itertools.groupby(some, key=lambda entry: entry[0]):
         trees = records.read_rows(file, Tree)
         found += [_all_of(workdir, file, i, trees[i]) for _, i in entries]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -167,4 +168,10 @@ class Shards:
 
 def read_trees(folder: Path) -> list[Tree]:
     """All trees of a finished search stage, in the order searched."""
-    return [tree for path in sorted(folder.glob("trees-*.parquet")) for tree in records.read_rows(path, Tree)]
+    paths = sorted(folder.glob("trees-*.parquet"), key=in_order)
+    return [tree for path in paths for tree in records.read_rows(path, Tree)]
+
+
+def in_order(path: Path) -> list[str | int]:
+    """A key that sorts files and folders by the numbers in their names: trees-2 comes before trees-10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]

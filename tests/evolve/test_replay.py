@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from rstar_jax import launch, models, records
+from rstar_jax.evolve import replay as replaying
 from rstar_jax.evolve import seek
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.rounds import TINY_BASE
@@ -145,6 +146,13 @@ def test_a_step_that_was_edited_is_named(copy, capsys):
 def test_what_is_not_there_is_said(searched, capsys, flags, message):
     status, _, err = replay(capsys, searched, *flags)
     assert status == 2 and message in err and "Traceback" not in err
+
+
+def test_stages_come_in_the_order_of_numbers(tmp_path):
+    stages = ["base/evaluate", *(f"round{n}/search" for n in (2, 10)), "round10/curate"]
+    for stage in stages:
+        (tmp_path / stage).mkdir(parents=True)
+    assert [name for name, *_ in replaying._stages("", tmp_path)] == stages[:3]
 
 
 def test_a_folder_without_a_run_is_said(tmp_path, capsys):

@@ -91,6 +91,14 @@ def test_what_is_there_is_not_searched_again(broken, tmp_path_factory):
     assert grown(broken)[1] == []
 
 
+def test_trees_come_in_the_order_of_numbers(tmp_path):
+    for index in (0, 2, 10):
+        source = dataclasses.replace(SOURCE, index=index)
+        shards = Shards(tmp_path, f"trees-{index}", PROBLEMS[:4], source, size=3)
+        shards.grow(World().functions(), CONFIG, training=True)
+    assert [tree.index for tree in read_trees(tmp_path)] == [0] * 4 + [2] * 4 + [10] * 4
+
+
 def test_of_no_problems_there_are_no_trees(tmp_path):
     shards, searched = grown(tmp_path, [])
     assert (list(shards.trees()), searched, names(tmp_path)) == ([], [], [])
