@@ -20,7 +20,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.rounds import base_folder
 from rstar_jax.evolve.settings import RunSettings
-from rstar_jax.evolve.shards import Source, in_order
+from rstar_jax.evolve.shards import Source, in_order, joined, tree_files
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Functions, Leaf
@@ -29,7 +29,6 @@ from rstar_jax.types import Tree
 
 _TOGETHER = 16  # trees that are replayed at a time
 _SHOWN = 40  # characters of a difference
-_FILES = (".parquet", ".tree")
 _STAGE = re.compile(r"(?:base|round([1-9]\d*))/(search|evaluate)")
 
 
@@ -81,8 +80,9 @@ def run(settings: ReplaySettings, workdir: Path) -> None:
     with Progress() as progress:
         context = _context(workdir, progress)
         replayed = wrong = 0
-        for name, files, row in _stages(settings.tree, workdir):
-            differing, count = _replay(context, name, _chosen(workdir, files, row, settings))
+        size = context.settings.search.shard
+        for name, files, row in _stages(settings.tree, workdir, size):
+            differing, count = _replay(context, name, _chosen(workdir, files, row, size, settings))
             progress.log(f"{name}: {count - differing:,} of {count:,} steps came out the same.")
             replayed, wrong = replayed + count, wrong + differing
     if not replayed:
@@ -144,8 +144,11 @@ def _context(workdir: Path, progress: Progress) -> Context:
     )
 
 
-def _stages(named: str, workdir: Path) -> list[tuple[str, list[Path], int | None]]:
-    """(stage, files of trees, row or None for all) of what was named; without a name every stage."""
+def _stages(named: str, workdir: Path, size: int) -> list[tuple[str, list[Path], int | None]]:
+    """(stage, files of trees, row or None for all) of what was named; without a name every stage.
+
+    size: of the run's shards.
+    """
     path, colon, row = named.partition(":")
     if colon and not row.isdecimal():
         raise UserError(f"config.tree: {named!r} given, FILE:ROW expected, the row counted from 0.")
@@ -161,32 +164,30 @@ def _stages(named: str, workdir: Path) -> list[tuple[str, list[Path], int | None
             "a tree of a file such as round2/search/trees-0-00000.parquet:7 expected."
         )
     if len(parts) == 3:
-        if not (workdir / path).is_file():
-            raise UserError(f"config.tree: {workdir / path}: no such file.")
-        return [(stages[0], [workdir / path], int(row) if colon else None)]
-    # As long as a stage is not done, some of its trees are in files of their own.
-    return [
-        (s, sorted((p for p in (workdir / s).glob("*") if p.suffix in _FILES), key=in_order), None)
-        for s in stages
-    ]
+        file = workdir / path
+        later = joined(file, size)
+        if not file.is_file() and not (later and later[0].is_file()):
+            raise UserError(f"config.tree: {file}: no such file.")
+        return [(stages[0], [file], int(row) if colon else None)]
+    return [(stage, tree_files(workdir / stage, size), None) for stage in stages]
 
 
 def _chosen(
-    workdir: Path, files: Sequence[Path], row: int | None, settings: ReplaySettings
+    workdir: Path, files: Sequence[Path], row: int | None, size: int, settings: ReplaySettings
 ) -> Iterator[list[Chosen]]:
     """The steps to replay, by tree: a sample at once, else those of one file after the other."""
-    rows = {file: range(records.count_rows(file)) for file in files}
+    rows = {file: range(1 if joined(file, size) else records.count_rows(file)) for file in files}
     if row is not None:
         (file,) = files
         if row not in rows[file]:
             raise UserError(f"config.tree: row {row} given, but {file} has {len(rows[file])}, from 0 on.")
         rows[file] = range(row, row + 1)
     if row is None and settings.sample:
-        yield _sample(workdir, [(file, i) for file in files for i in rows[file]], settings.sample)
+        yield _sample(workdir, [(file, i) for file in files for i in rows[file]], size, settings.sample)
         return
     for file in files:
-        trees = records.read_rows(file, Tree)
-        some = [_all_of(workdir, file, i, trees[i]) for i in rows[file]]
+        trees = _read(file, size)
+        some = [_all_of(workdir, *trees[i]) for i in rows[file]]
         if settings.node > 0:
             (one,) = some
             if settings.node not in one.nodes:
@@ -197,19 +198,37 @@ def _chosen(
         yield some
 
 
-def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int) -> list[Chosen]:
+def _read(file: Path, size: int) -> list[tuple[Path, int, Tree]]:
+    """The trees of a file, each with the file and the row where it lies.
+
+    A run that goes on may have joined a single tree's file into its shard since it was listed.
+    """
+    later, first = joined(file, size), 0
+    try:
+        trees = records.read_rows(file, Tree)
+    except records.Damaged:
+        if later is None or file.exists() or not later[0].exists():
+            raise
+        file, first = later
+        trees = records.read_rows(file, Tree)[first : first + 1]
+    if later and len(trees) != 1:
+        raise records.Damaged(file, f"{len(trees)} trees, one expected")
+    return [(file, row, tree) for row, tree in enumerate(trees, first)]
+
+
+def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int, steps: int) -> list[Chosen]:
     """So many steps, the same at every call, of so many trees at most; whole trees are few in memory."""
     draw = random.Random(0)
     found: list[Chosen] = []
-    some = [rows[i] for i in sorted(draw.sample(range(len(rows)), min(size, len(rows))))]
+    some = [rows[i] for i in sorted(draw.sample(range(len(rows)), min(steps, len(rows))))]
     for file, entries in itertools.groupby(some, key=lambda entry: entry[0]):
-        trees = records.read_rows(file, Tree)
-        found += [_all_of(workdir, file, i, trees[i]) for _, i in entries]
-    steps = [(k, node) for k, c in enumerate(found) for node in c.nodes]
+        trees = _read(file, size)
+        found += [_all_of(workdir, *trees[i]) for _, i in entries]
+    nodes = [(k, node) for k, c in enumerate(found) for node in c.nodes]
     kept: dict[int, list[int]] = {}
-    for k, node in sorted(draw.sample(steps, min(size, len(steps)))):
+    for k, node in sorted(draw.sample(nodes, min(steps, len(nodes)))):
         kept.setdefault(k, []).append(node)
-    return [dataclasses.replace(found[k], nodes=tuple(nodes)) for k, nodes in kept.items()]
+    return [dataclasses.replace(found[k], nodes=tuple(some)) for k, some in kept.items()]
 
 
 def _all_of(workdir: Path, file: Path, row: int, tree: Tree) -> Chosen:

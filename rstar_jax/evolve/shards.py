@@ -172,6 +172,26 @@ def read_trees(folder: Path) -> list[Tree]:
     return [tree for path in paths for tree in records.read_rows(path, Tree)]
 
 
+def tree_files(folder: Path, size: int) -> list[Path]:
+    """The files of a stage that may be under way: each tree in one of them, in the order searched.
+
+    size: of its shards. A single file may be joined into its shard before it is read (`joined`).
+    """
+    # Single files first: what is joined meanwhile is found in its shard.
+    singles, shards = list(folder.glob("*.tree")), set(folder.glob("*.parquet"))
+    open_ = [single for single in singles if (place := joined(single, size)) and place[0] not in shards]
+    return sorted([*shards, *open_], key=in_order)
+
+
+def joined(path: Path, size: int) -> tuple[Path, int] | None:
+    """The shard that a single tree's file is joined into, and its row there; None for any other file."""
+    name = re.fullmatch(r"(.+)-(\d+)\.tree", path.name)
+    if name is None:
+        return None
+    number, row = divmod(int(name[2]), size)
+    return path.with_name(f"{name[1]}-{number:05d}.parquet"), row
+
+
 def in_order(path: Path) -> list[str | int]:
     """A key that sorts files and folders by the numbers in their names: trees-2 comes before trees-10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]

@@ -148,11 +148,42 @@ def test_what_is_not_there_is_said(searched, capsys, flags, message):
     assert status == 2 and message in err and "Traceback" not in err
 
 
+def under_way(folder, joining):
+    """A search whose first three trees have just ended; joining: their shard is there beside them."""
+    rows = records.read_rows(folder / SHARD, Tree)
+    for i, tree in enumerate(rows):
+        records.write_rows(folder / f"round1/search/trees-0-{i:06d}.tree", Tree, [tree])
+    if not joining:
+        (folder / SHARD).unlink()
+    return rows
+
+
+@pytest.mark.parametrize("sample", [0, 10_000])
+@pytest.mark.parametrize("joining", [False, True])
+def test_a_tree_that_is_joined_after_it_was_listed_is_read_from_its_shard(copy, sample, joining):
+    rows = under_way(copy, joining)
+    settings = replaying.ReplaySettings(tree="round1/search", sample=sample)
+    ((_, files, row),) = replaying._stages(settings.tree, copy, 3)
+    assert sum(file.suffix == ".tree" for file in files) == (0 if joining else 3)
+    if not joining:
+        records.write_rows(copy / SHARD, Tree, rows)
+    for file in copy.glob("round1/search/*.tree"):
+        file.unlink()
+    found = [c for some in replaying._chosen(copy, files, row, 3, settings) for c in some]
+    there = {c.where: c.tree for c in found if c.where.startswith(SHARD)}
+    assert len(there) == 3 and all(tree == rows[int(where[-1])] for where, tree in there.items())
+    assert len(found) == len({c.where for c in found}) == len(trees(copy, "round1/search"))
+    named = replaying.ReplaySettings(tree="round1/search/trees-0-000002.tree:0")
+    ((_, files, row),) = replaying._stages(named.tree, copy, 3)
+    (((one,),)) = replaying._chosen(copy, files, row, 3, named)
+    assert (one.where, one.tree) == (f"{SHARD}:2", rows[2])
+
+
 def test_stages_come_in_the_order_of_numbers(tmp_path):
     stages = ["base/evaluate", *(f"round{n}/search" for n in (2, 10)), "round10/curate"]
     for stage in stages:
         (tmp_path / stage).mkdir(parents=True)
-    assert [name for name, *_ in replaying._stages("", tmp_path)] == stages[:3]
+    assert [name for name, *_ in replaying._stages("", tmp_path, 3)] == stages[:3]
 
 
 def test_a_folder_without_a_run_is_said(tmp_path, capsys):
