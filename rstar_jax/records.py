@@ -31,11 +31,14 @@ _NOT_THERE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
 
 class Damaged(UserError):
-    """A file of ours does not hold what was written into it. `path` names it."""
+    """A file of ours does not hold what was written into it. `path` names it, `why` says how that shows.
+
+    The message is for the run that makes the file; whoever only reads it words its own.
+    """
 
     def __init__(self, path: Path, why: str):
         super().__init__(f"{path}: damaged ({why}). Move it away and run the same command to make it again.")
-        self.path = path
+        self.path, self.why = path, why
 
 
 @contextlib.contextmanager

@@ -74,9 +74,20 @@ class Chosen:
 def run(settings: ReplaySettings, workdir: Path) -> None:
     """Replays, and prints for each stage how many steps came out the same, and which did not.
 
-    Raises UserError where there is no such run, stage, tree or step, where a model is not the one that
-    searched, and at the end if some step came out otherwise.
+    Raises UserError where there is no such run, stage, tree or step, where a file is damaged or a model is
+    not the one that searched, and at the end if some step came out otherwise.
     """
+    try:
+        _run(settings, workdir)
+    except records.Damaged as error:  # whose own words are a run's
+        raise UserError(
+            f"{error.path}: damaged ({error.why}); trees as the search wrote them expected. It stays "
+            "as it is: put the file back as it was, let the run's own command search its problems again, or "
+            "name other trees by --config.tree."
+        ) from error
+
+
+def _run(settings: ReplaySettings, workdir: Path) -> None:
     with Progress() as progress:
         context = _context(workdir, progress)
         replayed = wrong = 0
@@ -127,9 +138,15 @@ def _context(workdir: Path, progress: Progress) -> Context:
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"--workdir={workdir}: no run there ({path.name} is missing). Give a run's folder.")
-    options = records.read_json(path)
-    if not isinstance(options, dict):
-        raise records.Damaged(path, f"a {type(options).__name__}, not an object")
+    try:
+        options = records.read_json(path)
+        if not isinstance(options, dict):
+            raise records.Damaged(path, f"a {type(options).__name__}, not an object")
+    except records.Damaged as error:
+        raise UserError(
+            f"{path}: damaged ({error.why}); the options that its trees were searched with expected. Put "
+            "them back: report.json beside it holds the same under 'config'."
+        ) from error
     settings = from_config(RunSettings, options, where=f"{path}: config")
     verify = dataclasses.replace(settings.verify, memo=False)
     base = base_folder(settings.policy.init)

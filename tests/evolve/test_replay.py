@@ -191,6 +191,22 @@ def test_a_folder_without_a_run_is_said(tmp_path, capsys):
     assert status == 2 and "no run there" in err
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (SHARD, b"PAR1", "trees as the search wrote them expected. It stays as it is"),
+        ("round1/search/trees-0-000007.tree", b"", "name other trees by --config.tree"),
+        ("config.json", b"{", "report.json beside it holds the same under 'config'"),
+        ("config.json", b"[]", "damaged (a list, not an object); the options that its trees"),
+    ],
+)
+def test_what_is_damaged_is_said_as_it_is_for_a_replay(copy, capsys, name, content, message):
+    (copy / name).write_bytes(content)
+    status, _, err = replay(capsys, copy, "--config.tree=round1/search")
+    assert status == 2 and f"{copy / name}: damaged (" in err and message in err
+    assert "to make it again" not in err and (copy / name).read_bytes() == content
+
+
 def test_a_step_that_nobody_can_have_proposed_is_named(copy, capsys):
     rows = records.read_rows(copy / SHARD, Tree)
     top, step, *others = rows[0].nodes
