@@ -87,7 +87,7 @@ class Expansion:
 
     children: the leaf's children once all is known, failed ones included, in the order proposed. Until then
         None. tokens: sampled for it.
-    Raises UserError if a value of the PPM is not finite.
+    Raises UserError if a value of the PPM is no number in [-1, 1].
     """
 
     def __init__(self, leaf: Leaf, manner: Manner):
@@ -177,11 +177,16 @@ class Expansion:
         if len(values) != len(self._scored):
             raise ValueError(f"{len(self._scored)} values asked for, {len(values)} given")
         for i, value in zip(self._scored, values, strict=True):
-            if not math.isfinite(value):
+            if not -1 <= value <= 1:
+                why = (
+                    "What scores steps must map its values there, as tanh does"
+                    if math.isfinite(value)
+                    else "Its weights are damaged or its training diverged: train it again with a lower "
+                    "learning rate, or search without it"
+                )
                 raise UserError(
                     f"problem {self.leaf.problem.id}: the PPM gave {float(value)} for a step at depth "
-                    f"{len(self.leaf.steps) + 1}, a number in [-1, 1] expected. Its weights are damaged or "
-                    "its training diverged: train it again with a lower learning rate, or search without it."
+                    f"{len(self.leaf.steps) + 1}, a number in [-1, 1] expected. {why}."
                 )
             self._values[i] = float(value)
 
