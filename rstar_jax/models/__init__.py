@@ -9,6 +9,7 @@ from rstar_jax.models.folders import local_folder
 from rstar_jax.models.hashes import model_hash
 from rstar_jax.models.hf import (
     check_pretrained,
+    check_reward_model,
     load_pretrained,
     load_reward_model,
     save_pretrained,
@@ -29,6 +30,7 @@ __all__ = [
     "RewardModel",
     "Rope",
     "check_pretrained",
+    "check_reward_model",
     "from_policy",
     "init_random",
     "load_pretrained",

@@ -75,6 +75,12 @@ def check_pretrained(path: StrPath) -> DecoderConfig:
         return source.config
 
 
+def check_reward_model(path: StrPath) -> DecoderConfig:
+    """The same of a reward model's folder, by load_reward_model."""
+    with Source(path, reward=True) as source:
+        return source.config
+
+
 def load_reward_model(
     path: StrPath,
     *,

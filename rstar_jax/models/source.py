@@ -84,11 +84,11 @@ class Source:
         scored = self.files.tensors.get(SCORE)
         if reward and not scored:
             raise UserError(
-                f"{self.folder}: no tensor '{SCORE}': not a reward model. load_pretrained reads policies."
+                f"{self.folder}: no tensor '{SCORE}', so that it is no reward model, but may be a policy."
             )
         if scored and not reward:
             raise UserError(
-                f"{scored.file}: tensor '{SCORE}' makes this a reward model; load_reward_model reads it."
+                f"{scored.file}: tensor '{SCORE}' makes it a reward model, which is no policy."
             )
 
     def _find_root(self) -> tuple[str, str]:

@@ -22,8 +22,18 @@ class Chosen:
     ppm_value: str
 
 
+# By option: what looks at a folder before anything is loaded, and what is expected there.
+_KINDS = {
+    "policy": (models.check_pretrained, "A policy, which writes text, is"),
+    "ppm": (models.check_reward_model, "A PPM with its value head, such as roundN/ppm/model of a run, is"),
+}
+
+
 def chosen(settings: SolveSettings) -> Chosen:
-    """The models that the settings name. Raises UserError naming the option whose folder is not there."""
+    """The models that the settings name.
+
+    Raises UserError naming the option whose folder is not there, or holds no such model.
+    """
     if settings.run:
         return of_run(home_expanded(Path(settings.run), "config.run"))
     policy = TINY_BASE if settings.policy == "tiny" else _folder("policy", settings.policy)
@@ -32,10 +42,13 @@ def chosen(settings: SolveSettings) -> Chosen:
 
 def _folder(option: str, spec: str) -> Path:
     path = home_expanded(Path(spec), f"config.{option}")
+    check, expected = _KINDS[option]
     try:
-        return models.local_folder(path if path.exists() else spec)
+        folder = models.local_folder(path if path.exists() else spec)
+        check(folder)
+        return folder
     except UserError as error:
-        raise UserError(f"config.{option}: {error}") from error
+        raise UserError(f"config.{option}: {error} {expected} expected.") from error
 
 
 def of_run(run: Path) -> Chosen:

@@ -273,6 +273,18 @@ def test_bad_input_says_what_to_do(capsys, tmp_path, flags, message):
     assert (status, out) == (2, "") and message in err and "Traceback" not in err
 
 
+def test_a_policy_for_a_ppm_and_a_ppm_for_a_policy_are_refused_by_option(capsys, tmp_path):
+    ppm = models.from_policy(models.load_pretrained(TINY_BASE), seed=0)
+    models.save_reward_model(ppm, tmp_path / "ppm", tokenizer_from=TINY_BASE)
+    for option, folder, expected in (
+        ("ppm", TINY_BASE, "A PPM with its value head, such as roundN/ppm/model of a run, is expected."),
+        ("policy", tmp_path / "ppm", "A policy, which writes text, is expected."),
+    ):
+        status, out, err = launched(capsys, tmp_path, "--config.question=?", f"--config.{option}={folder}")
+        assert (status, out) == (2, "") and f"error: config.{option}: {folder}" in err
+        assert "score.weight" in err and err.endswith(f"{expected}\n")
+
+
 @pytest.mark.parametrize("wrong", ["rows", "tokens"])
 def test_a_ppm_of_another_policy_is_refused(capsys, tmp_path, wrong):
     ppm, folder = models.load_pretrained(TINY_BASE), tmp_path / "ppm"
