@@ -26,6 +26,8 @@ Outcome = Literal["ok", "fail", "unknown"]
 # What ended a search: all its rollouts (or trajectories, or beams) done, nothing left to expand, one of its
 # other budgets, or a vote that the rest could not have changed.
 Ended = Literal["rollouts", "exhausted", "tokens", "seconds", "vote"]
+# Candidates of one leaf, at most: decoding refuses more, so that no stored step can be of more.
+MOST_CANDIDATES = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +236,8 @@ class Tree:
             if node.status not in get_args(Status):
                 raise ValueError(f"node {i} has the status '{node.status}'")
             origin = node.origin
+            if not 0 <= origin.n <= MOST_CANDIDATES:
+                raise ValueError(f"node {i} is of {origin.n} candidates, 0 to {MOST_CANDIDATES} expected")
             if i and not (node.candidate < max(origin.n, 1) and 0 <= origin.temperature < float("inf")):
                 raise ValueError(f"node {i} is candidate {node.candidate} of {origin}")
         if self.ended not in get_args(Ended) or any(not 0 < i < len(self.nodes) for i in self.finals):

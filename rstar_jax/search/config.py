@@ -10,6 +10,7 @@ from rstar_jax.search.rules import RELEASED_RULES
 from rstar_jax.search.uct import UNVISITED
 from rstar_jax.search.votes import SCORES, VOTES
 from rstar_jax.settings import nearest
+from rstar_jax.types import MOST_CANDIDATES
 
 _TREES = ("mcts", "mcts_repeated")  # strategies that search by UCT
 _BEAMS = ("beam", "dvts")
@@ -77,6 +78,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         for name in ("rollouts", "candidates", "max_depth", "batch"):
             self._expect(getattr(self, name) >= 1, name, "at least 1")
+        self._expect(self.candidates <= MOST_CANDIDATES, "candidates", f"at most {MOST_CANDIDATES}")
         for name in ("parallel_leaves", "beam_width", "subtrees", "searches"):
             self._expect(getattr(self, name) >= 1, name, "at least 1")
         for name in ("temperature", "c", "virtual_loss", "max_seconds", "max_tokens", "top_k"):
@@ -99,9 +101,11 @@ class SearchConfig:
         )
         more = self.escalation_candidates
         self._expect(
-            not more or (len(more) == len(self.escalation) and min(more) >= 1),
+            not more
+            or (len(more) == len(self.escalation) and min(more) >= 1 and max(more) <= MOST_CANDIDATES),
             "escalation_candidates",
-            f"a number for each of the {len(self.escalation)} totals of search.escalation, or none,",
+            f"a number from 1 to {MOST_CANDIDATES} for each of the {len(self.escalation)} totals of "
+            "search.escalation, or none,",
         )
         three = self.by_difficulty
         self._expect(

@@ -290,6 +290,8 @@ def test_what_does_not_go_together_is_refused(wrong):
         ({"scores": "median"}, "search.scores: 'median' given"),
         ({"released_rules": ("lazy",)}, "search.released_rules: .*'lazy_closing'"),
         ({"escalation": (64,), "escalation_candidates": (8, 8)}, "search.escalation_candidates"),
+        ({"escalation": (64,), "escalation_candidates": (2**17,)}, "a number from 1 to 65536 for each"),
+        ({"candidates": 2**16 + 1}, "search.candidates: 65537 given, at most 65536 expected"),
         ({"by_difficulty": (8, 16, 32)}, r"search.by_difficulty: \(8, 16, 32\) given, .* \(16, 32, 128\)"),
         ({"max_tokens": -1}, "search.max_tokens: -1 given"),
         ({"max_seconds": float("nan")}, "search.max_seconds: nan given"),
