@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 from rstar_jax.assemble import Reasoner
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.settings import at_round
+from rstar_jax.evolve.settings import EvaluateSettings, at_round
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.search import STRATEGIES, SearchConfig
-from rstar_jax.types import Problem, Tree
+from rstar_jax.types import Ended, Problem, Tree
+
+_BUDGETS: dict[Ended, str] = {"seconds": "max_seconds", "tokens": "max_tokens"}  # the option of each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,21 +127,36 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
                 return {**result, "search_accuracy": None, "search_ungraded": 0, **seeker.result()}
             config = e.config(context.settings.search)
             shards = seeker.grow("evaluate the search", "search", heldout, config)
-            answers, unknown = [], 0
+            answers, unknown, cut_off = [], 0, Counter[Ended]()
             for tree in shards.trees():
                 same = functools.partial(seeker.reasoner.same, tree.problem)
                 answers.append(benchmark.final_answer(tree, e.vote, e.top_k, same, e.scores))
                 unknown += unknown_steps([tree])
+                cut_off[tree.ended] += answers[-1] is None and tree.ended in _BUDGETS
+            if note := _cut_off(cut_off, len(heldout), e):
+                context.progress.log(f"round {round}: {note}.")
             grades = benchmark.graded(heldout, answers, seeker.reasoner.grade)
             return {
                 **result,
                 "search_accuracy": benchmark.accuracy(heldout, grades),
                 "search_ungraded": grades.count("ungraded"),
+                "search_cut_off": cut_off.total(),
                 "unknown_steps": result["unknown_steps"] + unknown,
+                "note": note,
                 **seeker.result(),
             }
 
     return context.work.stage(f"round{round}/evaluate", work)
+
+
+def _cut_off(counts: Counter[Ended], problems: int, settings: EvaluateSettings) -> str:
+    """Which budgets left how many problems without an answer, and what to do; empty if none did."""
+    return "; ".join(
+        f"{count} of {problems} held-out problems had no answer yet when config.evaluate.{option}="
+        f"{getattr(settings, option)} was spent, and count as not right: raise it"
+        for ended, option in _BUDGETS.items()
+        if (count := counts[ended])
+    )
 
 
 def _policy_alone(seeker: _Seeker) -> dict[str, Any]:

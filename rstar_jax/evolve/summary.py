@@ -86,12 +86,13 @@ def _round(number: int, done: dict[str, Any]) -> dict[str, Any]:
         },
         **{key: curated[key] for key in ("ungraded", "unknown_steps", "ungradable")},
         "heldout_ungraded": _added(evaluated, "policy_ungraded", "search_ungraded"),
+        "heldout_cut_off": evaluated.get("search_cut_off"),
         "heldout_unknown_steps": evaluated.get("unknown_steps"),
         "dropped": curated["dropped"],
         "policy_training": policy or None,
         "ppm_training": ppm or None,
         "ppm_pair_accuracy": ppm.get("pair_accuracy"),
-        "note": "; ".join(n for n in (curated["note"], ppm.get("note", "")) if n),
+        "note": "; ".join(n for of in (curated, ppm, evaluated) if (n := of.get("note"))),
     }
 
 

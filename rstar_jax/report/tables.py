@@ -104,6 +104,7 @@ def data(report: Mapping[str, Any]) -> Table:
         ("problems with such answers alone", lambda r: count(len(r.get("ungradable") or ()) or None)),
         ("steps the sandbox could not tell of", lambda r: count(r.get("unknown_steps") or None)),
         ("held-out answers not graded", lambda r: count(r.get("heldout_ungraded") or None)),
+        ("held-out problems cut off by a budget", lambda r: count(r.get("heldout_cut_off") or None)),
         ("held-out steps it could not tell of", lambda r: count(r.get("heldout_unknown_steps") or None)),
     )
     rows = [(label, *map(cell, rounds)) for label, cell in lines]

@@ -1,0 +1,69 @@
+"""A stage that searches says how many problems its budgets left without an answer."""
+
+import contextlib
+import types
+
+import pytest
+
+from rstar_jax.evolve import seek, summary
+from rstar_jax.evolve.settings import EvaluateSettings, RunSettings
+from rstar_jax.evolve.shards import Shards, Source
+from rstar_jax.evolve.stages import Workdir
+from rstar_jax.report import tables
+from rstar_jax.search import Functions
+from rstar_jax.types import Candidate, Problem, StepVerdict
+
+HELDOUT = [Problem(f"p{i}", f"What is {i}?", str(i)) for i in range(5)]
+
+
+def propose(leaves):
+    """Of the first two problems an answer at once, of the others one step after the other."""
+    last = {True: ("1", "answer"), False: ("# on", "step")}
+    texts = [last[leaf.problem in HELDOUT[:2]] for leaf in leaves]
+    return [[Candidate(text, (1,) * 5, -1.0, finish)] for text, finish in texts]
+
+
+def check(requests):
+    return [
+        StepVerdict("1", "answer", answer="1") if steps[-1] == "1" else StepVerdict(steps[-1], "ok")
+        for _, steps in requests
+    ]
+
+
+FUNCTIONS = Functions(propose, check, lambda requests: ["wrong"] * len(requests))
+
+
+@pytest.mark.parametrize(
+    ("budget", "cut_off"), [({"max_seconds": 1e-9}, 3), ({"max_tokens": 5}, 3), ({"max_seconds": 1e9}, 0)]
+)
+def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkeypatch, budget, cut_off):
+    settings, told = RunSettings(evaluate=EvaluateSettings(candidates=1, **budget)), []
+
+    def grow(title, name, problems, config):
+        shards = Shards(tmp_path / "round1/evaluate", name, problems, Source(1), size=9)
+        shards.grow(FUNCTIONS, config)
+        return shards
+
+    @contextlib.contextmanager
+    def seeker(*_):
+        reasoner = types.SimpleNamespace(same=lambda *_: False, grade=FUNCTIONS.grade)
+        yield types.SimpleNamespace(grow=grow, reasoner=reasoner, result=dict)
+
+    monkeypatch.setattr(seek, "_seeker", seeker)
+    monkeypatch.setattr(seek, "_policy_alone", lambda _: {"policy_pass1": None, "unknown_steps": 0})
+    with Workdir(tmp_path, settings) as work:
+        context = types.SimpleNamespace(
+            settings=settings, work=work, heldout=HELDOUT, progress=types.SimpleNamespace(log=told.append)
+        )
+        result = seek.evaluate(context, 1)["result"]
+    ((option, value),) = budget.items()
+    said = f"3 of 5 held-out problems had no answer yet when config.evaluate.{option}={value} was spent"
+    assert result["search_cut_off"] == cut_off and len(told) == bool(cut_off)
+    assert all(said in line and "raise it" in line for line in (*told, result["note"]) if line)
+    curated = dict.fromkeys(
+        ("coverage", "trajectories", "steps", "tokens", "sft_rows", "pairs", "difficulty", "deaths")
+        + ("ungraded", "unknown_steps", "ungradable", "dropped", "note")
+    )
+    row = summary._round(1, {"curate": {"result": curated}, "evaluate": {"result": result}})
+    shown = tables.render({"rounds": [row]})
+    assert ("held-out problems cut off by a budget" in shown) == (said in shown) == bool(cut_off)
