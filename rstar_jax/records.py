@@ -157,10 +157,29 @@ def _damage(path: Path) -> Iterator[None]:
         raise _reading_failed(path, "no memory for it", "free some") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError, pa.ArrowException) as error:
         if isinstance(error, OSError) and error.errno not in _NOT_THERE:
-            todo = {errno.EACCES: "give yourself the right to read it", errno.EMFILE: "raise `ulimit -n`"}
-            what = todo.get(error.errno or 0, "see to the disk")
-            raise _reading_failed(path, os.strerror(error.errno or 0), what) from error
+            raise _unreadable(path, error) from error
         raise Damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What the system says of a file that is read in the block, as UserError: also that there is none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            raise UserError(
+                f"{path}: a file expected there ({error.strerror or error}). Put it back as it was and run "
+                "the same command."
+            ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    todo = {errno.EACCES: "give yourself the right to read it", errno.EMFILE: "raise `ulimit -n`"}
+    return _reading_failed(
+        path, os.strerror(error.errno or 0), todo.get(error.errno or 0, "see to the disk")
+    )
 
 
 def _reading_failed(path: Path, why: str, what: str) -> UserError:
@@ -180,8 +199,8 @@ def quarantine(path: Path) -> Path:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
+    """SHA-256 of a file's bytes, in hexadecimal. Raises UserError where it is missing or cannot be read."""
+    with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.stages import fingerprint
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
 
 
@@ -143,6 +144,21 @@ def test_a_missing_file_and_a_folder_in_its_place_are_damage(tmp_path, read):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(records.Damaged):
             read(path)
+
+
+@pytest.mark.parametrize("of", [records.digest, fingerprint])
+def test_what_cannot_be_summed_up_is_named(tmp_path, of):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    (tmp_path / "file").write_text("")
+    for path, message in (
+        (tmp_path / "none", "a file expected there (No such file or directory). Put it back"),
+        (tmp_path / "file" / "below", "a file expected there (Not a directory)"),
+        (loop, "cannot be read (Too many levels of symbolic links). It stays where it is"),
+    ):
+        with pytest.raises(UserError) as told:
+            of(path)
+        assert str(told.value).startswith(f"{path}: {message}")
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

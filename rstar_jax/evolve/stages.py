@@ -222,8 +222,9 @@ def _outputs(folder: Path) -> Iterator[Path]:
 
 
 def fingerprint(path: Path) -> list[Any]:
-    """[bytes, SHA-256]; of files over 256 MiB the size alone."""
-    size = path.stat().st_size
+    """[bytes, SHA-256]; of files over 256 MiB the size alone. Raises UserError as `records.digest`."""
+    with records.reading(path):
+        size = path.stat().st_size
     return [size, records.digest(path) if size <= _HASHED_UP_TO else ""]
 
 

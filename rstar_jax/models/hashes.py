@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from rstar_jax import records
 from rstar_jax.models.folders import GENERATION, TOKENIZER_FILES
 from rstar_jax.models.weight_files import WeightFiles
 
@@ -27,17 +28,18 @@ def model_hash(folder: Path) -> str:
     """
     found = hashlib.sha256()
     for name in sorted(("config.json", GENERATION, *TOKENIZER_FILES)):
-        if (folder / name).is_file():
-            content = (folder / name).read_bytes()
-            found.update(f"{name}\0{len(content)}\0".encode() + content)
+        with records.reading(folder / name):
+            if (folder / name).is_file():
+                content = (folder / name).read_bytes()
+                found.update(f"{name}\0{len(content)}\0".encode() + content)
     with WeightFiles(folder) as weights:
         starts: dict[Path, list[int]] = {}
         for tensor in weights.tensors.values():
             starts.setdefault(tensor.file, []).append(tensor.start)
     for file in sorted(starts):
-        size = file.stat().st_size
-        found.update(f"{file.name}\0{size}\0".encode())
-        with open(file, "rb") as opened:
+        with records.reading(file), open(file, "rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            found.update(f"{file.name}\0{size}\0".encode())
             for first, end in _read(size, sorted(starts[file])):
                 found.update(os.pread(opened.fileno(), end - first, first))
     return found.hexdigest()

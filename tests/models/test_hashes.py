@@ -1,5 +1,6 @@
 """A model's hash: a copy has the same; whatever changes what it computes changes it."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -81,3 +82,16 @@ def test_of_a_large_file_a_part_is_read(folder: Path, monkeypatch: pytest.Monkey
 def test_what_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no model\.safetensors"):
         model_hash(tmp_path)
+
+
+def test_what_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    with pytest.raises(UserError, match=r"config\.json: cannot be read \(Permission denied\)"):
+        model_hash(folder)
+    monkeypatch.undo()
+    monkeypatch.setattr(hashes.os, "pread", fails)
+    with pytest.raises(UserError, match=rf"{WEIGHTS}: cannot be read \(Permission denied\)"):
+        model_hash(folder)
