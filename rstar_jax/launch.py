@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by the shell
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
-        return _launch(list(sys.argv[1:] if argv is None else argv))
+        status = _launch(list(sys.argv[1:] if argv is None else argv))
+        with _unread_is_no_loss():
+            sys.stdout.flush()  # not left to the interpreter's end, where a failure is a traceback
+        return status
     except UserError as error:
         return _say(f"error: {error}", 2)
     except Terminated as signalled:
@@ -45,17 +48,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         # rich exits at a broken pipe by itself
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
             raise
-        _let_go_of_output()
+        _let_go_of(sys.stdout)
+        if isinstance(error, Unread):
+            return 141
         return _say("stopped: nobody reads the output. The same command goes on where it was.", 141)
     except OSError as error:
         if error.filename is None:  # most often of the output itself, such as a log on a full disk
-            _let_go_of_output()
+            _let_go_of(sys.stdout)
         where = f"{error.filename}: " if error.filename is not None else ""
         return _say(
             f"error: {where}{error.strerror or error}. Nothing computed was lost; once that is mended, the "
             "same command goes on where it was.",
             2,
         )
+
+
+class Unread(BrokenPipeError):
+    """Nobody reads what is printed, as behind `| head -1`, and no more than that would come: not a word."""
+
+
+@contextlib.contextmanager
+def _unread_is_no_loss() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise Unread(*error.args) from error
 
 
 class Terminated(KeyboardInterrupt):
@@ -68,15 +85,18 @@ def _terminate(*_: object) -> None:
 
 
 def _say(text: str, status: int) -> int:
-    print(text, file=sys.stderr)
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # both outputs in one pipe, most often
+        _let_go_of(sys.stderr)
     return status
 
 
-def _let_go_of_output() -> None:
+def _let_go_of(output: TextIO) -> None:
     """What is still buffered goes nowhere, so that the interpreter does not fail at it once more."""
     with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        place, null = output.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, place)
         os.close(null)
 
 
@@ -298,7 +318,8 @@ def _solve(config: ConfigDict) -> Callable[[Path], Any]:
 
     def run(workdir: Path) -> Any:
         _remember_compilations(workdir / ".compiled")
-        return ask.run(settings, workdir)
+        with _unread_is_no_loss():
+            return ask.run(settings, workdir)
 
     return run
 

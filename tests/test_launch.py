@@ -1,5 +1,6 @@
 """The one way in: configs by name, dotted overrides, errors for people."""
 
+import os
 import subprocess
 import sys
 
@@ -194,3 +195,33 @@ def test_what_ends_a_run_from_outside_is_said_in_a_line(tmp_path, raised, status
     assert ended.returncode == status
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("job", "together", "message"),
+    [
+        ("print('done')", False, ""),  # what is buffered fails at the end
+        ("print('done')", True, ""),
+        ("print('more', flush=True)", False, "stopped: nobody reads the output."),
+        ("print('more', flush=True)", True, ""),
+    ],
+)
+def test_a_closed_pipe_ends_it_without_a_traceback(tmp_path, job, together, message):
+    code = (
+        "import sys; from rstar_jax import launch\n"
+        f"launch.JOBS['evolve'] = lambda config: lambda workdir: {job}\n"
+        f"sys.exit(launch.main(['--config={config_file(tmp_path)}']))\n"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        stdout=writer,
+        stderr=writer if together else subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        text=True,
+    )
+    os.close(writer)
+    assert ended.returncode == 141
+    told = ended.stderr or ""
+    assert told.startswith(message) and len(told.splitlines()) == bool(message)

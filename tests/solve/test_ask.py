@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import random
@@ -271,6 +272,14 @@ def test_the_bundled_base_answers_a_problem_of_the_suite(capsys, tmp_path, monke
 def test_bad_input_says_what_to_do(capsys, tmp_path, flags, message):
     status, out, err = launched(capsys, tmp_path, *flags)
     assert (status, out) == (2, "") and message in err and "Traceback" not in err
+
+
+def test_whoever_stops_reading_ends_it_without_a_word(capsys, tmp_path, monkeypatch):
+    def unread(*_, **__):
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    monkeypatch.setattr(Transcript, "say", unread)
+    assert launched(capsys, tmp_path, "--config.question=What is 1 plus 1?", *SMALL) == (141, "", "")
 
 
 def test_a_policy_for_a_ppm_and_a_ppm_for_a_policy_are_refused_by_option(capsys, tmp_path):
