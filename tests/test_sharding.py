@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
+from on_devices import printed
 
 from rstar_jax import sharding
 from rstar_jax.errors import UserError
@@ -85,21 +84,8 @@ def compare(folder: Path) -> None:
 
 
 def test_eight_devices_equal_one(tmp_path: Path) -> None:
-    flags = (
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-        "--xla_force_host_platform_device_count=8"
-    )
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here.parent), str(here / "models")])
-    done = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)],
-        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin", "PYTHONPATH": paths},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert [float(line.split()[-1]) for line in done.stdout.splitlines()] == [share for *_, share in RUNS]
+    lines = printed(__file__, tmp_path).splitlines()
+    assert [float(line.split()[-1]) for line in lines] == [share for *_, share in RUNS]
 
 
 def test_a_mesh_that_does_not_fit_the_devices_is_refused() -> None:

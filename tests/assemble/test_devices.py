@@ -1,11 +1,9 @@
 """Which devices a search decodes on, and that what it writes does not depend on their number."""
 
 import dataclasses
-import os
-import subprocess
-import sys
 
 import pytest
+from on_devices import printed
 
 from rstar_jax.assemble.devices import mesh
 from rstar_jax.decode import DecodeConfig
@@ -63,24 +61,7 @@ def across() -> None:
 
 
 def test_several_devices_write_what_one_writes() -> None:
-    flags = (
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-        "--xla_force_host_platform_device_count=4"
-    )
-    done = subprocess.run(
-        [sys.executable, __file__],
-        env={
-            "JAX_PLATFORMS": "cpu",
-            "XLA_FLAGS": flags,
-            "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": os.pathsep.join(sys.path),
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("same") == 1
+    assert printed(__file__, devices=4).count("same") == 1
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Loading onto meshes: the values of one device, each byte read once and by whom it concerns."""
 
-import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
+from on_devices import printed, start
 
 from rstar_jax import sharding
 from rstar_jax.models import (
@@ -99,22 +98,6 @@ def grow(folder: Path) -> None:
     print("grown", flush=True)
 
 
-def run(devices: int, *args: object) -> subprocess.Popen[str]:
-    flags = (
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-        f"--xla_force_host_platform_device_count={devices}"
-    )
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here.parent.parent), str(here)])
-    return subprocess.Popen(
-        [sys.executable, __file__, *map(str, args)],
-        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin", "PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_progress_ends_with_all_bytes(tiny: Decoder, tmp_path: Path) -> None:
     save_pretrained(tiny, tmp_path)
     seen: list[Progress] = []
@@ -134,10 +117,8 @@ def test_a_long_load_is_logged(tiny: Decoder, tmp_path: Path, monkeypatch, caplo
 
 
 def test_eight_devices_load_what_one_does_and_each_only_its_share(tmp_path: Path) -> None:
-    done = run(8, tmp_path)
-    out, err = done.communicate(timeout=600)
-    assert done.returncode == 0, out + err
-    assert [line.split()[0] for line in out.splitlines()] == [*RUNS, "grown"]
+    lines = printed(__file__, tmp_path).splitlines()
+    assert [line.split()[0] for line in lines] == [*RUNS, "grown"]
 
 
 def test_two_processes_read_a_half_each_and_save_the_whole(tiny: Decoder, tmp_path: Path) -> None:
@@ -145,7 +126,7 @@ def test_two_processes_read_a_half_each_and_save_the_whole(tiny: Decoder, tmp_pa
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    both = [run(4, tmp_path, rank, port) for rank in range(2)]
+    both = [start(__file__, tmp_path, rank, port, devices=4) for rank in range(2)]
     outs = [done.communicate(timeout=300) for done in both]
     assert [done.returncode for done in both] == [0, 0], outs
     lines = [line.split() for out, _ in outs for line in out.splitlines()]  # gloo talks, too

@@ -1,12 +1,9 @@
 """int8 and low-rank additions on eight devices: where things lie, and that they compute what one does."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
+from on_devices import printed
 
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.models.lora import LoraConfig, adapted, additions
@@ -63,10 +60,7 @@ def main():
 
 
 def test_eight_devices_equal_one():
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XLA_FLAGS": flags}
-    done = subprocess.run([sys.executable, __file__], env=env, stdout=subprocess.PIPE, text=True, check=True)
-    (one, eight), places = json.loads(done.stdout)
+    (one, eight), places = json.loads(printed(__file__))
     np.testing.assert_allclose(one[:2], eight[:2], rtol=1e-3)
     assert one[1] < one[0]
     np.testing.assert_allclose(one[2], eight[2], atol=0.05 * np.abs(one[2]).max())  # of int8: roundings flip

@@ -1,12 +1,9 @@
 """Eight devices compute what one does: rows split over them, parameters and optimiser too."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
+from on_devices import printed
 
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.train import Example, PolicyBatches, PpmBatches, TrainConfig, fit, policy_loss, ppm_loss
@@ -41,10 +38,7 @@ def main():
 
 
 def test_eight_devices_equal_one():
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "XLA_FLAGS": flags}
-    done = subprocess.run([sys.executable, __file__], env=env, stdout=subprocess.PIPE, text=True, check=True)
-    (one, eight), devices, part = json.loads(done.stdout)
+    (one, eight), devices, part = json.loads(printed(__file__))
     assert devices == 8 and part == [32, 4]  # the parameters stay split
     np.testing.assert_allclose(one, eight, rtol=1e-3)
     assert all(last < first for first, last in one)
