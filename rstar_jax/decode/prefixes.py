@@ -51,14 +51,15 @@ class PrefixCache:
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
         self._config = config
         # What a device has free is known when all models are on it, which is when one is first used.
-        self.pages = _pages(shape, config) if config.cache_mb or self._on_cpu else 0
+        self.pages = _pages(shape, config) if config.cache_mb or self.on_cpu else 0
         self.tree = PageTree(self.pages, self.page_size)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
-        self.rows = _ROWS_ON_CPU if self._on_cpu else _ROWS
+        self.rows = _ROWS_ON_CPU if self.on_cpu else _ROWS
 
     @property
-    def _on_cpu(self) -> bool:
+    def on_cpu(self) -> bool:
+        """Whether its programs run on a CPU."""
         return attention_mesh.platform(self.shape.mesh) == "cpu"
 
     def load(self, params: dict[str, jax.Array]) -> None:

@@ -21,7 +21,10 @@ from rstar_jax.decode.shape import Shape
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel
 
-ROWS = 16
+# Requests whose values are started together, and groups (see below) that one program scores, always so many.
+# On a CPU one group alone is as fast by the token, is not padded to the length of others, and has the same
+# value, bit for bit, whatever else is asked.
+ROWS, ROWS_ON_CPU = 16, 1
 # Candidates that share a row of the prefix cache; a request with more takes several rows. Few, because those
 # that died in the sandbox leave ragged numbers, and padding costs as much as a candidate (4: a third slower).
 GROUP = 2
@@ -63,8 +66,9 @@ class StepScorer:
             raise UserError(f"scale: {scale} given, a positive number expected.")
         self.stats = Stats()
         self._model, self._config, self._scale = model, config, scale
-        self._rows = min(ROWS, config.leaves)
         self._caches = PrefixCaches(Shape.of(model.decoder), mesh, config, self.stats)
+        self._together = min(ROWS, config.leaves)
+        self._rows = ROWS_ON_CPU if self._caches.each[0].on_cpu else self._together
         self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.each]
         self._flights: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.each]
         self._values: dict[int, np.ndarray] = {}  # of what is not done
@@ -173,7 +177,7 @@ class StepScorer:
         """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
         cache, waiting = self._caches.each[home], self._waiting[home]
         P = cache_bucket(len(waiting[0].prefix))
-        block = [asked for asked in waiting if cache_bucket(len(asked.prefix)) == P][: self._rows]
+        block = [asked for asked in waiting if cache_bucket(len(asked.prefix)) == P][: self._together]
         read = cache.read([(asked.request.home, asked.prefix) for asked in block])
         block = block[: len(read)]
         taken = {asked.ticket for asked in block}
