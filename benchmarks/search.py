@@ -221,8 +221,9 @@ def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
     return ["right" if zlib.crc32(text.encode()) % 4 == 0 else "wrong" for _, text in requests]
 
 
-def ours(policy: Decoder, ppm: RewardModel, leaves: int) -> Services:
-    config = DecodeConfig(leaves=leaves, rows=8, max_step_tokens=LONGEST, context=2048, min_p=MIN_P)
+def ours(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Services:
+    sizes = {"leaves": args.leaves, "rows": args.rows, "max_step_tokens": LONGEST, "context": 2048}
+    config = DecodeConfig(**sizes, min_p=MIN_P)
     decoder, scorer = StepDecoder(policy, STOPS, config, seed=0), StepScorer(ppm, config)
     propose: Desk[Leaf, list[Candidate] | Candidate] = Desk(
         decoder, asked, candidates, contextlib.nullcontext
@@ -231,8 +232,8 @@ def ours(policy: Decoder, ppm: RewardModel, leaves: int) -> Services:
     return Services(propose, Called(check), Called(grade), score)
 
 
-def reference(policy: Decoder, ppm: RewardModel, leaves: int) -> Functions:
-    engine = Reference(policy, ppm, leaves * 8)
+def reference(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Functions:
+    engine = Reference(policy, ppm, args.leaves * args.rows)
 
     def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
         sampled = engine.propose([asked(leaf) for leaf in leaves])
@@ -256,10 +257,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--problems", type=int, default=16)
+    parser.add_argument("--problems", type=int, default=24)
     parser.add_argument("--rollouts", type=int, default=2)
     parser.add_argument("--candidates", type=int, default=8)
-    parser.add_argument("--leaves", type=int, default=4, help="slots of our engine, each of 8 rows")
+    parser.add_argument("--leaves", type=int, default=8, help="slots of our engine")
+    parser.add_argument("--rows", type=int, default=4, help="of each slot; the reference decodes as many in all")
     parser.add_argument("--dtype", default="float32", choices=("bfloat16", "float32"))
     parser.add_argument("--layers", type=int, default=SHAPE.layers, help="fewer for a trial")
     args = parser.parse_args()
@@ -267,8 +269,8 @@ def main() -> None:
     ppm = from_policy(policy)
     found, rates = {}, {}
     for name, make in (("ours", ours), ("reference", reference)):
-        _, first = run(make(policy, ppm, args.leaves), args)
-        found[name], took = run(make(policy, ppm, args.leaves), args)
+        _, first = run(make(policy, ppm, args), args)
+        found[name], took = run(make(policy, ppm, args), args)
         count = sum(len(tree.trajectories()) for tree in found[name])
         rates[name] = count / took
         tokens = sum(node.tokens for tree in found[name] for node in tree.nodes)
