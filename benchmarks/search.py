@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=2)
     parser.add_argument("--candidates", type=int, default=8)
     parser.add_argument("--leaves", type=int, default=8, help="slots of our engine")
-    parser.add_argument("--rows", type=int, default=4, help="of each slot; the reference decodes as many in all")
+    parser.add_argument("--rows", type=int, default=4, help="of each slot; the reference has as many")
     parser.add_argument("--dtype", default="float32", choices=("bfloat16", "float32"))
     parser.add_argument("--layers", type=int, default=SHAPE.layers, help="fewer for a trial")
     args = parser.parse_args()
