@@ -86,6 +86,10 @@ def _terminate(*_: object) -> None:
 
 def _say(text: str, status: int) -> int:
     try:
+        sys.stdout.flush()
+    except OSError:
+        _let_go_of(sys.stdout)
+    try:
         print(text, file=sys.stderr, flush=True)
     except OSError:  # both outputs in one pipe, most often
         _let_go_of(sys.stderr)

@@ -26,8 +26,9 @@ Outcome = Literal["ok", "fail", "unknown"]
 # What ended a search: all its rollouts (or trajectories, or beams) done, nothing left to expand, one of its
 # other budgets, or a vote that the rest could not have changed.
 Ended = Literal["rollouts", "exhausted", "tokens", "seconds", "vote"]
-# Candidates of one leaf, at most: decoding refuses more, so that no stored step can be of more.
+# Candidates of one leaf, at most; each takes max_step_tokens numbers on the host, in every slot that decodes.
 MOST_CANDIDATES = 1 << 16
+HOTTEST = 1e30  # temperatures are less: float32 on the device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,8 +239,10 @@ class Tree:
             origin = node.origin
             if not 0 <= origin.n <= MOST_CANDIDATES:
                 raise ValueError(f"node {i} is of {origin.n} candidates, 0 to {MOST_CANDIDATES} expected")
-            if i and not (node.candidate < max(origin.n, 1) and 0 <= origin.temperature < float("inf")):
+            if i and not (node.candidate < max(origin.n, 1) and 0 <= origin.temperature < HOTTEST):
                 raise ValueError(f"node {i} is candidate {node.candidate} of {origin}")
+            if not all(-1 <= name < 2**32 for name in (origin.tree, origin.node)):
+                raise ValueError(f"node {i} was proposed at node {origin.node} of tree {origin.tree}")
         if self.ended not in get_args(Ended) or any(not 0 < i < len(self.nodes) for i in self.finals):
             raise ValueError(f"it ended by '{self.ended}', with the answers {self.finals}")
 

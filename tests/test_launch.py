@@ -198,17 +198,19 @@ def test_what_ends_a_run_from_outside_is_said_in_a_line(tmp_path, raised, status
 
 
 @pytest.mark.parametrize(
-    ("job", "together", "message"),
+    ("job", "together", "message", "status"),
     [
-        ("print('done')", False, ""),  # what is buffered fails at the end
-        ("print('done')", True, ""),
-        ("print('more', flush=True)", False, "stopped: nobody reads the output."),
-        ("print('more', flush=True)", True, ""),
+        ("print('done')", False, "", 141),  # what is buffered fails at the end
+        ("print('done')", True, "", 141),
+        ("print('more', flush=True)", False, "stopped: nobody reads the output.", 141),
+        ("print('more', flush=True)", True, "", 141),
+        ("(print('done'), fail('bad'))", False, "error: bad", 2),
     ],
 )
-def test_a_closed_pipe_ends_it_without_a_traceback(tmp_path, job, together, message):
+def test_a_closed_pipe_ends_it_without_a_traceback(tmp_path, job, together, message, status):
     code = (
-        "import sys; from rstar_jax import launch\n"
+        "import sys; from rstar_jax import errors, launch\n"
+        "def fail(why): raise errors.UserError(why)\n"
         f"launch.JOBS['evolve'] = lambda config: lambda workdir: {job}\n"
         f"sys.exit(launch.main(['--config={config_file(tmp_path)}']))\n"
     )
@@ -222,6 +224,6 @@ def test_a_closed_pipe_ends_it_without_a_traceback(tmp_path, job, together, mess
         text=True,
     )
     os.close(writer)
-    assert ended.returncode == 141
+    assert ended.returncode == status
     told = ended.stderr or ""
     assert told.startswith(message) and len(told.splitlines()) == bool(message)

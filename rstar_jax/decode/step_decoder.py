@@ -33,10 +33,9 @@ from rstar_jax.decode.shape import Shape
 from rstar_jax.decode.stops import build
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, candidates
-from rstar_jax.types import Finish
+from rstar_jax.types import HOTTEST, MOST_CANDIDATES, Finish
 
 Waiting = deque[tuple[int, StepRequest]]
-MOST_CANDIDATES = 1 << 16  # of one request; each takes max_step_tokens numbers on the host, in every slot
 
 
 class StepDecoder:
@@ -242,7 +241,7 @@ def _as_array(bias: Mapping[int, float], V: int) -> jax.Array:
 def _check(request: StepRequest, vocab_size: int, where: str) -> None:
     if not isinstance(request.n, int | np.integer) or not 0 <= request.n <= MOST_CANDIDATES:
         raise UserError(f"{where}: n = {request.n} given, 0 to {MOST_CANDIDATES} candidates expected.")
-    if not 0 <= request.temperature < 1e30:  # float32 on the device
+    if not 0 <= request.temperature < HOTTEST:
         raise UserError(f"{where}: temperature {request.temperature} given, 0 (greedy) or more expected.")
     if any(not 0 <= part < 2**32 for part in request.name):
         raise UserError(f"{where}: name {request.name} given, integers in [0, 2**32) expected.")

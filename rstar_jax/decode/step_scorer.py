@@ -23,7 +23,7 @@ from rstar_jax.models import RewardModel
 
 # Requests whose values are started together, and groups (see below) that one program scores, always so many.
 # On a CPU one group alone is as fast by the token, is not padded to the length of others, and has the same
-# value, bit for bit, whatever else is asked.
+# value, bit for bit, whatever is asked of other problems.
 ROWS, ROWS_ON_CPU = 16, 1
 # Candidates that share a row of the prefix cache; a request with more takes several rows. Few, because those
 # that died in the sandbox leave ragged numbers, and padding costs as much as a candidate (4: a third slower).

@@ -145,7 +145,7 @@ def _context(workdir: Path, progress: Progress) -> Context:
     except records.Damaged as error:
         raise UserError(
             f"{path}: damaged ({error.why}); the options that its trees were searched with expected. Put "
-            "them back: report.json beside it holds the same under 'config'."
+            "them back: report.json beside it, once there is one, holds the same under 'config'."
         ) from error
     settings = from_config(RunSettings, options, where=f"{path}: config")
     verify = dataclasses.replace(settings.verify, memo=False)

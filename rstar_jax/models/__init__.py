@@ -17,6 +17,7 @@ from rstar_jax.models.hf import (
 )
 from rstar_jax.models.loading import Progress
 from rstar_jax.models.scalar_head import RewardModel, from_policy
+from rstar_jax.models.source import OtherKind
 from rstar_jax.models.start import init_random, resize_vocab
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "DecoderConfig",
     "Experts",
     "Latent",
+    "OtherKind",
     "Progress",
     "RewardModel",
     "Rope",

@@ -116,7 +116,7 @@ def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: 
 
 
 def activated(c: DecoderConfig, gate: jax.Array, up: jax.Array) -> jax.Array:
-    """activation(gate) * up, in float32 and rounded once; all that its gradient keeps are the two."""
+    """activation(gate) * up, in float32 and rounded once; of its own its gradient keeps only the two."""
 
     def work(gate: jax.Array, up: jax.Array) -> jax.Array:
         inner = ACTIVATIONS[c.activation](gate.astype(jnp.float32)) * up.astype(jnp.float32)

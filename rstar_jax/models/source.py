@@ -29,6 +29,10 @@ SCORE = "score.weight"
 _EMBED, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
+class OtherKind(UserError):
+    """A policy where a reward model is expected, or the other way round."""
+
+
 class Source:
     """A folder whose config is read, and whose tensors are all what they should be; a context manager.
 
@@ -83,11 +87,11 @@ class Source:
     def _check_kind(self, reward: bool) -> None:
         scored = self.files.tensors.get(SCORE)
         if reward and not scored:
-            raise UserError(
+            raise OtherKind(
                 f"{self.folder}: no tensor '{SCORE}', so that it is no reward model, but may be a policy."
             )
         if scored and not reward:
-            raise UserError(
+            raise OtherKind(
                 f"{scored.file}: tensor '{SCORE}' makes it a reward model, which is no policy."
             )
 

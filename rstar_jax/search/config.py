@@ -10,7 +10,7 @@ from rstar_jax.search.rules import RELEASED_RULES
 from rstar_jax.search.uct import UNVISITED
 from rstar_jax.search.votes import SCORES, VOTES
 from rstar_jax.settings import nearest
-from rstar_jax.types import MOST_CANDIDATES
+from rstar_jax.types import HOTTEST, MOST_CANDIDATES
 
 _TREES = ("mcts", "mcts_repeated")  # strategies that search by UCT
 _BEAMS = ("beam", "dvts")
@@ -81,7 +81,8 @@ class SearchConfig:
         self._expect(self.candidates <= MOST_CANDIDATES, "candidates", f"at most {MOST_CANDIDATES}")
         for name in ("parallel_leaves", "beam_width", "subtrees", "searches"):
             self._expect(getattr(self, name) >= 1, name, "at least 1")
-        for name in ("temperature", "c", "virtual_loss", "max_seconds", "max_tokens", "top_k"):
+        self._expect(0 <= self.temperature < HOTTEST, "temperature", f"0 or more, below {HOTTEST:g},")
+        for name in ("c", "virtual_loss", "max_seconds", "max_tokens", "top_k"):
             self._expect(0 <= getattr(self, name) < float("inf"), name, "a number from 0 up")
         for name, known in (("vote", VOTES), ("scores", SCORES), ("unvisited", UNVISITED)):
             value = getattr(self, name)

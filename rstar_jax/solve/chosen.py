@@ -47,8 +47,10 @@ def _folder(option: str, spec: str) -> Path:
         folder = models.local_folder(path if path.exists() else spec)
         check(folder)
         return folder
-    except UserError as error:
+    except models.OtherKind as error:
         raise UserError(f"config.{option}: {error} {expected} expected.") from error
+    except UserError as error:
+        raise UserError(f"config.{option}: {error}") from error
 
 
 def of_run(run: Path) -> Chosen:

@@ -1,5 +1,6 @@
 """Scoring new tokens only equals reading the whole text."""
 
+import dataclasses
 import functools
 
 import jax
@@ -57,6 +58,13 @@ def test_values_do_not_depend_on_company(reward: RewardModel, wanted: list[Score
     for request, one, other in zip(wanted, together, backwards, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
         np.testing.assert_allclose(one, scorer.score([request])[0], atol=1e-6)
+
+
+def test_other_problems_change_no_bit_of_a_value(reward: RewardModel, wanted: list[ScoreRequest]) -> None:
+    named = [dataclasses.replace(request, problem=i) for i, request in enumerate(wanted)]
+    together = StepScorer(reward, CONFIG).score(named)
+    for request, values in zip(named, together, strict=True):
+        np.testing.assert_array_equal(StepScorer(reward, CONFIG).score([request])[0], values)
 
 
 def test_an_empty_suffix_has_the_value_of_the_prefix(reward: RewardModel) -> None:

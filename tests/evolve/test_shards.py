@@ -6,8 +6,7 @@ import errno
 import pyarrow.parquet as pq
 import pytest
 
-from rstar_jax import records, types
-from rstar_jax.decode import step_decoder
+from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.shards import Shards, Source, read_trees
 from rstar_jax.search import Functions, SearchConfig
@@ -179,6 +178,9 @@ def test_a_full_disk_is_said_and_loses_nothing(broken, monkeypatch, writes):
         ({"candidate": 0, "origin": Origin(n=2**16 + 1)}, "node 1 is of 65537 candidates, 0 to 65536 exp"),
         ({"origin": Origin(n=-1)}, "node 1 is of -1 candidates"),
         ({"origin": Origin(n=2, temperature=float("nan"))}, "node 1 is candidate"),
+        ({"origin": Origin(n=2, temperature=1e31)}, "node 1 is candidate"),
+        ({"origin": Origin(tree=0, node=2**40, n=2)}, "node 1 was proposed at node 1099511627776 of tree 0"),
+        ({"origin": Origin(tree=-5, node=0, n=2)}, "node 1 was proposed at node 0 of tree -5"),
     ],
 )
 def test_what_is_no_tree_is_damaged(tmp_path, change, message):
@@ -190,7 +192,3 @@ def test_what_is_no_tree_is_damaged(tmp_path, change, message):
     records.write_rows(tmp_path / "edited", Tree, [edited])
     with pytest.raises(records.Damaged, match=message):
         records.read_rows(tmp_path / "edited", Tree)
-
-
-def test_what_is_decoded_can_be_read_back():
-    assert types.MOST_CANDIDATES == step_decoder.MOST_CANDIDATES
