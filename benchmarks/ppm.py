@@ -135,14 +135,14 @@ def show_votes(trees: Sequence[Tree]) -> None:
 
 
 def accuracy(trees: Sequence[Tree], vote: str) -> float:
-    """Share of searches whose answer is right."""
+    """Share of searches whose answer is right; NaN without searches."""
     right = 0
     for tree in trees:
         found = votes.election(
             tree, vote, top_k=TOP_K, equal=lambda a, b: GRADINGS["strict"](a, b) == "right"
         )
         right += bool(found) and tree.nodes[found[0].node].grade == "right"
-    return right / len(trees)
+    return right / len(trees) if trees else float("nan")
 
 
 def moved_by(trees: Iterable[Tree], shift: float) -> list[Tree]:
