@@ -196,7 +196,7 @@ def test_a_folder_without_a_run_is_said(tmp_path, capsys):
     [
         (SHARD, b"PAR1", "trees as the search wrote them expected. It stays as it is"),
         ("round1/search/trees-0-000007.tree", b"", "name other trees by --config.tree"),
-        ("config.json", b"{", "report.json beside it holds the same under 'config'"),
+        ("config.json", b"{", "report.json beside it, once there is one, holds the same under 'config'"),
         ("config.json", b"[]", "damaged (a list, not an object); the options that its trees"),
     ],
 )
