@@ -1,7 +1,7 @@
 """Frozen dataclasses <-> ml_collections ConfigDicts, with errors that name the key.
 
 Each room declares its options as a frozen dataclass; their defaults are the options' only source.
-`launch.py` offers them as a ConfigDict (so that flags can override them) and turns the result back,
+`launch/` offers them as a ConfigDict (so that flags can override them) and turns the result back,
 once, into the dataclass. Nothing else sees a ConfigDict.
 """
 

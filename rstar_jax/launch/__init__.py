@@ -7,23 +7,22 @@ ConfigDict; overrides are dotted; the result becomes typed settings here, once.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import os
 import re
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TextIO
 
-from absl import flags
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from rstar_jax.errors import UserError
+from rstar_jax.launch.configs import folders, help_text, known, load, made, override
 from rstar_jax.settings import from_config, home_expanded, nearest
+
+__all__ = ["JOBS", "folders", "help_text", "load", "main", "override"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,7 +78,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM: ends a run as Ctrl-C does."""
 
 
-def _terminate(*_: object) -> None:
+def terminate(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one is not waited for
     raise Terminated
 
@@ -112,7 +111,7 @@ def _launch(arguments: list[str]) -> int:
     if name is None:
         print(help_text())
         return 0 if {"--help", "-h", "-help", "--helpfull"} & set(arguments) else 2
-    config = override(_config(name), overrides)
+    config = override(made(name), overrides)
     job = config.get("job", None)
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
@@ -155,148 +154,13 @@ def _next(flag: str, waiting: Iterator[str]) -> str:
 
 def _unknown(argument: str) -> str:
     if not argument.startswith("-"):
-        hint = f"--config={argument}" if argument in _known() else "--config=NAME"
+        hint = f"--config={argument}" if argument in known() else "--config=NAME"
         return f"{argument}: a flag expected. Did you mean {hint}?"
     flag = argument.partition("=")[0]
     return (
         f"{argument}: no such flag. {nearest(flag, ('--config', '--workdir', '--help'))} "
         "A config's options are given as --config.GROUP.OPTION=VALUE."
     )
-
-
-def folders() -> list[Path]:
-    """Where configs are looked for: beside the code, then in the current folder."""
-    return [Path(__file__).resolve().parents[1] / "configs", Path.cwd() / "configs"]
-
-
-def load(name: str) -> ModuleType:
-    """The config module of a name or path. Raises UserError listing what there is."""
-    path = Path(name)
-    if path.suffix != ".py":
-        found = [p for folder in folders() if (p := folder / f"{name}.py").is_file()]
-        if not found:
-            raise UserError(f"--config={name}: no such config. {nearest(name, _known())}")
-        path = found[0]
-    if not path.is_file():
-        raise UserError(
-            f"--config={name}: no such file. Give a .py file with a get_config(), or one of: "
-            f"{', '.join(_known())}."
-        )
-    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"--config={name}: {path} {_failed(error, path)}") from error
-    if not callable(getattr(module, "get_config", None)):
-        raise UserError(f"--config={name}: {path} has no function get_config().")
-    return module
-
-
-def _config(name: str) -> ConfigDict:
-    """What the config's get_config() gives. Raises UserError where that fails or is something else."""
-    module = load(name)
-    try:
-        config = module.get_config()
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"--config={name}: get_config() {_failed(error, Path(module.__file__ or ''))}"
-        ) from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(
-            f"--config={name}: get_config() gave a {type(config).__name__}, a ConfigDict expected, such as "
-            "rstar_jax.settings.to_config_dict(RunSettings())."
-        )
-    return config
-
-
-def _failed(error: Exception, path: Path) -> str:
-    """How a user's file failed, with the last of its lines that took part."""
-    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
-    if isinstance(error, SyntaxError) and error.lineno:
-        lines.append(error.lineno)
-    where = f" in line {lines[-1]}" if lines else ""
-    return f"failed{where}: {type(error).__name__}: {error}"
-
-
-def _known() -> list[str]:
-    return sorted(
-        {
-            str(p.relative_to(folder).with_suffix(""))
-            for folder in folders()
-            for p in folder.rglob("*.py")
-            if not p.name.startswith("_")
-        }
-    )
-
-
-def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
-    """Applies `--config.a.b=value` flags. Raises UserError naming the flag and the nearest known option."""
-    # Given twice, the last one holds; the library would join the two where the option is a tuple.
-    overrides = list({flag.partition("=")[0]: flag for flag in overrides}.values())
-    kinds: dict[str, type] = {}
-    for flag in overrides:
-        path = flag.partition("=")[0].removeprefix("--config.").split(".")
-        group: Any = config
-        for i, key in enumerate(path):
-            if not isinstance(group, ConfigDict):
-                raise UserError(
-                    f"--config.{'.'.join(path)}: config.{'.'.join(path[:i])} is an option, not a group."
-                )
-            if key not in group:
-                where = ".".join(("config", *path[:i]))
-                raise UserError(
-                    f"--config.{'.'.join(path)}: {where} has no option '{key}'. {nearest(key, group.keys())}"
-                )
-            group = group[key]
-        if isinstance(group, ConfigDict):
-            raise UserError(f"{flag}: a group of options ({', '.join(group.keys())}); set one of them.")
-        kinds[flag] = type(group)
-    values = flags.FlagValues()
-    try:
-        argv = ["launch", *overrides]
-        holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
-        values(argv)
-    except (flags.Error, ValueError, TypeError) as error:
-        for flag, kind in kinds.items():  # the library's own words for it are Python's
-            if f"flag {flag}:" in str(error):
-                expected = _KINDS.get(kind, kind.__name__)
-                raise UserError(f"{flag}: {flag.partition('=')[2]!r} given, {expected} expected.") from error
-        raise UserError(str(error)) from error
-    return holder.value
-
-
-_KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def help_text() -> str:
-    """What --help prints: the configs, each with its first line, and how to override."""
-    lines = [
-        "python -m rstar_jax.launch --config=NAME [--config.GROUP.OPTION=VALUE ...] [--workdir=DIR]",
-        "",
-        "Configs:",
-    ]
-    for name in _known():
-        try:
-            about = (load(name).__doc__ or "").strip().splitlines()
-        except UserError as error:  # a broken file of the user's must not hide the others
-            about = str(error).splitlines()
-        lines.append(f"  {name:24}{about[0] if about else ''}")
-    lines += [
-        "",
-        "NAME may be a path to a file of your own. Any option of a config can be overridden:",
-        "  --config.search.rollouts=64             one value for every round",
-        "  --config.search.rollouts='(8,16,32)'    one a round, the last repeated",
-        "  --config.problems.train=FILE.jsonl      your problems: rows {id, problem, answer}",
-        "  --config.policy.init=DIR                your model, in Hugging Face format",
-        "DIR defaults to runs/NAME. The same command goes on where a stopped run was.",
-    ]
-    return "\n".join(lines)
 
 
 def _evolve(config: ConfigDict) -> Callable[[Path], Any]:
@@ -364,8 +228,3 @@ JOBS: dict[str, Callable[[ConfigDict], Callable[[Path], Any]]] = {
     "solve": _solve,
     "replay": _replay,
 }
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(main())
