@@ -1,0 +1,74 @@
+"""What stops a run before anything is computed, and in which words."""
+
+import json
+import shutil
+
+import pytest
+from small_runs import SMALL, small
+
+from rstar_jax import launch
+from rstar_jax.errors import UserError
+from rstar_jax.evolve import rounds
+
+
+def test_a_round_without_its_predecessor_names_the_command(tmp_path):
+    with pytest.raises(UserError, match=r"--config=round2 --workdir="):
+        rounds.run(small("--config.rounds=(3,)"), tmp_path)
+
+
+def test_a_gap_in_the_rounds_names_the_command(tmp_path):
+    with pytest.raises(UserError, match=r"round 3 starts from round2/policy.*--config=round2"):
+        rounds.run(small("--config.rounds=(1,3)"), tmp_path)
+
+
+def test_a_model_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
+    assert rounds.base_folder("tiny") == rounds.TINY_BASE
+    assert rounds.base_folder(str(tmp_path)) == tmp_path
+    monkeypatch.setattr(rounds.models, "local_folder", lambda spec: tmp_path / spec)
+    assert rounds.base_folder("Qwen/Qwen2.5-Math-1.5B") == tmp_path / "Qwen/Qwen2.5-Math-1.5B"
+
+
+@pytest.mark.parametrize("option", ["init", "bootstrap"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda base: (base / "tokenizer.json").unlink(), "no tokenizer here"),
+        (lambda base: (base / "model.safetensors").unlink(), r"no model\.safetensors"),
+        (lambda base: (base / "model.safetensors").write_bytes(b"x" * 99), "damaged or truncated"),
+        (lambda base: (base / "config.json").unlink(), r"config\.json"),
+        (lambda base: _set(base, num_attention_heads=0), "num_attention_heads"),
+        (lambda base: _set(base, hidden_size="64"), "hidden_size"),
+        (lambda base: _set(base, rope_parameters="x"), "rope_parameters"),
+        (lambda base: _set(base, model_type="mamba"), "'mamba' is not supported"),
+    ],
+)
+def test_an_unfit_model_folder_is_named_before_anything_is_computed(tmp_path, option, damage, message):
+    base = tmp_path / "base"
+    shutil.copytree(rounds.TINY_BASE, base)
+    damage(base)
+    with pytest.raises(UserError, match=message):
+        rounds.run(small(f"--config.policy.{option}={base}"), tmp_path / "w")
+    assert {p.name for p in (tmp_path / "w").iterdir()} <= {".lock", "config.json"}
+
+
+def _set(base, **fields):
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | fields))
+
+
+def test_no_model_at_all_is_said(tmp_path):
+    with pytest.raises(UserError, match=r"config\.policy\.init: '' given"):
+        rounds.run(small("--config.policy.init="), tmp_path)
+
+
+def test_prompts_longer_than_the_context_are_refused_at_once(tmp_path):
+    with pytest.raises(UserError, match=r"config\.decode\.context: 384 tokens given, but the prompts"):
+        rounds.run(small("--config.search.prompt=bootstrap"), tmp_path)
+
+
+def test_a_sandbox_that_would_not_hold_is_refused_in_a_line_before_anything_is_computed(tmp_path, capsys):
+    flags = [*SMALL, "--config.verify.sandbox.without=seccomp", f"--workdir={tmp_path}"]
+    assert launch.main(["--config=quickstart", *flags]) == 2
+    error = capsys.readouterr().err
+    assert "--config.verify.sandbox.allow_unsafe=True" in error and "Traceback" not in error
+    assert not list(tmp_path.glob("base/**/*.json"))
