@@ -15,7 +15,7 @@ import numpy as np
 
 from rstar_jax.decode.shape import Shape
 from rstar_jax.models import KV
-from rstar_jax.models.cache import lay_out
+from rstar_jax.models.cache import lay_out, whole
 
 
 class Orders(NamedTuple):
@@ -41,7 +41,7 @@ def store(pool: KV, new: KV, todo: Orders) -> KV:
         L, count, size = pages.shape[:3]
         pages = pages.at[:, todo.copy_to].set(pages[:, todo.copy_from], mode="drop")
         flat = pages.reshape(L, count * size, *pages.shape[3:])
-        return flat.at[:, todo.slots].set(_as(rows, flat.dtype), mode="drop").reshape(pages.shape)
+        return flat.at[:, todo.slots].set(same_bits(rows, flat.dtype), mode="drop").reshape(pages.shape)
 
     return one(pool[0], new[0]), one(pool[1], new[1])
 
@@ -58,13 +58,13 @@ def gather(pool: KV, tables: jax.Array, dtype: Any) -> KV:
 
     def one(pages: jax.Array) -> jax.Array:
         found = jnp.take(pages, tables, axis=1)
-        return _as(found.reshape(*found.shape[:2], -1, *found.shape[4:]), dtype)
+        return same_bits(found.reshape(*found.shape[:2], -1, *found.shape[4:]), dtype)
 
     return one(pool[0]), one(pool[1])
 
 
-def _as(x: jax.Array, dtype: Any) -> jax.Array:
-    """The same bits (`Shape.pool_dtype`)."""
+def same_bits(x: jax.Array, dtype: Any) -> jax.Array:
+    """x as `Shape.pool_dtype` has it, or as the compute dtype again."""
     return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
@@ -93,4 +93,4 @@ def read_on(
     R, T = tokens_RxT.shape
     shared = model.share(lay_out(gather(pool, tables_RxQ, shape.compute_dtype)), known_R, T, length_R)
     suffix = model.empty_suffix(R, 1, T)
-    return model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)[2]
+    return whole(model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)[2])

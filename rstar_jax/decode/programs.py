@@ -20,7 +20,7 @@ import numpy as np
 from rstar_jax.decode import pool, sampling, stops
 from rstar_jax.decode.shape import Shape
 from rstar_jax.models import KV, RewardModel
-from rstar_jax.models.cache import Suffix, lay_out
+from rstar_jax.models.cache import Suffix, by_layer, lay_out, whole
 
 
 class Slots(NamedTuple):
@@ -73,7 +73,7 @@ class Trace(NamedTuple):
     hit: jax.Array  # [C, B, N]
 
 
-Carry = tuple[jax.Array, Slots, Trace, KV]
+Carry = tuple[jax.Array, Slots, Trace, tuple[KV, ...]]
 
 
 class Flight(NamedTuple):
@@ -87,7 +87,7 @@ class Flight(NamedTuple):
     candidate: jax.Array  # [B, N]
     start: jax.Array  # [B, N]
     trace: Trace
-    new: KV  # [L, C, B, N, G, A]
+    new: KV  # [L, C, B, N, G, A], of the pool's dtype
 
 
 def empty(shape: Shape, table: stops.Table, B: int, N: int, P: int, S: int) -> Slots:
@@ -193,6 +193,7 @@ def advance(
     model, c = shape.build(params), shape.config
     B, N = slots.start.shape
     shared = model.share(slots.prefix, slots.prefix_length, S)
+    put = jax.lax.dynamic_update_index_in_dim
 
     def going(carry: Carry) -> jax.Array:
         i, s, _, _ = carry
@@ -200,6 +201,10 @@ def advance(
 
     def step(carry: Carry) -> Carry:
         i, s, trace, kept = carry
+
+        def keep(all: jax.Array, now: jax.Array) -> jax.Array:
+            return put(all, pool.same_bits(jnp.squeeze(now, -3), all.dtype), i, -5)
+
         x, suffix, new = model.extend(s.pending[..., None], s.start, shared, s.prefix_length, s.suffix)
         logits = model.logits(x[:, :, 0]).reshape(B * N, -1)
         uniform = sampling.uniforms(
@@ -215,11 +220,10 @@ def advance(
             bias_V=bias_V,
         )
         token, logprob = token.reshape(B, N), logprob.reshape(B, N)
-        put = jax.lax.dynamic_update_index_in_dim
         seen, hit = stops.step(table, s.seen, token)
         did = Trace(s.candidate, s.start, token, logprob, hit)
         trace = jax.tree.map(lambda all, now: put(all, now, i, 0), trace, did)
-        kept = jax.tree.map(lambda all, now: put(all, now[:, :, :, 0], i, 1), kept, new)
+        kept = jax.tree.map(keep, kept, new)
         live = s.candidate < s.n[:, None]
         # A row that is no distribution any more (`sampling.draw`) has nothing to go on with.
         ended = live & ((hit >= 0) | (s.start + 1 >= s.limit[:, None]) | jnp.isnan(logprob))
@@ -234,12 +238,13 @@ def advance(
         )
         return i + 1, s, trace, kept
 
-    whole = jnp.zeros((chunk, B, N), jnp.int32)
-    trace = Trace(whole, whole, whole, whole.astype(jnp.float32), whole)
-    kept = jnp.zeros((c.layers, chunk, B, N, c.kv_heads, c.head_dim), shape.compute_dtype)
-    start = jnp.int32(0), slots, trace, shape.pin_pool((kept, kept))
-    steps, slots, trace, new = jax.lax.while_loop(going, step, start)
-    return _pinned(shape, slots), Flight(steps, slots.candidate, slots.start, trace, shape.pin_pool(new))
+    zero = jnp.zeros((chunk, B, N), jnp.int32)
+    trace = Trace(zero, zero, zero, zero.astype(jnp.float32), zero)
+    kept = jnp.zeros((c.layers, chunk, B, N, c.kv_heads, c.head_dim), shape.pool_dtype)
+    start = jnp.int32(0), slots, trace, by_layer(shape.pin_pool((kept, kept)))
+    steps, slots, trace, kept = jax.lax.while_loop(going, step, start)
+    flight = Flight(steps, slots.candidate, slots.start, trace, shape.pin_pool(whole(kept)))
+    return _pinned(shape, slots), flight
 
 
 @functools.partial(jax.jit, static_argnames="shape")
@@ -266,7 +271,7 @@ def values(
         tokens_BxNxT, jnp.int32(0), shared, prefix_length_B, model.decoder.empty_suffix(B, N, T)
     )
     at_last = jnp.take_along_axis(x, last_BxN[..., None, None], axis=2)[:, :, 0]
-    return model.raw_of_hidden(at_last), new
+    return model.raw_of_hidden(at_last), whole(new)
 
 
 def pad_names(names: list[tuple[int, ...]], rows: int) -> tuple[np.ndarray, np.ndarray]:

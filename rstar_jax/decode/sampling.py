@@ -154,11 +154,11 @@ class _Cut:
         short = -len(columns) % self.width
         blocks = jnp.pad(columns, ((0, short), (0, 0)), constant_values=-jnp.inf)
         blocks = blocks.reshape(-1, self.width, len(logits))
-        # The barrier keeps XLA from reading everything once more for the largest of all.
+        # The barriers keep XLA from reading everything once more for the largest, and for the sum, of all.
         tops = jax.lax.optimization_barrier(jnp.max(blocks, axis=1))
         top = jnp.max(tops, axis=0)
         scaled = (blocks - top) / heat
-        sums = jnp.sum(jnp.exp(scaled), axis=1)
+        sums = jax.lax.optimization_barrier(jnp.sum(jnp.exp(scaled), axis=1))
         total, least = jnp.sum(sums, axis=0), jnp.full(len(logits), -jnp.inf)
         if self.min_p > 0:
             least = jnp.full(len(logits), jnp.log(jnp.float32(self.min_p)))

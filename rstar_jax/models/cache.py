@@ -95,6 +95,11 @@ def put(cache: Suffix, new: KV | ByToken, layer: jax.Array | int) -> Suffix:
     return *cache[:layer], new, *cache[layer + 1 :]
 
 
+def whole(cache: Suffix) -> KV:
+    """What `by_layer` took apart: one pair with a leading axis of layers."""
+    return cache[0] if len(cache) == 1 else jax.tree.map(lambda *layers: jnp.stack(layers), *cache)
+
+
 def stacked(cache: Suffix, layer: jax.Array | int) -> tuple[KV | ByToken, jax.Array | int]:
     """A pair with a leading axis of layers, and the layer's place in it: no copy, unlike `get`."""
     if len(cache) == 1:

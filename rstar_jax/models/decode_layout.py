@@ -17,7 +17,7 @@ import numpy as np
 
 from rstar_jax.models.cache import UNROLL_UP_TO
 from rstar_jax.models.config import DecoderConfig
-from rstar_jax.models.linear import SUMMED, Layers, Rows
+from rstar_jax.models.linear import SUMMED, Beneath, Layers, Rows
 
 # Latent attention uses its up-projection both ways round; experts are not multiplied by `matmul`.
 _AS_THEY_ARE = ("kv_up", "experts_gate", "experts_up", "experts_down")
@@ -26,7 +26,8 @@ _AS_THEY_ARE = ("kv_up", "experts_gate", "experts_up", "experts_down")
 def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
     """The same parameters, matrices in another layout: a copy of them, but for the vocabulary's.
 
-    What is in int8 or has low-rank additions stays as it is, and so do norms, biases and experts.
+    What is in int8 or has low-rank additions stays as it is, and so do norms, biases and experts. An MLP's
+    `gate` and `up` become one matrix.
     """
     out = dict(params)
     for name, weight in params.items():
@@ -40,6 +41,11 @@ def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
         shape = weight.shape[1:]
         unrolled = c.layers <= UNROLL_UP_TO
         out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if unrolled else Rows(rows, shape)
+    for stack in c.stacks:
+        gate, up, down = (f"{stack.name}.{kind}" for kind in ("gate", "up", "down"))
+        if all(isinstance(out[name], Layers | Rows) for name in (gate, up, down)):
+            out[gate] = jax.tree.map(lambda *two: jnp.concatenate(two, axis=-2), out[gate], out[up])
+            out[up] = Beneath(out[up].shape, out[up].dtype)
     return out
 
 

@@ -157,7 +157,7 @@ class Decoder(nnx.Module):
         prefix: KV | Shared,
         prefix_length_B: jax.Array,
         suffix: Suffix,
-    ) -> tuple[jax.Array, Suffix, KV]:
+    ) -> tuple[jax.Array, Suffix, Suffix]:
         """Runs T further tokens of each of N candidates that share their leaf's prefix.
 
         start: int32 scalar (all rows stand at one slot), [B] (the candidates of a leaf do; as fast) or
@@ -165,7 +165,7 @@ class Decoder(nnx.Module):
         and its own suffix slots up to start + t, and its keys and values are written to slot start + t
         (start + T <= S is the caller's duty). Give a loop over tokens the prefix through `share`.
         Returns states [B, N, T, D], the updated suffix cache, and the tokens' own keys and values
-        [L, B, N, T, G, A], for whoever keeps them elsewhere.
+        [B, N, T, G, A], for whoever keeps them elsewhere: in pairs as for `Suffix`, see `cache.whole`.
         """
         S = suffix[0][1].shape[-2]
         if not isinstance(prefix, Shared):
@@ -181,11 +181,11 @@ class Decoder(nnx.Module):
             suffix, new = cache
             args = shared.layers, prefix_length_B, suffix, layer, start, window, c.attention_softcap
             out, suffix = candidates.attend(q, (k, v), *args, mesh=self.mesh)
-            (new,) = caches.put((new,), (k, v), layer)
-            return out, (suffix, new)
+            return out, (suffix, caches.put(new, (k, v), layer))
 
         empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)
-        x, (suffix, new) = self._run(tokens_BxNxT, tables, attend, (suffix, (empty, empty)), cached=True)
+        none = caches.by_layer((empty, empty))
+        x, (suffix, new) = self._run(tokens_BxNxT, tables, attend, (suffix, none), cached=True)
         return x, suffix, new
 
     def _causal(

@@ -16,8 +16,9 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.models import experts, rope
+from rstar_jax.models.bfloat16 import rounded
 from rstar_jax.models.config import DecoderConfig, Latent
-from rstar_jax.models.linear import Rows, left_product, matmul, product
+from rstar_jax.models.linear import Beneath, Rows, left_product, matmul, product
 
 Weights = Mapping[str, jax.Array]
 
@@ -106,10 +107,10 @@ def rms_norm(c: DecoderConfig, x: jax.Array, weight: jax.Array, eps: float | Non
 def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
     """The gated MLP (arXiv 2002.05202)."""
     dtype = h.dtype
-    if isinstance(gate, Rows) and isinstance(up, Rows) and isinstance(down, Rows):
+    if isinstance(gate, Rows) and isinstance(up, Beneath) and isinstance(down, Rows):
         # Between its products all stays in the order in which they make it: [F, tokens].
-        flat = h.reshape(-1, h.shape[-1])
-        inner = activated(c, *(left_product(w, flat, 1, dtype).astype(dtype) for w in (gate, up)))
+        both = rounded(left_product(gate, h.reshape(-1, h.shape[-1]), 1, dtype), dtype)
+        inner = rounded(_activated(c, *jnp.split(both, 2)), dtype)
         return left_product(down, inner, 0, dtype).T.reshape(h.shape).astype(dtype)
     inner = activated(c, *(matmul("...d,df->...f", h, w, dtype).astype(dtype) for w in (gate, up)))
     return matmul("...f,fd->...d", inner, down, dtype).astype(dtype)
@@ -117,12 +118,12 @@ def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: 
 
 def activated(c: DecoderConfig, gate: jax.Array, up: jax.Array) -> jax.Array:
     """activation(gate) * up, in float32 and rounded once; of its own its gradient keeps only the two."""
+    work = jax.checkpoint(lambda gate, up: _activated(c, gate, up).astype(gate.dtype))
+    return work(product(gate), product(up))
 
-    def work(gate: jax.Array, up: jax.Array) -> jax.Array:
-        inner = ACTIVATIONS[c.activation](gate.astype(jnp.float32)) * up.astype(jnp.float32)
-        return inner.astype(gate.dtype)
 
-    return jax.checkpoint(work)(product(gate), product(up))
+def _activated(c: DecoderConfig, gate: jax.Array, up: jax.Array) -> jax.Array:
+    return ACTIVATIONS[c.activation](gate.astype(jnp.float32)) * up.astype(jnp.float32)
 
 
 def _grouped(

@@ -139,6 +139,25 @@ class Rows:
         return jax.lax.bitcast_convert_type(self.bits[index], self.dtype)
 
 
+@functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["shape", "dtype"])
+@dataclasses.dataclass(frozen=True)
+class Beneath:
+    """A weight whose rows stand beneath those of another one, in the same `Rows`: `up` beneath `gate`.
+
+    So one product makes both, and packs the activations once. It has nothing of its own, and no index.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __getitem__(self, index: Any) -> Beneath:
+        return self
+
+
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
 class Layers:

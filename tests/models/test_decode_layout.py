@@ -10,7 +10,7 @@ import zoo
 
 from rstar_jax.models import Decoder, cache, init_random
 from rstar_jax.models.decode_layout import for_decode
-from rstar_jax.models.linear import Layers, Rows
+from rstar_jax.models.linear import Beneath, Layers, Rows
 
 
 def outcomes(model: Decoder) -> list[jax.Array]:
@@ -42,7 +42,7 @@ def test_scanned_layers_too(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"rstar_jax.models.{module}.UNROLL_UP_TO", 0)
     model = init_random(zoo.config("qwen2"), 0)
     laid_out = for_decode(model.params(), model.config)
-    assert isinstance(laid_out["layers.q"], Rows)
+    assert isinstance(laid_out["layers.q"], Rows) and isinstance(laid_out["layers.up"], Beneath)
     text, after, *others = outcomes(model)
     for before, found in zip((text, after), others, strict=True):
         np.testing.assert_allclose(found, before, rtol=1e-4, atol=1e-5)
@@ -55,4 +55,4 @@ def test_bfloat16_rows_are_looked_up_as_they_are() -> None:
     assert isinstance(table, Rows) and table.bits is not None
     np.testing.assert_array_equal(jax.jit(lambda t: t[at])(table), model.params()["embed"][at])
     assert isinstance(laid_out["layers.q"], Layers)
-    assert laid_out["layers.q"].shape == model.params()["layers.q"].shape
+    assert all(laid_out[name].shape == array.shape for name, array in model.params().items())

@@ -1,0 +1,42 @@
+"""What XLA:CPU does with bfloat16 by way of float32 arrays, done on its bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rstar_jax.models import attention_mesh
+
+
+def rounded(x: jax.Array, dtype: Any) -> jax.Array:
+    """x.astype(dtype), bit for bit (but that every NaN becomes the same one). Without a gradient.
+
+    XLA:CPU rounds to bfloat16 in a loop of its own, once the float32 array is in memory; arithmetic on
+    whole numbers it does within the loop that makes the numbers.
+    """
+    if x.dtype != jnp.float32 or not _slow(dtype):
+        return x.astype(dtype)
+    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    up = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to the nearest, of two as near to the even one
+    return _of_bits(jnp.where(x != x, 0x7FC0, up).astype(jnp.uint16))
+
+
+def select(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """jnp.where for two arrays of one dtype; XLA:CPU would make float32 of both, and round what it chose."""
+    if not _slow(x.dtype):
+        return jnp.where(which, x, y)
+    return _of_bits(jnp.where(which, _bits(x), _bits(y)))
+
+
+def _slow(dtype: Any) -> bool:
+    return jnp.dtype(dtype) == jnp.bfloat16 and attention_mesh.platform(attention_mesh.around()) == "cpu"
+
+
+def _bits(x: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(x, jnp.uint16)
+
+
+def _of_bits(x: jax.Array) -> jax.Array:
+    return jax.lax.bitcast_convert_type(x, jnp.bfloat16)
