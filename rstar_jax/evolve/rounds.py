@@ -63,9 +63,13 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         )
         _require_rounds_before(context)
         _require_problems(context)
-        for folder in dict.fromkeys((base, bootstrap)):  # better now than when their stages come
-            shape = models.check_pretrained(folder)
-            _require_room(context, Tokenizer.load(folder))
+        asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
+        for folder, option in asked.items():  # better now than when their stages come
+            try:
+                shape, tokenizer = models.check_pretrained(folder), Tokenizer.load(folder)
+            except UserError as error:
+                raise UserError(f"{option}: {error}") from error
+            _require_room(context, tokenizer)
             if folder == base:
                 _require_trainable(context, shape)
         work.claim_inputs(_inputs(context))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rstar_jax.records import reading
+
 
 class MetricsWriter:
     """Writes `FOLDER/metrics.jsonl` and, unless tensorboard=False, TensorBoard events beside it.
@@ -65,9 +67,12 @@ class MetricsWriter:
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The rows of a metrics.jsonl; a last line cut off by a kill is left out."""
+    """The rows of a metrics.jsonl; a last line cut off by a kill is left out. Raises UserError if it cannot
+    be read."""
     rows = []
-    for line in Path(path).read_text().splitlines():
+    with reading(Path(path)):
+        lines = Path(path).read_text().splitlines()
+    for line in lines:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -9,6 +9,7 @@ from small_runs import SMALL, small
 from rstar_jax import launch
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
+from rstar_jax.models import from_policy, load_pretrained, save_reward_model
 
 
 def test_a_round_without_its_predecessor_names_the_command(tmp_path):
@@ -40,13 +41,14 @@ def test_a_model_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
         (lambda base: _set(base, hidden_size="64"), "hidden_size"),
         (lambda base: _set(base, rope_parameters="x"), "rope_parameters"),
         (lambda base: _set(base, model_type="mamba"), "'mamba' is not supported"),
+        (lambda base: save_reward_model(from_policy(load_pretrained(base)), base), "which is no policy"),
     ],
 )
 def test_an_unfit_model_folder_is_named_before_anything_is_computed(tmp_path, option, damage, message):
     base = tmp_path / "base"
     shutil.copytree(rounds.TINY_BASE, base)
     damage(base)
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=rf"^config\.policy\.{option}: .*{message}"):
         rounds.run(small(f"--config.policy.{option}={base}"), tmp_path / "w")
     assert {p.name for p in (tmp_path / "w").iterdir()} <= {".lock", "config.json"}
 

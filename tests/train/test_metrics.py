@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from rstar_jax.errors import UserError
 from rstar_jax.train import MetricsWriter, read_metrics
 
 
@@ -19,6 +22,11 @@ def test_resume_forgets_what_will_be_done_again(tmp_path):
     assert [r["step"] for r in rows] == [0, 1, 2, 3]
     assert [r["loss"] for r in rows] == [0.5, 1.5, 2.5, None]
     json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1], parse_constant=lambda c: 1 / 0)
+
+
+def test_metrics_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"metrics\.jsonl: a file expected there"):
+        read_metrics(tmp_path / "metrics.jsonl")
 
 
 def test_tensorboard_gets_every_value(tmp_path):
