@@ -38,7 +38,7 @@ CHIPS = {
     "v5e": ("v5e:1x1", {"chips_per_host_bounds": (1, 1, 1)}, 819),
     "v5p": ("v5p:2x2x1", {}, 2765),
 }
-WAYS = {"as on a CPU": PLAIN, "plain": PLAIN, "kernels": Choice("kernel", "kernel", "")}
+WAYS = {"as on a CPU": PLAIN, "plain": PLAIN, "kernels": Choice("mosaic", "mosaic", "")}
 N, P, LENGTH, S, A, LAYERS = 16, 1024, 1000, 256, 128, 2
 
 

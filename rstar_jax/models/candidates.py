@@ -8,14 +8,14 @@ kernel.
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
 from rstar_jax import sharding
-from rstar_jax.models import attention, attention_mesh, prefix_tpu, suffix_tpu
+from rstar_jax.models import attention, attention_mesh, prefix_gpu, prefix_tpu, suffix_tpu
 from rstar_jax.models import cache as caches
 from rstar_jax.models.attention_xla import MASKED, Window, bound
 from rstar_jax.models.cache import KV, ByToken, Suffix
@@ -25,7 +25,8 @@ Place = Mesh | AbstractMesh | None
 
 
 class Choice(NamedTuple):
-    """far, near: "kernel" or "plain", for the prefix and for the own tokens. why: not the kernels, or ""."""
+    """far, near: for the prefix and for the own tokens, "plain" or how the kernel is compiled: "mosaic" (a
+    TPU's) or "triton" (a GPU's). why: not the kernels, or ""."""
 
     far: str
     near: str
@@ -33,46 +34,67 @@ class Choice(NamedTuple):
 
 
 PLAIN = Choice("plain", "plain", "")
-# The shortest prefix cache that goes through the kernel, by platform. On a TPU this is no measurement but
-# what the compiled programs say (docs/LOG.md): the kernel never moves more than plain operations do.
+KERNELS = {"tpu": "mosaic", "cuda": "triton"}
+# Whether prefixes go through the kernel: "auto": where `SHORTEST` says so, "on": where it can do them, "off".
+When = Literal["auto", "on", "off"]
+# The shortest prefix cache that does on "auto", by platform. On a TPU this is no measurement but what the
+# compiled programs say (docs/LOG.md): the kernel never moves more than plain operations do. On a GPU it is
+# still to be measured (benchmarks/gpu_decode.py).
 SHORTEST = {"tpu": prefix_tpu.LANES}
 
 
 def choice(
-    platform: str, T: int, A: int, C: int, P: int, S: int, *, by_token: bool, own_heads: bool = True
+    platform: str,
+    T: int,
+    A: int,
+    C: int,
+    P: int,
+    S: int,
+    *,
+    by_token: bool,
+    own_heads: bool = True,
+    when: When = "auto",
 ) -> Choice:
     """How T tokens per candidate attend to prefix caches of P columns and suffix caches of S slots.
 
     platform: as `attention_mesh.platform` has it. A, C: numbers of a key, and of a value as cached.
     by_token: the layout of suffixes. own_heads: whether a device holds just the kv heads that its queries
-    read; else it holds all of them, and the near kernel would write but its own.
+    read; else it holds all of them, and the near kernel would write but its own. when: of the prefix's.
     """
-    if platform not in SHORTEST:
+    kernel = KERNELS.get(platform)
+    if kernel is None:
         return PLAIN._replace(why=f"no kernel for {platform}")
-    far = prefix_tpu.missing(P, A, C)
-    if not far and SHORTEST[platform] > P:
-        far = f"prefixes of {P} columns are short"
+    far = (prefix_tpu if kernel == "mosaic" else prefix_gpu).missing(P, A, C)
+    if when == "off":
+        far = "turned off"
+    elif when == "auto" and not far and SHORTEST.get(platform, P + 1) > P:
+        short = platform in SHORTEST
+        far = (
+            f"prefixes of {P} columns are short" if short else f"not measured on {platform}, if not turned on"
+        )
     wide = -(-A // prefix_tpu.LANES) * prefix_tpu.LANES
     near = suffix_tpu.missing(S, wide, C)
-    if T > 1:
+    if kernel != "mosaic":
+        near = f"no kernel for {platform}"
+    elif T > 1:
         near = f"{T} tokens at once"
     elif not by_token:
         near = "suffixes that do not lie by token"
     elif not own_heads:
         near = "kv heads that are not split as the queries' are"
     reasons = [f"{part}: {why}" for part, why in (("prefix", far), ("suffix", near)) if why]
-    return Choice("plain" if far else "kernel", "plain" if near else "kernel", "; ".join(reasons))
+    return Choice("plain" if far else kernel, "plain" if near else kernel, "; ".join(reasons))
 
 
-def describe(c: DecoderConfig, T: int, P: int, S: int, mesh: Place = None) -> str:
+def describe(c: DecoderConfig, T: int, P: int, S: int, mesh: Place = None, when: When = "auto") -> str:
     """One line for a log: how candidates of this decoder attend to prefixes and to themselves."""
     platform = attention_mesh.platform(mesh)
-    by_token, tensor = platform in SHORTEST, mesh.shape.get("tensor", 1) if mesh else 1
+    by_token, tensor = platform == "tpu", mesh.shape.get("tensor", 1) if mesh else 1
     C = c.head_dim + -c.head_dim % caches.vector(platform)
     heads = _heads(c.heads, c.kv_heads, tensor)
     way = PLAIN._replace(why=f"{c.heads} heads of {c.kv_heads} kv heads over {tensor} devices")
     if heads is not None:
-        way = choice(platform, T, c.head_dim, C, P, S, by_token=by_token, own_heads=heads[1])
+        way = choice(platform, T, c.head_dim, C, P, S, by_token=by_token, own_heads=heads[1], when=when)
     why = f" ({way.why})" if way.why else ""
     return f"candidates of {T} tokens after {P} on {platform}: prefix {way.far}, suffix {way.near}{why}"
 
@@ -89,6 +111,7 @@ def attend(
     cap: float | None = None,
     *,
     mesh: Place = None,
+    when: When = "auto",
     way: Choice | None = None,
     interpret: bool = False,
 ) -> tuple[jax.Array, Suffix]:
@@ -96,7 +119,8 @@ def attend(
 
     new: keys and values [B, N, T, G, A] of the tokens, which are written to slots start … start + T - 1.
     mesh: over which leaves and heads are split; by default that of `jax.set_mesh`, else one device; its
-    platform decides. way: a result of `choice`; None: what it says. interpret: kernels anywhere, slowly.
+    platform decides. when: the prefix goes through the kernel. way: a result of `choice`; None: what it says.
+    interpret: kernels anywhere, slowly.
     """
     mesh = attention_mesh.around() if mesh is None else mesh
     B, N, T, H, A = q_BxNxTxHxA.shape
@@ -108,10 +132,10 @@ def attend(
         platform, by_token = attention_mesh.platform(mesh), isinstance(own, ByToken)
         way = PLAIN
         if heads is not None:
-            way = choice(platform, T, A, C, P, S, by_token=by_token, own_heads=heads[1])
+            way = choice(platform, T, A, C, P, S, by_token=by_token, own_heads=heads[1], when=when)
     if way.far == way.near == "plain":
         return _plain(q_BxNxTxHxA, new, prefix, prefix_length_B, suffix, layer, start, window, cap)
-    if way.near == "kernel" or start.ndim:
+    if way.near != "plain" or start.ndim:
         start = jnp.broadcast_to(attention.per_row(start), (B, N))
     step = functools.partial(_by_kernels, cap=cap, way=way, interpret=interpret)
     if mesh is None or mesh.size == 1:
@@ -246,10 +270,9 @@ def _by_kernels(
             place = attention.per_row(start)[..., None] + jnp.arange(T)
             first = jnp.broadcast_to(prefix_length[:, None, None] + place - width + 1, (B, N, T))
             first = jnp.repeat(first.reshape(B, N * T), each, axis=1)
-        if way.far == "kernel":
-            return prefix_tpu.part(
-                q_BxGxRxA, k, v, at, prefix_length, first, cap, head=head, interpret=interpret
-            )
+        if way.far != "plain":
+            kernel = prefix_tpu.part if way.far == "mosaic" else prefix_gpu.part
+            return kernel(q_BxGxRxA, k, v, at, prefix_length, first, cap, head=head, interpret=interpret)
         columns = jnp.arange(P)
         seen = (columns < prefix_length[:, None])[:, None]
         seen = seen if first is None else seen & (columns >= first[..., None])

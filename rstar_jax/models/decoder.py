@@ -49,17 +49,19 @@ class Decoder(nnx.Module):
         *,
         compute_dtype: Any = None,
         mesh: Mesh | None = None,
+        prefix_kernel: candidates.When = "auto",
     ) -> None:
         """params: exactly the names and shapes of `param_specs(config)`; raises ValueError otherwise.
 
         mesh: over which activations stay split, by `sharding.preset_for`; None: as the compiler has it.
+        prefix_kernel: when `extend` attends to prefixes by a kernel.
         """
         specs = param_specs(config)
         if specs.keys() != params.keys():
             raise ValueError(f"parameters {sorted(specs.keys() ^ params.keys())} are missing or too many")
         self.config = config
         self.compute_dtype = jnp.dtype(compute_dtype or params["embed"].dtype)
-        self.mesh = mesh
+        self.mesh, self.prefix_kernel = mesh, prefix_kernel
 
         def param(name: str) -> nnx.Param:
             if params[name].shape != specs[name].shape:
@@ -180,7 +182,7 @@ class Decoder(nnx.Module):
         def attend(layer, window, q, k, v, cache, entry=None):
             suffix, new = cache
             args = shared.layers, prefix_length_B, suffix, layer, start, window, c.attention_softcap
-            out, suffix = candidates.attend(q, (k, v), *args, mesh=self.mesh)
+            out, suffix = candidates.attend(q, (k, v), *args, mesh=self.mesh, when=self.prefix_kernel)
             return out, (suffix, caches.put(new, (k, v), layer))
 
         empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)

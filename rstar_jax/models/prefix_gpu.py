@@ -67,7 +67,7 @@ def part(
     head: jax.Array | int = 0,
     interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Arguments and result of `prefix_tpu.part`; products of float32 are as exact as JAX's own are set to be."""
+    """Arguments and result of `prefix_tpu.part`; float32 is multiplied as exactly as JAX is set to."""
     B, G, R, A = q_BxGxRxA.shape
     L, _, heads, P, C = v_LxBxGxPxC.shape
     rows, columns, splits = blocks(B * G, R, A, C, P, k_LxBxGxAxP.dtype.itemsize)

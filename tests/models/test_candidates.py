@@ -14,15 +14,15 @@ from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import ByToken
 from rstar_jax.models.candidates import Choice, attend, choice, describe
 
-KERNELS = Choice("kernel", "kernel", "")
-FAR = Choice("kernel", "plain", "")
+KERNELS = Choice("mosaic", "mosaic", "")
+FAR = Choice("mosaic", "plain", "")
 L, B, N, S = 2, 2, 2, 32
 LENGTHS = jnp.array([200, 0])
 # name: (query heads, kv heads, head dimension, tokens, prefix columns, start, window, soft cap, way)
 CASES: dict[str, tuple[int, int, int, int, int, Any, int | None, float | None, Choice]] = {
     "decoding": (6, 2, 16, 1, 256, [[0, 15], [16, 31]], None, None, KERNELS),
     "in a window": (2, 1, 16, 1, 256, [[3, 20], [16, 9]], 12, 3.0, KERNELS),
-    "prefix plainly": (2, 2, 16, 1, 80, [[3, 20], [16, 9]], 60, None, Choice("plain", "kernel", "")),
+    "prefix plainly": (2, 2, 16, 1, 80, [[3, 20], [16, 9]], 60, None, Choice("plain", "mosaic", "")),
     "scoring": (6, 2, 16, 3, 256, 4, None, None, FAR),
     "scoring in a window": (2, 2, 16, 3, 256, [[3, 20], [16, 9]], 12, 3.0, FAR),
 }
@@ -113,14 +113,14 @@ def test_a_start_beyond_the_cache_writes_nothing_outside_of_it() -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        ("tpu", 1, 128, 1024, 256, True, True, "kernel", "kernel"),
-        ("tpu", 64, 128, 1024, 64, True, True, "kernel", "plain"),
-        ("tpu", 1, 128, 100, 256, True, True, "plain", "kernel"),
-        ("tpu", 1, 128, 0, 256, True, True, "plain", "kernel"),
-        ("tpu", 1, 128, 1024, 250, True, True, "kernel", "plain"),
-        ("tpu", 1, 128, 1024, 256, False, True, "kernel", "plain"),
-        ("tpu", 1, 128, 1024, 256, True, False, "kernel", "plain"),
-        ("tpu", 1, 4, 1024, 256, True, True, "plain", "kernel"),
+        ("tpu", 1, 128, 1024, 256, True, True, "mosaic", "mosaic"),
+        ("tpu", 64, 128, 1024, 64, True, True, "mosaic", "plain"),
+        ("tpu", 1, 128, 100, 256, True, True, "plain", "mosaic"),
+        ("tpu", 1, 128, 0, 256, True, True, "plain", "mosaic"),
+        ("tpu", 1, 128, 1024, 250, True, True, "mosaic", "plain"),
+        ("tpu", 1, 128, 1024, 256, False, True, "mosaic", "plain"),
+        ("tpu", 1, 128, 1024, 256, True, False, "mosaic", "plain"),
+        ("tpu", 1, 4, 1024, 256, True, True, "plain", "mosaic"),
         ("cpu", 1, 128, 1024, 256, False, True, "plain", "plain"),
         ("cuda", 1, 128, 1024, 256, False, True, "plain", "plain"),
     ],

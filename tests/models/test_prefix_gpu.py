@@ -1,0 +1,167 @@
+"""The prefix's part of attention by the GPU's kernel: interpreted, and lowered for a GPU that is not here."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from on_devices import printed
+
+from rstar_jax import sharding
+from rstar_jax.models import DecoderConfig, attention, prefix_gpu
+from rstar_jax.models import cache as caches
+from rstar_jax.models.candidates import Choice, attend, choice, describe
+
+FAR = Choice("triton", "plain", "")
+L, B, N, S = 2, 2, 2, 32
+# name: (queries per kv head, kv heads of queries and of the cache, keys, values, columns, first column
+# seen at most, soft cap, lengths, expected blocks)
+Part = tuple[int, int, int, int, int, int, int | None, float | None, list[int], tuple[int, int, int]]
+PARTS: dict[str, Part] = {
+    "one block": (6, 2, 2, 16, 16, 64, None, None, [64, 17], (16, 64, 1)),
+    "nothing to see": (20, 1, 1, 32, 16, 128, None, None, [0, 128], (32, 64, 2)),
+    "blocks of queries, heads of many": (150, 1, 3, 128, 128, 320, None, None, [320, 65], (128, 64, 5)),
+    "odd widths in a window": (37, 1, 2, 96, 48, 192, 150, 5.0, [192, 100], (64, 64, 3)),
+}
+
+
+def normal(rng: np.random.Generator, dtype: Any, *shape: int) -> jax.Array:
+    return jnp.asarray(rng.normal(size=shape), dtype)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("name", PARTS)
+def test_it_equals_plain_operations(name: str, dtype: Any) -> None:
+    R, G, heads, A, C, P, latest, cap, lengths, sizes = PARTS[name]
+    rng = np.random.default_rng(R)
+    q, k, v = (
+        normal(rng, dtype, *shape) for shape in ((B, G, R, A), (L, B, heads, A, P), (L, B, heads, P, C))
+    )
+    if dtype == jnp.bfloat16:
+        assert prefix_gpu.blocks(B * G, R, A, C, P, 2) == sizes
+    length, head = jnp.array(lengths), heads - G
+    first = None if latest is None else jnp.asarray(rng.integers(-5, latest, (B, R)))
+    seen = (jnp.arange(P) < length[:, None])[:, None]
+    if first is not None:
+        seen = seen & (jnp.arange(P) >= first[..., None])
+    # What is not seen is not read either: a NaN would show.
+    beyond = jnp.arange(P) >= -(-length // 64)[:, None] * 64
+    k = jnp.where(beyond[None, :, None, None], jnp.nan, k)
+    v = jnp.where(beyond[None, :, None, :, None], jnp.nan, v)
+    got = prefix_gpu.part(q, k, v, 1, length, first, cap, head=head, interpret=True)
+    k, v = (jnp.nan_to_num(x[1, :, head:]) for x in (k, v))
+    expected = attention.part(q, k, v, seen[:, None], cap)
+    some = np.broadcast_to(jnp.any(seen, axis=2)[:, None], (B, G, R))
+    assert all(np.isfinite(each).all() for each in got)
+    assert (got[1][~some] == attention.MASKED).all()
+    means = (sums[some] / totals[some] for sums, _, totals in (got, expected))
+    bound = 5e-3 if dtype == jnp.bfloat16 else 1e-5  # weights are rounded, by another largest logit
+    np.testing.assert_allclose(*means, rtol=bound, atol=bound)
+    for one, other in zip(got[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(one[some], other[some], rtol=1e-5)
+
+
+def example(H: int, G: int, A: int, T: int, P: int) -> tuple[Any, ...]:
+    """Queries, new keys and values, prefixes and suffixes, as they lie on a GPU."""
+    rng, kind = np.random.default_rng(H + T), jnp.float32
+    q, new = normal(rng, kind, B, N, T, H, A), (normal(rng, kind, B, N, T, G, A),) * 2
+    prefix = caches.by_layer((normal(rng, kind, L, B, G, A, P), normal(rng, kind, L, B, G, P, A)))
+    own = caches.by_layer((normal(rng, kind, L, B, N, G, A, S), normal(rng, kind, L, B, N, G, S, A)))
+    return q, new, prefix, jnp.array([P - 3, 0]), own
+
+
+@pytest.mark.parametrize("case", [(1, [[0, 15], [16, 31]], None), (3, 4, 12), (3, [[3, 20], [16, 9]], 12)])
+def test_candidates_attend_by_it(case: tuple[int, Any, int | None]) -> None:
+    T, start, window = case
+    arrays = example(6, 2, 16, T, 128)
+    args = jnp.asarray(start), window, 3.0
+    expected, own = attend(*arrays, 1, *args)
+    out, pair = attend(*arrays, 1, *args, way=FAR, interpret=True)
+    np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
+    jax.tree.map(np.testing.assert_array_equal, pair, own)
+
+
+def on_a_gpu() -> Any:
+    device = jax.sharding.AbstractDevice(device_kind="NVIDIA H100 80GB HBM3", platform="gpu", num_cores=None)
+    mesh = jax.sharding.AbstractMesh((1,), ("data",), abstract_device=device)
+    return jax.sharding.use_abstract_mesh(mesh)
+
+
+@pytest.mark.parametrize("case", [(1, None), (5, 100)])
+def test_it_lowers_for_a_gpu_that_is_not_here(case: tuple[int, int | None]) -> None:
+    T, window = case
+    q, new, prefix, length, own = jax.eval_shape(lambda: example(12, 2, 128, T, 256))
+    bf16 = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.bfloat16), (q, new, prefix, own))
+
+    def lowered(when: Any) -> str:
+        def run(q: Any, new: Any, prefix: Any, own: Any, length: Any) -> Any:
+            start = jnp.zeros((B, N), jnp.int32)
+            return attend(q, new, prefix, length, own, 1, start, window, 30.0, when=when)
+
+        return jax.jit(run).trace(*bf16, length).lower(lowering_platforms=("cuda",)).as_text()
+
+    with on_a_gpu():
+        assert lowered("on").count("@__gpu$xla.gpu.triton") == 1
+        assert "custom_call" not in lowered("auto")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("on", 128, 128, 1024, ""),
+        ("auto", 128, 128, 1024, "not measured on cuda, if not turned on"),
+        ("off", 128, 128, 1024, "turned off"),
+        ("on", 576, 512, 1024, "keys of 576 numbers, not a multiple of 16 up to 256"),
+        ("auto", 80, 24, 1024, "values of 24 numbers, not a multiple of 16 up to 256"),
+        ("on", 128, 128, 0, "a prefix of 0 columns, not a multiple of 64"),
+        ("on", 128, 128, 96, "a prefix of 96 columns, not a multiple of 64"),
+    ],
+)
+def test_choice(case: tuple[Any, int, int, int, str]) -> None:
+    when, A, C, P, why = case
+    way = choice("cuda", 1, A, C, P, 256, by_token=False, when=when)
+    assert way.far == ("plain" if why else "triton")
+    near = "suffix: no kernel for cuda"
+    assert way.why == (f"prefix: {why}; {near}" if why else near)
+
+
+def test_a_tpus_kernel_can_be_turned_off() -> None:
+    way = choice("tpu", 1, 128, 128, 1024, 256, by_token=True, when="off")
+    assert way == Choice("plain", "mosaic", "prefix: turned off")
+
+
+def test_describe() -> None:
+    c = DecoderConfig(vocab_size=64, width=16, layers=2, heads=4, kv_heads=2, head_dim=16, mlp=24)
+    with on_a_gpu():
+        mesh = jax.sharding.get_abstract_mesh()
+    assert describe(c, 1, 256, 32, mesh, "on") == (
+        "candidates of 1 tokens after 256 on cuda: prefix triton, suffix plain (suffix: no kernel for cuda)"
+    )
+
+
+def test_eight_devices_equal_one() -> None:
+    assert printed(__file__).count("same") == 3
+
+
+def on_eight_devices() -> None:
+    """Kv heads that are split, that lie on every device while the queries' are split, and no split at all."""
+    start = jnp.array([[3, 20], [16, 9]])
+    for tensor, H, G in ((2, 4, 2), (4, 4, 2), (2, 3, 1)):
+        mesh = sharding.make_mesh(data=2, fsdp=4 // tensor, tensor=tensor)
+
+        @jax.jit
+        def both(*arrays, mesh=mesh):
+            return [
+                attend(*arrays, 1, start),
+                attend(*arrays, 1, start, mesh=mesh, way=FAR, interpret=True),
+            ]
+
+        (expected, own), (out, pair) = jax.device_get(both(*example(H, G, 16, 1, 128)))
+        np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
+        jax.tree.map(np.testing.assert_array_equal, pair, own)
+        print("same", tensor, H, G)
+
+
+if __name__ == "__main__":
+    on_eight_devices()
