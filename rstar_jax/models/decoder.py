@@ -61,7 +61,8 @@ class Decoder(nnx.Module):
             raise ValueError(f"parameters {sorted(specs.keys() ^ params.keys())} are missing or too many")
         self.config = config
         self.compute_dtype = jnp.dtype(compute_dtype or params["embed"].dtype)
-        self.mesh, self.prefix_kernel = mesh, prefix_kernel
+        self.mesh = mesh
+        self.prefix_kernel: candidates.When = prefix_kernel
 
         def param(name: str) -> nnx.Param:
             if params[name].shape != specs[name].shape:
