@@ -204,7 +204,7 @@ def busy(name: str, model: Decoder, flags: argparse.Namespace) -> None:
         decoder.propose(requests(leaves, N, seed=0))  # compiles
         before = dataclasses.replace(decoder.stats)
         begin = time.perf_counter()
-        samples = decoder.propose(requests(16 * leaves, N, seed=1))
+        samples = decoder.propose(requests(8 * leaves, N, seed=1))
         took, stats = time.perf_counter() - begin, decoder.stats
         share = (stats.busy - before.busy) / (stats.steps - before.steps)
         length = statistics.mean(len(s.tokens) for row in samples for s in row)
