@@ -1,4 +1,4 @@
-"""Decoding and scoring on an NVIDIA GPU: shares of what the device can do, plainly and by the prefix kernel.
+"""Decoding and scoring on an NVIDIA GPU: shares of what the device can do, plainly and by our kernels.
 
     python benchmarks/gpu_decode.py [--shapes 1.5b,7b] [--batches 256,1024] [--prefix 1000] [--turns 3]
     python benchmarks/gpu_decode.py --shapes tiny --batches 32      # on any machine: that it runs, no figures
@@ -10,7 +10,7 @@ decode: `programs.advance`, as the engine calls it: 16 candidates a leaf, each w
     prefix, so that half of the 256 are there on average; by the time of a step. "needed" is what a step must
     move: the weights and each leaf's prefix once, own tokens, the new ones; "share" is the time that these
     bytes at the measured bandwidth, or the operations at the measured rate, whichever is more, would take,
-    over the time taken. Kernel "on" and "off": `decode.prefix_kernel`; what is done is said in full above.
+    over the time taken. Kernels "on" and "off": `decode.kernels`; what that does is printed first.
 prefill, score: `pool.read` of 8 texts of 1024 tokens, and `programs.values` of 16 pairs of candidates of 64
     tokens behind a prefix; "share" is of the measured rate of matrix products.
 slots: a whole `StepDecoder`, with prefills, over steps of geometric lengths of about 66 tokens, no more than
@@ -146,8 +146,8 @@ def decode(name: str, model: Decoder, rates: Rates, flags: argparse.Namespace) -
     c, of = model.config, cost(model.config)
     P = cache_bucket(flags.prefix)
     for when in ("off", "on"):
-        print(f"kernel {when}: {candidates.describe(c, 1, P, S, when=when)}")
-    print("shape   rows kernel  ms/step  tokens/s  needed MB   GFLOP  at least ms  share")
+        print(f"kernels {when}: {candidates.describe(c, 1, P, S, when=when)}")
+    print("shape   rows kernels ms/step  tokens/s  needed MB   GFLOP  at least ms  share")
     for rows in map(int, flags.batches.split(",")):
         leaves = rows // N
         kept = leaves * flags.prefix + rows * ((S + 1) / 2 + 1)  # tokens read, and the new ones written
@@ -157,7 +157,7 @@ def decode(name: str, model: Decoder, rates: Rates, flags: argparse.Namespace) -
         for when in ("off", "on"):
             took = decode_seconds(model, leaves, flags.prefix, when, flags.turns)
             print(
-                f"{name:5} {rows:6} {when:6} {took * 1e3:8.2f} {rows / took:9,.0f} {bytes_ / 1e6:10,.0f} "
+                f"{name:5} {rows:6} {when:7} {took * 1e3:8.2f} {rows / took:9,.0f} {bytes_ / 1e6:10,.0f} "
                 f"{flops / 1e9:7,.0f} {least * 1e3:12.2f} {least / took:6.1%}",
                 flush=True,
             )

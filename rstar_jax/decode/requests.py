@@ -38,8 +38,8 @@ class DecodeConfig:
         slow and the compilation cache is kept.
     weights: "full", or "int8": models are quantized once they are loaded (`models/quantize.py`), for half the
         memory of bfloat16; what is written and valued then differs a little. Training never does this.
-    prefix_kernel: whether candidates read their prefix by a kernel (Pallas): "auto": on TPUs; "on": wherever
-        there is one, which on an NVIDIA GPU was never timed (`benchmarks/gpu_decode.py` does); "off".
+    kernels: whether candidates attend by kernels of ours: "auto": on TPUs; "on": wherever there are some,
+        which on an NVIDIA GPU were never timed (`benchmarks/gpu_decode.py` does); "off".
     """
 
     leaves: int = 32
@@ -58,7 +58,7 @@ class DecodeConfig:
     tensor: int = 1
     precompile: bool = False
     weights: Literal["full", "int8"] = "full"
-    prefix_kernel: Literal["auto", "on", "off"] = "auto"
+    kernels: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         positive = "leaves", "rows", "max_step_tokens", "context", "chunk", "halves", "page_size", "tensor"
@@ -70,10 +70,8 @@ class DecodeConfig:
                 raise UserError(f"decode.{name}: {getattr(self, name)} given, 0 (choose) or more expected.")
         if self.weights not in ("full", "int8"):
             raise UserError(f"decode.weights: '{self.weights}' given, 'full' or 'int8' expected.")
-        if self.prefix_kernel not in ("auto", "on", "off"):
-            raise UserError(
-                f"decode.prefix_kernel: '{self.prefix_kernel}' given, 'auto', 'on' or 'off' expected."
-            )
+        if self.kernels not in ("auto", "on", "off"):
+            raise UserError(f"decode.kernels: '{self.kernels}' given, 'auto', 'on' or 'off' expected.")
         if self.halves > self.leaves:
             raise UserError(
                 f"decode.halves: {self.halves} given, no more than decode.leaves ({self.leaves}) expected."

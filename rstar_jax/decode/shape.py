@@ -22,18 +22,18 @@ Caches = tuple[tuple[KV, ...], cache.Suffix]  # of prefixes and suffixes
 class Shape:
     """Hashable: models of one shape share compiled programs.
 
-    mesh: of the devices that decode together, split over its tensor axis; None: one device. prefix_kernel: as
+    mesh: of the devices that decode together, split over its tensor axis; None: one device. kernels: as
     the option.
     """
 
     config: DecoderConfig
     compute_dtype: Any
     mesh: Mesh | None = None
-    prefix_kernel: candidates.When = "auto"
+    kernels: candidates.When = "auto"
 
     @classmethod
-    def of(cls, model: Decoder, prefix_kernel: candidates.When = "auto") -> Shape:
-        return cls(model.config, model.compute_dtype, prefix_kernel=prefix_kernel)
+    def of(cls, model: Decoder, kernels: candidates.When = "auto") -> Shape:
+        return cls(model.config, model.compute_dtype, kernels=kernels)
 
     def over(self, mesh: Mesh | None) -> list[Shape]:
         """One for each group of devices that decodes for itself: a mesh's tensor and expert axes hold a
@@ -48,8 +48,8 @@ class Shape:
     def build(self, params: dict[str, jax.Array]) -> Decoder:
         """The decoder of parameters, among which the `score` of a reward model may be."""
         own = {name: value for name, value in params.items() if name != "score"}
-        dtype, when = self.compute_dtype, self.prefix_kernel
-        return Decoder(self.config, own, compute_dtype=dtype, mesh=self.mesh, prefix_kernel=when)
+        dtype, when = self.compute_dtype, self.kernels
+        return Decoder(self.config, own, compute_dtype=dtype, mesh=self.mesh, kernels=when)
 
     def place(self, params: dict[str, jax.Array]) -> dict[str, jax.Array]:
         """Parameters, a reward model's `score` among them or not, on the mesh; for one CPU laid out anew."""

@@ -82,7 +82,7 @@ class StepDecoder:
             bias=_as_array(added, V) if added else None,
             seed=sampling.seed_key(seed),
         )
-        self._caches = PrefixCaches(Shape.of(model, config.prefix_kernel), mesh, config, self.stats)
+        self._caches = PrefixCaches(Shape.of(model, config.kernels), mesh, config, self.stats)
         self._waiting: dict[tuple[int, int], Waiting] = {}  # by cache and rows of a leaf
         self._batches: dict[tuple[int, int], list[Batch]] = {}
         self._done: dict[int, list[Sample]] = {}
@@ -209,7 +209,7 @@ class StepDecoder:
         """One line for a log: how candidates attend, by which kernels, and why not by others."""
         shape, c = self._caches.each[0].shape, self._config
         P, S = cache_bucket(c.context), suffix_bucket(min(c.max_step_tokens, c.context), c.context)
-        return candidates.describe(shape.config, 1, P, S, shape.mesh, shape.prefix_kernel)
+        return candidates.describe(shape.config, 1, P, S, shape.mesh, shape.kernels)
 
     def held(self) -> dict[str, int]:
         """What the cache holds now: pages, pages_used, tokens_held, tokens_evicted."""

@@ -66,7 +66,7 @@ class StepScorer:
             raise UserError(f"scale: {scale} given, a positive number expected.")
         self.stats = Stats()
         self._model, self._config, self._scale = model, config, scale
-        shape = Shape.of(model.decoder, config.prefix_kernel)
+        shape = Shape.of(model.decoder, config.kernels)
         self._caches = PrefixCaches(shape, mesh, config, self.stats)
         self._together = min(ROWS, config.leaves)
         self._rows = ROWS_ON_CPU if self._caches.each[0].on_cpu else self._together

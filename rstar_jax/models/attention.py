@@ -22,7 +22,8 @@ from rstar_jax.models.config import DecoderConfig
 __all__ = ["MASKED", "Sometimes", "Window", "causal", "choice", "describe", "shared_prefix", "softcap"]
 
 KV = tuple[jax.Array, jax.Array]
-FarPart = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]  # of queries [B, G, N * T * M, A]
+# What `part` returns of queries [B, G, N * T * M, A], or [B, N, G, T * M, A] where it is a candidate's own.
+Part = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
 # Plain attention by platform: queries per block, and from how many tokens on. On a CPU blocks of 64 and 128
 # are best, and below 512 tokens what they save does not pay for the longer compilation.
 BLOCKS = {"cpu": (64, 512)}
@@ -149,16 +150,17 @@ def shared_prefix(
     start: jax.Array,
     window: Window = None,
     cap: float | None = None,
-    far_part: FarPart | None = None,
+    far_part: Part | None = None,
+    near_part: Part | None = None,
 ) -> jax.Array:
     """Token t of each candidate sees its leaf's prefix and its own suffix slots up to start + t.
 
     prefix: keys [B, G, A, P] and values [B, G, P, A'], one matmul for all candidates of a leaf; entries
     from prefix_length on are not seen. suffix: keys [B, N, G, A, S] and values [B, N, G, S, A'], the new
     ones written already. start: scalar, [B] or [B, N]. window, cap: as for `causal`. Each part has its
-    softmax; the two are joined by their maxima and sums, as one softmax over both would give. far_part: in
-    the place of plain operations for the prefix, see `candidates`. Returns [B, N, T, H, A] in the values'
-    dtype.
+    softmax; the two are joined by their maxima and sums, as one softmax over both would give. far_part,
+    near_part: in the place of plain operations for prefix and suffix, see `candidates`. Returns
+    [B, N, T, H, A] in the values' dtype.
     """
     k, v = suffix
     B, N, T, H, A = q_BxNxTxHxA.shape
@@ -171,7 +173,8 @@ def shared_prefix(
     if width is not None:
         seen = seen & (place - jnp.arange(S) < width)
     q_near = jnp.transpose(q, (0, 1, 3, 2, 4, 5)).reshape(B, N, G, T * M, A)
-    out, top, total = part(q_near, k, v, jnp.repeat(seen, M, axis=2)[:, :, None], cap)
+    seen = jnp.repeat(seen, M, axis=2)[:, :, None]
+    out, top, total = near_part(q_near) if near_part else part(q_near, k, v, seen, cap)
     out = out.reshape(B, N, G, T, M, -1)
     top, total = top.reshape(B, N, G, T, M, 1), total.reshape(B, N, G, T, M, 1)
     if P:

@@ -14,9 +14,10 @@ KV = attention.KV  # a prefix's keys and values, each [L, B, P, G, A]
 
 
 class ByToken(NamedTuple):
-    """A pair whose keys lie as its values do: [..., S, A] and [..., S, A'], A and A' whole vectors of 128.
+    """A pair whose keys lie as its values do: [..., S, A] and [..., S, A'], both whole vectors.
 
-    The layout of suffixes on a TPU, where a step then writes one tile of rows, not a lane of many tiles.
+    The layout of suffixes on a TPU, where a step then writes one tile of rows, not a lane of many tiles, and
+    on an NVIDIA GPU, where a step by columns reads and writes the whole cache twice (docs/LOG.md).
     """
 
     k: jax.Array
@@ -27,6 +28,8 @@ class ByToken(NamedTuple):
 # `ByToken`: a pair per layer where layers are unrolled, else one pair stacked along a leading L.
 # `empty_suffix` makes it.
 Suffix = tuple[KV | ByToken, ...]
+
+BY_TOKEN = ("tpu", "cuda")  # platforms on which suffixes are
 
 # So few layers are unrolled, and keep a cache each. In a loop over tokens XLA then slices the weights once,
 # and updates the caches in place; a stacked cache is copied several times per token on a CPU.
@@ -57,7 +60,7 @@ def empty_suffix(c: DecoderConfig, dtype: Any, B: int, N: int, S: int) -> Suffix
     """A zero cache, in the layout of `Decoder.extend`, for N candidates of S tokens at each of B leaves."""
     platform, lead = _platform(), (c.layers, B, N, c.kv_heads)
     v = attention.widen(jnp.zeros((*lead, S, c.head_dim), dtype), vector(platform))
-    if platform == "tpu":
+    if platform in BY_TOKEN:
         return by_layer(ByToken(jnp.zeros_like(v), v))
     return by_layer((jnp.zeros((*lead, c.head_dim, S), dtype), v))
 

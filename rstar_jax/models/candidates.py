@@ -8,6 +8,7 @@ kernel.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -35,7 +36,7 @@ class Choice(NamedTuple):
 
 PLAIN = Choice("plain", "plain", "")
 KERNELS = {"tpu": "mosaic", "cuda": "triton"}
-# Whether prefixes go through the kernel: "auto": where `SHORTEST` says so, "on": where it can do them, "off".
+# Whether to use them: "auto": where `SHORTEST` says so, "on": wherever they can, "off".
 When = Literal["auto", "on", "off"]
 # The shortest prefix cache that does on "auto", by platform. On a TPU this is no measurement but what the
 # compiled programs say (docs/LOG.md): the kernel never moves more than plain operations do. On a GPU it is
@@ -59,28 +60,25 @@ def choice(
 
     platform: as `attention_mesh.platform` has it. A, C: numbers of a key, and of a value as cached.
     by_token: the layout of suffixes. own_heads: whether a device holds just the kv heads that its queries
-    read; else it holds all of them, and the near kernel would write but its own. when: of the prefix's.
+    read; else it holds all of them, and a near kernel that writes would write but its own.
     """
     kernel = KERNELS.get(platform)
     if kernel is None:
         return PLAIN._replace(why=f"no kernel for {platform}")
-    far = (prefix_tpu if kernel == "mosaic" else prefix_gpu).missing(P, A, C)
     if when == "off":
-        far = "turned off"
-    elif when == "auto" and not far and SHORTEST.get(platform, P + 1) > P:
-        short = platform in SHORTEST
-        far = (
-            f"prefixes of {P} columns are short" if short else f"not measured on {platform}, if not turned on"
-        )
+        return PLAIN._replace(why="kernels are off")
+    if when == "auto" and platform not in SHORTEST:
+        return PLAIN._replace(why=f"kernels were not timed on {platform}, they must be turned on")
+    far = (prefix_tpu if kernel == "mosaic" else prefix_gpu).missing(P, A, C)
+    if when == "auto" and not far and SHORTEST[platform] > P:
+        far = f"prefixes of {P} columns are short"
     wide = -(-A // prefix_tpu.LANES) * prefix_tpu.LANES
-    near = suffix_tpu.missing(S, wide, C)
-    if kernel != "mosaic":
-        near = f"no kernel for {platform}"
-    elif T > 1:
+    near = suffix_tpu.missing(S, wide, C) if kernel == "mosaic" else prefix_gpu.missing(S, A, C)
+    if T > 1:
         near = f"{T} tokens at once"
     elif not by_token:
         near = "suffixes that do not lie by token"
-    elif not own_heads:
+    elif kernel == "mosaic" and not own_heads:
         near = "kv heads that are not split as the queries' are"
     reasons = [f"{part}: {why}" for part, why in (("prefix", far), ("suffix", near)) if why]
     return Choice("plain" if far else kernel, "plain" if near else kernel, "; ".join(reasons))
@@ -89,7 +87,7 @@ def choice(
 def describe(c: DecoderConfig, T: int, P: int, S: int, mesh: Place = None, when: When = "auto") -> str:
     """One line for a log: how candidates of this decoder attend to prefixes and to themselves."""
     platform = attention_mesh.platform(mesh)
-    by_token, tensor = platform == "tpu", mesh.shape.get("tensor", 1) if mesh else 1
+    by_token, tensor = platform in caches.BY_TOKEN, mesh.shape.get("tensor", 1) if mesh else 1
     C = c.head_dim + -c.head_dim % caches.vector(platform)
     heads = _heads(c.heads, c.kv_heads, tensor)
     way = PLAIN._replace(why=f"{c.heads} heads of {c.kv_heads} kv heads over {tensor} devices")
@@ -119,8 +117,8 @@ def attend(
 
     new: keys and values [B, N, T, G, A] of the tokens, which are written to slots start … start + T - 1.
     mesh: over which leaves and heads are split; by default that of `jax.set_mesh`, else one device; its
-    platform decides. when: the prefix goes through the kernel. way: a result of `choice`; None: what it says.
-    interpret: kernels anywhere, slowly.
+    platform decides. when: as for `choice`. way: a result of it; None: what it says. interpret: kernels
+    anywhere, slowly.
     """
     mesh = attention_mesh.around() if mesh is None else mesh
     B, N, T, H, A = q_BxNxTxHxA.shape
@@ -216,9 +214,10 @@ def _plain(
     cap: float | None,
     head: jax.Array | int = 0,
     count: int = 0,
-    far_part: attention.FarPart | None = None,
+    far_part: attention.Part | None = None,
+    near_part: Callable[..., tuple[jax.Array, jax.Array, jax.Array]] | None = None,
 ) -> tuple[jax.Array, Suffix]:
-    """By plain operations, but for what `far_part` does.
+    """By plain operations, but for what `far_part` and, given the suffixes and a layer too, `near_part` do.
 
     The queries read `count` kv heads (0: all) from `head` on.
     """
@@ -238,7 +237,8 @@ def _plain(
         )
     C = max(own[1].shape[-1], far[1].shape[-1])
     own, far = ((pair[0], _fit(pair[1], C)) for pair in (own, far))
-    return attention.shared_prefix(q, far, prefix_length, own, start, window, cap, far_part), suffix
+    near = functools.partial(near_part, *caches.stacked(suffix, layer)) if near_part else None
+    return attention.shared_prefix(q, far, prefix_length, own, start, window, cap, far_part, near), suffix
 
 
 def _by_kernels(
@@ -278,9 +278,23 @@ def _by_kernels(
         seen = seen if first is None else seen & (columns >= first[..., None])
         return attention.part(q_BxGxRxA, *caches.get(prefix, layer), seen[:, None], cap)
 
-    if way.near == "plain":
+    def near_part(pair: ByToken, at: Any, q_BxNxGxRxA: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The own tokens' part: each candidate is to the kernel a leaf of its own."""
+        own = q_BxNxGxRxA.reshape(B * N, *q_BxNxGxRxA.shape[2:])
+        k, v = (a.reshape(a.shape[0], B * N, *a.shape[3:]) for a in pair)
+        place, first = start.reshape(B * N), None
+        if width is not None:
+            first = jnp.broadcast_to((place - width + 1)[:, None], (B * N, own.shape[2]))
+        out, top, total = prefix_gpu.part(
+            own, k, v, at, place + 1, first, cap, head=head, by_token=True, interpret=interpret
+        )
+        out, top, total = (a.reshape(B, N, *a.shape[1:]) for a in (out, top, total))
+        return out, top, total
+
+    if way.near != "mosaic":
         args = q, new, prefix, prefix_length, suffix, layer, start, width, cap, head, count
-        return _plain(*args, far_part)
+        far = None if way.far == "plain" else far_part
+        return _plain(*args, far, near_part if way.near == "triton" else None)
     pair, place = caches.stacked(suffix, layer)
     short = -M % suffix_tpu.HEADS
     q = jnp.transpose(q[:, :, 0].reshape(B, N, count, M, A), (0, 2, 1, 3, 4))

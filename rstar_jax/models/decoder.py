@@ -49,12 +49,12 @@ class Decoder(nnx.Module):
         *,
         compute_dtype: Any = None,
         mesh: Mesh | None = None,
-        prefix_kernel: candidates.When = "auto",
+        kernels: candidates.When = "auto",
     ) -> None:
         """params: exactly the names and shapes of `param_specs(config)`; raises ValueError otherwise.
 
         mesh: over which activations stay split, by `sharding.preset_for`; None: as the compiler has it.
-        prefix_kernel: when `extend` attends to prefixes by a kernel.
+        kernels: when `extend` attends by kernels.
         """
         specs = param_specs(config)
         if specs.keys() != params.keys():
@@ -62,7 +62,7 @@ class Decoder(nnx.Module):
         self.config = config
         self.compute_dtype = jnp.dtype(compute_dtype or params["embed"].dtype)
         self.mesh = mesh
-        self.prefix_kernel: candidates.When = prefix_kernel
+        self.kernels: candidates.When = kernels
 
         def param(name: str) -> nnx.Param:
             if params[name].shape != specs[name].shape:
@@ -183,7 +183,7 @@ class Decoder(nnx.Module):
         def attend(layer, window, q, k, v, cache, entry=None):
             suffix, new = cache
             args = shared.layers, prefix_length_B, suffix, layer, start, window, c.attention_softcap
-            out, suffix = candidates.attend(q, (k, v), *args, mesh=self.mesh, when=self.prefix_kernel)
+            out, suffix = candidates.attend(q, (k, v), *args, mesh=self.mesh, when=self.kernels)
             return out, (suffix, caches.put(new, (k, v), layer))
 
         empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)

@@ -1,12 +1,12 @@
-"""The part of attention that candidates share, on an NVIDIA GPU: what `prefix_tpu` does there, in Triton.
+"""A part of attention on an NVIDIA GPU: queries against a shared prefix, or their own tokens.
 
-A Pallas kernel in the manner of flash-decoding (arXiv 2311.01282): each program takes some queries of one kv
-head of a leaf against some of the prefix's columns with an online softmax, as many programs as keep all
-processors busy where leaves are few; what they leave is merged by its maxima. Blocks of columns beyond a
-leaf's length, or before all that a program's queries see, are neither read nor computed. JAX's own kernel
-(`pallas.ops.gpu.decode_attention`) wants keys of one layer by token, and whole blocks of them.
+A Pallas kernel for Triton in the manner of flash-decoding (arXiv 2311.01282): a program takes some queries
+of one kv head of a leaf against some of the columns with an online softmax; there are as many programs as
+keep all processors busy where leaves are few, and what they leave is merged by its maxima. Blocks of columns
+beyond a leaf's length, or before all that a program's queries see, are neither read nor computed. JAX's own
+kernel (`pallas.ops.gpu.decode_attention`) wants keys of one layer, by token, and whole blocks of them.
 
-Lowered and interpreted, but never timed on a GPU: `candidates.SHORTEST` does not choose it by itself.
+Interpreted and compiled, but never run on a GPU: `candidates.SHORTEST` does not choose it by itself.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _FARTHEST = 2**30  # no text is so long
 
 
 def missing(P: int, A: int, C: int) -> str:
-    """Why the kernel cannot do a prefix of P columns with keys of A and values of C numbers, or ""."""
+    """Why the kernel cannot do a cache of P columns with keys of A and values of C numbers, or ""."""
     if not P or P % COLUMNS:
-        return f"a prefix of {P} columns, not a multiple of {COLUMNS}"
+        return f"{P} columns, not a multiple of {COLUMNS}"
     for what, size in (("keys", A), ("values", C)):
         if size % TILE or size > WIDEST:
             return f"{what} of {size} numbers, not a multiple of {TILE} up to {WIDEST}"
@@ -54,7 +54,7 @@ def blocks(programs: int, R: int, A: int, C: int, P: int, width: int) -> tuple[i
     return rows, columns, -(-steps // -(-steps // splits))
 
 
-@functools.partial(jax.jit, static_argnames=("cap", "interpret"))
+@functools.partial(jax.jit, static_argnames=("cap", "by_token", "interpret"))
 def part(
     q_BxGxRxA: jax.Array,
     k_LxBxGxAxP: jax.Array,
@@ -65,9 +65,13 @@ def part(
     cap: float | None = None,
     *,
     head: jax.Array | int = 0,
+    by_token: bool = False,
     interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Arguments and result of `prefix_tpu.part`; float32 is multiplied as exactly as JAX is set to."""
+    """Arguments and result of `prefix_tpu.part`; float32 is multiplied as exactly as JAX is set to.
+
+    by_token: keys lie as values do, [L, B, G, P, A].
+    """
     B, G, R, A = q_BxGxRxA.shape
     L, _, heads, P, C = v_LxBxGxPxC.shape
     rows, columns, splits = blocks(B * G, R, A, C, P, k_LxBxGxAxP.dtype.itemsize)
@@ -87,7 +91,7 @@ def part(
         pl.BlockSpec((2,), lambda *_: (0,)),
         pl.BlockSpec((1,), lambda r, s, g, b: (b,)),
         pl.BlockSpec((None, None, rows, wide), lambda r, s, g, b: (b, g, r, 0)),
-        of_leaf(wide, P),
+        of_leaf(P, wide) if by_token else of_leaf(wide, P),
         of_leaf(P, wide_C),
     ]
     inputs = [where, length_B.astype(jnp.int32), q_BxGxRxA, k_LxBxGxAxP, v_LxBxGxPxC]
@@ -96,7 +100,9 @@ def part(
         inputs.append(first_BxR)
     shape = splits, B, G, R
     out, top, total = pl.pallas_call(
-        functools.partial(_kernel, sizes=(R, A, C), columns=columns, splits=splits, cap=cap),
+        functools.partial(
+            _kernel, sizes=(R, A, C), columns=columns, splits=splits, cap=cap, by_token=by_token
+        ),
         grid=(-(-R // rows), splits, G, B),  # the first goes fastest: those that read the same keys meet
         in_specs=in_specs,
         out_specs=[result(wide_C), result(), result()],
@@ -122,6 +128,7 @@ def _kernel(
     columns: int,
     splits: int,
     cap: float | None,
+    by_token: bool,
 ) -> None:
     """Some queries against one part of the columns."""
     *first, out, top_out, total_out = rest
@@ -146,14 +153,17 @@ def _kernel(
         seen = (place < length)[None]
         if firsts is not None:
             seen = seen & (place >= firsts[:, None])
-        keys = _load(k.at[layer, head, :, at], None if in_keys is None else in_keys[:, None])
-        logits = softcap(jnp.dot(queries, keys, preferred_element_type=jnp.float32), cap)
+        if by_token:
+            keys = _load(k.at[layer, head, at, :], None if in_keys is None else in_keys[None])
+        else:
+            keys = _load(k.at[layer, head, :, at], None if in_keys is None else in_keys[:, None])
+        logits = softcap(triton.dot(queries, keys, trans_b=by_token), cap)
         logits = jnp.where(seen, logits, MASKED)
         new = jnp.maximum(top, jnp.max(logits, axis=1))
         weights, kept = jnp.exp(logits - new[:, None]), jnp.exp(top - new)
         values = _load(v.at[layer, head, at, :], None if in_values is None else in_values[None])
-        more = jnp.dot(weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
-        return new, total * kept + jnp.sum(weights, axis=1), sums * kept[:, None] + more
+        sums = sums * kept[:, None] + triton.dot(weights.astype(values.dtype), values)
+        return new, total * kept + jnp.sum(weights, axis=1), sums
 
     start = (jnp.full(rows, MASKED), jnp.zeros(rows), jnp.zeros((rows, wide_C)))
     top, total, sums = jax.lax.fori_loop(begin, end, step, start)

@@ -215,8 +215,8 @@ def test_bad_settings_are_named(policy: Decoder) -> None:
         DecodeConfig(weights="int4")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="all 64 tokens"):
         StepDecoder(policy, STOPS, CONFIG, seed=0, forbidden=range(V))
-    with pytest.raises(UserError, match=r"decode\.prefix_kernel: .yes. given, .auto., .on. or .off."):
-        DecodeConfig(prefix_kernel="yes")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"decode\.kernels: .yes. given, .auto., .on. or .off."):
+        DecodeConfig(kernels="yes")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"decode\.rows: 0"):
         DecodeConfig(rows=0)
     with pytest.raises(UserError, match=r"decode\.top_p: 0"):

@@ -1,4 +1,4 @@
-"""The prefix's part of attention by the GPU's kernel: interpreted, and lowered for a GPU that is not here."""
+"""Candidates attend by the GPU's kernel as plainly: interpreted, and lowered for a GPU that is not here."""
 
 from typing import Any
 
@@ -11,10 +11,11 @@ from on_devices import printed
 from rstar_jax import sharding
 from rstar_jax.models import DecoderConfig, attention, prefix_gpu
 from rstar_jax.models import cache as caches
-from rstar_jax.models.candidates import Choice, attend, choice, describe
+from rstar_jax.models.cache import ByToken
+from rstar_jax.models.candidates import PLAIN, Choice, attend, choice, describe
 
-FAR = Choice("triton", "plain", "")
-L, B, N, S = 2, 2, 2, 32
+BOTH, FAR, NEAR = (Choice(*ways, "") for ways in (("triton",) * 2, ("triton", "plain"), ("plain", "triton")))
+L, B, N, S = 2, 2, 2, 64
 # name: (queries per kv head, kv heads of queries and of the cache, keys, values, columns, first column
 # seen at most, soft cap, lengths, expected blocks)
 Part = tuple[int, int, int, int, int, int, int | None, float | None, list[int], tuple[int, int, int]]
@@ -67,17 +68,26 @@ def example(H: int, G: int, A: int, T: int, P: int) -> tuple[Any, ...]:
     rng, kind = np.random.default_rng(H + T), jnp.float32
     q, new = normal(rng, kind, B, N, T, H, A), (normal(rng, kind, B, N, T, G, A),) * 2
     prefix = caches.by_layer((normal(rng, kind, L, B, G, A, P), normal(rng, kind, L, B, G, P, A)))
-    own = caches.by_layer((normal(rng, kind, L, B, N, G, A, S), normal(rng, kind, L, B, N, G, S, A)))
+    own = caches.by_layer(ByToken(*(normal(rng, kind, L, B, N, G, S, A) for _ in range(2))))
     return q, new, prefix, jnp.array([P - 3, 0]), own
 
 
-@pytest.mark.parametrize("case", [(1, [[0, 15], [16, 31]], None), (3, 4, 12), (3, [[3, 20], [16, 9]], 12)])
-def test_candidates_attend_by_it(case: tuple[int, Any, int | None]) -> None:
-    T, start, window = case
+@pytest.mark.parametrize(
+    "case",
+    [
+        (1, [[0, 15], [16, 63]], None, BOTH),
+        (1, [[3, 20], [62, 9]], 12, BOTH),
+        (1, [5, 6], None, NEAR),
+        (3, 4, 12, FAR),
+        (3, [[3, 20], [16, 9]], None, FAR),
+    ],
+)
+def test_candidates_attend_by_it(case: tuple[int, Any, int | None, Choice]) -> None:
+    T, start, window, way = case
     arrays = example(6, 2, 16, T, 128)
     args = jnp.asarray(start), window, 3.0
     expected, own = attend(*arrays, 1, *args)
-    out, pair = attend(*arrays, 1, *args, way=FAR, interpret=True)
+    out, pair = attend(*arrays, 1, *args, way=way, interpret=True)
     np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
     jax.tree.map(np.testing.assert_array_equal, pair, own)
 
@@ -88,9 +98,9 @@ def on_a_gpu() -> Any:
     return jax.sharding.use_abstract_mesh(mesh)
 
 
-@pytest.mark.parametrize("case", [(1, None), (5, 100)])
-def test_it_lowers_for_a_gpu_that_is_not_here(case: tuple[int, int | None]) -> None:
-    T, window = case
+@pytest.mark.parametrize("case", [(1, None, 2), (5, 100, 1)])
+def test_it_lowers_for_a_gpu_that_is_not_here(case: tuple[int, int | None, int]) -> None:
+    T, window, kernels = case
     q, new, prefix, length, own = jax.eval_shape(lambda: example(12, 2, 128, T, 256))
     bf16 = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.bfloat16), (q, new, prefix, own))
 
@@ -102,65 +112,64 @@ def test_it_lowers_for_a_gpu_that_is_not_here(case: tuple[int, int | None]) -> N
         return jax.jit(run).trace(*bf16, length).lower(lowering_platforms=("cuda",)).as_text()
 
     with on_a_gpu():
-        assert lowered("on").count("@__gpu$xla.gpu.triton") == 1
+        assert lowered("on").count("@__gpu$xla.gpu.triton") == kernels
         assert "custom_call" not in lowered("auto")
 
 
 @pytest.mark.parametrize(
     "case",
     [
-        ("on", 128, 128, 1024, ""),
-        ("auto", 128, 128, 1024, "not measured on cuda, if not turned on"),
-        ("off", 128, 128, 1024, "turned off"),
-        ("on", 576, 512, 1024, "keys of 576 numbers, not a multiple of 16 up to 256"),
-        ("auto", 80, 24, 1024, "values of 24 numbers, not a multiple of 16 up to 256"),
-        ("on", 128, 128, 0, "a prefix of 0 columns, not a multiple of 64"),
-        ("on", 128, 128, 96, "a prefix of 96 columns, not a multiple of 64"),
+        ("auto", 1, 128, 1024, 256, PLAIN, "kernels were not timed on cuda, they must be turned on"),
+        ("off", 1, 128, 1024, 256, PLAIN, "kernels are off"),
+        ("on", 1, 128, 1024, 256, BOTH, ""),
+        ("on", 8, 128, 1024, 256, FAR, "suffix: 8 tokens at once"),
+        ("on", 1, 128, 1024, 80, FAR, "suffix: 80 columns, not a multiple of 64"),
+        ("on", 1, 128, 0, 256, NEAR, "prefix: 0 columns, not a multiple of 64"),
+        ("on", 8, 24, 64, 64, PLAIN, "prefix: keys of 24 numbers, not a multiple of 16 up to 256; suffix: 8"),
     ],
 )
-def test_choice(case: tuple[Any, int, int, int, str]) -> None:
-    when, A, C, P, why = case
-    way = choice("cuda", 1, A, C, P, 256, by_token=False, when=when)
-    assert way.far == ("plain" if why else "triton")
-    near = "suffix: no kernel for cuda"
-    assert way.why == (f"prefix: {why}; {near}" if why else near)
+def test_choice(case: tuple[Any, int, int, int, int, Choice, str]) -> None:
+    when, T, A, P, S, expected, why = case
+    way = choice("cuda", T, A, 128, P, S, by_token=True, own_heads=False, when=when)
+    assert way[:2] == expected[:2]
+    assert way.why.startswith(why) and bool(way.why) == bool(why)
 
 
-def test_a_tpus_kernel_can_be_turned_off() -> None:
+def test_a_tpus_kernels_can_be_turned_off() -> None:
     way = choice("tpu", 1, 128, 128, 1024, 256, by_token=True, when="off")
-    assert way == Choice("plain", "mosaic", "prefix: turned off")
+    assert way == PLAIN._replace(why="kernels are off")
 
 
 def test_describe() -> None:
     c = DecoderConfig(vocab_size=64, width=16, layers=2, heads=4, kv_heads=2, head_dim=16, mlp=24)
     with on_a_gpu():
         mesh = jax.sharding.get_abstract_mesh()
-    assert describe(c, 1, 256, 32, mesh, "on") == (
-        "candidates of 1 tokens after 256 on cuda: prefix triton, suffix plain (suffix: no kernel for cuda)"
+    assert describe(c, 1, 256, 64, mesh, "on") == (
+        "candidates of 1 tokens after 256 on cuda: prefix triton, suffix triton"
     )
 
 
 def test_eight_devices_equal_one() -> None:
-    assert printed(__file__).count("same") == 3
+    assert printed(__file__).count("same") == 4
 
 
 def on_eight_devices() -> None:
     """Kv heads that are split, that lie on every device while the queries' are split, and no split at all."""
     start = jnp.array([[3, 20], [16, 9]])
-    for tensor, H, G in ((2, 4, 2), (4, 4, 2), (2, 3, 1)):
+    for tensor, H, G, way in ((2, 4, 2, BOTH), (4, 4, 2, NEAR), (4, 4, 2, BOTH), (2, 3, 1, FAR)):
         mesh = sharding.make_mesh(data=2, fsdp=4 // tensor, tensor=tensor)
 
         @jax.jit
-        def both(*arrays, mesh=mesh):
+        def both(*arrays, mesh=mesh, way=way):
             return [
                 attend(*arrays, 1, start),
-                attend(*arrays, 1, start, mesh=mesh, way=FAR, interpret=True),
+                attend(*arrays, 1, start, mesh=mesh, way=way, interpret=True),
             ]
 
         (expected, own), (out, pair) = jax.device_get(both(*example(H, G, 16, 1, 128)))
         np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
         jax.tree.map(np.testing.assert_array_equal, pair, own)
-        print("same", tensor, H, G)
+        print("same", tensor, H, G, way)
 
 
 if __name__ == "__main__":
