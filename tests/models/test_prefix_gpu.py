@@ -101,7 +101,11 @@ def on_a_gpu() -> Any:
 @pytest.mark.parametrize("case", [(1, None, 2), (5, 100, 1)])
 def test_it_lowers_for_a_gpu_that_is_not_here(case: tuple[int, int | None, int]) -> None:
     T, window, kernels = case
-    q, new, prefix, length, own = jax.eval_shape(lambda: example(12, 2, 128, T, 256))
+    q, new, prefix, length, _ = jax.eval_shape(lambda: example(12, 2, 128, T, 256))
+    c = DecoderConfig(vocab_size=64, width=16, layers=L, heads=12, kv_heads=2, head_dim=128, mlp=24)
+    with on_a_gpu():
+        own = jax.eval_shape(lambda: caches.empty_suffix(c, jnp.bfloat16, B, N, S))
+    assert all(isinstance(pair, ByToken) for pair in own)
     bf16 = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, jnp.bfloat16), (q, new, prefix, own))
 
     def lowered(when: Any) -> str:
