@@ -100,7 +100,7 @@ def test_a_decode_step_leaves_its_caches_in_place(mesh: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["MLA", "Gemma 2"])
-def test_kernelss_compile(mesh: Any, name: str) -> None:
+def test_prefix_kernels_compile(mesh: Any, name: str) -> None:
     """Latents of DeepSeek-V2 as they are cached; head dimensions, a window and soft caps of Gemma 2."""
     H, G, A, C, T, cap = {"MLA": (16, 1, 576, 640, 1, None), "Gemma 2": (8, 4, 256, 256, 5, 50.0)}[name]
     B, N, P, S, L = 8, 4, 256, 128, 2
