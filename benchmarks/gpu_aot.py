@@ -5,13 +5,15 @@
 
 `programs.advance` in bfloat16, 16 candidates a leaf, prefixes of 1024 columns, 256 tokens each: compiled by
 XLA and Triton without a device, so without measuring which of several kernels is best. Then the arrays of
-more than 4 MB that the loop over layers writes, in MB a layer, where a copy of a layer's weights or cache
-shows. What is updated in place ("scatter", "dynamic_update_slice") shows with the size of the whole array.
+more than 4 MB that a step writes, where a copy of a layer's weights or cache shows: how many of a kind, and
+MB each. What is updated in place ("scatter", "dynamic_update_slice") shows with the size of the whole array.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
+import math
 import os
 import re
 import time
@@ -26,6 +28,7 @@ from jax.experimental import topologies
 from rstar_jax import sharding
 from rstar_jax.decode import programs, stops
 from rstar_jax.decode.shape import Shape
+from rstar_jax.models.decode_layout import apart, kept_apart
 from rstar_jax.models.params import param_specs
 
 H100 = """
@@ -44,19 +47,19 @@ ARRAY = re.compile(r"(\w+)\[([\d,]+)\]")
 WRITES = re.compile(r"%?([\w.\-]+) = (.*?) (?:fusion|copy|custom-call|dot|scatter)\(")
 
 
-def written(hlo: str) -> list[tuple[float, str, str]]:
-    """MB, name and type of what the innermost loop's operations write, the largest first."""
-    body = re.findall(r"body=%?([\w.\-]+)", hlo)
-    text = {name: hlo.partition(f"\n%{name} (")[2].partition("\n}")[0] for name in body}
-    innermost = next(lines for lines in text.values() if "body=" not in lines)
-    found = []
-    for name, kind in WRITES.findall(innermost):
-        sizes = [
-            (BYTES.get(dtype, 0), [int(n) for n in dims.split(",")]) for dtype, dims in ARRAY.findall(kind)
-        ]
-        total = sum(width * jnp.prod(jnp.array(dims, jnp.float32)) for width, dims in sizes)
-        found.append((float(total) / 1e6, name, kind))
-    return sorted(found, reverse=True)
+def written(hlo: str) -> list[tuple[float, int, str, str]]:
+    """What the operations in loops write, the largest first: MB, how many such, name and type."""
+    bodies = set(re.findall(r"body=%?([\w.\-]+)", hlo))
+    text = "".join(hlo.partition(f"\n%{name} (")[2].partition("\n}")[0] for name in bodies)
+    found = collections.Counter((re.sub(r"[.\d]+$", "", name), kind) for name, kind in WRITES.findall(text))
+
+    def megabytes(kind: str) -> float:
+        arrays = ((dtype, dims.split(",")) for dtype, dims in ARRAY.findall(kind))
+        return sum(BYTES.get(dtype, 0) * math.prod(map(int, dims)) for dtype, dims in arrays) / 1e6
+
+    return sorted(
+        ((megabytes(kind), count, name, kind) for (name, kind), count in found.items()), reverse=True
+    )
 
 
 def main() -> None:
@@ -77,6 +80,11 @@ def main() -> None:
     shape, table = Shape(c, jnp.dtype(jnp.bfloat16), mesh, flags.kernels), stops.build([], c.vocab_size)
     with jax.set_mesh(mesh):
         params = {name: there(spec.shape, jnp.bfloat16) for name, spec in param_specs(c).items()}
+        stacks = {name: w for name, w in params.items() if "." in name and kept_apart(c, "cuda")}
+        params |= jax.tree.map(
+            lambda a: there(a.shape, a.dtype),
+            jax.eval_shape(lambda w: {n: apart(a) for n, a in w.items()}, stacks),
+        )
         slots = jax.eval_shape(lambda: programs.empty(shape, table, flags.rows // N, N, 1024, S))
         slots = jax.tree.map(lambda a: there(a.shape, a.dtype), slots)
         static = {"shape": shape, "S": S, "chunk": CHUNK, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
@@ -88,9 +96,9 @@ def main() -> None:
         f"{flags.shape}, {flags.rows} rows, kernels {flags.kernels}: {took:.1f} s, arguments {held:.2f} GiB, "
         f"temporaries {temporary:.2f} GiB, calls of our kernels: {hlo.count('__gpu$xla.gpu.triton')}"
     )
-    for size, name, kind in written(hlo):
+    for size, count, name, kind in written(hlo):
         if size > 4:
-            print(f"{size:9.1f} MB  {name:36} {kind}")
+            print(f"{count:3} x {size:7.1f} MB  {name:36} {kind}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from rstar_jax import models
 from rstar_jax.assemble import devices
@@ -23,7 +22,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models import quantize
+from rstar_jax.models import attention_mesh, decode_layout, quantize
 from rstar_jax.search import Functions, Leaf, Services
 from rstar_jax.search.contract import CheckRequest
 from rstar_jax.search.contract import ScoreRequest as ScoreAsked
@@ -207,10 +206,13 @@ class Reasoner:
         return Candidate(text, tokens, logprob, finish)  # type: ignore[arg-type]
 
 
-def _hold(model: nnx.Module, decode: DecodeConfig) -> None:
+def _hold(model: models.Decoder | models.RewardModel, decode: DecodeConfig) -> None:
     """Makes of a loaded model's weights what the engine is to hold."""
+    decoder = model.decoder if isinstance(model, models.RewardModel) else model
     if decode.weights == "int8":
         quantize.to_int8(model)
+    if decode_layout.kept_apart(decoder.config, attention_mesh.platform(None)):
+        decode_layout.keep_apart(decoder)
 
 
 def problem_key(problem_id: str) -> int:

@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.models import KV, Decoder, DecoderConfig, attention_mesh, cache, candidates
-from rstar_jax.models.decode_layout import for_decode
+from rstar_jax.models.decode_layout import apart, for_decode, kept_apart
+from rstar_jax.models.linear import Layers
 from rstar_jax.models.params import param_specs
 
 Caches = tuple[tuple[KV, ...], cache.Suffix]  # of prefixes and suffixes
@@ -52,13 +53,26 @@ class Shape:
         return Decoder(self.config, own, compute_dtype=dtype, mesh=self.mesh, kernels=when)
 
     def place(self, params: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Parameters, a reward model's `score` among them or not, on the mesh; for one CPU laid out anew."""
+        """Parameters, a reward model's `score` among them or not, on the mesh; for one CPU laid out anew, for
+        NVIDIA GPUs layer by layer.
+
+        What is laid out anew is a copy, and whoever owns the parameters has them still: the weights are there
+        twice. A GPU is spared that if the model was split before (`decode_layout.keep_apart`).
+        """
         mesh, specs = self.mesh, param_specs(self.config)
-        if mesh is None:
-            return for_decode(params, self.config) if jax.default_backend() == "cpu" else params
+        platform = attention_mesh.platform(mesh)
+        if mesh is None and platform == "cpu":
+            return for_decode(params, self.config)
+        split = kept_apart(self.config, platform)
 
         def put(name: str, value: Any) -> Any:
             axes = specs[name].axes if name in specs else (None,) * value.ndim
+            if split and axes[:1] == ("layers",):
+                value = apart(value)
+            if mesh is None:
+                return value
+            if isinstance(value, Layers):
+                axes = axes[1:]
             preset = sharding.preset_for(mesh)
             # An int8 weight is two arrays, with as many dimensions.
             return jax.tree.map(

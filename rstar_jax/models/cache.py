@@ -34,6 +34,9 @@ BY_TOKEN = ("tpu", "cuda")  # platforms on which suffixes are
 # So few layers are unrolled, and keep a cache each. In a loop over tokens XLA then slices the weights once,
 # and updates the caches in place; a stacked cache is copied several times per token on a CPU.
 UNROLL_UP_TO = 12
+# On an NVIDIA GPU more are in decoding: a loop over layers copies each one's weights before it multiplies by
+# them (docs/LOG.md). Not any number, as a program takes a second to compile per layer: Qwen2.5 72B has 80.
+UNROLL_DECODING_UP_TO = {"cuda": 80}
 
 
 class Shared(NamedTuple):
@@ -74,10 +77,15 @@ def _platform() -> str:
     return attention_mesh.platform(attention_mesh.around())
 
 
+def unrolled(layers: int, platform: str) -> bool:
+    """Whether decoding on a platform runs so many layers one by one, not in a scan."""
+    return layers <= UNROLL_DECODING_UP_TO.get(platform, UNROLL_UP_TO)
+
+
 def by_layer(stacked: KV | ByToken) -> Suffix:
     """A stacked pair [L, ...] in the form that so many layers are run in."""
     layers = stacked[0].shape[0]
-    if not 1 < layers <= UNROLL_UP_TO:
+    if layers <= 1 or not unrolled(layers, _platform()):
         return (stacked,)
     return tuple(jax.tree.map(lambda a, layer=layer: a[layer], stacked) for layer in range(layers))
 

@@ -1,8 +1,9 @@
-"""Weights as decoding on a CPU wants them: a transform over a model's parameters.
+"""Weights as decoding wants them: transforms over a model's parameters.
 
-Each matrix lies with a row of inputs for every output, layer by layer where layers are unrolled. A loop over
-tokens then neither cuts nor transposes nor converts weights before it starts. The sums are the same; their
-order, hence the last bits, may differ.
+On a CPU (`for_decode`) each matrix lies with a row of inputs for every output, layer by layer where layers
+are unrolled. A loop over tokens then neither cuts nor transposes nor converts weights before it starts. On an
+NVIDIA GPU (`apart`) they lie as they did, but layer by layer: products there read no part of a stack without
+a copy of it. The sums are the same; their order, hence the last bits, may differ.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from rstar_jax.models.cache import UNROLL_UP_TO
+from rstar_jax.models.cache import UNROLL_UP_TO, unrolled
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.linear import SUMMED, Beneath, Layers, Rows
 
@@ -39,14 +41,39 @@ def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
             continue
         rows = _rows(weight, SUMMED[kind])
         shape = weight.shape[1:]
-        unrolled = c.layers <= UNROLL_UP_TO
-        out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if unrolled else Rows(rows, shape)
+        few = c.layers <= UNROLL_UP_TO
+        out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if few else Rows(rows, shape)
     for stack in c.stacks:
         gate, up, down = (f"{stack.name}.{kind}" for kind in ("gate", "up", "down"))
         if all(isinstance(out[name], Layers | Rows) for name in (gate, up, down)):
             out[gate] = jax.tree.map(lambda *two: jnp.concatenate(two, axis=-2), out[gate], out[up])
             out[up] = Beneath(out[up].shape, out[up].dtype)
     return out
+
+
+def kept_apart(c: DecoderConfig, platform: str) -> bool:
+    """Whether a decoder's weights are to be `apart` on a platform."""
+    return platform == "cuda" and unrolled(c.layers, platform)
+
+
+def apart(weight: Any) -> Layers:
+    """A stack of weights in whatever form (int8, with low-rank additions), layer by layer: a copy."""
+    if isinstance(weight, Layers):
+        return weight
+    arrays, form = jax.tree.flatten(weight)
+    layers = zip(*map(jnp.unstack, arrays), strict=True)
+    return Layers(tuple(jax.tree.unflatten(form, layer) for layer in layers))
+
+
+def keep_apart(model: nnx.Module) -> None:
+    """Does so in place with every stack of a decoder, or of the one in a reward model: one after another, so
+    that no more than the largest is there twice.
+
+    For a model that from now on is only run: it cannot be trained or saved.
+    """
+    for _, node in list(nnx.iter_graph(model)):
+        if isinstance(node, nnx.Param) and node.get_metadata().get("axes", ())[:1] == ("layers",):
+            node.set_value(apart(node.get_value()))
 
 
 def _rows(weight: jax.Array, summed: tuple[int, ...]) -> jax.Array:

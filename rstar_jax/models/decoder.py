@@ -188,7 +188,9 @@ class Decoder(nnx.Module):
 
         empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)
         none = caches.by_layer((empty, empty))
-        x, (suffix, new) = self._run(tokens_BxNxT, tables, attend, (suffix, none), cached=True)
+        own = suffix, none
+        x, own = self._run(tokens_BxNxT, tables, attend, own, cached=True, unrolled=len(suffix) > 1)
+        suffix, new = own
         return x, suffix, new
 
     def _causal(
@@ -229,9 +231,14 @@ class Decoder(nnx.Module):
         cache: Any,
         *,
         cached: bool = False,
+        unrolled: bool = False,
         remat: Remat = "none",
     ) -> tuple[jax.Array, Any]:
-        """Embeds tokens [..., T], applies the layers, normalises; `attend` reads and writes the cache."""
+        """Embeds tokens [..., T], applies the layers, normalises; `attend` reads and writes the cache.
+
+        unrolled: the cache is kept by layer. Then, where weights are, and where there are few, layers run
+        one by one.
+        """
         c = self.config
         # [..., T, 1, R/2]: one row serves all heads
         heads = tuple((cos[..., None, :], sin[..., None, :]) for cos, sin in tables)
@@ -262,7 +269,8 @@ class Decoder(nnx.Module):
         for stack in c.stacks:
             weights = {name: param[...] for name, param in getattr(self, stack.name).items()}
             indices = range(stack.first, stack.first + stack.count)
-            if c.layers <= UNROLL_UP_TO:
+            apart = any(isinstance(w, Layers) for w in weights.values())
+            if c.layers <= UNROLL_UP_TO or unrolled or apart:
                 for i in indices:
                     at = i - stack.first
                     carry = run(i, c.slides[i], carry, {n: _at(w, at) for n, w in weights.items()})

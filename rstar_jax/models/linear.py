@@ -163,7 +163,7 @@ class Beneath:
 class Layers:
     """A stack of weights kept apart, so that no loop over tokens has to cut it first. Indices are layers."""
 
-    layers: tuple[Rows, ...]
+    layers: tuple[Any, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
