@@ -65,21 +65,24 @@ class Shape:
             return for_decode(params, self.config)
         split = kept_apart(self.config, platform)
 
+        def axes(name: str, value: Any) -> tuple[str | None, ...]:
+            return specs[name].axes if name in specs else (None,) * value.ndim
+
+        def laid_out(name: str, value: Any) -> Any:
+            return apart(value) if split and axes(name, value)[:1] == ("layers",) else value
+
+        if mesh is None:
+            return {name: laid_out(name, value) for name, value in params.items()}
+        preset = sharding.preset_for(mesh)
+
         def put(name: str, value: Any) -> Any:
-            axes = specs[name].axes if name in specs else (None,) * value.ndim
-            if split and axes[:1] == ("layers",):
-                value = apart(value)
-            if mesh is None:
-                return value
-            if isinstance(value, Layers):
-                axes = axes[1:]
-            preset = sharding.preset_for(mesh)
+            own = axes(name, value)[isinstance(value, Layers) :]  # of one layer
             # An int8 weight is two arrays, with as many dimensions.
             return jax.tree.map(
-                lambda a: jax.device_put(a, sharding.sharding(mesh, axes, a.shape, preset)), value
+                lambda a: jax.device_put(a, sharding.sharding(mesh, own, a.shape, preset)), value
             )
 
-        return {name: put(name, value) for name, value in params.items()}
+        return {name: put(name, laid_out(name, value)) for name, value in params.items()}
 
     def empty_pool(self, pages: int, page_size: int) -> KV:
         """Zeros [L, pages, page_size, G, A] for keys and values."""

@@ -53,9 +53,46 @@ def across() -> None:
         print("same", sizes)
 
 
+def apart() -> None:
+    """Layers that are kept apart, as on NVIDIA GPUs, lie as their stack did."""
+    import jax.numpy as jnp
+    from decode_settings import V
+
+    from rstar_jax import sharding
+    from rstar_jax.decode.shape import Shape
+    from rstar_jax.models import DecoderConfig, attention_mesh, init_random
+    from rstar_jax.models.quantize import to_int8
+
+    config = DecoderConfig(vocab_size=V, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48)
+    tokens, length = jnp.arange(10)[None], jnp.array([10])
+    for int8 in (False, True):
+        model = init_random(config, 0)
+        if int8:
+            to_int8(model)
+        shape = dataclasses.replace(
+            Shape.of(model), mesh=sharding.make_mesh(tensor=2, devices=jax.devices()[:2])
+        )
+        run = jax.jit(lambda params, shape=shape: shape.build(params).prefill(tokens, length)[0])
+        stacks = shape.place(model.params())
+        here = attention_mesh.platform
+        attention_mesh.platform = lambda mesh: "cuda"
+        layers = shape.place(model.params())
+        attention_mesh.platform = here
+        for name in ("layers.q", "layers.k", "layers.down"):
+            for stack, layer in zip(
+                jax.tree.leaves(stacks[name]), jax.tree.leaves(layers[name].layers[1]), strict=True
+            ):
+                assert tuple(stack.sharding.spec)[1:] == tuple(layer.sharding.spec), name
+        assert "tensor" in jax.tree.leaves(layers["layers.q"])[0].sharding.spec
+        np.testing.assert_allclose(run(layers), run(stacks), atol=1e-5)
+        print("apart")
+
+
 def test_eight_devices_give_what_one_gives() -> None:
-    assert printed(__file__).count("same") == 2
+    said = printed(__file__)
+    assert said.count("same") == 2 and said.count("apart") == 2
 
 
 if __name__ == "__main__":
     across()
+    apart()

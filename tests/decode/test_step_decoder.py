@@ -11,7 +11,8 @@ from decode_settings import CONFIG, STOPS, V
 
 from rstar_jax.decode import DecodeConfig, Sample, StepDecoder, StepRequest
 from rstar_jax.errors import UserError
-from rstar_jax.models import Decoder, DecoderConfig, init_random
+from rstar_jax.models import Decoder, DecoderConfig, attention_mesh, init_random
+from rstar_jax.models.linear import Layers
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -221,3 +222,20 @@ def test_bad_settings_are_named(policy: Decoder) -> None:
         DecodeConfig(rows=0)
     with pytest.raises(UserError, match=r"decode\.top_p: 0"):
         DecodeConfig(top_p=0.0)
+
+
+def test_layers_unrolled_as_on_a_gpu(
+    policy: Decoder, decoder: StepDecoder, asked: list[StepRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = decoder.propose(asked)
+    for module in ("cache", "decoder"):
+        monkeypatch.setattr(f"rstar_jax.models.{module}.UNROLL_UP_TO", 0)
+    monkeypatch.setattr(attention_mesh, "platform", lambda mesh: "cuda")
+    config = dataclasses.replace(policy.config, max_positions=policy.config.max_positions + 1)
+    model = Decoder(config, policy.params())  # of another shape: empty caches are made by compiled programs
+    there = StepDecoder(model, STOPS, CONFIG, seed=4)
+    found = there.propose(asked)
+    assert isinstance(there._caches.each[0].params["layers.q"], Layers)
+    assert tokens(found) == tokens(expected)
+    for some, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose([s.logprob for s in some], [s.logprob for s in others], atol=1e-4)
