@@ -35,7 +35,7 @@ BY_TOKEN = ("tpu", "cuda")  # platforms on which suffixes are
 # and updates the caches in place; a stacked cache is copied several times per token on a CPU.
 UNROLL_UP_TO = 12
 # On an NVIDIA GPU more are in decoding: a loop over layers copies each one's weights before it multiplies by
-# them (docs/LOG.md). Not any number, as a program takes a second to compile per layer: Qwen2.5 72B has 80.
+# them (docs/LOG.md). Not any number, as each takes a part of a second to compile: Qwen2.5 72B has 80.
 UNROLL_DECODING_UP_TO = {"cuda": 80}
 
 
