@@ -37,7 +37,7 @@ from rstar_jax.decode import DecodeConfig, StepDecoder, pool, programs, stops
 from rstar_jax.decode.buckets import cache_bucket
 from rstar_jax.decode.shape import Shape
 from rstar_jax.evolve.cost import Shape as Cost
-from rstar_jax.models import Decoder, DecoderConfig, candidates
+from rstar_jax.models import Decoder, DecoderConfig, attention_mesh, candidates, decode_layout
 from rstar_jax.models.params import param_specs
 
 TINY = DecoderConfig(vocab_size=512, width=64, layers=2, heads=4, kv_heads=2, head_dim=16, mlp=128)
@@ -95,7 +95,10 @@ def random_decoder(c: DecoderConfig) -> Decoder:
         name: jnp.ones(s.shape, jnp.bfloat16) if s.scale is None else normal(i, s.shape, s.scale)
         for i, (name, s) in enumerate(param_specs(c).items())
     }
-    return Decoder(c, params)
+    decoder = Decoder(c, params)
+    if decode_layout.kept_apart(c, attention_mesh.platform(None)):
+        decode_layout.keep_apart(decoder)  # else the weights would be there twice
+    return decoder
 
 
 def cost(c: DecoderConfig) -> Cost:
