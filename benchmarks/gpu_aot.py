@@ -70,7 +70,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=256, help=f"a multiple of {N}")
     parser.add_argument("--kernels", default="on", choices=("on", "off"))
     flags = parser.parse_args()
-    topology = topologies.get_topology_desc("h100", "cuda", target_config=H100, topology="1x1x1")
+    try:
+        topology = topologies.get_topology_desc("h100", "cuda", target_config=H100, topology="1x1x1")
+    except NotImplementedError:
+        raise SystemExit("JAX cannot compile for CUDA here: install the plugin that --help names.") from None
     mesh, c = sharding.make_mesh(devices=list(topology.devices)), SHAPES[flags.shape]
     everywhere = jax.NamedSharding(mesh, jax.P())
 

@@ -39,7 +39,8 @@ class DecodeConfig:
     weights: "full", or "int8": models are quantized once they are loaded (`models/quantize.py`), for half the
         memory of bfloat16; what is written and valued then differs a little. Training never does this.
     kernels: whether candidates attend by kernels of ours: "auto": on TPUs; "on": wherever there are some,
-        which on an NVIDIA GPU were never timed (`benchmarks/gpu_decode.py` does); "off".
+        which on an NVIDIA GPU were never timed (`benchmarks/gpu_decode.py` does; A100 or later, for their
+        shared memory); "off".
     """
 
     leaves: int = 32

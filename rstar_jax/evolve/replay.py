@@ -18,7 +18,7 @@ from pathlib import Path
 from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.rounds import base_folder
+from rstar_jax.evolve.rounds import first_policies
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.shards import Source, in_order, joined, tree_files
 from rstar_jax.evolve.stages import Workdir
@@ -149,13 +149,13 @@ def _context(workdir: Path, progress: Progress) -> Context:
         ) from error
     settings = from_config(RunSettings, options, where=f"{path}: config")
     verify = dataclasses.replace(settings.verify, memo=False)
-    base = base_folder(settings.policy.init)
+    base, bootstrap = first_policies(settings)
     return Context(
         settings=dataclasses.replace(settings, verify=verify),
         work=Workdir(workdir, settings),
         progress=progress,
         base=base,
-        bootstrap=base_folder(settings.policy.bootstrap) if settings.policy.bootstrap else base,
+        bootstrap=bootstrap,
         train=[],
         heldout=[],
     )

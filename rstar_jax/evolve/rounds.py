@@ -49,8 +49,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     there, and where a first round solves no problem at all.
     """
     with Workdir(workdir, settings) as work, Progress() as progress:
-        base = base_folder(settings.policy.init)
-        bootstrap = base_folder(settings.policy.bootstrap) if settings.policy.bootstrap else base
+        base, bootstrap = first_policies(settings)
         problems = settings.problems
         context = Context(  # 1
             settings=settings,
@@ -108,14 +107,24 @@ def _report(context: Context, path: Path) -> dict[str, Any]:
     return report
 
 
-def base_folder(spec: str) -> Path:
-    """The folder of a model: "tiny" is the bundled one, anything else a folder or a hub id (downloaded)."""
+def first_policies(settings: RunSettings) -> tuple[Path, Path]:
+    """The folders of the base and of the policy that searches in round 1."""
+    base, bootstrap = base_folder(settings.policy.init), settings.policy.bootstrap
+    return base, base_folder(bootstrap, "config.policy.bootstrap") if bootstrap else base
+
+
+def base_folder(spec: str, option: str = "config.policy.init") -> Path:
+    """The folder of a model: "tiny" is the bundled one, anything else a folder or a hub id (downloaded).
+    Raises UserError that names the option."""
     if spec == "tiny":
         return TINY_BASE
     if not spec:
-        raise UserError("config.policy.init: '' given; 'tiny', a model's folder or a hub id expected.")
-    folder = home_expanded(Path(spec), "config.policy.init")
-    return folder if folder.exists() else models.local_folder(spec)
+        raise UserError(f"{option}: '' given; 'tiny', a model's folder or a hub id expected.")
+    folder = home_expanded(Path(spec), option)
+    try:
+        return folder if folder.exists() else models.local_folder(spec)
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from error
 
 
 def _inputs(context: Context) -> dict[str, str]:

@@ -11,23 +11,43 @@ from rstar_jax.models import attention_mesh
 
 
 def rounded(x: jax.Array, dtype: Any) -> jax.Array:
-    """x.astype(dtype), bit for bit (but that every NaN becomes the same one). Without a gradient.
+    """x.astype(dtype), bit for bit (but that every NaN becomes the same one).
 
     XLA:CPU rounds to bfloat16 in a loop of its own, once the float32 array is in memory; arithmetic on
     whole numbers it does within the loop that makes the numbers.
     """
     if x.dtype != jnp.float32 or not _slow(dtype):
         return x.astype(dtype)
+    return _rounded(x)
+
+
+def select(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """jnp.where; of two arrays of bfloat16 XLA:CPU would make float32, and round what it chose."""
+    if x.dtype != y.dtype or not _slow(x.dtype):
+        return jnp.where(which, x, y)
+    return _selected(which, x, y)
+
+
+@jax.custom_jvp
+def _rounded(x: jax.Array) -> jax.Array:
     bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
     up = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to the nearest, of two as near to the even one
     return _of_bits(jnp.where(x != x, 0x7FC0, up).astype(jnp.uint16))
 
 
-def select(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """jnp.where for two arrays of one dtype; XLA:CPU would make float32 of both, and round what it chose."""
-    if not _slow(x.dtype):
-        return jnp.where(which, x, y)
+@_rounded.defjvp
+def _rounded_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return _rounded(*primals), tangents[0].astype(jnp.bfloat16)
+
+
+@jax.custom_jvp
+def _selected(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     return _of_bits(jnp.where(which, _bits(x), _bits(y)))
+
+
+@_selected.defjvp
+def _selected_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    return _selected(*primals), jnp.where(primals[0], *tangents[1:])
 
 
 def _slow(dtype: Any) -> bool:

@@ -39,15 +39,14 @@ def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
         if not stack:
             out[name] = Rows(weight, weight.shape, _bits(weight) if kind == "embed" else None)
             continue
-        rows = _rows(weight, SUMMED[kind])
-        shape = weight.shape[1:]
-        few = c.layers <= UNROLL_UP_TO
+        mlp = [params.get(f"{stack}.{part}") for part in ("gate", "up", "down")]
+        whole = all(isinstance(part, jax.Array) for part in mlp)
+        if kind == "up" and whole:
+            out[name] = Beneath(weight.shape, weight.dtype)
+            continue
+        rows = _joined(*mlp[:2]) if kind == "gate" and whole else _rows(weight, SUMMED[kind])
+        shape, few = weight.shape[1:], c.layers <= UNROLL_UP_TO
         out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if few else Rows(rows, shape)
-    for stack in c.stacks:
-        gate, up, down = (f"{stack.name}.{kind}" for kind in ("gate", "up", "down"))
-        if all(isinstance(out[name], Layers | Rows) for name in (gate, up, down)):
-            out[gate] = jax.tree.map(lambda *two: jnp.concatenate(two, axis=-2), out[gate], out[up])
-            out[up] = Beneath(out[up].shape, out[up].dtype)
     return out
 
 
@@ -80,6 +79,12 @@ def _rows(weight: jax.Array, summed: tuple[int, ...]) -> jax.Array:
     """[L, inputs ..., outputs ...] to [L, O, I]."""
     inputs = math.prod(weight.shape[i] for i in summed)
     return jnp.swapaxes(weight.reshape(len(weight), inputs, -1), 1, 2)
+
+
+@jax.jit
+def _joined(gate: jax.Array, up: jax.Array) -> jax.Array:
+    """The rows of both, one above the other; compiled, so that neither's are there by themselves."""
+    return _rows(jnp.concatenate([gate, up], axis=-1), SUMMED["gate"])
 
 
 def _bits(table: jax.Array) -> jax.Array | None:

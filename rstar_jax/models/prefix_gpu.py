@@ -48,7 +48,7 @@ def blocks(programs: int, R: int, A: int, C: int, P: int, width: int) -> tuple[i
     A, C = pl.next_power_of_2(A), pl.next_power_of_2(C)
     most = min(128, _QUERY_BYTES // (max(A, C) * width))
     rows = max(TILE, pl.next_power_of_2(-(-R // -(-R // most))))
-    columns = min(COLUMNS, _STEP_BYTES // ((A + C) * width))
+    columns = min(COLUMNS, _STEP_BYTES // (2 * max(A, C) * width))
     steps = P // columns
     splits = max(1, min(steps, PROCESSORS // (programs * -(-R // rows))))
     return rows, columns, -(-steps // -(-steps // splits))
@@ -140,7 +140,7 @@ def _kernel(
     queries = triton.load(q, mask=some[:, None] & (jnp.arange(wide) < A), other=0.0)
     each = -(-(P // columns) // splits)
     begin = pl.program_id(1) * each
-    end = jnp.minimum(begin + each, pl.cdiv(length, columns))
+    end = jnp.minimum(begin + each, pl.cdiv(jnp.minimum(length, P), columns))
     firsts = None
     if first:
         firsts = triton.load(first[0], mask=some, other=_FARTHEST)

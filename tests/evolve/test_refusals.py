@@ -58,6 +58,13 @@ def _set(base, **fields):
     (base / "config.json").write_text(json.dumps(config | fields))
 
 
+@pytest.mark.parametrize("option", ["init", "bootstrap"])
+@pytest.mark.parametrize("folder", ["/nowhere/x", "~nobody-of-that-name/x"])
+def test_a_folder_that_is_not_there_is_named_with_its_option(tmp_path, option, folder):
+    with pytest.raises(UserError, match=rf"^config\.policy\.{option}.*{folder}"):
+        rounds.run(small(f"--config.policy.{option}={folder}"), tmp_path / "w")
+
+
 def test_no_model_at_all_is_said(tmp_path):
     with pytest.raises(UserError, match=r"config\.policy\.init: '' given"):
         rounds.run(small("--config.policy.init="), tmp_path)

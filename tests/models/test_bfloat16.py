@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +24,22 @@ def test_rounding_is_that_of_astype_for_every_kind_of_number() -> None:
     np.testing.assert_array_equal(found.view(np.uint16)[numbers], expected.view(np.uint16)[numbers])
     assert np.isnan(found[~numbers].astype(np.float32)).all() and (~numbers).any()
     assert rounded(jnp.asarray(edges), jnp.float32).dtype == jnp.float32
+
+
+def test_gradients_are_those_of_the_operations_they_stand_for() -> None:
+    x, y = jax.random.normal(jax.random.key(0), (2, 7, 5))
+    which = x > 0
+
+    def norm(round_: Any, where: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        chosen = where(which, round_(x * y, jnp.bfloat16), round_(y, jnp.bfloat16))
+        return jnp.sum(chosen.astype(jnp.float32) ** 2)
+
+    found, expected = (
+        jax.grad(norm, argnums=(2, 3))(*how, x, y)
+        for how in ((rounded, select), (jnp.astype, jnp.where))
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_select_keeps_every_bit() -> None:

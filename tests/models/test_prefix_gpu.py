@@ -9,7 +9,8 @@ import pytest
 from on_devices import printed
 
 from rstar_jax import sharding
-from rstar_jax.models import DecoderConfig, attention, prefix_gpu
+from rstar_jax.decode import DecodeConfig, StepDecoder, StepScorer, programs, stops
+from rstar_jax.models import DecoderConfig, attention, from_policy, init_random, prefix_gpu
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import ByToken
 from rstar_jax.models.candidates import PLAIN, Choice, attend, choice, describe
@@ -23,6 +24,7 @@ PARTS: dict[str, Part] = {
     "one block": (6, 2, 2, 16, 16, 64, None, None, [64, 17], (16, 64, 1)),
     "nothing to see": (20, 1, 1, 32, 16, 128, None, None, [0, 128], (32, 64, 2)),
     "blocks of queries, heads of many": (150, 1, 3, 128, 128, 320, None, None, [320, 65], (128, 64, 5)),
+    "keys wider than values": (16, 1, 1, 256, 16, 128, None, None, [128, 70], (16, 64, 2)),
     "odd widths in a window": (37, 1, 2, 96, 48, 192, 150, 5.0, [192, 100], (64, 64, 3)),
 }
 
@@ -42,14 +44,17 @@ def test_it_equals_plain_operations(name: str, dtype: Any) -> None:
     if dtype == jnp.bfloat16:
         assert prefix_gpu.blocks(B * G, R, A, C, P, 2) == sizes
     length, head = jnp.array(lengths), heads - G
-    first = None if latest is None else jnp.asarray(rng.integers(-5, latest, (B, R)))
+    first = None if latest is None else jnp.asarray(rng.integers(-5, latest, (B, R))).at[0].max(64)
     seen = (jnp.arange(P) < length[:, None])[:, None]
     if first is not None:
         seen = seen & (jnp.arange(P) >= first[..., None])
     # What is not seen is not read either: a NaN would show.
-    beyond = jnp.arange(P) >= -(-length // 64)[:, None] * 64
-    k = jnp.where(beyond[None, :, None, None], jnp.nan, k)
-    v = jnp.where(beyond[None, :, None, :, None], jnp.nan, v)
+    unread = jnp.arange(P) >= -(-length // 64)[:, None] * 64
+    if first is not None:
+        unread = unread | (jnp.arange(P) < jnp.min(first, axis=1)[:, None] // 64 * 64)
+        assert unread[0, :64].all()
+    k = jnp.where(unread[None, :, None, None], jnp.nan, k)
+    v = jnp.where(unread[None, :, None, :, None], jnp.nan, v)
     got = prefix_gpu.part(q, k, v, 1, length, first, cap, head=head, interpret=True)
     k, v = (jnp.nan_to_num(x[1, :, head:]) for x in (k, v))
     expected = attention.part(q, k, v, seen[:, None], cap)
@@ -118,6 +123,21 @@ def test_it_lowers_for_a_gpu_that_is_not_here(case: tuple[int, int | None, int])
     with on_a_gpu():
         assert lowered("on").count("@__gpu$xla.gpu.triton") == kernels
         assert "custom_call" not in lowered("auto")
+
+
+@pytest.mark.parametrize("kernels", ["on", "auto"])
+def test_the_engine_does_as_its_option_says(kernels: Any) -> None:
+    c = DecoderConfig(vocab_size=64, width=16, layers=L, heads=4, kv_heads=2, head_dim=16, mlp=24)
+    model, config = init_random(c, 0), DecodeConfig(leaves=B, rows=N, context=256, kernels=kernels)
+    scorer = StepScorer(from_policy(model), config)
+    (shape,) = {engine._caches.each[0].shape for engine in (StepDecoder(model, {}, config, seed=0), scorer)}
+    table = stops.build([], c.vocab_size)
+    with on_a_gpu():
+        slots = jax.eval_shape(lambda: programs.empty(shape, table, B, N, 128, S))
+        sizes = {"S": S, "chunk": 2, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        traced = programs.advance.trace(model.params(), slots, None, table, 1, shape=shape, **sizes)
+        program = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert ("@__gpu$xla.gpu.triton" in program) == (kernels == "on")
 
 
 @pytest.mark.parametrize(
