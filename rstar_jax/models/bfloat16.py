@@ -30,9 +30,9 @@ def select(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _rounded(x: jax.Array) -> jax.Array:
-    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
-    up = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to the nearest, of two as near to the even one
-    return _of_bits(jnp.where(x != x, 0x7FC0, up).astype(jnp.uint16))
+    wide = jax.lax.bitcast_convert_type(x, jnp.uint32)
+    up = (wide + 0x7FFF + ((wide >> 16) & 1)) >> 16  # to the nearest, of two as near to the even one
+    return of_bits(jnp.where(x != x, 0x7FC0, up).astype(jnp.uint16))
 
 
 @_rounded.defjvp
@@ -42,7 +42,7 @@ def _rounded_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 @jax.custom_jvp
 def _selected(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    return _of_bits(jnp.where(which, _bits(x), _bits(y)))
+    return of_bits(jnp.where(which, bits(x), bits(y)))
 
 
 @_selected.defjvp
@@ -54,9 +54,11 @@ def _slow(dtype: Any) -> bool:
     return jnp.dtype(dtype) == jnp.bfloat16 and attention_mesh.platform(attention_mesh.around()) == "cpu"
 
 
-def _bits(x: jax.Array) -> jax.Array:
+def bits(x: jax.Array) -> jax.Array:
+    """As uint16, which XLA:CPU moves as it is."""
     return jax.lax.bitcast_convert_type(x, jnp.uint16)
 
 
-def _of_bits(x: jax.Array) -> jax.Array:
+def of_bits(x: jax.Array) -> jax.Array:
+    """What `bits` gave, as bfloat16."""
     return jax.lax.bitcast_convert_type(x, jnp.bfloat16)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from rstar_jax.models.bfloat16 import bits, of_bits
 from rstar_jax.models.cache import UNROLL_UP_TO, unrolled
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.linear import SUMMED, Beneath, Layers, Rows
@@ -83,8 +84,12 @@ def _rows(weight: jax.Array, summed: tuple[int, ...]) -> jax.Array:
 
 @jax.jit
 def _joined(gate: jax.Array, up: jax.Array) -> jax.Array:
-    """The rows of both, one above the other; compiled, so that neither's are there by themselves."""
-    return _rows(jnp.concatenate([gate, up], axis=-1), SUMMED["gate"])
+    """The rows of both, one above the other. Compiled, and on the bits of bfloat16: then nothing else is
+    made, neither one's rows by themselves nor float32 of them."""
+    narrow = gate.dtype == up.dtype == jnp.bfloat16
+    rows = [_rows(bits(w) if narrow else w, SUMMED["gate"]) for w in (gate, up)]
+    both = jnp.concatenate(rows, axis=1)
+    return of_bits(both) if narrow else both
 
 
 def _bits(table: jax.Array) -> jax.Array | None:

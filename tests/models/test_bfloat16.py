@@ -35,8 +35,7 @@ def test_gradients_are_those_of_the_operations_they_stand_for() -> None:
         return jnp.sum(chosen.astype(jnp.float32) ** 2)
 
     found, expected = (
-        jax.grad(norm, argnums=(2, 3))(*how, x, y)
-        for how in ((rounded, select), (jnp.astype, jnp.where))
+        jax.grad(norm, argnums=(2, 3))(*how, x, y) for how in ((rounded, select), (jnp.astype, jnp.where))
     )
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
