@@ -37,7 +37,7 @@ from rstar_jax.decode import DecodeConfig, StepDecoder, pool, programs, stops
 from rstar_jax.decode.buckets import cache_bucket
 from rstar_jax.decode.shape import Shape
 from rstar_jax.evolve.cost import Shape as Cost
-from rstar_jax.models import Decoder, DecoderConfig, attention_mesh, candidates, decode_layout
+from rstar_jax.models import Decoder, DecoderConfig, candidates, decode_layout
 from rstar_jax.models.params import param_specs
 
 TINY = DecoderConfig(vocab_size=512, width=64, layers=2, heads=4, kv_heads=2, head_dim=16, mlp=128)
@@ -96,8 +96,7 @@ def random_decoder(c: DecoderConfig) -> Decoder:
         for i, (name, s) in enumerate(param_specs(c).items())
     }
     decoder = Decoder(c, params)
-    if decode_layout.kept_apart(c, attention_mesh.platform(None)):
-        decode_layout.keep_apart(decoder)  # else the weights would be there twice
+    decode_layout.keep_apart(decoder, c)  # else a GPU would have the weights twice
     return decoder
 
 

@@ -22,7 +22,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models import attention_mesh, decode_layout, quantize
+from rstar_jax.models import decode_layout, quantize
 from rstar_jax.search import Functions, Leaf, Services
 from rstar_jax.search.contract import CheckRequest
 from rstar_jax.search.contract import ScoreRequest as ScoreAsked
@@ -211,8 +211,7 @@ def _hold(model: models.Decoder | models.RewardModel, decode: DecodeConfig) -> N
     decoder = model.decoder if isinstance(model, models.RewardModel) else model
     if decode.weights == "int8":
         quantize.to_int8(model)
-    if decode_layout.kept_apart(decoder.config, attention_mesh.platform(None)):
-        decode_layout.keep_apart(decoder)
+    decode_layout.keep_apart(decoder, decoder.config)
 
 
 def problem_key(problem_id: str) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 
 from rstar_jax.decode.shape import Shape
 from rstar_jax.models import KV
+from rstar_jax.models.bfloat16 import same_bits
 from rstar_jax.models.cache import lay_out, whole
 
 
@@ -61,11 +62,6 @@ def gather(pool: KV, tables: jax.Array, dtype: Any) -> KV:
         return same_bits(found.reshape(*found.shape[:2], -1, *found.shape[4:]), dtype)
 
     return one(pool[0]), one(pool[1])
-
-
-def same_bits(x: jax.Array, dtype: Any) -> jax.Array:
-    """x as `Shape.pool_dtype` has it, or as the compute dtype again."""
-    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
 
 
 @functools.partial(jax.jit, static_argnames="shape")

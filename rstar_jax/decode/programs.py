@@ -20,6 +20,7 @@ import numpy as np
 from rstar_jax.decode import pool, sampling, stops
 from rstar_jax.decode.shape import Shape
 from rstar_jax.models import KV, RewardModel
+from rstar_jax.models.bfloat16 import same_bits
 from rstar_jax.models.cache import Suffix, by_layer, lay_out, whole
 
 
@@ -203,7 +204,7 @@ def advance(
         i, s, trace, kept = carry
 
         def keep(all: jax.Array, now: jax.Array) -> jax.Array:
-            return put(all, pool.same_bits(jnp.squeeze(now, -3), all.dtype), i, -5)
+            return put(all, same_bits(jnp.squeeze(now, -3), all.dtype), i, -5)
 
         x, suffix, new = model.extend(s.pending[..., None], s.start, shared, s.prefix_length, s.suffix)
         logits = model.logits(x[:, :, 0]).reshape(B * N, -1)

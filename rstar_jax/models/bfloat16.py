@@ -28,11 +28,16 @@ def select(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     return _selected(which, x, y)
 
 
+def same_bits(x: jax.Array, dtype: Any) -> jax.Array:
+    """x as `dtype`, which is as wide: bfloat16 as uint16, which XLA:CPU moves as it is, or the way back."""
+    return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)
+
+
 @jax.custom_jvp
 def _rounded(x: jax.Array) -> jax.Array:
     wide = jax.lax.bitcast_convert_type(x, jnp.uint32)
     up = (wide + 0x7FFF + ((wide >> 16) & 1)) >> 16  # to the nearest, of two as near to the even one
-    return of_bits(jnp.where(x != x, 0x7FC0, up).astype(jnp.uint16))
+    return same_bits(jnp.where(x != x, 0x7FC0, up).astype(jnp.uint16), jnp.bfloat16)
 
 
 @_rounded.defjvp
@@ -42,7 +47,7 @@ def _rounded_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 @jax.custom_jvp
 def _selected(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    return of_bits(jnp.where(which, bits(x), bits(y)))
+    return same_bits(jnp.where(which, *(same_bits(z, jnp.uint16) for z in (x, y))), jnp.bfloat16)
 
 
 @_selected.defjvp
@@ -52,13 +57,3 @@ def _selected_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 def _slow(dtype: Any) -> bool:
     return jnp.dtype(dtype) == jnp.bfloat16 and attention_mesh.platform(attention_mesh.around()) == "cpu"
-
-
-def bits(x: jax.Array) -> jax.Array:
-    """As uint16, which XLA:CPU moves as it is."""
-    return jax.lax.bitcast_convert_type(x, jnp.uint16)
-
-
-def of_bits(x: jax.Array) -> jax.Array:
-    """What `bits` gave, as bfloat16."""
-    return jax.lax.bitcast_convert_type(x, jnp.bfloat16)

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from rstar_jax.models.bfloat16 import bits, of_bits
+from rstar_jax.models import attention_mesh
+from rstar_jax.models.bfloat16 import same_bits
 from rstar_jax.models.cache import UNROLL_UP_TO, unrolled
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.linear import SUMMED, Beneath, Layers, Rows
@@ -65,12 +66,14 @@ def apart(weight: Any) -> Layers:
     return Layers(tuple(jax.tree.unflatten(form, layer) for layer in layers))
 
 
-def keep_apart(model: nnx.Module) -> None:
-    """Does so in place with every stack of a decoder, or of the one in a reward model: one after another, so
-    that no more than the largest is there twice.
+def keep_apart(model: nnx.Module, c: DecoderConfig) -> None:
+    """Does so in place, where the devices here want it, with every stack of a decoder of config c, or of the
+    one in a reward model: one after another, so that no more than the largest is there twice.
 
     For a model that from now on is only run: it cannot be trained or saved.
     """
+    if not kept_apart(c, attention_mesh.platform(None)):
+        return
     for _, node in list(nnx.iter_graph(model)):
         if isinstance(node, nnx.Param) and node.get_metadata().get("axes", ())[:1] == ("layers",):
             node.set_value(apart(node.get_value()))
@@ -87,9 +90,9 @@ def _joined(gate: jax.Array, up: jax.Array) -> jax.Array:
     """The rows of both, one above the other. Compiled, and on the bits of bfloat16: then nothing else is
     made, neither one's rows by themselves nor float32 of them."""
     narrow = gate.dtype == up.dtype == jnp.bfloat16
-    rows = [_rows(bits(w) if narrow else w, SUMMED["gate"]) for w in (gate, up)]
+    rows = [_rows(same_bits(w, jnp.uint16) if narrow else w, SUMMED["gate"]) for w in (gate, up)]
     both = jnp.concatenate(rows, axis=1)
-    return of_bits(both) if narrow else both
+    return same_bits(both, jnp.bfloat16) if narrow else both
 
 
 def _bits(table: jax.Array) -> jax.Array | None:
