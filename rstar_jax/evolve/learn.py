@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,16 +131,24 @@ def train_policy(context: Context, round: int) -> dict[str, Any]:
                 "rollouts (--config.search.rollouts), or a stronger policy (--config.policy.bootstrap). The "
                 f"report says why steps died: {context.work.root / 'report.json'}"
             )
-        tokenizer = Tokenizer.load(context.base)
-        config = context.settings.train.policy
-        model = _with_special_tokens(_load(context, context.base, config), tokenizer)
-        with _training(context, round, "train the policy", folder, tokenizer) as options:
-            summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
-            card = _card(context, "policy", round, {"solutions": len(rows)})
-            models.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card)
-        return _result(summary)
+        return fine_tune(context, round, folder, rows)
 
     return context.work.stage(f"round{round}/policy", work, needs=(f"round{round}/curate",))
+
+
+def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]) -> dict[str, Any]:
+    """Fine-tune the base on solutions, write FOLDER/model (Hugging Face format), return the figures.
+
+    round: whose solutions they are; 0 for those of a warm start, which were given.
+    """
+    tokenizer = Tokenizer.load(context.base)
+    config = context.settings.train.policy
+    model = _with_special_tokens(_load(context, context.base, config), tokenizer)
+    with _training(context, round, "train the policy", folder, tokenizer) as options:
+        summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
+        card = _card(context, "policy", round, {"solutions": len(rows)})
+        models.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card)
+    return _result(summary)
 
 
 def _card(context: Context, kind: Literal["policy", "reward"], round: int, data: dict[str, int]) -> str:
@@ -150,7 +158,7 @@ def _card(context: Context, kind: Literal["policy", "reward"], round: int, data:
         "base_model": settings.policy.init
         if settings.policy.init != "tiny"
         else "the tiny base of rstar_jax",
-        "round": round,
+        "round": round or "none, a warm start",
         "data": {**data, "training problems": len(context.train)},
         "seed": settings.seed,
         "options, SHA-256": records.digest(context.work.root / "config.json"),
@@ -224,7 +232,7 @@ def _training(
         context.progress.update(step, total=total, note=f"loss {values['loss']:.3f}")
 
     checkpoints = folder / "checkpoints"
-    with context.progress.stage(title, None, "steps", round), MetricsWriter(folder) as metrics:
+    with context.progress.stage(title, None, "steps", round or None), MetricsWriter(folder) as metrics:
         yield {
             "seed": _seed(context, round),
             "new_tokens": range(Tokenizer.load(context.base).vocab_size, tokenizer.vocab_size),
@@ -236,7 +244,7 @@ def _training(
 
 
 def _seed(context: Context, round: int) -> int:
-    """Of the order of examples and of new weights: another one each round."""
+    """Of the order of examples and of new weights: another one each round; round 0 is a warm start."""
     return context.settings.seed * 1000 + round
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rstar_jax.assemble import Reasoner
 from rstar_jax.evaluate import benchmark
-from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.settings import EvaluateSettings, at_round
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.search import STRATEGIES, SearchConfig
@@ -59,8 +59,7 @@ class _Seeker:
 
 
 @contextlib.contextmanager
-def _seeker(context: Context, round: int, stage: str, folder: Path) -> Iterator[_Seeker]:
-    models = context.models(round, stage)
+def _seeker(context: Context, round: int, models: Models, folder: Path) -> Iterator[_Seeker]:
     with context.sandbox() as sandbox:
         reasoner = context.reasoner(models, sandbox)
         yield _Seeker(context, folder, reasoner, context.source(round, models), sandbox.layers)
@@ -73,12 +72,12 @@ def search(context: Context, round: int) -> dict[str, Any]:
     """
 
     def work(folder: Path) -> dict[str, Any]:
-        s = context.settings.search
-        if at_round(s.ppm, round) and context.models(round, "search").ppm is None:
+        s, models = context.settings.search, context.models(round, "search")
+        if at_round(s.ppm, round) and models.ppm is None:
             context.progress.log(
                 f"round {round}: no PPM of round {round - 1}; the search is terminal-guided."
             )
-        with _seeker(context, round, "search", folder) as seeker:
+        with _seeker(context, round, models, folder) as seeker:
             unsolved, trees = context.train, 0
             for index in range(at_round(s.trees, round)):
                 trees += len(unsolved)
@@ -101,12 +100,19 @@ def unknown_steps(trees: Iterable[Tree]) -> int:
 
 def evaluate_base(context: Context) -> dict[str, Any]:
     """Held-out pass@1 of the base model alone, before any round."""
+    return evaluate_alone(context, "base/evaluate", context.models(0, "evaluate"))
+
+
+def evaluate_alone(
+    context: Context, stage: str, models: Models, *, needs: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Held-out pass@1 of a policy that no round made, greedily and alone; the manifest of `stage`."""
 
     def work(folder: Path) -> dict[str, Any]:
-        with _seeker(context, 0, "evaluate", folder) as seeker:
+        with _seeker(context, 0, models, folder) as seeker:
             return {**_policy_alone(seeker), **seeker.result()}
 
-    return context.work.stage("base/evaluate", work)
+    return context.work.stage(stage, work, needs=needs)
 
 
 def evaluate(context: Context, round: int) -> dict[str, Any]:
@@ -116,10 +122,10 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
     """
 
     def work(folder: Path) -> dict[str, Any]:
-        e, heldout = context.settings.evaluate, context.heldout
-        with _seeker(context, round, "evaluate", folder) as seeker:
+        e, heldout, models = context.settings.evaluate, context.heldout, context.models(round, "evaluate")
+        with _seeker(context, round, models, folder) as seeker:
             result = _policy_alone(seeker)
-            if STRATEGIES[e.strategy].needs_ppm and context.models(round, "evaluate").ppm is None:
+            if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
                 context.progress.log(
                     f"round {round}: no PPM, by which evaluate.strategy={e.strategy} ranks; the policy alone "
                     "is evaluated."

@@ -28,10 +28,12 @@ from rstar_jax.errors import UserError
 from rstar_jax.settings import to_dict
 
 MANIFEST = "DONE.json"
+# Folders in which stages lie: those of rounds, and those of a warm start.
+_STAGES = ("base", "round*", "rows", "policy", "evaluate")
 _HASHED_UP_TO = 256 * 2**20  # larger files (weights of real models) are held by their size alone
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers.
 _FREE_TO_CHANGE = (
-    *("rounds", "policy.cache", "search.batch", "verify.workers", "verify.memo"),
+    *("rounds", "policy.cache", "search.batch", "batch", "verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile"),
     *("verify.sandbox.allow_unsafe", "verify.sandbox.bubblewrap", "verify.sandbox.without"),
 )
@@ -109,7 +111,7 @@ class Workdir:
 
     def _begun(self) -> bool:
         """Whether a stage wrote something; a run that failed before that leaves nothing to protect."""
-        return any(p.is_file() for pattern in ("base/**/*", "round*/**/*") for p in self.root.glob(pattern))
+        return any(p.is_file() for stage in _STAGES for p in self.root.glob(f"{stage}/**/*"))
 
     def claim_inputs(self, digests: dict[str, str]) -> None:
         """Remembers what the run reads from outside, by option; refuses other contents under the same name.

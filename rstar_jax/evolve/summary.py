@@ -26,12 +26,12 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
     base = _manifest(root, "base", "evaluate")
     manifests = [base]
     if base:
-        stages.append(_stage(base))
+        stages.append(stage_times(base))
     for folder in sorted(
         (p for p in root.glob("round*") if p.name[5:].isdecimal()), key=lambda p: int(p.name[5:])
     ):
         done = {stage: m for stage in STAGES if (m := _manifest(root, folder.name, stage))}
-        stages += [_stage(m) for m in done.values()]
+        stages += [stage_times(m) for m in done.values()]
         manifests += done.values()
         if "curate" in done:
             rounds.append(_round(int(folder.name[5:]), done))
@@ -106,9 +106,9 @@ def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
     return told[-1] if told else {}
 
 
-def _stage(manifest: dict[str, Any]) -> dict[str, Any]:
+def stage_times(manifest: dict[str, Any]) -> dict[str, Any]:
     """Seconds by kind of work; host is what is left of the stage's wall time (0 where they overlap)."""
-    if manifest["name"].endswith(("/policy", "/ppm")):
+    if manifest["name"].rpartition("/")[2] in ("policy", "ppm"):
         busy = {"training": manifest["result"].get("seconds", 0.0)}
     else:
         busy = manifest["result"].get("seconds", {})
