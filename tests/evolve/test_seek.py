@@ -53,7 +53,11 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
     monkeypatch.setattr(seek, "_policy_alone", lambda _: {"policy_pass1": None, "unknown_steps": 0})
     with Workdir(tmp_path, settings) as work:
         context = types.SimpleNamespace(
-            settings=settings, work=work, heldout=HELDOUT, progress=types.SimpleNamespace(log=told.append)
+            settings=settings,
+            work=work,
+            heldout=HELDOUT,
+            models=lambda *_: None,
+            progress=types.SimpleNamespace(log=told.append),
         )
         result = seek.evaluate(context, 1)["result"]
     ((option, value),) = budget.items()
