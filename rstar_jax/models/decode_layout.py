@@ -1,8 +1,8 @@
 """Weights as decoding wants them: transforms over a model's parameters.
 
-On a CPU (`for_decode`) each matrix lies with a row of inputs for every output, layer by layer where layers
-are unrolled. A loop over tokens then neither cuts nor transposes nor converts weights before it starts. On an
-NVIDIA GPU (`apart`) they lie as they did, but layer by layer: products there read no part of a stack without
+On a CPU (`for_decode`) each matrix lies with a row of inputs for every output, and all lie layer by layer
+where layers are unrolled. A loop over tokens then neither cuts nor transposes nor converts weights before it
+starts. On an NVIDIA GPU (`apart`) they lie as they did, but layer by layer: products there read no part of a stack without
 a copy of it. The sums are the same; their order, hence the last bits, may differ.
 """
 
@@ -19,7 +19,7 @@ from flax import nnx
 
 from rstar_jax.models import attention_mesh
 from rstar_jax.models.bfloat16 import same_bits
-from rstar_jax.models.cache import UNROLL_UP_TO, unrolled
+from rstar_jax.models.cache import unrolled
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.linear import SUMMED, Beneath, Layers, Rows
 
@@ -30,13 +30,16 @@ _AS_THEY_ARE = ("kv_up", "experts_gate", "experts_up", "experts_down")
 def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
     """The same parameters, matrices in another layout: a copy of them, but for the vocabulary's.
 
-    What is in int8 or has low-rank additions stays as it is, and so do norms, biases and experts. An MLP's
-    `gate` and `up` become one matrix.
+    What is in int8 or has low-rank additions, and experts, are not transposed; norms and biases stay as they
+    are. An MLP's `gate` and `up` become one matrix.
     """
-    out = dict(params)
+    out, split = dict(params), unrolled(c.layers, "cpu")
     for name, weight in params.items():
         stack, _, kind = name.rpartition(".")
-        if kind not in SUMMED or kind in _AS_THEY_ARE or not isinstance(weight, jax.Array):
+        if kind not in SUMMED:
+            continue
+        if kind in _AS_THEY_ARE or not isinstance(weight, jax.Array):
+            out[name] = apart(weight) if split and stack else weight
             continue
         if not stack:
             out[name] = Rows(weight, weight.shape, _bits(weight) if kind == "embed" else None)
@@ -47,8 +50,8 @@ def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
             out[name] = Beneath(weight.shape, weight.dtype)
             continue
         rows = _joined(*mlp[:2]) if kind == "gate" and whole else _rows(weight, SUMMED[kind])
-        shape, few = weight.shape[1:], c.layers <= UNROLL_UP_TO
-        out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if few else Rows(rows, shape)
+        shape = weight.shape[1:]
+        out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if split else Rows(rows, shape)
     return out
 
 

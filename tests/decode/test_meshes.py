@@ -15,12 +15,13 @@ def across() -> None:
     from rstar_jax import sharding
     from rstar_jax.decode import ScoreRequest, StepDecoder, StepRequest, StepScorer
     from rstar_jax.models import DecoderConfig, from_policy, init_random
-    from rstar_jax.models.cache import UNROLL_UP_TO
+    from rstar_jax.models import cache
     from rstar_jax.models.quantize import to_int8
 
     text = np.random.default_rng(0).integers(V, size=40).astype(np.int32)
     plain = DecoderConfig(vocab_size=V, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48)
-    scanned = dataclasses.replace(plain, layers=UNROLL_UP_TO + 1)
+    cache.UNROLL_DECODING_UP_TO = {}
+    scanned = dataclasses.replace(plain, layers=cache.UNROLL_UP_TO + 1)
     # Fewer key/value heads than devices hold them; groups of one device.
     for config, int8, sizes in (plain, False, {"data": 2, "tensor": 4}), (scanned, True, {"data": 2}):
         model = init_random(config, 0)

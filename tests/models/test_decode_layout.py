@@ -48,8 +48,9 @@ def test_every_family_says_the_same(family: str) -> None:
 
 
 def test_scanned_layers_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("cache", "decoder", "decode_layout"):
+    for module in ("cache", "decoder"):
         monkeypatch.setattr(f"rstar_jax.models.{module}.UNROLL_UP_TO", 0)
+    monkeypatch.setattr("rstar_jax.models.cache.UNROLL_DECODING_UP_TO", {})
     model = init_random(zoo.config("qwen2"), 0)
     laid_out = for_decode(model.params(), model.config)
     assert isinstance(laid_out["layers.q"], Rows) and isinstance(laid_out["layers.up"], Beneath)
