@@ -31,8 +31,9 @@ Suffix = tuple[KV | ByToken, ...]
 
 BY_TOKEN = ("tpu", "cuda")  # platforms on which suffixes are
 
-# So few layers are unrolled wherever they are run, and keep a cache each. In a loop over tokens XLA then slices
-# the weights once, and updates the caches in place; a stacked cache is copied several times per token on a CPU.
+# So few layers are unrolled wherever they are run, and keep a cache each. In a loop over tokens XLA then
+# slices the weights once, and updates the caches in place; a stacked cache is copied several times per token
+# on a CPU.
 UNROLL_UP_TO = 12
 # In decoding more are, by platform: a loop over layers copies each one's weights before it multiplies by
 # them, at every token (docs/LOG.md). Not any number, as each takes a part of a second to compile: Qwen2.5

@@ -2,8 +2,8 @@
 
 On a CPU (`for_decode`) each matrix lies with a row of inputs for every output, and all lie layer by layer
 where layers are unrolled. A loop over tokens then neither cuts nor transposes nor converts weights before it
-starts. On an NVIDIA GPU (`apart`) they lie as they did, but layer by layer: products there read no part of a stack without
-a copy of it. The sums are the same; their order, hence the last bits, may differ.
+starts. On an NVIDIA GPU (`apart`) they lie as they did, but layer by layer: products there read no part of a
+stack without a copy of it. The sums are the same; their order, hence the last bits, may differ.
 """
 
 from __future__ import annotations

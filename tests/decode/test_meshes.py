@@ -14,8 +14,7 @@ def across() -> None:
 
     from rstar_jax import sharding
     from rstar_jax.decode import ScoreRequest, StepDecoder, StepRequest, StepScorer
-    from rstar_jax.models import DecoderConfig, from_policy, init_random
-    from rstar_jax.models import cache
+    from rstar_jax.models import DecoderConfig, cache, from_policy, init_random
     from rstar_jax.models.quantize import to_int8
 
     text = np.random.default_rng(0).integers(V, size=40).astype(np.int32)
