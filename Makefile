@@ -6,14 +6,21 @@ INPUTS := pyproject.toml requirements.txt
 WORKDIR ?= runs/quickstart
 # Files of tests at a time; 0: all in one process.
 JOBS ?= 2
+# Which optional packages' tests `make test-optional` runs: markers of tests/conftest.py, joined by "or".
+OPTIONAL ?= torch
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart test setup setup-test lint clean
+.PHONY: quickstart test test-optional setup setup-test lint clean
 
 quickstart: setup
 	$(BIN)/python -m rstar_jax.launch --config=quickstart --workdir=$(WORKDIR)
 
 test: lint
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# Those tests alone that need a package over and above the requirements, once it is installed.
+test-optional: setup-test
+	$(PYTEST) -m '$(OPTIONAL)'
 
 lint: setup-test
 	$(BIN)/ruff check .

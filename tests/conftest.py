@@ -1,5 +1,6 @@
 """Settings every test shares: CPU only, cheap compilation, strict shapes."""
 
+import importlib.util
 import os
 
 import pytest
@@ -9,11 +10,42 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
 
+# What a test may need over and above the requirements: its marker, which is the package's name, and what
+# installs it. Such a test imports the package in its body, and skips where it is absent.
+OPTIONAL = {
+    "torch": "pip install -e '.[reference]'",
+    "libtpu": "pip install libtpu",
+}
 # Each takes a minute or more.
 _LONG = ("test_hostile.py", "test_rounds.py", "test_sharding.py")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    for name in OPTIONAL:
+        config.addinivalue_line("markers", f"{name}: needs {name}, skipped where it is not installed")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the files, the long ones come first: one that is left for last runs alone."""
+    """Skips what needs a package that is absent. Where processes share the files, the long ones come first:
+    one that is left for last runs alone."""
+    absent = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
+    for item in items:
+        for name in absent:
+            if item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=_absent(name)))
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: item.path.name not in _LONG)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what was left out for want of a package, and what would run it."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for name, install in OPTIONAL.items():
+        if count := sum(_absent(name) in str(report.longrepr) for report in skipped):
+            terminalreporter.write_line(
+                f"{count} tests were skipped that need {name}. To run them: {install}; pytest -m {name}"
+            )
+
+
+def _absent(name: str) -> str:
+    return f"{name} is not installed"

@@ -118,6 +118,7 @@ def kept(logits: np.ndarray, **cut: float) -> np.ndarray:
     return bisected
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     "cut",
     [
@@ -132,7 +133,7 @@ def kept(logits: np.ndarray, **cut: float) -> np.ndarray:
     ],
 )
 def test_the_kept_are_those_of_transformers(cut: dict[str, float]) -> None:
-    torch = pytest.importorskip("torch")
+    import torch
     from transformers.generation import logits_process as theirs
 
     warpers = {

@@ -1,6 +1,5 @@
 """Attention compiled for TPUs that are not here; needs libtpu, which is no requirement of ours."""
 
-import importlib.util
 import math
 from typing import Any
 
@@ -15,7 +14,7 @@ from rstar_jax.models.cache import ByToken, lay_out
 from rstar_jax.models.candidates import attend
 from rstar_jax.models.params import param_specs
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+pytestmark = pytest.mark.libtpu
 MESHES = {"v5e:2x4": {"fsdp": 4, "tensor": 2}, "v5p:2x2x1": {"data": 2, "tensor": 2}}
 T = 384  # no other size below
 

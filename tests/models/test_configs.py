@@ -5,6 +5,7 @@ from typing import Any
 
 import hub
 import pytest
+import transformers
 import zoo
 from theirs import by_transformers, by_us, differences
 
@@ -99,10 +100,10 @@ REQUIRED = ("hidden_size", "intermediate_size", "num_attention_heads", "num_hidd
 REQUIRED += ("num_experts_per_tok", "n_group", "topk_group")
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("without", ["left out", "null"])
 @pytest.mark.parametrize("family", sorted(OPTIONAL))
 def test_what_a_file_leaves_out_is_what_transformers_takes_it_for(family: str, without: str) -> None:
-    transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 64, "num_attention_heads": 32, "num_key_value_heads": 2}
     full = {**zoo.SIZES, **sizes, **OPTIONAL[family]}
     defaults = {}
@@ -126,9 +127,9 @@ def test_what_a_file_leaves_out_is_what_transformers_takes_it_for(family: str, w
     assert len(defaults) > (15 if without == "left out" else 3)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("name", hub.HUB)
 def test_a_config_of_the_hub_means_what_it_means_to_transformers(name: str) -> None:
-    transformers = pytest.importorskip("transformers")
     config = hub.HUB[name]
     theirs = transformers.AutoConfig.for_model(**config)
     ours = FAMILIES[config["model_type"]].read(config, "config.json")

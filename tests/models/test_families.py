@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import transformers
 from compare import LENGTHS, batch, error, reference, run, texts
 from flax import nnx
 from zoo import ZOO, make
@@ -23,8 +24,7 @@ from rstar_jax.models import (
 )
 from rstar_jax.models.cache import lay_out
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.torch
 
 NEW = 64
 
@@ -62,7 +62,7 @@ def test_bfloat16_is_as_near_as_that_of_transformers(pair: Pair) -> None:
     one_of_each(pair)
     text = texts()[0]
     exact = reference(pair.theirs, text)
-    half = transformers.AutoModelForCausalLM.from_pretrained(pair.folder, dtype=torch.bfloat16).eval()
+    half = transformers.AutoModelForCausalLM.from_pretrained(pair.folder, dtype="bfloat16").eval()
     ours = run(load_pretrained(pair.folder, dtype=jnp.bfloat16), text[None])
     assert ours.dtype == jnp.float32
     mean = np.abs(np.asarray(ours)[0] - exact).mean()

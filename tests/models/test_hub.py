@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import hub
 import numpy as np
 import pytest
+import transformers
 import zoo
 from compare import LENGTHS, batch, error, reference, run, texts
 from safetensors.numpy import load_file
@@ -16,8 +17,7 @@ from safetensors.numpy import load_file
 from rstar_jax.models import Decoder, load_pretrained, save_pretrained
 from rstar_jax.models.weight_files import WEIGHTS
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.torch
 
 # Llama 3.1's, and what Phi-3 says over and above its config
 GENERATION = {"do_sample": True, "temperature": 0.6, "eos_token_id": [7, 8, 9], "pad_token_id": 3}

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import transformers
 import zoo
 from flax import nnx
 
@@ -25,6 +26,17 @@ ALL = ("q", "q_down", "kv_down", "kv_up", "o", "gate", "down", "experts_gate", "
 @nnx.jit
 def logits(model: Decoder, tokens: jax.Array) -> jax.Array:
     return model(tokens)
+
+
+def trained_and_saved(name: str, folder: Path) -> jax.Array:
+    """The logits of a model before its additions became part of the weights; its folder."""
+    model = init_random(zoo.config(name), seed=1)
+    adapt(model, LoraConfig(2, 4.0, ("q", "o", "gate", "down")), seed=0)
+    stir(model)
+    trained = logits(model, TEXT)
+    merge(model)
+    save_pretrained(model, folder)
+    return trained
 
 
 def stir(model: nnx.Module) -> None:
@@ -196,17 +208,16 @@ def test_a_weight_that_the_model_lacks_is_named(tiny: Decoder) -> None:
 
 @pytest.mark.parametrize("name", ["qwen2", "phi3", "deepseek-v2-lite"])
 def test_a_saved_folder_holds_the_trained_model(name: str, tmp_path: Path) -> None:
-    """Also for transformers, where torch is there to run it."""
-    c = zoo.config(name)
-    model = init_random(c, seed=1)
-    adapt(model, LoraConfig(2, 4.0, ("q", "o", "gate", "down")), seed=0)
-    stir(model)
-    trained = logits(model, TEXT)
-    merge(model)
-    save_pretrained(model, tmp_path / "m")
+    trained = trained_and_saved(name, tmp_path / "m")
     close(logits(load_pretrained(tmp_path / "m"), TEXT), trained)
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["qwen2", "phi3", "deepseek-v2-lite"])
+def test_transformers_reads_the_trained_model(name: str, tmp_path: Path) -> None:
+    import torch
+
+    trained = trained_and_saved(name, tmp_path / "m")
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         tmp_path / "m", attn_implementation="eager"
     ).eval()

@@ -13,6 +13,7 @@ import hub
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import transformers
 import zoo
 from compare import error, reference, run, texts
 from safetensors.numpy import load_file, save_file
@@ -59,11 +60,11 @@ HEADS: dict[str, tuple[Callable[[Tensors], object], bool]] = {
 }
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("case", HEADS)
 def test_a_tied_head_is_what_transformers_takes_it_for(
     tied: Path, case: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    transformers = pytest.importorskip("transformers")
     edit, same = HEADS[case]
     change(tied, edit)
     with caplog.at_level(logging.WARNING):
@@ -213,10 +214,10 @@ HUB_NAMES = {  # what transformers 5 calls it: what the hub does
 }
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("renamed", [HUB_NAMES, {}], ids=["names of the hub", "names of transformers 5"])
 def test_the_text_part_of_a_model_that_sees_is_read(tmp_path: Path, renamed: dict[str, str]) -> None:
     """Without a look at the rest; what is written is a model of text."""
-    transformers = pytest.importorskip("transformers")
     theirs = zoo.randomise(transformers.AutoConfig.for_model(**hub.small("gemma-3-4b-it")))
     tensors = {name: np.array(value.detach()) for name, value in theirs.state_dict().items() if name != HEAD}
     for new, old in renamed.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import transformers
 
 from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
@@ -24,7 +25,6 @@ BASE = Path(__file__).parents[2] / "rstar_jax" / "assets" / "tiny-base"
 
 
 def test_the_tokenizer_that_is_saved_knows_the_added_tokens(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
     tokenizer = Tokenizer.train(["one two three"] * 3, 300)
     tokenizer.add_special_tokens()
     model = resize_vocab(load_pretrained(BASE), tokenizer.vocab_size)
@@ -51,9 +51,10 @@ def test_the_config_names_the_type(tiny: Decoder, tmp_path: Path, dtype: str) ->
     assert config["dtype"] == config["torch_dtype"] == dtype
 
 
+@pytest.mark.torch
 def test_padded_texts_are_scored_at_their_last_token(tiny: Decoder, tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    import torch
+
     model = from_policy(tiny, seed=1)
     save_reward_model(model, tmp_path / "m")
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "m").eval()

@@ -5,12 +5,12 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import transformers
 from flax import nnx
 
 from rstar_jax.models import load_pretrained, resize_vocab, save_pretrained
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.torch
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 LENGTHS = [9, 4, 7]
@@ -28,6 +28,8 @@ def rows() -> list[np.ndarray]:
 
 
 def theirs(model, tokens: np.ndarray, **kwargs) -> np.ndarray:
+    import torch
+
     with torch.no_grad():
         return model(torch.tensor(tokens), **kwargs).logits.numpy()
 
@@ -37,6 +39,8 @@ def assert_close(ours: np.ndarray, reference: np.ndarray) -> None:
 
 
 def test_gradients_agree(pair) -> None:
+    import torch
+
     model, reference = pair
     tokens = np.stack([row[:4] for row in rows()])
     gradients = nnx.jit(nnx.grad(lambda m: jnp.mean(jnp.square(m(jnp.asarray(tokens))))))(model)
