@@ -19,7 +19,7 @@ from rstar_jax import models, records, sharding, train
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.seek import unknown_steps
+from rstar_jax.evolve.seek import deaths, unknown_steps
 from rstar_jax.evolve.shards import read_trees
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
@@ -93,16 +93,6 @@ def coverage(trees: list[Tree]) -> dict[str, float | None]:
         solved[tree.problem.id] = solved.get(tree.problem.id, False) or tree.solved
     levels = {tree.problem.id: tree.problem.level for tree in trees}
     return by_level([levels[problem] for problem in solved], list(solved.values()))
-
-
-def deaths(trees: list[Tree]) -> dict[str, int]:
-    """Why candidate steps were no valid nodes: cause (with the exception's type) -> count."""
-    causes: Counter[str] = Counter()
-    for tree in trees:
-        for node in tree.nodes:
-            if node.status not in ("ok", "answer", "unknown"):
-                causes[f"{node.status} {node.detail}".strip()] += 1
-    return dict(causes.most_common())
 
 
 def ungradable(trees: list[Tree]) -> list[str]:

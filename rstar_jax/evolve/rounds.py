@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         _require_rounds_before(context)
         _require_problems(context)
         asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
-        for folder, option in asked.items():  # better now than when their stages come
-            try:
-                shape, tokenizer = models.check_pretrained(folder), Tokenizer.load(folder)
-            except UserError as error:
-                raise UserError(f"{option}: {error}") from error
-            _require_room(context, tokenizer)
-            if folder == base:
-                _require_trainable(context, shape)
+        require_models(context, asked, context.train)
         work.claim_inputs(_inputs(context))
         with context.sandbox() as sandbox:  # refuses to start where it would not hold
             progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
@@ -127,6 +121,22 @@ def base_folder(spec: str, option: str = "config.policy.init") -> Path:
         raise UserError(f"{option}: {error}") from error
 
 
+def require_models(context: Context, asked: Mapping[Path, str], problems: Sequence[Problem]) -> None:
+    """Refuses models that cannot be read, asked or trained: better now than when their stages come.
+
+    asked: model folders and the option that names each. problems: some that they will be asked.
+    """
+    for folder, option in asked.items():
+        try:
+            shape, tokenizer = models.check_pretrained(folder), Tokenizer.load(folder)
+        except UserError as error:
+            raise UserError(f"{option}: {error}") from error
+        if problems:
+            _require_room(context, tokenizer, problems)
+        if folder == context.base:
+            _require_trainable(context, shape)
+
+
 def _inputs(context: Context) -> dict[str, str]:
     """What the run reads from outside, as checksums by option: problems and models."""
 
@@ -156,15 +166,15 @@ def _require_trainable(context: Context, shape: DecoderConfig) -> None:
         check_lora(shape, config)
 
 
-def _require_room(context: Context, tokenizer: Tokenizer) -> None:
+def _require_room(context: Context, tokenizer: Tokenizer, problems: Sequence[Problem]) -> None:
     """Refuses problems that leave no step any room; a look at the first few tells."""
     room, prompts = context.settings.decode.context, context.settings.search.prompt
     task = context.task(context.sandbox(), prompt=at_round(prompts, context.settings.rounds[0]))
-    lengths = [len(tokenizer.encode(task.prompt(problem))) for problem in context.train[:100]]
+    lengths = [len(tokenizer.encode(task.prompt(problem))) for problem in problems[:100]]
     if min(lengths) >= room:
         raise UserError(
             f"config.decode.context: {room} tokens given, but the prompts of the first {len(lengths)} "
-            f"training problems have {min(lengths)} or more. Raise it to their length and a solution's, or "
+            f"problems have {min(lengths)} or more. Raise it to their length and a solution's, or "
             "change config.search.prompt (the bootstrap prompt holds two worked examples)."
         )
 

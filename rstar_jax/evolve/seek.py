@@ -98,6 +98,16 @@ def unknown_steps(trees: Iterable[Tree]) -> int:
     return sum(node.status == "unknown" for tree in trees for node in tree.nodes)
 
 
+def deaths(trees: Iterable[Tree]) -> dict[str, int]:
+    """Why candidate steps were no valid nodes: cause (with the exception's type) -> count."""
+    causes: Counter[str] = Counter()
+    for tree in trees:
+        for node in tree.nodes:
+            if node.status not in ("ok", "answer", "unknown"):
+                causes[f"{node.status} {node.detail}".strip()] += 1
+    return dict(causes.most_common())
+
+
 def evaluate_base(context: Context) -> dict[str, Any]:
     """Held-out pass@1 of the base model alone, before any round."""
     return evaluate_alone(context, "base/evaluate", context.models(0, "evaluate"))
@@ -169,13 +179,14 @@ def _policy_alone(seeker: _Seeker) -> dict[str, Any]:
     search, heldout = seeker.context.settings.search, seeker.context.heldout
     config = SearchConfig(strategy="greedy", max_depth=search.max_depth, batch=search.batch)
     shards = seeker.grow("evaluate the policy", "policy", heldout, config)
-    answers, unknown = [], 0
-    for tree in shards.trees():
-        answers.append(benchmark.only_answer(tree))
-        unknown += unknown_steps([tree])
+    trees = list(shards.trees())
+    answers = [benchmark.only_answer(tree) for tree in trees]
     grades = benchmark.graded(heldout, answers, seeker.reasoner.grade)
     return {
         "policy_pass1": benchmark.accuracy(heldout, grades),
         "policy_ungraded": grades.count("ungraded"),
-        "unknown_steps": unknown,
+        "policy_answered": sum(answer is not None for answer in answers) / len(answers),
+        "policy_steps": sum(len(tree.nodes) - 1 for tree in trees),
+        "policy_deaths": deaths(trees),
+        "unknown_steps": unknown_steps(trees),
     }

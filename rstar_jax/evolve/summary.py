@@ -43,6 +43,41 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
         "rounds": rounds,
         "stages": stages,
         "files": files,
+        **_whole(settings, stages),
+    }
+
+
+def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
+    """The report of a warm start's working directory (evolve/sft.py): as a run's, without rounds."""
+    names = {"rows": ("rows",), "base": ("base", "evaluate"), "policy": ("policy",), "after": ("evaluate",)}
+    done = {name: m for name, parts in names.items() if (m := _manifest(root, *parts))}
+    results = {name: m["result"] for name, m in done.items()}
+    stages = [stage_times(m) for m in done.values()]
+    files = {"solutions": root / "rows" / "sft.parquet", "policy (Hugging Face)": root / "policy" / "model"}
+    files["report"] = root / "report.json"
+    after = results.get("after", {})
+    shares = after.get("policy_pass1") or {}
+    return {
+        "base": _base(done["base"]) if "base" in done else {"policy_pass1": None},
+        "warm_start": {
+            "rows": results.get("rows"),
+            "policy_training": results.get("policy"),
+            "policy_pass1": shares.get("all"),
+            "policy_pass1_by_level": shares or None,
+            **{key: after.get(f"policy_{key}") for key in ("answered", "steps", "deaths", "ungraded")},
+            "unknown_steps": after.get("unknown_steps"),
+        },
+        "layers": _layers(done.values()),
+        "rounds": [],
+        "stages": stages,
+        "files": {name: str(path) for name, path in files.items() if path.exists() or name == "report"},
+        **_whole(settings, stages),
+    }
+
+
+def _whole(settings: Any, stages: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a report says of all its stages together."""
+    return {
         "seed": settings.seed,
         "config": to_dict(settings),
         "seconds": round(sum(stage["seconds"] for stage in stages), 3),
@@ -63,7 +98,8 @@ def figures(report: Any) -> Any:
 
 def _base(manifest: dict[str, Any]) -> dict[str, Any]:
     shares = manifest["result"]["policy_pass1"]
-    return {"policy_pass1": shares["all"], "policy_pass1_by_level": shares}
+    answered = manifest["result"].get("policy_answered")
+    return {"policy_pass1": shares["all"], "policy_pass1_by_level": shares, "answered": answered}
 
 
 def _round(number: int, done: dict[str, Any]) -> dict[str, Any]:

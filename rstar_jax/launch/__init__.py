@@ -175,6 +175,18 @@ def _evolve(config: ConfigDict) -> Callable[[Path], Any]:
     return run
 
 
+def _sft(config: ConfigDict) -> Callable[[Path], Any]:
+    from rstar_jax.evolve import sft
+
+    settings = from_config(sft.SftSettings, config.to_dict())
+
+    def run(workdir: Path) -> Any:
+        _remember_compilations(workdir / ".compiled")
+        return sft.run(settings, workdir)
+
+    return run
+
+
 def _solve(config: ConfigDict) -> Callable[[Path], Any]:
     from rstar_jax.solve import ask
     from rstar_jax.solve.settings import SolveSettings
@@ -224,6 +236,7 @@ def _replay(config: ConfigDict) -> Callable[[Path], Any]:
 # Imported when called: --help and a misspelt option answer before jax is loaded.
 JOBS: dict[str, Callable[[ConfigDict], Callable[[Path], Any]]] = {
     "evolve": _evolve,
+    "sft": _sft,
     "pretrain": _pretrain,
     "solve": _solve,
     "replay": _replay,

@@ -34,7 +34,7 @@ class Table:
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Every table that the report has something for, in the order shown."""
     makers: tuple[Callable[[Mapping[str, Any]], Table], ...] = (
-        coverage, accuracy, data, deaths, times, shares, files,
+        coverage, given, accuracy, data, deaths, times, shares, files,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -77,14 +77,29 @@ def coverage(report: Mapping[str, Any]) -> Table:
 def accuracy(report: Mapping[str, Any]) -> Table:
     """Held-out accuracy in percent: the policy alone (the base first), then with search; of all problems,
     so that an answer that could not be graded counts as not right."""
-    rounds = _rounds(report)
+    rounds, warm = _rounds(report), _warm_start(report)
     base = _get(report, "base", "policy_pass1")
+    columns = ("", "base", *("warm start" for _ in warm), *_by_round(rounds)[1:])
+    made = [*warm, *rounds]
     rows = [
-        ("policy alone, pass@1", percent(base), *(percent(r.get("policy_pass1")) for r in rounds)),
-        ("with search", NOTHING, *(percent(r.get("search_accuracy")) for r in rounds)),
+        ("policy alone, pass@1", percent(base), *(percent(r.get("policy_pass1")) for r in made)),
+        ("with search", NOTHING, *(percent(r.get("search_accuracy")) for r in made)),
     ]
+    if warm:  # what it teaches first of all
+        answered = (percent(_get(report, "base", "answered")), *(percent(r.get("answered")) for r in made))
+        rows.append(("policy alone, reached an answer", *answered))
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
-    return Table("Held-out problems answered right, %", ("", "base", *_by_round(rounds)[1:]), tuple(shown))
+    return Table("Held-out problems answered right, %", columns, tuple(shown))
+
+
+def given(report: Mapping[str, Any]) -> Table:
+    """The solutions that a warm start was given: how many were learnt, and why the others were not."""
+    rows: list[tuple[str, str]] = []
+    for warm in _warm_start(report):
+        told = _get(warm, "rows") or {}
+        rows += [("read", count(told.get("read"))), ("kept to learn", count(told.get("kept")))]
+        rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
+    return Table("Solutions given", ("", "rows"), tuple(row for row in rows if row[1] != NOTHING))
 
 
 def data(report: Mapping[str, Any]) -> Table:
@@ -114,7 +129,7 @@ def data(report: Mapping[str, Any]) -> Table:
 
 def deaths(report: Mapping[str, Any]) -> Table:
     """Candidate steps that were dropped, by cause and round, the commonest cause first."""
-    rounds = _rounds(report)
+    rounds = [*_warm_start(report), *_rounds(report)]
     counts = [collections.Counter({c: n or 0 for c, n in (r.get("deaths") or {}).items()}) for r in rounds]
     total = sum(counts, collections.Counter())
     common = [cause for cause, _ in total.most_common(CAUSES)]
@@ -161,6 +176,7 @@ def files(report: Mapping[str, Any]) -> Table:
 def notes(report: Mapping[str, Any]) -> list[str]:
     """What the rounds have to say, such as that nothing was solved; then what shut the programs in."""
     said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
+    said += [f"Warm start: {note}" for warm in _warm_start(report) if (note := _get(warm, "rows", "note"))]
     layers = report.get("layers")
     return [*said, f"Sandbox: {layers_line(layers)}."] if layers else said
 
@@ -197,12 +213,17 @@ def _rounds(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(report.get("rounds") or [])
 
 
+def _warm_start(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a warm start tells of itself; none in the report of rounds."""
+    return [warm] if (warm := report.get("warm_start")) else []
+
+
 def _stages(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(report.get("stages") or [])
 
 
 def _by_round(rounds: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    return ("", *(f"round {r.get('round', '?')}" for r in rounds))
+    return ("", *(f"round {r.get('round', '?')}" if "rows" not in r else "warm start" for r in rounds))
 
 
 def _get(value: Mapping[str, Any], *keys: str) -> Any:

@@ -1,0 +1,227 @@
+"""A warm start: a policy fine-tuned on given solutions, and what that is worth on held-out problems.
+
+A round trains on what its own search has found. A general model whose search finds nothing yet is first shown
+solutions of others; the policy that comes of it is the `policy.init` or `policy.bootstrap` of a run.
+
+    WORKDIR/rows/sft.parquet   the solutions, read, converted and run
+    WORKDIR/base/evaluate      the base alone, where `base` names a prompt for it
+    WORKDIR/policy/model       the policy, in Hugging Face format
+    WORKDIR/evaluate           the policy alone
+    WORKDIR/report.json        figures of all of them
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from rstar_jax import models, records
+from rstar_jax.decode import DecodeConfig
+from rstar_jax.errors import UserError
+from rstar_jax.evolve import learn, rounds, seek
+from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.settings import (
+    PolicySettings,
+    ProblemSettings,
+    RunSettings,
+    SearchSettings,
+    TrainSettings,
+    VerifySettings,
+)
+from rstar_jax.evolve.stages import Workdir
+from rstar_jax.evolve.summary import collect_warm_start
+from rstar_jax.problems.executed import executed
+from rstar_jax.problems.load import load_problems
+from rstar_jax.problems.rows import read_given, rows_file
+from rstar_jax.report.progress import Progress
+from rstar_jax.report.tables import layers_line, show
+from rstar_jax.report.write import write_report
+from rstar_jax.sharding import MeshConfig
+from rstar_jax.train import TrainConfig
+from rstar_jax.types import Problem, SftRow
+
+_AT_ONCE = 64  # rows whose programs run together
+
+
+@dataclasses.dataclass(frozen=True)
+class SftTraining:
+    """policy: the training. mesh: over which devices it is split. As in a run's `train`."""
+
+    policy: TrainConfig = TrainSettings().policy
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class SftSettings:
+    """A warm start.
+
+    rows: the solutions, a .parquet or .jsonl file (`problems/rows.py` says of which forms). limit: so many of
+        its first rows, 0 = all.
+    heldout: as `problems.heldout` of a run; empty: nothing is evaluated.
+    base: the prompt with which the base is evaluated before, "none": it is not.
+    max_depth, batch: steps of a held-out solution, and how many are written at a time, as in `search` of a
+        run.
+    policy: of its fields `init` is the base; `bootstrap` has no meaning here.
+    """
+
+    job: str = "sft"
+    rows: str = ""
+    limit: int = 0
+    heldout: str = "120"
+    base: Literal["none", "bootstrap", "finetuned"] = "bootstrap"
+    seed: int = 0
+    max_depth: int = 16
+    batch: int = 256
+    policy: PolicySettings = dataclasses.field(default_factory=PolicySettings)
+    verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
+    decode: DecodeConfig = DecodeConfig()
+    train: SftTraining = SftTraining()
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 0), ("max_depth", 1), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"config.{name}: {getattr(self, name)} given, {least} or more expected.")
+        if self.policy.bootstrap:
+            raise UserError(
+                f"config.policy.bootstrap: {self.policy.bootstrap!r} given, but a warm start searches with "
+                "no policy. Name the model to train in config.policy.init."
+            )
+        self.as_run()  # what is wrong with the rest is told now
+
+    def as_run(self) -> RunSettings:
+        """The same options as those of a run, by which the stages know them."""
+        return RunSettings(
+            rounds=(1,),
+            seed=self.seed,
+            problems=ProblemSettings(heldout=self.heldout, seed=0),
+            policy=self.policy,
+            search=SearchSettings(
+                max_depth=self.max_depth,
+                batch=self.batch,
+                prompt=("finetuned" if self.base == "none" else self.base,),
+            ),
+            verify=self.verify,
+            decode=self.decode,
+            train=TrainSettings(policy=self.train.policy, mesh=self.train.mesh),
+        )
+
+
+def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
+    """Does a warm start in `workdir` and returns the report that it also writes and shows.
+
+    1. claim the folder; read held-out problems and the base's folder
+    2. read, convert and run the rows
+    3. evaluate the base
+    4. train
+    5. evaluate the policy
+    6. report, also where a stage had to stop
+
+    What is done is not done again; a killed training goes on from its last checkpoint. Raises UserError for
+    bad input, for a sandbox that would not hold, and where no row is left to train on.
+    """
+    with Workdir(workdir, settings) as work, Progress() as progress:
+        rows, base = rows_file(settings.rows), rounds.base_folder(settings.policy.init)  # 1
+        context = Context(
+            settings=settings.as_run(),
+            work=work,
+            progress=progress,
+            base=base,
+            bootstrap=base,
+            train=[],
+            heldout=_heldout(settings),
+        )
+        rounds.require_models(context, {base: "config.policy.init"}, context.heldout)
+        heldout = hashlib.sha256(repr(context.heldout).encode(errors="replace")).hexdigest()
+        inputs = {"rows": records.digest(rows), "heldout": heldout, "policy.init": models.model_hash(base)}
+        work.claim_inputs(inputs)
+        try:
+            _rows(context, rows, settings.limit)  # 2
+            taught = records.read_rows(work.root / "rows" / learn.SFT, SftRow)
+            context = dataclasses.replace(context, train=_problems(taught))
+            if context.heldout and settings.base != "none":
+                seek.evaluate_base(context)  # 3
+            _train(context, taught)  # 4
+            policy = work.root / "policy" / "model"
+            if context.heldout:
+                asked = Models(policy, None, "finetuned")
+                seek.evaluate_alone(context, "evaluate", asked, needs=("policy",))  # 5
+        finally:
+            report = collect_warm_start(work.root, settings)  # 6
+            with contextlib.suppress(UserError):  # a disk that is full is full for the report too
+                write_report(workdir / "report.json", report)
+        show(report, Console(highlight=False))
+        progress.log(
+            f"Rounds go on with it by --config.policy.init={policy} --config.search.prompt=finetuned; with "
+            "--config.policy.bootstrap in the place of policy.init they train from their base instead."
+        )
+        return report
+
+
+def _heldout(settings: SftSettings) -> list[Problem]:
+    if not settings.heldout:
+        return []
+    return load_problems(settings.heldout, seed=0, split="heldout", option="config.heldout")
+
+
+def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
+    """Read, convert and run the rows; keep those that hold and count why the others do not."""
+
+    def work(folder: Path) -> dict[str, Any]:
+        given = read_given(path, limit=limit)
+        kept: list[SftRow] = []
+        lost: Counter[str] = Counter()
+        with context.sandbox() as sandbox, context.progress.stage("rows", len(given), "rows"):
+            context.progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
+            task = context.task(sandbox, prompt="finetuned")
+            for problem in context.heldout:
+                task.require(problem)
+            for first in range(0, len(given), _AT_ONCE):
+                for one in executed(given[first : first + _AT_ONCE], task):
+                    if one.row:
+                        kept.append(one.row)
+                    else:
+                        lost[one.lost] += 1
+                context.progress.update(
+                    min(first + _AT_ONCE, len(given)), note=f"{len(kept):,} kept, {lost.total():,} lost"
+                )
+        if not kept:
+            why = "; ".join(f"{count:,} {reason}" for reason, count in lost.most_common())
+            raise UserError(
+                f"config.rows: {path}: none of its {len(given):,} rows can be learnt: {why}. Give solutions "
+                "in our grammar, or workings whose calculations are marked as GSM8K's are (<<48/2=24>>)."
+            )
+        records.write_rows(folder / learn.SFT, SftRow, kept)
+        asked = {problem.problem for problem in context.heldout}
+        seen = len(asked & {row.question for row in kept})
+        note = f"{seen} held-out questions stand in the rows, too: they measure memory" if seen else ""
+        if note:
+            context.progress.log(f"config.heldout: {note}.")
+        return {
+            "read": len(given),
+            "kept": len(kept),
+            "converted": sum(row.converted for row in given),
+            "lost": dict(lost.most_common()),
+            "heldout_seen": seen,
+            "note": note,
+            "layers": sandbox.layers,
+        }
+
+    return context.work.stage("rows", work)
+
+
+def _problems(rows: list[SftRow]) -> list[Problem]:
+    """The problems that the rows solve, each once."""
+    return list({row.question: Problem(row.problem_id, row.question, "") for row in rows}.values())
+
+
+def _train(context: Context, rows: list[SftRow]) -> dict[str, Any]:
+    def work(folder: Path) -> dict[str, Any]:
+        return learn.fine_tune(context, 0, folder, rows)
+
+    return context.work.stage("policy", work, needs=("rows",))

@@ -1,0 +1,153 @@
+r"""Solutions that a user gives to train on, from Parquet or JSONL; rows of a file may be of several forms.
+
+    *.parquet                              SftRows, as a round's curate/sft.parquet
+    {"question", "steps": [...]}           step texts of `language/grammar.py`
+    {"question", "solution": "..."}        their concatenation
+    {"question", "answer": "... #### 72"}  GSM8K's own form: a working, to be converted (`gsm8k.py`)
+    {"problem", "solution", "answer"}      the same with the answer by itself
+
+"problem" and "question" are the same; "id" is optional. A row of another form, or with steps that are none,
+is a UserError that names file and line; a working that cannot be converted is counted by its reason. What is
+read here has not been run: that is for `executed.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rstar_jax import records
+from rstar_jax.errors import UserError
+from rstar_jax.language import grammar
+from rstar_jax.problems import gsm8k
+from rstar_jax.problems.load import read_objects, require_whole
+from rstar_jax.settings import home_expanded
+from rstar_jax.types import Problem, SftRow
+from rstar_jax.verify.code_steps import code_ended, code_fault, form_fault
+
+_FORMS = "question (or problem) with steps, solution or GSM8K's answer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """One row. row: the solution, its output and answer missing where `converted`, its steps empty where
+    `lost` says why there are none. problem: with the reference answer, empty where the row has none.
+    converted: whether the steps were made of a working, and none was ever run."""
+
+    row: SftRow
+    problem: Problem
+    converted: bool = False
+    lost: str = ""
+
+
+def rows_file(spec: str, option: str = "config.rows") -> Path:
+    """The file that an option names. Raises UserError naming the option where it does not exist."""
+    path = home_expanded(Path(spec), option)
+    if not spec or not path.is_file():
+        raise UserError(
+            f"{option}: {spec!r} given, a .parquet or .jsonl file of solutions that exists expected. Its "
+            f"rows: SftRows as in a round's curate/sft.parquet, or {_FORMS}."
+        )
+    return path
+
+
+def read_given(path: Path, *, limit: int = 0) -> list[Given]:
+    """The rows of a file, the first `limit` of them if that is not 0.
+
+    Raises UserError naming file and line of the first bad row, and the file where it holds none.
+    """
+    found = _parquet(path) if path.suffix == ".parquet" else _jsonl(path)
+    given = list(itertools.islice(found, limit or None))
+    if not given:
+        raise UserError(f"{path}: no rows in it; one JSON object a line expected, {_FORMS}.")
+    return given
+
+
+def _parquet(path: Path) -> Iterator[Given]:
+    for number, row in enumerate(records.read_rows(path, SftRow), start=1):
+        _require_steps(row.steps, f"{path}: row {number}")
+        yield Given(row, Problem(row.problem_id, row.question, ""))
+
+
+def _jsonl(path: Path) -> Iterator[Given]:
+    for number, row in read_objects(path, _FORMS):
+        yield _given(row, f"{path}:{number}", str(row.get("id") or f"{path.stem}/{number}"))
+
+
+def _given(row: dict[str, Any], where: str, name: str) -> Given:
+    question = _text(row, where, "question" if "question" in row else "problem")
+    answer = row.get("answer")
+    reference = "" if answer is None else str(answer)
+    if "steps" in row:
+        steps = row["steps"]
+        if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+            raise UserError(f"{where}: steps is {_shown(steps)}, a list of step texts expected.")
+        for step in steps:
+            require_whole(where, "steps", step)
+        return _solution(name, question, steps, reference, where)
+    if row.get("solution") is None:
+        working, reference = gsm8k.reference(_text(row, where, "answer", f"{_FORMS} are"))
+        if not reference:
+            raise UserError(
+                f"{where}: answer is {_shown(answer)}: a working that ends in '#### ANSWER' expected, as "
+                "there is no solution and there are no steps."
+            )
+        return _working(name, question, working, reference)
+    solution = _text(row, where, "solution")
+    if grammar.CODE in solution or any(stop in solution for stop in grammar.STOPS):
+        return _solution(name, question, grammar.parse(solution), reference, where)
+    working, stated = gsm8k.reference(solution)
+    if not (stated or reference):
+        raise UserError(
+            f"{where}: solution has no step of our grammar ({grammar.CODE} ... {grammar.END_STEP}), and for "
+            "a working to be converted an answer is missing, in the key answer or behind '####'."
+        )
+    return _working(name, question, working, reference or stated)
+
+
+def _solution(name: str, question: str, steps: Sequence[str], answer: str, where: str) -> Given:
+    _require_steps(steps, where)
+    row = SftRow(name, question, tuple(steps), mean_q=1.0, min_q=1.0, round=0)
+    return Given(row, Problem(name, question, answer))
+
+
+def _working(name: str, question: str, working: str, answer: str) -> Given:
+    steps, lost = (), ""
+    try:
+        steps = tuple(grammar.render(gsm8k.convert(question, working, answer)))
+    except gsm8k.NotConverted as why:
+        lost = str(why)
+    row = SftRow(name, question, steps, mean_q=1.0, min_q=1.0, round=0)
+    return Given(row, Problem(name, question, answer), converted=True, lost=lost)
+
+
+def _require_steps(steps: Sequence[str], where: str) -> None:
+    """Refuses texts that no policy may write: to train on them teaches a form that is thrown away."""
+    if not steps:
+        raise UserError(f"{where}: no steps; at least one expected.")
+    for i in range(len(steps)):
+        before, step = tuple(steps[:i]), grammar.split_tool(steps[i])[0]
+        why = form_fault(step) if code_ended(before) else code_fault((*before, step))
+        if why:
+            raise UserError(
+                f"{where}: step {i + 1} of {len(steps)} is malformed ({why}): {_shown(steps[i])}. "
+                f"Steps are those of rstar_jax/language/grammar.py: {grammar.CODE} first, each ended by "
+                f"{grammar.END_STEP}, {grammar.END_CODE} or {grammar.END_ANSWER}."
+            )
+
+
+def _text(row: dict[str, Any], where: str, key: str, expected: str = "text") -> str:
+    value = row.get(key)
+    if not isinstance(value, str) or not value.strip():
+        what = f"no '{key}'" if value is None else f"{key} is {_shown(value)}"
+        raise UserError(f"{where}: {what}; {expected} expected. Rows hold {_FORMS}.")
+    require_whole(where, key, value)
+    return value
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

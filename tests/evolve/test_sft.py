@@ -1,0 +1,209 @@
+"""A warm start, small: given solutions become a policy that rounds start from, killed and resumed or not."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+from small_runs import small
+
+from rstar_jax import launch, models, records
+from rstar_jax.errors import UserError
+from rstar_jax.evolve import rounds, sft
+from rstar_jax.evolve.summary import figures
+from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.problems.suite import FAMILIES, generate
+from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
+from rstar_jax.report import tables
+from rstar_jax.report.progress import Progress
+from rstar_jax.settings import from_config
+from rstar_jax.types import SftRow
+
+SMALL = (
+    "--config.heldout=6",
+    "--config.base=finetuned",
+    "--config.train.policy.epochs=1",
+    "--config.train.policy.batch=3",
+    "--config.train.policy.seq_len=256",
+    "--config.train.policy.checkpoint_every_steps=1",
+    "--config.decode.leaves=4",
+    "--config.decode.rows=2",
+    "--config.decode.max_step_tokens=64",
+    "--config.decode.context=384",
+)
+WORKING = {
+    "question": "Ann sold 48 clips, and half as many in May. How many did she sell?",
+    "answer": "She sold 48/2 = <<48/2=24>>24 in May.\nAltogether 48+24 = <<48+24=72>>72 clips.\n#### 72",
+}
+
+
+def settings(rows, *overrides) -> sft.SftSettings:
+    config = launch.override(launch.load("sft").get_config(), [*SMALL, f"--config.rows={rows}", *overrides])
+    return from_config(sft.SftSettings, config.to_dict())
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Flawed solutions of the suite, a working that is converted, and one that cannot be."""
+    rng, path = random.Random(0), tmp_path_factory.mktemp("given") / "rows.jsonl"
+    given = [sample_solution(family, rng, FlawRates())[:2] for family in list(FAMILIES)[:10]]
+    lines = [{"question": question, "steps": steps} for question, steps in given]
+    lines += [WORKING, {"question": "x?", "answer": "It is so.\n#### 3"}]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def unbroken(rows, tmp_path_factory):
+    """The folder and report of a whole warm start."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    return folder, sft.run(settings(rows), folder)
+
+
+def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
+    folder, report = unbroken
+    assert json.loads((folder / "report.json").read_text()) == report
+    warm = report["warm_start"]
+    assert (warm["rows"]["read"], warm["rows"]["kept"], warm["rows"]["converted"]) == (12, 11, 2)
+    assert warm["rows"]["lost"] == {"no calculation": 1}
+    assert warm["policy_training"]["steps"] == 4 and warm["policy_training"]["examples"] == 11
+    assert all(0 <= share <= 1 for share in (report["base"]["policy_pass1"], warm["policy_pass1"]))
+    assert 0 <= warm["answered"] <= 1 and warm["steps"] > 0 and warm["unknown_steps"] == 0
+    assert [s["name"] for s in report["stages"]] == ["rows", "base/evaluate", "policy", "evaluate"]
+    assert all(s["peak_mb"] for s in report["stages"]) and report["stages"][2]["training"] > 0
+    shown = tables.render(report)
+    for line in ("kept to learn", "lost: no calculation", "base  warm start", "reached an answer"):
+        assert line in shown
+    card = (folder / "policy/model/README.md").read_text()
+    assert "warm start" in card and "solutions: 11" in card
+
+
+def test_what_is_learnt_are_the_rows_as_given_and_the_conversion_as_it_ran(unbroken, rows):
+    folder, _ = unbroken
+    learnt = records.read_rows(folder / "rows/sft.parquet", SftRow)
+    given = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert [list(row.steps) for row in learnt[:10]] == [row["steps"] for row in given[:10]]
+    assert "<output>72.0<end_of_output>" in learnt[10].steps[2] and "\\boxed{72}" in learnt[10].steps[3]
+    base, policy = (models.load_pretrained(f).params() for f in (rounds.TINY_BASE, folder / "policy/model"))
+    assert any((np.asarray(base[name]) != np.asarray(policy[name])).any() for name in base)
+
+
+STAGES = ("rows", "evaluate the policy", "train the policy")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def test_killed_in_every_stage_and_resumed_it_gives_the_same(unbroken, rows, tmp_path, monkeypatch):
+    folder, report = unbroken
+    update, due = Progress.update, [*STAGES, "evaluate the policy"]
+    steps = []
+
+    def kill(self, done, **values):
+        update(self, done, **values)
+        if self.current == "train the policy":
+            steps.append(done)
+        if due and self.current == due[0] and (done > 1 or self.current != "train the policy"):
+            due.pop(0)
+            raise Killed
+
+    monkeypatch.setattr(Progress, "update", kill)
+    for _ in range(4):
+        with pytest.raises(Killed):
+            sft.run(settings(rows), tmp_path)
+    again = sft.run(settings(rows), tmp_path)
+    assert steps == [1, 2, 2, 3, 4]  # the step after the last checkpoint was done twice, no other
+    assert figures(again) == figures(report)
+    assert not (tmp_path / "policy/checkpoints").exists()
+    weights = "policy/model/model.safetensors"
+    assert (tmp_path / weights).read_bytes() == (folder / weights).read_bytes()
+    monkeypatch.setattr(Progress, "update", update)
+    done = sft.run(settings(rows), tmp_path)
+    assert figures(done) == figures(again) and done["seconds"] == again["seconds"]
+
+
+def test_other_options_and_other_rows_are_refused_in_its_folder(unbroken, rows, tmp_path):
+    folder, _ = unbroken
+    with pytest.raises(UserError, match=r"config\.train\.policy\.epochs: there 1, now 2"):
+        sft.run(settings(rows, "--config.train.policy.epochs=2"), folder)
+    text = rows.read_text()
+    try:
+        rows.write_text(text + "\n" + json.dumps(WORKING))
+        with pytest.raises(UserError, match=r"made from other contents of config\.rows"):
+            sft.run(settings(rows), folder)
+    finally:
+        rows.write_text(text)
+
+
+def test_the_policy_is_a_base_for_rounds_and_for_another_warm_start(unbroken, rows, tmp_path):
+    """Tokens that it was given are not added again."""
+    policy = unbroken[0] / "policy/model"
+    report = rounds.run(
+        small("--config.rounds=(1,)", f"--config.policy.init={policy}", "--config.search.prompt=finetuned"),
+        tmp_path / "rounds",
+    )
+    assert 0 <= report["rounds"][0]["policy_pass1"] <= 1
+    again = settings(rows, f"--config.policy.init={policy}", "--config.heldout=", "--config.limit=3")
+    assert [s["name"] for s in sft.run(again, tmp_path / "again")["stages"]] == ["rows", "policy"]
+    sizes = {
+        Tokenizer.load(folder).vocab_size
+        for folder in (policy, tmp_path / "rounds/round1/policy/model", tmp_path / "again/policy/model")
+    }
+    assert len(sizes) == 1
+
+
+def test_right_solutions_teach_the_tiny_base(tmp_path):
+    """The right solutions of every family: the policy solves more held-out problems than its base."""
+    given = [
+        {"question": instance.question, "steps": clean_solution(instance)}
+        for family in FAMILIES.values()
+        for instance in [family.instance(random.Random(i), "train") for i in range(12)]
+    ]
+    path = tmp_path / "right.jsonl"
+    path.write_text("\n".join(map(json.dumps, given)))
+    options = (
+        "--config.heldout=54",
+        "--config.train.policy.batch=16",
+        "--config.train.policy.lora.rank=0",
+        "--config.train.policy.learning_rate=0.002",
+        "--config.train.policy.checkpoint_every_steps=0",
+    )
+    report = sft.run(settings(path, *options), tmp_path / "run")
+    assert report["warm_start"]["rows"]["kept"] == len(given)
+    assert report["warm_start"]["policy_pass1"] > report["base"]["policy_pass1"] + 0.1
+
+
+def test_rows_that_are_all_lost_are_an_error_that_says_why(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"question": "x?", "answer": "It is so.\n#### 3"}))
+    with pytest.raises(UserError, match=r"none of its 1 rows can be learnt: 1 no calculation"):
+        sft.run(settings(path), tmp_path / "run")
+    assert json.loads((tmp_path / "run/report.json").read_text())["stages"] == []
+
+
+def test_held_out_questions_among_the_rows_are_told(tmp_path, capsys):
+    held = generate(6, seed=0, split="heldout")[0].problem
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({**WORKING, "question": held}))
+    options = ("--config.base=none", "--config.train.policy.batch=1")
+    report = sft.run(settings(path, *options), tmp_path / "run")
+    assert report["warm_start"]["rows"]["heldout_seen"] == 1
+    assert "1 held-out questions stand in the rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "why"),
+    [
+        ("--config.rows=nowhere.jsonl", r"config\.rows: 'nowhere\.jsonl' given"),
+        ("--config.heldout=nowhere.jsonl", r"config\.heldout: 'nowhere"),
+        ("--config.limit=-1", r"config\.limit: -1 given"),
+        ("--config.policy.bootstrap=tiny", r"config\.policy\.bootstrap: 'tiny' given, but a warm start"),
+        ("--config.policy.init=nowhere", r"config\.policy\.init"),
+        ("--config.base=both", r"config\.base: 'both'"),
+        ("--config.train.policy.lora.targets=('x',)", "lora"),
+    ],
+)
+def test_bad_options_are_named(rows, tmp_path, flag, why):
+    with pytest.raises(UserError, match=why):
+        sft.run(settings(rows, flag), tmp_path)

@@ -1,0 +1,105 @@
+"""Given rows of every form are read as what they are; bad ones are named by file and line."""
+
+import json
+
+import pytest
+
+from rstar_jax import records
+from rstar_jax.errors import UserError
+from rstar_jax.language import grammar
+from rstar_jax.problems.executed import executed
+from rstar_jax.problems.rows import read_given, rows_file
+from rstar_jax.types import SftRow
+from rstar_jax.verify import Limits, MathTask, Sandbox
+
+STEPS = grammar.render(["# Step 1: add\nx = 1 + 1", "print(x)"], output="2", answer="It is \\boxed{2}")
+WORKING = "It is 1+1 = <<1+1=2>>2 pens."
+
+
+def write(path, *rows):
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows) + "\n")
+    return path
+
+
+def test_every_form_is_read(tmp_path):
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"question": "1 + 1?", "steps": STEPS},
+        "",
+        {"id": "mine", "problem": "1 + 1?", "solution": "".join(STEPS), "answer": 2},
+        {"question": "1 + 1?", "answer": f"{WORKING}\n#### 2"},
+        {"id": 7, "problem": "1 + 1?", "answer": "2", "solution": WORKING},
+        {"problem": "1 + 1?", "answer": "3", "solution": WORKING},
+    )
+    rows = read_given(path)
+    assert [row.row.problem_id for row in rows] == ["rows/1", "mine", "rows/4", "7", "rows/6"]
+    assert rows[0].row.steps == rows[1].row.steps == tuple(STEPS)
+    assert [row.converted for row in rows] == [False, False, True, True, True]
+    assert rows[2].row.steps == rows[3].row.steps and not rows[3].lost
+    assert rows[4].lost == "no result is the answer" and not rows[4].row.steps
+    assert [row.problem.answer for row in rows] == ["", "2", "2", "2", "3"]
+    assert read_given(path, limit=2) == rows[:2]
+
+
+def test_a_rounds_own_rows_are_read_as_they_are(tmp_path):
+    rows = [
+        SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2),
+        SftRow("b", "?", tuple(STEPS[:1]), 1.0, 1.0, 1),
+    ]
+    records.write_rows(tmp_path / "sft.parquet", SftRow, rows)
+    assert [given.row for given in read_given(tmp_path / "sft.parquet")] == rows
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "list given, an object"),
+        ({"steps": STEPS}, "no 'problem'"),
+        ({"question": " ", "steps": STEPS}, "question is ' '"),
+        ({"question": "?", "steps": "x"}, "steps is 'x', a list"),
+        ({"question": "?", "steps": [1]}, r"steps is \[1\], a list"),
+        ({"question": "?", "steps": []}, "no steps"),
+        ({"question": "?", "steps": STEPS[1:]}, "step 1 of 2 is malformed .no code"),
+        ({"question": "?", "steps": ["<code>\nx = 1"]}, "step 1 of 1 is malformed .no stop"),
+        ({"question": "?", "steps": [*STEPS, STEPS[0], "x"]}, "step 5 of 5 is malformed"),
+        ({"question": "?", "solution": "".join(STEPS) + "and more"}, "step 4 of 4 is malformed .no stop"),
+        ({"question": "?", "solution": WORKING}, "no step of our grammar"),
+        ({"question": "?", "solution": 3}, "solution is 3"),
+        ({"question": "?", "answer": "2"}, "answer is '2': a working that ends in '#### ANSWER'"),
+        ({"question": "?"}, "no 'answer'"),
+        ('{"question": "\\ud800?", "answer": "#### 2"}', "half a character"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, why):
+    path = write(tmp_path / "rows.jsonl", {"question": "1 + 1?", "steps": STEPS}, row)
+    with pytest.raises(UserError, match=rf"rows\.jsonl:2: .*{why}"):
+        read_given(path)
+
+
+def test_files_that_are_none_are_named(tmp_path):
+    for spec in ("", str(tmp_path), str(tmp_path / "none.jsonl")):
+        with pytest.raises(UserError, match=r"config\.rows: .*\.parquet or \.jsonl"):
+            rows_file(spec)
+    with pytest.raises(UserError, match=r"empty\.jsonl: no rows"):
+        read_given(write(tmp_path / "empty.jsonl"))
+    with pytest.raises(UserError, match=r"other\.parquet: damaged"):
+        read_given(write(tmp_path / "other.parquet", "PAR1"))
+    records.write_rows(tmp_path / "bad.parquet", SftRow, [SftRow("a", "?", ("x",), 1.0, 1.0, 1)])
+    with pytest.raises(UserError, match=r"bad\.parquet: row 1: step 1 of 1 is malformed"):
+        read_given(tmp_path / "bad.parquet")
+
+
+def test_solutions_in_our_grammar_stay_as_they_are_but_for_an_output_that_is_missing(tmp_path):
+    crash = "<code>\nx = y\n<end_of_step>"
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"question": "1 + 1?", "steps": STEPS},
+        {"question": "1 + 1?", "steps": [STEPS[0], grammar.split_tool(STEPS[1])[0], STEPS[2]]},
+        {"question": "1 + 1?", "steps": [crash]},  # flawed, as wanted
+        {"question": "1 + 1?", "steps": ["<code>\nprint(y)\n<end_of_code>"]},
+    )
+    with Sandbox(workers=1, limits=Limits()) as sandbox:
+        found = executed(read_given(path), MathTask(sandbox))
+    kept = [one.row.steps if one.row else one.lost for one in found]
+    assert kept == [tuple(STEPS), tuple(STEPS), (crash,), "a step fails: NameError"]
