@@ -71,7 +71,7 @@ def texts(tokenizer: Tokenizer, count: int) -> list[tuple[int, list[int], list[b
             )
         prompt = PROMPTS["finetuned"](question)
         ids, written = tokenizer.encode_solution(prompt, steps)
-        found.append((len(tokenizer.encode(prompt)), ids, written))
+        found.append((len(tokenizer.encode_prompt(prompt)), ids, written))
     return found
 
 

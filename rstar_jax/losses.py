@@ -7,7 +7,7 @@ is "loss"; the others are reported.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,19 @@ import jax.numpy as jnp
 Terms = dict[str, tuple[jax.Array, jax.Array]]
 
 
-def cross_entropy(logits: jax.Array, targets: jax.Array, weights: jax.Array) -> Terms:
+def cross_entropy(
+    logits: jax.Array,
+    targets: jax.Array,
+    weights: jax.Array,
+    marks: jax.Array | None = None,
+    kinds: Sequence[str] = (),
+) -> Terms:
     """Negative log-likelihood of the targets, in nats per trained token.
 
     logits: [..., V], any float, computed in float32. targets: [...] int. weights: [...] float or bool, 0
-    where a token is not trained on (prompts, interpreter output, padding).
+    where a token is not trained on (prompts, interpreter output, padding). marks: [...] int, k at a target
+    that begins something of `kinds[k - 1]`, -k at one that goes on with it; each kind is a term of its own,
+    in nats each time that it occurs.
     """
     logits = logits.astype(jnp.float32)
     weights = weights.astype(jnp.float32)
@@ -28,7 +36,12 @@ def cross_entropy(logits: jax.Array, targets: jax.Array, weights: jax.Array) -> 
     count = weights.sum()
     # Not argmax: it costs several times more on a CPU, and a tie at the top hardly ever happens.
     right = picked >= jax.lax.stop_gradient(logits.max(axis=-1))
-    return {"loss": ((nll * weights).sum(), count), "accuracy": ((right * weights).sum(), count)}
+    terms = {"loss": ((nll * weights).sum(), count), "accuracy": ((right * weights).sum(), count)}
+    for k, kind in enumerate(kinds, 1):
+        assert marks is not None
+        spelt, begun = (jnp.where(found, weights, 0.0) for found in (jnp.abs(marks) == k, marks == k))
+        terms[kind] = ((nll * spelt).sum(), begun.sum())
+    return terms
 
 
 def bradley_terry(positive: jax.Array, negative: jax.Array, weights: jax.Array) -> Terms:
@@ -50,7 +63,7 @@ def bradley_terry(positive: jax.Array, negative: jax.Array, weights: jax.Array) 
     }
 
 
-LOSSES: dict[str, Callable[[jax.Array, jax.Array, jax.Array], Terms]] = {
+LOSSES: dict[str, Callable[..., Terms]] = {
     "cross_entropy": cross_entropy,
     "bradley_terry": bradley_terry,
 }

@@ -65,12 +65,10 @@ class Reasoner:
             if len(tokenizer.encode(token)) == 1
         ]
         model = models.load_pretrained(policy, dtype=jnp.dtype(dtype), cache=cache)
-        never += range(tokenizer.vocab_size, model.config.vocab_size)  # spare rows are no tokens
+        sequences = tokenizer.stop_sequences()
+        never += _control(tokenizer, model.config) - {ids[0] for ids in sequences if len(ids) == 1}
+        stops: dict[int | tuple[int, ...], Finish] = {**sequences}
         _hold(model, decode)
-        stops: dict[int | tuple[int, ...], Finish] = {**tokenizer.stop_sequences()}
-        for end in (*model.config.end_ids, tokenizer.eos_id):
-            if end is not None and end < model.config.vocab_size:
-                stops.setdefault((end,), "length")
         mesh = devices.mesh(decode)
         self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never, mesh=mesh)
         self._devices = 1 if mesh is None else mesh.size
@@ -192,7 +190,8 @@ class Reasoner:
         return candidates
 
     def _tokens(self, prompt: str, steps: tuple[str, ...]) -> np.ndarray:
-        return np.concatenate([np.asarray(self._tokenizer.encode(prompt), np.int32), self._steps(steps)])
+        asked = np.asarray(self._tokenizer.encode_prompt(prompt), np.int32)
+        return np.concatenate([asked, self._steps(steps)])
 
     def _steps(self, steps: tuple[str, ...]) -> np.ndarray:
         return np.asarray(self._tokenizer.encode_steps(steps), np.int32)
@@ -204,6 +203,15 @@ class Reasoner:
             # written with tokens that the engine was not told of.
             text, finish = grammar.cut_at_stop(text)
         return Candidate(text, tokens, logprob, finish)  # type: ignore[arg-type]
+
+
+def _control(tokenizer: Tokenizer, config: models.DecoderConfig) -> set[int]:
+    """Ids that stand in no step: ends of text, chat marks, padding, and spare rows, which are no tokens.
+
+    A general model likes to end its text where a step should go on, and a step cut there is lost.
+    """
+    ends = {*config.end_ids, tokenizer.eos_id, tokenizer.bos_id, *tokenizer.control_ids} - {None}
+    return {i for i in ends if i < config.vocab_size} | {*range(tokenizer.vocab_size, config.vocab_size)}
 
 
 def _hold(model: models.Decoder | models.RewardModel, decode: DecodeConfig) -> None:

@@ -133,12 +133,19 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     """
     tokenizer = Tokenizer.load(context.base)
     config = context.settings.train.policy
-    model = _with_special_tokens(_load(context, context.base, config), tokenizer)
+    base = _load(context, context.base, config)
+    model = train.with_delimiters(base, tokenizer, context.settings.policy.delimiters)
+    title = f"round {round}, the policy" if round else "the policy"
     with _training(context, round, "train the policy", folder, tokenizer) as options:
         summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
         card = _card(context, "policy", round, {"solutions": len(rows)})
         models.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card)
-    return _result(summary)
+    written = train.probabilities(summary.metrics)
+    said = ", ".join(f"{token} {p:.2f}" for token, p in written.items())
+    context.progress.log(f"{title}: probability of each delimiter where it stands: {said}.")
+    if note := train.weakness(summary.metrics, summary.steps, len(options["new_tokens"])):
+        context.progress.log(f"{title}: {note}.")
+    return {**_result(summary), "delimiters": written, "note": note}
 
 
 def _card(context: Context, kind: Literal["policy", "reward"], round: int, data: dict[str, int]) -> str:
@@ -173,17 +180,6 @@ def training_mesh(context: Context) -> Mesh | None:
     except UserError as error:
         raise UserError(f"config.train.mesh: {error}") from error
     return mesh if mesh.size > 1 else None
-
-
-def _with_special_tokens(model: models.Decoder, tokenizer: Tokenizer) -> models.Decoder:
-    """The model with a mean row for each of the grammar's tokens that its tokenizer lacks and is now given.
-
-    Real vocabularies have unused rows behind the tokenizer's last id; what lies there was never trained.
-    """
-    rows, known = model.config.vocab_size, tokenizer.vocab_size
-    if not tokenizer.add_special_tokens():
-        return model
-    return models.resize_vocab(models.resize_vocab(model, known), max(rows, tokenizer.vocab_size))
 
 
 def train_ppm(context: Context, round: int) -> dict[str, Any]:

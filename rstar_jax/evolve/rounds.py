@@ -170,7 +170,7 @@ def _require_room(context: Context, tokenizer: Tokenizer, problems: Sequence[Pro
     """Refuses problems that leave no step any room; a look at the first few tells."""
     room, prompts = context.settings.decode.context, context.settings.search.prompt
     task = context.task(context.sandbox(), prompt=at_round(prompts, context.settings.rounds[0]))
-    lengths = [len(tokenizer.encode(task.prompt(problem))) for problem in problems[:100]]
+    lengths = [len(tokenizer.encode_prompt(task.prompt(problem))) for problem in problems[:100]]
     if min(lengths) >= room:
         raise UserError(
             f"config.decode.context: {room} tokens given, but the prompts of the first {len(lengths)} "

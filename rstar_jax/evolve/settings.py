@@ -17,7 +17,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.settings import nearest
 from rstar_jax.sharding import MeshConfig
-from rstar_jax.train import TrainConfig
+from rstar_jax.train import Delimiters, TrainConfig
 from rstar_jax.verify import TASKS, Isolation
 
 T = TypeVar("T")
@@ -69,12 +69,15 @@ class ProblemSettings:
 class PolicySettings:
     """init: folder (Hugging Face format) of the base model that every round trains from; "tiny" is the
     bundled one. bootstrap: the policy of round 1; empty for the base itself. dtype: of the computation.
+    delimiters: whether those that the base's vocabulary lacks become "tokens" of it, as in the released code,
+    or stay "text", which a model learns from a few dozen solutions.
     cache: a folder in which the converted weights of both are kept, for slow storage; empty: none."""
 
     init: str = "tiny"
     bootstrap: str = ""
     cache: str = ""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    delimiters: Delimiters = "tokens"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _round(number: int, done: dict[str, Any]) -> dict[str, Any]:
         "policy_training": policy or None,
         "ppm_training": ppm or None,
         "ppm_pair_accuracy": ppm.get("pair_accuracy"),
-        "note": "; ".join(n for of in (curated, ppm, evaluated) if (n := of.get("note"))),
+        "note": "; ".join(n for of in (curated, policy, ppm, evaluated) if (n := of.get("note"))),
     }
 
 

@@ -2,7 +2,8 @@ r"""What stands before a solution's first step. One row per kind of policy in `P
 
 "finetuned" is the released code's prompt for a policy that has learnt the step grammar. "bootstrap" is for a
 general model that never saw it: instructions and two worked examples, so that its first rounds write steps
-that the interpreter can run (arXiv 2501.04519, section 3.4, round 1).
+that the interpreter can run (arXiv 2501.04519, section 3.4, round 1). There `<code>` is text and begins a
+line: a general model writes it after a line end much more surely than after a full stop.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ def finetuned(question: str) -> str:
 
 def bootstrap(question: str) -> str:
     """Instructions that describe the grammar and two worked examples, then the question."""
-    shown = "\n\n".join(f"Question: {q}\nSolution: {_LEAD}{''.join(steps)}" for q, steps in _EXAMPLES)
-    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {question}\nSolution: {_LEAD}"
+    shown = "\n\n".join(f"Question: {q}\nSolution: {_LEAD}\n{''.join(steps)}" for q, steps in _EXAMPLES)
+    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {question}\nSolution: {_LEAD}\n"
 
 
 PROMPTS: dict[str, Callable[[str], str]] = {"finetuned": finetuned, "bootstrap": bootstrap}

@@ -1,7 +1,12 @@
 """Text to token ids and back, over Hugging Face tokenizer files.
 
 `tokenizer.json` is read by the `tokenizers` library alone; a folder without it goes through transformers'
-AutoTokenizer (slow to import, hence only then). Encoding adds nothing: no BOS, no EOS.
+AutoTokenizer (slow to import, hence only then). A prompt begins with the BOS where the tokenizer itself would
+put one; nothing else is added.
+
+Steps are encoded one by one, and a search goes on from any of them, so no token may reach across the end of a
+prompt or a step. Delimiters that are tokens see to that. Those that are text are split off before merging
+("." and "<code>" never become ".<" and "code>"), in prompts, steps and the saved tokenizer.json alike.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from rstar_jax.errors import UserError
-from rstar_jax.language import grammar
+from rstar_jax.language import apart, grammar
 from rstar_jax.types import Finish
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
@@ -39,7 +44,8 @@ _SPLIT = (
 class Tokenizer:
     """A tokenizer that knows the step grammar.
 
-    eos_id: the id that ends a text, None if the folder names none. pad_id: pad, else eos, else 0.
+    eos_id: the id that ends a text, None if the folder names none. pad_id: pad, else eos, else 0. bos_id: the
+    id that every prompt begins with, None where the tokenizer's own post-processing puts none.
 
     A tokenizer may have added tokens that its model has no embedding for (images, in models of text only).
     A prompt that has one in it is refused; where a step does, which a model or a program wrote, the token's
@@ -56,6 +62,8 @@ class Tokenizer:
         self._backend.no_truncation()
         self._backend.no_padding()
         self._config = dict(config or {})
+        self._merging = apart.without(backend.pre_tokenizer)
+        self._keep_delimiters_apart()
         self._encode_step = functools.lru_cache(maxsize=1 << 16)(self._step_pieces)
 
     @classmethod
@@ -145,9 +153,15 @@ class Tokenizer:
         if added:
             self._rows = None
         self._encode_step.cache_clear()
-        for name in ("_added", "_foreign", "vocab_size", "stop_ids"):
+        for name in ("_added", "_foreign", "_anchor", "vocab_size", "stop_ids"):
             self.__dict__.pop(name, None)
+        self._keep_delimiters_apart()
         return added
+
+    def _keep_delimiters_apart(self) -> None:
+        """Split those delimiters off that are no tokens, so that what stands around them is not merged in."""
+        text = [token for token in grammar.SPECIAL_TOKENS if token not in self._added]
+        self._backend.pre_tokenizer = apart.isolating(text, self._merging)
 
     @functools.cached_property
     def _added(self) -> dict[str, int]:
@@ -187,6 +201,17 @@ class Tokenizer:
         """
         found: dict[tuple[int, ...], Finish] = {(token,): finish for token, finish in self.stop_ids.items()}
         missing = [stop for stop in grammar.STOPS if stop not in self._added]
+        found |= {tuple(self._encode(stop)): grammar.FINISH[stop] for stop in missing}
+        # A model may write what `encode` never would: tokens that reach across a delimiter's ends.
+        self._backend.pre_tokenizer = self._merging
+        try:
+            return found | self._merged_stops(missing)
+        finally:
+            self._keep_delimiters_apart()
+
+    def _merged_stops(self, missing: Sequence[str]) -> dict[tuple[int, ...], Finish]:
+        """Stops that are text, as the vocabulary writes them where it merges them with their surroundings."""
+        found: dict[tuple[int, ...], Finish] = {}
         pieces = self._backend.decode_batch([[i] for i in range(self.vocab_size)]) if missing else []
         for stop in missing:
             spelt: set[tuple[int, ...]] = {(i,) for i, piece in enumerate(pieces) if stop in piece}
@@ -228,6 +253,22 @@ class Tokenizer:
     def eos_id(self) -> int | None:
         return self._named("eos_token")
 
+    @functools.cached_property
+    def bos_id(self) -> int | None:
+        """The id that starts every prompt: add_bos_token of tokenizer_config.json decides, and where that
+        does not say, the post-processing of tokenizer.json."""
+        asked = self._config.get("add_bos_token")
+        if asked is not None:
+            return self._named("bos_token") if asked else None
+        bare, whole = (self._backend.encode("x", add_special_tokens=add).ids for add in (False, True))
+        return whole[0] if len(whole) > len(bare) and whole[0] != bare[0] else None
+
+    @functools.cached_property
+    def control_ids(self) -> frozenset[int]:
+        """Special tokens that are none of the grammar's: chat marks, ends of text, padding."""
+        special = {i for i, token in self._backend.get_added_tokens_decoder().items() if token.special}
+        return frozenset(special - {self._added.get(token) for token in grammar.SPECIAL_TOKENS})
+
     @property
     def pad_id(self) -> int:
         pad, eos = self._named("pad_token"), self.eos_id
@@ -249,6 +290,12 @@ class Tokenizer:
             )
         return self._encode(text)
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of what stands before the first step: `encode`, behind the BOS where there is one (once, also
+        where the text has it already)."""
+        ids = self.encode(text)
+        return ids if self.bos_id is None or ids[:1] == [self.bos_id] else [self.bos_id, *ids]
+
     def _encode(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special_tokens=False).ids
 
@@ -266,7 +313,7 @@ class Tokenizer:
         False for the prompt and for output that the interpreter wrote. No EOS is added: a solution's end is
         its `<end_of_answer>`.
         """
-        ids = self.encode(prompt)
+        ids = self.encode_prompt(prompt)
         mask = [False] * len(ids)
         for step in steps:
             written, tool = self._encode_step(step)
@@ -276,14 +323,22 @@ class Tokenizer:
 
     def _step_pieces(self, step: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         written, tool = grammar.split_tool(step)
-        return tuple(self._spell(written)), tuple(self._spell(tool))
+        return tuple(self._continuing(written)), tuple(self._continuing(tool))
 
-    def _spell(self, text: str) -> list[int]:
-        """Ids of a text; tokens that the model has no embedding for are taken as the letters they are."""
-        if self._foreign is None:
-            return self._encode(text)
-        cuts = [0, *(found.start() + 1 for found in self._foreign.finditer(text)), len(text)]
-        return [i for first, end in itertools.pairwise(cuts) for i in self._encode(text[first:end])]
+    @functools.cached_property
+    def _anchor(self) -> list[int]:
+        return self._encode(grammar.END_STEP)
+
+    def _continuing(self, text: str) -> list[int]:
+        """Ids of a text behind a delimiter: some vocabularies begin a text otherwise than they go on with it
+        (with a space of their own). Tokens that the model has no embedding for are taken as the letters they
+        are."""
+        cuts = [0, len(text)]
+        if self._foreign is not None:
+            cuts[1:1] = [found.start() + 1 for found in self._foreign.finditer(text)]
+        first, *rest = (text[start:end] for start, end in itertools.pairwise(cuts))
+        ids = self._encode(grammar.END_STEP + first)[len(self._anchor) :]
+        return ids + [i for piece in rest for i in self._encode(piece)]
 
 
 def _rows(file: Path) -> int | None:

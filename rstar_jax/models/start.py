@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -32,12 +33,17 @@ def init_random(
     return Decoder(config, params, compute_dtype=compute_dtype)
 
 
-def resize_vocab(model: Decoder, new_size: int) -> Decoder:
+def resize_vocab(
+    model: Decoder, new_size: int, *, pieces: Mapping[int, Sequence[int]] | None = None
+) -> Decoder:
     """A decoder whose vocabulary has `new_size` rows: cut, or grown by rows equal to the mean row.
 
-    The mean keeps a new token's logit typical instead of extreme before it is trained. On a mesh there are
-    as many more such rows as it takes for the mesh to split them; they count in `config.vocab_size` and are
-    saved, as the spare rows of released models are, and it is the sampler that must not choose them.
+    pieces: for new ids, the old ids that spelt the same text. Such a row, of the embedding and of a head, is
+    the mean of theirs at the usual length: means of many rows are short, and all alike, so that hundreds of
+    examples do not teach a model to tell one such token from another, or to write it. The plain mean is for
+    rows that no text is encoded to. On a mesh there are as many more of those as it takes for the mesh to
+    split the rows; they count in `config.vocab_size` and are saved, as the spare rows of released models are,
+    and it is the sampler that must not choose them.
     """
     config, mesh = model.config, model.mesh
     kept = min(config.vocab_size, new_size)
@@ -46,10 +52,16 @@ def resize_vocab(model: Decoder, new_size: int) -> Decoder:
         new_size += -new_size % math.prod(mesh.shape[axis] for axis in axes)
     config = dataclasses.replace(config, vocab_size=new_size)
     specs, params = param_specs(config), model.params()
+    spelt = {i: np.asarray(ids, np.int32) for i, ids in (pieces or {}).items() if kept <= i < new_size}
 
     def resize(table: jax.Array) -> jax.Array:
-        mean = jnp.mean(table[:kept].astype(jnp.float32), axis=0, keepdims=True).astype(table.dtype)
-        return jnp.concatenate([table[:kept], jnp.repeat(mean, new_size - kept, axis=0)])
+        old = table[:kept].astype(jnp.float32)
+        usual = jnp.mean(jnp.linalg.norm(old, axis=-1))
+        rows = jnp.repeat(jnp.mean(old, axis=0, keepdims=True), new_size - kept, axis=0)
+        for i, ids in spelt.items():
+            row = jnp.mean(old[ids], axis=0)
+            rows = rows.at[i - kept].set(row * usual / jnp.maximum(jnp.linalg.norm(row), 1e-6))
+        return jnp.concatenate([table[:kept], rows.astype(table.dtype)])
 
     for name in ("embed", "head"):
         if name in params:

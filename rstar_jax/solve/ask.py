@@ -134,7 +134,7 @@ def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
 def _require_fit(found: Chosen, prompt: str, room: int) -> None:
     """Refuses a question that leaves no step any room, and a PPM that reads text otherwise."""
     tokenizer = Tokenizer.load(found.policy)
-    tokens = tokenizer.encode(prompt)
+    tokens = tokenizer.encode_prompt(prompt)
     if len(tokens) >= room:
         raise UserError(
             f"config.decode.context: {room} tokens given, but the question with its prompt has "
@@ -144,7 +144,9 @@ def _require_fit(found: Chosen, prompt: str, room: int) -> None:
         theirs = None if found.ppm is None else Tokenizer.load(found.ppm)
     except UserError:  # a folder with weights alone; what they cannot be is told when they are loaded
         return
-    if theirs is not None and (theirs.used_ids != tokenizer.used_ids or theirs.encode(prompt) != tokens):
+    if theirs is None:
+        return
+    if theirs.used_ids != tokenizer.used_ids or theirs.encode_prompt(prompt) != tokens:
         raise UserError(
             f"config.ppm: {found.ppm} reads text otherwise than {found.policy}: their tokenizers differ. A "
             "PPM that was trained from this policy is expected."

@@ -10,9 +10,11 @@ from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
 from rstar_jax.train.ppm import PpmBatches, ppm_loss, train_ppm
+from rstar_jax.train.vocabulary import Delimiters, probabilities, weakness, with_delimiters
 
 __all__ = [
     "Batch",
+    "Delimiters",
     "Example",
     "MetricsWriter",
     "PolicyBatches",
@@ -22,7 +24,10 @@ __all__ = [
     "fit",
     "policy_loss",
     "ppm_loss",
+    "probabilities",
     "read_metrics",
     "train_policy",
     "train_ppm",
+    "weakness",
+    "with_delimiters",
 ]

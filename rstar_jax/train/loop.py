@@ -47,6 +47,8 @@ class Batch:
     examples: int
     tokens: int
 
+_ALWAYS = ("loss", "learning_rate", "grad_norm")  # the rows of metrics that every step has
+
 
 def fit(
     model: nnx.Module,
@@ -121,6 +123,7 @@ def fit(
             batch = batches(done) if done < total_steps else None  # packed while the device works
             # 4.
             row = {name: float(value) for name, value in jax.device_get(values).items()}
+            row = {k: v for k, v in row.items() if k in _ALWAYS or not math.isnan(v)}
             if not math.isfinite(row["loss"]):
                 raise UserError(
                     f"step {done} of {total_steps}: the loss is {row['loss']}. Lower train.learning_rate "
@@ -196,7 +199,10 @@ def _compiled(
         )
         updates, opt_state = optimiser.update(gradients, opt_state, params)
         params = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates)
-        values = {name: total / jnp.maximum(count, 1e-6) for name, (total, count) in terms.items()}
+        values = {  # no value where nothing of a kind occurred
+            name: jnp.where((count > 0) | (name == "loss"), total / jnp.maximum(count, 1e-6), jnp.nan)
+            for name, (total, count) in terms.items()
+        }
         values |= {"learning_rate": learning_rate, "grad_norm": optax.global_norm(gradients)}
         return params, opt_state, jax.tree.map(jnp.zeros_like, sums), values
 
@@ -284,7 +290,7 @@ class _Progress:
         vars(self).update(saved)
 
     def summary(self, dropped: int) -> TrainSummary:
-        names = [n for n in self.recent[-1] if n not in ("learning_rate", "grad_norm")]
+        rows = {n: [row[n] for row in self.recent if n in row] for row in self.recent for n in row}
         return TrainSummary(
             steps=self.step,
             examples=self.examples,
@@ -293,5 +299,9 @@ class _Progress:
             first_loss=self.first_loss,
             last_loss=self.recent[-1]["loss"],
             seconds=self.seconds,
-            metrics={n: sum(row[n] for row in self.recent) / len(self.recent) for n in names},
+            metrics={
+                n: sum(found) / len(found)
+                for n, found in rows.items()
+                if n not in ("learning_rate", "grad_norm")
+            },
         )

@@ -19,10 +19,12 @@ Arrays = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """Tokens [T] int32 of one sequence, and which of them are trained on, [T] bool."""
+    """Tokens [T] int32 of one sequence, and which of them are trained on, [T] bool. marks: [T] int8 of what
+    the loss reports apart (`losses.cross_entropy`); None: nothing."""
 
     tokens: np.ndarray
     trained: np.ndarray
+    marks: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,15 +81,17 @@ def _place_group(lengths: Sequence[int], used: list[int], seq_len: int) -> list[
 
 
 def rows_of(examples: Sequence[Example], places: Sequence[Place], rows: int, seq_len: int) -> list[Arrays]:
-    """The microbatches: tokens, targets, positions, segment_ids int32 [rows, seq_len], weights float32.
+    """The microbatches: tokens, targets, positions, segment_ids int32 [rows, seq_len], weights float32, marks
+    int8.
 
-    targets[t] is the token after tokens[t] in its own example, and weights[t] is 1 where that one is
-    trained on; the last token of an example has no target.
+    targets[t] is the token after tokens[t] in its own example, weights[t] is 1 where that one is trained on,
+    and marks[t] is its mark; the last token of an example has no target.
     """
     count = 1 + max((p.microbatch for p in places), default=-1)
-    kinds = {"tokens": np.int32, "targets": np.int32, "positions": np.int32, "segment_ids": np.int32}
+    kinds = dict.fromkeys(("tokens", "targets", "positions", "segment_ids"), np.int32)
+    kinds |= {"weights": np.float32, "marks": np.int8}
     batches = [
-        {name: np.zeros((rows, seq_len), kind) for name, kind in {**kinds, "weights": np.float32}.items()}
+        {name: np.zeros((rows, seq_len), kind) for name, kind in kinds.items()}
         for _ in range(count)
     ]
     segments = np.zeros((count, rows), np.int32)
@@ -101,6 +105,8 @@ def rows_of(examples: Sequence[Example], places: Sequence[Place], rows: int, seq
         arrays["segment_ids"][where.row, span] = segments[where.microbatch, where.row]
         arrays["targets"][where.row, before] = example.tokens[1:]
         arrays["weights"][where.row, before] = example.trained[1:]
+        if example.marks is not None:
+            arrays["marks"][where.row, before] = example.marks[1:]
     return batches
 
 

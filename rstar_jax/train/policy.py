@@ -23,6 +23,7 @@ from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, pack, share, shuffled
+from rstar_jax.train.vocabulary import TERMS, marks
 from rstar_jax.types import SftRow
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def train_policy(
     examples = []
     for row in rows:
         ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps)
-        examples.append(Example(np.asarray(ids, np.int32), np.asarray(trained, bool)))
+        tokens, learnt = np.asarray(ids, np.int32), np.asarray(trained, bool)
+        examples.append(Example(tokens, learnt, marks(ids, tokenizer)))
     batches = PolicyBatches(examples, config, seed)
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
@@ -109,7 +111,7 @@ def warn_dropped(dropped: int, total: int, what: str, config: TrainConfig) -> No
 
 
 def policy_loss(model: Decoder, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
-    """Next-token cross-entropy of a microbatch from `pack`.
+    """Next-token cross-entropy of a microbatch from `pack`, that of each delimiter reported apart.
 
     With a large vocabulary the logits of all tokens would be the largest arrays of the whole step (4096 x
     151,936 float32 = 2.5 GB a row), so they are computed in pieces, and again in the backward pass.
@@ -118,16 +120,16 @@ def policy_loss(model: Decoder, batch: dict[str, jax.Array], config: TrainConfig
     x = model.hidden(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat)
     pieces = _pieces(x.shape[0], x.shape[1], model.config.vocab_size)
     if pieces == 1:
-        return loss(model.logits(x), batch["targets"], batch["weights"])
+        return loss(model.logits(x), batch["targets"], batch["weights"], batch["marks"], TERMS)
 
     @jax.checkpoint
-    def piece(x: jax.Array, targets: jax.Array, weights: jax.Array) -> Terms:
-        return loss(model.logits(x), targets, weights)
+    def piece(x: jax.Array, targets: jax.Array, weights: jax.Array, marks: jax.Array) -> Terms:
+        return loss(model.logits(x), targets, weights, marks, TERMS)
 
     # Cut along the row, so that rows split over devices stay where they are.
     cut = jax.tree.map(
         lambda a: jnp.moveaxis(a.reshape(a.shape[0], pieces, -1, *a.shape[2:]), 1, 0),
-        (x, batch["targets"], batch["weights"]),
+        (x, batch["targets"], batch["weights"], batch["marks"]),
     )
     return jax.tree.map(lambda sums: sums.sum(axis=0), jax.lax.map(lambda args: piece(*args), cut))
 

@@ -156,7 +156,7 @@ class PpmBatches:
                 ("positive", "negative", "pair_weights"), zip(*here, strict=True), strict=True
             ):
                 arrays[name][: len(here)] = column
-            del arrays["targets"], arrays["weights"]
+            del arrays["targets"], arrays["weights"], arrays["marks"]
         return Batch(packed, len(found), sum(len(e.tokens) for e in examples))
 
 

@@ -53,8 +53,8 @@ _EXAMPLE_STEPS = grammar.render(
 
 def bootstrap(question: str) -> str:
     """Instructions that describe the steps and a worked example, then the question."""
-    shown = f"Question: {_EXAMPLE_QUESTION}\nSolution: {''.join(_EXAMPLE_STEPS)}"
-    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {question}\nSolution: "
+    shown = f"Question: {_EXAMPLE_QUESTION}\nSolution:\n{''.join(_EXAMPLE_STEPS)}"
+    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {question}\nSolution:\n"
 
 
 _PROMPTS = {"finetuned": prompts.finetuned, "bootstrap": bootstrap}

@@ -60,7 +60,7 @@ def test_steps_of_a_policy_without_stop_tokens_are_cut_from_its_text(plain, monk
 
 def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
     rules = reasoner(TINY_BASE)._decoder._rules
-    assert rules.finish == ["step", "code", "answer", "length", "length"]  # end of text, and the guard
+    assert rules.finish == ["step", "code", "answer", "length"]  # the last is the guard's
     assert rules.table.single is not None and rules.table.next is None
     rules = reasoner(plain)._decoder._rules
     assert set(rules.finish) == {"step", "code", "answer", "length"}
@@ -72,18 +72,30 @@ def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
     assert [rules.finish[hit] for hit in hits if hit >= 0] == ["step"]
 
 
-def test_it_stops_at_each_of_several_ends(plain, tmp_path):
+def test_none_of_several_ends_is_sampled_in_a_step(plain, tmp_path):
+    """A step that a general model ends with its end of text is lost."""
     shutil.copytree(plain, tmp_path / "ends")
     config = json.loads((plain / "config.json").read_text()) | {"eos_token_id": [40, 41]}
     (tmp_path / "ends" / "config.json").write_text(json.dumps(config))
     (tmp_path / "ends" / "generation_config.json").write_text('{"eos_token_id": [41, 42]}')
-    ends = {40, 41, 42, Tokenizer.load(plain).eos_id}
-    rules = reasoner(tmp_path / "ends")._decoder._rules
-    state = stops.start(rules.table, 1, 1)
-    for token in (*ends, 30):
-        _, hit = stops.step(rules.table, state, np.full((1, 1), token, np.int32))
-        assert (hit[0, 0] >= 0) == (token in ends)
-        assert token not in ends or rules.finish[int(hit[0, 0])] == "length"
+    never = {40, 41, 42, Tokenizer.load(plain).eos_id}
+    bias = np.asarray(reasoner(tmp_path / "ends")._decoder._rules.bias)
+    assert set(np.flatnonzero(bias == -np.inf)) == never
+
+    tokenizer = Tokenizer.load(TINY_BASE)
+    written = {tokenizer.encode(token)[0] for token in grammar.SPECIAL_TOKENS[:2]}
+    bias = np.asarray(reasoner(TINY_BASE)._decoder._rules.bias)
+    assert bias[tokenizer.eos_id] == -np.inf and all(bias[i] == 0 for i in written)
+
+
+def test_an_end_of_text_that_the_grammar_ends_steps_with_is_sampled(tmp_path):
+    """A policy may have been trained with its answer's end as its end of text."""
+    shutil.copytree(TINY_BASE, tmp_path / "m")
+    end = Tokenizer.load(TINY_BASE).encode(grammar.END_ANSWER)[0]
+    config = json.loads((TINY_BASE / "config.json").read_text()) | {"eos_token_id": end}
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    rules = reasoner(tmp_path / "m")._decoder._rules
+    assert rules.bias[end] == 0 and end in np.asarray(rules.table.single)
 
 
 def test_a_ppm_must_have_the_policys_vocabulary(tmp_path):

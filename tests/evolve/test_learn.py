@@ -9,7 +9,7 @@ import tokenizers
 
 from rstar_jax import models, train
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.learn import _named, _with_special_tokens, deaths, training_mesh, ungradable
+from rstar_jax.evolve.learn import _named, deaths, training_mesh, ungradable
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.seek import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
@@ -33,17 +33,22 @@ def lacking() -> Tokenizer:
 
 
 @pytest.mark.parametrize("unused", [0, 40])
-def test_new_tokens_start_at_the_mean_row_even_where_the_vocabulary_has_room(lacking, unused):
+def test_new_tokens_start_from_their_text_even_where_the_vocabulary_has_room(lacking, unused):
     """As that of Qwen2.5, which has 271 rows that no token of its tokenizer uses."""
+    spelt = {token: lacking.encode(token) for token in grammar.SPECIAL_TOKENS}
     first, base = lacking.vocab_size, models.load_pretrained(TINY_BASE)
     trained = np.asarray(base.params()["embed"])[:first]
-    grown = _with_special_tokens(models.resize_vocab(base, first + unused), lacking)
+    grown = train.with_delimiters(models.resize_vocab(base, first + unused), lacking, "tokens")
     embed = np.asarray(grown.params()["embed"])
     assert len(embed) == first + max(unused, len(grammar.SPECIAL_TOKENS))
     np.testing.assert_array_equal(embed[:first], trained)
-    for token in grammar.SPECIAL_TOKENS:
+    usual = np.linalg.norm(trained, axis=-1).mean()
+    for token, pieces in spelt.items():
         (at,) = lacking.encode(token)
-        np.testing.assert_allclose(embed[at], trained.mean(axis=0), atol=1e-6)
+        mean = trained[pieces].mean(axis=0)
+        np.testing.assert_allclose(embed[at], mean * usual / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(embed[lacking.vocab_size :], trained.mean(axis=0)[None].repeat(
+        len(embed) - lacking.vocab_size, 0), atol=1e-6)
 
 
 def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path):
@@ -54,7 +59,7 @@ def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path)
     )
     new = range(lacking.vocab_size, lacking.vocab_size + len(grammar.SPECIAL_TOKENS))
     base = models.resize_vocab(models.load_pretrained(TINY_BASE), new.start)
-    model = _with_special_tokens(base, lacking)
+    model = train.with_delimiters(base, lacking, "tokens")
     before = np.asarray(model.params()["embed"])
     config = train.TrainConfig(
         epochs=3, batch=2, seq_len=128, microbatch=1, learning_rate=1e-2, lora=LoraConfig(rank=2)
@@ -87,7 +92,7 @@ def test_a_mesh_that_the_devices_do_not_fit_is_named():
 
 def test_a_vocabulary_that_has_them_stays_as_it_is():
     base = models.load_pretrained(TINY_BASE)
-    assert _with_special_tokens(base, Tokenizer.load(TINY_BASE)) is base
+    assert train.with_delimiters(base, Tokenizer.load(TINY_BASE), "tokens") is base
 
 
 def tree(problem: str, *ends: str) -> Tree:

@@ -78,6 +78,6 @@ def test_last_balanced_box(text, held):
 def test_prompts_end_where_a_first_step_begins():
     for prompt in PROMPTS.values():
         text = prompt("How many?")
-        assert "How many?" in text and text.endswith("with code.")
+        assert "How many?" in text and text.rstrip("\n").endswith("with code.")
     shown = PROMPTS["bootstrap"]("Q")
     assert shown.count(grammar.END_ANSWER) == 3  # named once, shown twice

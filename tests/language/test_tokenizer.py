@@ -2,15 +2,15 @@
 
 import json
 import random
-from pathlib import Path
 
 import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import pre_tokenizers
+from vocabularies import BUNDLED, merging
+from vocabularies import plain as plain_backend
 
-import rstar_jax
 from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.language.tokenizer import Tokenizer
@@ -18,16 +18,11 @@ from rstar_jax.language.tokenizer import Tokenizer
 LINES = ["# Step 1: add the apples\ntotal = 12 + 34", "# Now print the final answer\nprint(total)"] * 5
 STEPS = grammar.render(LINES[:2], output="46", answer="There are \\boxed{46} apples.")
 TOKENIZER = Tokenizer.train(LINES, 300)
-BUNDLED = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 
 
 def plain() -> Tokenizer:
     """A byte tokenizer without the grammar's tokens."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = tokenizers.Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    return Tokenizer(backend)
+    return Tokenizer(plain_backend())
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40))
@@ -90,7 +85,7 @@ WRITTEN = [a + stop + b for stop in grammar.STOPS for a in SPOKEN for b in ("\n"
 
 def trained(phrases: bool) -> Tokenizer:
     broken = ["<".join(text.replace("_", " _").split("<")) for text in WRITTEN] * 3
-    backend = without_specials(Tokenizer.train(LINES, 290, phrases=phrases))._backend
+    backend = merging(without_specials(Tokenizer.train(LINES, 290, phrases=phrases)))
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=500, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
@@ -123,12 +118,13 @@ def test_stops_that_are_no_tokens_are_met_by_their_sequences(name):
         assert all(
             grammar.cut_at_stop(tokenizer.decode(s))[1] != finish for s in (sequence[1:], sequence[:-1])
         )
+    written = merging(tokenizer)  # a model writes what it likes
     rng = random.Random(0)
     missed = count = 0
     for _ in range(300):
         left, right = ("".join(rng.choice(SPOKEN) for _ in range(rng.randint(1, 3))) for _ in range(2))
         stop = rng.choice(grammar.STOPS)
-        ids = tokenizer.encode(left + stop + rng.choice(["\n", "\n\n", "", " "]) + right)
+        ids = written.encode(left + stop + rng.choice(["\n", "\n\n", "", " "]) + right).ids
         met = first_met(tokenizer, sequences, ids)
         count += 1
         if met is None:

@@ -1,0 +1,85 @@
+"""The grammar's delimiters in the vocabulary of a base that is to be trained on steps, and how well it has
+learnt to write them.
+
+As tokens of their own they are short, and new: a training of few examples hardly teaches to write them.
+As text they are spelt with the tokens that the base knows, some five tokens each, and are learnt at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from rstar_jax.language import grammar
+from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.models import Decoder, resize_vocab
+
+Delimiters = Literal["tokens", "text"]
+# What the policy writes; outputs and turns are others'.
+WRITTEN = (grammar.CODE, grammar.END_STEP, grammar.END_CODE, grammar.ANSWER, grammar.END_ANSWER)
+TERMS = tuple(f"nll_{token.strip('<>')}" for token in WRITTEN)
+# Below this many optimiser steps new tokens are hardly learnt, and below this probability not at all.
+FEW_STEPS, WEAK = 20, 0.25
+
+
+def with_delimiters(model: Decoder, tokenizer: Tokenizer, delimiters: Delimiters) -> Decoder:
+    """The model and (in place) the tokenizer, ready to be trained on steps.
+
+    "tokens": the tokenizer is given those of the grammar's tokens that it lacks, the model a row for each,
+    made of the rows that spelt its text. "text": both stay as they are; delimiters that are tokens of the
+    base already remain tokens. Rows behind the tokenizer's last id, which real vocabularies have and which
+    were never trained, become mean rows or those of new tokens.
+    """
+    if delimiters == "text":
+        return model
+    rows, known = model.config.vocab_size, tokenizer.vocab_size
+    spelt = {token: tokenizer.encode(token) for token in grammar.SPECIAL_TOKENS}
+    if not tokenizer.add_special_tokens():
+        return model
+    pieces = {tokenizer.encode(token)[0]: ids for token, ids in spelt.items()}
+    return resize_vocab(resize_vocab(model, known), max(rows, tokenizer.vocab_size), pieces=pieces)
+
+
+def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
+    """Where delimiters stand: int8 [T], k at the first token of delimiter k of WRITTEN (from 1), -k at the
+    others that spell it, 0 elsewhere."""
+    tokens = np.asarray(ids, np.int32)
+    found = np.zeros(len(tokens), np.int8)
+    for k, token in enumerate(WRITTEN, 1):
+        spelling = tokenizer.encode(token)
+        for at in np.flatnonzero(tokens == spelling[0]):
+            if tokens[at : at + len(spelling)].tolist() == spelling:
+                found[at : at + len(spelling)] = -k
+                found[at] = k
+    return found
+
+
+def probabilities(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Of each delimiter where it should stand, from a training's metrics: the geometric mean, all of its
+    tokens together. Those that no example had are left out."""
+    named = zip(WRITTEN, TERMS, strict=True)
+    return {token: math.exp(-metrics[term]) for token, term in named if term in metrics}
+
+
+def weakness(metrics: Mapping[str, float], steps: int, new_tokens: int) -> str:
+    """What speaks against a policy that was trained so, as a note; empty where nothing does.
+
+    steps: of the optimiser. new_tokens: how many the base did not have.
+    """
+    weak = {token: p for token, p in probabilities(metrics).items() if p < WEAK}
+    if weak:
+        said = ", ".join(f"{token} {p:.3f}" for token, p in weak.items())
+        return (
+            f"delimiters are not learnt (probability where they should stand: {said}), so hardly a step will "
+            "be well-formed: train on more rows or epochs, at a higher learning rate, or with "
+            "policy.delimiters=text"
+        )
+    if new_tokens and steps < FEW_STEPS:
+        return (
+            f"{new_tokens} new tokens in {steps} steps: few for tokens that the base never saw. More rows, "
+            "epochs or smaller batches, or policy.delimiters=text, which needs no new ones"
+        )
+    return ""

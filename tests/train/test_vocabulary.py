@@ -1,0 +1,122 @@
+"""Delimiters in a base's vocabulary: how a training tells whether they are learnt."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from rstar_jax.language import grammar
+from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.models import DecoderConfig, init_random
+from rstar_jax.train import TrainConfig, policy_loss, probabilities, train_policy, weakness, with_delimiters
+from rstar_jax.train import policy as policies
+from rstar_jax.train.packing import Example, pack
+from rstar_jax.train.vocabulary import TERMS, WRITTEN, marks
+from rstar_jax.types import SftRow
+
+ONE_STEP = grammar.render(("print(17)",), output="17", answer="It is \\boxed{17}")
+TWO_STEPS = grammar.render(("x = 8 + 9", "print(x)"), output="17", answer="It is \\boxed{17}")
+CONFIG = TrainConfig(epochs=1, batch=2, seq_len=256, microbatch=1, learning_rate=1e-3)
+
+
+def tokenizer(delimiters: str) -> Tokenizer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = tokenizers.Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    made = Tokenizer(backend)
+    if delimiters == "tokens":
+        made.add_special_tokens()
+    return made
+
+
+def model(vocab_size: int):
+    config = DecoderConfig(vocab_size=vocab_size, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, mlp=32)
+    return init_random(config, 0)
+
+
+@pytest.mark.parametrize("delimiters", ["tokens", "text"])
+def test_marks_stand_where_delimiters_are_spelt(delimiters):
+    known = tokenizer(delimiters)
+    ids, _ = known.encode_solution("How many <codes>?", TWO_STEPS)
+    found = marks(ids, known)
+    assert len(found) == len(ids)
+    for k, token in enumerate(WRITTEN, 1):
+        (at,) = np.flatnonzero(found == k)
+        end = at + len(known.encode(token))
+        assert known.decode(ids[at:end]) == token
+        assert (np.flatnonzero(found == -k) == np.arange(at + 1, end)).all()
+
+
+@pytest.mark.parametrize("delimiters", ["tokens", "text"])
+@pytest.mark.parametrize("pieces", [1, 4])
+def test_terms_are_the_log_probabilities_of_whole_delimiters(delimiters, pieces, monkeypatch):
+    """Against the plain sum over their tokens; also where the logits are cut into pieces."""
+    known = tokenizer(delimiters)
+    made = model(known.vocab_size)
+    examples, expected = [], {token: [] for token in WRITTEN}
+    for steps in (ONE_STEP, TWO_STEPS):
+        ids, trained = known.encode_solution("Q?", steps)
+        mark = marks(ids, known)
+        examples.append(Example(np.asarray(ids, np.int32), np.asarray(trained), mark))
+        logp = jax.nn.log_softmax(made(jnp.asarray([ids]))[0])
+        each = [0.0, *(float(logp[t, ids[t + 1]]) for t in range(len(ids) - 1))]
+        for k, token in enumerate(WRITTEN, 1):
+            for at in np.flatnonzero(mark == k):
+                expected[token].append(sum(each[at : at + len(known.encode(token))]))
+    monkeypatch.setattr(policies, "_pieces", lambda *_: pieces)
+    (batch,) = pack(examples, 2, 256)
+    terms = policy_loss(made, {name: jnp.asarray(a) for name, a in batch.items()}, CONFIG)
+    for token, term in zip(WRITTEN, TERMS, strict=True):
+        total, count = terms[term]
+        assert count == len(expected[token])
+        np.testing.assert_allclose(total, -sum(expected[token]), rtol=1e-4)
+
+
+def test_a_training_tells_how_likely_delimiters_became():
+    known = tokenizer("text")
+    options = dataclasses.replace(CONFIG, epochs=200, learning_rate=2e-2)
+    rows = [SftRow(str(i), "Q?", tuple(ONE_STEP), 1.0, 1.0, 1) for i in range(2)]
+    summary = train_policy(model(known.vocab_size), rows, known, lambda q: q, options)
+    found = probabilities(summary.metrics)
+    assert found.keys() == set(WRITTEN) - {grammar.END_STEP}  # which no solution has
+    assert all(0.5 < p <= 1 for p in found.values())
+    assert math.isclose(found[grammar.CODE], math.exp(-summary.metrics["nll_code"]))
+    assert weakness(summary.metrics, summary.steps, new_tokens=0) == ""
+
+
+def test_a_weak_one_is_warned_of():
+    few = train_policy(model(256), [SftRow("0", "Q?", tuple(ONE_STEP), 1.0, 1.0, 1)], tokenizer("text"),
+                       lambda q: q, CONFIG)  # fmt: skip
+    assert "not learnt" in (note := weakness(few.metrics, few.steps, 0))
+    assert f"{grammar.CODE} 0.000" in note and "policy.delimiters=text" in note
+    good = {term: 0.1 for term in TERMS}
+    assert "11 new tokens in 19 steps" in weakness(good, 19, new_tokens=11)
+    assert weakness(good, 20, new_tokens=11) == weakness(good, 1, new_tokens=0) == ""
+
+
+def test_new_rows_point_where_their_text_does():
+    """Each its own way, of usual length, in the embedding and in a head of its own."""
+    known = tokenizer("text")
+    config = DecoderConfig(
+        vocab_size=256, width=32, layers=1, heads=2, kv_heads=1, head_dim=16, mlp=32, tied=False
+    )
+    grown = with_delimiters(init_random(config, 0), known, "tokens")
+    assert grown.config.vocab_size == known.vocab_size == 256 + len(grammar.SPECIAL_TOKENS)
+    for name in ("embed", "head"):
+        table = np.asarray(grown.params()[name])
+        lengths = np.linalg.norm(table, axis=-1)
+        np.testing.assert_allclose(lengths[256:], lengths[:256].mean(), rtol=1e-4)
+        ways = table[256:] / lengths[256:, None]
+        assert (ways @ ways.T - np.eye(len(ways))).max() < 0.999
+
+
+def test_text_changes_neither_model_nor_tokenizer():
+    known = tokenizer("text")
+    made = model(known.vocab_size)
+    assert with_delimiters(made, known, "text") is made and known.vocab_size == 256
