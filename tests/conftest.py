@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import tempfile
 
 import pytest
 
@@ -9,6 +10,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+# What runs compile is kept for all runs of a user: here for those of these tests, not longer.
+_COMPILED = tempfile.TemporaryDirectory(prefix="rstar-jax-tests-")
+os.environ["XDG_CACHE_HOME"] = _COMPILED.name
 
 # What a test may need over and above the requirements: its marker, which is the package's name, and what
 # installs it. Such a test imports the package in its body, and skips where it is absent.

@@ -26,14 +26,14 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (3, ("train",)),
     (2, ("decode",)),
     (2, ("curate",)),
-    (1, ("models", "losses", "sharding")),
+    (1, ("models", "losses", "sharding", "compilations")),
     (1, ("language", "verify", "problems")),
     (0, ("types", "records", "settings", "errors")),
 )
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}
 
-DEVICE_SIDE = {"models", "losses", "sharding"}
+DEVICE_SIDE = {"models", "losses", "sharding", "compilations"}
 TEXT = {"language", "verify", "problems"}
 NEVER = {
     **{room: TEXT for room in DEVICE_SIDE},

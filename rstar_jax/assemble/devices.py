@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from rstar_jax import sharding
+from rstar_jax import compilations, sharding
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
 
@@ -31,6 +31,10 @@ def mesh(decode: DecodeConfig, local: list[Any] | None = None) -> Mesh | None:
             f"(decode.devices: {decode.devices}{'' if decode.devices else ', all accelerators or one CPU'}). "
             "Give a divisor, or another decode.devices."
         )
+    if local[0].platform == "tpu" and (count > decode.tensor or jax.process_index()):
+        # A program that was kept for chips without the first of them stops the chips when it is loaded
+        # (jax issue 38004): each group decodes by programs of its own, as does each further host.
+        compilations.forgo("on TPUs whose groups decode each for itself, loading them fails")
     if count == 1:
         return None
     return sharding.make_mesh(data=count // decode.tensor, tensor=decode.tensor, devices=local[:count])

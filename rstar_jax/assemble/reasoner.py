@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -39,7 +39,8 @@ class Reasoner:
 
     policy, ppm: Hugging Face folders. decode: also says on which devices. dtype: of the computation, and of
     the weights unless decode.weights says otherwise. ppm_scale: as StepScorer's scale. cache: of the policy's
-    converted weights. Raises UserError for a folder that does not hold such a model.
+    converted weights. demand: tokens of text that searches will go back to, by which the engine's caches are
+    sized; 0: not known. Raises UserError for a folder that does not hold such a model.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Reasoner:
         seed: int,
         ppm_scale: float = 1.0,
         cache: Path | None = None,
+        demand: int = 0,
     ):
         self._tokenizer = Tokenizer.load(policy)
         self._task = task
@@ -70,7 +72,10 @@ class Reasoner:
         stops: dict[int | tuple[int, ...], Finish] = {**sequences}
         _hold(model, decode)
         mesh = devices.mesh(decode)
-        self._decoder = StepDecoder(model, stops, decode, seed=seed, forbidden=never, mesh=mesh)
+        self._decode = decode
+        self._decoder = StepDecoder(
+            model, stops, decode, seed=seed, forbidden=never, mesh=mesh, demand=demand
+        )
         self._devices = 1 if mesh is None else mesh.size
         self._scorer = None
         self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
@@ -83,7 +88,7 @@ class Reasoner:
                     "A PPM that was trained from this policy is expected."
                 )
             _hold(reward, decode)
-            self._scorer = StepScorer(reward, decode, scale=ppm_scale, mesh=mesh)
+            self._scorer = StepScorer(reward, decode, scale=ppm_scale, mesh=mesh, demand=demand)
 
     def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """The task's verdicts on final answers, in order."""
@@ -105,17 +110,55 @@ class Reasoner:
             "generated": stats.generated,
             "prefilled": stats.prefilled,
             "reused": stats.reused,
+            "reread": stats.reread,
             "scored": self._scorer.stats.scored if self._scorer else 0,
             "occupancy": round(stats.occupancy, 4),
             "compile_seconds": round(
                 stats.compile_seconds + (self._scorer.stats.compile_seconds if self._scorer else 0.0), 3
             ),
         }
+        if self._scorer:
+            theirs, names = self._scorer.stats, ("prefilled", "reused", "reread")
+            engine["ppm"] = {**self._scorer.held(), **{name: getattr(theirs, name) for name in names}}
         return {**self.meter.result(), "engine": engine}
 
-    def programs(self) -> list[Callable[[], None]]:
-        """What compiles most of what a search may need, a program each; they may be run before it."""
-        return [*self._decoder.programs(), *(self._scorer.programs() if self._scorer else [])]
+    def load(self) -> list[str]:
+        """Makes the engine's caches; returns a line for a log about each of them."""
+        lines = []
+        for name, engine in (("policy", self._decoder), ("PPM", self._scorer)):
+            if engine is not None:
+                engine.load()
+                held, size, context = engine.held(), self._decode.page_size, self._decode.context
+                tokens = held["pages"] * size
+                lines.append(
+                    f"cache of the {name}: {held['pages_mb']:,} MB in {held['pages']:,} pages of {size}: "
+                    f"{tokens:,} tokens, or {tokens // context:,} texts of {context:,}."
+                )
+        return lines
+
+    def rereading(self) -> str:
+        """Which engine has read more again, for want of pages, than it has written or scored, and what helps;
+        empty if none has."""
+        counts = {"the policy wrote": (self._decoder.stats.reread, self._decoder.stats.generated)}
+        if self._scorer:
+            counts["the PPM scored"] = self._scorer.stats.reread, self._scorer.stats.scored
+        said = [
+            f"{again:,} tokens were read again where {who} {new:,}"
+            for who, (again, new) in counts.items()
+            if again > new
+        ]
+        if not said:
+            return ""
+        return (
+            f"{' and '.join(said)}, as the cache holds too few texts: raise config.decode.cache_mb, or "
+            "search fewer trees at a time (config.search.batch)"
+        )
+
+    def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:
+        """What compiles most of what a search may need, a program each; they may be run before it, by several
+        threads. shortest, candidates: as `StepDecoder.programs`; the PPM's prompts may be shorter."""
+        scored = self._scorer.programs() if self._scorer else []
+        return [*self._decoder.programs(shortest, candidates), *scored]
 
     def services(self, round: int) -> Services:
         """What a search is handed; one at a time. `round` names the randomness of its samples."""

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import time
 from collections import deque
-from collections.abc import Container, Hashable, Sequence
+from collections.abc import Callable, Container, Hashable, Sequence
 from typing import Any, cast
 
 import jax
@@ -20,11 +20,13 @@ from rstar_jax.decode import pool, programs, sampling, stops
 from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, Writes
-from rstar_jax.decode.prefixes import PrefixCache, Text
+from rstar_jax.decode.prefixes import PrefixCache, Text, abstract
 from rstar_jax.decode.requests import DecodeConfig, Sample, StepRequest
 from rstar_jax.errors import UserError
 from rstar_jax.models import KV
 from rstar_jax.types import Finish
+
+_COPIES = 16  # pages that are copied when a chunk's tokens are stored, at least: mostly fewer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Batch:
 
     def _seat(self, requests: list[StepRequest], read: list[Branch | None], free: list[int]) -> None:
         assert self._slots is not None
-        arrivals = self._arrivals(requests, read, free[: len(requests)])
+        arrivals = self._arrivals(requests, read, free[: len(requests)], self._P)
         self._slots = programs.admit(self._slots, self.cache.pool, arrivals, shape=self.cache.shape)
         for slot, request in zip(free, requests, strict=False):
             if request.n > self._tokens.shape[1]:
@@ -110,7 +112,7 @@ class Batch:
             self._counts[slot], self._logprobs[slot] = 0, 0.0
 
     def _arrivals(
-        self, requests: list[StepRequest], read: list[Branch | None], into: list[int]
+        self, requests: list[StepRequest], read: list[Branch | None], into: list[int], P: int
     ) -> programs.Arrivals:
         B, c, count = self.leaves, self.config, len(requests)
 
@@ -119,7 +121,7 @@ class Batch:
 
         names, name_length = programs.pad_names([r.name for r in requests], B)
         return programs.Arrivals(
-            tables=self.cache.tables(read, B, self._P),
+            tables=self.cache.tables(read, B, P),
             into=column(into),
             count=np.int32(count),
             prefix_length=column([len(r.prefix) - 1 for r in requests]),
@@ -139,34 +141,51 @@ class Batch:
             self._fit(self._P, need)
         idle = self.leaves - self.sitting
         enough = min(self.leaves, idle + max(1, self.leaves // 8)) if more else self.leaves
-        self._slots, self._flight = self._advance(self._slots, enough)
+        with timed(self.cache.stats, "decode", *self._key(self._P, self._S)):
+            self._slots, self._flight = self._chunk(programs.advance, self._slots, enough, self._S)
 
-    def _advance(self, slots: programs.Slots, enough: int) -> tuple[programs.Slots, programs.Flight]:
-        c, cache = self.config, self.cache
+    def _key(self, P: int, S: int) -> tuple[Any, ...]:
+        """What the program of a chunk is compiled for."""
+        c = self.config
         rules = self.rules.bias is None, *(a.shape for a in jax.tree.leaves(self.rules.table))
-        key = ((cache.kind, rules), self.leaves, self.N, self._P, self._S, c.chunk, c.top_k, c.top_p, c.min_p)
-        with timed(cache.stats, "decode", *key):
-            return programs.advance(
-                cache.params,
-                slots,
-                self.rules.bias,
-                self.rules.table,
-                enough,
-                shape=cache.shape,
-                S=self._S,
-                chunk=c.chunk,
-                top_k=c.top_k,
-                top_p=c.top_p,
-                min_p=c.min_p,
-            )
+        return (self.cache.kind, rules), self.leaves, self.N, P, S, c.chunk, c.top_k, c.top_p, c.min_p
+
+    def _chunk(self, call: Callable[..., Any], slots: programs.Slots, enough: int, S: int) -> Any:
+        """Calls `programs.advance`, or what lowers it."""
+        c = self.config
+        return call(
+            self.cache.params,
+            slots,
+            self.rules.bias,
+            self.rules.table,
+            enough,
+            shape=self.cache.shape,
+            S=S,
+            chunk=c.chunk,
+            top_k=c.top_k,
+            top_p=c.top_p,
+            min_p=c.min_p,
+        )
 
     def compile(self, P: int, S: int) -> None:
-        """Compiles what slots of P and S columns need, by running it on nobody. Only while no leaf sits."""
-        self._P, self._S = self._columns(P), S
-        slots = programs.empty(self.cache.shape, self.rules.table, self.leaves, self.N, self._P, S)
-        slots = programs.admit(slots, self.cache.pool, self._arrivals([], [], []), shape=self.cache.shape)
-        jax.block_until_ready(self._advance(slots, 0))
-        self._P = self._S = 0
+        """Compiles what slots of P and S columns need, while no leaf sits: on a mesh by running it on nobody,
+        which tells where each result lies; else without running anything."""
+        cache, shape, P = self.cache, self.cache.shape, self._columns(P)
+        slots = programs.empty(shape, self.rules.table, self.leaves, self.N, P, S)
+        arrivals = self._arrivals([], [], [], P)
+        if shape.mesh is not None:
+            with cache.alone, timed(cache.stats, "decode", *self._key(P, S)):
+                slots = programs.admit(slots, cache.pool, arrivals, shape=shape)
+                jax.block_until_ready(self._chunk(programs.advance, slots, 0, S))
+            return
+        slots = abstract(slots)
+        with timed(cache.stats, "decode", *self._key(P, S)):
+            programs.admit.lower(slots, cache.abstract_pool, arrivals, shape=shape).compile()
+            lowered = self._chunk(programs.advance.lower, slots, 0, S)
+            lowered.compile()
+        new = lowered.out_info[1].new
+        none = np.full(new[0].shape[1:4], cache.pages * cache.page_size, np.int32)
+        cache.compile_store(new, pool.orders([], _COPIES, cache.pages, none))
 
     def _columns(self, longest: int) -> int:
         """Columns for prefixes of so many tokens: whole pages."""
@@ -224,7 +243,7 @@ class Batch:
             if writes is not None:
                 slots[step[run], b, row[run]] = writes.slots
                 copies += writes.copies
-        room = 16
+        room = _COPIES
         while room < len(copies):
             room *= 2
         self.cache.store(new, pool.orders(copies, room, self.cache.pages, slots))

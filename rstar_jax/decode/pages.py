@@ -8,6 +8,7 @@ alone, on the host: the pool itself is `pool.py`'s affair.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import heapq
 import itertools
@@ -56,10 +57,12 @@ class PageTree:
 
     Pages that are needed are taken from the branch without children that was used longest ago and that nobody
     holds; what it held must be computed again if it is asked for. evicted: tokens that went that way.
+    missing: by problem, how many of them nobody has read again.
     """
 
     def __init__(self, pages: int, page_size: int) -> None:
         self.pages, self.page_size, self.evicted = pages, page_size, 0
+        self.missing: collections.Counter[Hashable] = collections.Counter()
         self._free = list(range(pages - 1, -1, -1))
         self._held = 0  # pages of branches that are held
         self._roots: dict[Hashable, list[Branch]] = {}
@@ -168,6 +171,14 @@ class PageTree:
         if not branch.gone and not branch.children and not branch.holds:
             self._remove(branch)
 
+    def found_again(self, problem: Hashable, tokens: int) -> int:
+        """How many of so many tokens that must be read for a problem were evicted before, at most."""
+        again = min(tokens, self.missing[problem])
+        self.missing[problem] -= again
+        if not self.missing[problem]:
+            del self.missing[problem]
+        return again
+
     def _write(self, branch: Branch, tokens: Sequence[int]) -> list[int]:
         size, first = self.page_size, branch.end
         branch.tokens += tokens
@@ -182,6 +193,7 @@ class PageTree:
             entry = heapq.heappop(self._idle)
             if self._may_go(entry):
                 self.evicted += len(entry[2].tokens)
+                self.missing[entry[2].problem] += len(entry[2].tokens)
                 self._remove(entry[2])
         return [self._free.pop() for _ in range(count)]
 

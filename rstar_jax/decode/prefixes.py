@@ -6,14 +6,15 @@ import collections
 import functools
 import itertools
 import operator
-from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rstar_jax.decode import pool
+from rstar_jax.decode import memory, pool
 from rstar_jax.decode.buckets import cache_bucket, prefill_bucket, score_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, PageTree
@@ -46,16 +47,21 @@ class PrefixCache:
     prefix, or as it was sampled. Which one that is changes roundings, and nothing else.
     """
 
-    def __init__(self, shape: Shape, config: DecodeConfig, stats: Stats) -> None:
-        """Raises UserError if `cache_mb` does not hold one text of the longest."""
+    def __init__(self, shape: Shape, config: DecodeConfig, stats: Stats, demand: int = 0) -> None:
+        """demand: tokens of the texts that will be gone back to, as far as somebody knows.
+
+        Raises UserError if `cache_mb` does not hold one text of the longest.
+        """
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
-        self._config = config
-        # What a device has free is known when all models are on it, which is when one is first used.
-        self.pages = _pages(shape, config) if config.cache_mb or self.on_cpu else 0
+        self._config, self._demand = config, demand
+        # What is free is known when all models are there, which is when one is first used.
+        self.pages = _pages(shape, config, demand) if config.cache_mb else 0
         self.tree = PageTree(self.pages, self.page_size)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
         self.rows = _ROWS_ON_CPU if self.on_cpu else _ROWS
+        self.alone = threading.Lock()  # for whoever compiles by running
+        self._stores: set[tuple[tuple[int, ...], ...]] = set()
 
     @property
     def on_cpu(self) -> bool:
@@ -73,9 +79,10 @@ class PrefixCache:
         self.params = {}
         vars(self).pop("pool", None)  # there must not be two of either
         self._given, self.params = arrays, self.shape.place(params)
-        self.pages = self.pages or _pages(self.shape, self._config)
+        self.pages = self.pages or _pages(self.shape, self._config, self._demand)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
+        self.abstract_pool = abstract(self.pool)
         self.kind = self.shape, self.pages, jax.tree.structure(self.params)  # what programs are compiled for
 
     def forget(self) -> None:
@@ -111,6 +118,7 @@ class PrefixCache:
             if grown is None:
                 break
             self.stats.reused += known
+            self.stats.reread += self.tree.found_again(key, len(tokens) - known)
             new, writes = grown
             fresh[new] = wave = fresh.get(branch, -1) + 1 if branch else 0
             waves += [[]] * (wave + 1 - len(waves))
@@ -156,18 +164,42 @@ class PrefixCache:
         """Copies pages, and writes tokens' keys and values [L, R, G, A]."""
         self.pool = pool.store_rows(self.pool, new, todo, shape=self.shape)
 
-    def programs(self, context: int) -> list[Callable[[], None]]:
-        """What compiles the reading of texts up to so many tokens, and of a few behind known ones."""
-        lengths = range(1, context + 1)
+    def programs(self, lengths: Iterable[int]) -> list[Callable[[], None]]:
+        """What compiles the reading of texts of such lengths, and of a few tokens behind them."""
         sizes = [(0, T) for T in sorted({prefill_bucket(length) for length in lengths})]
         known = sorted({cache_bucket(length) for length in lengths})
         sizes += [(P, T) for P in known for T in sorted({score_bucket(length) for length in range(1, 65)})]
         return [functools.partial(self._compile, *size) for size in sizes]
 
     def _compile(self, P: int, T: int) -> None:
-        """By reading nothing."""
-        self._run_block([], P, T)
-        jax.block_until_ready(self.pool)
+        """On a mesh by reading nothing, which tells where each result lies; else without running anything."""
+        if self.shape.mesh is not None:
+            with self.alone:
+                self._run_block([], P, T)
+                jax.block_until_ready(self.pool)
+            return
+        R = _ROWS_ON if P else self.rows
+        tokens, slots, counts = np.zeros((R, T), np.int32), np.zeros(R * T, np.int32), np.zeros(R, np.int32)
+        if P:
+            tables = self.tables([], R, P)
+            with timed(self.stats, "read on", self.kind, R, P, T):
+                lowered = pool.read_on.lower(
+                    self.params, self.abstract_pool, tables, counts, tokens, counts, shape=self.shape
+                )
+                lowered.compile()
+        else:
+            with timed(self.stats, "read", self.kind, R, T):
+                lowered = pool.read.lower(self.params, tokens, counts, shape=self.shape)
+                lowered.compile()
+        self.compile_store(lowered.out_info, pool.orders([], R, self.pages, slots))
+
+    def compile_store(self, new: Any, todo: pool.Orders) -> None:
+        """Compiles the writing of such new keys and values, if that was not done. Not for a mesh."""
+        sizes = tuple(a.shape for a in jax.tree.leaves((new, todo)))
+        if sizes in self._stores:
+            return
+        self._stores.add(sizes)
+        pool.store_rows.lower(self.abstract_pool, abstract(new), todo, shape=self.shape).compile()
 
     def _run(self, parts: list[_Part]) -> None:
         groups: dict[tuple[int, int], list[_Part]] = {}
@@ -200,11 +232,19 @@ class PrefixCache:
         self.store(new, pool.orders([pair for part in block for pair in part.copies], R, self.pages, slots))
 
 
+def abstract(arrays: Any) -> Any:
+    """Their shapes and types: what compiles for them where they will have been given away."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arrays)
+
+
 class PrefixCaches:
     """The caches of a model that several groups of devices hold, each for itself (`Shape.over`)."""
 
-    def __init__(self, shape: Shape, mesh: Mesh | None, config: DecodeConfig, stats: Stats) -> None:
-        self.each = [PrefixCache(one, config, stats) for one in shape.over(mesh)]
+    def __init__(
+        self, shape: Shape, mesh: Mesh | None, config: DecodeConfig, stats: Stats, demand: int = 0
+    ) -> None:
+        shapes = shape.over(mesh)
+        self.each = [PrefixCache(one, config, stats, -(-demand // len(shapes))) for one in shapes]
         self._homes: dict[Hashable, int] = {}
         self._alone = itertools.count()
 
@@ -215,10 +255,13 @@ class PrefixCaches:
         return self._homes.setdefault(problem, len(self._homes) % len(self.each))
 
     def held(self) -> dict[str, int]:
-        """Pages that there are and that are in use, the tokens in them, and the tokens that had to go."""
+        """Pages that there are, their MiB, those in use, the tokens in them, and those that had to go."""
         trees = [cache.tree for cache in self.each]
+        pages = sum(tree.pages for tree in trees)
+        page = self.each[0].page_size * self.each[0].shape.token_bytes
         return {
-            "pages": sum(tree.pages for tree in trees),
+            "pages": pages,
+            "pages_mb": pages * page // 2**20,
             "pages_used": sum(tree.pages - tree.free for tree in trees),
             "tokens_held": sum(tree.tokens for tree in trees),
             "tokens_evicted": sum(tree.evicted for tree in trees),
@@ -235,24 +278,26 @@ class PrefixCaches:
             cache.forget()
 
 
-def _pages(shape: Shape, config: DecodeConfig) -> int:
-    """How many pages a pool of `cache_mb` has."""
+def _pages(shape: Shape, config: DecodeConfig, demand: int) -> int:
+    """How many pages a pool of `cache_mb` has, or one that is to hold `demand` tokens."""
     page = config.page_size * shape.token_bytes
-    least = -(-config.context // config.page_size) + 1
-    budget = config.cache_mb * 2**20 if config.cache_mb else _free_bytes(shape, 4 * least * page)
-    if budget // page < least:
-        raise UserError(
-            f"decode.cache_mb: {budget / 2**20:.1f} MB, but one text of decode.context = {config.context} "
-            f"tokens has {least * page / 2**20:.1f} MB of keys and values in this model. Give more memory "
-            "or a shorter context."
-        )
-    return int(min(budget // page, 2**31 // config.page_size - 1))
-
-
-def _free_bytes(shape: Shape, enough: int) -> int:
-    """Half of what a device has free; where that cannot be known 128 MB, or `enough` if that is more."""
+    least, most = -(-config.context // config.page_size) + 1, 2**31 // config.page_size - 1
     device = jax.local_devices()[0] if shape.mesh is None else shape.mesh.devices.flat[0]
     stats = device.memory_stats() if device.platform != "cpu" else None
-    if not stats or "bytes_limit" not in stats:
-        return max(128 * 2**20, enough)
-    return (stats["bytes_limit"] - stats["bytes_in_use"]) // 2
+    if config.cache_mb:
+        pages = config.cache_mb * 2**20 // page
+    elif stats and "bytes_limit" in stats:
+        pages = (stats["bytes_limit"] - stats["bytes_in_use"]) // 2 // page
+    else:
+        free = memory.free_bytes() if device.platform == "cpu" else None
+        pages = memory.pool_pages(page, least, demand * shape.token_bytes, free)
+    if pages < least:
+        given = f"{float(config.cache_mb)} MB"
+        if not config.cache_mb:
+            given = f"0 given, and {pages * page / 2**20:.1f} MB of the free memory may be used"
+        raise UserError(
+            f"decode.cache_mb: {given}, but one text of decode.context = {config.context} tokens has"
+            f" {least * page / 2**20:.1f} MB of keys and values in this model. Give more memory "
+            "or a shorter context."
+        )
+    return int(min(pages, most))

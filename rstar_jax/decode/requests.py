@@ -31,7 +31,8 @@ class DecodeConfig:
     halves: 2: leaves are decoded in two batches, so that the host looks after one while the device works on
         the other; 1: in one.
     page_size: tokens of a page of the cache; 128 suits a TPU. cache_mb: memory for the keys and values of
-        texts, for policy and PPM each; 0: half of what the device has free, on a CPU 128 MB.
+        texts, for policy and PPM each; 0: half of what the device has free; on a CPU what the trees of a
+        search have use for, but no more than a quarter of what is free (`decode/memory.py`).
     devices: how many of this host's devices decode; 0: all of its accelerators, or one CPU. tensor: so many
         of them hold one model together; each such group decodes for itself, with leaves and pages of its own.
     precompile: compile most of what a search may need before it starts, which is worth it where compiling is
@@ -147,7 +148,8 @@ class Stats:
     """What the engine did since it was made.
 
     generated, prefilled, scored: tokens run (padding not counted). reused: tokens of prefixes whose keys and
-    values were in the pool. busy, steps: row-steps that gave a
+    values were in the pool. reread: of prefilled, those that had been there and had to make room, at most.
+    busy, steps: row-steps that gave a
     token, and all row-steps run. seconds: wall time in device calls, without compile_seconds (the first
     call of each compiled shape). programs: names of those shapes, in the order met.
     """
@@ -155,6 +157,7 @@ class Stats:
     generated: int = 0
     prefilled: int = 0
     reused: int = 0
+    reread: int = 0
     scored: int = 0
     busy: int = 0
     steps: int = 0

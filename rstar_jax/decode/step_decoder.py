@@ -43,7 +43,8 @@ class StepDecoder:
 
     stops: tokens, or sequences of tokens, that end a step, and how. forbidden: tokens never sampled (padding,
     or what only the interpreter or the user writes). bias: what is added to the logits of some tokens.
-    on_progress: called with `stats` after every chunk.
+    on_progress: called with `stats` after every chunk. demand: tokens of the texts that will be gone back to,
+    for the size of the cache; 0: not known.
     Raises UserError for ids outside of the vocabulary or if every token is forbidden.
 
     mesh: with axes as of `sharding.make_mesh`: tensor (and expert) hold one model together, the devices of
@@ -63,6 +64,7 @@ class StepDecoder:
         bias: Mapping[int, float] | None = None,
         mesh: Mesh | None = None,
         on_progress: Callable[[Stats], None] | None = None,
+        demand: int = 0,
     ) -> None:
         V = model.config.vocab_size
         check_tokens(np.array(list(forbidden), np.int64), V, "forbidden")
@@ -82,7 +84,7 @@ class StepDecoder:
             bias=_as_array(added, V) if added else None,
             seed=sampling.seed_key(seed),
         )
-        self._caches = PrefixCaches(Shape.of(model, config.kernels), mesh, config, self.stats)
+        self._caches = PrefixCaches(Shape.of(model, config.kernels), mesh, config, self.stats, demand)
         self._waiting: dict[tuple[int, int], Waiting] = {}  # by cache and rows of a leaf
         self._batches: dict[tuple[int, int], list[Batch]] = {}
         self._done: dict[int, list[Sample]] = {}
@@ -119,7 +121,7 @@ class StepDecoder:
         samples without tokens that finish by "length".
         Raises UserError if the policy's logits are no distribution; all that is asked is forgotten then.
         """
-        self._caches_up_to_date()
+        self.load()
         for where, waiting in self._waiting.items():
             for batch in self._at(where):
                 if not batch.flying or batch.landed():
@@ -129,7 +131,8 @@ class StepDecoder:
         done, self._done = list(self._done.items()), {}
         return done
 
-    def _caches_up_to_date(self) -> None:
+    def load(self) -> None:
+        """Lays the parameters out and makes the cache, unless leaves are being decoded."""
         if not self._busy:
             self._caches.load(self._model.params())
 
@@ -164,7 +167,7 @@ class StepDecoder:
 
     def turn(self) -> None:
         """Waits for the chunk under way that was started first, if there is one, and starts the next."""
-        self._caches_up_to_date()
+        self.load()
         flying = [(where, b) for where, batches in self._batches.items() for b in batches if b.flying]
         if flying:
             where, batch = min(flying, key=lambda found: found[1].started)
@@ -182,19 +185,24 @@ class StepDecoder:
         self._done |= others
         return [found[ticket] for ticket in tickets]
 
-    def programs(self) -> list[Callable[[], None]]:
+    def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:
         """What compiles what requests may need, a program each (`stats.programs` names those that were
-        not yet), but for the reading of long texts behind known ones, leaves of more than one candidate
-        but fewer than rows, and caches that widen on the way. To be run while nothing is decoded.
+        not yet), but for the reading of long texts behind known ones and caches that widen on the way. To be
+        run while nothing is decoded, by several threads if that is wanted.
+
+        shortest: tokens of the shortest prefix. candidates: how many a request may want; none: 1, and so many
+        that its rows are full.
         """
-        self._caches.load(self._model.params())
+        self.load()
         c, work = self._config, list[Callable[[], None]]()
         longest = min(c.max_step_tokens, c.context)
-        prefixes = sorted({cache_bucket(length) for length in range(1, c.context + 1)})
+        lengths = range(max(1, shortest - 1), c.context + 1)
+        prefixes = sorted({cache_bucket(length) for length in lengths})
         suffixes = sorted({suffix_bucket(length, longest) for length in range(c.chunk, longest + c.chunk)})
+        rows = sorted({min(n, c.rows) for n in candidates if n} or {1, c.rows})
         for home, cache in enumerate(self._caches.each):
-            work += cache.programs(c.context)
-            for N in sorted({1, c.rows}):
+            work += cache.programs(lengths)
+            for N in rows:
                 one_of_each = {batch.leaves: batch for batch in self._at((home, N))}.values()
                 work += [
                     functools.partial(batch.compile, P, S)
@@ -212,7 +220,7 @@ class StepDecoder:
         return candidates.describe(shape.config, 1, P, S, shape.mesh, shape.kernels)
 
     def held(self) -> dict[str, int]:
-        """What the cache holds now: pages, pages_used, tokens_held, tokens_evicted."""
+        """What the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
         return self._caches.held()
 
     def cancel(self, tickets: Iterable[int]) -> None:

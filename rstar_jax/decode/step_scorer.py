@@ -55,19 +55,25 @@ class StepScorer:
     """Values from a reward model. `stats` counts since the scorer was made.
 
     scale: values are tanh(raw / scale); 1 as in arXiv 2501.04519, 5 as in the released code. config: of the
-    engine; how it samples does not matter here. mesh: as for StepDecoder. The model's parameters are read
-    anew whenever nothing is being scored.
+    engine; how it samples does not matter here. mesh, demand: as for StepDecoder. The model's
+    parameters are read anew whenever nothing is being scored.
     """
 
     def __init__(
-        self, model: RewardModel, config: DecodeConfig, *, scale: float = 1.0, mesh: Mesh | None = None
+        self,
+        model: RewardModel,
+        config: DecodeConfig,
+        *,
+        scale: float = 1.0,
+        mesh: Mesh | None = None,
+        demand: int = 0,
     ) -> None:
         if not 0 < scale < float("inf"):
             raise UserError(f"scale: {scale} given, a positive number expected.")
         self.stats = Stats()
         self._model, self._config, self._scale = model, config, scale
         shape = Shape.of(model.decoder, config.kernels)
-        self._caches = PrefixCaches(shape, mesh, config, self.stats)
+        self._caches = PrefixCaches(shape, mesh, config, self.stats, demand)
         self._together = min(ROWS, config.leaves)
         self._rows = ROWS_ON_CPU if self._caches.each[0].on_cpu else self._together
         self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.each]
@@ -105,7 +111,7 @@ class StepScorer:
         A value stands at the last token of its suffix; an empty suffix has that of the prefix's last token,
         a text longer than the context has -1. wait: for at least one result, if any is outstanding.
         """
-        self._load()
+        self.load()
         while True:
             for home, flight in enumerate(self._flights):
                 if flight and (cast(Any, flight[-1][1]).is_ready() or (wait and not self._done)):
@@ -120,20 +126,33 @@ class StepScorer:
         """Starts what waits, if nothing is under way, and waits for it."""
         self._done |= dict(self.poll(wait=True))
 
-    def programs(self) -> list[Callable[[], None]]:
+    def programs(self, shortest: int = 1) -> list[Callable[[], None]]:
         """What compiles what requests may need, as `StepDecoder.programs`."""
-        self._load()
+        self.load()
         c, work = self._config, list[Callable[[], None]]()
-        prefixes = sorted({cache_bucket(length) for length in range(1, c.context + 1)})
+        lengths = range(max(1, shortest - 1), c.context + 1)
+        prefixes = sorted({cache_bucket(length) for length in lengths})
         steps = sorted({score_bucket(length) for length in range(1, min(c.max_step_tokens, c.context) + 1)})
         for cache in self._caches.each:
-            work += cache.programs(c.context)
+            work += cache.programs(lengths)
             work += [functools.partial(self._compile, cache, P, T) for P in prefixes for T in steps]
         return work
 
     def _compile(self, cache: PrefixCache, P: int, T: int) -> None:
-        """By scoring nothing."""
-        jax.block_until_ready(self._run(cache, [], P, T))
+        """On a mesh by scoring nothing, as the results lie where that puts them; else without running it."""
+        if cache.shape.mesh is not None:
+            with cache.alone:
+                jax.block_until_ready(self._run(cache, [], P, T))
+            return
+        B = self._rows
+        tables, length = cache.tables([], B, P), np.zeros(B, np.int32)
+        tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
+        with timed(self.stats, "score", cache.kind, B, P, T):
+            lowered = programs.values.lower(
+                cache.params, cache.abstract_pool, tables, length, tokens, last, shape=cache.shape
+            )
+            lowered.compile()
+        cache.compile_store(lowered.out_info[1], pool.orders([], B * GROUP, cache.pages, tokens))
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]:
         """Values for each request, in order: `submit`, and `poll` until all are there."""
@@ -154,10 +173,11 @@ class StepScorer:
             self._waiting[home] = deque(asked for asked in waiting if asked.ticket in self._values)
 
     def held(self) -> dict[str, int]:
-        """What the cache holds now: pages, pages_used, tokens_held, tokens_evicted."""
+        """What the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
         return self._caches.held()
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Lays the parameters out and makes the cache, unless something is being scored."""
         if not any(self._flights):
             self._caches.load({**self._model.decoder.params(), "score": self._model.score[...]})
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
+from collections.abc import Iterable
 from pathlib import Path
 
+from rstar_jax import compilations
 from rstar_jax.assemble import Reasoner
 from rstar_jax.evolve.settings import RunSettings, VerifySettings, at_round
 from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
+from rstar_jax.evolve.texts import Prompts, demand
+from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import model_hash
 from rstar_jax.report.progress import Progress
+from rstar_jax.search import SearchConfig
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem
 from rstar_jax.verify import TASKS, Limits, Sandbox, Task
@@ -93,8 +99,33 @@ class Context:
         """
         return open_sandbox(self.settings.verify, self.work.root)
 
-    def reasoner(self, models: Models, sandbox: Sandbox) -> Reasoner:
-        """A policy and optionally a PPM, ready to search; compiled, if the run's options say so."""
+    @functools.cached_property
+    def prompts(self) -> dict[tuple[str, str], Prompts | None]:
+        """Lengths of prompts by kind ("bootstrap", "finetuned") and problems ("train", "heldout")."""
+        tokenizer, sandbox, found = Tokenizer.load(self.base), self.sandbox(), {}
+        for kind in {*self.settings.search.prompt, "finetuned"}:
+            prompt = self.task(sandbox, prompt=kind).prompt
+            for name, problems in (("train", self.train), ("heldout", self.heldout)):
+                found[kind, name] = Prompts.of(problems, lambda p, f=prompt: len(tokenizer.encode(f(p))))
+        return found
+
+    @functools.cached_property
+    def demand(self) -> int:
+        """Tokens of text that the largest of the run's searches goes back to. One number for all stages: the
+        size of a cache is a shape of every program that reads it."""
+        s, searches = self.settings, list[tuple[SearchConfig, int, Prompts | None]]()
+        for round in s.rounds:
+            kind = at_round(s.search.prompt, round)
+            searches.append((s.search.config(round), len(self.train), self.prompts[kind, "train"]))
+        heldout = self.prompts["finetuned", "heldout"]
+        searches.append((s.evaluate.config(s.search), len(self.heldout), heldout))
+        return demand(searches, s.decode.context)
+
+    def reasoner(self, models: Models, sandbox: Sandbox, candidates: Iterable[int] = ()) -> Reasoner:
+        """A policy and optionally a PPM, ready to search; compiled, if the run's options say so.
+
+        candidates: how many of them the searches will ask for, where that is known.
+        """
         s = self.settings
         made = Reasoner(
             models.policy,
@@ -105,11 +136,14 @@ class Context:
             seed=s.seed,
             ppm_scale=1.0 if s.train.ppm.ppm_value == "tanh" else 5.0,  # as it was trained
             cache=self.cache(models.policy),
+            demand=self.demand,
         )
+        for line in made.load():
+            self.progress.log(line)
         if s.decode.precompile:
-            programs = made.programs()
+            of_kind = (self.prompts[models.prompt, name] for name in ("train", "heldout"))
+            shortest = min((p.shortest for p in of_kind if p is not None), default=1)
+            programs = made.programs(shortest, candidates)
             with self.progress.stage("compile", len(programs), "programs"):
-                for done, compile_one in enumerate(programs, 1):
-                    compile_one()
-                    self.progress.update(done)
+                compilations.together(programs, self.progress.update)
         return made

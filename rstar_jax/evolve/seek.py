@@ -43,10 +43,15 @@ class _Seeker:
     ) -> Shards:
         """A tree for each problem, in the files NAME-*; those that are there are not searched again."""
         progress, source = self.context.progress, dataclasses.replace(self.source, index=index)
+        said = bool(self.reasoner.rereading())
         shards = Shards(self.folder, name, problems, source, size=self.context.settings.search.shard)
 
         def show(done: int, trajectories: int) -> None:
+            nonlocal said
             progress.update(done, trajectories=trajectories, tokens=self.reasoner.meter.tokens)
+            if not said and (note := self.reasoner.rereading()):
+                said = True
+                progress.log(f"{title}: {note}.")
 
         with progress.stage(title, len(problems), "problems", source.round or None, done=shards.done):
             services = self.reasoner.services(source.round)
@@ -55,13 +60,16 @@ class _Seeker:
 
     def result(self) -> dict[str, Any]:
         """What every stage that searches tells in its manifest."""
-        return {"layers": self.layers, **self.reasoner.result()}
+        return {"layers": self.layers, "rereading": self.reasoner.rereading(), **self.reasoner.result()}
 
 
 @contextlib.contextmanager
-def _seeker(context: Context, round: int, models: Models, folder: Path) -> Iterator[_Seeker]:
+def _seeker(
+    context: Context, round: int, models: Models, folder: Path, candidates: Iterable[int] = (1,)
+) -> Iterator[_Seeker]:
+    """candidates: how many of them the stage's searches will ask for; 1 where the policy is alone."""
     with context.sandbox() as sandbox:
-        reasoner = context.reasoner(models, sandbox)
+        reasoner = context.reasoner(models, sandbox, candidates)
         yield _Seeker(context, folder, reasoner, context.source(round, models), sandbox.layers)
 
 
@@ -77,14 +85,14 @@ def search(context: Context, round: int) -> dict[str, Any]:
             context.progress.log(
                 f"round {round}: no PPM of round {round - 1}; the search is terminal-guided."
             )
-        with _seeker(context, round, models, folder) as seeker:
+        config = s.config(round)
+        candidates = config.candidates, *config.escalation_candidates
+        with _seeker(context, round, models, folder, candidates) as seeker:
             unsolved, trees = context.train, 0
             for index in range(at_round(s.trees, round)):
                 trees += len(unsolved)
                 title = "search" if index == 0 else f"search again ({index + 1})"
-                shards = seeker.grow(
-                    title, f"trees-{index}", unsolved, s.config(round), index=index, training=True
-                )
+                shards = seeker.grow(title, f"trees-{index}", unsolved, config, index=index, training=True)
                 unsolved = [problem for problem in unsolved if problem.id not in shards.solved]
                 if not unsolved:
                     break
@@ -133,7 +141,7 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
 
     def work(folder: Path) -> dict[str, Any]:
         e, heldout, models = context.settings.evaluate, context.heldout, context.models(round, "evaluate")
-        with _seeker(context, round, models, folder) as seeker:
+        with _seeker(context, round, models, folder, (1, e.candidates)) as seeker:
             result = _policy_alone(seeker)
             if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
                 context.progress.log(

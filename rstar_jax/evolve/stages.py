@@ -13,6 +13,7 @@ inputs, so that what came after stays true.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import logging
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import compilations, records
 from rstar_jax.errors import UserError
 from rstar_jax.settings import to_dict
 
@@ -136,7 +137,8 @@ class Workdir:
         """Runs `work(folder)` unless stage `name` is done; returns its manifest either way.
 
         `work` writes its outputs into the folder and returns a JSON-ready result. needs: stages that must
-        be done first. The manifest: {name, result, seconds, peak_mb, outputs: {path: [bytes, sha256]}}.
+        be done first. The manifest: {name, result, seconds, peak_mb, compiled (as `compilations.Counts`),
+        outputs: {path: [bytes, sha256]}}.
         """
         for other in needs:
             if self.manifest(other) is None:
@@ -148,7 +150,7 @@ class Workdir:
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
         _sweep(folder)
-        began = time.monotonic()
+        began, compiled = time.monotonic(), compilations.counts()
         with _peak_memory() as peak:
             try:
                 result = work(folder)
@@ -161,6 +163,7 @@ class Workdir:
             "result": result,
             "seconds": round(time.monotonic() - began, 3),
             "peak_mb": peak(),
+            "compiled": dataclasses.asdict(compilations.counts().since(compiled)),
             "outputs": {str(p.relative_to(folder)): fingerprint(p) for p in _outputs(folder)},
         }
         records.write_json(folder / MANIFEST, manifest)

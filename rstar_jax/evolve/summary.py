@@ -86,7 +86,7 @@ def _whole(settings: Any, stages: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_NOT_REPEATED = ("seconds", "peak_mb", "peak_children_mb", "engine", "files", "stages", "layers")
+_NOT_REPEATED = ("seconds", "peak_mb", "peak_children_mb", "engine", "files", "stages", "layers", "compiled")
 
 
 def figures(report: Any) -> Any:
@@ -156,6 +156,8 @@ def stage_times(manifest: dict[str, Any]) -> dict[str, Any]:
         **kinds,
         "host": host,
         "peak_mb": manifest["peak_mb"],
+        "compiled": manifest.get("compiled"),  # not in those of earlier versions
+        "note": manifest["result"].get("rereading", ""),
     }
 
 

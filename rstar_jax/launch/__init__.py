@@ -1,7 +1,8 @@
 """The only way in: `python -m rstar_jax.launch --config=NAME [--config.search.rollouts=64] [--workdir=DIR]`.
 
 Flags -> config -> one call. NAME is a file in configs/ (or a path to one) whose get_config() gives a
-ConfigDict; overrides are dotted; the result becomes typed settings here, once.
+ConfigDict; overrides are dotted; the result becomes typed settings here, once. --compiled=DIR says where
+compiled programs are kept (`compilations.py`).
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _launch(arguments: list[str]) -> int:
     for argument in arguments:
         if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
             raise UserError(f"{argument!a}: not UTF-8, which names and values must be here (see LC_ALL).")
-    name, workdir, overrides = _split(arguments)
+    name, folders, overrides = _split(arguments)
     if name is None:
         print(help_text())
         return 0 if {"--help", "-h", "-help", "--helpfull"} & set(arguments) else 2
@@ -116,32 +117,38 @@ def _launch(arguments: list[str]) -> int:
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
     run = JOBS[job](config)
-    result = run(home_expanded(Path(workdir or f"runs/{Path(name).stem}"), "--workdir"))
+    workdir = folders.get("--workdir", f"runs/{Path(name).stem}")
+    _keep_compiled(folders.get("--compiled", ""))
+    result = run(home_expanded(Path(workdir), "--workdir"))
     return result if isinstance(result, int) else 0  # a job's status, or what it found
 
 
-def _split(arguments: list[str]) -> tuple[str | None, str | None, list[str]]:
-    """(config name, workdir, the overrides), each flag given as --x=v or --x v. None as name: show help."""
-    name = workdir = None
+_FOLDERS = ("--workdir", "--compiled")
+
+
+def _split(arguments: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
+    """(config name, folders by their flags, the overrides), each flag given as --x=v or --x v. None as name:
+    show help."""
+    name, folders = None, dict[str, str]()
     overrides: list[str] = []
     waiting = iter(arguments)
     for argument in waiting:
         flag, given, value = argument.partition("=")
         if flag in ("--help", "-h", "-help", "--helpfull"):
-            return None, None, []
+            return None, {}, []
         if flag.startswith("--config."):
             overrides.append(argument if given else f"{argument}={_next(flag, waiting)}")
-        elif flag in ("--config", "--workdir"):
+        elif flag in ("--config", *_FOLDERS):
             value = value if given else _next(flag, waiting)
             if not value:
                 raise UserError(f"{flag}: no value given. For example {flag}=quickstart.")
             if flag == "--config":
                 name = value
             else:
-                workdir = value
+                folders[flag] = value
         else:
             raise UserError(_unknown(argument))
-    return name, workdir, overrides
+    return name, folders, overrides
 
 
 def _next(flag: str, waiting: Iterator[str]) -> str:
@@ -158,7 +165,7 @@ def _unknown(argument: str) -> str:
         return f"{argument}: a flag expected. Did you mean {hint}?"
     flag = argument.partition("=")[0]
     return (
-        f"{argument}: no such flag. {nearest(flag, ('--config', '--workdir', '--help'))} "
+        f"{argument}: no such flag. {nearest(flag, ('--config', '--workdir', '--compiled', '--help'))} "
         "A config's options are given as --config.GROUP.OPTION=VALUE."
     )
 
@@ -168,11 +175,7 @@ def _evolve(config: ConfigDict) -> Callable[[Path], Any]:
 
     run_settings = from_config(settings.RunSettings, config.to_dict())
 
-    def run(workdir: Path) -> Any:
-        _remember_compilations(workdir / ".compiled")
-        return rounds.run(run_settings, workdir)
-
-    return run
+    return lambda workdir: rounds.run(run_settings, workdir)
 
 
 def _sft(config: ConfigDict) -> Callable[[Path], Any]:
@@ -180,11 +183,7 @@ def _sft(config: ConfigDict) -> Callable[[Path], Any]:
 
     settings = from_config(sft.SftSettings, config.to_dict())
 
-    def run(workdir: Path) -> Any:
-        _remember_compilations(workdir / ".compiled")
-        return sft.run(settings, workdir)
-
-    return run
+    return lambda workdir: sft.run(settings, workdir)
 
 
 def _solve(config: ConfigDict) -> Callable[[Path], Any]:
@@ -197,21 +196,18 @@ def _solve(config: ConfigDict) -> Callable[[Path], Any]:
         raise UserError(re.sub(r"^(?=(search|decode)\b)", "config.", str(error))) from None
 
     def run(workdir: Path) -> Any:
-        _remember_compilations(workdir / ".compiled")
         with _unread_is_no_loss():
             return ask.run(settings, workdir)
 
     return run
 
 
-def _remember_compilations(folder: Path) -> None:
-    """A run that goes on does not compile again what it compiled before."""
-    import jax
+def _keep_compiled(folder: str) -> None:
+    """No run compiles again what another one of this user did. folder: "" the user's own, or "none"."""
+    from rstar_jax import compilations
 
-    # the user's own, from the environment, comes first
-    if not jax.config.values.get("jax_compilation_cache_dir"):
-        jax.config.update("jax_compilation_cache_dir", str(folder.resolve()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    if folder != "none":
+        compilations.keep(home_expanded(Path(folder), "--compiled") if folder else None)
 
 
 def _pretrain(config: ConfigDict) -> Callable[[Path], Any]:
@@ -226,11 +222,7 @@ def _replay(config: ConfigDict) -> Callable[[Path], Any]:
 
     settings = from_config(replay.ReplaySettings, config.to_dict())
 
-    def run(workdir: Path) -> Any:
-        _remember_compilations(workdir / ".compiled")
-        return replay.run(settings, workdir)
-
-    return run
+    return lambda workdir: replay.run(settings, workdir)
 
 
 # Imported when called: --help and a misspelt option answer before jax is loaded.

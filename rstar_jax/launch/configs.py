@@ -146,5 +146,7 @@ def help_text() -> str:
         "  --config.problems.train=FILE.jsonl      your problems: rows {id, problem, answer}",
         "  --config.policy.init=DIR                your model, in Hugging Face format",
         "DIR defaults to runs/NAME. The same command goes on where a stopped run was.",
+        "Compiled programs are kept for all runs in JAX_COMPILATION_CACHE_DIR where that is set, else in",
+        "~/.cache/rstar_jax/compiled; --compiled=DIR names another folder, --compiled=none keeps none.",
     ]
     return "\n".join(lines)

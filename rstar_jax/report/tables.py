@@ -144,18 +144,30 @@ def deaths(report: Mapping[str, Any]) -> Table:
 
 
 def times(report: Mapping[str, Any]) -> Table:
-    """Seconds, share of the whole and peak memory of each stage."""
+    """Seconds, share of the whole and peak memory of each stage; what it compiled, and found compiled."""
     stages = _stages(report)
     whole = sum(s.get("seconds") or 0.0 for s in stages)
+
+    def compiled(value: Callable[[str], float | None]) -> tuple[str, str, str]:
+        return count(value("programs")), count(value("cached")), _seconds(value("seconds"))
+
     rows = [
-        (str(s.get("name", "?")), _seconds(t := s.get("seconds")), _share(t, whole), count(s.get("peak_mb")))
+        (
+            str(s.get("name", "?")),
+            _seconds(t := s.get("seconds")),
+            _share(t, whole),
+            count(s.get("peak_mb")),
+            *compiled(lambda key, s=s: _get(s, "compiled", key)),
+        )
         for s in stages
     ]
     if rows:
         peaks = [s["peak_mb"] for s in stages if s.get("peak_mb") is not None]
         peak = report.get("peak_mb") or (max(peaks) if peaks else None)
-        rows.append(("all stages", _seconds(whole), _share(whole, whole), count(peak)))
-    return Table("Time and memory", ("stage", "seconds", "%", "peak MB"), tuple(rows))
+        total = compiled(lambda key: _sum(_get(s, "compiled", key) for s in stages))
+        rows.append(("all stages", _seconds(whole), _share(whole, whole), count(peak), *total))
+    columns = ("stage", "seconds", "%", "peak MB", "compiled", "found compiled", "seconds for that")
+    return Table("Time and memory", columns, tuple(rows))
 
 
 def shares(report: Mapping[str, Any]) -> Table:
@@ -164,6 +176,9 @@ def shares(report: Mapping[str, Any]) -> Table:
     whole = sum(s.get("seconds") or 0.0 for s in stages)
     totals = {part: _sum(s.get(part) for s in stages) for part in PARTS}
     rows = [(name, _seconds(t), _share(t, whole)) for name, t in totals.items() if t is not None]
+    compiling = _sum(_get(s, "compiled", "seconds") for s in stages)
+    if rows and compiling is not None:
+        rows.append(("compiling, within these", _seconds(compiling), _share(compiling, whole)))
     return Table("Where the time went", ("", "seconds", "%"), tuple(rows))
 
 
@@ -177,6 +192,7 @@ def notes(report: Mapping[str, Any]) -> list[str]:
     """What the rounds have to say, such as that nothing was solved; then what shut the programs in."""
     said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
     said += [f"Warm start: {note}" for warm in _warm_start(report) if (note := _get(warm, "rows", "note"))]
+    said += [f"{s.get('name', '?')}: {s['note']}." for s in _stages(report) if s.get("note")]
     layers = report.get("layers")
     return [*said, f"Sandbox: {layers_line(layers)}."] if layers else said
 

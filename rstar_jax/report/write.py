@@ -6,13 +6,15 @@
                  "difficulty": {"easy", "medium", "hard"}, "ppm_pair_accuracy", "note",
                  "ungraded", "ungradable": [problem ids], "unknown_steps", "heldout_ungraded",
                  "heldout_cut_off", "heldout_unknown_steps"}],
-     "stages": [{"name", "seconds", "decode", "execution", "ppm", "training", "host", "peak_mb"}],
+     "stages": [{"name", "seconds", "decode", "execution", "ppm", "training", "host", "peak_mb",
+                 "compiled": {"programs", "cached", "seconds"}, "note"}],
      "files": {label: path}, "seed", "config", "seconds", "peak_mb"}
 
 ungraded: answers that could not be graded; ungradable: problems that had no others; unknown_steps: those the
 sandbox could not tell of. None of them is a label. heldout_cut_off: problems whose search had spent its time
-or tokens before any answer. Fractions are 0 to 1, times are seconds. What was not measured is null or left
-out.
+or tokens before any answer. compiled: programs that a stage compiled, that it found compiled on disk, and the
+seconds of both, added up over threads. Fractions are 0 to 1, times are seconds. What was not measured is null
+or left out.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from decode_settings import CONFIG, STOPS, V
 
+from rstar_jax import compilations
 from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, RewardModel
@@ -45,7 +46,7 @@ def test_a_search_reads_every_token_once(policy: Decoder) -> None:
     assert any(len(row) for row in reused[3:])  # it went on below the roots
     stats = decoder.stats
     tools = stats.prefilled - (29 + 6 + 20)  # the prompts without their last token
-    assert 0 <= tools <= 4 * 6 * (len(TOOL) + 1) and stats.reused > 100
+    assert 0 <= tools <= 4 * 6 * (len(TOOL) + 1) and stats.reused > 100 and stats.reread == 0
     # Anew for every request: the same search.
     anew = StepDecoder(policy, STOPS, LONG, seed=3)
     keys = itertools.count()
@@ -61,6 +62,8 @@ def test_a_pool_that_is_too_small_costs_time_and_nothing_else(policy: Decoder) -
         cache.pages = 2 * LONG.context // LONG.page_size
     assert grow(tight, LONG, 4) == roomy
     assert tight._caches.each[0].tree.evicted > 0
+    assert 0 < tight.stats.reread <= tight._caches.each[0].tree.evicted
+    assert tight.stats.reread <= tight.stats.prefilled
     assert tight._caches.each[0].tree.free >= 0
 
 
@@ -186,10 +189,24 @@ def test_values_are_read_on_from_what_was_scored(reward: RewardModel) -> None:
 def test_what_is_compiled_ahead_is_not_compiled_later(policy: Decoder, asked: list[StepRequest]) -> None:
     config = dataclasses.replace(CONFIG, leaves=3, context=64, max_step_tokens=16, chunk=4)
     decoder = StepDecoder(policy, STOPS, config, seed=3)
-    work = decoder.programs()
-    for compile_one in work:
-        compile_one()
+    work, compiled = decoder.programs(), list[str]()
+    compilations.together(work, threads=3)
     ahead = list(decoder.stats.programs)
     assert 0 < len(ahead) <= len(work)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
+    )
     decoder.propose([r for r in asked if len(r.prefix) < 60])
     assert decoder.stats.programs == ahead
+    # Neither does JAX compile anything again but the moving of slots; that the listener hears.
+    large = {"jit_read", "jit_read_on", "jit_admit", "jit_advance", "jit_store_rows"}
+    assert not large & {name.replace("jit(", "jit_").strip(")") for name in compiled}
+    jax.jit(lambda x: x * 3 + 1)(np.ones(11))
+    assert compiled
+
+
+def test_ahead_of_a_search_only_what_it_asks_for_is_compiled(policy: Decoder) -> None:
+    config = dataclasses.replace(CONFIG, leaves=3, context=500, max_step_tokens=16)
+    decoder = StepDecoder(policy, STOPS, config, seed=3)
+    assert len(decoder.programs(shortest=300)) < len(decoder.programs()) // 2
+    assert len(decoder.programs(300, [5])) < len(decoder.programs(300, [1, 5]))

@@ -51,6 +51,8 @@ REPORT = {
             "execution": 6.0,
             "host": 6.0,
             "peak_mb": 900,
+            "compiled": {"programs": 12, "cached": 3, "seconds": 6.0},
+            "note": "9,000 tokens were read again",
         },
         {"name": "round1/policy", "seconds": 10.0, "training": 10.0, "peak_mb": 1200},
     ],
@@ -70,8 +72,10 @@ def test_numbers_stand_under_their_round():
     assert cells("Held-out", "policy alone, pass@1") == ("30.0", "40.0", "55.0")
     assert cells("Held-out", "with search") == ("-", "-", "65.0")
     assert cells("What the searches", "hard (unsolved)") == ("120", "-")
-    assert cells("Time and memory", "round1/search") == ("30.0", "75.0", "900")
-    assert cells("Time and memory", "all stages") == ("40.0", "100.0", "1,200")
+    assert cells("Time and memory", "round1/search") == ("30.0", "75.0", "900", "12", "3", "6.0")
+    assert cells("Where the time went", "compiling, within these") == ("6.0", "15.0")
+    assert "round1/search: 9,000 tokens were read again." in render(REPORT).splitlines()
+    assert cells("Time and memory", "all stages") == ("40.0", "100.0", "1,200", "12", "3", "6.0")
     assert cells("Where the time", "decode") == ("18.0", "45.0")
     assert cells("Where the time", "training") == ("10.0", "25.0")
 

@@ -1,0 +1,168 @@
+"""Compiled programs: kept on disk from run to run, made several at a time, counted.
+
+JAX looks a program up by what it computes, the options and version of the compiler, and the devices. So one
+folder serves every run of a user; what was used longest ago goes when it is full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+import platform
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+
+log = logging.getLogger(__name__)
+
+# A decode step of 30 layers takes some 2 MB; a run of a real model has a few dozen such programs.
+MOST_BYTES = 4 * 2**30
+# Programs that took less are as soon made as found.
+WORTH_SECONDS = 0.2
+# More threads than this gain nothing: tracing holds Python's lock, and the compiler splits programs itself.
+THREADS = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Programs that were compiled, those that were found on disk instead, and the seconds of either with
+    tracing and lowering, added up over threads."""
+
+    programs: int = 0
+    cached: int = 0
+    seconds: float = 0.0
+
+    def since(self, before: Counts) -> Counts:
+        """What was added after `before`."""
+        return Counts(
+            self.programs - before.programs,
+            self.cached - before.cached,
+            round(self.seconds - before.seconds, 3),
+        )
+
+
+class _Listener:
+    """Adds up what JAX tells of compilations in this process."""
+
+    def __init__(self) -> None:
+        self.made = self.cached = 0
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+        jax.monitoring.register_event_listener(self._event)
+        jax.monitoring.register_event_duration_secs_listener(self._duration)
+
+    def _event(self, event: str, **_: Any) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            with self._lock:
+                self.cached += 1
+
+    def _duration(self, event: str, duration_secs: float, **_: Any) -> None:
+        # Of the compiler alone, or of reading what it once made; then of what comes before it.
+        compiled = event == "/jax/core/compile/backend_compile_duration"
+        if compiled or event in (
+            "/jax/core/compile/jaxpr_trace_duration",
+            "/jax/core/compile/jaxpr_to_mlir_module_duration",
+        ):
+            with self._lock:
+                self.made += compiled
+                self.seconds += duration_secs
+
+
+_LISTENER = _Listener()
+
+
+def counts() -> Counts:
+    """What this process has compiled so far."""
+    heard = _LISTENER
+    return Counts(heard.made - heard.cached, heard.cached, heard.seconds)
+
+
+def default_folder() -> Path:
+    """Where a user's compiled programs lie: under $XDG_CACHE_HOME, or ~/.cache.
+
+    Each kind of processor has a folder of its own there, as homes are shared by machines: a program that was
+    compiled for more instructions than a processor has does not run on it.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    root = given if given.is_absolute() else Path("~/.cache").expanduser()
+    kind = ""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        kind = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    mark = hashlib.sha256(kind.encode()).hexdigest()[:8]
+    return root / "rstar_jax" / "compiled" / f"{platform.machine()}-{mark}"
+
+
+def keep(folder: Path | None) -> None:
+    """Keeps what this process compiles in a folder, and looks there first. None: the user's own
+    (`default_folder`), unless JAX was told of one (JAX_COMPILATION_CACHE_DIR).
+
+    JAX's own options are respected where they are set. A folder that cannot be written is said and not used.
+    """
+    if folder is None and jax.config.values.get("jax_compilation_cache_dir"):
+        return
+    folder = default_folder() if folder is None else folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what lies there is executed
+        _mend(folder)
+    except (OSError, RuntimeError) as error:
+        log.warning("compiled programs are not kept: %s. Name another folder by --compiled=DIR.", error)
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder.resolve()))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_SECONDS)
+    if "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ:
+        jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
+
+
+def _mend(folder: Path) -> None:
+    """Removes what a killed process was writing. JAX writes a program first and then when it was used; one
+    without the latter may be half a program, and JAX would write nothing more beside it."""
+    with contextlib.suppress(filelock.Timeout), filelock.FileLock(folder / ".lockfile", timeout=10):
+        for path in folder.glob("*-cache"):
+            if not path.with_name(path.name.removesuffix("-cache") + "-atime").exists():
+                path.unlink()
+
+
+def forgo(why: str) -> None:
+    """From now on this process neither keeps compiled programs nor looks for any."""
+    if jax.config.values.get("jax_compilation_cache_dir"):
+        log.warning("compiled programs are not kept: %s.", why)
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+
+
+def together(
+    work: Sequence[Callable[[], None]], on_done: Callable[[int], None] | None = None, threads: int = 0
+) -> None:
+    """Runs what compiles programs, several at a time; raises what the first to fail raised.
+
+    on_done: called with how many are done, from the caller's thread. threads: 0: as many as this process may
+    use cores, up to THREADS.
+    """
+    threads = threads or min(THREADS, _cores())
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(one) for one in work]
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                if on_done is not None:
+                    on_done(done)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,50 @@
+"""How much text a run's searches hold at a time, by its own prompts: what sizes caches and estimates."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+
+from rstar_jax.search.config import SearchConfig
+from rstar_jax.types import Problem
+
+SAMPLE = 100  # problems whose prompts are looked at
+STEP, STEPS = 80, 8  # tokens of a step, steps of a solution: of competition level, where there is the room
+# Of the tokens that rollouts might write side by side: most go on from steps that are there, and of the
+# candidates many are not kept. 32 GSM8K problems by 8 rollouts of 4 wrote a fifth.
+KEPT = 1 / 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompts:
+    """Tokens of the prompts of some problems."""
+
+    shortest: int
+    mean: int
+    longest: int
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem], tokens: Callable[[Problem], int]) -> Prompts | None:
+        """Of every so many-th problem, SAMPLE at most; None without any. tokens: of a problem's prompt."""
+        some = problems[:: max(1, len(problems) // SAMPLE)][:SAMPLE]
+        lengths = [tokens(problem) for problem in some]
+        return cls(min(lengths), round(sum(lengths) / len(lengths)), max(lengths)) if lengths else None
+
+    def solution(self, context: int) -> int:
+        """Tokens of a whole solution behind a prompt: STEPS of STEP, or what the context leaves."""
+        return max(1, min(STEP * STEPS, context - self.mean))
+
+
+def demand(searches: Iterable[tuple[SearchConfig, int, Prompts | None]], context: int) -> int:
+    """Tokens of text that the trees in flight of the largest of some searches go back to.
+
+    searches: options, problems, and their prompts. context: tokens of the longest text.
+    """
+    most = 0
+    for config, problems, prompts in searches:
+        if prompts is not None:
+            # A greedy search is one path; beams are about as broad as the rollouts of a tree.
+            beside = 1.0 if config.strategy == "greedy" else KEPT * config.rollouts * config.candidates
+            tree = prompts.mean + int(max(1.0, beside) * prompts.solution(context))
+            most = max(most, min(config.batch, problems) * tree)
+    return most

@@ -1,0 +1,114 @@
+"""Compiled programs: kept for other processes, counted, made by several threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rstar_jax import compilations
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp
+from rstar_jax import compilations
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+compilations.WORTH_SECONDS = 0.0
+folder = sys.argv[1]
+compilations.keep(Path(folder) if folder else None)
+if sys.argv[2:]:
+    compilations.forgo("of a test")
+before = compilations.counts()
+jax.jit(lambda x: jnp.tanh(x) * 3)(jnp.ones(5)).block_until_ready()
+counted = compilations.counts().since(before)
+print(counted.programs, counted.cached, counted.seconds > 0, jax.config.jax_compilation_cache_dir)
+"""
+
+
+def told(*arguments: str, **environment: str) -> list[str]:
+    """What PROGRAM prints in a process of its own."""
+    import os
+
+    environment = {**os.environ, **environment}
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.split()
+
+
+def test_what_one_process_compiled_the_next_one_finds(tmp_path: Path) -> None:
+    made, found, seconds, folder = told(str(tmp_path))
+    assert int(made) >= 1 and found == "0" and seconds == "True" and Path(folder) == tmp_path.resolve()
+    assert told(str(tmp_path))[:2] == ["0", made]
+    # What a killed process left of a program would keep JAX from writing any.
+    (whole, *_) = tmp_path.glob("*-cache")
+    whole.write_bytes(whole.read_bytes()[:10])
+    whole.with_name(whole.name.removesuffix("-cache") + "-atime").unlink()
+    assert int(told(str(tmp_path))[0]) == 1
+    assert told(str(tmp_path))[:2] == ["0", made]
+
+
+def test_a_users_programs_lie_in_his_cache_unless_jax_was_told_of_another(tmp_path: Path) -> None:
+    assert Path(told("", XDG_CACHE_HOME=str(tmp_path))[3]).is_relative_to(tmp_path / "rstar_jax" / "compiled")
+    there = str(tmp_path / "there")
+    assert told("", XDG_CACHE_HOME=str(tmp_path), JAX_COMPILATION_CACHE_DIR=there)[3] == there
+
+
+def test_a_folder_that_cannot_be_used_is_said_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = jax.config.values["jax_compilation_cache_dir"]
+    (tmp_path / "file").write_text("")
+    compilations.keep(tmp_path / "file" / "below")
+    assert "--compiled=DIR" in caplog.text
+    assert jax.config.values["jax_compilation_cache_dir"] == before
+
+
+def test_who_forgoes_finds_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    told(str(tmp_path))
+    there = sorted(path.name for path in tmp_path.glob("*-cache"))
+    made, found, *_ = told(str(tmp_path), "forgo")
+    assert int(made) >= 1 and found == "0"
+    assert sorted(path.name for path in tmp_path.glob("*-cache")) == there
+
+
+def test_work_is_done_by_several_threads_and_told_of_in_one() -> None:
+    meet, done, threads = threading.Barrier(3, timeout=30), list[int](), set[int]()
+
+    def on_done(count: int) -> None:
+        done.append(count)
+        threads.add(threading.get_ident())
+
+    compilations.together([lambda: meet.wait() and None] * 3, on_done, threads=3)
+    assert done == [1, 2, 3] and threads == {threading.get_ident()}
+    compilations.together([])
+
+
+def test_the_first_failure_is_raised() -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        compilations.together([fail, lambda: None], threads=1)
+
+
+def test_what_is_lowered_and_compiled_ahead_is_what_a_call_finds() -> None:
+    """What decoding's ahead-of-time compiling rests on in JAX."""
+
+    @jax.jit
+    def double(x: jax.Array, y: np.ndarray) -> jax.Array:
+        return 2 * x + y
+
+    x = jnp.ones(7) + 0
+    double.lower(jax.ShapeDtypeStruct((7,), jnp.float32), np.ones(7, np.float32)).compile()
+    before = compilations.counts()
+    double(x, np.zeros(7, np.float32))
+    assert compilations.counts().since(before).programs == 0
