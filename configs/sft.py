@@ -7,8 +7,9 @@ FILE: a round's curate/sft.parquet, JSONL of solutions in our steps, or GSM8K's 
 workings are converted and run (README, "A warm start"); --config.limit=431 takes its first rows alone.
 W/policy/model is then a policy.init or policy.bootstrap of rounds. Hardware: what trains the model; with
 these defaults (low-rank additions, rows of 1,024 tokens) two cores and 4 GiB for 135 M parameters.
---config.base=none leaves out the evaluation of the base before. Without a policy.init it trains the bundled
-tiny base, whose tokens suit the embedded problems alone.
+--config.base=none leaves out the evaluation of the base before, --config.samples=8 adds maj@8 and
+pass@8. A few hundred rows teach a base new tokens badly: --config.policy.delimiters=text needs none. Without
+a policy.init it trains the bundled tiny base, whose tokens suit the embedded problems alone.
 """
 
 from rstar_jax.decode import DecodeConfig
@@ -25,7 +26,7 @@ def get_config():
             train=SftTraining(
                 policy=TrainConfig(
                     epochs=2,
-                    batch=16,
+                    batch=8,
                     seq_len=1024,
                     microbatch=1,
                     learning_rate=5e-4,

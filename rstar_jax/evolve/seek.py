@@ -122,13 +122,20 @@ def evaluate_base(context: Context) -> dict[str, Any]:
 
 
 def evaluate_alone(
-    context: Context, stage: str, models: Models, *, needs: tuple[str, ...] = ()
+    context: Context, stage: str, models: Models, *, samples: bool = False, needs: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Held-out pass@1 of a policy that no round made, greedily and alone; the manifest of `stage`."""
+    """Held-out pass@1 of a policy that no round made, greedily and alone; the manifest of `stage`.
+
+    samples: also by the run's `evaluate`, which here is a strategy that asks no PPM.
+    """
 
     def work(folder: Path) -> dict[str, Any]:
-        with _seeker(context, 0, models, folder) as seeker:
-            return {**_policy_alone(seeker), **seeker.result()}
+        e = context.settings.evaluate
+        with _seeker(context, 0, models, folder, (1, e.rollouts) if samples else (1,)) as seeker:
+            result = _policy_alone(seeker)
+            if samples:
+                result |= _searched(context, seeker, "sample", result["unknown_steps"])
+            return {**result, **seeker.result()}
 
     return context.work.stage(stage, work, needs=needs)
 
@@ -140,7 +147,7 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
     """
 
     def work(folder: Path) -> dict[str, Any]:
-        e, heldout, models = context.settings.evaluate, context.heldout, context.models(round, "evaluate")
+        e, models = context.settings.evaluate, context.models(round, "evaluate")
         with _seeker(context, round, models, folder, (1, e.candidates)) as seeker:
             result = _policy_alone(seeker)
             if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
@@ -149,28 +156,34 @@ def evaluate(context: Context, round: int) -> dict[str, Any]:
                     "is evaluated."
                 )
                 return {**result, "search_accuracy": None, "search_ungraded": 0, **seeker.result()}
-            config = e.config(context.settings.search)
-            shards = seeker.grow("evaluate the search", "search", heldout, config)
-            answers, unknown, cut_off = [], 0, Counter[Ended]()
-            for tree in shards.trees():
-                same = functools.partial(seeker.reasoner.same, tree.problem)
-                answers.append(benchmark.final_answer(tree, e.vote, e.top_k, same, e.scores))
-                unknown += unknown_steps([tree])
-                cut_off[tree.ended] += answers[-1] is None and tree.ended in _BUDGETS
-            if note := _cut_off(cut_off, len(heldout), e):
-                context.progress.log(f"round {round}: {note}.")
-            grades = benchmark.graded(heldout, answers, seeker.reasoner.grade)
-            return {
-                **result,
-                "search_accuracy": benchmark.accuracy(heldout, grades),
-                "search_ungraded": grades.count("ungraded"),
-                "search_cut_off": cut_off.total(),
-                "unknown_steps": result["unknown_steps"] + unknown,
-                "note": note,
-                **seeker.result(),
-            }
+            searched = _searched(context, seeker, "evaluate the search", result["unknown_steps"])
+            if searched["note"]:
+                context.progress.log(f"round {round}: {searched['note']}.")
+            return {**result, **searched, **seeker.result()}
 
     return context.work.stage(f"round{round}/evaluate", work)
+
+
+def _searched(context: Context, seeker: _Seeker, title: str, unknown: int) -> dict[str, Any]:
+    """Held-out accuracy by the run's `evaluate`. unknown: steps that nothing is known of until then."""
+    e, heldout = context.settings.evaluate, context.heldout
+    shards = seeker.grow(title, "search", heldout, e.config(context.settings.search))
+    answers, solved, cut_off = [], 0, Counter[Ended]()
+    for tree in shards.trees():
+        same = functools.partial(seeker.reasoner.same, tree.problem)
+        answers.append(benchmark.final_answer(tree, e.vote, e.top_k, same, e.scores))
+        unknown += unknown_steps([tree])
+        solved += tree.solved
+        cut_off[tree.ended] += answers[-1] is None and tree.ended in _BUDGETS
+    grades = benchmark.graded(heldout, answers, seeker.reasoner.grade)
+    return {
+        "search_accuracy": benchmark.accuracy(heldout, grades),
+        "search_solved": solved / len(heldout),
+        "search_ungraded": grades.count("ungraded"),
+        "search_cut_off": cut_off.total(),
+        "unknown_steps": unknown,
+        "note": _cut_off(cut_off, len(heldout), e),
+    }
 
 
 def _cut_off(counts: Counter[Ended], problems: int, settings: EvaluateSettings) -> str:

@@ -27,6 +27,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import learn, rounds, seek
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.settings import (
+    EvaluateSettings,
     PolicySettings,
     ProblemSettings,
     RunSettings,
@@ -65,6 +66,8 @@ class SftSettings:
         its first rows, 0 = all.
     heldout: as `problems.heldout` of a run; empty: nothing is evaluated.
     base: the prompt with which the base is evaluated before, "none": it is not.
+    samples: so many solutions of each held-out problem are sampled besides, at `temperature`, for the
+        majority of their answers (maj@k) and for whether any is right (pass@k); 0 = none.
     max_depth, batch: steps of a held-out solution, and how many are written at a time, as in `search` of a
         run.
     policy: of its fields `init` is the base; `bootstrap` has no meaning here.
@@ -75,6 +78,8 @@ class SftSettings:
     limit: int = 0
     heldout: str = "120"
     base: Literal["none", "bootstrap", "finetuned"] = "bootstrap"
+    samples: int = 0
+    temperature: float = 0.7
     seed: int = 0
     max_depth: int = 16
     batch: int = 256
@@ -84,7 +89,7 @@ class SftSettings:
     train: SftTraining = SftTraining()
 
     def __post_init__(self) -> None:
-        for name, least in (("limit", 0), ("max_depth", 1), ("batch", 1)):
+        for name, least in (("limit", 0), ("samples", 0), ("temperature", 0), ("max_depth", 1), ("batch", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"config.{name}: {getattr(self, name)} given, {least} or more expected.")
         if self.policy.bootstrap:
@@ -95,13 +100,18 @@ class SftSettings:
         self.as_run()  # what is wrong with the rest is told now
 
     def as_run(self) -> RunSettings:
-        """The same options as those of a run, by which the stages know them."""
+        """The same options as those of a run, by which the stages know them: one that searches nothing, so
+        that caches are sized by the evaluation alone."""
+        samples = max(1, self.samples)
         return RunSettings(
             rounds=(1,),
             seed=self.seed,
             problems=ProblemSettings(heldout=self.heldout, seed=0),
             policy=self.policy,
             search=SearchSettings(
+                rollouts=(1,),
+                escalation=((),),
+                candidates=(1,),
                 max_depth=self.max_depth,
                 batch=self.batch,
                 prompt=("finetuned" if self.base == "none" else self.base,),
@@ -109,6 +119,14 @@ class SftSettings:
             verify=self.verify,
             decode=self.decode,
             train=TrainSettings(policy=self.train.policy, mesh=self.train.mesh),
+            evaluate=EvaluateSettings(
+                strategy="sample",
+                rollouts=samples,
+                candidates=1,
+                temperature=self.temperature,
+                vote="majority",
+                top_k=0,
+            ),
         )
 
 
@@ -127,38 +145,43 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
     """
     with Workdir(workdir, settings) as work, Progress() as progress:
         rows, base = rows_file(settings.rows), rounds.base_folder(settings.policy.init)  # 1
+        heldout, evaluated = _heldout(settings), bool(settings.heldout)
         context = Context(
             settings=settings.as_run(),
             work=work,
             progress=progress,
             base=base,
             bootstrap=base,
-            train=[],
-            heldout=_heldout(settings),
+            train=heldout,  # nothing else is ever asked
+            heldout=heldout,
         )
-        rounds.require_models(context, {base: "config.policy.init"}, context.heldout)
-        heldout = hashlib.sha256(repr(context.heldout).encode(errors="replace")).hexdigest()
-        inputs = {"rows": records.digest(rows), "heldout": heldout, "policy.init": models.model_hash(base)}
+        rounds.require_models(context, {base: "config.policy.init"}, heldout)
+        inputs = {
+            "rows": records.digest(rows),
+            "heldout": hashlib.sha256(repr(heldout).encode(errors="replace")).hexdigest(),
+            "policy.init": models.model_hash(base),
+        }
         work.claim_inputs(inputs)
         try:
             _rows(context, rows, settings.limit)  # 2
-            taught = records.read_rows(work.root / "rows" / learn.SFT, SftRow)
-            context = dataclasses.replace(context, train=_problems(taught))
-            if context.heldout and settings.base != "none":
-                seek.evaluate_base(context)  # 3
-            _train(context, taught)  # 4
+            if evaluated and settings.base != "none":  # 3
+                asked = context.models(0, "evaluate")
+                seek.evaluate_alone(context, "base/evaluate", asked, samples=settings.samples > 0)
+            _train(context)  # 4
             policy = work.root / "policy" / "model"
-            if context.heldout:
+            if evaluated:  # 5
                 asked = Models(policy, None, "finetuned")
-                seek.evaluate_alone(context, "evaluate", asked, needs=("policy",))  # 5
+                sampled = settings.samples > 0
+                seek.evaluate_alone(context, "evaluate", asked, samples=sampled, needs=("policy",))
         finally:
             report = collect_warm_start(work.root, settings)  # 6
             with contextlib.suppress(UserError):  # a disk that is full is full for the report too
                 write_report(workdir / "report.json", report)
         show(report, Console(highlight=False))
+        spelt = " --config.policy.delimiters=text" if settings.policy.delimiters == "text" else ""
         progress.log(
-            f"Rounds go on with it by --config.policy.init={policy} --config.search.prompt=finetuned; with "
-            "--config.policy.bootstrap in the place of policy.init they train from their base instead."
+            f"Rounds go on with it by --config.policy.init={policy} --config.search.prompt=finetuned{spelt}; "
+            "with --config.policy.bootstrap in the place of policy.init they train from their base instead."
         )
         return report
 
@@ -215,13 +238,10 @@ def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
     return context.work.stage("rows", work)
 
 
-def _problems(rows: list[SftRow]) -> list[Problem]:
-    """The problems that the rows solve, each once."""
-    return list({row.question: Problem(row.problem_id, row.question, "") for row in rows}.values())
-
-
-def _train(context: Context, rows: list[SftRow]) -> dict[str, Any]:
+def _train(context: Context) -> dict[str, Any]:
     def work(folder: Path) -> dict[str, Any]:
-        return learn.fine_tune(context, 0, folder, rows)
+        rows = records.read_rows(context.work.root / "rows" / learn.SFT, SftRow)
+        problems = {row.question: Problem(row.problem_id, row.question, "") for row in rows}
+        return learn.fine_tune(dataclasses.replace(context, train=list(problems.values())), 0, folder, rows)
 
     return context.work.stage("policy", work, needs=("rows",))

@@ -55,23 +55,34 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
     stages = [stage_times(m) for m in done.values()]
     files = {"solutions": root / "rows" / "sft.parquet", "policy (Hugging Face)": root / "policy" / "model"}
     files["report"] = root / "report.json"
-    after = results.get("after", {})
-    shares = after.get("policy_pass1") or {}
     return {
-        "base": _base(done["base"]) if "base" in done else {"policy_pass1": None},
+        "base": _alone(results.get("base", {})),
         "warm_start": {
             "rows": results.get("rows"),
             "policy_training": results.get("policy"),
-            "policy_pass1": shares.get("all"),
-            "policy_pass1_by_level": shares or None,
-            **{key: after.get(f"policy_{key}") for key in ("answered", "steps", "deaths", "ungraded")},
-            "unknown_steps": after.get("unknown_steps"),
+            **_alone(results.get("after", {})),
+            "samples": settings.samples,
         },
         "layers": _layers(done.values()),
         "rounds": [],
         "stages": stages,
         "files": {name: str(path) for name, path in files.items() if path.exists() or name == "report"},
         **_whole(settings, stages),
+    }
+
+
+def _alone(result: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation found of a policy alone; None where there was none, or nothing was sampled."""
+    shares, sampled = result.get("policy_pass1") or {}, result.get("search_accuracy") or {}
+    return {
+        "policy_pass1": shares.get("all"),
+        "policy_pass1_by_level": shares or None,
+        **{key: result.get(f"policy_{key}") for key in ("answered", "steps", "deaths")},
+        "majority": sampled.get("all"),
+        "majority_by_level": sampled or None,
+        "pass_at_k": result.get("search_solved"),
+        "ungraded": sum(result.get(f"{kind}_ungraded", 0) for kind in ("policy", "search")),
+        "unknown_steps": result.get("unknown_steps"),
     }
 
 
@@ -98,8 +109,7 @@ def figures(report: Any) -> Any:
 
 def _base(manifest: dict[str, Any]) -> dict[str, Any]:
     shares = manifest["result"]["policy_pass1"]
-    answered = manifest["result"].get("policy_answered")
-    return {"policy_pass1": shares["all"], "policy_pass1_by_level": shares, "answered": answered}
+    return {"policy_pass1": shares["all"], "policy_pass1_by_level": shares}
 
 
 def _round(number: int, done: dict[str, Any]) -> dict[str, Any]:

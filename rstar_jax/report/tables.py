@@ -85,9 +85,11 @@ def accuracy(report: Mapping[str, Any]) -> Table:
         ("policy alone, pass@1", percent(base), *(percent(r.get("policy_pass1")) for r in made)),
         ("with search", NOTHING, *(percent(r.get("search_accuracy")) for r in made)),
     ]
-    if warm:  # what it teaches first of all
-        answered = (percent(_get(report, "base", "answered")), *(percent(r.get("answered")) for r in made))
-        rows.append(("policy alone, reached an answer", *answered))
+    for start in warm:  # what it teaches first of all
+        k = start.get("samples") or 0
+        labels = ("policy alone, reached an answer", f"majority of {k} samples", f"one of {k} samples right")
+        for key, label in zip(("answered", "majority", "pass_at_k"), labels, strict=True):
+            rows.append((label, percent(_get(report, "base", key)), percent(start.get(key))))
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
     return Table("Held-out problems answered right, %", columns, tuple(shown))
 
@@ -191,7 +193,8 @@ def files(report: Mapping[str, Any]) -> Table:
 def notes(report: Mapping[str, Any]) -> list[str]:
     """What the rounds have to say, such as that nothing was solved; then what shut the programs in."""
     said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
-    said += [f"Warm start: {note}" for warm in _warm_start(report) if (note := _get(warm, "rows", "note"))]
+    told = (_get(warm, part, "note") for warm in _warm_start(report) for part in ("rows", "policy_training"))
+    said += [f"Warm start: {note}." for note in told if note]
     said += [f"{s.get('name', '?')}: {s['note']}." for s in _stages(report) if s.get("note")]
     layers = report.get("layers")
     return [*said, f"Sandbox: {layers_line(layers)}."] if layers else said

@@ -10,6 +10,15 @@
                  "compiled": {"programs", "cached", "seconds"}, "note"}],
      "files": {label: path}, "seed", "config", "seconds", "peak_mb"}
 
+A warm start's (evolve/sft.py) has no rounds but
+
+     "warm_start": {"rows": {"read", "kept", "converted", "lost": {reason: count}, "heldout_seen"},
+                    "policy_training", "policy_pass1", "answered", "steps", "deaths", "samples",
+                    "majority", "pass_at_k", "ungraded", "unknown_steps"}
+
+and "base" holds the same figures of the base. answered: share of held-out problems that got an answer;
+majority, pass_at_k: share right by the majority of `samples`, and with a right one among them.
+
 ungraded: answers that could not be graded; ungradable: problems that had no others; unknown_steps: those the
 sandbox could not tell of. None of them is a label. heldout_cut_off: problems whose search had spent its time
 or tokens before any answer. compiled: programs that a stage compiled, that it found compiled on disk, and the

@@ -22,6 +22,7 @@ from rstar_jax.types import SftRow
 SMALL = (
     "--config.heldout=6",
     "--config.base=finetuned",
+    "--config.samples=2",
     "--config.train.policy.epochs=1",
     "--config.train.policy.batch=3",
     "--config.train.policy.seq_len=256",
@@ -68,11 +69,14 @@ def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
     assert warm["rows"]["lost"] == {"no calculation": 1}
     assert warm["policy_training"]["steps"] == 4 and warm["policy_training"]["examples"] == 11
     assert all(0 <= share <= 1 for share in (report["base"]["policy_pass1"], warm["policy_pass1"]))
-    assert 0 <= warm["answered"] <= 1 and warm["steps"] > 0 and warm["unknown_steps"] == 0
+    for measured in (report["base"], warm):
+        assert measured["steps"] > 0 and measured["unknown_steps"] == measured["ungraded"] == 0
+        assert 0 <= measured["policy_pass1"] <= measured["answered"] <= 1
+        assert 0 <= measured["majority"] <= measured["pass_at_k"] <= 1
     assert [s["name"] for s in report["stages"]] == ["rows", "base/evaluate", "policy", "evaluate"]
     assert all(s["peak_mb"] for s in report["stages"]) and report["stages"][2]["training"] > 0
     shown = tables.render(report)
-    for line in ("kept to learn", "lost: no calculation", "base  warm start", "reached an answer"):
+    for line in ("kept to learn", "lost: no calculation", "base  warm start", "an answer", "of 2 samples"):
         assert line in shown
     card = (folder / "policy/model/README.md").read_text()
     assert "warm start" in card and "solutions: 11" in card
@@ -88,7 +92,14 @@ def test_what_is_learnt_are_the_rows_as_given_and_the_conversion_as_it_ran(unbro
     assert any((np.asarray(base[name]) != np.asarray(policy[name])).any() for name in base)
 
 
-STAGES = ("rows", "evaluate the policy", "train the policy")
+STAGES = (
+    "rows",
+    "evaluate the policy",
+    "sample",
+    "train the policy",
+    "evaluate the policy",
+    "sample",
+)
 
 
 class Killed(BaseException):
@@ -97,7 +108,7 @@ class Killed(BaseException):
 
 def test_killed_in_every_stage_and_resumed_it_gives_the_same(unbroken, rows, tmp_path, monkeypatch):
     folder, report = unbroken
-    update, due = Progress.update, [*STAGES, "evaluate the policy"]
+    update, due = Progress.update, list(STAGES)
     steps = []
 
     def kill(self, done, **values):
@@ -109,7 +120,7 @@ def test_killed_in_every_stage_and_resumed_it_gives_the_same(unbroken, rows, tmp
             raise Killed
 
     monkeypatch.setattr(Progress, "update", kill)
-    for _ in range(4):
+    for _ in STAGES:
         with pytest.raises(Killed):
             sft.run(settings(rows), tmp_path)
     again = sft.run(settings(rows), tmp_path)
