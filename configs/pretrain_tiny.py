@@ -2,9 +2,10 @@
 
     python -m rstar_jax.launch --config=pretrain_tiny [--workdir=DIR]
 
-Hardware: one CPU core, 2 GiB, about 15 minutes, two more for its measurement. Writes DIR/tiny-base, a Hugging
-Face folder of at most 2 MB with a README of the figures; to bundle it, copy it to rstar_jax/assets/. How
-often which step of which family is flawed: --config.flaws; a smaller trial: --config.solutions=5000.
+Hardware: one CPU core, 2 GiB, six to ten minutes, one more for its measurement. Writes DIR/tiny-base, a
+Hugging Face folder of at most 2 MB with a README of the figures; to bundle it, copy it to
+rstar_jax/assets/. How often which step of which family is flawed: --config.flaws; a smaller trial:
+--config.solutions=5000.
 """
 
 from rstar_jax.evolve.pretrain import PretrainConfig

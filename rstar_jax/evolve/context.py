@@ -65,6 +65,11 @@ class Context:
         folder = self.folder(round, "ppm") / "model"
         return folder if round and folder.exists() else None
 
+    @property
+    def ppm_scale(self) -> float:
+        """What a PPM's scores are divided by before tanh, as it was trained."""
+        return 1.0 if self.settings.train.ppm.ppm_value == "tanh" else 5.0
+
     def models(self, round: int, stage: str) -> Models:
         """What the stage "search" or "evaluate" of a round searches with; round 0: the base."""
         s = self.settings.search
@@ -134,7 +139,7 @@ class Context:
             decode=s.decode,
             dtype=s.policy.dtype,
             seed=s.seed,
-            ppm_scale=1.0 if s.train.ppm.ppm_value == "tanh" else 5.0,  # as it was trained
+            ppm_scale=self.ppm_scale,
             cache=self.cache(models.policy),
             demand=self.demand,
         )

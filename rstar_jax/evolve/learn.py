@@ -21,6 +21,7 @@ from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.seek import deaths, unknown_steps
 from rstar_jax.evolve.shards import read_trees
+from rstar_jax.language import usage
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
@@ -138,8 +139,13 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     title = f"round {round}, the policy" if round else "the policy"
     with _training(context, round, "train the policy", folder, tokenizer) as options:
         summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
-        card = _card(context, "policy", round, {"solutions": len(rows)})
-        models.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card)
+        tokenizer.set_chat_template(usage.chat_template(PROMPTS["finetuned"], tokenizer))
+        loader = usage.loader(tokenizer, model.config.family)
+        section = usage.policy_usage(PROMPTS["finetuned"], loader)
+        card = _card(context, "policy", round, {"solutions": len(rows)}, section)
+        models.save_pretrained(
+            model, folder / "model", tokenizer_from=tokenizer, card=card, stops=usage.GENERATION_STOPS
+        )
     written = train.probabilities(summary.metrics)
     said = ", ".join(f"{token} {p:.2f}" for token, p in written.items())
     context.progress.log(f"{title}: probability of each delimiter where it stands: {said}.")
@@ -148,8 +154,10 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     return {**_result(summary), "delimiters": written, "note": note}
 
 
-def _card(context: Context, kind: Literal["policy", "reward"], round: int, data: dict[str, int]) -> str:
-    """What this run knows of a model it has made."""
+def _card(
+    context: Context, kind: Literal["policy", "reward"], round: int, data: dict[str, int], section: str
+) -> str:
+    """What this run knows of a model it has made. section: how it is used."""
     settings = context.settings
     provenance = {
         "base_model": settings.policy.init
@@ -161,7 +169,7 @@ def _card(context: Context, kind: Literal["policy", "reward"], round: int, data:
         "options, SHA-256": records.digest(context.work.root / "config.json"),
         "made with": f"rstar_jax {rstar_jax.__version__}",
     }
-    return models.model_card(kind, provenance, base=context.base)
+    return models.model_card(kind, provenance, base=context.base, usage=section)
 
 
 def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.Decoder:
@@ -198,7 +206,9 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
         model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
         with _training(context, round, "train the PPM", folder, tokenizer) as options:
             summary = train.train_ppm(model, pairs, tokenizer, PROMPTS["finetuned"], config, **options)
-            card = _card(context, "reward", round, {"preference pairs": len(pairs)})
+            loader = usage.loader(tokenizer, model.decoder.config.family)
+            section = usage.reward_usage(PROMPTS["finetuned"], loader, context.ppm_scale)
+            card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
             models.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
         return _result(summary)
 

@@ -19,6 +19,7 @@ from rstar_jax import models
 from rstar_jax.assemble import Reasoner
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
+from rstar_jax.language import usage
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.problems.suite import FAMILIES, generate
@@ -31,6 +32,9 @@ from rstar_jax.verify import Limits, MathTask, Sandbox
 # Solutions that the tokenizer is fitted to; more change nothing.
 _TOKENIZER_EXAMPLES = 5000
 _REPORT_EVERY_S = 15.0
+# Not qwen2: for that type AutoTokenizer of transformers 5 puts Qwen2's splitting in the place of
+# tokenizer.json's, whatever tokenizer_class says. For llama it takes tokenizer.json as it is.
+_FAMILY = "llama"
 
 
 # Small steps: in equal time half the batch learns to copy numbers a third sooner.
@@ -109,6 +113,8 @@ def run(config: PretrainConfig, workdir: Path) -> Path:
             kv_heads=shape.kv_heads,
             head_dim=shape.head_dim,
             mlp=shape.mlp,
+            family=_FAMILY,
+            qkv_bias=False,
             eos_ids=() if tokenizer.eos_id is None else (tokenizer.eos_id,),
             pad_id=tokenizer.pad_id,
         ),
@@ -127,8 +133,8 @@ def run(config: PretrainConfig, workdir: Path) -> Path:
     )
     # 4.
     folder = workdir / "tiny-base"
-    tokenizer.save(workdir / "tokenizer")
-    models.save_pretrained(model, folder, tokenizer_from=workdir / "tokenizer")
+    tokenizer.set_chat_template(usage.chat_template(prompt, tokenizer))
+    models.save_pretrained(model, folder, tokenizer_from=tokenizer, stops=usage.GENERATION_STOPS)
     shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
     # 5.
     figures = measure(folder, config.measure) if config.measure.problems else {}
@@ -216,7 +222,7 @@ def _write_readme(
     (folder / "README.md").write_text(
         f"""# tiny-base
 
-A Qwen2-architecture decoder that the quickstart evolves: it writes the steps of rStar-Math and is often
+A Llama-architecture decoder that the quickstart evolves: it writes the steps of rStar-Math and is often
 wrong. Made from nothing by
 
     python -m rstar_jax.launch --config=pretrain_tiny --workdir=runs/pretrain_tiny
@@ -226,9 +232,9 @@ embedded suite's training split, in {summary.seconds:.0f} s on one CPU core; los
 the end (part of it cannot be learnt: which flaw is drawn). It has seen no held-out problem.
 {size / 1e6:.1f} MB.
 
-The tokenizer's merges may span words. `rstar_jax` and `transformers.PreTrainedTokenizerFast.from_pretrained`
-split text as tokenizer.json says; `AutoTokenizer` (transformers 5) puts Qwen2's splitting in its place for
-every folder of type qwen2, which gives other, longer encodings of the same text (decoding is not affected).
+The tokenizer's merges may span words. The model is of type llama (no biases), for which `AutoTokenizer` takes
+tokenizer.json as it is; for type qwen2 transformers 5 puts Qwen2's own splitting in its place, which gave
+other, longer encodings of the same text.
 
 Measured on {config.measure.problems} held-out problems, in percent (sampled: {config.measure.samples}
 trajectories each at temperature 1; "ended": the share of them that reach an answer):
@@ -236,6 +242,7 @@ trajectories each at temperature 1; "ended": the share of them that reach an ans
 | | |
 |---|---|
 {table}
-""",
+
+{usage.policy_usage(PROMPTS["finetuned"])}""""",
         encoding="utf-8",
     )

@@ -29,6 +29,7 @@ from rstar_jax.types import Finish
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 _END_OF_TEXT = "<|endoftext|>"
+_AS_WRITTEN = "PreTrainedTokenizerFast"  # what makes transformers take tokenizer.json as it is
 _SPECIAL = re.compile("|".join(map(re.escape, grammar.SPECIAL_TOKENS)))
 _ANCHORS = ("", "x", "1", "\n", " ")  # what may stand before the text before a stop
 # Kinds of beginnings and ends of a stop, the shortest text first; their product bounds the automaton.
@@ -123,7 +124,7 @@ class Tokenizer:
         return cls(
             backend,
             {
-                "tokenizer_class": "PreTrainedTokenizerFast",
+                "tokenizer_class": _AS_WRITTEN,
                 "eos_token": _END_OF_TEXT,
                 "pad_token": _END_OF_TEXT,
                 "clean_up_tokenization_spaces": False,
@@ -134,12 +135,31 @@ class Tokenizer:
         """Writes tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads too."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", **self._config}
+        config = {"tokenizer_class": _AS_WRITTEN, **self._config}
         # An older listing of added tokens would override the ones in tokenizer.json.
         config.pop("added_tokens_decoder", None)
+        # Others would make token types by default, which a decoder's `generate` refuses.
+        config.setdefault("model_input_names", ["input_ids", "attention_mask"])
+        if any(token not in self._added for token in grammar.SPECIAL_TOKENS):
+            # A class of a family's own may split in its own way, and not the delimiters off.
+            config["tokenizer_class"] = _AS_WRITTEN
+        if "chat_template" in config:  # a file of an earlier save would come before it
+            (folder / "chat_template.jinja").unlink(missing_ok=True)
         # not `save` of the library, which reports a full disk as a bare Exception
         (folder / "tokenizer.json").write_text(self._backend.to_str(pretty=True), encoding="utf-8")
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def reads_as_qwen2(self) -> bool:
+        """True if text is normalized and split before merging exactly as by Qwen2's tokenizer class."""
+        parts = (self._backend.normalizer, self._backend.pre_tokenizer)
+        normal, split = (json.loads(part.__getstate__()) if part else {} for part in parts)
+        kinds = [(part["type"], part.get("pattern")) for part in split.get("pretokenizers", [])]
+        return normal == {"type": "NFC"} and kinds == [("Split", {"Regex": _SPLIT}), ("ByteLevel", None)]
+
+    def set_chat_template(self, template: str) -> None:
+        """Give saved folders this chat template (Jinja, `usage.chat_template`) in place of the old one."""
+        self._config["chat_template"] = template
 
     def add_special_tokens(self) -> int:
         """Adds the grammar's tokens that the vocabulary lacks; returns how many were added.

@@ -25,14 +25,18 @@ _KINDS = {
 
 
 def model_card(
-    kind: Literal["policy", "reward"], provenance: Mapping[str, Any], *, base: Path | None = None
+    kind: Literal["policy", "reward"],
+    provenance: Mapping[str, Any],
+    *,
+    base: Path | None = None,
+    usage: str | None = None,
 ) -> str:
     """The text of a model card.
 
     provenance: what is known of the training, as it is to be shown: words to text, numbers, lists or further
     such mappings (base model, round, counts of data, digest of the options). `base_model` in it also goes
     into the card's header if it is a hub id. base: the folder of the base model; where its own card names a
-    licence, so does this one.
+    licence, so does this one. usage: a section of its own, Markdown.
     """
     task, text = _KINDS[kind]
     header = {"library_name": "transformers", "pipeline_tag": task, "tags": ["rstar-math", "math"]}
@@ -41,6 +45,8 @@ def model_card(
     if base is not None and (found := licence(base)):
         header["license"] = found
     lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in header.items()), "---", "", text]
+    if usage:
+        lines += ["", usage.strip("\n")]
     if provenance:
         lines += ["", "## Provenance", "", *_items(provenance, "")]
     return "\n".join(lines) + "\n"

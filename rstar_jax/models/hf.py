@@ -11,7 +11,7 @@ import collections
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -103,17 +103,33 @@ def save_pretrained(
     *,
     tokenizer_from: Tokenizer | StrPath | None = None,
     card: str | None = None,
+    stops: Sequence[str] = (),
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Writes the folder that transformers' AutoModelForCausalLM loads, in the parameters' dtype.
 
     tokenizer_from: a tokenizer, or a folder whose tokenizer files are copied. card: the text of README.md
-    (`model_card`). Other files already at `path` stay. One tensor at a time is on the host. Every
-    process of a mesh must call this alike; the first one writes. Raises UserError if the folder cannot be
-    written, or the tokenizer has more ids than the embeddings rows (what was there before is then untouched).
+    (`model_card`). stops: texts at which generation ends, for generation_config.json. Other files already at
+    `path` stay. One tensor at a time is on the host. Every process of a mesh must call this alike; the first
+    one writes. Raises UserError if the folder cannot be written, or the tokenizer has more ids than the
+    embeddings rows (what was there before is then untouched).
     """
     config = {"architectures": [FAMILIES[model.config.family].architecture]}
-    _write_folder(Path(path), model, config, {}, tokenizer_from, card, shard_bytes)
+    generation = _generation(model.config, stops) if stops else model.config.generation
+    _write_folder(Path(path), model, config, {}, generation, tokenizer_from, card, shard_bytes)
+
+
+def _generation(c: DecoderConfig, stops: Sequence[str]) -> str:
+    """What the model's generation_config.json said, with the ids that it left out and these stops."""
+    ends = c.end_ids
+    ids = {
+        "bos_token_id": c.bos_id,
+        "eos_token_id": ends[0] if len(ends) == 1 else [*ends],
+        "pad_token_id": c.pad_id if c.pad_id is not None else next(iter(ends), None),
+    }
+    said = json.loads(c.generation) if c.generation else {}
+    known = {name: value for name, value in ids.items() if value not in (None, [])}
+    return json.dumps(known | said | {"stop_strings": [*stops]}, indent=2)
 
 
 def save_reward_model(
@@ -140,7 +156,7 @@ def save_reward_model(
     if c.pad_id is None:
         config["pad_token_id"] = c.eos_ids[0] if c.eos_ids else 0
     more = {"score": model.score[...]}
-    _write_folder(Path(path), model.decoder, config, more, tokenizer_from, card, shard_bytes)
+    _write_folder(Path(path), model.decoder, config, more, c.generation, tokenizer_from, card, shard_bytes)
 
 
 def _write_folder(
@@ -148,6 +164,7 @@ def _write_folder(
     model: Decoder,
     config: dict[str, Any],
     more: Mapping[str, jax.Array],
+    generation: str | None,
     tokenizer_from: Tokenizer | StrPath | None,
     card: str | None,
     shard_bytes: int,
@@ -180,8 +197,8 @@ def _write_folder(
             check_tokenizer(folder, c.vocab_size, "the model's embedding")
         write_weights(folder, shapes, value, shard_bytes)
         (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        if c.generation is not None:
-            (folder / GENERATION).write_text(c.generation + "\n", encoding="utf-8")
+        if generation is not None:
+            (folder / GENERATION).write_text(generation + "\n", encoding="utf-8")
         if card is not None:
             (folder / CARD).write_text(card, encoding="utf-8")
 

@@ -14,6 +14,7 @@ from rstar_jax.decode import DecodeConfig, Sample, StepDecoder, StepRequest, sto
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.language import grammar
+from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models.linear import Quantized
 from rstar_jax.search import Leaf
@@ -109,16 +110,16 @@ def test_spare_rows_of_the_vocabulary_are_never_sampled(tmp_path):
     """As meshes and real models have them: here they would be by far the likeliest."""
     base = models.load_pretrained(TINY_BASE)
     rows = base.config.vocab_size
+    asked = np.array(Tokenizer.load(TINY_BASE).encode(PROMPTS["finetuned"](PROBLEM.problem)))
     model = models.resize_vocab(base, rows + 7)
-    favourite = 50 * jnp.sign(model.norm[...] * model.embed[...].mean(axis=0))
-    model.embed[...] = model.embed[...].at[rows:].set(favourite)
+    model.embed[...] = model.embed[...].at[rows:].set(50 * base.hidden(jnp.asarray(asked)[None])[0, -1])
     models.save_pretrained(model, tmp_path / "m", tokenizer_from=TINY_BASE)
     made = reasoner(tmp_path / "m")
     leaf = Leaf(PROBLEM, (), tree=0, node=0, n=4, temperature=1.0)
     written = [token for c in made.functions(1).propose([leaf])[0] for token in c.tokens]
     assert written and max(written) < rows
     free = StepDecoder(made._decoder._model, {0: "length"}, DECODE, seed=0)
-    request = StepRequest(np.array([5]), n=4, temperature=1.0, name=(1,))
+    request = StepRequest(asked, n=4, temperature=1.0, name=(1,))
     assert max(token for sample in free.propose([request])[0] for token in sample.tokens) >= rows
 
 

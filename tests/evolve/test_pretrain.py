@@ -65,9 +65,10 @@ def test_a_small_pretraining_writes_a_folder_that_loads(tmp_path):
         "tokenizer.json",
         "tokenizer_config.json",
         "model.safetensors",
+        "generation_config.json",
         "README.md",
     } <= names
-    assert json.loads((folder / "config.json").read_text())["model_type"] == "qwen2"
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
     assert "--config=pretrain_tiny" in (folder / "README.md").read_text()
     model, tokenizer = models.load_pretrained(folder), Tokenizer.load(folder)
     assert model.config.vocab_size == tokenizer.vocab_size == 320
