@@ -1,13 +1,14 @@
 """Tokens per CPU second against transformers' `generate`, where candidates share their leaf's prefix.
 
-    taskset -c 1 python benchmarks/decode.py [--prefixes 256,512,1024] [--batches 8x8,2x8,1x16]
-        [--dtype float32]
+    taskset -c 1 python benchmarks/decode.py [--shape smollm2-135m | --model FOLDER]
+        [--prefixes 256,512,1024] [--batches 8x8,2x8,1x16] [--dtype float32]
 
-A random model of the Qwen2 shape (47 M parameters, vocabulary of 32,768), one core, the same weights and
-the same number of new tokens on both sides, sampled at temperature 1; no token ends a step. A batch of 8x8
-is 8 leaves of 8 candidates. transformers has its prompts prefilled once per leaf and their caches repeated to
-the candidates, which is not counted, and the faster of its dynamic and its static cache. The two take turns;
-a ratio is the median of its pairs, by CPU seconds. Compilation and first calls are reported apart.
+A random model of a shape (by default 47 M parameters and 32,768 tokens, the Qwen2 shape in small) or a
+Hugging Face folder, one core, the same weights and the same number of new tokens on both sides, sampled at
+temperature 1; no token ends a step. A batch of 8x8 is 8 leaves of 8 candidates. transformers has its prompts
+prefilled once per leaf and their caches repeated to the candidates, which is not counted, and the faster of
+its dynamic and its static cache. The two take turns; a ratio is the median of its pairs, by CPU seconds.
+Compilation and first calls are reported apart.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -28,10 +27,10 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
-from shape import SHAPE
+from shape import add_flags, folder, name
 
 from rstar_jax.decode import DecodeConfig, Stats, StepDecoder, StepRequest
-from rstar_jax.models import Decoder, init_random, load_pretrained, save_pretrained
+from rstar_jax.models import Decoder, load_pretrained
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -123,7 +122,7 @@ class Theirs:
 
 def same_model(ours: Decoder, theirs: Any) -> float:
     """The largest difference of logits over their spread, on a text of 64 tokens."""
-    ids = np.random.default_rng(0).integers(SHAPE.vocab_size, size=(1, 64))
+    ids = np.random.default_rng(0).integers(ours.config.vocab_size, size=(1, 64))
     with torch.inference_mode():
         expected = theirs(torch.tensor(ids)).logits.float().numpy()
     return float(np.abs(np.asarray(ours(jnp.asarray(ids, jnp.int32))) - expected).max() / expected.std())
@@ -135,15 +134,14 @@ def compare(args: argparse.Namespace) -> None:
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     warnings.simplefilter("ignore", FutureWarning)  # `past_key_values` was renamed in a late release
-    with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(init_random(SHAPE, 0, dtype=jnp.dtype(args.dtype)), folder)
-        model = load_pretrained(Path(folder), dtype=jnp.dtype(args.dtype))
+    with folder(args, args.dtype) as path:
+        model = load_pretrained(path, dtype=jnp.dtype(args.dtype))
         peer = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype=getattr(torch, args.dtype), attn_implementation="sdpa"
+            path, dtype=getattr(torch, args.dtype), attn_implementation="sdpa"
         ).eval()
     count = sum(p.size for p in model.params().values())
     print(
-        f"{count / 1e6:.1f} M parameters, {args.dtype}, {args.new} new tokens; "
+        f"{name(args)}, {count / 1e6:.1f} M parameters, {args.dtype}, {args.new} new tokens; "
         f"logits differ by at most {same_model(model, peer):.3f} of their spread"
     )
     print("          decoded tokens per CPU second              prefilled        first call, CPU s")
@@ -151,7 +149,8 @@ def compare(args: argparse.Namespace) -> None:
     for P in map(int, args.prefixes.split(",")):
         for batch in args.batches.split(","):
             B, n = map(int, batch.split("x"))
-            prefixes = np.random.default_rng(P).integers(SHAPE.vocab_size, size=(B, P)).astype(np.int32)
+            drawn = np.random.default_rng(P)
+            prefixes = drawn.integers(model.config.vocab_size, size=(B, P)).astype(np.int32)
             mine = Ours(model, prefixes, n, args.new, args.chunk)
             other = Theirs(peer, prefixes, n, args.new)
             first = cpu_seconds(lambda: other.run("dynamic")), cpu_seconds(mine.run)  # noqa: B023
@@ -174,6 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_flags(parser)
     parser.add_argument("--prefixes", default="256,512,1024", help="tokens that a leaf's candidates share")
     parser.add_argument("--batches", default="8x8,2x8,1x16", help="leaves x candidates")
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))

@@ -1,22 +1,22 @@
 """Forward and training tokens per second, against transformers and torch with the same weights.
 
-    taskset -c 1 python benchmarks/models.py [--width=384 --layers=6] [--dtypes float32,bfloat16]
+    taskset -c 1 python benchmarks/models.py [--dtypes float32,bfloat16]
+        [--width=384 --layers=6 | --shape smollm2-135m | --model FOLDER]
     python benchmarks/models.py --gpu                 # 1.5B and 7B shapes, random weights: shares of peak
 
-On one core, in CPU seconds: transformers makes a random Qwen2 and saves it, we load it. Forward is one text
-to all its logits; a training step is the mean cross-entropy, its gradients and AdamW, parameters in the
-dtype named. Both run by turns; the ratio is the median over the turns (above 1: we are faster). torch's
-attention is scaled_dot_product_attention, its optimiser the foreach one.
+On one core, in CPU seconds: a random Qwen2 of some width, a shape by name or a folder, the same on both
+sides. Forward is one text to all its logits; a training step is the mean cross-entropy, its gradients and
+AdamW, parameters in the dtype named. Both run by turns; the ratio is the median over the turns (above 1: we
+are faster), rates are each side's best. torch's attention is scaled_dot_product_attention, its optimiser the
+foreach one.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,25 +24,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from shape import SHAPES, add_flags, folder, name
 
 from rstar_jax.models import Decoder, DecoderConfig, Rope, attention, load_pretrained
 from rstar_jax.models.config import Remat
 from rstar_jax.models.params import param_specs
 from rstar_jax.train import TrainConfig, policy_loss
 
-VOCAB = 8192
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bfloat16 operations a second
-SHAPES = {
-    "1.5B": DecoderConfig(
-        vocab_size=151_936,
-        width=1536,
-        layers=28,
-        heads=12,
-        kv_heads=2,
-        head_dim=128,
-        mlp=8960,
-        rope=Rope(1e6),
-    ),
+ON_GPU = {
+    "1.5B": SHAPES["qwen2.5-1.5b"],
     "7B": DecoderConfig(
         vocab_size=152_064,
         width=3584,
@@ -124,41 +115,38 @@ def compare(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
-    config = transformers.Qwen2Config(
-        vocab_size=VOCAB,
-        hidden_size=args.width,
-        intermediate_size=args.width * 11 // 4,
-        num_hidden_layers=args.layers,
-        num_attention_heads=args.width // 64,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        attn_implementation="sdpa",
+    small = DecoderConfig(
+        vocab_size=8192,
+        width=args.width,
+        layers=args.layers,
+        heads=args.width // 64,
+        kv_heads=2,
+        head_dim=64,
+        mlp=args.width * 11 // 4,
     )
-    torch.manual_seed(0)
-    made = transformers.AutoModelForCausalLM.from_config(config).eval()
-    print(f"{sum(p.numel() for p in made.parameters()) / 1e6:.1f} M parameters, {args.tokens} tokens a call")
-    print("tokens per CPU second")
-    print("dtype     rows x length  what     ours   torch  ratio")
-    with tempfile.TemporaryDirectory() as folder:
-        made.save_pretrained(folder)
+    print(f"{name(args) or 'a small Qwen2'}, {args.tokens} tokens a call; tokens per CPU second")
+    print("dtype     rows x length  what     ours   torch  ratio (turns)")
+    with folder(args, "float32", small) as path:
         for dtype in args.dtypes.split(","):
             for T in map(int, args.lengths.split(",")):
                 rows = max(1, args.tokens // T)
-                tokens = np.random.default_rng(T).integers(VOCAB, size=(rows, T)).astype(np.int32)
-                model = load_pretrained(Path(folder), dtype=jnp.dtype(dtype))
+                model = load_pretrained(path, dtype=jnp.dtype(dtype))
+                V = model.config.vocab_size
+                tokens = np.random.default_rng(T).integers(V, size=(rows, T)).astype(np.int32)
                 reference = transformers.AutoModelForCausalLM.from_pretrained(
-                    folder, dtype=getattr(torch, dtype)
+                    path, dtype=getattr(torch, dtype), attn_implementation="sdpa"
                 )
                 pairs = zip(ours(model, tokens), theirs(reference.eval(), tokens), strict=True)
                 for what, (mine, other) in zip(("forward", "train"), pairs, strict=True):
+                    if what not in args.what.split(","):
+                        continue
                     mine(), other()
                     turns = [(cpu_seconds(mine), cpu_seconds(other)) for _ in range(args.turns)]
                     fastest = [rows * T / min(side) for side in zip(*turns, strict=True)]
-                    ratio = statistics.median(b / a for a, b in turns)
+                    ratios = sorted(b / a for a, b in turns)
                     print(
-                        f"{dtype:9} {rows:4} x {T:6}  {what:7} "
-                        f"{fastest[0]:6,.0f} {fastest[1]:7,.0f} {ratio:6.2f}",
+                        f"{dtype:9} {rows:4} x {T:6}  {what:7} {fastest[0]:6,.0f} {fastest[1]:7,.0f} "
+                        f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
                         flush=True,
                     )
 
@@ -181,7 +169,7 @@ def shares_of_peak(args: argparse.Namespace) -> None:
     T = 4096
     print(f"{device.device_kind}, {peak / 1e12:.0f} TFLOP/s, rows of {T} tokens, wall seconds")
     print("shape  rows  what     tokens/s  share of peak")
-    for name, c in SHAPES.items():
+    for label, c in ON_GPU.items():
         print(attention.describe(c, T, jnp.bfloat16))
         for rows in map(int, args.rows.split(",")):
             params = {n: 0.02 * jnp.ones(s.shape, jnp.bfloat16) for n, s in param_specs(c).items()}
@@ -201,18 +189,20 @@ def shares_of_peak(args: argparse.Namespace) -> None:
                     seconds.append(time.perf_counter() - begin)
                 rate = rows * T / statistics.median(seconds)
                 share = rate * times * operations(c, T) / peak
-                print(f"{name:5} {rows:5}  {what:7} {rate:9,.0f} {share:14.1%}", flush=True)
+                print(f"{label:5} {rows:5}  {what:7} {rate:9,.0f} {share:14.1%}", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--width", type=int, default=384, help="a multiple of 128")
+    add_flags(parser, None)
+    parser.add_argument("--width", type=int, default=384, help="a multiple of 128, where no shape is named")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--tokens", type=int, default=1024, help="of a call")
     parser.add_argument("--lengths", default="256,512,1024")
     parser.add_argument("--dtypes", default="float32,bfloat16")
+    parser.add_argument("--what", default="forward,train")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--rows", default="1,4", help="of a call, with --gpu")

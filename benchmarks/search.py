@@ -1,24 +1,25 @@
 """A whole search on our engine against a loop in the manner of the authors' code, which grows the same trees.
 
     taskset -c 1 python benchmarks/search.py [--problems 8] [--rollouts 4] [--dtype bfloat16]
+        [--shape smollm2-135m | --model FOLDER]
 
-Policy and PPM are random models of the Qwen2 shape (47 M parameters). What they write is no language, so a
-step is its token ids, some tokens end a step and fewer an answer, which is right or wrong by its checksum:
-the trees are real, and interpreter and tokenizer cost nothing on either side. The reference has the same
-weights, the same sampling keys and the same UCT; but every expansion prefills its whole prefix, each
-candidate attends to a copy of it, nothing goes on before the last candidate of a wave has ended, and the PPM
-reads the whole text of every candidate (microsoft/rStar, branch rStar-math). Finished rows are dropped from
-its batches, as a server would. A first run of both compiles and does not count. Random models spread their
-weight over the whole vocabulary, where roundings would tip a sample in a thousand: so the temperature is low
-and what is unlikely is cut off (min-p). In float32 roundings then change next to no sample, in bfloat16 some:
-"equal trees" says how many trees have the same nodes.
+Policy and PPM are random models of one shape (by default 47 M parameters, the Qwen2 shape in small), or of a
+folder. What they write is no language, so a step is its token ids, some tokens end a step and fewer an
+answer, which is right or wrong by its checksum: the trees are real, and interpreter and tokenizer cost
+nothing on either side. The reference has the same weights, the same sampling keys and the same UCT; but
+every expansion prefills its whole prefix, each candidate attends to a copy of it, nothing goes on before the
+last candidate of a wave has ended, and the PPM reads the whole text of every candidate (microsoft/rStar,
+branch rStar-math). Finished rows are dropped from its batches, as a server would. A first run of both
+compiles and does not count. Random models spread their weight over the whole vocabulary, where roundings
+would tip a sample in a thousand: so the temperature is low and what is unlikely is cut off (min-p). In
+float32 roundings then change next to no sample, in bfloat16 some: "equal trees" says how many trees have the
+same nodes.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import functools
 import os
 import time
@@ -31,7 +32,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 import numpy as np
-from shape import SHAPE
+from shape import add_flags, decoder
 
 from rstar_jax.assemble.services import Desk
 from rstar_jax.decode import (
@@ -46,7 +47,7 @@ from rstar_jax.decode import (
 )
 from rstar_jax.decode.buckets import cache_bucket, padded, prefill_bucket
 from rstar_jax.decode.shape import Shape
-from rstar_jax.models import KV, Decoder, RewardModel, from_policy, init_random
+from rstar_jax.models import KV, Decoder, RewardModel, from_policy
 from rstar_jax.models.cache import Suffix, lay_out
 from rstar_jax.models.decode_layout import for_decode
 from rstar_jax.search import Functions, Leaf, SearchConfig, grow_trees
@@ -55,11 +56,15 @@ from rstar_jax.search.services import Called
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
 
 PROMPT, LONGEST = 200, 64  # tokens of a prompt; most of a step
-# Of 32,768 tokens.
-STOPS: dict[int | tuple[int, ...], Finish] = {i: "answer" if i % 5 == 0 else "step" for i in range(1000)}
+ENDS = 1000 / 32_768  # share of the tokens, the first ones, that end a step
 TEMPERATURE, MIN_P = 0.1, 0.02
 CHUNK = 16  # of the reference: steps before finished rows are dropped
 READ = 16  # of the reference: texts that its PPM reads at once
+
+
+def ends(vocab_size: int) -> dict[int | tuple[int, ...], Finish]:
+    """Tokens that end a step, every fifth of them an answer."""
+    return {i: "answer" if i % 5 == 0 else "step" for i in range(round(ENDS * vocab_size))}
 
 
 class Reference:
@@ -67,7 +72,7 @@ class Reference:
 
     def __init__(self, policy: Decoder, ppm: RewardModel, rows: int) -> None:
         """rows: most sequences decoded, or read, at once."""
-        self.policy, self.ppm, self.rows = policy, ppm, rows
+        self.policy, self.ppm, self.rows, self.stops = policy, ppm, rows, ends(policy.config.vocab_size)
         self.shape, self.params = Shape.of(policy), for_decode(policy.params(), policy.config)
         self.of_ppm = for_decode(ppm.decoder.params(), policy.config), ppm.score[...]
 
@@ -113,7 +118,7 @@ class Reference:
                     r = who[at]
                     written[r].append(int(token[at]))
                     logprob[r] += logp[at]
-                    if written[r][-1] in STOPS or len(written[r]) == LONGEST:
+                    if written[r][-1] in self.stops or len(written[r]) == LONGEST:
                         who[at] = -1
             going = np.flatnonzero(who >= 0)
             if not len(going):
@@ -123,7 +128,7 @@ class Reference:
                 state = jax.tree.map(lambda a: a[kept], state)  # noqa: B023
                 who = np.where(np.arange(fewer) < len(going), who[kept], -1)
         return [
-            Sample(tuple(t), float(logp), STOPS.get(t[-1], "length"))
+            Sample(tuple(t), float(logp), self.stops.get(t[-1], "length"))
             for t, logp in zip(written, logprob, strict=True)
         ]
 
@@ -189,32 +194,37 @@ def _read(params: Any, score: jax.Array, tokens: jax.Array, last: jax.Array, *, 
     return RewardModel(shape.build(params), score).raw_of_hidden(x[jnp.arange(len(x)), last])
 
 
-def tokens(problem: Problem, steps: Sequence[str]) -> np.ndarray:
-    """A prompt by the problem's name, and the steps: a step's text is its ids with spaces between them."""
-    drawn = np.random.default_rng(zlib.crc32(problem.id.encode()))
-    written = [int(word) for step in steps for word in step.split()]
-    prompt = drawn.integers(len(STOPS), SHAPE.vocab_size, size=PROMPT)
-    return np.concatenate([prompt, written]).astype(np.int32)
+class Texts:
+    """Problems and steps as tokens of a vocabulary: a step's text is its ids with spaces between them."""
 
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size, self.stops = vocab_size, ends(vocab_size)
 
-def asked(leaf: Leaf) -> StepRequest:
-    prefix, name = tokens(leaf.problem, leaf.steps), (int(leaf.problem.id), leaf.tree, leaf.node)
-    return StepRequest(prefix, leaf.n, leaf.temperature, name, leaf.problem.id)
+    def tokens(self, problem: Problem, steps: Sequence[str]) -> np.ndarray:
+        """A prompt by the problem's name, and the steps."""
+        drawn = np.random.default_rng(zlib.crc32(problem.id.encode()))
+        written = [int(word) for step in steps for word in step.split()]
+        prompt = drawn.integers(len(self.stops), self.vocab_size, size=PROMPT)
+        return np.concatenate([prompt, written]).astype(np.int32)
+
+    def asked(self, leaf: Leaf) -> StepRequest:
+        prefix, name = self.tokens(leaf.problem, leaf.steps), (int(leaf.problem.id), leaf.tree, leaf.node)
+        return StepRequest(prefix, leaf.n, leaf.temperature, name, leaf.problem.id)
+
+    def wanted(self, request: tuple[Problem, tuple[str, ...], list[str]]) -> ScoreRequest:
+        problem, steps, texts = request
+        suffixes = tuple(np.array(text.split(), np.int32) for text in texts)
+        return ScoreRequest(self.tokens(problem, steps), suffixes, problem.id)
+
+    def check(self, requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
+        last = [(steps[-1], self.stops[int(steps[-1].split()[-1])]) for _, steps in requests]
+        return [
+            StepVerdict(s, "answer", s) if end == "answer" else StepVerdict(s, "ok") for s, end in last
+        ]
 
 
 def candidates(_: Leaf, samples: list[Sample]) -> list[Candidate]:
     return [Candidate(" " + " ".join(map(str, s.tokens)), s.tokens, s.logprob, s.finish) for s in samples]
-
-
-def wanted(request: tuple[Problem, tuple[str, ...], list[str]]) -> ScoreRequest:
-    problem, steps, texts = request
-    suffixes = tuple(np.array(text.split(), np.int32) for text in texts)
-    return ScoreRequest(tokens(problem, steps), suffixes, problem.id)
-
-
-def check(requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
-    last = [(steps[-1], STOPS[int(steps[-1].split()[-1])]) for _, steps in requests]
-    return [StepVerdict(s, "answer", s) if end == "answer" else StepVerdict(s, "ok") for s, end in last]
 
 
 def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
@@ -224,22 +234,26 @@ def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
 def ours(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Services:
     sizes = {"leaves": args.leaves, "rows": args.rows, "max_step_tokens": LONGEST, "context": 2048}
     config = DecodeConfig(**sizes, min_p=MIN_P)
-    decoder, scorer = StepDecoder(policy, STOPS, config, seed=0), StepScorer(ppm, config)
+    texts = Texts(policy.config.vocab_size)
+    engine, scorer = StepDecoder(policy, texts.stops, config, seed=0), StepScorer(ppm, config)
     propose: Desk[Leaf, list[Candidate] | Candidate] = Desk(
-        decoder, asked, candidates, contextlib.nullcontext
+        engine, texts.asked, candidates, contextlib.nullcontext
     )
-    score = Desk(scorer, wanted, lambda _, values: values, contextlib.nullcontext)
-    return Services(propose, Called(check), Called(grade), score)
+    score = Desk(scorer, texts.wanted, lambda _, values: values, contextlib.nullcontext)
+    return Services(propose, Called(texts.check), Called(grade), score)
 
 
 def reference(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Functions:
-    engine = Reference(policy, ppm, args.leaves * args.rows)
+    engine, texts = Reference(policy, ppm, args.leaves * args.rows), Texts(policy.config.vocab_size)
 
     def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
-        sampled = engine.propose([asked(leaf) for leaf in leaves])
+        sampled = engine.propose([texts.asked(leaf) for leaf in leaves])
         return [candidates(leaf, samples) for leaf, samples in zip(leaves, sampled, strict=True)]
 
-    return Functions(propose, check, grade, lambda requests: engine.score([wanted(r) for r in requests]))
+    def score(requests: Sequence[tuple[Problem, tuple[str, ...], list[str]]]) -> list[np.ndarray]:
+        return engine.score([texts.wanted(request) for request in requests])
+
+    return Functions(propose, texts.check, grade, score)
 
 
 def run(functions: Functions | Services, args: argparse.Namespace) -> tuple[list[Tree], float]:
@@ -263,9 +277,9 @@ def main() -> None:
     parser.add_argument("--leaves", type=int, default=8, help="slots of our engine")
     parser.add_argument("--rows", type=int, default=4, help="of each slot; the reference has as many")
     parser.add_argument("--dtype", default="float32", choices=("bfloat16", "float32"))
-    parser.add_argument("--layers", type=int, default=SHAPE.layers, help="fewer for a trial")
+    add_flags(parser)
     args = parser.parse_args()
-    policy = init_random(dataclasses.replace(SHAPE, layers=args.layers), 0, dtype=jnp.dtype(args.dtype))
+    policy = decoder(args, args.dtype)
     ppm = from_policy(policy)
     found, rates = {}, {}
     for name, make in (("ours", ours), ("reference", reference)):
