@@ -1,0 +1,228 @@
+"""Self-evolution of a real language model: a real vocabulary, 30 layers, natural text.
+
+    python benchmarks/real.py --model=DIR --data=DIR [--half suite|gsm8k|both] [--out runs/real]
+
+DIR: SmolLM2-135M-Instruct's folder or that of a model like it (or RSTAR_REAL_MODEL), and a folder with
+gsm8k_train.jsonl and gsm8k_test.jsonl (or RSTAR_DATA_DIR), rows {id, problem, answer, solution}. Everything
+is resumable: the same command goes on where it was.
+
+suite: a warm start on few flawed solutions of the embedded problems, then rounds 1 and 2 whole, each
+evaluated on held-out problems alone and with search. Delimiters are text. gsm8k: a warm start on verified
+solutions made of GSM8K's own workings, then one round on 60 problems; base, warm start and round on 60
+held-out ones: greedy, majority of 8, search. Prints accuracies with 95 percent intervals (bootstrap over
+problems, differences paired), why steps failed, tokens read, reused and written, compilations, time and memory
+by stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from real_stages import DECODE, TRAIN, flags, flawed_rows, launch, measure, problem_rows, rights
+
+from rstar_jax.problems.load import load_problems
+from rstar_jax.search import SearchConfig
+from rstar_jax.types import Tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """per_family: flawed solutions of each of the suite's families. train, heldout: problems of either kind.
+    rows: of GSM8K's training file that the warm start reads; problems: searched and held out."""
+
+    per_family: int = 4
+    train: int = 120
+    heldout: int = 100
+    rows: int = 440
+    problems: int = 60
+
+
+SMALL = Scale(per_family=1, train=6, heldout=6, rows=24, problems=4)
+SEARCH = {"rollouts": (4, 4), "escalation": "((),)", "candidates": (4,), "temperature": (0.8,), "batch": 16}
+EVALUATE = {"rollouts": 8, "candidates": 4, "temperature": 0.7}
+ROUND = {
+    "policy__dtype": "bfloat16",
+    "policy__delimiters": "text",
+    "decode": DECODE,
+    "train__policy": TRAIN,
+    "train__ppm": TRAIN | {"epochs": 1, "batch": 16, "seq_len": 1280},
+    "evaluate": EVALUATE,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=os.environ.get("RSTAR_REAL_MODEL"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("RSTAR_DATA_DIR"))
+    parser.add_argument("--half", choices=("suite", "gsm8k", "both"), default="both")
+    parser.add_argument("--out", type=Path, default=Path("runs/real"))
+    parser.add_argument("--small", action="store_true", help="a few problems: whether it runs, no figures")
+    given = parser.parse_args()
+    if given.model is None:
+        parser.error("--model: none given. Name a model's folder, or set RSTAR_REAL_MODEL.")
+    if given.data is None and given.half != "suite":
+        parser.error("--data: none given. Name the folder of gsm8k_*.jsonl, or set RSTAR_DATA_DIR.")
+    scale = SMALL if given.small else Scale()
+    if given.half in ("suite", "both"):
+        suite(given.model.resolve(), given.out.resolve() / "suite", scale)
+    if given.half in ("gsm8k", "both"):
+        gsm8k(given.model.resolve(), given.data.resolve(), given.out.resolve() / "gsm8k", scale)
+
+
+def suite(model: Path, out: Path, scale: Scale) -> None:
+    """Warm start, rounds 1 and 2 on the embedded problems; what each brought."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = out / "rows.jsonl"
+    if not rows.exists():
+        flawed_rows(rows, scale.per_family, seed=0)
+    options = flags(rows=rows, heldout="", policy__init=model, **_warm())
+    warm = launch("sft", out / "warm", options)
+    base = out / "warm" / "policy" / "model"
+    problems = {"train": scale.train, "heldout": scale.heldout}
+    options = flags(rounds="(1,2)", policy__init=base, problems=problems, search=SEARCH, **ROUND)
+    report = launch("quickstart", out / "rounds", options)
+
+    print(f"\nSmolLM2 on the embedded suite: {scale.train} problems to train on, {scale.heldout} held out")
+    runs = out / "rounds"
+    alone = {"warm start": rights(runs / "base/evaluate", "policy-*.parquet")}
+    searched: dict[str, tuple[list[bool], list[Tree]]] = {}
+    for number in (1, 2):
+        name = f"round {number}"
+        alone[name] = rights(runs / f"round{number}/evaluate", "policy-*.parquet")
+        searched[name] = rights(runs / f"round{number}/evaluate", "search-*.parquet")
+    for name, (right, trees) in alone.items():
+        print(f"  {name}, greedy: {share(right)}; well-formed {well_formed(trees)}")
+    for name, (right, _) in searched.items():
+        print(f"  {name}, search: {share(right)}")
+    pairs = [
+        ("round 1 over the warm start, greedy", alone["round 1"], alone["warm start"]),
+        ("round 2 over round 1, greedy", alone["round 2"], alone["round 1"]),
+        ("round 1, search over greedy", searched["round 1"], alone["round 1"]),
+        ("round 2, search over greedy", searched["round 2"], alone["round 2"]),
+    ]
+    for what, (more, _), (less, _) in pairs:
+        print(f"  {what}: {difference(more, less)}")
+    for found in report["rounds"]:
+        print(f"  round {found['round']}: coverage {100 * found['coverage']['all']:.1f} %")
+    account(warm, out / "warm")
+    account(report, runs)
+
+
+def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
+    """Warm start, one round, and three ways of answering held-out problems before and after."""
+    out.mkdir(parents=True, exist_ok=True)
+    train, heldout = out / "train.jsonl", out / "heldout.jsonl"
+    problem_rows(data / "gsm8k_train.jsonl", scale.rows, scale.problems, train)
+    problem_rows(data / "gsm8k_test.jsonl", 0, scale.problems, heldout)
+    rows = flags(rows=data / "gsm8k_train.jsonl", limit=scale.rows, heldout=heldout)
+    warm = launch("sft", out / "warm", [*rows, *flags(policy__init=model, base="bootstrap", **_warm())])
+    base = out / "warm" / "policy" / "model"
+    problems = {"train": train, "heldout": heldout}
+    search = SEARCH | {"rollouts": (8,)}
+    options = flags(rounds="(1,)", policy__init=base, problems=problems, search=search, **ROUND)
+    report = launch("quickstart", out / "round", options)
+
+    asked = load_problems(str(heldout), seed=0, split="heldout")
+    ppm = out / "round/round1/ppm/model"
+    stages: dict[str, tuple[Path, Path | None, str]] = {
+        "base": (model, None, "bootstrap"),
+        "warm start": (base, None, "finetuned"),
+        "round 1": (out / "round/round1/policy/model", ppm if ppm.exists() else None, "finetuned"),
+    }
+    ways = {
+        "greedy": SearchConfig(strategy="greedy", batch=16),
+        "maj@8": SearchConfig(strategy="sample", rollouts=8, temperature=0.7, vote="majority", batch=16),
+        "search": SearchConfig(batch=16, vote="weighted", top_k=8, **EVALUATE),
+    }
+    lines = []
+    for stage, models in stages.items():
+        for way, config in ways.items():
+            folder = out / "measured" / f"{stage} {way}".replace(" ", "-").replace("@", "")
+            right, engine = measure(folder, models, asked, config)
+            trees = rights(folder, "trees-*.parquet")[1] if way == "greedy" else []
+            form = f"; well-formed {well_formed(trees)}; failed: {deaths(trees)}" if trees else ""
+            lines.append(f"  {stage}, {way}: {share(right)}{form}")
+            lines.append(f"    engine: {engine['engine']}")
+    print(f"\nSmolLM2 on GSM8K: {scale.problems} problems searched, {scale.problems} held out")
+    print("\n".join(lines))
+    account(warm, out / "warm")
+    account(report, out / "round")
+
+
+def _warm() -> dict[str, Any]:
+    shared = {name: ROUND[name] for name in ("policy__dtype", "policy__delimiters", "decode")}
+    return {"batch": 16, **shared, "train__policy": TRAIN}
+
+
+def share(right: Sequence[bool]) -> str:
+    """Percent right with its interval."""
+    low, high = interval(np.asarray(right, float))
+    return f"{100 * np.mean(right):.1f} % ({100 * low:.1f} to {100 * high:.1f}), {sum(right)} of {len(right)}"
+
+
+def difference(more: Sequence[bool], less: Sequence[bool]) -> str:
+    """Points gained, problem by problem, with their interval."""
+    gained = np.asarray(more, float) - np.asarray(less, float)
+    low, high = interval(gained)
+    return f"{100 * gained.mean():+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def interval(values: np.ndarray, draws: int = 4000) -> tuple[float, float]:
+    """The middle 95 percent of means of as many values, drawn again."""
+    rng = np.random.default_rng(0)
+    means = values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1)
+    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def well_formed(trees: Sequence[Tree]) -> str:
+    """Trajectories in which every step has the form of one, whether its code ran or not."""
+    good = sum(all(node.status not in ("malformed", "depth") for node in tree.nodes) for tree in trees)
+    return f"{good} of {len(trees)}"
+
+
+def deaths(trees: Sequence[Tree]) -> dict[str, int]:
+    """Causes of steps that failed."""
+    failed = (node for tree in trees for node in tree.nodes if node.status not in ("ok", "answer"))
+    return dict(Counter(f"{node.status} {node.detail}".strip() for node in failed).most_common(6))
+
+
+def account(report: dict[str, Any], workdir: Path) -> None:
+    """Why steps failed, and each stage's time, memory, tokens and compilations."""
+    for found in report.get("rounds", []):
+        print(f"  round {found['round']}: steps failed by {dict(list(found['deaths'].items())[:6])}")
+    for manifest in sorted(workdir.rglob("DONE.json")):
+        _account_of(manifest, workdir)
+    for line in report.get("memory", {}).get("table", []):
+        print(f"  {line}")
+
+
+def _account_of(path: Path, workdir: Path) -> None:
+    from rstar_jax import records
+
+    manifest = records.read_json(path)
+    result = manifest["result"]
+    parts = [f"{manifest['seconds']:.0f} s", f"peak {manifest['peak_mb']} MiB"]
+    engine = result.get("engine", {})
+    names = ("prefilled", "reused", "generated", "scored", "tokens_evicted", "compile_seconds")
+    parts += [f"{name} {engine[name]:,}" for name in names if name in engine]
+    if "programs" in engine:
+        parts.append(f"programs {engine['programs']}")
+    if "delimiters" in result:
+        parts.append("P(delimiter) " + ", ".join(f"{k} {p:.2f}" for k, p in result["delimiters"].items()))
+    if "last_loss" in result:
+        losses = f"loss {result['first_loss']:.2f} to {result['last_loss']:.2f}"
+        parts.append(f"{result['tokens']:,} tokens, {losses}")
+    print(f"  {workdir.name}/{path.parent.relative_to(workdir)}: {'; '.join(parts)}")
+
+
+if __name__ == "__main__":
+    main()
