@@ -10,8 +10,8 @@ suite: a warm start on few flawed solutions of the embedded problems, then round
 evaluated on held-out problems alone and with search. Delimiters are text. gsm8k: a warm start on verified
 solutions made of GSM8K's own workings, then one round on 60 problems; base, warm start and round on 60
 held-out ones: greedy, majority of 8, search. Prints accuracies with 95 percent intervals (bootstrap over
-problems, differences paired), why steps failed, tokens read, reused and written, compilations, time and memory
-by stage.
+problems, differences paired), why steps failed, tokens read, reused and written, compilations, time and
+memory by stage.
 """
 
 from __future__ import annotations

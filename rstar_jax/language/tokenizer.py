@@ -15,7 +15,6 @@ import functools
 import itertools
 import json
 import re
-import string
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,13 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 
 from rstar_jax.errors import UserError
 from rstar_jax.language import apart, grammar
+from rstar_jax.language.spellings import spellings
 from rstar_jax.types import Finish
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 _END_OF_TEXT = "<|endoftext|>"
 _AS_WRITTEN = "PreTrainedTokenizerFast"  # what makes transformers take tokenizer.json as it is
 _SPECIAL = re.compile("|".join(map(re.escape, grammar.SPECIAL_TOKENS)))
-_ANCHORS = ("", "x", "1", "\n", " ")  # what may stand before the text before a stop
-# Kinds of beginnings and ends of a stop, the shortest text first; their product bounds the automaton.
-_BEGINS, _ENDS = 128, 48
 _DIGIT = r"\p{N}"
 # Qwen2's splitting: contractions, words with their space, single digits, punctuation, line ends, spaces.
 _SPLIT = (
@@ -225,48 +222,11 @@ class Tokenizer:
         # A model may write what `encode` never would: tokens that reach across a delimiter's ends.
         self._backend.pre_tokenizer = self._merging
         try:
-            return found | self._merged_stops(missing)
+            for stop in missing:
+                spelt = spellings(self._backend, stop, self.vocab_size)
+                found |= dict.fromkeys(spelt, grammar.FINISH[stop])
         finally:
             self._keep_delimiters_apart()
-
-    def _merged_stops(self, missing: Sequence[str]) -> dict[tuple[int, ...], Finish]:
-        """Stops that are text, as the vocabulary writes them where it merges them with their surroundings."""
-        found: dict[tuple[int, ...], Finish] = {}
-        pieces = self._backend.decode_batch([[i] for i in range(self.vocab_size)]) if missing else []
-        for stop in missing:
-            spelt: set[tuple[int, ...]] = {(i,) for i, piece in enumerate(pieces) if stop in piece}
-            before, after = {*string.printable, ""}, {*string.printable, "", "\n\n", "\r\n"}
-            for piece in pieces:
-                for k in range(1, len(stop) + 1):
-                    if piece.endswith(stop[:k]):
-                        before.add(piece[:-k])
-                    if piece.startswith(stop[-k:]):
-                        after.add(piece[k:])
-            lefts = [anchor + text for text in sorted(sorted(before), key=len) for anchor in _ANCHORS]
-            rights = sorted(sorted(after), key=len)
-            # One of each kind of beginning with one of each kind of end.
-            begins = list(self._distinct([(left, "\n") for left in lefts], stop).values())[:_BEGINS]
-            ends = list(self._distinct([("\n", right) for right in rights], stop).values())[:_ENDS]
-            pairs = [(left, right) for left, _ in begins for _, right in ends]
-            spelt |= self._distinct(pairs, stop).keys()
-            found |= dict.fromkeys(sorted(spelt), grammar.FINISH[stop])
-        return found
-
-    def _distinct(
-        self, around: Sequence[tuple[str, str]], stop: str
-    ) -> dict[tuple[int, ...], tuple[str, str]]:
-        """The sequences of ids that hold the stop, each with the first text around it that gave it."""
-        found: dict[tuple[int, ...], tuple[str, str]] = {}
-        encoded = self._backend.encode_batch(
-            [left + stop + right for left, right in around], add_special_tokens=False
-        )
-        for (left, right), encoding in zip(around, encoded, strict=True):
-            begin, end = len(left), len(left) + len(stop)
-            ids = [
-                i for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if a < end and b > begin
-            ]
-            if stop in self.decode(ids):
-                found.setdefault(tuple(ids), (left, right))
         return found
 
     @property
