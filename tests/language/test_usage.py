@@ -1,7 +1,9 @@
 """What others are told of a folder: which class of transformers writes our ids, and the chat template."""
 
 import json
+import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,27 @@ def test_a_qwen2_folder_that_reads_as_qwen2_does_is_left_to_auto_tokenizer(tmp_p
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     for text in texts():
         assert theirs.encode(text, add_special_tokens=False) == tokenizer.encode(text), text
+
+
+REAL = os.environ.get("RSTAR_REAL_MODEL")
+
+
+@pytest.mark.external
+@pytest.mark.skipif(not REAL, reason="RSTAR_REAL_MODEL is not set")
+@pytest.mark.parametrize("delimiters", ["text", "tokens"])
+def test_auto_tokenizer_writes_our_ids_for_a_real_model(delimiters: str, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.load(Path(REAL or ""))
+    if delimiters == "tokens":
+        tokenizer.add_special_tokens()
+    tokenizer.set_chat_template(usage.chat_template(PROMPTS["finetuned"], tokenizer))
+    tokenizer.save(tmp_path)
+    shutil.copy(Path(REAL or "") / "config.json", tmp_path)
+    family = json.loads((tmp_path / "config.json").read_text())["model_type"]
+    theirs = getattr(transformers, usage.loader(tokenizer, family)).from_pretrained(tmp_path)
+    for text in texts():
+        assert theirs.encode(text, add_special_tokens=False) == tokenizer.encode(text), text
+    assert theirs.eos_token_id == tokenizer.eos_id
+    assert theirs.chat_template == tokenizer._config["chat_template"]
 
 
 @pytest.mark.torch  # which brings Jinja
