@@ -210,7 +210,7 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
             section = usage.reward_usage(PROMPTS["finetuned"], loader, context.ppm_scale)
             card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
             models.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
-        return _result(summary)
+        return {**_result(summary), "pair_accuracy": summary.metrics["accuracy"]}
 
     return context.work.stage(f"round{round}/ppm", work, needs=(f"round{round}/policy",))
 
@@ -245,8 +245,5 @@ def _seed(context: Context, round: int) -> int:
 
 
 def _result(summary: train.TrainSummary) -> dict[str, Any]:
-    """A training's figures, JSON-ready; "pair_accuracy" is the PPM's."""
-    plain = {**dataclasses.asdict(summary), "metrics": dict(summary.metrics)}
-    if "accuracy" in summary.metrics:
-        plain["pair_accuracy"] = summary.metrics["accuracy"]
-    return plain
+    """A training's figures, JSON-ready."""
+    return {**dataclasses.asdict(summary), "metrics": dict(summary.metrics)}

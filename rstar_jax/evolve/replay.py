@@ -147,6 +147,8 @@ def _context(workdir: Path, progress: Progress) -> Context:
             f"{path}: damaged ({error.why}); the options that its trees were searched with expected. Put "
             "them back: report.json beside it, once there is one, holds the same under 'config'."
         ) from error
+    if (job := options.get("job", RunSettings().job)) != RunSettings().job:
+        raise UserError(f"{path}: made by a job '{job}'; the folder of a run of rounds expected.")
     settings = from_config(RunSettings, options, where=f"{path}: config")
     verify = dataclasses.replace(settings.verify, memo=False)
     base, bootstrap = first_policies(settings)

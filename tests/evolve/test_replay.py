@@ -189,6 +189,9 @@ def test_stages_come_in_the_order_of_numbers(tmp_path):
 def test_a_folder_without_a_run_is_said(tmp_path, capsys):
     status, _, err = replay(capsys, tmp_path)
     assert status == 2 and "no run there" in err
+    records.write_json(tmp_path / "config.json", {"job": "sft", "rows": "rows.jsonl"})
+    status, _, err = replay(capsys, tmp_path)
+    assert status == 2 and "config.json: made by a job 'sft'; the folder of a run of rounds expected" in err
 
 
 @pytest.mark.parametrize(
