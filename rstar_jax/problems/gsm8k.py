@@ -277,22 +277,28 @@ def _by_name(
 
     A number that the question gives, too, or that anyone knows, may be either. It is taken for a result that
     nothing has used yet, since a working calculates little that it does not need, and for one of the
-    question's as long as it stands further on once more.
+    question's as long as it stands further on once more, unless all of the expression are such results.
     """
+    numbers = Counter(Fraction(token) for token in tokens if _is_number(token))
+    fresh = Counter(result.value for result in results if not result.used)
+    all_results = numbers <= fresh and numbers.total() > 1
     used: list[_Result] = []
     written = []
     for token in tokens:
         if _is_number(token):
             value = Fraction(token)
             same = [result for result in results if result.value == value]
+            unused = [result for result in same if not result.used and result not in used]
             if value in known.given | _COMMON:
                 again = value in known.given and known.to_come[value] > 0
-                same = [] if again else [r for r in same if not r.used and r not in used]
+                same = unused if all_results or not again else []
             else:
-                same = [result for result in same if not result.used] or same
+                same = unused or same
             if same:
-                used.append(same[-1])
+                # One number for several results is the last one's; of as many numbers each is its own.
+                used.append(same[0] if numbers[value] >= len(same) else same[-1])
                 token = used[-1].name
+            numbers[value] -= 1
         written.append(token)
     return used, _spaced(written)
 
@@ -321,7 +327,9 @@ def _rounded(
     if "%" in sentence and value == stated * 100:
         return f"{whole} / 100"
     places = len(calculation.result.translate(_SAME).strip(" %").partition(".")[2])
-    if stated and abs(value - stated) < Fraction(1, 10**places):
+    # Without a mark, "4 / 3 = 1" may go on as "and 1/3".
+    exact = not calculation.marked and not places
+    if stated and not exact and abs(value - stated) < Fraction(1, 10**places):
         if Fraction(str(round(float(value), places))) == stated:
             return f"round({source}, {places})" if places else f"round({source})"
         if not places:

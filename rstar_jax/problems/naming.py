@@ -32,12 +32,12 @@ def name_of(before: str, after: str, taken: set[str]) -> str:
     following = _content(_CLAUSE_END.split(after.lstrip(" %"), maxsplit=1)[0])[:_WORDS]
     last_clause = re.split(r"[.,;:!?](?=\s)", before.strip(" ,;:"))[-1]
     leading = (_content(last_clause) or _content(before))[-2:]
-    words = following if set(following) - _WEAK else [*leading, *following][:_WORDS]
+    words = following if set(following) - _WEAK else [*leading, *following][:_WORDS] or ["result"]
     for some in (words, [*leading[-1:], *following[:2]], [*leading, *following[:2]]):
         name = "_".join(dict.fromkeys(some))
         if name and name not in taken | _TAKEN:
             return name
-    name = "_".join(dict.fromkeys(words)) or "result"
+    name = "_".join(dict.fromkeys(words))
     return next(each for i in itertools.count(2) if (each := f"{name}_{i}") not in taken)
 
 

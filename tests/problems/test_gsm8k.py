@@ -145,6 +145,21 @@ def test_earlier_results_are_used_by_name_and_given_numbers_are_not():
     assert [body.splitlines()[-1] for body in bodies[1:3]] == ["pence = 4 * 15", "left = pence - pens"]
 
 
+def test_a_sum_of_equal_results_names_each():
+    working = (
+        "A: 3*2=<<3*2=6>>6 pens.\nB: 1*6=<<1*6=6>>6 caps.\nC: 6+6=<<6+6=12>>12.\n"
+        "D: 12*6=<<12*6=72>>72 in 6 days."
+    )
+    bodies = convert("3 bags of 2, 1 box of 6, all for 6 days", working, "72")
+    lines = [body.splitlines()[-1] for body in bodies[2:4]]
+    assert lines == ["result = pens + caps", "result_2 = result * 6"]
+
+
+def test_a_fraction_in_words_is_no_rounded_result():
+    bodies = convert("?", "Each for 4 / 3 = 1 and 1/3 hours.\nAll for 2 + 2 = 4 hours.", "4")
+    assert [body.splitlines()[-1] for body in bodies] == ["hours = 2 + 2", "print(hours)"]
+
+
 def test_names_are_python_names_that_differ():
     line = "He prints {0}+1 = <<{0}+1={1}>>{1} lambda import print"
     working = "\n".join(line.format(i, i + 1) for i in range(5, 25))
