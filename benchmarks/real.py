@@ -37,8 +37,8 @@ class Scale:
     """per_family: flawed solutions of each of the suite's families. train, heldout: problems of either kind.
     rows: of GSM8K's training file that the warm start reads; problems: searched and held out."""
 
-    per_family: int = 4
-    train: int = 120
+    per_family: int = 12
+    train: int = 100
     heldout: int = 100
     rows: int = 440
     problems: int = 60
@@ -46,7 +46,7 @@ class Scale:
 
 SMALL = Scale(per_family=1, train=6, heldout=6, rows=24, problems=4)
 SEARCH = {"rollouts": (4, 4), "escalation": "((),)", "candidates": (4,), "temperature": (0.8,), "batch": 16}
-EVALUATE = {"rollouts": 8, "candidates": 4, "temperature": 0.7}
+EVALUATE = {"rollouts": 4, "candidates": 4, "temperature": 0.7}
 ROUND = {
     "policy__dtype": "bfloat16",
     "policy__delimiters": "text",
