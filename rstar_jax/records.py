@@ -29,6 +29,8 @@ T = TypeVar("T")
 # Errors of the system that tell of what is not there. pyarrow's errors of content have no number.
 _NOT_THERE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
+
 
 class Damaged(UserError):
     """A file of ours does not hold what was written into it. `path` names it, `why` says how that shows.
@@ -173,6 +175,20 @@ def reading(path: Path) -> Iterator[None]:
                 "the same command."
             ) from error
         raise _unreadable(path, error) from error
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raises UserError for a file that is git-lfs's note of where its content is, and not the content."""
+    try:
+        with open(path, "rb") as file:
+            if file.read(len(_POINTER)) != _POINTER:
+                return
+    except OSError:  # whoever reads it says why it cannot be
+        return
+    raise UserError(
+        f"{path}: a git-lfs pointer, a few lines that stand for the file. Get the files themselves: git lfs "
+        "pull in that folder, or download them from where it comes from."
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:

@@ -16,11 +16,10 @@ import numpy as np
 from rstar_jax import models
 from rstar_jax.assemble import devices
 from rstar_jax.assemble.meter import Meter
+from rstar_jax.assemble.reading import StepText
 from rstar_jax.assemble.services import Desk, Waiters
 from rstar_jax.decode import DecodeConfig, Sample, ScoreRequest, StepDecoder, StepRequest, StepScorer
-from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
-from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import decode_layout, quantize
 from rstar_jax.search import Functions, Leaf, Services
@@ -38,9 +37,9 @@ class Reasoner:
     """A policy, optionally a PPM, and a task (which holds the policy's prompt), ready for a search.
 
     policy, ppm: Hugging Face folders. decode: also says on which devices. dtype: of the computation, and of
-    the weights unless decode.weights says otherwise. ppm_scale: as StepScorer's scale. cache: of the policy's
-    converted weights. demand: tokens of text that searches will go back to, by which the engine's caches are
-    sized; 0: not known. Raises UserError for a folder that does not hold such a model.
+    the weights unless decode.weights says otherwise. ppm_scale: as StepScorer's scale, for a PPM of ours.
+    cache: of the policy's converted weights. demand: tokens of text that searches will go back to, by which
+    the engine's caches are sized; 0: not known. Raises UserError for a folder that holds no such model.
     """
 
     def __init__(
@@ -56,7 +55,7 @@ class Reasoner:
         cache: Path | None = None,
         demand: int = 0,
     ):
-        self._tokenizer = Tokenizer.load(policy)
+        self._tokenizer = Tokenizer.load(models.tokenizer_folder(policy))
         self._task = task
         self.meter = Meter()
         tokenizer = self._tokenizer
@@ -81,14 +80,10 @@ class Reasoner:
         self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
         if ppm is not None:
             reward = models.load_reward_model(ppm, dtype=jnp.dtype(dtype))
-            ids, rows = tokenizer.used_ids, reward.decoder.config.vocab_size
-            if rows < ids:
-                raise UserError(
-                    f"{ppm}: its embeddings have {rows} rows, but the tokenizer of {policy} has {ids} ids. "
-                    "A PPM that was trained from this policy is expected."
-                )
+            self._read = StepText.of(ppm, reward.reading, reward.decoder.config.vocab_size, tokenizer)
             _hold(reward, decode)
-            self._scorer = StepScorer(reward, decode, scale=ppm_scale, mesh=mesh, demand=demand)
+            scale = 1.0 if reward.of_probability else ppm_scale
+            self._scorer = StepScorer(reward, decode, scale=scale, mesh=mesh, demand=demand)
 
     def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
         """The task's verdicts on final answers, in order."""
@@ -205,9 +200,8 @@ class Reasoner:
     def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
         problem, steps, texts = asked
         return ScoreRequest(
-            # As it was trained, whatever the policy is asked with.
-            prefix=self._tokens(PROMPTS["finetuned"](problem.problem), steps),
-            suffixes=tuple(self._steps((text,)) for text in texts),
+            prefix=self._read.prefix(problem.problem, steps),
+            suffixes=tuple(map(self._read.suffix, texts)),
             problem=problem_key(problem.id),
         )
 

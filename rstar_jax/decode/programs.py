@@ -262,9 +262,9 @@ def values(
     """Values before tanh, float32 [B, N], at token `last` of each suffix, and its keys and values
     [L, B, N, T, G, A].
 
-    N suffixes follow each prefix, which lies in pages tables[b]. params: with the head as `score`.
+    N suffixes follow each prefix, which lies in pages tables[b]. params: as `RewardModel.params`.
     """
-    model = RewardModel(shape.build(params), params["score"])
+    model = RewardModel.of(shape.build(params), params)
     B, N, T = tokens_BxNxT.shape
     prefix = lay_out(pool.gather(pages, tables_BxQ, shape.compute_dtype))
     shared = model.decoder.share(prefix, prefix_length_B, T)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from rstar_jax import sharding
-from rstar_jax.models import KV, Decoder, DecoderConfig, attention_mesh, cache, candidates
+from rstar_jax.models import KV, Decoder, DecoderConfig, attention_mesh, cache, candidates, scalar_head
 from rstar_jax.models.decode_layout import apart, for_decode, kept_apart
 from rstar_jax.models.linear import Layers
 from rstar_jax.models.params import param_specs
@@ -47,13 +47,13 @@ class Shape:
         return [dataclasses.replace(self, mesh=m) for m in meshes]
 
     def build(self, params: dict[str, jax.Array]) -> Decoder:
-        """The decoder of parameters, among which the `score` of a reward model may be."""
-        own = {name: value for name, value in params.items() if name != "score"}
+        """The decoder of parameters, among which the head of a reward model may be."""
+        own = {name: value for name, value in params.items() if name not in scalar_head.HEAD}
         dtype, when = self.compute_dtype, self.kernels
         return Decoder(self.config, own, compute_dtype=dtype, mesh=self.mesh, kernels=when)
 
     def place(self, params: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        """Parameters, a reward model's `score` among them or not, on the mesh; for one CPU laid out anew, for
+        """Parameters, a reward model's head among them or not, on the mesh; for one CPU laid out anew, for
         NVIDIA GPUs layer by layer.
 
         What is laid out anew is a copy, and whoever owns the parameters has them still: the weights are there

@@ -179,7 +179,7 @@ class StepScorer:
     def load(self) -> None:
         """Lays the parameters out and makes the cache, unless something is being scored."""
         if not any(self._flights):
-            self._caches.load({**self._model.decoder.params(), "score": self._model.score[...]})
+            self._caches.load(self._model.params())
 
     def _checked(self, request: ScoreRequest, where: str) -> list[int]:
         """Which suffixes fit into the context behind the prefix."""

@@ -132,7 +132,7 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
 
     round: whose solutions they are; 0 for those of a warm start, which were given.
     """
-    tokenizer = Tokenizer.load(context.base)
+    tokenizer = _base_tokenizer(context)
     config = context.settings.train.policy
     base = _load(context, context.base, config)
     model = train.with_delimiters(base, tokenizer, context.settings.policy.delimiters)
@@ -179,6 +179,10 @@ def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.D
     return models.load_pretrained(
         folder, dtype=dtype, compute_dtype=compute, mesh=training_mesh(context), cache=context.cache(folder)
     )
+
+
+def _base_tokenizer(context: Context) -> Tokenizer:
+    return Tokenizer.load(models.tokenizer_folder(context.base))
 
 
 def training_mesh(context: Context) -> Mesh | None:
@@ -231,7 +235,7 @@ def _training(
     with context.progress.stage(title, None, "steps", round or None), MetricsWriter(folder) as metrics:
         yield {
             "seed": _seed(context, round),
-            "new_tokens": range(Tokenizer.load(context.base).vocab_size, tokenizer.vocab_size),
+            "new_tokens": range(_base_tokenizer(context).vocab_size, tokenizer.vocab_size),
             "checkpoints": checkpoints,
             "metrics": metrics,
             "on_step": on_step,

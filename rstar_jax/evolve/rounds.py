@@ -70,8 +70,8 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
             progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
         announce(  # 2
             settings,
-            base,
-            bootstrap,
+            models.base_folder(base),
+            models.base_folder(bootstrap),
             len(context.train),
             len(context.heldout),
             progress.log,
@@ -128,7 +128,8 @@ def require_models(context: Context, asked: Mapping[Path, str], problems: Sequen
     """
     for folder, option in asked.items():
         try:
-            shape, tokenizer = models.check_pretrained(folder), Tokenizer.load(folder)
+            shape = models.check_pretrained(folder)
+            tokenizer = Tokenizer.load(models.tokenizer_folder(folder))
         except UserError as error:
             raise UserError(f"{option}: {error}") from error
         if problems:

@@ -25,6 +25,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trai
 from rstar_jax.errors import UserError
 from rstar_jax.language import apart, grammar
 from rstar_jax.language.spellings import spellings
+from rstar_jax.records import refuse_pointer
 from rstar_jax.types import Finish
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
@@ -68,11 +69,13 @@ class Tokenizer:
     def load(cls, path: str | Path) -> Tokenizer:
         """From a model folder; raises UserError if it holds no tokenizer files or they are damaged."""
         folder = Path(path)
-        if not any((folder / name).is_file() for name in _FILES):
+        if not has_tokenizer(folder):
             raise UserError(
                 f"{folder}: no tokenizer here; one of {', '.join(_FILES)} expected. Copy the tokenizer files "
                 "of the model next to its weights."
             )
+        for name in (*_FILES, "tokenizer_config.json"):
+            refuse_pointer(folder / name)
         try:
             config_file = folder / "tokenizer_config.json"
             config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
@@ -319,6 +322,11 @@ class Tokenizer:
         first, *rest = (text[start:end] for start, end in itertools.pairwise(cuts))
         ids = self._encode(grammar.END_STEP + first)[len(self._anchor) :]
         return ids + [i for piece in rest for i in self._encode(piece)]
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer's files."""
+    return any((folder / name).is_file() for name in _FILES)
 
 
 def _rows(file: Path) -> int | None:

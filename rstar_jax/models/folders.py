@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax.errors import UserError
+from rstar_jax.models import contents
+from rstar_jax.models.adapter_config import CONFIG as ADAPTER_CONFIG
+from rstar_jax.models.adapter_config import AdapterConfig, is_adapter
 from rstar_jax.models.weight_files import INDEX, WEIGHTS, is_there, read_json
 
 TOKENIZER_FILES = (
@@ -24,7 +27,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 CARD, GENERATION = "README.md", "generation_config.json"
-HUB_FILES = ("config.json", GENERATION, "*.safetensors", INDEX, CARD, *TOKENIZER_FILES)
+HUB_FILES = ("config.json", GENERATION, ADAPTER_CONFIG, "*.safetensors", INDEX, CARD, *TOKENIZER_FILES)
 _TWICE = "consolidated*"  # the weights again, in another form
 _NO_TEXT = re.compile("image|audio|video|vision", re.IGNORECASE)
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -37,8 +40,8 @@ def local_folder(path: StrPath) -> Path:
     if is_there(folder):
         if not folder.is_dir():
             raise UserError(f"{folder}: a file; the folder that holds config.json is expected.")
-        if not is_there(folder / "config.json"):
-            raise UserError(f"{folder}: no config.json there, so no Hugging Face model folder.")
+        if not is_there(folder / "config.json") and not is_adapter(folder):
+            raise UserError(f"{folder}: {contents.without_config(folder)}")
         return folder
     if not HUB_ID.fullmatch(str(path)):
         raise UserError(f"{path}: no such folder (and no hub id, which looks like 'owner/name').")
@@ -57,6 +60,44 @@ def local_folder(path: StrPath) -> Path:
             f"{path}: no such folder here, and not to be had from the hub ({type(error).__name__}: {error}). "
             "Check the name and the network, or download the folder and give its path."
         ) from error
+
+
+def base_folder(folder: Path) -> Path:
+    """The folder of the model that an adapter's folder adds to; any other folder is its own.
+
+    A path in adapter_config.json is taken from the adapter's folder on, then from the working directory, then
+    as a hub id. Raises UserError where none is there, or the folder holds a model beside the adapter.
+    """
+    if not is_adapter(folder):
+        return folder
+    for name in (WEIGHTS, INDEX):
+        if is_there(folder / name):
+            raise UserError(
+                f"{folder}: a whole model ({name}) and an adapter ({ADAPTER_CONFIG}) in one folder. If the "
+                f"adapter is merged into the model, take {ADAPTER_CONFIG} away; if it is not, give it a "
+                "folder of its own."
+            )
+    file, named = folder / ADAPTER_CONFIG, AdapterConfig.read(folder).base
+    mend = f"Write the base's folder into that field of {file}."
+    if not named:
+        raise UserError(f"{file}: field 'base_model_name_or_path' names no base. {mend}")
+    beside = folder / Path(named).expanduser()
+    try:
+        base = local_folder(beside if is_there(beside) else named)
+    except UserError as error:
+        raise UserError(f"{file}: field 'base_model_name_or_path': {error} {mend}") from error
+    if is_adapter(base):
+        raise UserError(
+            f"{file}: field 'base_model_name_or_path': {base} is an adapter itself. Merge it into its base, "
+            f"and then: {mend}"
+        )
+    return base
+
+
+def tokenizer_folder(folder: Path) -> Path:
+    """Where the tokenizer of a model lies: in its folder or, of an adapter that has none, in its base's."""
+    own = any(is_there(folder / name) for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
+    return folder if own else base_folder(folder)
 
 
 def check_tokenizer(folder: Path, vocab_size: int, embeddings: str) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rstar_jax import records
-from rstar_jax.models.folders import GENERATION, TOKENIZER_FILES
+from rstar_jax.models.adapter_config import ADAPTER
+from rstar_jax.models.adapter_config import CONFIG as ADAPTER_CONFIG
+from rstar_jax.models.folders import GENERATION, TOKENIZER_FILES, base_folder
 from rstar_jax.models.weight_files import WeightFiles
 
 _WHOLE = 64 * 2**20  # bytes up to which a file of weights is hashed whole
@@ -21,18 +23,22 @@ def model_hash(folder: Path) -> str:
     Over name, size and contents of config.json, generation_config.json and the tokenizer's files, whole, as
     far as they are there, and of the safetensors files that are read: whole up to 64 MiB; of a larger one the
     header (names, types, shapes and places of its tensors) and of every tensor the first, the middle and the
-    last 16 KiB. Training changes every tensor that it trains all over, so that another training, or another
-    model, is noticed. A few numbers changed in the midst of a large tensor by other means are not.
+    last 16 KiB. Of an adapter: over its own files, and its base's hash. Training changes every tensor that it
+    trains all over, so that another training, or another model, is noticed. A few numbers changed in the
+    midst of a large tensor by other means are not.
 
     Raises UserError if there are no weights, or a file of them is damaged or cannot be read.
     """
-    found = hashlib.sha256()
-    for name in sorted(("config.json", GENERATION, *TOKENIZER_FILES)):
+    found, base = hashlib.sha256(), base_folder(folder)
+    adapts = base != folder
+    for name in sorted(("config.json", GENERATION, *TOKENIZER_FILES, *([ADAPTER_CONFIG] * adapts))):
         with records.reading(folder / name):
             if (folder / name).is_file():
                 content = (folder / name).read_bytes()
                 found.update(f"{name}\0{len(content)}\0".encode() + content)
-    with WeightFiles(folder) as weights:
+    if adapts:
+        found.update(f"base\0{model_hash(base)}\0".encode())
+    with WeightFiles(folder, folder / ADAPTER if adapts else None) as weights:
         starts: dict[Path, list[int]] = {}
         for tensor in weights.tensors.values():
             starts.setdefault(tensor.file, []).append(tensor.start)

@@ -1,7 +1,8 @@
 """Hugging Face folders in and out: policies (causal language models) and reward models.
 
-A reward model is a sequence-classification folder with one label, whose `score.weight` is the head: its
-scores are the values before tanh. Folders are written beside their place and renamed, so that a killed save
+The reward models that we write are sequence-classification folders with one label, whose `score.weight` is
+the head: its scores are the values before tanh. Others' heads are read, too (`heads.py`), and PEFT adapters
+with their bases (`adapter.py`). Folders are written beside their place and renamed, so that a killed save
 leaves the old folder or none.
 """
 
@@ -21,6 +22,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from rstar_jax.errors import UserError
+from rstar_jax.models import heads
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.families import FAMILIES, Weight, places
@@ -32,9 +35,10 @@ from rstar_jax.models.folders import (
     copy_tokenizer,
     replace_folder,
 )
+from rstar_jax.models.heads import Reading
 from rstar_jax.models.loading import Progress
 from rstar_jax.models.scalar_head import RewardModel
-from rstar_jax.models.source import Source, score
+from rstar_jax.models.source import Source
 from rstar_jax.models.weight_files import SHARD_BYTES, write_weights
 
 _Part = tuple[Weight, jax.Array, tuple[int, ...]]  # where a parameter stands, its value, the entry's index
@@ -81,6 +85,13 @@ def check_reward_model(path: StrPath) -> DecoderConfig:
         return source.config
 
 
+def reading_of(path: StrPath) -> Reading:
+    """How steps are laid before the reward model in a folder. Raises UserError as check_reward_model."""
+    with Source(path, reward=True) as source:
+        assert source.head is not None
+        return source.head.reading
+
+
 def load_reward_model(
     path: StrPath,
     *,
@@ -90,11 +101,14 @@ def load_reward_model(
     cache: StrPath | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> RewardModel:
-    """The reward model in a sequence-classification folder with one label. Arguments as load_pretrained."""
+    """The reward model in a folder, with a head of a form in `heads`. Arguments as load_pretrained."""
     with Source(path, reward=True) as source:
-        params = source.read(dtype, mesh, cache, on_progress)
-        score = params.pop("score")
-        return RewardModel(Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh), score)
+        assert source.head is not None
+        head, params = source.head, source.read(dtype, mesh, cache, on_progress)
+        more = head.folded(params)
+        decoder = Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh)
+        score, known = more.pop("score"), {"reading": head.reading, "of_probability": head.of_probability}
+        return RewardModel(decoder, score, more, **known)
 
 
 def save_pretrained(
@@ -143,8 +157,13 @@ def save_reward_model(
     """Writes the folder that AutoModelForSequenceClassification loads. Arguments as save_pretrained.
 
     transformers takes the score of the last token that is not padding; where the config names no padding,
-    the end of text is it.
+    the end of text is it. Raises UserError for a head that such a folder cannot hold.
     """
+    if extra := [name for name in model.head() if name != "score"]:
+        raise UserError(
+            f"{path}: the head of this reward model ({', '.join(extra)} beside its weights) cannot be kept "
+            "in a sequence-classification folder. Copy the folder that it was loaded from."
+        )
     c = model.decoder.config
     config = {
         "architectures": [FAMILIES[c.family].reward_architecture],
@@ -174,7 +193,9 @@ def _write_folder(
     params = model.params() | dict(more)
     dtype = str(params["embed"].dtype)
     config = family.write(c) | config | {"torch_dtype": dtype, "dtype": dtype}  # before and since version 5
-    table = family.weights(c) | {name: score(c) for name in more}
+    table = family.weights(c)
+    if more:
+        table = table | {name: weight for name, (_, weight) in heads.plain(c.width).table.items()}
     parts: dict[str, list[_Part]] = {}  # tensor name -> what it is made of
     for ours, weight in table.items():
         for index, theirs in places(ours, weight, c):

@@ -97,7 +97,7 @@ def adapted(
         return
     decoder = model.decoder if isinstance(model, RewardModel) else model
     adapt(decoder, config, seed=seed, new_tokens=new_tokens)
-    heads = [model.score] if isinstance(model, RewardModel) else []
+    heads = list(model.head().values()) if isinstance(model, RewardModel) else []
     kept = [head[...].dtype for head in heads]
     for head in heads:
         head.set_value(head[...].astype(jnp.float32))
@@ -150,7 +150,7 @@ def merge(decoder: Decoder) -> None:
         weights = getattr(decoder, stack.name)
         for name, node in list(weights.items()):
             if isinstance(node, Adapted):
-                whole = _merged(node[...], SUMMED[name][0])
+                whole = merged(node[...], SUMMED[name][0])
                 weights[name] = nnx.Param(whole, axes=node.base.get_metadata()["axes"])
             else:
                 weights[name] = _retyped(node, nnx.Param)
@@ -207,8 +207,9 @@ def _param(value: np.ndarray | jax.Array, axes: Sequence[str | None], mesh: Mesh
     return nnx.Param(jax.device_put(value, where), axes=axes)
 
 
-def _merged(weight: LowRank, lead: int) -> jax.Array:
-    """The weight with its addition. lead: dimensions before the inputs."""
+def merged(weight: LowRank, lead: int) -> jax.Array:
+    """The weight with its addition, in its own dtype, one layer after another. lead: dimensions before the
+    inputs, the layer's the first."""
     whole = jnp.zeros(weight.shape, weight.dtype, device=_where(weight.base))
     for layer in range(len(whole)):
         whole = _put(whole, weight, jnp.int32(layer), lead=lead)

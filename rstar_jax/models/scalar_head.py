@@ -1,13 +1,14 @@
 """The reward model: a decoder whose vocabulary head is replaced by one number per token.
 
 The value is read before tanh (`raw`); who serves it applies tanh (arXiv 2501.04519, section 3.3, and the
-released code, which divides by 5 first). The head is linear without bias, as transformers' sequence
-classification models have it.
+released code, which divides by 5 first). The head that we train is linear without bias, as transformers'
+sequence classification models have it; heads of others may have a bias, and a layer with ReLU before it.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +17,53 @@ from flax import nnx
 
 from rstar_jax.models.config import Remat
 from rstar_jax.models.decoder import Decoder
+from rstar_jax.models.heads import OURS, Reading
+
+HEAD = ("score", "score_bias", "score_in", "score_in_bias")
 
 
 class RewardModel(nnx.Module):
-    """A decoder and a linear head from width D to 1."""
+    """A decoder and a head from width D to 1.
 
-    def __init__(self, decoder: Decoder, score_D: jax.Array) -> None:
-        """score_D: the head's weights [D]."""
+    reading: how steps are laid before it. of_probability: its values are 2p - 1 after tanh, p the probability
+    that a step is right, so that no other scale is to be chosen for them.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        score_D: jax.Array,
+        more: Mapping[str, jax.Array] | None = None,
+        *,
+        reading: Reading = OURS,
+        of_probability: bool = False,
+    ) -> None:
+        """score_D: the head's weights [D], or [H] behind a first layer.
+
+        more: of heads of others: score_bias [], and of a first layer score_in [D, H], score_in_bias [H].
+        """
         self.decoder = decoder
-        self.score = nnx.Param(score_D, axes=("embed",))
+        self.reading, self.of_probability = reading, of_probability
+        more = more or {}
+        self.score = nnx.Param(score_D, axes=(None,) if "score_in" in more else ("embed",))
+        for name, value in more.items():
+            if name not in HEAD:
+                raise ValueError(f"{name} is no part of a head; {', '.join(HEAD)} are")
+            setattr(self, name, nnx.Param(value, axes=(None,) * value.ndim))
+
+    @classmethod
+    def of(cls, decoder: Decoder, params: Mapping[str, jax.Array]) -> RewardModel:
+        """A decoder with the head that is among these parameters, by the names of `head`."""
+        more = {name: params[name] for name in HEAD[1:] if name in params}
+        return cls(decoder, params["score"], more)
+
+    def head(self) -> dict[str, nnx.Param]:
+        """The head's parameters, by name."""
+        return {name: getattr(self, name) for name in HEAD if hasattr(self, name)}
+
+    def params(self) -> dict[str, jax.Array]:
+        """The decoder's parameter arrays and the head's."""
+        return self.decoder.params() | {name: param.get_value() for name, param in self.head().items()}
 
     def __call__(
         self, tokens_BxT: jax.Array, positions: jax.Array | None = None, segment_ids: jax.Array | None = None
@@ -45,9 +84,14 @@ class RewardModel(nnx.Module):
 
     def raw_of_hidden(self, x: jax.Array) -> jax.Array:
         """Values before tanh [...] float32 of final states [..., D], as `Decoder.extend` returns them."""
-        return jnp.einsum(
-            "...d,d->...", x, self.score[...].astype(x.dtype), preferred_element_type=jnp.float32
-        )
+        head = {name: param[...].astype(x.dtype) for name, param in self.head().items()}
+        if "score_in" in head:
+            x = jnp.einsum("...d,dh->...h", x, head["score_in"], preferred_element_type=jnp.float32)
+            if "score_in_bias" in head:
+                x = x + head["score_in_bias"].astype(jnp.float32)
+            x = jax.nn.relu(x).astype(head["score"].dtype)
+        value = jnp.einsum("...d,d->...", x, head["score"], preferred_element_type=jnp.float32)
+        return value + head["score_bias"].astype(jnp.float32) if "score_bias" in head else value
 
 
 def from_policy(decoder: Decoder, *, seed: int = 0) -> RewardModel:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +15,76 @@ from jax.sharding import Mesh
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import converted
+from rstar_jax.models.adapter import Adapter
 from rstar_jax.models.config import DecoderConfig
-from rstar_jax.models.families import FAMILIES, Family, Weight, places
+from rstar_jax.models.families import FAMILIES, Family, places
 from rstar_jax.models.families.fields import Fields
-from rstar_jax.models.folders import GENERATION, StrPath, check_tokenizer, local_folder
+from rstar_jax.models.folders import (
+    GENERATION,
+    StrPath,
+    base_folder,
+    check_tokenizer,
+    local_folder,
+    tokenizer_folder,
+)
+from rstar_jax.models.heads import BESIDE_A_POLICY, Head, OtherKind, find_head, head_names
 from rstar_jax.models.loading import Progress, Wanted, read_params
-from rstar_jax.models.params import ParamSpec, param_specs
+from rstar_jax.models.names import EMBED, HEAD, unwrapped
+from rstar_jax.models.params import param_specs
 from rstar_jax.models.weight_files import INDEX, WEIGHTS, WeightFiles, is_there, read_json
 
 log = logging.getLogger(__name__)
 
-SCORE = "score.weight"
-_EMBED, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-
-
-class OtherKind(UserError):
-    """A policy where a reward model is expected, or the other way round."""
-
-
 class Source:
     """A folder whose config is read, and whose tensors are all what they should be; a context manager.
 
-    folder, config: what was looked at. files: its tensors. wanted: what each parameter is made of.
+    folder, config: what was looked at. files: its tensors; of an adapter those of its base, under what the
+    adapter stores whole. wanted: what each parameter is made of. head: of a reward model.
     """
 
     def __init__(self, path: StrPath, *, reward: bool) -> None:
         """Raises UserError naming the file, field or tensor."""
         self.folder = local_folder(path)
-        self._family, self.config = _read_config(self.folder)
-        self.files = WeightFiles(self.folder)
+        base = base_folder(self.folder)
+        content = read_json(base / "config.json")
+        self._family, self.config = _read_config(base, content)
+        self.files = WeightFiles(base)
+        self.adapter: Adapter | None = None
         try:
-            self._check_kind(reward)
+            self.files.tensors = unwrapped(self.files.tensors, self._family.roots)
             self._root = self._find_root()
+            if base != self.folder:
+                self.adapter = Adapter(self.folder, self._family.roots)
+                self.config = self.adapter.overlay(self.files, self.config, self._named)
+                content = self.adapter.described(content)
+            self.head = self._find_head(content) if reward else None
             if reward:  # there is no vocabulary head to look for
                 self.config = dataclasses.replace(self.config, tied=True)
             else:
+                self._refuse_head(content)
                 self._settle_tie()
-            self.wanted = self._find_tensors(reward)
+            self.wanted = self._find_tensors()
             self._check_tensors()
+            if self.adapter is not None:
+                self.adapter.check(self._family.weights(self.config), self.config)
             embed = self.wanted["embed"].weight.name
-            rows = f"tensor '{embed}' ({self.folder / 'config.json'}: vocab_size)"
-            check_tokenizer(self.folder, self.config.vocab_size, rows)
+            rows = f"tensor '{embed}' ({base / 'config.json'}: vocab_size)"
+            check_tokenizer(tokenizer_folder(self.folder), self.config.vocab_size, rows)
         except BaseException:
-            self.files.close()
+            self.close()
             raise
 
     def __enter__(self) -> Source:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the files."""
         self.files.close()
+        if self.adapter is not None:
+            self.adapter.close()
 
     def read(
         self,
@@ -73,32 +93,59 @@ class Source:
         cache: StrPath | None,
         on_progress: Callable[[Progress], None] | None,
     ) -> dict[str, jax.Array]:
-        """The parameters by name, and of a reward model `score`."""
+        """The parameters by name, and of a reward model the head's (`heads.Head.table`); an adapter's
+        additions are merged."""
 
         def read() -> dict[str, jax.Array]:
             return read_params(self.files, self.wanted, dtype, mesh, on_progress)
 
         if cache is None:
-            return read()
-        specs = {name: wanted.spec for name, wanted in self.wanted.items()}
-        config = dataclasses.replace(self.config, generation=None)  # no weight depends on it
-        return converted.through_cache(Path(cache), self.files, config, specs, dtype, mesh, read)
+            params = read()
+        else:
+            specs = {name: wanted.spec for name, wanted in self.wanted.items()}
+            config = dataclasses.replace(self.config, generation=None)  # no weight depends on it
+            params = converted.through_cache(Path(cache), self.files, config, specs, dtype, mesh, read)
+        if self.adapter is not None:
+            self.adapter.merge(params, self._family.weights(self.config), self.config, mesh)
+        return params
 
-    def _check_kind(self, reward: bool) -> None:
-        scored = self.files.tensors.get(SCORE)
-        if reward and not scored:
-            raise OtherKind(
-                f"{self.folder}: no tensor '{SCORE}', so that it is no reward model, but may be a policy."
-            )
-        if scored and not reward:
-            raise OtherKind(
-                f"{scored.file}: tensor '{SCORE}' makes it a reward model, which is no policy."
-            )
+    def _find_head(self, content: Mapping[str, Any]) -> Head:
+        config = dataclasses.replace(self.config, tied=True)
+        own = {name for _, name in self._places(config)}
+        if not own & self.files.tensors.keys():  # then none of the others is a head
+            raise self._missing(sorted(own), len(own))
+        own.add(self._named(HEAD))
+        others = [name for name in self.files.tensors if name not in own and not self._ignored(name)]
+        where = str(self.folder if self.adapter else self.files.folder)
+        return find_head(self.files.tensors, others, content, where, self.config.width)
+
+    def _refuse_head(self, content: Mapping[str, Any]) -> None:
+        """A policy has no reward head, or one that PPO trained beside it, which is left behind."""
+        heads = head_names(self.files.tensors)
+        if not heads:
+            return
+        file = self.files.tensors[heads[0]].file
+        named = content.get("architectures")
+        writes = isinstance(named, list) and str(named[:1]).endswith("CausalLM']")
+        if not writes or not all(name.startswith(BESIDE_A_POLICY) for name in heads):
+            raise OtherKind(f"{file}: tensor '{heads[0]}' makes it a reward model, which is no policy.")
+        log.warning("%s: the value head beside this policy (%s) is left behind.", file, ", ".join(heads))
+        for name in heads:
+            del self.files.tensors[name]
+
+    def _places(self, config: DecoderConfig) -> Iterator[tuple[str, str]]:
+        """The decoder's parameters, each with the name that one of its tensors has in this folder."""
+        for ours, weight in self._family.weights(config).items():
+            for _, name in places(ours, weight, config):
+                yield ours, self._named(name)
+
+    def _ignored(self, name: str) -> bool:
+        return re.search(self._family.ignored, name) is not None
 
     def _find_root(self) -> tuple[str, str]:
         """How the tensors' names begin in the family's table, and how in this folder."""
         for ours, theirs in self._family.roots:
-            if theirs + _EMBED.removeprefix(ours) in self.files.tensors:
+            if theirs + EMBED.removeprefix(ours) in self.files.tensors:
                 return ours, theirs
         return "", ""
 
@@ -112,7 +159,7 @@ class Source:
 
         So does transformers since version 5; older releases, and servers, drop that head.
         """
-        embed, head, found = self._named(_EMBED), self._named(_HEAD), self.files.tensors
+        embed, head, found = self._named(EMBED), self._named(HEAD), self.files.tensors
         if self.config.tied and embed in found and head in found and not self.files.same(embed, head):
             log.warning(
                 "%s: config.json ties tensor '%s' to '%s', but they differ; both are used, as transformers 5 "
@@ -121,16 +168,15 @@ class Source:
             )
             self.config = dataclasses.replace(self.config, tied=False)
 
-    def _find_tensors(self, reward: bool) -> dict[str, Wanted]:
+    def _find_tensors(self) -> dict[str, Wanted]:
         """What the parameters are made of."""
-        embed, head, found = self._named(_EMBED), self._named(_HEAD), self.files.tensors
+        embed, head, found = self._named(EMBED), self._named(HEAD), self.files.tensors
         specs, table = param_specs(self.config), dict(self._family.weights(self.config))
-        if reward:
-            specs["score"] = ParamSpec((self.config.width,), ("embed",), None)
-            table["score"] = score(self.config)
         for ours, weight in table.items():
             table[ours] = dataclasses.replace(weight, name=self._named(weight.name))
-        if self.config.tied and not reward and embed not in found and head in found:
+        for ours, (spec, weight) in (self.head.table if self.head else {}).items():
+            specs[ours], table[ours] = spec, weight
+        if self.config.tied and not self.head and embed not in found and head in found:
             # Of two that are one, some libraries keep the name that comes first.
             table["embed"] = dataclasses.replace(table["embed"], name=head)
         return {
@@ -143,14 +189,9 @@ class Source:
         shapes = {name: w.weight.shape for w in self.wanted.values() for _, name in w.places}
         missing = sorted(shapes.keys() - found.keys())
         if missing:
-            single = self.folder / WEIGHTS
-            where = single if is_there(single) else self.folder / INDEX
-            raise UserError(
-                f"{where}: tensor '{missing[0]}' is missing ({len(missing)} of {len(shapes)} are); "
-                "config.json asks for it."
-            )
-        known = {*shapes, self._named(_HEAD)}  # a tied head may be there again
-        extra = [name for name in found if name not in known and not re.search(self._family.ignored, name)]
+            raise self._missing(missing, len(shapes))
+        known = {*shapes, self._named(HEAD)}  # a tied head may be there again
+        extra = [name for name in found if name not in known and not self._ignored(name)]
         if extra:
             raise UserError(
                 f"{found[extra[0]].file}: tensor '{extra[0]}' has no place in a {self.config.family} model "
@@ -159,15 +200,22 @@ class Source:
         for name, shape in shapes.items():
             self.files.check(name, shape)
 
+    def _missing(self, missing: Sequence[str], wanted: int) -> UserError:
+        """The error for tensors that are not there; where none is, it says what there is instead."""
+        folder = self.files.folder
+        where = next((p for name in (WEIGHTS, INDEX) if is_there(p := folder / name)), folder)
+        count = f"({len(missing)} of {wanted} are)"
+        text = f"{where}: tensor '{missing[0]}' is missing {count}; config.json asks for it."
+        if len(missing) < wanted:
+            return UserError(f"{text} Copy the folder again.")
+        few = ", ".join(f"'{name}'" for name in sorted(self.files.tensors)[:3])
+        return UserError(
+            f"{text} What is there is called {few} and so on: another model's, or renamed by what saved it."
+        )
 
-def score(config: DecoderConfig) -> Weight:
-    """Where the head of a reward model stands."""
-    return Weight(SCORE, (1, config.width))
 
-
-def _read_config(folder: Path) -> tuple[Family, DecoderConfig]:
+def _read_config(folder: Path, content: Mapping[str, Any]) -> tuple[Family, DecoderConfig]:
     file = folder / "config.json"
-    content = read_json(file)
     kind = content.get("model_type")
     if kind not in FAMILIES:
         raise UserError(

@@ -1,7 +1,8 @@
 """The tensors of a Hugging Face folder: finding, reading and writing its safetensors files.
 
-Reads `model.safetensors` or the shards that `model.safetensors.index.json` names. Every error names the
-file, and the tensor where there is one. Not here: what the tensors mean (`families/`, `hf.py`).
+Reads `model.safetensors` or the shards that `model.safetensors.index.json` names; without an index, shards
+whose names say that they are all there. Every error names the file, and the tensor where there is one. Not
+here: what the tensors mean (`families/`, `hf.py`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from rstar_jax.errors import UserError
+from rstar_jax.models import contents
 from rstar_jax.models.safetensors_format import DTYPES, Shape, Stored, chunks, read_header, write_file
+from rstar_jax.records import refuse_pointer
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9
@@ -25,6 +28,7 @@ SHARD_BYTES = 5 * 10**9
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises UserError if it holds none."""
+    refuse_pointer(path)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -59,14 +63,20 @@ class WeightFiles:
     bytes_read counts what was read of the tensors.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises UserError if there are no weights, or a file is missing, damaged or not as indexed."""
+    def __init__(self, folder: Path, only: Path | None = None) -> None:
+        """only: the one file to read, whatever else is there. Raises UserError if there are no weights, or a
+        file is missing, damaged or not as indexed."""
         self.folder, self.bytes_read = folder, 0
         self.tensors: dict[str, Stored] = {}
         self._files: dict[Path, int] = {}
         self._lock = threading.Lock()
         try:
-            self._find()
+            if only is None:
+                self._find()
+            elif is_there(only):
+                self._open(only)
+            else:
+                raise UserError(f"{folder}: {contents.without_weights(folder, only.name)}")
         except BaseException:
             self.close()
             raise
@@ -83,10 +93,34 @@ class WeightFiles:
                 if name not in self.tensors or self.tensors[name].file != self.folder / file:
                     raise UserError(f"{self.folder / file}: no tensor '{name}', which {index} says is there.")
         else:
+            self._find_shards()
+
+    def _find_shards(self) -> None:
+        """Opens the shards of a folder that has lost its index."""
+        found = contents.shards(self.folder)
+        if not found:
+            lies = contents.without_weights(self.folder, f"{WEIGHTS} or {INDEX}")
+            raise UserError(f"{self.folder}: {lies}")
+        if len(found) > 1:
             raise UserError(
-                f"{self.folder}: no {WEIGHTS} or {INDEX}. Weights are read from safetensors files only; "
-                "convert others with transformers' save_pretrained."
+                f"{self.folder}: no {INDEX}, and shards of several models: {', '.join(sorted(found))}. Leave "
+                "those of one in the folder."
             )
+        (files,) = found.values()
+        if missing := contents.missing_shards(files):
+            raise UserError(
+                f"{self.folder}: no {INDEX}, and of the shards {', '.join(missing[:4])} "
+                f"{'is' if len(missing) == 1 else 'are'} missing ({len(missing)} of "
+                f"{len(missing) + len(files)}). Copy the folder again."
+            )
+        for file in files:
+            self._open(file)
+
+    def adopt(self, name: str, stored: Stored) -> None:
+        """Takes a tensor of a file elsewhere as its own, in the place of one of the same name."""
+        if stored.file not in self._files:
+            self._files[stored.file] = os.open(stored.file, os.O_RDONLY | os.O_CLOEXEC)
+        self.tensors[name] = stored
 
     def _open(self, file: Path) -> None:
         try:
@@ -99,6 +133,7 @@ class WeightFiles:
                 f"{file}: cannot be read ({_why(error)}). Mend its rights, or copy it."
             ) from error
         except (ValueError, RecursionError) as error:
+            refuse_pointer(file)
             raise UserError(
                 f"{file}: damaged or truncated safetensors file ({error}). Copy the file again."
             ) from error

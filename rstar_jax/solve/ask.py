@@ -12,7 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from rstar_jax.assemble import Reasoner
+from rstar_jax import models
+from rstar_jax.assemble import Reasoner, StepText
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import open_sandbox
 from rstar_jax.language.tokenizer import Tokenizer
@@ -62,7 +63,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         raise UserError(f"config.{error}") from None
     with open_sandbox(settings.verify, workdir) as sandbox:
         task = _task(settings, sandbox, problem)
-        _require_fit(found, task.prompt(problem), settings.decode.context)
+        _require_fit(found, task.prompt(problem), problem.problem, settings.decode.context)
         reasoner = Reasoner(
             found.policy,
             found.ppm,
@@ -131,23 +132,20 @@ def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
     return task
 
 
-def _require_fit(found: Chosen, prompt: str, room: int) -> None:
-    """Refuses a question that leaves no step any room, and a PPM that reads text otherwise."""
-    tokenizer = Tokenizer.load(found.policy)
-    tokens = tokenizer.encode_prompt(prompt)
-    if len(tokens) >= room:
-        raise UserError(
-            f"config.decode.context: {room} tokens given, but the question with its prompt has "
-            f"{len(tokens)}. Raise it to that and a solution's, or ask a shorter one."
-        )
-    try:
-        theirs = None if found.ppm is None else Tokenizer.load(found.ppm)
-    except UserError:  # a folder with weights alone; what they cannot be is told when they are loaded
-        return
-    if theirs is None:
-        return
-    if theirs.used_ids != tokenizer.used_ids or theirs.encode_prompt(prompt) != tokens:
-        raise UserError(
-            f"config.ppm: {found.ppm} reads text otherwise than {found.policy}: their tokenizers differ. A "
-            "PPM that was trained from this policy is expected."
-        )
+def _require_fit(found: Chosen, prompt: str, question: str, room: int) -> None:
+    """Refuses a question that leaves no step any room, for either model, and a PPM that cannot read steps."""
+    tokenizer = Tokenizer.load(models.tokenizer_folder(found.policy))
+    lengths = {"its prompt": len(tokenizer.encode_prompt(prompt))}
+    if found.ppm is not None:
+        try:
+            rows = models.check_reward_model(found.ppm).vocab_size
+            reader = StepText.of(found.ppm, models.reading_of(found.ppm), rows, tokenizer)
+        except UserError as error:
+            raise UserError(f"config.ppm: {error}") from error
+        lengths["the PPM's prompt"] = len(reader.prefix(question, ()))
+    for what, length in lengths.items():
+        if length >= room:
+            raise UserError(
+                f"config.decode.context: {room} tokens given, but the question with {what} has "
+                f"{length}. Raise it to that and a solution's, or ask a shorter one."
+            )

@@ -14,7 +14,7 @@ def across() -> None:
 
     from rstar_jax import sharding
     from rstar_jax.decode import ScoreRequest, StepDecoder, StepRequest, StepScorer
-    from rstar_jax.models import DecoderConfig, cache, from_policy, init_random
+    from rstar_jax.models import DecoderConfig, RewardModel, cache, from_policy, init_random
     from rstar_jax.models.quantize import to_int8
 
     text = np.random.default_rng(0).integers(V, size=40).astype(np.int32)
@@ -28,6 +28,9 @@ def across() -> None:
         reward = from_policy(model, seed=1)
         if int8:
             to_int8(model)
+        else:  # a head of others
+            more = {"score_in": 0.3 * model.params()["layers.gate"][0, :, :32], "score_bias": model.norm[0]}
+            reward = RewardModel(reward.decoder, reward.score[...] * 20, more)
 
         def search(mesh, model=model, reward=reward):
             decoder = StepDecoder(model, STOPS, CONFIG, seed=1, mesh=mesh)
