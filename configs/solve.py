@@ -9,7 +9,8 @@ PPM of that run's last round; --config.policy=DIR (or a hub id) and --config.ppm
 
 How it is searched: --config.search.strategy=beam (or another row of docs/SEARCH.md), rollouts, temperature,
 max_seconds=10 and so on; Ctrl-C ends it with the best answer so far. --config.show=full prints whole steps,
---config.show=answer what was found alone. --workdir (runs/solve) keeps what was compiled for the next one.
+--config.show=answer what was found alone. While nothing is said, standard error counts tokens and tells
+what is compiled. --workdir (runs/solve) keeps what was compiled for the next one.
 """
 
 from rstar_jax.decode import DecodeConfig
@@ -22,6 +23,8 @@ def get_config():
     return to_config_dict(
         SolveSettings(
             search=SearchConfig(rollouts=16, candidates=8, temperature=0.7),
-            decode=DecodeConfig(leaves=8, rows=8, max_step_tokens=512),
+            # A step is a comment and a few lines: 3,287 of 3,293 parts of programs that a 70B and a 34B model
+            # wrote for GSM8K, most of them whole programs, have at most 256 tokens.
+            decode=DecodeConfig(leaves=8, rows=8, max_step_tokens=256),
         )
     )

@@ -51,12 +51,14 @@ class Candidate:
     tokens: the ids sampled, stop token included.
     logprob: sum of log-probabilities (nats, at the sampling temperature) of `tokens`.
     finish: which stop ended it; "length" if none did.
+    fault: why it was given up before it was as long as it may be, for the report's causes of death.
     """
 
     text: str
     tokens: tuple[int, ...]
     logprob: float
     finish: Finish
+    fault: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

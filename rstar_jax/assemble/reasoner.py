@@ -19,7 +19,7 @@ from rstar_jax.assemble.meter import Meter
 from rstar_jax.assemble.reading import StepText
 from rstar_jax.assemble.services import Desk, Waiters
 from rstar_jax.decode import DecodeConfig, Sample, ScoreRequest, StepDecoder, StepRequest, StepScorer
-from rstar_jax.language import grammar
+from rstar_jax.language import grammar, opening
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import decode_layout, quantize
 from rstar_jax.search import Functions, Leaf, Services
@@ -71,11 +71,20 @@ class Reasoner:
         stops: dict[int | tuple[int, ...], Finish] = {**sequences}
         _hold(model, decode)
         mesh = devices.mesh(decode)
+        rows = model.config.vocab_size
         self._decode = decode
         self._decoder = StepDecoder(
-            model, stops, decode, seed=seed, forbidden=never, mesh=mesh, demand=demand
+            model,
+            stops,
+            decode,
+            seed=seed,
+            forbidden=never,
+            opening=opening.automaton(tokenizer, task.opening, rows) if task.opening else None,
+            mesh=mesh,
+            demand=demand,
         )
         self._devices = 1 if mesh is None else mesh.size
+        self._faults = {"repeats": "repeats itself", "astray": f"no {task.opening}"}
         self._scorer = None
         self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
         if ppm is not None:
@@ -94,6 +103,17 @@ class Reasoner:
         """Whether two answers to a problem are one to the task; its reference is not looked at."""
         with self.meter.time("execution"):
             return self._task.same(problem, one, other)
+
+    @property
+    def tokens(self) -> int:
+        """Sampled until now, those of candidates that are still being written included."""
+        return self._decoder.stats.generated
+
+    def on_compile(self, told: Callable[[str], None]) -> None:
+        """Has `told` called with the name of each program before it is compiled, and with "" after."""
+        self._decoder.stats.on_compile = told
+        if self._scorer is not None:
+            self._scorer.stats.on_compile = told
 
     def result(self) -> dict[str, object]:
         """JSON-ready: what the meter counted and how the engine was used."""
@@ -195,6 +215,7 @@ class Reasoner:
             temperature=leaf.temperature,
             name=(round, key, leaf.tree, leaf.node),
             problem=key,
+            opens=bool(self._task.opening) and not leaf.steps,
         )
 
     def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
@@ -217,7 +238,7 @@ class Reasoner:
             self._decoder.drop([sample])
 
     def _candidates(self, leaf: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
-        candidates = [self._candidate(s.tokens, s.logprob, s.finish) for s in samples]
+        candidates = [self._candidate(sample) for sample in samples]
         self.meter.tokens += sum(len(sample.tokens) for sample in samples)
         if len(self._written) > _MOST_WRITTEN:
             self._written.clear()  # of repeats, which are never checked; the rest's pages go a little later
@@ -233,13 +254,15 @@ class Reasoner:
     def _steps(self, steps: tuple[str, ...]) -> np.ndarray:
         return np.asarray(self._tokenizer.encode_steps(steps), np.int32)
 
-    def _candidate(self, tokens: tuple[int, ...], logprob: float, finish: str) -> Candidate:
+    def _candidate(self, sample: Sample) -> Candidate:
+        tokens, finish = sample.tokens, sample.finish
         text = self._tokenizer.decode(tokens)
         if tokens and tokens[-1] not in self._tokenizer.stop_ids:
             # A vocabulary without the stops: their text may be followed by the rest of its last token, or be
             # written with tokens that the engine was not told of.
             text, finish = grammar.cut_at_stop(text)
-        return Candidate(text, tokens, logprob, finish)  # type: ignore[arg-type]
+        fault = self._faults.get(sample.cut, "") if finish == "length" else ""
+        return Candidate(text, tokens, sample.logprob, finish, fault)
 
 
 def _control(tokenizer: Tokenizer, config: models.DecoderConfig) -> set[int]:

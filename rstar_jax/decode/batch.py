@@ -21,7 +21,7 @@ from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, Writes
 from rstar_jax.decode.prefixes import PrefixCache, Text, abstract
-from rstar_jax.decode.requests import DecodeConfig, Sample, StepRequest
+from rstar_jax.decode.requests import Cut, DecodeConfig, Sample, StepRequest
 from rstar_jax.errors import UserError
 from rstar_jax.models import KV
 from rstar_jax.types import Finish
@@ -31,9 +31,10 @@ _COPIES = 16  # pages that are copied when a chunk's tokens are stored, at least
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How all leaves are sampled. finish: what each hit of the table means."""
+    """How all leaves are sampled. finish, cut: what each hit of the table means."""
 
     finish: Sequence[Finish]
+    cut: Sequence[Cut]
     table: stops.Table
     bias: jax.Array | None  # [V] float32
     seed: jax.Array  # [2] uint32
@@ -127,6 +128,7 @@ class Batch:
             prefix_length=column([len(r.prefix) - 1 for r in requests]),
             last=column([r.prefix[-1] for r in requests]),
             n=column([r.n for r in requests]),
+            opens=column([int(r.opens) for r in requests]),
             limit=column([min(c.max_step_tokens, c.context - len(r.prefix)) for r in requests]),
             temperature=column([r.temperature for r in requests], np.float32),
             key=sampling.leaf_keys(self.rules.seed, names, name_length),
@@ -279,13 +281,14 @@ class Batch:
             tokens = tuple(self._tokens[slot, k, : self._counts[slot, k]].tolist())
             hit, branch = self._hits[slot, k], leaf.own.get(k)
             finish: Finish = self.rules.finish[hit] if hit >= 0 else "length"
+            cut: Cut = self.rules.cut[hit] if hit >= 0 else ""
             if branch is not None:
                 tree.release(branch)
             if branch is not None and (finish == "length" or tokens in branches):
                 tree.drop(branch)  # nobody goes on from here, or from here a second time
             branches.setdefault(tokens, None if finish == "length" else branch)
             kept = branches[tokens] and (tree, branches[tokens])
-            samples.append(Sample(tokens, float(self._logprobs[slot, k]), finish, kept))
+            samples.append(Sample(tokens, float(self._logprobs[slot, k]), finish, cut, kept))
         return leaf.ticket, samples
 
     def cancel(self, tickets: Container[int]) -> None:

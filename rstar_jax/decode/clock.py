@@ -18,11 +18,14 @@ def timed(stats: Stats, program: str | None = None, *key: object) -> Iterator[No
     Starting a program returns at once once it is compiled; the block that waits for its result has no name.
     """
     begin = time.perf_counter()
-    yield
-    took = time.perf_counter() - begin
     if program is None or (program, *key) in _met:
-        stats.seconds += took
-    else:
-        _met.add((program, *key))
-        stats.compile_seconds += took
-        stats.programs.append(" ".join([program, *map(str, key[1:])]))
+        yield
+        stats.seconds += time.perf_counter() - begin
+        return
+    tell = stats.on_compile or (lambda _: None)
+    tell(program)
+    yield
+    tell("")
+    _met.add((program, *key))
+    stats.compile_seconds += time.perf_counter() - begin
+    stats.programs.append(" ".join([program, *map(str, key[1:])]))

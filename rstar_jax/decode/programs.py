@@ -28,7 +28,7 @@ class Slots(NamedTuple):
     """The device state of B leaf slots with N rows each: prefix caches of P, suffix caches of S columns.
 
     last: the last token of the prefix. n: candidates of the leaf; next: the first that no row has begun.
-    key: of the leaf. limit: tokens a candidate may have.
+    key: of the leaf. limit: tokens a candidate may have. opens: other than 0 if they must begin as told.
     candidate: which one each row decodes; n or more if the row is idle. start: its tokens so far, and the
     columns of its suffix cache that are written. pending: the token each row is to be fed next. seen: what
     may become a stop.
@@ -41,6 +41,7 @@ class Slots(NamedTuple):
     n: jax.Array  # [B]
     next: jax.Array  # [B]
     limit: jax.Array  # [B]
+    opens: jax.Array  # [B]
     temperature: jax.Array  # [B]
     key: jax.Array  # [B, 2]
     candidate: jax.Array  # [B, N]
@@ -59,6 +60,7 @@ class Arrivals(NamedTuple):
     last: np.ndarray  # [B]
     n: np.ndarray  # [B]
     limit: np.ndarray  # [B]
+    opens: np.ndarray  # [B]
     temperature: np.ndarray  # [B]
     key: jax.Array  # [B, 2]
 
@@ -106,6 +108,7 @@ def empty(shape: Shape, table: stops.Table, B: int, N: int, P: int, S: int) -> S
         n=zeros(B),
         next=zeros(B),
         limit=zeros(B),
+        opens=zeros(B),
         temperature=zeros(B, dtype=jnp.float32),
         key=zeros(B, 2, dtype=jnp.uint32),
         candidate=zeros(B, N),
@@ -157,7 +160,7 @@ def admit(slots: Slots, pages: KV, arrivals: Arrivals, *, shape: Shape) -> Slots
         # The suffix cache stays: an older candidate's columns lie where nobody looks until they are written.
         return slots._replace(
             prefix=jax.tree.map(place, slots.prefix, leaf),
-            seen=stops.begin(slots.seen, here),
+            seen=stops.begin(slots.seen, here, slots.opens.at[slot].set(arrivals.opens[i])),
             **{name: getattr(slots, name).at[slot].set(value) for name, value in fresh.items()},
         )
 
@@ -235,7 +238,7 @@ def advance(
             candidate=jnp.where(ended, begun, s.candidate),
             start=jnp.where(ended, 0, s.start + live),
             pending=jnp.where(ended, s.last[:, None], token),
-            seen=stops.begin(seen, ended),
+            seen=stops.begin(seen, ended, s.opens),
         )
         return i + 1, s, trace, kept
 

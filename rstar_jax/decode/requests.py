@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 import numpy as np
@@ -25,8 +25,9 @@ class DecodeConfig:
     top_k: sample among the k likeliest tokens only; 0 for all. top_p: among the fewest tokens whose
         probabilities sum to p; 1 for all.
     min_p: drop tokens less than so many times as likely as the likeliest; 0: none. guard: a candidate whose
-        last so many tokens are one period repeated ends there, as if it had become too long; 0: off, 64 to
-        128 are sensible.
+        last so many tokens are one period repeated, four times or more, ends there and is no step; 0: off.
+        Of 14,400 programs that were written to be run 48 ends none, of 123,000 paragraphs of mathematics 96
+        one, which was rambling.
     chunk: decode steps before the host looks (sooner when several leaves are done and others wait).
     halves: 2: leaves are decoded in two batches, so that the host looks after one while the device works on
         the other; 1: in one.
@@ -51,7 +52,7 @@ class DecodeConfig:
     top_k: int = 0
     top_p: float = 1.0
     min_p: float = 0.0
-    guard: int = 0
+    guard: int = 96
     chunk: int = 16
     halves: int = 1
     page_size: int = 16
@@ -95,7 +96,7 @@ class StepRequest:
     prefix: int32 [P], P >= 1. temperature: 0 is greedy. name: non-negative integers below 2**32 that name
     the leaf (problem, tree, node …); with the seed, the candidate and the position they are the randomness.
     problem: texts of one problem are looked for among what is cached of it; None: this is alone. It changes
-    roundings alone.
+    roundings alone. opens: whether the candidates must begin as the decoder's `opening` says.
     """
 
     prefix: np.ndarray
@@ -103,11 +104,17 @@ class StepRequest:
     temperature: float
     name: tuple[int, ...]
     problem: Hashable = None
+    opens: bool = False
 
     @property
     def home(self) -> Hashable:
         """Under which its text is cached."""
         return self.name if self.problem is None else self.problem
+
+
+# Why a candidate was ended before a stop came, and before it was too long: by the guard, or because it did
+# not begin as it must.
+Cut = Literal["", "repeats", "astray"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +123,15 @@ class Sample:
 
     tokens: ids sampled, stop token included. logprob: sum over them, nats, of log softmax(logits /
     temperature) before top-k and top-p cut it (temperature 1 where greedy). finish: by the stop token;
-    "length" if none came within `max_step_tokens` or the context (no tokens if the prefix fills it).
+    "length" if none came within `max_step_tokens` or the context (no tokens if the prefix fills it), or if
+    it was ended early. cut: by what, then.
     branch: where the engine keeps it, for `StepDecoder.drop`.
     """
 
     tokens: tuple[int, ...]
     logprob: float
     finish: Finish
+    cut: Cut = ""
     branch: Any = dataclasses.field(default=None, compare=False, repr=False)
 
 
@@ -152,6 +161,7 @@ class Stats:
     busy, steps: row-steps that gave a
     token, and all row-steps run. seconds: wall time in device calls, without compile_seconds (the first
     call of each compiled shape). programs: names of those shapes, in the order met.
+    on_compile: called with the name of a program before it is compiled, and with "" after.
     """
 
     generated: int = 0
@@ -164,6 +174,7 @@ class Stats:
     seconds: float = 0.0
     compile_seconds: float = 0.0
     programs: list[str] = dataclasses.field(default_factory=list)
+    on_compile: Callable[[str], None] | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
     def occupancy(self) -> float:

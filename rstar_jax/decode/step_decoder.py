@@ -22,6 +22,7 @@ from rstar_jax.decode.batch import Batch, Rules
 from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
 from rstar_jax.decode.prefixes import PrefixCaches
 from rstar_jax.decode.requests import (
+    Cut,
     DecodeConfig,
     Sample,
     Stats,
@@ -43,6 +44,7 @@ class StepDecoder:
 
     stops: tokens, or sequences of tokens, that end a step, and how. forbidden: tokens never sampled (padding,
     or what only the interpreter or the user writes). bias: what is added to the logits of some tokens.
+    opening: how the candidates of requests that ask for it must begin (`stops.Table`, [states, V]).
     on_progress: called with `stats` after every chunk. demand: tokens of the texts that will be gone back to,
     for the size of the cache; 0: not known.
     Raises UserError for ids outside of the vocabulary or if every token is forbidden.
@@ -62,6 +64,7 @@ class StepDecoder:
         seed: int,
         forbidden: Sequence[int] = (),
         bias: Mapping[int, float] | None = None,
+        opening: np.ndarray | None = None,
         mesh: Mesh | None = None,
         on_progress: Callable[[Stats], None] | None = None,
         demand: int = 0,
@@ -78,9 +81,13 @@ class StepDecoder:
         if sum(value == -np.inf for value in added.values()) == V:
             raise UserError(f"forbidden: all {V} tokens of the vocabulary given, at least one must be left.")
         sequences = [(int(stop),) if isinstance(stop, int | np.integer) else stop for stop in stops]
+        # One that cannot end a candidate before its length does costs a little, and is left out.
+        guard = config.guard if config.guard < min(config.max_step_tokens, config.context) else 0
+        cuts: list[Cut] = [""] * len(stops)
         self._rules = Rules(
-            finish=[*stops.values(), "length"],  # the last is the guard's: such a candidate is no step
-            table=build(sequences, V, config.guard),
+            finish=[*stops.values(), "length", "length"],
+            cut=[*cuts, "repeats", "astray"],
+            table=build(sequences, V, guard, opening),
             bias=_as_array(added, V) if added else None,
             seed=sampling.seed_key(seed),
         )

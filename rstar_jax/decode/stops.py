@@ -1,8 +1,12 @@
-"""Where a candidate ends: stop sequences and a repetition guard, matched on the device token by token.
+"""Where a candidate ends: stop sequences, a repetition guard and a beginning that it must have, matched on
+the device token by token.
 
 Sequences are met by one automaton (Aho and Corasick 1975) over the few tokens that occur in them: three
 look-ups per row and step, however many sequences there are. Where all are single tokens there is none, only a
 comparison. Only tokens given to `step` since a row's `begin` count: nothing matches across a prefix's end.
+
+A beginning is an automaton over all tokens, handed in as a table, so that it may be one of texts, however the
+vocabulary spells these. What departs from it can never become what is wanted: no token more is spent on it.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import numpy as np
 from rstar_jax.errors import UserError
 
 REPEATS = 4  # whole times that a period must come before the guard calls it a repetition
+OPEN, ASTRAY = -1, -2  # of a beginning: there or not asked for, and departed from
 
 
 class Table(NamedTuple):
@@ -26,7 +31,8 @@ class Table(NamedTuple):
     single: the stops, if all are single tokens. kind: the class of each token of the vocabulary, 0 for one in
     no sequence. next: the state after a class. end: the longest sequence that ends at a state, -1 for none.
     need: for each period 1, 2, … how many tokens in a row must equal the one a period before. guard: the hit
-    of the repetition guard.
+    of the repetition guard. opening: the state of the beginning after each token, in states 0 (nothing is
+    written), 1, …; OPEN, once it is there, or ASTRAY. astray: the hit of one that is.
     """
 
     single: jax.Array | None  # int32 [K]
@@ -35,22 +41,33 @@ class Table(NamedTuple):
     end: jax.Array | None  # int32 [states]
     need: jax.Array | None  # int32 [P]
     guard: jax.Array | None  # int32 []
+    opening: jax.Array | None  # int8 [states, V]
+    astray: jax.Array | None  # int32 []
 
 
 class State(NamedTuple):
     """What each row has seen. at: state of the automaton. recent: the last P tokens, newest first; -1 before
-    the first. run: for each period, how many tokens in a row equalled the one a period before."""
+    the first. run: for each period, how many tokens in a row equalled the one a period before. begun: state
+    of the beginning."""
 
     at: jax.Array | None  # int32 [B, N]
     recent: jax.Array | None  # int32 [B, N, P]
     run: jax.Array | None  # int32 [B, N, P]
+    begun: jax.Array | None  # int32 [B, N]
 
 
-def build(sequences: Sequence[Sequence[int]], vocab_size: int, guard: int = 0) -> Table:
-    """A table for these stops; hits are indices into `sequences`, and len(sequences) for the guard.
+def build(
+    sequences: Sequence[Sequence[int]],
+    vocab_size: int,
+    guard: int = 0,
+    opening: np.ndarray | None = None,
+) -> Table:
+    """A table for these stops; hits are indices into `sequences`, len(sequences) for the guard, and one more
+    for a beginning that is not as it must be.
 
     Of several sequences that end at one token the longest is the hit; of equal ones the first.
     guard: ends a candidate whose last `guard` tokens repeat one period of 1 to guard // 4 tokens; 0: off.
+    opening: as in `Table`, for rows that `begin` asks it of; None: there is none.
     Raises UserError for an empty sequence, ids outside of the vocabulary, a guard below 0 or from 1 to 3.
     """
     if guard < 0 or 0 < guard < REPEATS:
@@ -63,7 +80,17 @@ def build(sequences: Sequence[Sequence[int]], vocab_size: int, guard: int = 0) -
                 f"stop sequence {i}: {tuple(sequence)} given, ids below the model's vocabulary of "
                 f"{vocab_size} expected."
             )
-    table = Table(None, None, None, None, None, None)
+    table = Table(None, None, None, None, None, None, None, None)
+    if opening is not None:
+        states, tokens = opening.shape
+        if tokens != vocab_size or opening.min() < ASTRAY or opening.max() >= states:
+            raise UserError(
+                f"opening: states {opening.min()} to {opening.max()} of {states} for {tokens} tokens given, "
+                f"{ASTRAY} to {states - 1} for the model's vocabulary of {vocab_size} expected."
+            )
+        table = table._replace(
+            opening=jnp.asarray(opening, jnp.int8), astray=jnp.int32(len(sequences) + 1)
+        )
     if guard:
         need = guard - np.arange(1, guard // REPEATS + 1)
         table = table._replace(need=jnp.asarray(need, jnp.int32), guard=jnp.int32(len(sequences)))
@@ -107,35 +134,43 @@ def _automaton(words: list[list[int]], classes: int) -> tuple[np.ndarray, np.nda
 
 
 def start(table: Table, B: int, N: int) -> State:
-    """Rows that have seen nothing."""
+    """Rows that have seen nothing, and may begin as they like."""
     at = None if table.next is None else jnp.zeros((B, N), jnp.int32)
+    begun = None if table.opening is None else jnp.full((B, N), OPEN, jnp.int32)
     if table.need is None:
-        return State(at, None, None)
+        return State(at, None, None, begun)
     shape = (B, N, len(table.need))
-    return State(at, jnp.full(shape, -1, jnp.int32), jnp.zeros(shape, jnp.int32))
+    return State(at, jnp.full(shape, -1, jnp.int32), jnp.zeros(shape, jnp.int32), begun)
 
 
-def begin(state: State, fresh_BxN: jax.Array) -> State:
-    """The state with the rows of the mask as at the start."""
+def begin(state: State, fresh_BxN: jax.Array, opens_B: jax.Array) -> State:
+    """The state with the rows of the mask as at the start. opens: the leaves, by number other than 0, whose
+    rows must begin as the table says."""
 
-    def reset(a: jax.Array | None, value: int) -> jax.Array | None:
+    def reset(a: jax.Array | None, value: int | jax.Array) -> jax.Array | None:
         if a is None:
             return None
         return jnp.where(fresh_BxN.reshape(fresh_BxN.shape + (1,) * (a.ndim - 2)), value, a)
 
-    return State(reset(state.at, 0), reset(state.recent, -1), reset(state.run, 0))
+    first = jnp.where(opens_B != 0, 0, OPEN)[:, None]
+    return State(reset(state.at, 0), reset(state.recent, -1), reset(state.run, 0), reset(state.begun, first))
 
 
 def step(table: Table, state: State, token_BxN: jax.Array) -> tuple[State, jax.Array]:
     """The state after one more token in each row, and what it ended: hits int32 [B, N] as `build` numbers
-    them, -1 for none. A stop goes before the guard."""
+    them, -1 for none. A stop goes before a beginning, and that before the guard."""
     hit = jnp.full(token_BxN.shape, -1, jnp.int32)
-    at, recent, run = state
+    at, recent, run, begun = state
     if table.need is not None:
         assert recent is not None and run is not None and table.guard is not None
         run = jnp.where(recent == token_BxN[..., None], run + 1, 0)
         recent = jnp.concatenate([token_BxN[..., None], recent[..., :-1]], axis=-1)
         hit = jnp.where(jnp.any(run >= table.need, axis=-1), table.guard, hit)
+    if table.opening is not None:
+        assert begun is not None and table.astray is not None
+        following = table.opening[jnp.maximum(begun, 0), token_BxN].astype(jnp.int32)
+        begun = jnp.where(begun == OPEN, OPEN, following)
+        hit = jnp.where(begun == ASTRAY, table.astray, hit)
     if table.single is not None:
         equal = token_BxN[..., None] == table.single
         stop = jnp.argmax(equal, axis=-1).astype(jnp.int32)
@@ -144,4 +179,4 @@ def step(table: Table, state: State, token_BxN: jax.Array) -> tuple[State, jax.A
         assert table.kind is not None and table.end is not None
         at = table.next[at, table.kind[token_BxN]]
         hit = jnp.where(table.end[at] >= 0, table.end[at], hit)
-    return State(at, recent, run), hit
+    return State(at, recent, run, begun), hit

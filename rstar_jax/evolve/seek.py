@@ -45,14 +45,16 @@ class _Seeker:
         progress, source = self.context.progress, dataclasses.replace(self.source, index=index)
         said = bool(self.reasoner.rereading())
         shards = Shards(self.folder, name, problems, source, size=self.context.settings.search.shard)
+        before = self.reasoner.tokens
 
         def show(done: int, trajectories: int) -> None:
             nonlocal said
-            progress.update(done, trajectories=trajectories, tokens=self.reasoner.meter.tokens)
+            progress.update(done, trajectories=trajectories, tokens=self.reasoner.tokens - before)
             if not said and (note := self.reasoner.rereading()):
                 said = True
                 progress.log(f"{title}: {note}.")
 
+        self.reasoner.on_compile(lambda what: progress.update(doing=f"compiling: {what}" if what else ""))
         with progress.stage(title, len(problems), "problems", source.round or None, done=shards.done):
             services = self.reasoner.services(source.round)
             shards.grow(services, config, training=training, on_progress=show)

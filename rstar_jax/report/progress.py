@@ -40,6 +40,8 @@ class _Stage:
     trajectories: int | None = None
     tokens: int | None = None
     note: str = ""
+    doing: str = ""
+    told: bool = False  # that it does something
     samples: collections.deque[tuple[float, int, int]] = dataclasses.field(default_factory=collections.deque)
 
 
@@ -101,22 +103,29 @@ class Progress:
 
     def update(
         self,
-        done: int,
+        done: int | None = None,
         *,
         total: int | None = None,
         trajectories: int | None = None,
         tokens: int | None = None,
         note: str = "",
+        doing: str | None = None,
     ) -> None:
         """How far the innermost stage is; numbers are cumulative within the stage. Cheap to call often.
 
-        total: where it was not known when the stage began. May be called from several threads.
+        What is None, or an empty note, stays as it was. total: where it was not known when the stage began.
+        doing: what takes its time now and tells nothing until it is done; it is shown at once, in a log the
+        first of a stage. May be called from several threads.
         """
         with self._lock:
             if not self._stages:
                 return
             stage, now = self._stages[-1], self._clock()
-            stage.done, stage.note = done, note or stage.note
+            stage.done, stage.note = stage.done if done is None else done, note or stage.note
+            if doing is not None and doing != stage.doing:
+                stage.doing = doing
+                if doing and (self._terminal or not stage.told):
+                    self._next, stage.told = now, True
             stage.total = stage.total if total is None else total
             stage.trajectories = stage.trajectories if trajectories is None else trajectories
             stage.tokens = stage.tokens if tokens is None else tokens
@@ -179,7 +188,7 @@ class Progress:
             live.stop()
 
     def _line(self, stage: _Stage, now: float) -> str:
-        parts = [_title(stage), _count(stage), *self._pace(stage, now), stage.note]
+        parts = [_title(stage), _count(stage), *self._pace(stage, now), stage.note, stage.doing]
         return "  ".join(part for part in parts if part)
 
     def _pace(self, stage: _Stage, now: float) -> list[str]:
@@ -199,7 +208,7 @@ class Progress:
             ProgressBar(total=stage.total, completed=stage.done, width=30, animation_time=now),
             Text(_count(stage)),
         )
-        pace = "  ".join(part for part in (*self._pace(stage, now), stage.note) if part)
+        pace = "  ".join(part for part in (*self._pace(stage, now), stage.note, stage.doing) if part)
         return Group(head, Text("  " + pace, style="dim", no_wrap=True, overflow="ellipsis"))
 
 

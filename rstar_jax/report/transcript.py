@@ -34,16 +34,25 @@ Observed = Callable[[tuple[str, ...]], str]
 
 class Transcript:
     """Prints to `out`. show: "brief", a line for each accepted step; "full", all that it holds; "answer",
-    what was found in the end alone. seconds: since the start."""
+    what was found in the end alone. seconds: since the start. ahead: called before anything is printed."""
 
-    def __init__(self, out: TextIO, show: str, observed: Observed, seconds: Callable[[], float]):
+    def __init__(
+        self,
+        out: TextIO,
+        show: str,
+        observed: Observed,
+        seconds: Callable[[], float],
+        ahead: Callable[[], None] = lambda: None,
+    ):
         self._out, self._show, self._observed, self._seconds = out, show, observed, seconds
+        self._ahead = ahead
         self._width = max(60, shutil.get_terminal_size((_PIPE, 24)).columns if out.isatty() else _PIPE)
         self._numbers: dict[tuple[int, tuple[str, ...]], int] = {}
         self._leader: tuple[str, int] | None = None
 
     def say(self, text: str = "") -> None:
         """Prints lines that the output can hold, at once."""
+        self._ahead()
         code = self._out.encoding or "utf-8"
         print(shown(text).encode(code, "backslashreplace").decode(code), file=self._out, flush=True)
 

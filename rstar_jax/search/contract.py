@@ -108,5 +108,5 @@ class SearchStats:
     expansions: int
 
 
-# Called after every turn of the loop; it may raise to end the search.
+# Called after every turn of the loop, which is a chunk of decoding at most; it may raise to end the search.
 OnProgress = Callable[[SearchStats], None]

@@ -5,7 +5,8 @@ finished, whatever that is. One tree's slow program or long step so delays that 
 nothing has finished:
 
 - A service that works when polled (the engine) did a bounded piece of work by being polled: go round again.
-- Where one service alone has anything open and no budget of seconds runs, it is waited for.
+- Where one service alone has anything open, which works by itself, and no budget of seconds runs, it is
+  waited for.
 - Otherwise several work by themselves: sleep, from 0.1 ms doubling up to 5 ms. Bells between threads would
   save at most that, of steps that take a thousand times as long.
 
@@ -99,8 +100,9 @@ class _Desk:
     def turn(self, wait: bool) -> Iterator[list[tuple[str, _Run, Expansion, Any, Any]]]:
         """Goes once round the services: hands out what is ready, takes what has finished.
 
-        wait: for a service that alone has anything to do. Candidates are asked for last, with what the other
-        services have just made ready.
+        wait: for a service that alone has anything to do and does it by itself. One that works when polled
+        is left after each piece of work, so that whoever watches or ends the search is heard. Candidates are
+        asked for last, with what the other services have just made ready.
         """
         if not any(self._open.values()) and not any(self._ready.values()):
             raise RuntimeError("trees wait for results, but nothing was asked for")
@@ -113,7 +115,7 @@ class _Desk:
                 alone = not any(
                     self._open[other] or self._ready[other] for other in self._open if other != name
                 )
-                yield self._finished(name, service.poll(wait and alone))
+                yield self._finished(name, service.poll(wait and alone and not service.works_in_poll))
 
     def _finished(
         self, name: str, results: list[tuple[int, Any]]

@@ -33,10 +33,10 @@ def everything(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def distinct(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The first of each text."""
-    by_text: dict[str, Candidate] = {}
-    for candidate in candidates:
-        by_text.setdefault(candidate.text, candidate)
+    """The first of each text; and all that were given up on their way: they might have become different."""
+    by_text: dict[object, Candidate] = {}
+    for i, candidate in enumerate(candidates):
+        by_text.setdefault((i, candidate.fault) if candidate.fault else candidate.text, candidate)
     return list(by_text.values())
 
 
@@ -149,7 +149,7 @@ class Expansion:
         if self._kept is None:
             return []
         steps = [
-            Step(k, candidate, StepVerdict(candidate.text, "malformed", detail="length"))
+            Step(k, candidate, StepVerdict(candidate.text, "malformed", detail=candidate.fault or "length"))
             if candidate.finish == "length"
             else Step(k, candidate, self._verdicts[candidate.text])
             for k, candidate in self._kept

@@ -21,22 +21,25 @@ from rstar_jax.types import Problem, Tree
 class Strategy:
     """make: a problem's tree that grows by itself. manner: how its leaves are expanded.
 
-    needs_ppm: it ranks by the PPM's values and is nothing without.
+    leaves: how many it may ask for at a time. needs_ppm: it ranks by the PPM's values and is nothing without.
     """
 
     make: Callable[[Problem, SearchConfig, Name], Growing]
     manner: Callable[[SearchConfig], Manner]
+    leaves: Callable[[SearchConfig], int]
     needs_ppm: bool = False
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "greedy": Strategy(chains.greedy, chains.greedy_manner),
-    "sample": Strategy(chains.sampled, chains.greedy_manner),
-    "best_of_n": Strategy(chains.sampled, chains.ranked_manner, needs_ppm=True),
-    "beam": Strategy(beam.beam, mcts.manner, needs_ppm=True),
-    "dvts": Strategy(beam.diverse, mcts.manner, needs_ppm=True),
-    "mcts": Strategy(mcts.Mcts, mcts.manner),
-    "mcts_repeated": Strategy(repeated.repeated, mcts.manner, needs_ppm=True),
+    "greedy": Strategy(chains.greedy, chains.greedy_manner, lambda c: 1),
+    "sample": Strategy(chains.sampled, chains.greedy_manner, lambda c: c.rollouts),
+    "best_of_n": Strategy(chains.sampled, chains.ranked_manner, lambda c: c.rollouts, needs_ppm=True),
+    "beam": Strategy(beam.beam, mcts.manner, lambda c: c.beam_width, needs_ppm=True),
+    "dvts": Strategy(beam.diverse, mcts.manner, lambda c: c.subtrees * c.beam_width, needs_ppm=True),
+    "mcts": Strategy(mcts.Mcts, mcts.manner, lambda c: c.parallel_leaves),
+    "mcts_repeated": Strategy(
+        repeated.repeated, mcts.manner, lambda c: c.searches * c.parallel_leaves, needs_ppm=True
+    ),
 }
 
 

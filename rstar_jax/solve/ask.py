@@ -17,8 +17,10 @@ from rstar_jax.assemble import Reasoner, StepText
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import open_sandbox
 from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.report.status import Status
 from rstar_jax.report.transcript import Transcript
 from rstar_jax.search import News, SearchConfig, Services, votes, watch_trees
+from rstar_jax.search.contract import SearchStats
 from rstar_jax.search.services import Called
 from rstar_jax.search.strategies import strategy_of
 from rstar_jax.solve.chosen import Chosen, chosen
@@ -58,17 +60,31 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         )
     found = chosen(settings)  # 1
     try:
-        strategy_of(settings.search, ppm=found.ppm is not None)
+        strategy = strategy_of(settings.search, ppm=found.ppm is not None)
     except UserError as error:  # before the models are loaded
         raise UserError(f"config.{error}") from None
-    with open_sandbox(settings.verify, workdir) as sandbox:
+    # A slot that no leaf may ever sit in is decoded like the others.
+    leaves = max(min(settings.decode.leaves, strategy.leaves(settings.search)), settings.decode.halves)
+    status = Status(sys.stderr, interval=None if settings.show == "answer" else 10.0)
+    with open_sandbox(settings.verify, workdir) as sandbox, status:
         task = _task(settings, sandbox, problem)
         _require_fit(found, task.prompt(problem), problem.problem, settings.decode.context)
+        script = Transcript(
+            sys.stdout,
+            settings.show,
+            lambda steps: seen.observed(steps),  # of the sandbox, once it is used
+            lambda: time.monotonic() - began,
+            status.clear,
+        )
+        if settings.show != "answer":
+            script.say(f"policy: {found.policy}\nppm: {found.ppm or 'none'}")
+            script.say(f"search: {settings.search.strategy}\nquestion: {problem.problem}\n")
+        status.doing = "loading the models"
         reasoner = Reasoner(
             found.policy,
             found.ppm,
             task,
-            decode=settings.decode,
+            decode=dataclasses.replace(settings.decode, leaves=leaves),
             dtype=settings.dtype,
             seed=settings.seed,
             ppm_scale=1.0 if found.ppm_value == "tanh" else 5.0,  # as it was trained
@@ -78,18 +94,24 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         # There is no reference to look at.
         blind = Called(lambda requests: ["ungraded"] * len(requests))
         services = dataclasses.replace(services, check=seen, grade=blind)
-        script = Transcript(sys.stdout, settings.show, seen.observed, lambda: time.monotonic() - began)
-        if settings.show != "answer":
-            script.say(f"policy: {found.policy}\nppm: {found.ppm or 'none'}")
-            script.say(f"search: {settings.search.strategy}\nquestion: {problem.problem}\n")
+        status.doing, status.tokens = "reading the question", lambda: reasoner.tokens
+        reasoner.on_compile(status.compiles)
         equal = functools.partial(reasoner.same, problem)
-        return watched(problem, services, settings.search, script, equal)
+        return watched(problem, services, settings.search, script, equal, status)
 
 
 def watched(
-    problem: Problem, services: Services, search: SearchConfig, script: Transcript, equal: votes.Equal
+    problem: Problem,
+    services: Services,
+    search: SearchConfig,
+    script: Transcript,
+    equal: votes.Equal,
+    status: Status | None = None,
 ) -> int:
-    """A search that a transcript is told of, and that a signal ends with the best answer so far; as `run`."""
+    """A search that a transcript is told of, and that a signal ends with the best answer so far; as `run`.
+
+    status: is told how far it is.
+    """
     last: News | None = None
     quiet_until = 0.0
 
@@ -99,8 +121,14 @@ def watched(
         )
 
     with Stop() as stop:
+
+        def progress(stats: SearchStats) -> None:
+            stop.heed()
+            if status is not None and stats.expansions:
+                status.note = f"rollout {stats.rollouts + 1}, {stats.nodes} steps"
+
         try:
-            for last in watch_trees([problem], services, search, round=0, on_progress=stop.heed):  # 2
+            for last in watch_trees([problem], services, search, round=0, on_progress=progress):  # 2
                 if last.leaf is not None:
                     script.expanded(last.leaf, last.children)
                 if not last.done and (began := time.monotonic()) >= quiet_until:

@@ -35,8 +35,8 @@ class Stop:
         self.__exit__()
         print("stopping after what is under way; once more to leave at once", file=sys.stderr, flush=True)
 
-    def heed(self, _: object = None) -> None:
-        """Raises Stopped if there was a signal. Takes what a search says of its progress."""
+    def heed(self) -> None:
+        """Raises Stopped if there was a signal."""
         if self.signal is not None:
             raise Stopped
 

@@ -60,7 +60,7 @@ def code_fault(steps: tuple[str, ...]) -> str:
     if grammar.finish_of(step) == "answer" or grammar.ANSWER in held:
         return "answer before the code's end"
     if not before and not held.lstrip().startswith(grammar.CODE):
-        return "no code"
+        return f"no {grammar.CODE}"
     if held.count(grammar.CODE) != (0 if before else 1):
         return "a delimiter inside the step"
     return "" if held.replace(grammar.CODE, "").strip() else "empty"

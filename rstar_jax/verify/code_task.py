@@ -74,6 +74,7 @@ class CodeTask(Task):
     whose answer holds no tests."""
 
     PROMPTS: ClassVar[tuple[str, ...]] = tuple(_PROMPTS)
+    opening: ClassVar[str] = grammar.CODE
 
     def prompt(self, problem: Problem) -> str:
         return _PROMPTS[self.prompt_name](problem.problem)

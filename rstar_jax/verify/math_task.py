@@ -30,6 +30,7 @@ class MathTask(Task):
     r"""The task of the paper. Answers are what `\boxed{}` holds; GRADINGS says how they are judged."""
 
     PROMPTS: ClassVar[tuple[str, ...]] = tuple(PROMPTS)
+    opening: ClassVar[str] = grammar.CODE
     GRADINGS: ClassVar[tuple[str, ...]] = tuple(GRADINGS)
 
     def prompt(self, problem: Problem) -> str:

@@ -20,9 +20,13 @@ class Task(abc.ABC):
 
     sandbox: the caller opens and closes it. prompt: what stands before the first step, one of `PROMPTS`.
     grading: how answers are judged, one of `GRADINGS`. Raises UserError for an unknown one.
+
+    opening: what every first step begins with, white space before it aside; empty: anything. One that begins
+    otherwise is sampled no further.
     """
 
     PROMPTS: ClassVar[tuple[str, ...]]
+    opening: ClassVar[str] = ""
     GRADINGS: ClassVar[tuple[str, ...]] = ("strict",)
 
     def __init__(self, sandbox: Sandbox, *, prompt: str = "finetuned", grading: str = "strict") -> None:

@@ -61,7 +61,7 @@ def test_steps_of_a_policy_without_stop_tokens_are_cut_from_its_text(plain, monk
 
 def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
     rules = reasoner(TINY_BASE)._decoder._rules
-    assert rules.finish == ["step", "code", "answer", "length"]  # the last is the guard's
+    assert rules.finish == ["step", "code", "answer", "length", "length"]  # the guard, and no beginning
     assert rules.table.single is not None and rules.table.next is None
     rules = reasoner(plain)._decoder._rules
     assert set(rules.finish) == {"step", "code", "answer", "length"}
@@ -71,6 +71,30 @@ def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
         state, hit = stops.step(rules.table, state, np.full((1, 1), token, np.int32))
         hits.append(int(hit[0, 0]))
     assert [rules.finish[hit] for hit in hits if hit >= 0] == ["step"]
+
+
+def test_a_first_step_that_opens_no_code_is_sampled_no_further(plain):
+    """Where delimiters are tokens, and where they are text; what goes on from steps is left alone."""
+    first = Leaf(PROBLEM, (), tree=0, node=0, n=8, temperature=30.0)
+    second = dataclasses.replace(first, steps=(f"{grammar.CODE}\nx = 1\n",), node=1)
+    for policy in (plain, TINY_BASE):
+        made = reasoner(policy)
+        begun, gone_on = made.functions(1).propose([first, second])
+        assert not any(candidate.fault for candidate in gone_on)
+        astray = [candidate for candidate in begun if candidate.fault]
+        for candidate in begun:
+            text = candidate.text.lstrip()
+            opens = text.startswith(grammar.CODE) or grammar.CODE.startswith(text)
+            assert opens or candidate.finish != "length" or candidate in astray
+        assert astray
+        for candidate in astray:
+            assert (candidate.finish, candidate.fault) == ("length", "no <code>")
+            before = made._tokenizer.decode(candidate.tokens[:-1]).lstrip("\ufffd \n\t")
+            assert grammar.CODE.startswith(before)  # it ends with the token that departs
+            assert made.functions(1).check([(PROBLEM, (candidate.text + grammar.END_STEP,))])[0].detail in (
+                "no <code>",
+                "a delimiter inside the step",
+            )
 
 
 def test_none_of_several_ends_is_sampled_in_a_step(plain, tmp_path):

@@ -41,6 +41,7 @@ def test_no_program_copies_a_cache(dtype: jnp.dtype) -> None:
         last=column,
         n=column,
         limit=column,
+        opens=column,
         temperature=np.zeros(B, np.float32),
         key=jnp.zeros((B, 2), jnp.uint32),
     )

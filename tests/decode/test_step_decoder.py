@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from itertools import chain
 
 import jax
 import jax.numpy as jnp
@@ -129,6 +130,37 @@ def test_forbidden_tokens_are_never_sampled(policy: Decoder, asked: list[StepReq
     banned = range(8, V)
     found = StepDecoder(policy, STOPS, CONFIG, seed=0, forbidden=banned).propose(asked[:4])
     assert all(token < 8 for row in found for s in row for token in s.tokens)
+
+
+def test_what_does_not_begin_as_it_must_ends_there(policy: Decoder, asked: list[StepRequest]) -> None:
+    """And is otherwise what it was; requests that do not ask for it are as they were."""
+    opening = np.full((2, V), -2, np.int8)
+    opening[0, 20:], opening[1, 8:40] = 1, -1  # two tokens of some kinds
+    plain = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    decoder = StepDecoder(policy, STOPS, CONFIG, seed=4, opening=opening)
+    assert tokens(decoder.propose(asked)) == tokens(plain)
+    found = decoder.propose([dataclasses.replace(request, opens=True) for request in asked])
+    cuts = set()
+    for wanted, sample in zip(chain(*plain), chain(*found), strict=True):
+        state = at = 0
+        while at < len(wanted.tokens) and wanted.tokens[at] not in STOPS and state >= 0:
+            state, at = int(opening[state, wanted.tokens[at]]), at + 1
+        astray = state == -2
+        assert sample.tokens == (wanted.tokens[:at] if astray else wanted.tokens)
+        assert (sample.finish, sample.cut) == (("length", "astray") if astray else (wanted.finish, ""))
+        cuts.add((astray, at))
+    assert cuts >= {(True, 1), (True, 2), (False, 2)}
+
+
+def test_a_guard_that_is_longer_than_any_step_is_left_out(policy: Decoder, asked: list[StepRequest]) -> None:
+    """And one that is not ends what repeats itself, and says so."""
+    longest = CONFIG.max_step_tokens
+    off = StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, guard=longest), seed=4)
+    assert off._rules.table.need is None
+    one = StepDecoder(policy, {}, dataclasses.replace(CONFIG, guard=8), seed=4, bias={9: 1e6})
+    assert {(s.tokens, s.finish, s.cut) for row in one.propose(asked[:4]) for s in row} == {
+        ((9,) * 8, "length", "repeats")
+    }
 
 
 def test_nothing_asked(decoder: StepDecoder, asked: list[StepRequest]) -> None:

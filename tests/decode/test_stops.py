@@ -78,17 +78,45 @@ def test_rows_are_apart_and_a_fresh_row_has_seen_nothing(sequences):
         assert together[:, b, n].tolist() == hits(sequences, tokens[:, b, n], guard=8)
     # Begun in the midst of a sequence and of a repetition, a row is as at the start; the others go on.
     fresh = jnp.array([[True, True, False], [False, True, False]])
-    begun = stops.begin(state, fresh)
+    begun = stops.begin(state, fresh, jnp.zeros(2, jnp.int32))
     for old, new, first in zip(state, begun, stops.start(table, 2, 3), strict=True):
         if old is not None:
             assert (new[fresh] == first[fresh]).all() and (new[~fresh] == old[~fresh]).all()
+
+
+# "ab", whatever follows, before it any number of spaces.
+PIECES = (" ", "a", "b", "ab")
+BEGINNING = np.array([[0, 1, -2, -1], [-2, -2, -1, -2]], np.int8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0, 0, 1, 1, 2, 2, 3]), min_size=1, max_size=8), st.booleans())
+def test_a_row_ends_where_it_departs_from_its_beginning(tokens, asked):
+    table = stops.build([(2, 2)], V, opening=BEGINNING)
+    padded = (tokens + [0] * 8)[:8]
+    state = stops.begin(stops.start(table, 1, 1), jnp.ones((1, 1), bool), jnp.array([int(asked)]))
+    found = run(table, state, jnp.asarray(padded)[:, None, None])[1][:, 0, 0].tolist()
+    wanted = hits([(2, 2)], padded)  # a stop goes before it
+    for t in range(8):
+        text = "".join(PIECES[token] for token in padded[: t + 1]).lstrip()
+        if asked and not text.startswith("ab") and not "ab".startswith(text):
+            wanted[t] = 2 if wanted[t] < 0 else wanted[t]
+            break
+    assert found[: t + 1] == wanted[: t + 1]
+
+
+@pytest.mark.parametrize("opening", [BEGINNING[:, :3], BEGINNING - 1, BEGINNING + 1])
+def test_a_beginning_that_is_no_automaton_is_refused(opening):
+    with pytest.raises(UserError, match="opening: states"):
+        stops.build([], V, opening=opening)
 
 
 def test_a_sequence_does_not_span_two_candidates():
     table = stops.build([(1, 2)], V)
     state, hit = stops.step(table, stops.start(table, 1, 1), jnp.array([[1]]))
     assert stops.step(table, state, jnp.array([[2]]))[1] == 0
-    assert stops.step(table, stops.begin(state, jnp.array([[True]])), jnp.array([[2]]))[1] == hit == -1
+    state = stops.begin(state, jnp.array([[True]]), jnp.array([0]))
+    assert stops.step(table, state, jnp.array([[2]]))[1] == hit == -1
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,30 @@ def test_log_has_a_line_per_interval_with_rates_and_time_left():
     assert lines[-1].startswith("round 2  search  done  99/100 problems  99%  in 0:20")
 
 
+def test_what_takes_its_time_is_said_before_it_does():
+    """On a terminal whenever it changes, in a log once a stage; and is gone when it is done."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(interval=5.0, stream=stream, clock=clock)
+    with progress.stage("search", 10, "problems", 1):
+        for doing in ("compiling: read", "", "compiling: decode", ""):
+            clock.now += 0.1
+            progress.update(doing=doing)
+        clock.now += 5
+        progress.update(tokens=10)
+    first, later, end = stream.getvalue().splitlines()
+    assert first.startswith("round 1  search  ") and first.endswith("elapsed  compiling: read")
+    assert "compiling" not in later + end and "tokens/s" in later
+
+
+def test_a_terminal_shows_at_once_what_takes_its_time(terminal):
+    clock = Clock()
+    with Progress(stream=terminal, clock=clock) as progress, progress.stage("search", 10, "problems", 1):
+        for doing in ("compiling: read", "compiling: decode"):
+            clock.now += 0.01
+            progress.update(doing=doing)
+            assert doing in terminal.getvalue()
+
+
 def test_rates_follow_the_last_ten_seconds():
     clock, stream = Clock(), io.StringIO()
     progress = Progress(interval=1.0, stream=stream, clock=clock)

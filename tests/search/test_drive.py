@@ -203,6 +203,15 @@ def test_progress_is_told_while_nothing_finishes():
     assert sum(1 < now < 50 for now in told) > 1000
 
 
+def test_progress_is_told_while_steps_are_written():
+    """An engine that works when polled is left after each chunk, not when a leaf is done."""
+    clock, told = Clock(), []
+    services = timed(World().functions(), clock, chunk=0.5, propose=lambda leaf: 100.0)
+    tell = lambda stats: told.append(clock.now)  # noqa: E731
+    grow_trees(problems(1), services, config_of("greedy"), round=1, clock=clock, on_progress=tell)
+    assert sum(now < 100 for now in told) >= 199
+
+
 def test_the_answer_so_far_is_there_at_any_moment():
     found = {}
     config = config_of("mcts", vote="majority")

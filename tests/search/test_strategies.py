@@ -60,6 +60,42 @@ def test_every_strategy_gives_whole_trees_of_its_own(strategy, training):
     assert one_by_one == found
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_strategy_says_how_many_leaves_it_may_ask_for(strategy):
+    """And asks for as many: slots beyond these would be decoded for nobody."""
+    options = {"parallel_leaves": 2} if strategy.startswith("mcts") else {}
+    config = dataclasses.replace(CONFIG, strategy=strategy, **options)
+    clock, open_now = Clock(), [0]
+    services = timed(World(ppm=True, rates=LIVELY).functions(), clock, propose=lambda leaf: 1 + leaf.node % 3)
+    submit = services.propose.submit
+
+    def count(requests):
+        tickets = submit(requests)
+        open_now.append(len(services.propose.open))
+        return tickets
+
+    services.propose.submit = count
+    grow_trees(problems(12), services, dataclasses.replace(config, batch=1), round=1, clock=clock)
+    assert max(open_now) == STRATEGIES[strategy].leaves(config)
+
+
+def test_what_was_given_up_on_its_way_is_no_repeat():
+    def propose(leaves):
+        return [
+            [Candidate("To", (1,), -1.0, "length", "no <code>")] * 2
+            + [Candidate("long", (1,), -1.0, "length")] * 2
+            for _ in leaves
+        ]
+
+    functions = dataclasses.replace(World().functions(), propose=propose)
+    (tree,) = grow_trees(problems(1), functions, CONFIG, round=1)
+    assert [(node.text, node.status, node.detail) for node in tree.nodes[1:]] == [
+        ("To", "malformed", "no <code>"),
+        ("To", "malformed", "no <code>"),
+        ("long", "malformed", "length"),
+    ]
+
+
 def test_candidates_are_named_as_they_were_drawn():
     world = World(ppm=True, rates=LIVELY)
     for tree in grown(world=world):

@@ -170,7 +170,7 @@ def test_a_program_lost_twice_is_no_label(task, monkeypatch):
 @pytest.mark.parametrize(
     ("steps", "detail"),
     [
-        (("def double(x): return x\n<end_of_code>",), "no code"),
+        (("def double(x): return x\n<end_of_code>",), "no <code>"),
         ((FIRST, "\n<answer>\\boxed{4}<end_of_answer>"), "answer before the code's end"),
         ((FIRST, LAST, "\nx = 1\n<end_of_step>"), "code after the code's end"),
         ((FIRST, "\nx = 1"), "no stop"),

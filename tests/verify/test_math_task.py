@@ -49,7 +49,7 @@ def test_the_worked_examples_of_the_prompt_are_true(check, steps):
         ((FIRST, "\nb = a"), "malformed", "no stop"),
         ((FIRST, "\n\n<end_of_step>"), "malformed", "empty"),
         (("<code>\n<end_of_step>",), "malformed", "empty"),
-        (("a = 8\n<end_of_step>",), "malformed", "no code"),
+        (("a = 8\n<end_of_step>",), "malformed", "no <code>"),
         (("<code>\n<code>\na = 8\n<end_of_step>",), "malformed", "a delimiter inside the step"),
         (
             (FIRST, "\nb = 1\n<output>3<end_of_output>\n<end_of_code>"),
