@@ -24,8 +24,8 @@ from jax.experimental.compilation_cache import compilation_cache
 
 log = logging.getLogger(__name__)
 
-# A decode step of 30 layers takes some 2 MB; a run of a real model has a few dozen such programs.
-MOST_BYTES = 4 * 2**30
+# A decode step of 30 layers takes half a megabyte on a CPU, several on an accelerator; a run has a few dozen.
+MOST_BYTES = 2 * 2**30
 # Programs that took less are as soon made as found.
 WORTH_SECONDS = 0.2
 # More threads than this gain nothing: tracing holds Python's lock, and the compiler splits programs itself.

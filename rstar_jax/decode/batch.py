@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from rstar_jax.decode import pool, programs, sampling, stops
-from rstar_jax.decode.buckets import cache_bucket, suffix_bucket
+from rstar_jax.decode.buckets import suffix_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, Writes
 from rstar_jax.decode.prefixes import PrefixCache, Text, abstract
@@ -191,7 +191,7 @@ class Batch:
 
     def _columns(self, longest: int) -> int:
         """Columns for prefixes of so many tokens: whole pages."""
-        return -(-cache_bucket(longest) // self.config.page_size) * self.config.page_size
+        return -(-self.cache.columns(longest) // self.config.page_size) * self.config.page_size
 
     def harvest(self) -> dict[int, list[Sample]]:
         """Waits for the chunk; returns the samples, by ticket, of the leaves that are done. Their slots are

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def prefill_bucket(length: int) -> int:
+def prefill_bucket(length: int, context: int | None = None) -> int:
     """The least of 64, 96, 128, 192, 256, 384, … that holds `length`: prefilling costs by the column."""
-    size = cache_bucket(length)
+    size = cache_bucket(length, context)
     return size * 3 // 4 if 64 < size <= 256 and length <= size * 3 // 4 else size
 
 
-def cache_bucket(length: int) -> int:
+def cache_bucket(length: int, context: int | None = None) -> int:
     """The least of 64, 128, 256, 384, 512, 768, … that holds `length`: a masked column costs little, and
-    each size is a compilation of the decode loop."""
+    each size is a compilation of the decode loop.
+
+    context: no text is longer. The last size is that, in whole blocks of 128, not up to half as much again.
+    """
     size = 64
     while size < length:
         size *= 2
-    return size * 3 // 4 if size > 256 and length <= size * 3 // 4 else size
+    size = size * 3 // 4 if size > 256 and length <= size * 3 // 4 else size
+    return size if context is None else max(min(size, -(-context // 128) * 128), length)
 
 
 def suffix_bucket(length: int, longest: int) -> int:

@@ -74,13 +74,13 @@ def pool_pages(page: int, least: int, demand: int, free: int | None) -> int:
 
 
 def _size(pages: int, *, up: bool) -> int:
-    """The next of 1, 2, 3, 4, 6, 8, 12, 16, … that is no less than so many pages (up), or no more.
+    """The next of 4, 5, 6, 7 times a power of two that is no less than so many pages (up), or no more.
 
     A pool's size is a shape of every program that reads it: were it to follow the free memory by the byte, no
     run would find another's programs compiled.
     """
-    size = 1
+    size = 4
     while 2 * size <= pages:
         size *= 2
-    sizes = [size, size * 3 // 2, 2 * size]
+    sizes = [0, *(size * quarter // 4 for quarter in range(4, 9))]
     return next(s for s in sizes if s >= pages) if up else max([s for s in sizes if s <= pages], default=0)

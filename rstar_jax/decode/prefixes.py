@@ -133,11 +133,11 @@ class PrefixCache:
 
     def _fillers(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
         """New texts, held, for the idle rows of the blocks that these will be read in."""
-        idle = collections.Counter(prefill_bucket(len(part.tokens)) for part in parts if not part.known)
+        idle = collections.Counter(self._prefill(len(part.tokens)) for part in parts if not part.known)
         idle = {bucket: -count % self.rows for bucket, count in idle.items()}
         fillers = []
         for problem, tokens in later:
-            bucket = prefill_bucket(len(tokens))
+            bucket = self._prefill(len(tokens))
             if not idle.get(bucket) or self.tree.free * self.page_size < 2 * len(tokens):
                 continue
             key = self.key(problem, tokens)
@@ -146,6 +146,14 @@ class PrefixCache:
             idle[bucket] -= 1
             fillers.append(_Part(grown[0], 0, tokens, grown[1].slots, grown[1].copies))
         return fillers
+
+    def columns(self, length: int) -> int:
+        """Columns in which a text of so many tokens is read on from, or decoded after."""
+        return cache_bucket(length, self._config.context)
+
+    def _prefill(self, length: int) -> int:
+        """Columns in which so many first tokens are read."""
+        return prefill_bucket(length, self._config.context)
 
     def key(self, problem: Hashable, tokens: Sequence[int]) -> Hashable:
         """Under which a text of a problem lies in the tree."""
@@ -166,8 +174,8 @@ class PrefixCache:
 
     def programs(self, lengths: Iterable[int]) -> list[Callable[[], None]]:
         """What compiles the reading of texts of such lengths, and of a few tokens behind them."""
-        sizes = [(0, T) for T in sorted({prefill_bucket(length) for length in lengths})]
-        known = sorted({cache_bucket(length) for length in lengths})
+        sizes = [(0, T) for T in sorted({self._prefill(length) for length in lengths})]
+        known = sorted({self.columns(length) for length in lengths})
         sizes += [(P, T) for P in known for T in sorted({score_bucket(length) for length in range(1, 65)})]
         return [functools.partial(self._compile, *size) for size in sizes]
 
@@ -204,9 +212,9 @@ class PrefixCache:
     def _run(self, parts: list[_Part]) -> None:
         groups: dict[tuple[int, int], list[_Part]] = {}
         for part in parts:
-            key = (0, prefill_bucket(len(part.tokens)))
+            key = (0, self._prefill(len(part.tokens)))
             if part.known:
-                key = cache_bucket(part.known), score_bucket(len(part.tokens))
+                key = self.columns(part.known), score_bucket(len(part.tokens))
             groups.setdefault(key, []).append(part)
         for (P, T), members in sorted(groups.items(), key=lambda group: group[0]):
             rows = _ROWS_ON if P else self.rows

@@ -204,7 +204,7 @@ class StepDecoder:
         c, work = self._config, list[Callable[[], None]]()
         longest = min(c.max_step_tokens, c.context)
         lengths = range(max(1, shortest - 1), c.context + 1)
-        prefixes = sorted({cache_bucket(length) for length in lengths})
+        prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
         suffixes = sorted({suffix_bucket(length, longest) for length in range(c.chunk, longest + c.chunk)})
         rows = sorted({min(n, c.rows) for n in candidates if n} or {1, c.rows})
         for home, cache in enumerate(self._caches.each):
@@ -223,7 +223,7 @@ class StepDecoder:
     def attention(self) -> str:
         """One line for a log: how candidates attend, by which kernels, and why not by others."""
         shape, c = self._caches.each[0].shape, self._config
-        P, S = cache_bucket(c.context), suffix_bucket(min(c.max_step_tokens, c.context), c.context)
+        P, S = cache_bucket(c.context, c.context), suffix_bucket(min(c.max_step_tokens, c.context), c.context)
         return candidates.describe(shape.config, 1, P, S, shape.mesh, shape.kernels)
 
     def held(self) -> dict[str, int]:

@@ -131,7 +131,7 @@ class StepScorer:
         self.load()
         c, work = self._config, list[Callable[[], None]]()
         lengths = range(max(1, shortest - 1), c.context + 1)
-        prefixes = sorted({cache_bucket(length) for length in lengths})
+        prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
         steps = sorted({score_bucket(length) for length in range(1, min(c.max_step_tokens, c.context) + 1)})
         for cache in self._caches.each:
             work += cache.programs(lengths)
@@ -197,8 +197,8 @@ class StepScorer:
     def _start(self, home: int) -> None:
         """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
         cache, waiting = self._caches.each[home], self._waiting[home]
-        P = cache_bucket(len(waiting[0].prefix))
-        block = [asked for asked in waiting if cache_bucket(len(asked.prefix)) == P][: self._together]
+        P = cache.columns(len(waiting[0].prefix))
+        block = [asked for asked in waiting if cache.columns(len(asked.prefix)) == P][: self._together]
         read = cache.read([(asked.request.home, asked.prefix) for asked in block])
         block = block[: len(read)]
         taken = {asked.ticket for asked in block}

@@ -80,6 +80,14 @@ class Shape:
     mlp: int
     vocab: int
     tied: bool
+    exact: int = 0  # parameters, where they are known to the last norm
+
+    @classmethod
+    def of_decoder(cls, c: Any, parameters: int) -> Shape:
+        """From a `models.DecoderConfig` and the number of its parameters: what a folder holds, whatever its
+        family calls it."""
+        names = ("width", "layers", "heads", "kv_heads", "head_dim", "mlp", "tied")
+        return cls(**{name: getattr(c, name) for name in names}, vocab=c.vocab_size, exact=parameters)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
@@ -104,8 +112,9 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """All parameters but norms and biases; an untied embedding counts beside the head."""
-        return self.matrices + (0 if self.tied else self.vocab * self.width)
+        """All parameters, without norms and biases unless it is known exactly; an untied embedding counts
+        beside the head."""
+        return self.exact or self.matrices + (0 if self.tied else self.vocab * self.width)
 
     def kv_bytes(self, size: int) -> int:
         """Bytes that a token's keys and values take in all layers, with `size` bytes a number."""

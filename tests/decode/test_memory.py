@@ -72,11 +72,11 @@ def test_a_pool_holds_what_is_asked_for_or_its_share(page: int, least: int, dema
     allowed = int(memory.SHARE * free) // page
     assert pages <= allowed
     assert pages >= min(least, allowed)  # one text, wherever there is room for it
-    assert pages <= max(1.5 * wanted, 2)
+    assert pages <= max(1.25 * wanted, 4)
     if pages < wanted and pages != least:
-        assert 1.5 * pages + 1 >= allowed  # then the share is what holds it back
+        assert max(1.25 * pages, 4) >= allowed  # then the share is what holds it back
     # A few bytes more or less free change no program's shapes, nearly always.
-    assert pages in (least, allowed) or bin(pages).strip("0b") in ("", "1", "11")
+    assert pages in (0, least, allowed) or bin(pages).strip("0b") in ("", "1", "11", "101", "111")
 
 
 def test_too_little_memory_for_one_text_is_said(policy: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +90,6 @@ def test_the_demand_makes_the_pool(policy: Decoder) -> None:
     few, many = (StepDecoder(policy, STOPS, CONFIG, seed=0, demand=n) for n in (2_000, 200_000))
     few.load()
     many.load()
-    assert 2_000 <= few.held()["pages"] * CONFIG.page_size <= 3_000
-    assert 200_000 <= many.held()["pages"] * CONFIG.page_size <= 300_000
+    assert 2_000 <= few.held()["pages"] * CONFIG.page_size <= 2_500
+    assert 200_000 <= many.held()["pages"] * CONFIG.page_size <= 250_000
     assert many.held()["pages_mb"] > few.held()["pages_mb"]
