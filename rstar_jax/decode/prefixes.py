@@ -55,7 +55,7 @@ class PrefixCache:
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
         self._config, self._demand = config, demand
         # What is free is known when all models are there, which is when one is first used.
-        self.pages = _pages(shape, config, demand) if config.cache_mb else 0
+        self.pages = pages_for(shape, config, demand) if config.cache_mb else 0
         self.tree = PageTree(self.pages, self.page_size)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
@@ -79,7 +79,7 @@ class PrefixCache:
         self.params = {}
         vars(self).pop("pool", None)  # there must not be two of either
         self._given, self.params = arrays, self.shape.place(params)
-        self.pages = self.pages or _pages(self.shape, self._config, self._demand)
+        self.pages = self.pages or pages_for(self.shape, self._config, self._demand)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
         self.abstract_pool = abstract(self.pool)
@@ -286,8 +286,11 @@ class PrefixCaches:
             cache.forget()
 
 
-def _pages(shape: Shape, config: DecodeConfig, demand: int) -> int:
-    """How many pages a pool of `cache_mb` has, or one that is to hold `demand` tokens."""
+def pages_for(shape: Shape, config: DecodeConfig, demand: int) -> int:
+    """How many pages a pool of `cache_mb` has, or one that is to hold `demand` tokens, with what is free now.
+
+    Raises UserError if they do not hold one text of the longest.
+    """
     page = config.page_size * shape.token_bytes
     least, most = -(-config.context // config.page_size) + 1, 2**31 // config.page_size - 1
     device = jax.local_devices()[0] if shape.mesh is None else shape.mesh.devices.flat[0]

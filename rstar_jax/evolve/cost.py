@@ -8,10 +8,12 @@ that dispatching a call takes longer than the call, the times are too low.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
 SHARE = 0.5  # of the roofline that well-made loops reach
+PIECE = 2**26  # logits that a training holds at once (train/policy.py)
 USABLE = 0.9  # of a device's memory, the rest is the runtime's and fragmentation
 
 
@@ -36,8 +38,8 @@ DEVICES = {
     "v5e": Device("v5e", 819e9, 197e12, 16e9),
     "v5p": Device("v5p", 2765e9, 459e12, 95e9),
     "v6e": Device("v6e", 1640e9, 918e12, 32e9),
-    # one core of a server: what matrix products of this size reached when measured
-    "cpu": Device("cpu core", 10e9, 0.1e12, 4e9),
+    # one core of a server: what matrix products of this size reached when measured; it has the host's memory
+    "cpu": Device("cpu core", 10e9, 0.1e12, math.inf),
 }
 # What jax calls them, the more specific name first.
 KINDS = (
@@ -145,15 +147,18 @@ class Shape:
         flops = tokens * (products * 2 * self.matrices + attention * self.attention_flops(row / 2))
         return device.seconds(0, flops)
 
-    def activation_bytes(self, rows: int, row: int, size: int, remat: str) -> float:
-        """What the backward pass keeps of `rows` sequences of `row` tokens, attention weights and logits too.
+    def activation_bytes(self, rows: int, row: int, size: int, remat: str, logits: bool = True) -> float:
+        """What the backward pass keeps of `rows` sequences of `row` tokens, attention weights and logits (if
+        there are any) too.
 
         With "full": every layer's input, and the insides of one. With "dots" also the products with weights.
+        Attention weights and logits are float32; of the latter a piece at a time, with its exponentials and
+        its gradient.
         """
         tokens, heads = rows * row, self.head_dim * (self.heads + self.kv_heads)
-        inside = tokens * size * (5 * self.width + 2 * heads + 3 * self.mlp + self.heads * row)
+        inside = tokens * (size * (5 * self.width + 2 * heads + 3 * self.mlp) + 4 * self.heads * row)
         kept = self.width + (self.width + heads + self.head_dim * self.kv_heads + 2 * self.mlp) * (
             remat == "dots"
         )
         layers = self.layers * inside if remat == "none" else self.layers * tokens * size * kept + inside
-        return layers + 2 * tokens * self.vocab * 4
+        return layers + 3 * 4 * min(tokens * self.vocab, max(PIECE, self.vocab)) * logits

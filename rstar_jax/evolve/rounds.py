@@ -8,26 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from rich.console import Console
 
 import rstar_jax
 from rstar_jax import models
+from rstar_jax.decode.memory import free_bytes
+from rstar_jax.decode.prefixes import pages_for
+from rstar_jax.decode.shape import Shape as EngineModel
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import learn, seek
+from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.plan import announce
+from rstar_jax.evolve.cost import Shape
+from rstar_jax.evolve.needs import Machine
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect
+from rstar_jax.evolve.summary import ESTIMATES, collect
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import DecoderConfig
 from rstar_jax.models.lora import check as check_lora
+from rstar_jax.models.params import param_specs
 from rstar_jax.problems.load import load_problems
+from rstar_jax.records import write_json
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
@@ -68,15 +77,8 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         work.claim_inputs(_inputs(context))
         with context.sandbox() as sandbox:  # refuses to start where it would not hold
             progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
-        announce(  # 2
-            settings,
-            models.base_folder(base),
-            models.base_folder(bootstrap),
-            len(context.train),
-            len(context.heldout),
-            progress.log,
-            jax.devices()[0].device_kind,
-        )
+        estimates = _estimate(context)  # 2
+        write_json(work.root / ESTIMATES, estimates)
         try:
             if settings.rounds[0] == 1:  # 3
                 seek.evaluate_base(context)
@@ -92,6 +94,29 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
                 _report(context, workdir / "report.json")  # what was found until then, and why it stopped
             raise
         return _report(context, workdir / "report.json")  # 5
+
+
+def _estimate(context: Context) -> dict[str, Any]:
+    """Say what the run will need; the estimates by stage."""
+    settings = context.settings
+    base, bootstrap = (models.check_pretrained(folder) for folder in (context.base, context.bootstrap))
+    shapes = [
+        Shape.of_decoder(c, sum(math.prod(spec.shape) for spec in param_specs(c).values()))
+        for c in (base, bootstrap)
+    ]
+    engine = EngineModel(base, jnp.dtype(settings.policy.dtype))
+    pool = pages_for(engine, settings.decode, context.demand) * settings.decode.page_size * engine.token_bytes
+    machine = Machine(jax.devices()[0].device_kind, free_bytes(), pool)
+    return announce(
+        settings,
+        context.base.name,
+        (shapes[0], shapes[1]),
+        context.prompts,
+        machine,
+        len(context.train),
+        len(context.heldout),
+        context.progress.log,
+    )
 
 
 def _report(context: Context, path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from rstar_jax.evolve.stages import MANIFEST, read_manifest
 from rstar_jax.settings import to_dict
 
 STAGES = ("search", "curate", "policy", "ppm", "evaluate")
+ESTIMATES = "estimates.json"  # what a run's stages were expected to need (announce.py), by stage
 
 
 def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
@@ -37,6 +39,7 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
             rounds.append(_round(int(folder.name[5:]), done))
             files.update(_files(folder, done))
     files["report"] = str(root / "report.json")
+    _add_estimates(root, stages)
     return {
         "base": _base(base) if base else {"policy_pass1": None},
         "layers": _layers(m for m in manifests if m),
@@ -84,6 +87,15 @@ def _alone(result: dict[str, Any]) -> dict[str, Any]:
         "ungraded": sum(result.get(f"{kind}_ungraded", 0) for kind in ("policy", "search")),
         "unknown_steps": result.get("unknown_steps"),
     }
+
+
+def _add_estimates(root: Path, stages: list[dict[str, Any]]) -> None:
+    """Sets what was expected of each stage, as far as something was, beside what it took."""
+    path, expected = root / ESTIMATES, None
+    with contextlib.suppress(records.Damaged):
+        expected = records.read_json(path) if path.exists() else None
+    for stage in stages:
+        stage["estimate"] = expected.get(stage["name"]) if isinstance(expected, dict) else None
 
 
 def _whole(settings: Any, stages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -166,6 +178,7 @@ def stage_times(manifest: dict[str, Any]) -> dict[str, Any]:
         **kinds,
         "host": host,
         "peak_mb": manifest["peak_mb"],
+        "tokens": manifest["result"].get("tokens"),
         "compiled": manifest.get("compiled"),  # not in those of earlier versions
         "note": manifest["result"].get("rereading", ""),
     }

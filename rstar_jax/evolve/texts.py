@@ -10,9 +10,12 @@ from rstar_jax.types import Problem
 
 SAMPLE = 100  # problems whose prompts are looked at
 STEP, STEPS = 80, 8  # tokens of a step, steps of a solution: of competition level, where there is the room
-# Of the tokens that rollouts might write side by side: most go on from steps that are there, and of the
-# candidates many are not kept. 32 GSM8K problems by 8 rollouts of 4 wrote a fifth.
-KEPT = 1 / 4
+# Of a rollout's steps that are expanded for it: the others were there before. 32 GSM8K problems by 8 rollouts
+# of 4 wrote less than half of that, as most trajectories of an untrained model end early.
+FRESH = 1 / 2
+# Of the tokens that rollouts might write side by side, those that are gone back to: of fresh ones half, as
+# candidates that fail are not kept.
+KEPT = FRESH / 2
 
 
 @dataclasses.dataclass(frozen=True)

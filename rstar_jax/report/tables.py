@@ -34,7 +34,7 @@ class Table:
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Every table that the report has something for, in the order shown."""
     makers: tuple[Callable[[Mapping[str, Any]], Table], ...] = (
-        coverage, given, accuracy, data, deaths, times, shares, files,
+        coverage, given, accuracy, data, deaths, times, shares, estimates, files,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -184,6 +184,32 @@ def shares(report: Mapping[str, Any]) -> Table:
     return Table("Where the time went", ("", "seconds", "%"), tuple(rows))
 
 
+def estimates(report: Mapping[str, Any]) -> Table:
+    """What each stage was expected to need, and what it did: memory, hours, tokens (written by a search, read
+    by a training).
+
+    The memory of accelerators is not measured: nothing stands beside its estimate.
+    """
+    rows = []
+    for stage in _stages(report):
+        if expected := stage.get("estimate"):
+            seconds = stage.get("seconds")
+            here = stage.get("peak_mb") if _get(expected, "parts", "runtime") else None
+            rows.append(
+                (
+                    str(stage.get("name", "?")),
+                    count(expected.get("memory_mb")),
+                    count(here),
+                    count(expected.get("tokens")),
+                    count(stage.get("tokens")),
+                    _hours(expected.get("hours")),
+                    _hours(None if seconds is None else seconds / 3600),
+                )
+            )
+    columns = ("", "MB estimated", "MB", "tokens estimated", "tokens", "hours estimated", "hours")
+    return Table("Estimates, and what it took", columns, tuple(rows))
+
+
 def files(report: Mapping[str, Any]) -> Table:
     """Where the results are."""
     rows = tuple((str(label), str(path)) for label, path in (report.get("files") or {}).items())
@@ -217,6 +243,10 @@ def count(value: float | None) -> str:
 
 def _seconds(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.1f}"
+
+
+def _hours(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:,.2f}"
 
 
 def _share(part: float | None, whole: float) -> str:

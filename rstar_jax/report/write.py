@@ -7,7 +7,8 @@
                  "ungraded", "ungradable": [problem ids], "unknown_steps", "heldout_ungraded",
                  "heldout_cut_off", "heldout_unknown_steps"}],
      "stages": [{"name", "seconds", "decode", "execution", "ppm", "training", "host", "peak_mb",
-                 "compiled": {"programs", "cached", "seconds"}, "note"}],
+                 "compiled": {"programs", "cached", "seconds"}, "tokens", "note",
+                 "estimate": {"memory_mb", "parts": {part: MiB}, "tokens", "hours"}}],
      "files": {label: path}, "seed", "config", "seconds", "peak_mb"}
 
 A warm start's (evolve/sft.py) has no rounds but

@@ -8,12 +8,17 @@ import sys
 import pytest
 
 from rstar_jax.decode import DecodeConfig
-from rstar_jax.errors import UserError
-from rstar_jax.evolve import plan as planning
-from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
-from rstar_jax.evolve.plan import Row, SearchLoad, TrainLoad, plan, read_config, table
+from rstar_jax.evolve import needs
+from rstar_jax.evolve.announce import announce, by_stage, loads
+from rstar_jax.evolve.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
+from rstar_jax.evolve.plan import Assumed, Row, SearchLoad, TrainLoad, plan, table
 from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve.texts import STEP, STEPS, Prompts, demand
+from rstar_jax.models import DecoderConfig
 from rstar_jax.models.lora import LoraConfig
+from rstar_jax.search import SearchConfig
+from rstar_jax.train.policy import LOGITS_AT_ONCE
+from rstar_jax.types import Problem
 
 
 def test_parameters_are_the_published_ones():
@@ -107,42 +112,93 @@ def settings():
     )
 
 
-def test_announce_names_this_model_and_the_papers(tmp_path):
-    tiny = {**QWEN_1_5B, "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 512}
-    (tmp_path / "config.json").write_text(json.dumps(tiny))
+MACHINE = needs.Machine("cpu", free=2**50, pool=100 * 2**20)
+PROMPTS = {
+    ("bootstrap", "train"): Prompts(800, 870, 900),
+    ("bootstrap", "heldout"): Prompts(800, 870, 900),
+    ("finetuned", "train"): Prompts(40, 60, 90),
+    ("finetuned", "heldout"): Prompts(40, 60, 90),
+}
+SMALL = Shape.of({**QWEN_1_5B, "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 512})
+
+
+def test_announce_names_this_model_and_the_papers():
     said = []
-    planning.announce(settings(), tmp_path, tmp_path, 200, 50, said.append, device_kind="cpu")
+    found = announce(settings(), "mine", (SMALL, SMALL), PROMPTS, MACHINE, 200, 50, said.append)
     text = "\n".join(said)
-    assert tmp_path.name in text and "cpu core" in text
+    assert "mine" in text and "cpu core" in text and "prompts of 870 tokens" in text.lower()
     for name in ("Qwen2.5-Math-1.5B", "Qwen2.5-Math-7B", "H200", "v5e", "v5p"):
         assert name in text
-    assert max(map(len, text.splitlines())) <= 130
+    assert max(map(len, text.splitlines())) <= 170
+    assert "free here" not in text
+    tight = dataclasses.replace(MACHINE, free=2**20)
+    announce(settings(), "mine", (SMALL, SMALL), PROMPTS, tight, 200, 50, said.append)
+    assert "more than the 1 MB that are free here" in said[-1]
+    stages = ["search", "policy", "ppm", "evaluate"]
+    assert list(found) == ["base/evaluate", *(f"round{r}/{stage}" for r in (1, 2, 3) for stage in stages)]
+    assert json.loads(json.dumps(found)) == found
 
 
-def test_config_without_a_field_is_said_and_not_fatal(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "other"}')
-    said = []
-    planning.announce(settings(), tmp_path, tmp_path, 200, 50, said.append)
-    assert "num_attention_heads" in said[0] and "Qwen2.5-Math-7B" in said[-1]
+def test_estimates_follow_prompts_model_and_machine():
+    run = settings()
+    few = by_stage(run, (SMALL, SMALL), PROMPTS, MACHINE, 200, 50)
+    # The context of 512 leaves nothing behind prompts of 870: tokens written are few.
+    roomy = dataclasses.replace(run, decode=dataclasses.replace(run.decode, context=2048))
+    many = by_stage(roomy, (SMALL, SMALL), PROMPTS, MACHINE, 200, 50)
+    assert many["round1/search"]["tokens"] > 100 * few["round1/search"]["tokens"]
+    assert many["round1/search"]["parts"]["leaves"] > few["round1/search"]["parts"]["leaves"]
+    assert few["round1/search"]["parts"]["pages"] == 100  # no PPM in rounds 1 and 2
+    assert few["round3/search"]["parts"]["pages"] == 200
+    large = Shape.of(QWEN_1_5B)
+    with_bootstrap = by_stage(run, (SMALL, large), PROMPTS, MACHINE, 200, 50)
+    assert with_bootstrap["round1/search"]["memory_mb"] > few["round1/search"]["memory_mb"]
+    assert with_bootstrap["round2/search"] == few["round2/search"]
+    elsewhere = by_stage(run, (SMALL, SMALL), PROMPTS, needs.Machine("TPU v5p"), 200, 50)
+    assert elsewhere["round1/search"]["parts"]["runtime"] == 0
+    assert all(size >= 0 for stage in many.values() for size in stage["parts"].values())
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]"])
-def test_model_folder_without_a_config_is_named(tmp_path, text):
-    if text is not None:
-        (tmp_path / "config.json").write_text(text)
-    with pytest.raises(UserError, match=r"config\.json"):
-        read_config(tmp_path)
+def test_a_decoders_shape_is_a_folders():
+    sizes = {"width": 1536, "layers": 28, "heads": 12, "kv_heads": 2, "head_dim": 128, "mlp": 8960}
+    config = DecoderConfig(vocab_size=151936, **sizes)
+    shape = Shape.of_decoder(config, 1_543_714_304)
+    assert shape == dataclasses.replace(Shape.of(QWEN_1_5B), exact=1_543_714_304)
+    assert shape.parameters == 1_543_714_304
+
+
+def test_logits_are_held_in_pieces_of_the_size_that_training_cuts():
+    assert PIECE == LOGITS_AT_ONCE
+    shape = Shape.of(QWEN_1_5B)
+    rest = shape.activation_bytes(1, 4096, 2, "full", logits=False)
+    assert shape.activation_bytes(1, 4096, 2, "full") - rest == 12 * PIECE
+    assert shape.activation_bytes(8, 4096, 2, "full") - 8 * rest == 12 * PIECE  # one piece, however many rows
+
+
+def test_prompts_are_measured_and_make_the_demand():
+    problems = [Problem(str(i), "x" * i, "1") for i in range(1, 301)]
+    found = Prompts.of(problems, lambda problem: len(problem.problem))
+    assert found == Prompts(1, 149, 298)  # of every third
+    assert Prompts.of([], lambda problem: 1) is None
+    assert Prompts(800, 870, 900).solution(1152) == 282 and found.solution(4096) == STEP * STEPS
+    assert Prompts(800, 870, 900).solution(500) == 1
+    tree = SearchConfig(rollouts=8, candidates=4)
+    prompts = Prompts(800, 870, 900)
+    assert demand([(tree, 32, prompts)], 1152) == 32 * (870 + 8 * 282)
+    assert demand([(dataclasses.replace(tree, batch=4), 32, prompts)], 1152) == 4 * (870 + 8 * 282)
+    greedy = SearchConfig(strategy="greedy")
+    assert demand([(tree, 1, prompts), (greedy, 2, prompts), (tree, 9, None)], 1152) == 870 + 8 * 282
+    assert Assumed.of(prompts, 1152).row == pytest.approx(1152) and Assumed.of(None, 9) == Assumed()
 
 
 def test_the_rounds_ask_for_what_their_settings_say():
-    searches = [search for search, _ in planning.loads(settings())]
+    searches = [search for search, _ in loads(settings())]
     assert [(s.rollouts, s.candidates) for s in searches] == [(8, 5), (16, 8), (16, 8)]
     assert [s.ppm for s in searches] == [False, False, True]
     assert {(s.leaves, s.context, s.max_step_tokens) for s in searches} == {(8, 512, 64)}
     run = RunSettings(decode=DecodeConfig(weights="int8"))
     lora = dataclasses.replace(run.train.ppm, lora=LoraConfig(rank=8, targets=("q",)))
     run = dataclasses.replace(run, train=dataclasses.replace(run.train, ppm=lora))
-    search, train = planning.loads(run)[0]
+    search, train = loads(run)[0]
     assert search.int8 and (train.policy_lora[0], train.ppm_lora) == (0, (8, ("q",)))
 
 

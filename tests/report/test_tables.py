@@ -53,6 +53,8 @@ REPORT = {
             "peak_mb": 900,
             "compiled": {"programs": 12, "cached": 3, "seconds": 6.0},
             "note": "9,000 tokens were read again",
+            "tokens": 70_000,
+            "estimate": {"memory_mb": 850, "parts": {"runtime": 400}, "tokens": 90_000, "hours": 0.02},
         },
         {"name": "round1/policy", "seconds": 10.0, "training": 10.0, "peak_mb": 1200},
     ],
@@ -74,6 +76,8 @@ def test_numbers_stand_under_their_round():
     assert cells("What the searches", "hard (unsolved)") == ("120", "-")
     assert cells("Time and memory", "round1/search") == ("30.0", "75.0", "900", "12", "3", "6.0")
     assert cells("Where the time went", "compiling, within these") == ("6.0", "15.0")
+    row = ("850", "900", "90,000", "70,000", "0.02", "0.01")
+    assert cells("Estimates", "round1/search") == row
     assert "round1/search: 9,000 tokens were read again." in render(REPORT).splitlines()
     assert cells("Time and memory", "all stages") == ("40.0", "100.0", "1,200", "12", "3", "6.0")
     assert cells("Where the time", "decode") == ("18.0", "45.0")
