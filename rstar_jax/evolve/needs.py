@@ -13,9 +13,9 @@ from typing import Any
 from rstar_jax.evolve.cost import Shape
 
 Parts = dict[str, float]
-# Python, JAX and what the compiler keeps of a few dozen programs, in a process on a CPU; an accelerator's
-# runtime is in cost.USABLE.
-RUNTIME = 0.8 * 2**30
+# Python and JAX in a process on a CPU, and what a layer adds, as each of a few dozen programs has all of
+# them; an accelerator's runtime is in cost.USABLE.
+RUNTIME, RUNTIME_LAYER = 450 * 2**20, 12 * 2**20
 SUFFIX = 128  # columns that steps of ordinary length take in the caches of candidates
 
 
@@ -56,7 +56,7 @@ def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
         "leaves": 1.5 * columns * shape.kv_bytes(load.size),
         "logits": max(4 * rows * shape.vocab * 4, read),
     }
-    return {**parts, "runtime": RUNTIME if machine.on_cpu else 0}
+    return {**parts, "runtime": _runtime(shape, machine)}
 
 
 def training(
@@ -74,8 +74,12 @@ def training(
         "weights": weights,
         "optimiser": 12 * trained,
         "activations": shape.activation_bytes(load.rows, load.seq_len, load.size, load.remat, logits),
-        "runtime": RUNTIME if machine.on_cpu else 0,
+        "runtime": _runtime(shape, machine),
     }
+
+
+def _runtime(shape: Shape, machine: Machine) -> float:
+    return RUNTIME + shape.layers * RUNTIME_LAYER if machine.on_cpu else 0
 
 
 def adapted(shape: Shape, lora: tuple[int, tuple[str, ...]]) -> int:
