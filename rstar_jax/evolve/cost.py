@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SHARE = 0.5  # of the roofline that well-made loops reach
+BLOCK = 512  # queries whose attention weights are held at once in longer rows (models/attention.py), at most
 PIECE = 2**26  # logits that a training holds at once (train/policy.py)
 USABLE = 0.9  # of a device's memory, the rest is the runtime's and fragmentation
 
@@ -152,13 +153,15 @@ class Shape:
         there are any) too.
 
         With "full": every layer's input, and the insides of one. With "dots" also the products with weights.
-        Attention weights and logits are float32; of the latter a piece at a time, with its exponentials and
-        its gradient.
+        Attention weights and logits are float32: of long rows a block of the former at a time, of the latter
+        a piece, with its exponentials and its gradient.
         """
         tokens, heads = rows * row, self.head_dim * (self.heads + self.kv_heads)
-        inside = tokens * (size * (5 * self.width + 2 * heads + 3 * self.mlp) + 4 * self.heads * row)
+        inside = tokens * size * (5 * self.width + 2 * heads + 3 * self.mlp)
+        weights = 4 * self.heads * row * rows * min(row, BLOCK)
+        inside, block = (inside + weights, 0) if row <= BLOCK else (inside, weights)
         kept = self.width + (self.width + heads + self.head_dim * self.kv_heads + 2 * self.mlp) * (
             remat == "dots"
         )
         layers = self.layers * inside if remat == "none" else self.layers * tokens * size * kept + inside
-        return layers + 3 * 4 * min(tokens * self.vocab, max(PIECE, self.vocab)) * logits
+        return layers + block + 3 * 4 * min(tokens * self.vocab, max(PIECE, self.vocab)) * logits

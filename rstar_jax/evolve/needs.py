@@ -67,13 +67,18 @@ def training(
 
     weights: in float32, or as computed with where they are frozen. optimiser: gradients and AdamW's two
     moments of what trains. activations: of one call, logits included.
+
+    A CPU computes bfloat16 in float32: activations, and frozen weights once more, take that much.
     """
     trained = adapted(shape, lora) if lora[0] else shape.parameters
     weights = load.size * shape.parameters + 4 * trained if lora[0] else 4 * shape.parameters
+    if lora[0] and machine.on_cpu and load.size < 4:
+        weights += 4 * shape.parameters
+    size = 4 if machine.on_cpu else load.size
     return {
         "weights": weights,
         "optimiser": 12 * trained,
-        "activations": shape.activation_bytes(load.rows, load.seq_len, load.size, load.remat, logits),
+        "activations": shape.activation_bytes(load.rows, load.seq_len, size, load.remat, logits),
         "runtime": _runtime(shape, machine),
     }
 
