@@ -10,7 +10,7 @@ PPM of that run's last round; --config.policy=DIR (or a hub id) and --config.ppm
 How it is searched: --config.search.strategy=beam (or another row of docs/SEARCH.md), rollouts, temperature,
 max_seconds=10 and so on; Ctrl-C ends it with the best answer so far. --config.show=full prints whole steps,
 --config.show=answer what was found alone. While nothing is said, standard error counts tokens and tells
-what is compiled. --workdir (runs/solve) keeps what was compiled for the next one.
+what is compiled, which is kept for the next one (--compiled=DIR says where).
 """
 
 from rstar_jax.decode import DecodeConfig
