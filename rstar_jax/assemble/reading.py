@@ -31,6 +31,12 @@ class StepText:
         self._end = self._mark(reading.end, where)
 
     @classmethod
+    def checked(cls, ppm: Path, policy: Tokenizer) -> StepText:
+        """The same before the reward model is loaded. Raises UserError for a folder that holds none."""
+        rows = models.check_reward_model(ppm).vocab_size
+        return cls.of(ppm, models.reading_of(ppm), rows, policy)
+
+    @classmethod
     def of(cls, ppm: Path, reading: models.Reading, rows: int, policy: Tokenizer) -> StepText:
         """By the tokenizer of a reward model's folder or, where it has none, the policy's.
 

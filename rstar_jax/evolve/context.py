@@ -15,7 +15,7 @@ from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.texts import Prompts, demand
 from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models import model_hash
+from rstar_jax.models import model_hash, tokenizer_folder
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import SearchConfig
 from rstar_jax.settings import home_expanded
@@ -42,7 +42,8 @@ class Models:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """base, bootstrap: model folders. train, heldout: the problems of either kind."""
+    """base, bootstrap: model folders. train, heldout: the problems of either kind. judge: the folder of a
+    reward model that searches use in the place of the rounds' own."""
 
     settings: RunSettings
     work: Workdir
@@ -51,6 +52,7 @@ class Context:
     bootstrap: Path
     train: list[Problem]
     heldout: list[Problem]
+    judge: Path | None = None
 
     def folder(self, round: int, stage: str) -> Path:
         """Where stage `stage` of a round keeps its files; round 0 is the base."""
@@ -74,11 +76,11 @@ class Context:
         """What the stage "search" or "evaluate" of a round searches with; round 0: the base."""
         s = self.settings.search
         if stage == "search":
-            ppm = self.ppm(round - 1) if at_round(s.ppm, round) else None
+            ppm = (self.judge or self.ppm(round - 1)) if at_round(s.ppm, round) else None
             return Models(self.policy(round - 1), ppm, at_round(s.prompt, round))
         if not round:
             return Models(self.base, None, at_round(s.prompt, 1))
-        return Models(self.policy(round), self.ppm(round), "finetuned")
+        return Models(self.policy(round), self.judge or self.ppm(round), "finetuned")
 
     def source(self, round: int, models: Models) -> Source:
         """What the trees of a search with these models say of where they come from."""
@@ -107,7 +109,7 @@ class Context:
     @functools.cached_property
     def prompts(self) -> dict[tuple[str, str], Prompts | None]:
         """Lengths of prompts by kind ("bootstrap", "finetuned") and problems ("train", "heldout")."""
-        tokenizer, sandbox, found = Tokenizer.load(self.base), self.sandbox(), {}
+        tokenizer, sandbox, found = Tokenizer.load(tokenizer_folder(self.base)), self.sandbox(), {}
         for kind in {*self.settings.search.prompt, "finetuned"}:
             prompt = self.task(sandbox, prompt=kind).prompt
             for name, problems in (("train", self.train), ("heldout", self.heldout)):

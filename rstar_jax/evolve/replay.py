@@ -18,7 +18,7 @@ from pathlib import Path
 from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.rounds import first_policies
+from rstar_jax.evolve.rounds import first_policies, judge_folder
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.shards import Source, in_order, joined, tree_files
 from rstar_jax.evolve.stages import Workdir
@@ -160,6 +160,7 @@ def _context(workdir: Path, progress: Progress) -> Context:
         bootstrap=bootstrap,
         train=[],
         heldout=[],
+        judge=judge_folder(settings),
     )
 
 

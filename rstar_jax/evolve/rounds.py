@@ -19,6 +19,7 @@ from rich.console import Console
 
 import rstar_jax
 from rstar_jax import models
+from rstar_jax.assemble import StepText
 from rstar_jax.decode.memory import free_bytes
 from rstar_jax.decode.prefixes import pages_for
 from rstar_jax.decode.shape import Shape as EngineModel
@@ -69,11 +70,13 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
             bootstrap=bootstrap,
             train=load_problems(problems.train, seed=problems.seed, split="train"),
             heldout=load_problems(problems.heldout, seed=problems.seed, split="heldout"),
+            judge=judge_folder(settings),
         )
         _require_rounds_before(context)
         _require_problems(context)
         asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
         require_models(context, asked, context.train)
+        _require_judge(context)
         work.claim_inputs(_inputs(context))
         with context.sandbox() as sandbox:  # refuses to start where it would not hold
             progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
@@ -132,6 +135,12 @@ def first_policies(settings: RunSettings) -> tuple[Path, Path]:
     return base, base_folder(bootstrap, "config.policy.bootstrap") if bootstrap else base
 
 
+def judge_folder(settings: RunSettings) -> Path | None:
+    """The folder of the reward model that stands in for the rounds' own, if there is one."""
+    given = settings.policy.ppm
+    return base_folder(given, "config.policy.ppm") if given else None
+
+
 def base_folder(spec: str, option: str = "config.policy.init") -> Path:
     """The folder of a model: "tiny" is the bundled one, anything else a folder or a hub id (downloaded).
     Raises UserError that names the option."""
@@ -163,6 +172,24 @@ def require_models(context: Context, asked: Mapping[Path, str], problems: Sequen
             _require_trainable(context, shape)
 
 
+def _require_judge(context: Context) -> None:
+    """Refuses a reward model that cannot be read, or cannot read steps."""
+    if context.judge is None:
+        return
+    try:
+        policy = Tokenizer.load(models.tokenizer_folder(context.bootstrap))
+        reader = StepText.checked(context.judge, policy)
+    except UserError as error:
+        raise UserError(f"config.policy.ppm: {error}") from error
+    room, problems = context.settings.decode.context, (*context.train[:100], *context.heldout[:100])
+    shortest = min((len(reader.prefix(problem.problem, ())) for problem in problems), default=0)
+    if shortest >= room:
+        raise UserError(
+            f"config.decode.context: {room} tokens given, but the prompts that {context.judge} reads have "
+            f"{shortest} or more. Raise it to their length and a solution's."
+        )
+
+
 def _inputs(context: Context) -> dict[str, str]:
     """What the run reads from outside, as checksums by option: problems and models."""
 
@@ -172,6 +199,7 @@ def _inputs(context: Context) -> dict[str, str]:
     return {
         "problems.train": rows(context.train),
         "problems.heldout": rows(context.heldout),
+        **({"policy.ppm": models.model_hash(context.judge)} if context.judge else {}),
         "policy.init": models.model_hash(context.base),
         "policy.bootstrap": models.model_hash(context.bootstrap),
     }

@@ -166,8 +166,7 @@ def _require_fit(found: Chosen, prompt: str, question: str, room: int) -> None:
     lengths = {"its prompt": len(tokenizer.encode_prompt(prompt))}
     if found.ppm is not None:
         try:
-            rows = models.check_reward_model(found.ppm).vocab_size
-            reader = StepText.of(found.ppm, models.reading_of(found.ppm), rows, tokenizer)
+            reader = StepText.checked(found.ppm, tokenizer)
         except UserError as error:
             raise UserError(f"config.ppm: {error}") from error
         lengths["the PPM's prompt"] = len(reader.prefix(question, ()))

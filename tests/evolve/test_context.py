@@ -1,15 +1,18 @@
 """What a stage is given: a reasoner that is compiled before it is searched with, if the run says so."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
+from rstar_jax import models
 from rstar_jax.assemble import Reasoner
 from rstar_jax.decode import DecodeConfig
+from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.rounds import TINY_BASE
-from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve.rounds import TINY_BASE, judge_folder, run
+from rstar_jax.evolve.settings import PolicySettings, ProblemSettings, RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf
@@ -30,6 +33,42 @@ def test_a_reasoner_is_compiled_ahead_where_the_run_says_so(tmp_path: Path, prec
     leaf = Leaf(Problem("p", "What is 2 plus 3?", "5"), (), tree=0, node=0, n=1, temperature=1.0)
     assert len(made.functions(1).propose([leaf])[0]) == 1
     assert (compiled(made) == before) == precompile
+
+
+def test_a_reward_model_of_others_stands_in_for_the_rounds_own(tmp_path: Path) -> None:
+    judge = tmp_path / "judge"
+    models.save_reward_model(models.from_policy(models.load_pretrained(TINY_BASE)), judge)
+    settings = dataclasses.replace(RunSettings(), policy=PolicySettings(ppm=str(judge)))
+    with Workdir(tmp_path / "w", settings) as work, Progress(enabled=False) as progress:
+        context = Context(settings, work, progress, TINY_BASE, TINY_BASE, [], [], judge_folder(settings))
+        assert [context.models(r, "search").ppm for r in (1, 3)] == [None, judge]  # where a PPM searches
+        assert context.models(1, "evaluate").ppm == judge and context.models(0, "evaluate").ppm is None
+        own = dataclasses.replace(context, judge=None)
+        assert own.models(1, "evaluate").ppm is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [("/no/such", "no such folder"), (str(TINY_BASE), "no reward head"), ("tiny", "no reward head")],
+)
+def test_one_that_is_none_is_refused_at_the_start(tmp_path: Path, folder: str, message: str) -> None:
+    few = ProblemSettings(train="2", heldout="2")
+    settings = dataclasses.replace(RunSettings(), policy=PolicySettings(ppm=folder), problems=few)
+    with pytest.raises(UserError, match=r"config\.policy\.ppm") as caught:
+        run(settings, tmp_path / "w")
+    assert message in str(caught.value) and not (tmp_path / "w" / "base").exists()
+
+
+def test_one_whose_prompts_leave_no_room_is_refused_at_the_start(tmp_path: Path) -> None:
+    judge, few = tmp_path / "judge", ProblemSettings(train="2", heldout="2")
+    reward = models.from_policy(models.load_pretrained(TINY_BASE))
+    models.save_reward_model(reward, judge, tokenizer_from=TINY_BASE)
+    about = json.loads((judge / "config.json").read_text())
+    about["step_scoring"] = {"prompt": "say " * 4000 + "{question}"}
+    (judge / "config.json").write_text(json.dumps(about))
+    settings = dataclasses.replace(RunSettings(), policy=PolicySettings(ppm=str(judge)), problems=few)
+    with pytest.raises(UserError, match=r"4096 tokens given, but the prompts that .*judge reads"):
+        run(settings, tmp_path / "w")
 
 
 def compiled(made: Reasoner) -> float:
