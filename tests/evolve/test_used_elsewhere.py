@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     rows = [SftRow(str(i), q, tuple(steps), 1.0, 1.0, 1) for i, (q, steps) in enumerate(solutions(8))]
     pairs = [
-        PreferencePair(r.problem_id, r.question, (), r.steps[:1], (r.steps[0] + " ",), 1.0, -1.0, False, 1)
+        PreferencePair(r.problem_id, r.question, (), r.steps[:1], (r.steps[0] + " ",), 1.0, 1.0, False, 1)
         for r in rows
     ]
 
