@@ -1,10 +1,14 @@
-"""What int8 weights change in a model: perplexity, greedy choices, bytes.
+"""What int8 weights change in a model: perplexity, greedy choices, bytes; and how fast they are decoded.
 
     taskset -c 1 python benchmarks/int8.py [--model=FOLDER] [--dtype=bfloat16] [--problems=135]
+    taskset -c 1 python benchmarks/int8.py --speed [--model=FOLDER | --shape=smollm2-135m] [--dtype=bfloat16]
 
 Texts are right worked solutions of held-out problems of the embedded suite, families in turn, and flawed ones
 as the tiny base was made of. Figures are of what the policy has to write. Likeliest token: after the same
 text. Same steps: how often the whole first step is, greedily decoded by each model on its own.
+
+--speed: tokens per CPU second that our engine decodes, sampled after prefixes of random tokens, by turns; the
+ratio is the median of its pairs.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import statistics
 from pathlib import Path
 from typing import NamedTuple
 
@@ -118,14 +123,56 @@ def measure(folder: Path, dtype: str, count: int) -> Measured:
     )
 
 
+def speed(args: argparse.Namespace) -> None:
+    """Prints a row for each batch."""
+    from engine import Ours
+    from shape import decoder, name
+
+    full, small = decoder(args, args.dtype), decoder(args, args.dtype)
+    to_int8(small)
+    print(f"{name(args)}, prefix {args.prefix}: tokens decoded, and prefilled, per CPU second")
+    print(f"batch  {args.dtype:>10}  int8  ratio (pairs)       {args.dtype:>10}  int8")
+    for batch in args.batches.split(","):
+        B, n = map(int, batch.split("x"))
+        drawn = np.random.default_rng(0).integers(full.config.vocab_size, size=(B, args.prefix))
+        sides = [Ours(m, drawn.astype(np.int32), n, args.new, args.chunk) for m in (full, small)]
+        for side in sides:
+            side.run()
+        pairs = [[side.run() for side in sides] for _ in range(args.pairs)]
+        ratios = sorted(one[1] / other[1] for one, other in pairs)
+        runs = zip(*pairs, strict=True)
+        (fill, step), (fill8, step8) = ([statistics.median(t) for t in zip(*r, strict=True)] for r in runs)
+        read = B * (args.prefix - 1)
+        print(
+            f"{batch:>5}  {1 / step:10,.0f} {1 / step8:5,.0f}  {statistics.median(ratios):5.2f} "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f})  {read / fill:10,.0f} {read / fill8:5,.0f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, default=TINY_BASE)
+    from shape import add_flags  # not above, as tests load this file by its path
+
+    add_flags(parser, None)
     parser.add_argument("--dtype", default="float32", help="of the full model")
     parser.add_argument("--problems", type=int, default=135)
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--prefix", type=int, default=256)
+    parser.add_argument("--batches", default="2x8,8x8", help="leaves x candidates")
+    parser.add_argument("--new", type=int, default=48, help="tokens that each candidate gets")
+    parser.add_argument("--chunk", type=int, default=16)
+    parser.add_argument("--pairs", type=int, default=3)
     args = parser.parse_args()
+    if args.speed:
+        args.model = args.model or (None if args.shape else TINY_BASE)
+        speed(args)
+        return
+    if args.shape:
+        parser.error("--shape: random weights have no tokenizer; only --speed takes them")
+    args.model = args.model or TINY_BASE
     m = measure(args.model, args.dtype, args.problems)
     print(f"{args.model.name}, {args.problems} solutions, {m.tokens:,} tokens written by the policy")
     print(f"{'':12}{args.dtype:>12}{'int8':>12}")

@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Container, Hashable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any, cast
 
 import jax
@@ -22,6 +22,7 @@ from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, Writes
 from rstar_jax.decode.prefixes import PrefixCache, Text, abstract
 from rstar_jax.decode.requests import Cut, DecodeConfig, Sample, StepRequest
+from rstar_jax.decode.seats import Leaf, Seat, shared_out
 from rstar_jax.errors import UserError
 from rstar_jax.models import KV
 from rstar_jax.types import Finish
@@ -40,25 +41,13 @@ class Rules:
     seed: jax.Array  # [2] uint32
 
 
-@dataclasses.dataclass
-class _Leaf:
-    """A request in a slot. read: where its prefix lies, without the last token. own: by candidate, where
-    what it has written lies; None where the pool had no room."""
-
-    ticket: int
-    request: StepRequest
-    read: Branch | None
-    key: Hashable
-    own: dict[int, Branch | None] = dataclasses.field(default_factory=dict)
-
-
 class Batch:
     """Slots of N rows, over the pool of one model."""
 
     def __init__(self, cache: PrefixCache, config: DecodeConfig, rules: Rules, N: int, leaves: int) -> None:
         self.cache, self.config, self.rules, self.N, self.leaves = cache, config, rules, N, leaves
         self._longest = min(config.max_step_tokens, config.context)
-        self._sitting: list[_Leaf | None] = [None] * leaves
+        self._sitting: list[Seat | None] = [None] * leaves  # by slot
         self._slots: programs.Slots | None = None  # and its columns; there while somebody sits in one
         self._P = self._S = 0
         self._begun = 0  # the most tokens that an unfinished candidate has
@@ -70,8 +59,8 @@ class Batch:
 
     @property
     def sitting(self) -> int:
-        """Leaves in slots."""
-        return sum(leaf is not None for leaf in self._sitting)
+        """Slots that leaves sit in."""
+        return sum(seat is not None for seat in self._sitting)
 
     @property
     def flying(self) -> bool:
@@ -83,9 +72,10 @@ class Batch:
         return self._flight is not None and cast(Any, self._flight.steps).is_ready()
 
     def admit(self, waiting: deque[tuple[int, StepRequest]]) -> None:
-        """Takes as many of those that wait as there are free slots, and pages for their prefixes."""
+        """Takes as many of those that wait as there are free slots, and pages for their prefixes. If none is
+        left waiting, slots that are still free take a share of their candidates."""
         c = self.config
-        free = [slot for slot, leaf in enumerate(self._sitting) if leaf is None]
+        free = [slot for slot, seat in enumerate(self._sitting) if seat is None]
         asked = [waiting[i] for i in range(min(len(free), len(waiting)))]
         if not asked:
             return
@@ -94,40 +84,44 @@ class Batch:
         read = self.cache.read(prefixes, [_text(request) for _, request in later])
         if not read:
             return  # every page is held by leaves that sit; they end some time
-        for slot, branch, text in zip(free, read, prefixes, strict=False):
-            ticket, request = waiting.popleft()
-            self._sitting[slot] = _Leaf(ticket, request, branch, self.cache.key(*text))
-        longest = max(len(leaf.request.prefix) - 1 for leaf in self._sitting if leaf)
+        lines = iter({*range(self.leaves)} - {seat.leaf.line for seat in self._sitting if seat})
+        leaves = [
+            Leaf(*waiting.popleft(), branch, self.cache.key(*text), next(lines))
+            for branch, text in zip(read, prefixes, strict=False)
+        ]
+        room = len(leaves) if waiting else len(free)
+        seats = shared_out(leaves, self.N, room)
+        for slot, seat in zip(free, seats, strict=False):
+            self._sitting[slot] = seat
+            seat.leaf.slots += 1
+        longest = max(len(seat.leaf.request.prefix) - 1 for seat in self._sitting if seat)
         P = self._columns(longest)
         if P > self._P or P <= self._P // 4:
             self._fit(P, self._S or suffix_bucket(c.chunk, self._longest))
-        self._seat([request for _, request in asked[: len(read)]], read, free)
-
-    def _seat(self, requests: list[StepRequest], read: list[Branch | None], free: list[int]) -> None:
         assert self._slots is not None
-        arrivals = self._arrivals(requests, read, free[: len(requests)], self._P)
+        arrivals = self._arrivals(seats, free[: len(seats)], self._P)
         self._slots = programs.admit(self._slots, self.cache.pool, arrivals, shape=self.cache.shape)
-        for slot, request in zip(free, requests, strict=False):
-            if request.n > self._tokens.shape[1]:
-                self._room(request.n)
-            self._counts[slot], self._logprobs[slot] = 0, 0.0
+        for leaf in leaves:
+            if leaf.request.n > self._tokens.shape[1]:
+                self._room(leaf.request.n)
+            self._counts[leaf.line], self._logprobs[leaf.line] = 0, 0.0
 
-    def _arrivals(
-        self, requests: list[StepRequest], read: list[Branch | None], into: list[int], P: int
-    ) -> programs.Arrivals:
-        B, c, count = self.leaves, self.config, len(requests)
+    def _arrivals(self, seats: list[Seat], into: list[int], P: int) -> programs.Arrivals:
+        B, c, count = self.leaves, self.config, len(seats)
+        requests = [seat.leaf.request for seat in seats]
 
         def column(values: list[Any], dtype: Any = np.int32) -> np.ndarray:
             return np.array(values + [0] * (B - count), dtype)
 
         names, name_length = programs.pad_names([r.name for r in requests], B)
         return programs.Arrivals(
-            tables=self.cache.tables(read, B, P),
+            tables=self.cache.tables([seat.leaf.read for seat in seats], B, P),
             into=column(into),
             count=np.int32(count),
             prefix_length=column([len(r.prefix) - 1 for r in requests]),
             last=column([r.prefix[-1] for r in requests]),
-            n=column([r.n for r in requests]),
+            first=column([seat.first for seat in seats]),
+            n=column([seat.end for seat in seats]),
             opens=column([int(r.opens) for r in requests]),
             limit=column([min(c.max_step_tokens, c.context - len(r.prefix)) for r in requests]),
             temperature=column([r.temperature for r in requests], np.float32),
@@ -174,7 +168,7 @@ class Batch:
         which tells where each result lies; else without running anything."""
         cache, shape, P = self.cache, self.cache.shape, self._columns(P)
         slots = programs.empty(shape, self.rules.table, self.leaves, self.N, P, S)
-        arrivals = self._arrivals([], [], [], P)
+        arrivals = self._arrivals([], [], P)
         if shape.mesh is not None:
             with cache.alone, timed(cache.stats, "decode", *self._key(P, S)):
                 slots = programs.admit(slots, cache.pool, arrivals, shape=shape)
@@ -204,31 +198,40 @@ class Batch:
         with timed(self.cache.stats):
             trace = jax.device_get(flight.trace)
             steps, candidate, start = jax.device_get((flight.steps, flight.candidate, flight.start))
-        n = np.array([leaf.request.n if leaf else 0 for leaf in self._sitting])
-        live = trace.candidate[:steps] < n[:, None]
+        end = np.array([seat.end if seat else 0 for seat in self._sitting])
+        lines = np.array([seat.leaf.line if seat else 0 for seat in self._sitting])
+        live = trace.candidate[:steps] < end[:, None]
         step, slot, row = np.nonzero(live)
         which, at = trace.candidate[:steps][live], trace.position[:steps][live]
         for i in np.flatnonzero(np.isnan(trace.logprob[:steps][live])).tolist():
-            leaf = self._sitting[slot[i]]
-            assert leaf is not None
+            seat = self._sitting[slot[i]]
+            assert seat is not None
+            request = seat.leaf.request
             raise UserError(
-                f"leaf {leaf.request.name}, candidate {which[i]}: the policy's logits after "
-                f"{len(leaf.request.prefix) + at[i]} tokens are no distribution (NaN or infinite), finite "
+                f"leaf {request.name}, candidate {which[i]}: the policy's logits after "
+                f"{len(request.prefix) + at[i]} tokens are no distribution (NaN or infinite), finite "
                 "numbers expected. Its weights are damaged, its training diverged, or its "
                 "dtype is too narrow: train it again with a lower learning rate, or compute in float32."
             )
-        self._tokens[slot, which, at] = trace.token[:steps][live]
-        np.add.at(self._logprobs, (slot, which), trace.logprob[:steps][live])
-        np.add.at(self._counts, (slot, which), 1)
-        self._hits[slot, which] = trace.hit[:steps][live]  # the latest stays
+        line = lines[slot]
+        self._tokens[line, which, at] = trace.token[:steps][live]
+        np.add.at(self._logprobs, (line, which), trace.logprob[:steps][live])
+        np.add.at(self._counts, (line, which), 1)
+        self._hits[line, which] = trace.hit[:steps][live]  # the latest stays
         self._keep(flight.new, step, slot, row, which, at)
         self._begun = int(start.max())
         stats = self.cache.stats
         stats.steps += int(steps) * start.size
         stats.busy += len(slot)
         stats.generated += len(slot)
-        done = (candidate >= n[:, None]).all(axis=1)
-        left = dict(self._leave(slot) for slot in np.flatnonzero(done).tolist() if self._sitting[slot])
+        left = dict[int, list[Sample]]()
+        for slot in np.flatnonzero((candidate >= end[:, None]).all(axis=1)).tolist():
+            seat, self._sitting[slot] = self._sitting[slot], None
+            if seat is None:
+                continue
+            seat.leaf.slots -= 1
+            if not seat.leaf.slots:
+                left[seat.leaf.ticket] = self._samples(seat.leaf)
         if not self.sitting:
             self._rest()
         return left
@@ -252,10 +255,11 @@ class Batch:
 
     def _write(self, b: int, k: int, first: int, count: int) -> Writes | None:
         """Pages for the tokens that candidate k of a slot was fed at `first` and after it."""
-        leaf = self._sitting[b]
-        assert leaf is not None
+        seat = self._sitting[b]
+        assert seat is not None
+        leaf = seat.leaf
         tree, prefix = self.cache.tree, leaf.request.prefix
-        written = self._tokens[b, k, max(first - 1, 0) : first + count - 1].tolist()
+        written = self._tokens[leaf.line, k, max(first - 1, 0) : first + count - 1].tolist()
         fed = written if first else [int(prefix[-1]), *written]
         if not first:
             grown = tree.grow(leaf.key, leaf.read, len(prefix) - 1, fed)
@@ -269,17 +273,15 @@ class Batch:
             tree.drop(branch)
         return writes
 
-    def _leave(self, slot: int) -> tuple[int, list[Sample]]:
-        leaf = self._sitting[slot]
-        assert leaf is not None
-        self._sitting[slot] = None
-        tree = self.cache.tree
+    def _samples(self, leaf: Leaf) -> list[Sample]:
+        """Of a leaf that is done."""
+        tree, line = self.cache.tree, leaf.line
         if leaf.read is not None:
             tree.release(leaf.read)
         samples, branches = [], dict[tuple[int, ...], Branch | None]()
         for k in range(leaf.request.n):
-            tokens = tuple(self._tokens[slot, k, : self._counts[slot, k]].tolist())
-            hit, branch = self._hits[slot, k], leaf.own.get(k)
+            tokens = tuple(self._tokens[line, k, : self._counts[line, k]].tolist())
+            hit, branch = self._hits[line, k], leaf.own.get(k)
             finish: Finish = self.rules.finish[hit] if hit >= 0 else "length"
             cut: Cut = self.rules.cut[hit] if hit >= 0 else ""
             if branch is not None:
@@ -288,16 +290,17 @@ class Batch:
                 tree.drop(branch)  # nobody goes on from here, or from here a second time
             branches.setdefault(tokens, None if finish == "length" else branch)
             kept = branches[tokens] and (tree, branches[tokens])
-            samples.append(Sample(tokens, float(self._logprobs[slot, k]), finish, cut, kept))
-        return leaf.ticket, samples
+            samples.append(Sample(tokens, float(self._logprobs[line, k]), finish, cut, kept))
+        return samples
 
     def cancel(self, tickets: Container[int]) -> None:
         """Takes leaves out of their slots; what the chunk under way gives for them is not looked at."""
-        tree = self.cache.tree
-        for slot, leaf in enumerate(self._sitting):
-            if leaf is None or leaf.ticket not in tickets:
-                continue
-            self._sitting[slot] = None
+        tree, gone = self.cache.tree, dict[int, Leaf]()
+        for slot, seat in enumerate(self._sitting):
+            if seat is not None and seat.leaf.ticket in tickets:
+                self._sitting[slot] = None
+                gone[seat.leaf.ticket] = seat.leaf
+        for leaf in gone.values():
             for branch in (leaf.read, *leaf.own.values()):
                 if branch is not None:
                     tree.release(branch)

@@ -1,11 +1,11 @@
 """The compiled programs of the engine: pure functions of slots, one compilation per static shape.
 
-A slot is a leaf with a few rows. Each row decodes one of the leaf's candidates; when that is done it goes
-on with the next, so that rows of ragged candidates stay busy and n is not part of any shape. The last token
-of a prefix is not prefilled but is the first one fed to every candidate: then each decode step is the same
-program, the first included. Every row's arithmetic depends on its own leaf only, and cache columns stand in
-the order of positions, so that results are equal bit for bit (on a CPU) whatever the other slots hold, and
-whenever and in which row a candidate was decoded.
+A slot is a leaf, or a share of one's candidates, with a few rows. Each row decodes one candidate; when that
+is done it goes on with the next, so that rows of ragged candidates stay busy and n is not part of any shape.
+The last token of a prefix is not prefilled but is the first one fed to every candidate: then each decode
+step is the same program, the first included. Every row's arithmetic depends on its own leaf only, and cache
+columns stand in the order of positions, so that results are equal bit for bit (on a CPU) whatever the other
+slots hold, and whenever and in which row a candidate was decoded.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from rstar_jax.models.cache import Suffix, by_layer, lay_out, whole
 class Slots(NamedTuple):
     """The device state of B leaf slots with N rows each: prefix caches of P, suffix caches of S columns.
 
-    last: the last token of the prefix. n: candidates of the leaf; next: the first that no row has begun.
-    key: of the leaf. limit: tokens a candidate may have. opens: other than 0 if they must begin as told.
+    last: the last token of the prefix. n: the first candidate that is not the slot's any more; next: the
+    first that no row has begun. key: of the leaf. limit: tokens a candidate may have. opens: other than 0 if
+    they must begin as told.
     candidate: which one each row decodes; n or more if the row is idle. start: its tokens so far, and the
     columns of its suffix cache that are written. pending: the token each row is to be fed next. seen: what
     may become a stop.
@@ -51,13 +52,15 @@ class Slots(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """Leaves for the slots `into`, of which the first `count` mean something. Fields as in `Slots`."""
+    """Leaves for the slots `into`, of which the first `count` mean something. first: of a slot's candidates.
+    Other fields as in `Slots`."""
 
     tables: np.ndarray  # [B, Q] int32: the pages of their prefixes
     into: np.ndarray  # [B]
     count: np.ndarray | np.integer  # []
     prefix_length: np.ndarray  # [B]
     last: np.ndarray  # [B]
+    first: np.ndarray  # [B]
     n: np.ndarray  # [B]
     limit: np.ndarray  # [B]
     opens: np.ndarray  # [B]
@@ -155,7 +158,8 @@ def admit(slots: Slots, pages: KV, arrivals: Arrivals, *, shape: Shape) -> Slots
 
         leaf = lay_out(pool.gather(pages, arrivals.tables[i][None], shape.compute_dtype))
         fresh = {name: getattr(arrivals, name)[i] for name in named}
-        fresh |= {"next": len(rows), "candidate": rows, "start": 0, "pending": fresh["last"]}
+        mine = arrivals.first[i] + rows
+        fresh |= {"next": mine[-1] + 1, "candidate": mine, "start": 0, "pending": fresh["last"]}
         here = jnp.broadcast_to((jnp.arange(len(slots.n)) == slot)[:, None], slots.start.shape)
         # The suffix cache stays: an older candidate's columns lie where nobody looks until they are written.
         return slots._replace(

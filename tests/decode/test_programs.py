@@ -39,6 +39,7 @@ def test_no_program_copies_a_cache(dtype: jnp.dtype) -> None:
         count=np.int32(0),
         prefix_length=column,
         last=column,
+        first=column,
         n=column,
         limit=column,
         opens=column,

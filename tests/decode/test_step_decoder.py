@@ -11,6 +11,7 @@ import pytest
 from decode_settings import CONFIG, STOPS, V
 
 from rstar_jax.decode import DecodeConfig, Sample, StepDecoder, StepRequest
+from rstar_jax.decode.seats import Leaf, shared_out
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, DecoderConfig, attention_mesh, init_random
 from rstar_jax.models.linear import Layers
@@ -84,6 +85,39 @@ def test_samples_do_not_depend_on_the_slots(
 ) -> None:
     other = StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, **change), seed=4)
     assert tokens(other.propose(asked[:6])) == tokens(decoder.propose(asked[:6]))
+
+
+def test_a_leaf_alone_sits_in_every_slot(policy: Decoder, asked: list[StepRequest]) -> None:
+    """Its candidates then begin together: as many steps as the longest of them has tokens."""
+    alone, crowd = (StepDecoder(policy, STOPS, CONFIG, seed=4) for _ in range(2))
+    request = dataclasses.replace(asked[0], n=CONFIG.leaves * CONFIG.rows)
+    found = alone.propose([request])[0]
+    longest = max(len(s.tokens) for s in found)
+    assert alone.stats.steps == longest * request.n
+    assert alone.stats.busy == sum(len(s.tokens) for s in found)
+    others = [dataclasses.replace(r, name=(9, i)) for i, r in enumerate(asked[: CONFIG.leaves])]
+    assert tokens(crowd.propose([request, *others]))[0] == [s.tokens for s in found]
+    assert len(set(s.tokens for s in found)) > 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "slots", "shares"),
+    [
+        ([8], 4, [2, 2, 2, 2]),
+        ([8], 1, [8]),
+        ([5, 2], 4, [1, 2, 2, 2]),
+        ([2, 1], 4, [2, 1]),  # nothing to share
+        ([8, 8, 3], 5, [4, 4, 4, 4, 3]),
+    ],
+)
+def test_free_slots_are_shared_out(counts: list[int], slots: int, shares: list[int]) -> None:
+    text = np.zeros(1, np.int32)
+    leaves = [Leaf(i, StepRequest(text, n, 1.0, (i,)), None, i, i) for i, n in enumerate(counts)]
+    seats = shared_out(leaves, 2, slots)
+    assert [seat.end - seat.first for seat in seats] == shares
+    for leaf in leaves:
+        mine = [seat for seat in seats if seat.leaf is leaf]
+        assert [k for seat in mine for k in range(seat.first, seat.end)] == list(range(leaf.request.n))
 
 
 def test_seed_name_and_candidate_all_matter(
