@@ -124,6 +124,8 @@ class Program:
 
     def _read(self, c: Computation, name: str) -> int | None:
         """Bytes that are read of a fusion's operand; None: all of it."""
+        if c[name].root:
+            return None
         total = 0
         for user, op in c.items():
             if name not in op.operands:

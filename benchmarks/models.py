@@ -67,6 +67,7 @@ def ours(model: Decoder, tokens: np.ndarray, remat: Remat = "none") -> tuple[Ste
         "segment_ids": jnp.ones(tokens.shape, jnp.int32),
         "targets": jnp.asarray(np.roll(tokens, -1, axis=1)),
         "weights": jnp.ones(tokens.shape, jnp.float32),
+        "marks": jnp.zeros(tokens.shape, jnp.int8),
     }
 
     def train(params: Any, state: Any, batch: dict[str, jax.Array]) -> tuple[Any, Any]:
@@ -115,6 +116,7 @@ def compare(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     small = DecoderConfig(
         vocab_size=8192,
         width=args.width,

@@ -70,7 +70,8 @@ def measure(
 
     params = {name: array(s.shape, s.axes, jnp.float32) for name, s in param_specs(c).items()}
     kinds = {"tokens": jnp.int32, "positions": jnp.int32, "segment_ids": jnp.int32, "targets": jnp.int32}
-    batch = {n: array((rows, T), ("batch", None), d) for n, d in (kinds | {"weights": jnp.float32}).items()}
+    more = {"weights": jnp.float32, "marks": jnp.int8}
+    batch = {n: array((rows, T), ("batch", None), d) for n, d in (kinds | more).items()}
     config = TrainConfig(seq_len=T, microbatch=rows, remat=remat)
 
     def accumulate(params: dict, sums: dict, batch: dict) -> dict:
