@@ -8,8 +8,8 @@ name, so that the steps depend on each other as the working does:
     # Step 2: She sold 48+24 = 72 clips altogether in April and May.
     clips_altogether_april = 48 + clips_may
 
-Calculations without marks (`4 x 13 = 52`) count where they hold. What is made here is text alone: whoever
-keeps a solution has run it first (`problems/rows.py`).
+Between marked ones, calculations without marks (`4 x 13 = 52`) count where they hold. What is made here is
+text alone: whoever keeps a solution has run it first (`problems/executed.py`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ _SAME = str.maketrans(_SIGNS)
 # Numbers that a working may bring in by itself: parts, days, months, hours, minutes, percent.
 _COMMON = {Fraction(n) for n in (1, 2, 4, 7, 12, 24, 60, 100, 365, 1000)}
 _OPERATORS = ("+", "-", "*", "/", "//", "**")
-_MOST, _LONGEST = Fraction(10**15), 20  # a number, and its digits
+_PERCENT = "/100"  # of "20%", one token: this 100 is never an earlier result
+_MOST, _FINEST, _LONGEST = Fraction(10**15), 10**60, 20  # a number, its denominator, its digits
+_PLAIN = re.compile(rf"-?{_NUMBER}(?:/\d+)?")
+# Characters (GSM8K has 1,219 and 548 at most): some expressions above take the square of a sentence's length.
+_WORKING, _SENTENCE = 10_000, 1_500
 
 
 class NotConverted(Exception):
@@ -82,9 +86,11 @@ class _Known:
 def convert(question: str, working: str, answer: str) -> list[str]:
     """The bodies of the solution's code steps, as `grammar.render` takes them; the last one prints.
 
-    Raises NotConverted where the working holds no calculation, one that cannot be read or does not give its
-    result, or none whose result is the answer.
+    Raises NotConverted where the working is too long, holds no marked calculation (prose gives numbers by
+    chance), one that cannot be read or does not give its result, or none whose result is the answer.
     """
+    if len(working) > _WORKING:
+        raise NotConverted("a working too long")
     if any(token in working for token in grammar.SPECIAL_TOKENS):
         raise NotConverted("a delimiter in its text")
     try:
@@ -93,6 +99,8 @@ def convert(question: str, working: str, answer: str) -> list[str]:
         raise NotConverted("an answer that is no number") from None
     given = {_number(found) for found in re.findall(_NUMBER, question)}
     sentences = [(sentence, _calculations(sentence)) for sentence in _sentences(working)]
+    if not any(each.marked for _, found in sentences for each in found):
+        raise NotConverted("no marked calculation")
     to_come = Counter(number for _, found in sentences for each in found for number in _numbers(each))
     results: list[_Result] = []
     bodies: list[str] = []
@@ -126,8 +134,10 @@ def reference(answer: str) -> tuple[str, str]:
 def _sentences(working: str) -> Iterator[str]:
     for line in working.splitlines():
         for sentence in _SENTENCE_END.split(line.strip()):
-            if sentence.strip():
-                yield sentence.strip()
+            if plain := " ".join(sentence.split()):
+                if len(plain) > _SENTENCE:
+                    raise NotConverted("a sentence too long")
+                yield plain
 
 
 def _thought(sentence: str) -> str:
@@ -136,13 +146,14 @@ def _thought(sentence: str) -> str:
 
 def _calculations(sentence: str) -> list[_Calculation]:
     """Those with marks and those without that can be read, in their order."""
-    found = []
+    found, start = [], 0  # nothing before a mark reaches into the one before it
     for mark in _MARKED.finditer(sentence):
         left, equals, result = mark[1].rpartition("=")
         if not equals:
             raise NotConverted("an unreadable calculation")
-        before = _BEFORE_MARK.search(sentence[: mark.start()])
+        before = _BEFORE_MARK.search(sentence, start, mark.start())
         assert before  # it matches the empty text, too
+        start = mark.end(1)
         tokens = _tokens(left)
         if len(tokens) == 1:  # "1.5 / .25 = <<6=6>>6"
             with contextlib.suppress(NotConverted):
@@ -179,7 +190,7 @@ def _assignment(
     one that calculates nothing (`<<5=5>>`)."""
     try:
         stated, value = _number(calculation.result), _value("".join(calculation.tokens))
-        if len(_numbers(calculation)) < 2 and value == stated:
+        if len(_numbers(calculation)) < 2 and _PERCENT not in calculation.tokens and value == stated:
             return None
         used, source = _by_name(calculation.tokens, results, known)
         source = _rounded(source, value, stated, calculation, sentence)
@@ -208,7 +219,7 @@ def _tokens(expression: str) -> list[str]:
         if len(token) > _LONGEST:
             raise NotConverted("an unreadable calculation")
         if token == "%":
-            tokens[-1:] = ["(", *tokens[-1:], "/", "100", ")"]
+            tokens[-1:] = ["(", *tokens[-1:], _PERCENT, ")"]
             continue
         if tokens and (token == "(" or _is_number(token)) and tokens[-1][-1] in "0123456789)":
             tokens.append("*")  # 50(2)
@@ -228,6 +239,8 @@ def _plain(number: str) -> str:
 def _number(text: str) -> Fraction:
     """The value of "1,234.50", "$5", "3/4" or "20%" (20: the sign is looked at elsewhere)."""
     plain = text.translate(_SAME).strip().rstrip("%.").strip()
+    if len(plain) > 2 * _LONGEST or not _PLAIN.fullmatch(plain):  # Fraction would write "1e99999999" out
+        raise NotConverted("an unreadable calculation")
     try:
         return Fraction(plain)
     except (ValueError, ZeroDivisionError):
@@ -239,7 +252,7 @@ def _value(source: str) -> Fraction:
 
     def of(node: ast.expr) -> Fraction:
         value = plainly(node)
-        if abs(value) > _MOST:
+        if abs(value) > _MOST or value.denominator > _FINEST:
             raise ValueError
         return value
 
@@ -308,7 +321,7 @@ def _spaced(tokens: Sequence[str]) -> str:
     text = ""
     for i, token in enumerate(tokens):
         unary = token == "-" and (i == 0 or tokens[i - 1] in ("(", *_OPERATORS))
-        text += f" {token} " if token in _OPERATORS and not unary else token
+        text += f" {token} " if token in _OPERATORS and not unary else token.replace(_PERCENT, " / 100")
     return text
 
 

@@ -26,7 +26,7 @@ from rstar_jax.problems import gsm8k
 from rstar_jax.problems.load import read_objects, require_whole
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem, SftRow
-from rstar_jax.verify.code_steps import code_ended, code_fault, form_fault
+from rstar_jax.verify.code_steps import after_code_fault, code_ended, code_fault
 
 _FORMS = "question (or problem) with steps, solution or GSM8K's answer"
 
@@ -130,12 +130,15 @@ def _require_steps(steps: Sequence[str], where: str) -> None:
         raise UserError(f"{where}: no steps; at least one expected.")
     for i in range(len(steps)):
         before, step = tuple(steps[:i]), grammar.split_tool(steps[i])[0]
-        why = form_fault(step) if code_ended(before) else code_fault((*before, step))
+        why = after_code_fault(step) if code_ended(before) else code_fault((*before, step))
+        if i and grammar.finish_of(steps[i - 1]) == "answer":
+            why = "a step after the answer"
         if why:
             raise UserError(
                 f"{where}: step {i + 1} of {len(steps)} is malformed ({why}): {_shown(steps[i])}. "
                 f"Steps are those of rstar_jax/language/grammar.py: {grammar.CODE} first, each ended by "
-                f"{grammar.END_STEP}, {grammar.END_CODE} or {grammar.END_ANSWER}."
+                f"{grammar.END_STEP}, {grammar.END_CODE} or {grammar.END_ANSWER}, at most one answer, the "
+                "last step, with a \\boxed{...} in it."
             )
 
 

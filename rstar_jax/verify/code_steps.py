@@ -66,6 +66,20 @@ def code_fault(steps: tuple[str, ...]) -> str:
     return "" if held.replace(grammar.CODE, "").strip() else "empty"
 
 
+def after_code_fault(step: str) -> str:
+    r"""Why the text is no step after the code's end; empty for an answer in a `\boxed{}`, or a thought."""
+    if why := form_fault(step):
+        return why
+    held, finish = body(step), grammar.finish_of(step)
+    if finish == "code" or grammar.CODE in held:
+        return "code after the code's end"
+    if finish == "step" and grammar.ANSWER not in held:
+        return "" if held.strip() else "empty"
+    if finish != "answer" or held.count(grammar.ANSWER) != 1 or not held.lstrip().startswith(grammar.ANSWER):
+        return "no answer delimiters"
+    return "" if grammar.boxed(held) else "no boxed answer"
+
+
 def verdict(step: str, result: ExecResult) -> StepVerdict:
     """What a run of the program up to `step` says of the step; its text is left as it is."""
     if result.lost:

@@ -62,21 +62,11 @@ def _without_running(steps: tuple[str, ...]) -> StepVerdict | None:
 
 def _after_code(step: str) -> StepVerdict:
     """After the code only text follows: an answer, or a thought."""
-
-    def malformed(why: str) -> StepVerdict:
+    if why := code_steps.after_code_fault(step):
         return StepVerdict(step, "malformed", detail=why)
-
-    if why := code_steps.form_fault(step):
-        return malformed(why)
-    body, finish = code_steps.body(step), grammar.finish_of(step)
-    if finish == "code" or grammar.CODE in body:
-        return malformed("code after the code's end")
-    if finish == "step" and grammar.ANSWER not in body:
-        return StepVerdict(step, "ok") if body.strip() else malformed("empty")
-    if finish != "answer" or body.count(grammar.ANSWER) != 1 or not body.lstrip().startswith(grammar.ANSWER):
-        return malformed("no answer delimiters")
-    answer = grammar.boxed(body)
-    return StepVerdict(step, "answer", answer=answer) if answer else malformed("no boxed answer")
+    if grammar.finish_of(step) != "answer":
+        return StepVerdict(step, "ok")
+    return StepVerdict(step, "answer", answer=grammar.boxed(code_steps.body(step)))
 
 
 def _ran(step: str, result: ExecResult) -> StepVerdict:

@@ -66,7 +66,7 @@ def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
     assert json.loads((folder / "report.json").read_text()) == report
     warm = report["warm_start"]
     assert (warm["rows"]["read"], warm["rows"]["kept"], warm["rows"]["converted"]) == (12, 11, 2)
-    assert warm["rows"]["lost"] == {"no calculation": 1}
+    assert warm["rows"]["lost"] == {"no marked calculation": 1}
     assert warm["policy_training"]["steps"] == 4 and warm["policy_training"]["examples"] == 11
     assert all(0 <= share <= 1 for share in (report["base"]["policy_pass1"], warm["policy_pass1"]))
     for measured in (report["base"], warm):
@@ -76,7 +76,7 @@ def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
     assert [s["name"] for s in report["stages"]] == ["rows", "base/evaluate", "policy", "evaluate"]
     assert all(s["peak_mb"] for s in report["stages"]) and report["stages"][2]["training"] > 0
     shown = tables.render(report)
-    for line in ("kept to learn", "lost: no calculation", "base  warm start", "an answer", "of 2 samples"):
+    for line in ("kept to learn", "lost: no marked calculation", "base  warm start", "an answer", "of 2"):
         assert line in shown
     card = (folder / "policy/model/README.md").read_text()
     assert "warm start" in card and "solutions: 11" in card
@@ -188,7 +188,7 @@ def test_right_solutions_teach_the_tiny_base(tmp_path):
 def test_rows_that_are_all_lost_are_an_error_that_says_why(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"question": "x?", "answer": "It is so.\n#### 3"}))
-    with pytest.raises(UserError, match=r"none of its 1 rows can be learnt: 1 no calculation"):
+    with pytest.raises(UserError, match=r"none of its 1 rows can be learnt: 1 no marked calculation"):
         sft.run(settings(path), tmp_path / "run")
     assert json.loads((tmp_path / "run/report.json").read_text())["stages"] == []
 

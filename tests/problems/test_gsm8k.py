@@ -59,9 +59,9 @@ WORKINGS = {
         "5",
         "5",
     ),
-    "no marks": (
+    "a calculation without marks before one with them": (
         "Cards cost $14 a pack, 60 packs, a tenth is sold.",
-        "They cost 14 dollars/pack * 60 packs = $840 altogether.\nThen 840 - 84 = $756 are left.",
+        "They cost 14 dollars/pack * 60 packs = $840 altogether.\nThen 840 - 84 = $<<840-84=756>>756.",
         "756",
         "756",
     ),
@@ -156,8 +156,20 @@ def test_a_sum_of_equal_results_names_each():
 
 
 def test_a_fraction_in_words_is_no_rounded_result():
-    bodies = convert("?", "Each for 4 / 3 = 1 and 1/3 hours.\nAll for 2 + 2 = 4 hours.", "4")
+    bodies = convert("?", "Each for 4 / 3 = 1 and 1/3 hours.\nAll for 2 + 2 = <<2+2=4>>4 hours.", "4")
     assert [body.splitlines()[-1] for body in bodies] == ["hours = 2 + 2", "print(hours)"]
+
+
+def test_the_hundred_of_a_percentage_is_no_earlier_result():
+    working = (
+        "He has 50*2=<<50*2=100>>100 apples.\nThen 20%*500=<<20%*500=100>>100 are pears.\n"
+        "He picks 700/100=<<700/100=7>>7 baskets."
+    )
+    lines = [body.splitlines()[-1] for body in convert("50 apples", working, "7")]
+    assert lines[0] == "apples = 50 * 2" and lines[1].endswith(" = (20 / 100) * 500")
+    assert lines[2] == f"baskets = 700 / {lines[1].partition(' = ')[0]}"  # written out, it may be one
+    (line,) = convert("?", "That is 20% = <<20%=.2>>.2 of it.", ".2")[0].splitlines()[1:]
+    assert line.endswith(" = (20 / 100)")
 
 
 def test_names_are_python_names_that_differ():
@@ -175,16 +187,24 @@ def test_names_are_python_names_that_differ():
 @pytest.mark.parametrize(
     ("working", "answer", "why"),
     [
-        ("She has many pens.", "5", "no calculation"),
-        ("Let x be it, so 3x = 15 and x = 5", "5", "no calculation"),
+        ("She has many pens.", "5", "no marked calculation"),
+        ("Let x be it, so 3x = 15 and x = 5", "5", "no marked calculation"),
+        ("Each of 2 + 2 = 4 faces, and 1 << 2 is 4, as 2 * 2 = 4.", "4", "no marked calculation"),
+        ("She has <<5=5>>5 pens.", "5", "no calculation"),
         ("She has 2+2=<<2+2=4>>4 pens.", "5", "no result is the answer"),
         ("She has 2+2=<<2+2=5>>5 pens.", "5", "a calculation that does not give its result"),
         ("She has <<2 pens+2=4>>4 pens.", "4", "an unreadable calculation"),
         ("She has <<2+2>>4 pens.", "4", "an unreadable calculation"),
         ("She has <<9**9**9=1>>1 pens.", "1", "an unreadable calculation"),
-        (f"She has <<{'9' * 5000}+1=2>>2 pens.", "2", "an unreadable calculation"),
-        (f"She has <<{'(' * 5000}1=2>>2 pens.", "2", "an unreadable calculation"),
+        (f"She has <<{'9' * 1000}+1=2>>2 pens.", "2", "an unreadable calculation"),
+        (f"She has <<{'(' * 1000}1=2>>2 pens.", "2", "an unreadable calculation"),
         ("She has <<1/0=2>>2 pens.", "2", "an unreadable calculation"),
+        ("She has <<1+1=1e99999999>>2 pens.", "2", "an unreadable calculation"),
+        (f"She has <<1+1={'0' * 41}>>2 pens.", "2", "an unreadable calculation"),
+        (f"She has <<{'(' * 6}.1{'^20)' * 6}=1>>1 pens.", "1", "an unreadable calculation"),
+        ("She has <<2+2=4>>4 pens.", "1e99999999", "an answer that is no number"),
+        (f"{'1+' * 4000}1 = <<2+2=4>>4 pens.", "4", "a sentence too long"),
+        ("She has <<2+2=4>>4 pens.\n" * 500, "4", "a working too long"),
         ("She has <<2+2=4>>4 pens.", "four", "an answer that is no number"),
         (f"She has <<2+2=4>>4 {grammar.END_STEP} pens.", "4", "a delimiter in its text"),
     ],
@@ -192,6 +212,11 @@ def test_names_are_python_names_that_differ():
 def test_what_cannot_be_converted_says_why(working, answer, why):
     with pytest.raises(NotConverted, match=why):
         convert("How many?", working, answer)
+
+
+def test_white_space_is_one_space():
+    wide = "She has {0}2+2 = {0}<<2+2=4>>4 pens."
+    assert convert("?", wide.format(" " * 4000), "4") == convert("?", wide.format(""), "4")
 
 
 def test_what_runs_to_another_answer_is_not_kept(task):

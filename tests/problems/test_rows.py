@@ -13,6 +13,7 @@ from rstar_jax.types import SftRow
 from rstar_jax.verify import Limits, MathTask, Sandbox
 
 STEPS = grammar.render(["# Step 1: add\nx = 1 + 1", "print(x)"], output="2", answer="It is \\boxed{2}")
+PLAIN = f"\n{grammar.ANSWER}It is 2{grammar.END_ANSWER}"
 WORKING = "It is 1+1 = <<1+1=2>>2 pens."
 
 
@@ -41,6 +42,19 @@ def test_every_form_is_read(tmp_path):
     assert read_given(path, limit=2) == rows[:2]
 
 
+def test_prose_is_lost_whatever_its_numbers_give(tmp_path):
+    prose = "There are $2 \\cdot 3 = 6$ orders of two, and 4 - 2 = 2 faces, hence $\\boxed{2}$."
+    path = write(tmp_path / "rows.jsonl", {"problem": "?", "answer": "2", "solution": prose})
+    (row,) = read_given(path)
+    assert (row.lost, row.row.steps) == ("no marked calculation", ())
+
+
+def test_a_thought_may_stand_between_the_code_and_the_answer(tmp_path):
+    steps = [*STEPS[:2], "\nSo it is even.\n<end_of_step>", STEPS[2]]
+    (row,) = read_given(write(tmp_path / "rows.jsonl", {"question": "?", "steps": steps}))
+    assert row.row.steps == tuple(steps)
+
+
 def test_a_rounds_own_rows_are_read_as_they_are(tmp_path):
     rows = [
         SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2),
@@ -60,10 +74,13 @@ def test_a_rounds_own_rows_are_read_as_they_are(tmp_path):
         ({"question": "?", "steps": "x"}, "steps is 'x', a list"),
         ({"question": "?", "steps": [1]}, r"steps is \[1\], a list"),
         ({"question": "?", "steps": []}, "no steps"),
-        ({"question": "?", "steps": STEPS[1:]}, "step 1 of 2 is malformed .no code"),
+        ({"question": "?", "steps": STEPS[1:]}, "step 1 of 2 is malformed .no <code>"),
         ({"question": "?", "steps": ["<code>\nx = 1"]}, "step 1 of 1 is malformed .no stop"),
-        ({"question": "?", "steps": [*STEPS, STEPS[0], "x"]}, "step 5 of 5 is malformed"),
-        ({"question": "?", "solution": "".join(STEPS) + "and more"}, "step 4 of 4 is malformed .no stop"),
+        ({"question": "?", "steps": [*STEPS[:2], "x"]}, "step 3 of 3 is malformed .no stop"),
+        ({"question": "?", "steps": [*STEPS[:2], STEPS[0]]}, "step 3 of 3 is malformed .code after"),
+        ({"question": "?", "steps": [*STEPS, STEPS[2]]}, "step 4 of 4 is malformed .a step after the answer"),
+        ({"question": "?", "solution": "".join(STEPS) + "and more"}, "step 4 of 4 is malformed .a step"),
+        ({"question": "?", "steps": [*STEPS[:2], PLAIN]}, "step 3 of 3 is malformed .no boxed answer"),
         ({"question": "?", "solution": WORKING}, "no step of our grammar"),
         ({"question": "?", "solution": 3}, "solution is 3"),
         ({"question": "?", "answer": "2"}, "answer is '2': a working that ends in '#### ANSWER'"),
