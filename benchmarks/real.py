@@ -45,7 +45,7 @@ class Scale:
 
 
 SMALL = Scale(per_family=1, train=6, heldout=6, rows=24, problems=4)
-SEARCH = {"rollouts": (4, 4), "escalation": "((),)", "candidates": (4,), "temperature": (0.8,), "batch": 16}
+SEARCH = {"rollouts": (4, 4), "escalation": "((),)", "candidates": (4,), "temperature": (0.6,), "batch": 16}
 EVALUATE = {"rollouts": 4, "candidates": 4, "temperature": 0.7}
 ROUND = {
     "policy__dtype": "bfloat16",
