@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,10 +73,11 @@ def main() -> None:
     if given.data is None and given.half != "suite":
         parser.error("--data: none given. Name the folder of gsm8k_*.jsonl, or set RSTAR_DATA_DIR.")
     scale = SMALL if given.small else Scale()
+    out = (given.out / "small" if given.small else given.out).resolve()
     if given.half in ("suite", "both"):
-        suite(given.model.resolve(), given.out.resolve() / "suite", scale)
+        suite(given.model.resolve(), out / "suite", scale)
     if given.half in ("gsm8k", "both"):
-        gsm8k(given.model.resolve(), given.data.resolve(), given.out.resolve() / "gsm8k", scale)
+        gsm8k(given.model.resolve(), given.data.resolve(), out / "gsm8k", scale)
 
 
 def suite(model: Path, out: Path, scale: Scale) -> None:
@@ -146,7 +148,8 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
     lines = []
     for stage, models in stages.items():
         for way, config in ways.items():
-            folder = out / "measured" / f"{stage} {way}".replace(" ", "-").replace("@", "")
+            kind = zlib.crc32(repr((config, DECODE)).encode())  # other options are other trees
+            folder = out / "measured" / f"{stage} {way} {kind:08x}".replace(" ", "-").replace("@", "")
             right, engine = measure(folder, models, asked, config)
             trees = rights(folder, "trees-*.parquet")[1] if way == "greedy" else []
             form = f"; well-formed {well_formed(trees)}; failed: {deaths(trees)}" if trees else ""

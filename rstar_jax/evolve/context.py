@@ -113,7 +113,9 @@ class Context:
         for kind in {*self.settings.search.prompt, "finetuned"}:
             prompt = self.task(sandbox, prompt=kind).prompt
             for name, problems in (("train", self.train), ("heldout", self.heldout)):
-                found[kind, name] = Prompts.of(problems, lambda p, f=prompt: len(tokenizer.encode(f(p))))
+                found[kind, name] = Prompts.of(
+                    problems, lambda p, f=prompt: len(tokenizer.encode_prompt(f(p)))
+                )
         return found
 
     @functools.cached_property

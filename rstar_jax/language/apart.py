@@ -12,10 +12,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import tokenizers
 from tokenizers import Regex, pre_tokenizers
 
 from rstar_jax.language import grammar
 
+_SPACE = "▁"  # how SentencePiece writes a space
 _BAR = re.compile(r"(?<!\\)\|")  # between two alternatives, not the escaped one of "<\\|user\\|>"
 
 
@@ -43,3 +45,19 @@ def without(pre_tokenizer: Any) -> Any:
         return pre_tokenizer
     rest = [pre_tokenizer[i] for i in range(1, len(parts))]
     return pre_tokenizers.Sequence(rest) if rest else None
+
+
+def begin_once(backend: tokenizers.Tokenizer, merging: Any) -> Any:
+    """Put the space that SentencePiece begins a text with at its beginning alone; return what `merging`, the
+    pre-tokenizer, is to be.
+
+    Llama 2's way of it, a normalizer, also puts one behind every token that was added: a step that goes on
+    with a line end behind `<code>` would be read as with a space before it, and one more at each reading.
+    This is what transformers does for `legacy=False`. Others' tokenizers stay as they are.
+    """
+    normalizer = json.loads(backend.normalizer.__getstate__()) if backend.normalizer else {}
+    kinds = [(part["type"], part.get("prepend")) for part in normalizer.get("normalizers", [])]
+    if kinds == [("Prepend", _SPACE), ("Replace", None)] and merging is None:
+        backend.normalizer = None  # type: ignore[assignment]
+        return pre_tokenizers.Metaspace(_SPACE, prepend_scheme="first", split=False)
+    return merging

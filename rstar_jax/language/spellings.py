@@ -1,4 +1,4 @@
-"""Every way in which a vocabulary may write a text that is no token of it, merged with what is around it."""
+"""How a vocabulary writes a text that is no token of it, merged with whatever may stand around it."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from rstar_jax.records import refuse_pointer
 from rstar_jax.types import Finish
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
+_NAMES = "bos_token", "eos_token", "pad_token"
 _END_OF_TEXT = "<|endoftext|>"
 _AS_WRITTEN = "PreTrainedTokenizerFast"  # what makes transformers take tokenizer.json as it is
 _SPECIAL = re.compile("|".join(map(re.escape, grammar.SPECIAL_TOKENS)))
@@ -77,8 +78,9 @@ class Tokenizer:
         for name in (*_FILES, "tokenizer_config.json"):
             refuse_pointer(folder / name)
         try:
-            config_file = folder / "tokenizer_config.json"
-            config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
+            names = _read(folder / "special_tokens_map.json")
+            config = {name: names[name] for name in _NAMES if name in names}
+            config |= _read(folder / "tokenizer_config.json")
             rows = _rows(folder / "config.json")
             if (folder / "tokenizer.json").is_file():
                 return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")), config, rows)
@@ -135,14 +137,12 @@ class Tokenizer:
         """Writes tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads too."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
-        config = {"tokenizer_class": _AS_WRITTEN, **self._config}
+        # A class of a family's own may split in its own way.
+        config = {**self._config, "tokenizer_class": _AS_WRITTEN}
         # An older listing of added tokens would override the ones in tokenizer.json.
         config.pop("added_tokens_decoder", None)
         # Others would make token types by default, which a decoder's `generate` refuses.
         config.setdefault("model_input_names", ["input_ids", "attention_mask"])
-        if any(token not in self._added for token in grammar.SPECIAL_TOKENS):
-            # A class of a family's own may split in its own way, and not the delimiters off.
-            config["tokenizer_class"] = _AS_WRITTEN
         if "chat_template" in config:  # a file of an earlier save would come before it
             (folder / "chat_template.jinja").unlink(missing_ok=True)
         # not `save` of the library, which reports a full disk as a bare Exception
@@ -167,11 +167,20 @@ class Tokenizer:
         If there are any, the model must then be given `vocab_size` embeddings.
         """
         missing = [token for token in grammar.SPECIAL_TOKENS if token not in self._added]
+        known = self._backend.get_vocab(with_added_tokens=True)
+        if missing:
+            self._merging = apart.begin_once(self._backend, self._merging)
         added = self._backend.add_special_tokens(
             [AddedToken(token, special=True, normalized=False) for token in missing]
         )
         if added:
             self._rows = None
+            taken = {i for token, i in known.items() if token not in missing}
+            for token in missing:  # where ids have gaps, the library gives some of them twice
+                if self._backend.token_to_id(token) in taken:
+                    raise UserError(
+                        f"'{token}' cannot be added, as its ids have gaps. Take policy.delimiters=text."
+                    )
         self._encode_step.cache_clear()
         for name in ("_added", "_foreign", "_anchor", "vocab_size", "stop_ids"):
             self.__dict__.pop(name, None)
@@ -240,10 +249,10 @@ class Tokenizer:
     def bos_id(self) -> int | None:
         """The id that starts every prompt: add_bos_token of tokenizer_config.json decides, and where that
         does not say, the post-processing of tokenizer.json."""
-        asked = self._config.get("add_bos_token")
-        if asked is not None:
-            return self._named("bos_token") if asked else None
-        bare, whole = (self._backend.encode("x", add_special_tokens=add).ids for add in (False, True))
+        asked, named = self._config.get("add_bos_token"), self._named("bos_token")
+        if asked is False or (asked and named is not None):
+            return named if asked else None
+        bare, whole = (self._backend.encode("x", add_special_tokens=put).ids for put in (False, True))
         return whole[0] if len(whole) > len(bare) and whole[0] != bare[0] else None
 
     @functools.cached_property
@@ -260,7 +269,7 @@ class Tokenizer:
     def _named(self, name: str) -> int | None:
         value = self._config.get(name)
         token = value.get("content") if isinstance(value, dict) else value
-        return self._backend.token_to_id(token) if token else None
+        return self._backend.token_to_id(token) if isinstance(token, str) else None
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, special tokens in it recognised, none added. Raises UserError for a token that the
@@ -277,7 +286,7 @@ class Tokenizer:
         """Ids of what stands before the first step: `encode`, behind the BOS where there is one (once, also
         where the text has it already)."""
         ids = self.encode(text)
-        return ids if self.bos_id is None or ids[:1] == [self.bos_id] else [self.bos_id, *ids]
+        return ids if self.bos_id in (None, *ids[:1]) else [self.bos_id, *ids]
 
     def _encode(self, text: str) -> list[int]:
         return self._backend.encode(text, add_special_tokens=False).ids
@@ -329,8 +338,12 @@ def has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _FILES)
 
 
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def _rows(file: Path) -> int | None:
     """How many embeddings a config.json says there are, None where it does not say."""
-    config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    config = _read(file)
     rows = (config.get("text_config") or config).get("vocab_size")
     return rows if type(rows) is int else None

@@ -34,19 +34,24 @@ def init_random(
 
 
 def resize_vocab(
-    model: Decoder, new_size: int, *, pieces: Mapping[int, Sequence[int]] | None = None
+    model: Decoder,
+    new_size: int,
+    *,
+    trained: int | None = None,
+    pieces: Mapping[int, Sequence[int]] | None = None,
 ) -> Decoder:
     """A decoder whose vocabulary has `new_size` rows: cut, or grown by rows equal to the mean row.
 
-    pieces: for new ids, the old ids that spelt the same text. Such a row, of the embedding and of a head, is
-    the mean of theirs at the usual length: means of many rows are short, and all alike, so that hundreds of
-    examples do not teach a model to tell one such token from another, or to write it. The plain mean is for
-    rows that no text is encoded to. On a mesh there are as many more of those as it takes for the mesh to
-    split the rows; they count in `config.vocab_size` and are saved, as the spare rows of released models are,
-    and it is the sampler that must not choose them.
+    trained: rows behind so many are made anew; None: none is. pieces: for new ids, the old ids that spelt
+    the same text. Such a row, of the embedding and of a head, is the mean of theirs at the usual length:
+    means of many rows are short, and all alike, so that hundreds of examples do not teach a model to tell one
+    such token from another, or to write it. The plain mean is for rows that no text is encoded to. On a mesh
+    there are as many more of those as it takes for the mesh to split the rows; they count in
+    `config.vocab_size` and are saved, as the spare rows of released models are, and it is the sampler that
+    must not choose them.
     """
     config, mesh = model.config, model.mesh
-    kept = min(config.vocab_size, new_size)
+    kept = min(config.vocab_size, new_size, new_size if trained is None else trained)
     if mesh is not None:
         axes = sharding.PRESETS[sharding.preset_for(mesh)].get("vocab", ())
         new_size += -new_size % math.prod(mesh.shape[axis] for axis in axes)

@@ -47,6 +47,7 @@ class Batch:
     examples: int
     tokens: int
 
+
 _ALWAYS = ("loss", "learning_rate", "grad_norm")  # the rows of metrics that every step has
 
 

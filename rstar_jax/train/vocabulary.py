@@ -36,11 +36,11 @@ def with_delimiters(model: Decoder, tokenizer: Tokenizer, delimiters: Delimiters
     if delimiters == "text":
         return model
     rows, known = model.config.vocab_size, tokenizer.vocab_size
-    spelt = {token: tokenizer.encode(token) for token in grammar.SPECIAL_TOKENS}
+    spelt = {token: tokenizer.encode_steps((token,)) for token in grammar.SPECIAL_TOKENS}
     if not tokenizer.add_special_tokens():
         return model
     pieces = {tokenizer.encode(token)[0]: ids for token, ids in spelt.items()}
-    return resize_vocab(resize_vocab(model, known), max(rows, tokenizer.vocab_size), pieces=pieces)
+    return resize_vocab(model, max(rows, tokenizer.vocab_size), trained=known, pieces=pieces)
 
 
 def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
@@ -49,7 +49,7 @@ def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
     tokens = np.asarray(ids, np.int32)
     found = np.zeros(len(tokens), np.int8)
     for k, token in enumerate(WRITTEN, 1):
-        spelling = tokenizer.encode(token)
+        spelling = tokenizer.encode_steps((token,))  # as it stands in a text, not at its beginning
         for at in np.flatnonzero(tokens == spelling[0]):
             if tokens[at : at + len(spelling)].tolist() == spelling:
                 found[at : at + len(spelling)] = -k

@@ -8,9 +8,11 @@ import tokenizers
 from tokenizers import processors
 from vocabularies import STEPS, backends, merging, plain
 
+from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.problems.suite import generate
+from rstar_jax.train.vocabulary import WRITTEN, marks
 from rstar_jax.types import Problem
 from rstar_jax.verify import TASKS
 
@@ -49,6 +51,7 @@ def test_a_text_goes_on_from_the_ids_of_its_beginning(name):
             ids, text = ids + tokenizer.encode_steps([step]), text + step
             assert ids == tokenizer.encode_prompt(text)
         assert tokenizer.decode(ids) == text
+        assert marks(ids, tokenizer).max() == len(WRITTEN)  # the training finds them in any vocabulary
         assert ids == tokenizer.encode_solution(prompt(Problem("p", question, "1")), steps)[0]
 
 
@@ -56,10 +59,10 @@ def test_a_text_goes_on_from_the_ids_of_its_beginning(name):
 def test_delimiters_are_spelt_the_same_wherever_they_stand(name):
     tokenizer = VOCABULARIES[name]
     for delimiter in grammar.SPECIAL_TOKENS:
-        spelt = tokenizer.encode(delimiter)
+        spelt = tokenizer.encode_steps((delimiter,))
         for before, after in itertools.product((".", ">", "\n", "x ", "<"), (".", "\n\n", "x", ">", " <")):
             ids = tokenizer.encode(before + delimiter + after)
-            assert ids == tokenizer.encode(before) + spelt + tokenizer.encode(after)
+            assert ids == tokenizer.encode(before) + spelt + tokenizer.encode_steps((after,))
 
 
 def test_without_the_split_the_vocabularies_do_merge_across():
@@ -84,6 +87,35 @@ def test_a_saved_folder_splits_as_this_one(name, tmp_path):
     assert again.stop_sequences() == VOCABULARIES[name.replace("text", "tokens")].stop_sequences()
 
 
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_a_step_that_was_sampled_is_read_as_it_was_written(name):
+    """Else a space more would stand in it each time that a text is made of ids and ids of the text."""
+    tokenizer = VOCABULARIES[name]
+    for steps in SOLUTIONS:
+        for step in steps:
+            ids = tokenizer.encode_steps((step,))
+            assert tokenizer.decode(ids) == step
+            assert tokenizer.encode_steps((tokenizer.decode(ids),)) == ids
+
+
+def test_ids_with_gaps_are_refused_before_two_tokens_share_one():
+    backend = plain()
+    content = json.loads(backend.to_str())
+    content["model"]["vocab"] = {token: 2 * i for token, i in content["model"]["vocab"].items()}
+    with pytest.raises(UserError, match=r"'<\w+>' cannot be added, as its ids have gaps"):
+        Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(content))).add_special_tokens()
+
+
+def test_names_of_tokens_may_stand_in_a_file_of_their_own(tmp_path):
+    with_bos({}, False).save(tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    names = {name: config.pop(name) for name in ("bos_token", "eos_token")}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    assert Tokenizer.load(tmp_path).eos_id is None
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(names | {"eos_token": {"content": "</s>"}}))
+    assert Tokenizer.load(tmp_path).eos_id == with_bos({}, False).eos_id is not None
+
+
 def with_bos(config: dict, template: bool) -> Tokenizer:
     backend = plain()
     backend.add_special_tokens(["<s>", "</s>"])
@@ -101,6 +133,8 @@ def with_bos(config: dict, template: bool) -> Tokenizer:
         ({"add_bos_token": True}, False, True),  # DeepSeek
         ({"add_bos_token": True}, True, True),  # Gemma
         ({"add_bos_token": False}, True, False),
+        ({"add_bos_token": True, "bos_token": None}, True, True),  # named nowhere, but put
+        ({"eos_token": 5}, False, False),
     ],
 )
 def test_a_prompt_begins_with_the_bos_where_the_tokenizer_puts_one(config, template, put):

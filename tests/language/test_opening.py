@@ -58,7 +58,9 @@ def test_it_says_of_tokens_what_their_text_says(name):
         elif may:
             assert state == len(text)
         elif text.isascii():
-            assert state == stops.ASTRAY
+            # Decoded alone, a token of Llama 2's kind loses its space, and is let off by that.
+            near = "".join(text.split()) if name.startswith("llama2") else text
+            assert state == stops.ASTRAY or near.startswith(grammar.CODE) or grammar.CODE.startswith(near)
         # Else parts of characters may be white space before it, for all that is known of them one by one.
         seen.add(np.sign(state) if state >= 0 else state)
     assert seen == {0, 1, stops.OPEN, stops.ASTRAY}

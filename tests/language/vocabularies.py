@@ -3,11 +3,12 @@
 import itertools
 import json
 import os
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 import rstar_jax
 from rstar_jax.language import apart, grammar
@@ -53,6 +54,20 @@ def greedy(split: str | None) -> tokenizers.Tokenizer:
     return backend
 
 
+def sentencepiece(prepend: bool) -> tokenizers.Tokenizer:
+    """In the manner of Llama 2 (a space before every text) or of Gemma (none); what is no letter is bytes."""
+    letters = ["▁", *sorted({*string.ascii_letters, *string.digits, *string.punctuation})]
+    pairs = [(".", "<"), (">", "."), ("c", "o"), ("d", "e"), ("co", "de"), (".<", "code"), ("▁", "a")]
+    tokens = [*(f"<0x{i:02X}>" for i in range(256)), *letters, *(a + b for a, b in pairs)]
+    model = models.BPE({token: i for i, token in enumerate(tokens)}, pairs, byte_fallback=True)
+    backend = tokenizers.Tokenizer(model)
+    space = normalizers.Replace(" ", "▁")
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), space]) if prepend else space
+    back = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    backend.decoder = decoders.Sequence([*back, decoders.Strip(" ", 1, 0)] if prepend else back)
+    return backend
+
+
 def without_delimiters(path: Path) -> tokenizers.Tokenizer:
     """The tokenizer of a folder, its delimiters taken for text."""
     content = json.loads((path / "tokenizer.json").read_text())
@@ -68,6 +83,8 @@ def backends() -> Iterator[tuple[str, tokenizers.Tokenizer]]:
     yield "gpt2", greedy(GPT2)
     yield "qwen2", greedy(QWEN2)
     yield "phrases", greedy(None)
+    yield "llama2", sentencepiece(prepend=True)
+    yield "gemma", sentencepiece(prepend=False)
     if folder := os.environ.get("RSTAR_REAL_MODEL"):
         yield "real", without_delimiters(Path(folder))
 

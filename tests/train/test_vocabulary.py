@@ -1,6 +1,7 @@
 """Delimiters in a base's vocabulary: how a training tells whether they are learnt."""
 
 import dataclasses
+import json
 import math
 
 import jax
@@ -8,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tokenizers
+from on_devices import printed
 from tokenizers import decoders, models, pre_tokenizers
 
+from rstar_jax import sharding
 from rstar_jax.language import grammar
 from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models import DecoderConfig, init_random
+from rstar_jax.models import Decoder, DecoderConfig, init_random
 from rstar_jax.train import TrainConfig, policy_loss, probabilities, train_policy, weakness, with_delimiters
 from rstar_jax.train import policy as policies
 from rstar_jax.train.packing import Example, pack
@@ -116,7 +119,34 @@ def test_new_rows_point_where_their_text_does():
         assert (ways @ ways.T - np.eye(len(ways))).max() < 0.999
 
 
+def main():
+    """Prints the lengths of new rows on one device and where two split a table of an odd number of rows."""
+    lengths = []
+    for mesh in (None, sharding.make_mesh(tensor=2, devices=jax.devices()[:2])):
+        known = tokenizer("text")
+        known._backend.add_tokens(["odd"])
+        made = model(known.vocab_size + 1)  # a spare row, so that the mesh can split them
+        if mesh is not None:
+            sharding.shard_module(made, mesh)
+            made = Decoder(made.config, made.params(), mesh=mesh)
+        grown = with_delimiters(made, known, "tokens")
+        rows = np.asarray(grown.params()["embed"])[257 : known.vocab_size]
+        lengths.append(np.linalg.norm(rows, axis=-1).tolist())
+    print(json.dumps(lengths))
+
+
+def test_new_rows_start_alike_on_a_mesh():
+    one, two = json.loads(printed(__file__, devices=2))
+    assert len(one) == len(grammar.SPECIAL_TOKENS)
+    np.testing.assert_allclose(one, two, rtol=1e-5)
+    np.testing.assert_allclose(one, one[0], rtol=1e-4)
+
+
 def test_text_changes_neither_model_nor_tokenizer():
     known = tokenizer("text")
     made = model(known.vocab_size)
     assert with_delimiters(made, known, "text") is made and known.vocab_size == 256
+
+
+if __name__ == "__main__":
+    main()
