@@ -117,7 +117,9 @@ class _Cut:
         if self.bias_V is not None:
             picked = picked + self.bias_V.at[index].get(mode="fill", fill_value=-jnp.inf)
         scaled = (picked - found.top[:, None]) / found.heat[:, None]
-        at_B, _ = _first_above(_weights(scaled, found.least[:, None]), below_B)
+        weights = _weights(scaled, found.least[:, None])
+        weights = jnp.where(_greedy(temperature)[:, None], picked == found.top[:, None], weights)
+        at_B, _ = _first_above(weights, below_B)
         scaled_B = jnp.take_along_axis(scaled, at_B[:, None], axis=-1)[:, 0]
         broken_B = jnp.isnan(found.total)
         token_B = jnp.where(broken_B, 0, block_B * self.width + at_B)
@@ -132,9 +134,11 @@ class _Cut:
         top = jnp.max(logits, axis=-1)
         scaled = (logits - top[:, None]) / heat[:, None]
         least = cuts.least_kept(scaled, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, select=by_rows)
-        # With all the weight on the largest and u = 0 the same inversion is the argmax.
-        least = jnp.where(greedy, 0.0, least)
-        sums = _block_sums(_weights(scaled, least[:, None]), self.width)
+        # With all the weight on the largest and u = 0 the same inversion is the argmax. The largest is found
+        # by comparing: where logits end in a factor (int8's scales, a soft cap), it and the subtraction may
+        # become one operation that rounds once, and the largest less itself is then not 0.
+        weights = jnp.where(greedy[:, None], logits == top[:, None], _weights(scaled, least[:, None]))
+        sums = _block_sums(weights, self.width)
         return _Read(top, heat, least, jnp.sum(jnp.exp(scaled), axis=-1), sums)
 
     def read_row_by_row(self, logits: jax.Array, temperature: jax.Array) -> _Read:
@@ -164,7 +168,7 @@ class _Cut:
             least = jnp.full(len(logits), jnp.log(jnp.float32(self.min_p)))
             sums = jnp.sum(_weights(scaled, least), axis=1)
         sums = jnp.where(greedy, (tops == top).astype(jnp.float32), sums)
-        return _Read(top, heat, jnp.where(greedy, 0.0, least), total, sums.T)
+        return _Read(top, heat, least, total, sums.T)
 
 
 def _greedy(temperature: jax.Array) -> jax.Array:

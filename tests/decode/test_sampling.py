@@ -227,3 +227,28 @@ def test_a_large_vocabulary_against_numpy() -> None:
         weights = np.where(np.isin(np.arange(V), inside), p, 0)
         assert tokens[row] == np.searchsorted(np.cumsum(weights), u[row] * weights.sum(), side="right")
         np.testing.assert_allclose(logprobs[row], np.log(p[tokens[row]]), atol=1e-4)
+
+
+@pytest.mark.parametrize("softcap", [False, True])
+@pytest.mark.parametrize(("vocabulary", "top_k"), [(640, 0), (640, 40), (9000, 0), (9000, 40)])
+def test_greedy_is_the_largest_of_logits_that_end_in_a_factor(
+    vocabulary: int, top_k: int, softcap: bool
+) -> None:
+    """As int8's scales and a soft cap make them. Compiled as outside of tests: it is optimisation that joins
+    the factor and what follows in one rounding."""
+    rng = np.random.default_rng(0)
+    weights = jnp.asarray(rng.integers(-127, 128, (vocabulary, 96)), jnp.int8)
+    scales = jnp.asarray(rng.uniform(0.01, 0.02, vocabulary), jnp.float32)
+    x = jnp.asarray(rng.standard_normal((16, 96)), jnp.float32)
+
+    def logits(x: jax.Array) -> jax.Array:
+        made = (x @ weights.astype(jnp.float32).T) * scales
+        return 30.0 * jnp.tanh(made / 30.0) if softcap else made
+
+    def greedy(x: jax.Array) -> jax.Array:
+        zeros = jnp.zeros(len(x))
+        return sampling.draw(logits(x), zeros, zeros, top_k=top_k, bias_V=jnp.zeros(vocabulary))[0]
+
+    outside = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+    largest, found = (jax.jit(f).lower(x).compile(outside)(x) for f in (logits, greedy))
+    np.testing.assert_array_equal(found, np.argmax(largest, axis=-1))
