@@ -7,6 +7,7 @@ folder serves every run of a user; what was used longest ago goes when it is ful
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import hashlib
 import logging
@@ -160,6 +161,13 @@ def together(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where glibc is the C library: much of what a compiler
+    has used stays with the process otherwise, 50 to 150 MB for each program of 30 layers."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _cores() -> int:
