@@ -20,7 +20,6 @@ import argparse
 import dataclasses
 import os
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from typing import Any
 import numpy as np
 from real_stages import DECODE, TRAIN, flags, flawed_rows, launch, measure, problem_rows, rights
 
+from rstar_jax.evolve.seek import deaths
 from rstar_jax.problems.load import load_problems
 from rstar_jax.search import SearchConfig
 from rstar_jax.types import Tree
@@ -190,12 +190,6 @@ def well_formed(trees: Sequence[Tree]) -> str:
     """Trajectories in which every step has the form of one, whether its code ran or not."""
     good = sum(all(node.status not in ("malformed", "depth") for node in tree.nodes) for tree in trees)
     return f"{good} of {len(trees)}"
-
-
-def deaths(trees: Sequence[Tree]) -> dict[str, int]:
-    """Causes of steps that failed."""
-    failed = (node for tree in trees for node in tree.nodes if node.status not in ("ok", "answer"))
-    return dict(Counter(f"{node.status} {node.detail}".strip() for node in failed).most_common(6))
 
 
 def account(report: dict[str, Any], workdir: Path) -> None:

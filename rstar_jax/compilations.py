@@ -43,7 +43,7 @@ class Counts:
     seconds: float = 0.0
 
     def since(self, before: Counts) -> Counts:
-        """What was added after `before`."""
+        """Return what was added after `before`."""
         return Counts(
             self.programs - before.programs,
             self.cached - before.cached,
@@ -82,13 +82,13 @@ _LISTENER = _Listener()
 
 
 def counts() -> Counts:
-    """What this process has compiled so far."""
+    """Count the compilations of this process so far."""
     heard = _LISTENER
     return Counts(heard.made - heard.cached, heard.cached, heard.seconds)
 
 
 def default_folder() -> Path:
-    """Where a user's compiled programs lie: under $XDG_CACHE_HOME, or ~/.cache.
+    """Name the folder of a user's compiled programs: under $XDG_CACHE_HOME, or ~/.cache.
 
     Each kind of processor has a folder of its own there, as homes are shared by machines: a program that was
     compiled for more instructions than a processor has does not run on it.

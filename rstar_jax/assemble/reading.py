@@ -38,7 +38,7 @@ class StepText:
 
     @classmethod
     def of(cls, ppm: Path, reading: models.Reading, rows: int, policy: Tokenizer) -> StepText:
-        """By the tokenizer of a reward model's folder or, where it has none, the policy's.
+        """Read by the tokenizer of a reward model's folder or, where it has none, the policy's.
 
         rows: of the reward model's embeddings. Raises UserError where they are fewer than the policy's ids.
         """

@@ -30,7 +30,7 @@ def free_bytes(root: Path = Path("/")) -> int | None:
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
-    """What each control group above this process leaves of its limit: version 2, or version 1's memory."""
+    """Yield what each control group above this process leaves of its limit, by either version."""
     groups = []
     with contextlib.suppress(OSError):
         # Such as "0::/user.slice/job" or "4:memory:/docker/0123".

@@ -70,7 +70,7 @@ class PolicySettings:
     """init: folder (Hugging Face format) of the base model that every round trains from; "tiny" is the
     bundled one. bootstrap: the policy of round 1; empty for the base itself. dtype: of the computation.
     delimiters: whether those that the base's vocabulary lacks become "tokens" of it, as in the released code,
-    or stay "text", which a model learns from a few dozen solutions.
+    or stay "text", which a model learns from a hundred solutions.
     ppm: folder of a reward model, also of others, that guides searches where a PPM does, and evaluations, in
     the place of the rounds' own, which are trained all the same; empty: their own.
     cache: a folder in which the converted weights of both are kept, for slow storage; empty: none."""
