@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from real_stages import DECODE, TRAIN, flags, flawed_rows, launch, measure, problem_rows, rights
+from real_stages import DECODE, TRAIN, flags, flawed_rows, launch, measure, problem_rows, rights, voted
 
 from rstar_jax.evolve.seek import deaths
 from rstar_jax.problems.load import load_problems
@@ -39,21 +39,23 @@ class Scale:
     rows: of GSM8K's training file that the warm start reads; problems: searched and held out."""
 
     per_family: int = 12
-    train: int = 100
+    train: int = 120
     heldout: int = 100
     rows: int = 440
     problems: int = 60
 
 
 SMALL = Scale(per_family=1, train=6, heldout=6, rows=24, problems=4)
-SEARCH = {"rollouts": (4, 4), "escalation": "((),)", "candidates": (4,), "temperature": (0.6,), "batch": 16}
-EVALUATE = {"rollouts": 4, "candidates": 4, "temperature": 0.7}
+SEARCH = {"rollouts": (6, 6), "escalation": "((),)", "candidates": (4,), "temperature": (0.8,), "batch": 16}
+BY_MAJORITY = {"vote": "majority", "top_k": 0}
+# Most frequent answer: a PPM of a few hundred pairs may order steps, but hardly chooses among answers.
+EVALUATE = {"rollouts": 6, "candidates": 4, "temperature": 0.8, **BY_MAJORITY}
 ROUND = {
     "policy__dtype": "bfloat16",
     "policy__delimiters": "text",
     "decode": DECODE,
     "train__policy": TRAIN,
-    "train__ppm": TRAIN | {"epochs": 1, "batch": 16, "seq_len": 1280},
+    "train__ppm": TRAIN | {"epochs": 3, "seq_len": 1280},
     "evaluate": EVALUATE,
 }
 
@@ -100,11 +102,11 @@ def suite(model: Path, out: Path, scale: Scale) -> None:
     for number in (1, 2):
         name = f"round {number}"
         alone[name] = rights(runs / f"round{number}/evaluate", "policy-*.parquet")
-        searched[name] = rights(runs / f"round{number}/evaluate", "search-*.parquet")
+        searched[name] = rights(runs / f"round{number}/evaluate", "search-*.parquet", **BY_MAJORITY)
     for name, (right, trees) in alone.items():
         print(f"  {name}, greedy: {share(right)}; well-formed {well_formed(trees)}")
-    for name, (right, _) in searched.items():
-        print(f"  {name}, search: {share(right)}")
+    for name, (right, trees) in searched.items():
+        print(f"  {name}, search: {share(right)}; {inside(trees)}")
     pairs = [
         ("round 1 over the warm start, greedy", alone["round 1"], alone["warm start"]),
         ("round 2 over round 1, greedy", alone["round 2"], alone["round 1"]),
@@ -141,9 +143,9 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
         "round 1": (out / "round/round1/policy/model", ppm if ppm.exists() else None, "finetuned"),
     }
     ways = {
-        "greedy": SearchConfig(strategy="greedy", batch=16),
+        "greedy": SearchConfig(strategy="greedy", batch=32),
         "maj@8": SearchConfig(strategy="sample", rollouts=8, temperature=0.7, vote="majority", batch=16),
-        "search": SearchConfig(batch=16, vote="weighted", top_k=8, **EVALUATE),
+        "search": SearchConfig(batch=16, **EVALUATE),
     }
     lines = []
     for stage, models in stages.items():
@@ -184,6 +186,15 @@ def interval(values: np.ndarray, draws: int = 4000) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     means = values[rng.integers(0, len(values), (draws, len(values)))].mean(axis=1)
     return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+
+
+def inside(trees: Sequence[Tree]) -> str:
+    """Contents of a search's trees: what other votes would choose, and what any could."""
+    votes = {"by the PPM's weights": "weighted", "best by the PPM": "best"}
+    ways = [f"{name} {sum(voted(trees, vote, 0))}" for name, vote in votes.items()]
+    found = sum(tree.solved for tree in trees)
+    each = np.mean([len(tree.trajectories()) for tree in trees])
+    return f"{', '.join(ways)}, any right {found}; {each:.1f} trajectories a tree"
 
 
 def well_formed(trees: Sequence[Tree]) -> str:

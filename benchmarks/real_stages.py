@@ -29,6 +29,7 @@ from rstar_jax.verify import TASKS, grade
 
 # A step of a general model: a line of thought and some lines of code.
 DECODE = {"leaves": 8, "rows": 4, "max_step_tokens": 128, "context": 1536}
+CHAINS = DECODE | {"leaves": 32, "rows": 1}  # as many tokens at a time where a leaf has one candidate
 TRAIN = {
     "epochs": 2,
     "batch": 8,
@@ -108,7 +109,8 @@ def measure(
     source = Source(0, policy=model_hash(policy), ppm=model_hash(ppm) if ppm else "")
     with open_sandbox(VerifySettings(), folder) as sandbox, Progress() as progress:
         task = TASKS["math"](sandbox, prompt=prompt)
-        reasoner = Reasoner(policy, ppm, task, decode=DecodeConfig(**DECODE), dtype="bfloat16", seed=0)
+        decode = DecodeConfig(**(DECODE if config.strategy == "mcts" else CHAINS))
+        reasoner = Reasoner(policy, ppm, task, decode=decode, dtype="bfloat16", seed=0)
         shards = Shards(folder, "trees", problems, source, size=256)
         with progress.stage(folder.name, len(problems), "problems", done=shards.done):
             shards.grow(
@@ -136,8 +138,13 @@ def rights(
 ) -> tuple[list[bool], list[Tree]]:
     """Whether each problem's answer is right in the trees of an evaluation that a run made."""
     trees = [tree for path in sorted(folder.glob(pattern)) for tree in records.read_rows(path, Tree)]
+    return voted(trees, vote, top_k), trees
+
+
+def voted(trees: Sequence[Tree], vote: str, top_k: int) -> list[bool]:
+    """Whether each tree's voted answer is right."""
     found: list[Grade | None] = []
     for tree in trees:
         answer = benchmark.final_answer(tree, vote, top_k, lambda a, b: grade(a, b) == "right")
         found.append(None if answer is None else grade(answer, tree.problem.answer))
-    return [one == "right" for one in found], trees
+    return [one == "right" for one in found]
