@@ -228,8 +228,12 @@ def _training(
     New tokens are those that the run's base lacks: for the PPM, too, as its policy has them from this run.
     """
 
+    first: list[int] = []  # the steps before it are an interrupted run's: the time left is not theirs
+
     def on_step(step: int, total: int, values: dict[str, float]) -> None:
-        context.progress.update(step, total=total, note=f"loss {values['loss']:.3f}")
+        if not first:
+            first.append(step)
+        context.progress.update(step, earlier=first[0] - 1, total=total, note=f"loss {values['loss']:.3f}")
 
     checkpoints = folder / "checkpoints"
     with context.progress.stage(title, None, "steps", round or None), MetricsWriter(folder) as metrics:

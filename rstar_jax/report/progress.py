@@ -105,6 +105,7 @@ class Progress:
         self,
         done: int | None = None,
         *,
+        earlier: int | None = None,
         total: int | None = None,
         trajectories: int | None = None,
         tokens: int | None = None,
@@ -113,7 +114,8 @@ class Progress:
     ) -> None:
         """How far the innermost stage is; numbers are cumulative within the stage. Cheap to call often.
 
-        What is None, or an empty note, stays as it was. total: where it was not known when the stage began.
+        What is None, or an empty note, stays as it was. earlier, total: what an interrupted run left done and
+        how many there are, where that was not known when the stage began.
         doing: what takes its time now and tells nothing until it is done; it is shown at once, in a log the
         first of a stage. May be called from several threads.
         """
@@ -126,6 +128,7 @@ class Progress:
                 stage.doing = doing
                 if doing and (self._terminal or not stage.told):
                     self._next, stage.told = now, True
+            stage.start = stage.start if earlier is None else earlier
             stage.total = stage.total if total is None else total
             stage.trajectories = stage.trajectories if trajectories is None else trajectories
             stage.tokens = stage.tokens if tokens is None else tokens

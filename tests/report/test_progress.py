@@ -94,6 +94,15 @@ def test_time_left_counts_only_this_runs_work():
     assert "0:10 left" in stream.getvalue()
 
 
+def test_time_left_of_a_resumed_training_counts_only_this_runs_steps():
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(interval=1.0, stream=stream, clock=clock)
+    with progress.stage("train the policy", None, "steps", 1):
+        clock.now += 2
+        progress.update(51, earlier=50, total=60)
+    assert "51/60 steps  85%  0:18 left" in stream.getvalue()
+
+
 def test_disabled_is_silent():
     stream = io.StringIO()
     progress = Progress(enabled=False, interval=0.0, stream=stream)
