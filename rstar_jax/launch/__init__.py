@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from ml_collections import ConfigDict
 
 from rstar_jax.errors import UserError
 from rstar_jax.launch.configs import folders, help_text, known, load, made, override
+from rstar_jax.launch.signals import Terminated
 from rstar_jax.settings import from_config, home_expanded, nearest
 
 __all__ = ["JOBS", "folders", "help_text", "load", "main", "override"]
@@ -73,15 +73,6 @@ def _unread_is_no_loss() -> Iterator[None]:
         yield
     except BrokenPipeError as error:
         raise Unread(*error.args) from error
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a run as Ctrl-C does."""
-
-
-def terminate(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one is not waited for
-    raise Terminated
 
 
 def _say(text: str, status: int) -> int:
