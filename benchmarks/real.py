@@ -104,7 +104,7 @@ def suite(model: Path, out: Path, scale: Scale) -> None:
         alone[name] = rights(runs / f"round{number}/evaluate", "policy-*.parquet")
         searched[name] = rights(runs / f"round{number}/evaluate", "search-*.parquet", **BY_MAJORITY)
     for name, (right, trees) in alone.items():
-        print(f"  {name}, greedy: {share(right)}; well-formed {well_formed(trees)}")
+        print(f"  {name}, greedy: {share(right)}; {well_formed(trees)}")
     for name, (right, trees) in searched.items():
         print(f"  {name}, search: {share(right)}; {inside(trees)}")
     pairs = [
@@ -142,6 +142,13 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
         "warm start": (base, None, "finetuned"),
         "round 1": (out / "round/round1/policy/model", ppm if ppm.exists() else None, "finetuned"),
     }
+    # The runs have evaluated some of it themselves.
+    there = {
+        ("base", "greedy"): (out / "warm/base/evaluate", "policy-*.parquet"),
+        ("warm start", "greedy"): (out / "warm/evaluate", "policy-*.parquet"),
+        ("round 1", "greedy"): (out / "round/round1/evaluate", "policy-*.parquet"),
+        ("round 1", "search"): (out / "round/round1/evaluate", "search-*.parquet"),
+    }
     ways = {
         "greedy": SearchConfig(strategy="greedy", batch=32),
         "maj@8": SearchConfig(strategy="sample", rollouts=8, temperature=0.7, vote="majority", batch=16),
@@ -150,13 +157,16 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
     lines = []
     for stage, models in stages.items():
         for way, config in ways.items():
-            kind = zlib.crc32(repr((config, DECODE)).encode())  # other options are other trees
-            folder = out / "measured" / f"{stage} {way} {kind:08x}".replace(" ", "-").replace("@", "")
-            right, engine = measure(folder, models, asked, config)
-            trees = rights(folder, "trees-*.parquet")[1] if way == "greedy" else []
-            form = f"; well-formed {well_formed(trees)}; failed: {deaths(trees)}" if trees else ""
-            lines.append(f"  {stage}, {way}: {share(right)}{form}")
-            lines.append(f"    engine: {engine['engine']}")
+            folder, pattern = there.get((stage, way), (None, "trees-*.parquet"))
+            if folder is None:
+                kind = zlib.crc32(repr((config, DECODE)).encode())  # other options are other trees
+                folder = out / "measured" / f"{stage} {way} {kind:08x}".replace(" ", "-").replace("@", "")
+                engine = measure(folder, models, asked, config)
+                lines.append(f"    engine, {stage}, {way}: {engine['engine']}")
+            right, trees = rights(folder, pattern, **BY_MAJORITY)
+            found = well_formed(trees) if way == "greedy" else inside(trees)
+            failed = f"; failed: {deaths(trees)}" if way == "greedy" else ""
+            lines.append(f"  {stage}, {way}: {share(right)}; {found}{failed}")
     print(f"\nSmolLM2 on GSM8K: {scale.problems} problems searched, {scale.problems} held out")
     print("\n".join(lines))
     account(warm, out / "warm")
@@ -198,9 +208,11 @@ def inside(trees: Sequence[Tree]) -> str:
 
 
 def well_formed(trees: Sequence[Tree]) -> str:
-    """Trajectories in which every step has the form of one, whether its code ran or not."""
-    good = sum(all(node.status not in ("malformed", "depth") for node in tree.nodes) for tree in trees)
-    return f"{good} of {len(trees)}"
+    """Trajectories in which every step has the form of one, whether its code ran or not, and how many of them
+    came to an answer."""
+    good = sum(all(node.status != "malformed" for node in tree.nodes) for tree in trees)
+    answered = sum(any(node.status == "answer" for node in tree.nodes) for tree in trees)
+    return f"well-formed {good} of {len(trees)}, answered {answered}"
 
 
 def account(report: dict[str, Any], workdir: Path) -> None:

@@ -28,7 +28,7 @@ from rstar_jax.types import Grade, Problem, Tree
 from rstar_jax.verify import TASKS, grade
 
 # A step of a general model: a line of thought and some lines of code.
-DECODE = {"leaves": 8, "rows": 4, "max_step_tokens": 128, "context": 1536}
+DECODE: dict[str, Any] = {"leaves": 8, "rows": 4, "max_step_tokens": 128, "context": 1536}
 CHAINS = DECODE | {"leaves": 32, "rows": 1}  # as many tokens at a time where a leaf has one candidate
 TRAIN = {
     "epochs": 2,
@@ -99,10 +99,10 @@ def measure(
     models: tuple[Path, Path | None, str],
     problems: Sequence[Problem],
     config: SearchConfig,
-) -> tuple[list[bool], dict[str, Any]]:
-    """Whether each problem's voted answer is right, and what the engine did. models: policy, PPM, prompt.
+) -> dict[str, Any]:
+    """Search problems, leave the trees in `folder`, return the engine's figures. models: policy, PPM, prompt.
 
-    Trees that are on disk are not searched again; then the engine's figures are of the rest alone.
+    Trees that are on disk are not searched again; the figures are of the rest alone.
     """
     policy, ppm, prompt = models
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,24 +119,13 @@ def measure(
                 training=False,
                 on_progress=lambda done, found: progress.update(done, trajectories=found),
             )
-        answers = [
-            benchmark.final_answer(
-                tree,
-                config.vote,
-                config.top_k,
-                lambda one, other, problem=tree.problem: task.same(problem, one, other),
-                config.scores,
-            )
-            for tree in shards.trees()
-        ]
-        grades = benchmark.graded(problems, answers, reasoner.grade)
-        return [found == "right" for found in grades], reasoner.result()
+        return reasoner.result()
 
 
 def rights(
     folder: Path, pattern: str, vote: str = "weighted", top_k: int = 8
 ) -> tuple[list[bool], list[Tree]]:
-    """Whether each problem's answer is right in the trees of an evaluation that a run made."""
+    """Whether each problem's answer is right in the trees of an evaluation, and these."""
     trees = [tree for path in sorted(folder.glob(pattern)) for tree in records.read_rows(path, Tree)]
     return voted(trees, vote, top_k), trees
 
