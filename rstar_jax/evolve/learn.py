@@ -214,7 +214,9 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
             section = usage.reward_usage(PROMPTS["finetuned"], loader, context.ppm_scale)
             card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
             models.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
-        return {**_result(summary), "pair_accuracy": summary.metrics["accuracy"]}
+        if note := train.saturation(summary.metrics):
+            context.progress.log(f"round {round}, the PPM: {note}.")
+        return {**_result(summary), "pair_accuracy": summary.metrics["accuracy"], "note": note}
 
     return context.work.stage(f"round{round}/ppm", work, needs=(f"round{round}/policy",))
 

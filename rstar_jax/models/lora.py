@@ -24,6 +24,7 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.errors import UserError
+from rstar_jax.models import layers
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.linear import SUMMED, LowRank, NewRows, Quantized
@@ -72,6 +73,17 @@ class Adapted(nnx.Module):
         return LowRank(self.base[...], self.a[...], self.b[...], self.scale)[index]
 
 
+class Scaled(nnx.Module):
+    """Stands where a head's weight was: the weight times `by`, float32, which trains; it gives the weight."""
+
+    def __init__(self, weight: nnx.Param, by: jax.Array) -> None:
+        self.times = nnx.Param(weight[...] * by, axes=weight.get_metadata()["axes"])
+        self.by = Frozen(by)
+
+    def __getitem__(self, index: EllipsisType) -> jax.Array:
+        return self.times[index] / self.by[...]
+
+
 class Grown(nnx.Module):
     """Stands in a decoder where a table was: the frozen table, and its rows from `first` on that train."""
 
@@ -91,22 +103,33 @@ def adapted(
 
     Nothing happens where the rank is 0. A reward model's head trains whole; it and rows are float32 while
     they train. Raises UserError if the model has no weights of a target's name.
+
+    Adam moves each of a head's weights by about the learning rate, and so a value by that times the sum of
+    a state's sizes: at a rate for additions, 0.8 a step for 576 numbers of size 1.5. Pairs do not hold their
+    common value, and soon all values are -1 or 1 by tanh, from where nothing is learnt. So a head's weight
+    trains times the norm of a state: a step then moves a value by the rate times the width's root at most.
     """
     if not config.rank:
         yield
         return
     decoder = model.decoder if isinstance(model, RewardModel) else model
     adapt(decoder, config, seed=seed, new_tokens=new_tokens)
-    heads = list(model.head().values()) if isinstance(model, RewardModel) else []
-    kept = [head[...].dtype for head in heads]
-    for head in heads:
+    heads = model.head() if isinstance(model, RewardModel) else {}
+    kept = {name: head[...].dtype for name, head in heads.items()}
+    for head in heads.values():
         head.set_value(head[...].astype(jnp.float32))
+    reads = "score_in" if "score_in" in heads else "score"  # the one that multiplies states
+    if heads:
+        setattr(model, reads, Scaled(heads[reads], _norm(decoder)))
     try:
         yield
     finally:
         merge(decoder)
-        for head, dtype in zip(heads, kept, strict=True):
-            head.set_value(head[...].astype(dtype))
+        if heads:
+            heads[reads].set_value(getattr(model, reads)[...])
+            setattr(model, reads, heads[reads])
+        for name, head in heads.items():
+            head.set_value(head[...].astype(kept[name]))
 
 
 def check(model: DecoderConfig, config: LoraConfig) -> None:
@@ -172,6 +195,12 @@ def additions(decoder: Decoder) -> dict[str, jax.Array]:
         if isinstance(node, Adapted)
         for part in ("a", "b")
     } | {f"{name}.rows": node.rows[...] for name, node in rows.items() if isinstance(node, Grown)}
+
+
+def _norm(decoder: Decoder) -> jax.Array:
+    """The norm of final states, float32 []: all are about as long as the last norm makes a state of ones."""
+    ones = jnp.ones(decoder.config.width, jnp.float32)
+    return jnp.linalg.norm(layers.rms_norm(decoder.config, ones, decoder.norm[...]))
 
 
 def _retyped(param: nnx.Variable, kind: type[nnx.Variable]) -> Any:

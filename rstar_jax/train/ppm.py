@@ -8,7 +8,7 @@ it is in. The value is read at the last token of a continuation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -166,12 +166,29 @@ def _members(node: Sequence[IndexPair]) -> list[int]:
 
 
 def ppm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
-    """Bradley-Terry loss of a microbatch: pairs are places in its flattened rows."""
-    values = model.raw(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat).reshape(
-        -1
-    )
+    """Bradley-Terry loss of a microbatch: pairs are places in its flattened rows.
+
+    "saturated" counts pairs both of whose values tanh has brought within 0.01 of -1 or 1: what is there has
+    no gradient, and no order when it is served.
+    """
+    raw = model.raw(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat).reshape(-1)
+    values = jnp.tanh(raw)
+    sides = "positive", "negative"
+    compared = (values if config.ppm_value == "tanh" else raw)[jnp.stack([batch[side] for side in sides])]
+    terms = LOSSES["bradley_terry"](*compared, batch["pair_weights"])
     if config.ppm_value == "tanh":
-        values = jnp.tanh(values)
-    return LOSSES["bradley_terry"](
-        values[batch["positive"]], values[batch["negative"]], batch["pair_weights"]
+        real = (batch["pair_weights"] > 0).astype(jnp.float32)
+        flat = jnp.all(jnp.abs(compared) > 0.99, axis=0)
+        terms["saturated"] = ((flat * real).sum(), real.sum())
+    return terms
+
+
+def saturation(metrics: Mapping[str, float]) -> str:
+    """What speaks against a PPM that was trained so, as a note; empty where nothing does."""
+    share = metrics.get("saturated", 0.0)
+    if share <= 0.5:
+        return ""
+    return (
+        f"both values of {share:.0%} of the pairs are -1 or 1 to within 0.01, where tanh tells nothing apart: "
+        "lower train.ppm.learning_rate, or compare what stands before it (train.ppm.ppm_value=raw)"
     )

@@ -148,11 +148,25 @@ def test_a_reward_models_head_trains_whole_and_in_float32(tiny: Decoder) -> None
     model = from_policy(Decoder(tiny.config, params), seed=0)
     head = np.asarray(model.score[...])
     with adapted(model, CONFIG, seed=0):
-        assert model.score[...].dtype == jnp.float32 and isinstance(model.score, nnx.Param)
+        assert model.score[...].dtype == jnp.float32 and isinstance(model.score.times, nnx.Param)
         assert all(x.dtype == jnp.float32 for x in additions(model.decoder).values())
         stir(model)
     assert model.score[...].dtype == model.decoder.params()["layers.q"].dtype == jnp.bfloat16
-    assert not np.array_equal(model.score[...], head)
+    assert isinstance(model.score, nnx.Param) and not np.array_equal(model.score[...], head)
+
+
+def test_a_head_trains_times_the_norm_of_the_states_that_it_reads(tiny: Decoder) -> None:
+    """Else a step of Adam would move all values together by more the longer the states of a model are."""
+    params = {**tiny.params(), "norm": 20 * tiny.params()["norm"]}
+    model = from_policy(Decoder(tiny.config, params), seed=0)
+    head, tokens = np.asarray(model.score[...]), jnp.arange(8)[None]
+    norms = jnp.linalg.norm(model.decoder.hidden(tokens), axis=-1)
+    values = model.raw(tokens)
+    with adapted(model, CONFIG, seed=0):
+        np.testing.assert_allclose(model.raw(tokens), values, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(model.score.by[...] / norms, 1, rtol=0.01)
+        model.score.times.set_value(model.score.times[...] + 1)
+    np.testing.assert_allclose(model.score[...] - head, 1 / norms.mean(), rtol=0.01)
 
 
 def test_what_fails_inside_still_leaves_weights(tiny: Decoder) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import flax.nnx as nnx
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import DecoderConfig, from_policy, init_random
-from rstar_jax.train import PpmBatches, TrainConfig, fit, ppm, ppm_loss, train_ppm
+from rstar_jax.train import PpmBatches, TrainConfig, fit, ppm, ppm_loss, saturation, train_ppm
 from rstar_jax.types import PreferencePair
 
 CONFIG = TrainConfig(epochs=1, batch=8, seq_len=32, microbatch=2, learning_rate=1e-2)
@@ -135,3 +136,25 @@ def test_text_pairs_share_their_sequences():
 def test_no_pairs_is_an_error():
     with pytest.raises(UserError, match="no preference pairs given"):
         train_ppm(None, [], None, PROMPTS["finetuned"], CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("raw", "share"), [((0.1, 0.2), 0.0), ((-9.0, -8.0), 1.0), ((9.0, -8.0), 1.0), ((-9.0, 0.0), 0.0)]
+)
+def test_pairs_that_tanh_cannot_tell_apart_are_counted(raw, share):
+    class Fixed:
+        def raw(self, tokens, positions, segment_ids, remat):
+            return jnp.asarray([raw])
+
+    row = np.zeros((1, 2), np.int32)
+    batch = {
+        "tokens": row,
+        "positions": row,
+        "segment_ids": row,
+        "positive": np.array([0]),
+        "negative": np.array([1]),
+    }
+    terms = ppm_loss(Fixed(), {**batch, "pair_weights": np.array([1.0])}, CONFIG)
+    total, count = terms["saturated"]
+    assert total / count == share
+    assert bool(saturation({"saturated": float(total / count)})) == (share > 0.5)
