@@ -26,6 +26,9 @@ class TrainConfig:
         ("full": least memory, a third more operations), or all but its products with weights ("dots").
     ppm_value: what the preference loss compares: tanh(value), as in the paper, or the value before it, as
         in the released code.
+    ppm_center: weight of the mean square of what the two values of a pair, before tanh, sum up to, as an
+        addition to the preference loss (arXiv 2312.09244). Pairs alone say nothing of the sum: at the rates
+        of low-rank training it drifts to where tanh is flat. 0 = none, as in the paper.
     checkpoint_every_s, checkpoint_every_steps: when the state is saved; 0 = never for that reason.
     lora: train low-rank additions to frozen weights (`models/lora.py`).
     """
@@ -44,6 +47,7 @@ class TrainConfig:
     eps: float = 1e-8
     remat: Remat = "none"
     ppm_value: Literal["tanh", "raw"] = "tanh"
+    ppm_center: float = 0.0
     checkpoint_every_s: float = 60.0
     checkpoint_every_steps: int = 0
     lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
@@ -52,7 +56,8 @@ class TrainConfig:
         for name in ("epochs", "batch", "seq_len", "microbatch"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}: {getattr(self, name)} given, at least 1 expected.")
-        for name in ("learning_rate", "weight_decay", "clip", "checkpoint_every_s", "checkpoint_every_steps"):
+        not_negative = "learning_rate", "weight_decay", "clip", "ppm_center"
+        for name in (*not_negative, "checkpoint_every_s", "checkpoint_every_steps"):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name}: {getattr(self, name)} given, 0 or more expected.")
         for name in ("b1", "b2"):

@@ -90,10 +90,7 @@ def rows_of(examples: Sequence[Example], places: Sequence[Place], rows: int, seq
     count = 1 + max((p.microbatch for p in places), default=-1)
     kinds = dict.fromkeys(("tokens", "targets", "positions", "segment_ids"), np.int32)
     kinds |= {"weights": np.float32, "marks": np.int8}
-    batches = [
-        {name: np.zeros((rows, seq_len), kind) for name, kind in kinds.items()}
-        for _ in range(count)
-    ]
+    batches = [{name: np.zeros((rows, seq_len), kind) for name, kind in kinds.items()} for _ in range(count)]
     segments = np.zeros((count, rows), np.int32)
     for example, where in zip(examples, places, strict=True):
         arrays, n = batches[where.microbatch], len(example.tokens)

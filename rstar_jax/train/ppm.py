@@ -172,14 +172,17 @@ def ppm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfi
     no gradient, and no order when it is served.
     """
     raw = model.raw(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat).reshape(-1)
-    values = jnp.tanh(raw)
-    sides = "positive", "negative"
-    compared = (values if config.ppm_value == "tanh" else raw)[jnp.stack([batch[side] for side in sides])]
-    terms = LOSSES["bradley_terry"](*compared, batch["pair_weights"])
+    pairs = raw[jnp.stack([batch["positive"], batch["negative"]])]
+    values, weights = jnp.tanh(pairs), batch["pair_weights"]
+    terms = LOSSES["bradley_terry"](*(values if config.ppm_value == "tanh" else pairs), weights)
+    if config.ppm_center:
+        total, count = terms["loss"]
+        sums = jnp.square(pairs.sum(axis=0))
+        terms["loss"] = total + config.ppm_center * (sums * weights).sum(), count
     if config.ppm_value == "tanh":
-        real = (batch["pair_weights"] > 0).astype(jnp.float32)
-        flat = jnp.all(jnp.abs(compared) > 0.99, axis=0)
-        terms["saturated"] = ((flat * real).sum(), real.sum())
+        real = (weights > 0).astype(jnp.float32)
+        flat = jnp.all(jnp.abs(values) > 0.99, axis=0)
+        terms["saturated"] = (flat * real).sum(), real.sum()
     return terms
 
 
@@ -189,6 +192,6 @@ def saturation(metrics: Mapping[str, float]) -> str:
     if share <= 0.5:
         return ""
     return (
-        f"both values of {share:.0%} of the pairs are -1 or 1 to within 0.01, where tanh tells nothing apart: "
-        "lower train.ppm.learning_rate, or compare what stands before it (train.ppm.ppm_value=raw)"
+        f"both values of {share:.0%} of the pairs are -1 or 1 to within 0.01, where tanh tells nothing "
+        "apart: lower train.ppm.learning_rate, or keep values about 0 (train.ppm.ppm_center=0.1)"
     )

@@ -138,23 +138,35 @@ def test_no_pairs_is_an_error():
         train_ppm(None, [], None, PROMPTS["finetuned"], CONFIG)
 
 
-@pytest.mark.parametrize(
-    ("raw", "share"), [((0.1, 0.2), 0.0), ((-9.0, -8.0), 1.0), ((9.0, -8.0), 1.0), ((-9.0, 0.0), 0.0)]
-)
-def test_pairs_that_tanh_cannot_tell_apart_are_counted(raw, share):
-    class Fixed:
-        def raw(self, tokens, positions, segment_ids, remat):
-            return jnp.asarray([raw])
+class Fixed:
+    """A reward model that gives told values, whatever it reads."""
 
-    row = np.zeros((1, 2), np.int32)
-    batch = {
-        "tokens": row,
-        "positions": row,
-        "segment_ids": row,
-        "positive": np.array([0]),
-        "negative": np.array([1]),
-    }
-    terms = ppm_loss(Fixed(), {**batch, "pair_weights": np.array([1.0])}, CONFIG)
-    total, count = terms["saturated"]
+    def __init__(self, *values):
+        self.values = jnp.asarray([values])
+
+    def raw(self, tokens, positions, segment_ids, remat):
+        return self.values
+
+
+def terms_of(values, config=CONFIG):
+    row, first, second = np.zeros((1, len(values)), np.int32), np.array([0]), np.array([1])
+    batch = {"tokens": row, "positions": row, "segment_ids": row, "positive": first, "negative": second}
+    return ppm_loss(Fixed(*values), {**batch, "pair_weights": np.array([2.0])}, config)
+
+
+@pytest.mark.parametrize(
+    ("values", "share"), [((0.1, 0.2), 0), ((-9.0, -8.0), 1), ((9.0, -8.0), 1), ((-9.0, 0.0), 0)]
+)
+def test_pairs_that_tanh_cannot_tell_apart_are_counted(values, share):
+    total, count = terms_of(values)["saturated"]
     assert total / count == share
     assert bool(saturation({"saturated": float(total / count)})) == (share > 0.5)
+
+
+def test_values_are_held_about_zero_by_the_square_of_their_sum():
+    plain = terms_of((-3.0, -1.0))["loss"]
+    held = terms_of((-3.0, -1.0), dataclasses.replace(CONFIG, ppm_center=0.1))["loss"]
+    assert held[1] == plain[1] == 2
+    np.testing.assert_allclose(held[0] - plain[0], 0.1 * 16 * 2, rtol=1e-5)
+    opposite = terms_of((2.0, -2.0), dataclasses.replace(CONFIG, ppm_center=0.1))["loss"]
+    assert opposite[0] == terms_of((2.0, -2.0))["loss"][0]
