@@ -29,10 +29,9 @@ _STATUS: dict[str, Status] = {
 
 
 def body(step: str) -> str:
-    """A step without its stop."""
-    for stop in grammar.STOPS:
-        step = step.removesuffix(stop)
-    return step
+    """A step without the one stop that ends it: another before that is a delimiter inside the step."""
+    stop = next((stop for stop in grammar.STOPS if step.endswith(stop)), "")
+    return step.removesuffix(stop)
 
 
 def form_fault(step: str) -> str:

@@ -51,6 +51,10 @@ def test_the_worked_examples_of_the_prompt_are_true(check, steps):
         (("<code>\n<end_of_step>",), "malformed", "empty"),
         (("a = 8\n<end_of_step>",), "malformed", "no <code>"),
         (("<code>\n<code>\na = 8\n<end_of_step>",), "malformed", "a delimiter inside the step"),
+        ((FIRST, LAST + "<end_of_step>"), "malformed", "a delimiter inside the step"),
+        ((FIRST + "<end_of_code>",), "malformed", "a delimiter inside the step"),
+        ((FIRST, DONE, ANSWER + "<end_of_answer>"), "malformed", "a delimiter inside the step"),
+        ((FIRST, DONE, "\nSo it is.<end_of_code><end_of_step>"), "malformed", "a delimiter inside the step"),
         (
             (FIRST, "\nb = 1\n<output>3<end_of_output>\n<end_of_code>"),
             "malformed",

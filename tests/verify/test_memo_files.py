@@ -128,6 +128,24 @@ def test_a_locked_file_does_not_keep_a_search_waiting(tmp_path):
     fresh.close()
 
 
+def test_a_result_with_a_flipped_bit_is_none(tmp_path):
+    path = tmp_path / "memo"
+    written(path, 1)
+    with sqlite3.connect(path) as connection:
+        ((row,),) = connection.execute("SELECT value FROM results WHERE key = ?", (key(0),)).fetchall()
+    connection.close()
+    served = []
+    for at in range(len(row)):
+        with sqlite3.connect(path) as connection:
+            flipped = row[:at] + chr(ord(row[at]) ^ 1) + row[at + 1 :]
+            connection.execute("UPDATE results SET value = ? WHERE key = ?", (flipped, key(0)))
+        connection.close()
+        memo = Memo(path)
+        served.append(memo.get(key(0)))
+        memo.close()
+    assert served == [None] * len(row)
+
+
 def test_a_value_that_is_no_result_is_none(tmp_path):
     path = tmp_path / "memo"
     written(path, 1)
@@ -137,8 +155,10 @@ def test_a_value_that_is_no_result_is_none(tmp_path):
             "INSERT INTO results VALUES (?, ?)", [(key(9 + i), v) for i, v in enumerate(values)]
         )
         connection.execute("INSERT INTO results VALUES (?, ?)", (key(8), b"\xff"))
+        moved = "INSERT INTO results SELECT ?, value FROM results WHERE key = ?"
+        connection.execute(moved, (key(14), key(0)))
     connection.close()
     memo = Memo(path)
-    assert not any(memo.get(key(8 + number)) for number in range(6))
+    assert not any(memo.get(key(8 + number)) for number in range(7))  # the last is another program's
     assert memo.get(key(0)) is not None
     memo.close()

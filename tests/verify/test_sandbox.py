@@ -5,7 +5,7 @@ import time
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.verify.sandbox import ExecResult, Limits, Sandbox
+from rstar_jax.verify.sandbox import ExecResult, Isolation, Limits, Sandbox
 
 
 def one(sandbox: Sandbox, code: str) -> ExecResult:
@@ -74,11 +74,36 @@ def test_undecodable_output(sandbox):
     assert one(sandbox, "import os\n_ = os.write(1, b'\\xffok')").stdout == "\N{REPLACEMENT CHARACTER}ok"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "latin-1", "cp037"])
+def test_output_in_another_encoding_is_no_exception(sandbox, encoding):
+    code = f"import sys\nprint(1)\nsys.stdout.reconfigure(encoding={encoding!r})\nprint(2)"
+    bare = Isolation(without=("landlock",))
+    with Sandbox(workers=1, isolation=bare) as without_files:
+        results = [one(sandbox, code), one(without_files, code)]
+    assert [(r.status, r.message) for r in results] == [("ok", "")] * 2
+    assert one(sandbox, "import sys\nprint(sys.stdout.seekable())").stdout == "False\n"  # it is a pipe
+
+
+_CHANCE = (
+    "import random\nprint(random.random(), {'a', 'b', 'c', 'd'})",
+    "import random\nprint(random.Random().random())\nrandom.seed()\nprint(random.random())",
+    "import numpy as np\nprint(np.random.rand(), np.random.default_rng().random())",
+    "import numpy as np\nnp.random.seed()\nprint(np.random.rand(), np.random.RandomState().rand())",
+    "from sympy.core.random import random\nimport sympy\nprint(random(), sympy.randprime(10**6, 10**9))",
+)
+
+
 def test_the_same_program_prints_the_same(sandbox):
-    code = "import random\nprint(random.random(), {'a', 'b', 'c', 'd'})"
     with Sandbox(workers=2) as other:
-        results = [one(sandbox, code), *other.run([code, code + "\nx = 1", code + "\nx = 2"])]
-    assert len({r.stdout for r in results}) == 1
+        first, *more = (
+            [r.stdout for r in box.run([f"{code}\nx = {i}" for code in _CHANCE])]
+            for i, box in enumerate((sandbox, sandbox, other))
+        )
+    assert all(first) and more == [first, first]
+    drawn = one(sandbox, "import numpy as np\nprint(*{np.random.default_rng().random() for _ in range(9)})")
+    assert len(drawn.stdout.split()) == 9  # each generator has a seed of its own
+    secrets = "import random, secrets\nprint(random.SystemRandom().random(), secrets.token_hex())"
+    assert one(sandbox, secrets).stdout != one(sandbox, f"{secrets}\nx = 1").stdout
 
 
 def test_packages_are_there_and_nothing_survives_a_snippet(sandbox):

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import selectors
 import signal
 import sys
+import time
 
 import pytest
 from fakes import UP, install
@@ -146,6 +148,24 @@ def test_a_stuck_zygote_is_replaced(monkeypatch, below):
         assert zygote not in below()
 
 
+def test_silence_while_nobody_could_listen_is_no_sign_of_a_stuck_zygote(monkeypatch, tmp_path):
+    program = f"note(counted)\n{UP}while True:\n    receive()\n    time.sleep(4)\n    answer()"
+    counted = install(monkeypatch, tmp_path, program)
+    monkeypatch.setattr(worker, "GRACE_S", 1.0)
+    select, pauses = selectors.DefaultSelector.select, [3.7]
+
+    def frozen(self, timeout=None):  # as in a container that is paused: its zygote stands still, too
+        events = select(self, timeout)
+        if timeout and not events and pauses:
+            time.sleep(pauses.pop())
+        return events
+
+    with Sandbox(workers=1, limits=Limits(cpu_s=1, wall_s=0.5)) as sandbox:
+        monkeypatch.setattr(selectors.DefaultSelector, "select", frozen)
+        assert sandbox.run(["print(1)"])[0].stdout == "right"
+    assert not pauses and counted.read_text() == "\n"
+
+
 def test_a_stopped_zygote_does_not_keep_the_sandbox_from_closing(below):
     with Sandbox(workers=1) as sandbox:
         (zygote,) = below()
@@ -155,9 +175,10 @@ def test_a_stopped_zygote_does_not_keep_the_sandbox_from_closing(below):
     assert soon(lambda: not below())
 
 
-def test_a_host_out_of_memory_is_no_label(monkeypatch, tmp_path):
-    answer = 'answer("memory", "", 0.1, 0.2, True)\n'
+@pytest.mark.parametrize("status", ["memory", "timeout_cpu"])
+def test_what_the_kernel_did_for_the_hosts_sake_is_no_label(monkeypatch, tmp_path, status):
+    answer = f'answer("{status}", "", 0.1, 0.2, True)\n'
     install(monkeypatch, tmp_path, f"{UP}while True:\n    code = receive()\n    {answer}")
     with Sandbox(workers=1) as sandbox:
         result = sandbox.run(["print(1)"])[0]
-        assert (result.status, result.lost, sandbox.snippets_run) == ("memory", True, 2)
+        assert (result.status, result.lost, sandbox.snippets_run) == (status, True, 2)

@@ -17,8 +17,9 @@ _LIBRARIES = ("/usr", "/bin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/
 _NOBODY = "65534"
 
 
-def wrap(command: list[str], paths: tuple[str, ...]) -> list[str]:
-    """`command` (of this interpreter) to be run by bwrap, with `paths` readable besides the interpreter.
+def wrap(command: list[str], paths: tuple[str, ...], hidden: tuple[str, ...]) -> list[str]:
+    """`command` (of this interpreter) to be run by bwrap, with `paths` readable besides the interpreter, and
+    folders that are `hidden` empty but for these.
 
     Raises UserError where bwrap is not installed. Where it is not allowed to make namespaces it says so
     itself when started, on its standard error.
@@ -33,17 +34,23 @@ def wrap(command: list[str], paths: tuple[str, ...]) -> list[str]:
     if os.geteuid() == 0:
         # Else the zygote would find itself root of its name space, unable to become anybody else in it.
         wrapped += ["--unshare-user", "--uid", _NOBODY, "--gid", _NOBODY]
-    for path in _readable(paths):
+    roots = _readable()
+    for path in roots:
+        wrapped += ["--ro-bind", path, path]
+    for folder in hidden:
+        for path in roots:  # each a mount of its own, also where one is a link into another
+            if Path(folder).is_relative_to(real := os.path.realpath(path)):
+                wrapped += ["--tmpfs", os.path.normpath(os.path.join(path, os.path.relpath(folder, real)))]
+    for path in (str(Path(__file__).resolve().parent), *paths):
         wrapped += ["--ro-bind", path, path]
     return [*wrapped, "--chdir", "/", "--", *command]
 
 
-def _readable(paths: tuple[str, ...]) -> list[str]:
+def _readable() -> list[str]:
     """Existing places that the interpreter needs; none lies within another."""
     own = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix}
-    here = str(Path(__file__).resolve().parent)
     chosen: list[str] = []
-    for path in sorted({*_LIBRARIES, *own, *map(os.path.realpath, own), here, *paths}, key=len):
+    for path in sorted({*_LIBRARIES, *own, *map(os.path.realpath, own)}, key=len):
         inside = any(Path(path).is_relative_to(other) for other in chosen)
         if os.path.exists(path) and not inside:
             chosen.append(path)

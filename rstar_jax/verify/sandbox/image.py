@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import platform
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from rstar_jax.verify.sandbox.kinds import ENVIRONMENT, MODULES, package_paths
+from rstar_jax.verify.sandbox.kinds import ENVIRONMENT, MODULES, packages
 
 
 def image(layers: Mapping[str, str]) -> str:
@@ -24,6 +23,5 @@ def _installed() -> tuple[str, ...]:
     sources = hashlib.sha256()
     for path in sorted(Path(__file__).parent.glob("*.py")):
         sources.update(path.read_bytes())
-    for path in package_paths():  # a package's version stands in its folder's name
-        sources.update("\0".join(sorted(os.listdir(path))).encode("utf-8", "surrogateescape"))
-    return (sys.version, platform.machine(), sources.hexdigest())
+    versions = sorted(packages().versions.items())
+    return (sys.version, platform.machine(), sources.hexdigest(), json.dumps(versions))

@@ -18,7 +18,7 @@ import resource
 import signal
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_SECCOMP = 1, 4, 8, 22
@@ -51,26 +51,34 @@ class Layers:
     """What holds around every snippet of this zygote.
 
     limits: the fields of `Limits`. isolation: the fields of `Isolation`. filters: `seccomp.programs()`.
-    paths: folders of packages, readable besides the standard library. Raises OSError only for what no
-    kernel in use lacks.
+    places: folders and files of packages, readable besides the standard library; hidden: folders that are
+    not, though they may lie within it. Raises OSError only for what no kernel in use lacks.
     """
 
     def __init__(
-        self, limits: dict[str, Any], isolation: dict[str, Any], filters: dict[str, str], paths: list[str]
+        self,
+        limits: dict[str, Any],
+        isolation: dict[str, Any],
+        filters: dict[str, str],
+        places: list[str],
+        hidden: list[str],
     ) -> None:
         self.zygote = os.getpid()
-        self.cpu_s = math.ceil(limits["cpu_s"])
+        # By ticks, which may be off by much: for where the watcher, which counts exactly, is stopped.
+        self.cpu_s = 10 * math.ceil(limits["cpu_s"]) + 10
         with open("/proc/self/statm") as statm:
             mapped = int(statm.read().split()[0]) * os.sysconf("SC_PAGESIZE")
         self.memory = mapped + int(limits["memory_mb"] * 2**20)
         self.report: dict[str, str] = {}
         _check(_prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
         self.report["no_new_privs"] = "on"
-        readable = [path for path in dict.fromkeys([*sys.path, *paths]) if os.path.isdir(path)]
-        self.ruleset, self.report["landlock"] = _ruleset(readable, _landlock(isolation))
+        folders = [path for path in sys.path if os.path.isdir(path)]
+        self.ruleset, self.report["landlock"] = _ruleset([*folders, *places], _landlock(isolation), hidden)
         self.opens = may_open(isolation)
         self.report["user"] = _give_up_root(
-            readable, confined=self.opens, left_out="user" in isolation["without"]
+            [*folders, *filter(os.path.isdir, places)],
+            confined=self.opens,
+            left_out="user" in isolation["without"],
         )
         if "seccomp" in isolation["without"]:
             filters = {}
@@ -149,15 +157,17 @@ def _landlock(isolation: dict[str, Any]) -> int:
     return 0 if "landlock" in isolation["without"] else max(0, _syscall(_CREATE_RULESET, None, 0, 1))
 
 
-def _ruleset(readable: list[str], version: int) -> tuple[int, str]:
-    """A Landlock ruleset (or -1) that allows reading below some folders and nothing else; and what to say."""
+def _ruleset(readable: list[str], version: int, hidden: Sequence[str] = ()) -> tuple[int, str]:
+    """A Landlock ruleset (or -1) that allows reading below some folders, but for hidden ones within, and
+    nothing else; and what to say."""
     if not version:
         return -1, "missing: left out, or not in this kernel (5.13 and later may have it)"
     files = (1 << (13 + (version >= 2) + (version >= 3))) - 1 | (1 << 15 if version >= 5 else 0)
     network, scope = (0b11 if version >= 4 else 0), (0b11 if version >= 6 else 0)
     attributes = struct.pack("=QQQ", files, network, scope)[: 8 if version < 4 else 16 if version < 6 else 24]
     ruleset = _check(_syscall(_CREATE_RULESET, attributes, len(attributes), 0), "landlock")
-    for path in dict.fromkeys((*readable, f"{sys.base_prefix}/lib", *_LIBRARIES, _LIBRARY_CACHE)):
+    roots = (*readable, f"{sys.base_prefix}/lib", *_LIBRARIES, _LIBRARY_CACHE)
+    for path in dict.fromkeys(place for root in roots for place in _around(os.path.realpath(root), hidden)):
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
@@ -166,6 +176,19 @@ def _ruleset(readable: list[str], version: int) -> tuple[int, str]:
         _check(_syscall(_ADD_RULE, ruleset, 1, struct.pack("=Qi", access, place), 0), "landlock")
         os.close(place)
     return ruleset, f"ABI {version}"
+
+
+def _around(place: str, hidden: Sequence[str]) -> Iterator[str]:
+    """A place or, where something within is hidden, what lies around that: whatever Landlock allows of a
+    folder holds for all below it. A link within leads to what is allowed by itself, or is not to be."""
+    if place in hidden:
+        return
+    if not any(folder.startswith(f"{place}/") for folder in hidden):
+        yield place
+        return
+    for name in sorted(os.listdir(place)):
+        if not os.path.islink(path := os.path.join(place, name)):
+            yield from _around(path, hidden)
 
 
 def _give_up_root(readable: list[str], *, confined: bool, left_out: bool) -> str:

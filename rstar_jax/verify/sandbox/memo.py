@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import json
 import logging
 import threading
@@ -13,6 +14,7 @@ from rstar_jax.verify.sandbox.result import ExecResult, ExecStatus
 
 _log = logging.getLogger(__name__)
 _IN_MEMORY = 64 << 20  # bytes
+_DIGEST_CHARS = 32
 _OVERHEAD = 300  # bytes that an entry takes besides its texts
 _STATUSES = frozenset(get_args(ExecStatus))
 
@@ -54,7 +56,7 @@ class Memo:
                 self._results.move_to_end(key)
                 return result
         text = self._store.get(key) if self._store is not None else None
-        result = _decode(text) if text is not None else None
+        result = _decode(key, text) if text is not None else None
         if result is not None:
             self.hold(key, result)
         return result
@@ -65,7 +67,7 @@ class Memo:
             return
         self.hold(key, result)
         if self._store is not None:
-            self._store.put(key, _encode(result))
+            self._store.put(key, _encode(key, result))
 
     def hold(self, key: bytes, result: ExecResult) -> None:
         """Remembers in memory alone."""
@@ -93,13 +95,23 @@ def _size(result: ExecResult) -> int:
     return len(result.stdout) + len(result.message) + _OVERHEAD
 
 
-def _encode(result: ExecResult) -> str:
+def _encode(key: bytes, result: ExecResult) -> str:
+    """A row: its digest, then the result. A database looks after its pages, not after what is in them."""
     r = result
-    return json.dumps([r.status, r.stdout, r.exception, r.message, round(r.cpu_s, 6), round(r.wall_s, 6)])
+    text = json.dumps([r.status, r.stdout, r.exception, r.message, round(r.cpu_s, 6), round(r.wall_s, 6)])
+    return _digest(key, text) + text
 
 
-def _decode(text: str) -> ExecResult | None:
+def _digest(key: bytes, text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_CHARS // 2, key=key[:64]).hexdigest()
+
+
+def _decode(key: bytes, row: str) -> ExecResult | None:
+    """The result of a row; None if it is not as it was written, or another program's."""
+    text = row[_DIGEST_CHARS:]
     try:
+        if row[:_DIGEST_CHARS] != _digest(key, text):
+            return None
         status, stdout, exception, message, cpu_s, wall_s = json.loads(text)
     except (ValueError, TypeError):
         return None

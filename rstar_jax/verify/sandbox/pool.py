@@ -24,6 +24,7 @@ _AHEAD, _AHEAD_QUICK = 2, 8
 _QUICK_S, _NAP_S = 0.02, 0.02
 _WEIGHT = 0.05  # of the latest snippet in the average
 _LOOK_S = 1.0  # how often it is asked whether a zygote is stuck
+_STALL_S = 3.0  # a turn that takes longer tells of a host, or a process, that stood still
 _MAX_DEATHS = 40  # of zygotes in a row: more is no snippet's doing
 _END_S = 1.0  # what a zygote is given to end by itself
 
@@ -75,6 +76,7 @@ class Pool:
 
     def turn(self) -> None:
         """Hands out snippets, waits for the next event, takes in what has come."""
+        began = time.monotonic()
         self._hand_out()
         awaited = [worker for worker in self._all() if worker.jobs or worker.layers is None]
         if awaited and all(
@@ -90,6 +92,9 @@ class Pool:
                     self._heed(worker, key.fd)
                 except Broken:
                     self._replace(worker)
+        if awaited and (took := time.monotonic() - began) > _STALL_S:
+            for worker in self._all():
+                worker.excuse(took)
         if time.monotonic() > self._next_look:
             self._next_look = time.monotonic() + _LOOK_S
             for worker in self._all():

@@ -16,8 +16,9 @@ ExecStatus = Literal[
 class Limits:
     """Limits of one snippet.
 
-    cpu_s: CPU seconds, rounded up to whole ones (the kernel's unit). wall_s: seconds on the clock; four
-        times as many for a snippet that has spent most of them running or waiting for a core.
+    cpu_s: CPU seconds, as rusage counts them. wall_s: seconds on the clock, those aside in which the host
+        stood still; four times as many for a snippet that has spent most of them running or waiting for a
+        core.
     memory_mb: address space beyond what the interpreter itself has mapped. output_kb: printed to stdout.
     """
 

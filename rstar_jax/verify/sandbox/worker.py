@@ -73,10 +73,12 @@ class Worker:
         self._incoming, self._outgoing = bytearray(), bytearray()
         self._patience = 4 * limits.wall_s + GRACE_S
         self._max_frame = int(1024 * limits.output_kb) + (1 << 14)  # besides the output numbers and names
-        paths = kinds.package_paths() if kind == "heavy" else ()
+        packages = kinds.packages() if kind == "heavy" else kinds.Packages({}, {}, ())
         settings = {
             "limits": dataclasses.asdict(limits),
-            "paths": paths,
+            "packages": packages.modules,
+            "places": packages.places,
+            "hidden": kinds.hidden(),
             "modules": kinds.MODULES[kind],
             "isolation": dataclasses.asdict(isolation),
             "filters": seccomp.programs(),
@@ -85,7 +87,7 @@ class Worker:
         command.append(json.dumps(settings))
         self._bubblewrap = isolation.bubblewrap
         if self._bubblewrap:
-            command = bubblewrap.wrap(command, paths)
+            command = bubblewrap.wrap(command, packages.places, kinds.hidden())
         # Of the zygote's own words only the last of a failed start are wanted.
         self._stderr = os.memfd_create("zygote-stderr")
         try:
@@ -117,6 +119,10 @@ class Worker:
         if self.layers is None:
             return time.monotonic() - self._since > START_S
         return bool(self.jobs) and time.monotonic() - self._since > self._patience
+
+    def excuse(self, seconds: float) -> None:
+        """Take no account of some seconds of silence, in which nobody could listen."""
+        self._since = min(self._since + seconds, time.monotonic())
 
     @property
     def full(self) -> bool:

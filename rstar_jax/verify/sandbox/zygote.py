@@ -1,9 +1,10 @@
 """The process that forks a child per snippet. A script: a bare interpreter runs it, with one JSON argument.
 
-Argument: {"limits": {...}, "isolation": {...}, "filters": {...}, "paths": [...], "modules": [...]}. Commands
-come on stdin and results go to stdout, each behind its length (4 bytes, big endian). The first word is JSON:
-["ready", layers], or ["refused", why] and the end. A command is a program in UTF-8. A result is a line of
-JSON, [status, cpu_s, wall_s, starved, bytes of the report], then report and output as the snippet wrote them.
+Argument: {"limits": {...}, "isolation": {...}, "filters": {...}, "packages": {name: file}, "places": [...],
+"hidden": [...], "modules": [...]}. Commands come on stdin and results go to stdout, each behind its length (4
+bytes, big endian). The first word is JSON: ["ready", layers], or ["refused", why] and the end. A command is a
+program in UTF-8. A result is a line of JSON, [status, cpu_s, wall_s, starved, bytes of the report], then
+report and output as the snippet wrote them.
 
 The zygote never compiles or runs a snippet and never reads what one says. It wipes both, because what is in
 its memory is in its next child's. It ends when stdin does, and its child with it.
@@ -12,23 +13,23 @@ its memory is in its next child's. It ends when stdin does, and its child with i
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
+import random
 import re
-import select
 import signal
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-_TICK_S = 0.002  # how often a child is looked after where the kernel cannot announce its end (before 5.3)
 _READ = 1 << 16
-_PATIENCE = 3.0  # wall limits that a snippet gets on top if at the first it was not asleep
 # The first compile() of a process builds the types of the syntax tree: 1.5 ms, which each child would pay.
 _WARM_UP = """
 import math
@@ -53,8 +54,7 @@ _UNWANTED = frozenset(
     ("antigravity", "idlelib", "lib2to3", "test", "this", "tkinter", "turtle", "turtledemo")
 )
 _SUBMODULES = (
-    *("concurrent.futures.process", "concurrent.futures.thread", "email.mime.text", "encodings.idna"),
-    *("encodings.latin_1", "encodings.utf_16", "encodings.utf_32", "encodings.utf_7", "http.client"),
+    *("concurrent.futures.process", "concurrent.futures.thread", "email.mime.text", "http.client"),
     *("http.server", "importlib.metadata", "importlib.resources", "json.tool", "logging.handlers"),
     *("multiprocessing.dummy", "multiprocessing.managers", "multiprocessing.pool"),
     *("multiprocessing.popen_fork", "multiprocessing.queues", "multiprocessing.shared_memory"),
@@ -64,17 +64,13 @@ _SUBMODULES = (
 _NEEDLESS = re.compile(r"\.(tests|benchmarks|testing|conftest|pygletplot|parsing|interactive|this)\b")
 
 
-class _Ended(Exception):
-    """The supervisor has closed the commands."""
-
-
 class Zygote:
     """One child at a time: fork, watch, judge."""
 
     layers: Any  # made last, as they measure what is mapped and close what could be opened
 
-    def __init__(self, child: Any, commands: int, results: int, limits: dict[str, Any]) -> None:
-        self.child, self.limits = child, limits
+    def __init__(self, child: Any, watch: Any, commands: int, results: int, limits: dict[str, Any]) -> None:
+        self.child, self.watch, self.limits = child, watch, limits
         self.commands, self.results = commands, results
         self.program, self.report = bytearray(_READ), bytearray(child.MAX_REPORT)
         self.output = bytearray(int(limits["output_kb"] * 1024) + 1)
@@ -103,12 +99,13 @@ class Zygote:
         os.close(out_write)
         os.close(report_write)
         try:
-            got, killed, starved = self._watch(pid, out_read, start)
+            seen = self.watch.watch(pid, out_read, self.commands, memoryview(self.output), self.limits, start)
+            got, killed, starved, stalled = seen
             # Not reaped yet: its id still stands for its process group.
-            self._kill(-pid)
+            self.watch.kill(-pid)
             _, ended, usage = os.wait4(pid, 0)
             self._kill_orphans()
-            wall = time.monotonic() - start
+            wall = time.monotonic() - start - stalled
             got = _read(out_read, self.output, got)
             told = _read(report_read, self.report, 0)
         finally:
@@ -120,65 +117,23 @@ class Zygote:
             raise RuntimeError("a child could not put on its layers")
         cpu = usage.ru_utime + usage.ru_stime
         status = killed or self._verdict(ended, cpu)
-        # Nobody but the kernel, out of memory, sends this: whose memory it was is not known.
-        starved = starved or (status == "memory" and os.WIFSIGNALED(ended))
+        # Nobody but the kernel sends these: out of memory, whose is not known; or counting too many ticks.
+        by_kernel = os.WIFSIGNALED(ended) and not killed
+        starved = starved or (
+            by_kernel and status in ("memory", "timeout_cpu") and cpu < self.limits["cpu_s"]
+        )
         head = json.dumps([status, cpu, wall, starved, told]).encode() + b"\n"
         self._send(head, memoryview(self.report)[:told], memoryview(self.output)[:got])
         self.report[:told], self.output[: got + 1] = bytes(told), bytes(got + 1)
 
-    def _watch(self, pid: int, out: int, start: float) -> tuple[int, str, bool]:
-        """Reads the child's output until it ends or must be ended: (bytes, why it was killed, starved)."""
-        poll = select.poll()
-        poll.register(out, select.POLLIN)
-        poll.register(self.commands, 0)
-        try:
-            ending = os.pidfd_open(pid)
-        except OSError:
-            ending = -1
-        else:
-            poll.register(ending, select.POLLIN)
-        output, got, patience = memoryview(self.output), 0, _PATIENCE * self.limits["wall_s"]
-        deadline = start + self.limits["wall_s"]
-        try:
-            while True:
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    # A child that sleeps waits of its own will; one that wanted to run was kept from it by a
-                    # busy host, and is left to its CPU limit for a while.
-                    starved = _wanted_to_run(pid, time.monotonic() - start)
-                    if starved and patience:
-                        deadline += patience
-                        patience = 0.0
-                        continue
-                    self._kill(pid)
-                    return got, "timeout_wall", starved
-                for fd, event in poll.poll(1000 * (left if ending >= 0 else min(left, _TICK_S))):
-                    if fd == self.commands:
-                        self._kill(-pid)
-                        self._kill(pid)
-                        raise _Ended
-                    if fd == ending:
-                        return got, "", False
-                    if event & select.POLLIN:
-                        got += os.readv(out, [output[got:]])
-                        if got == len(output):
-                            self._kill(pid)
-                            return got, "output_limit", False
-                    else:
-                        poll.unregister(out)  # the child closed it
-                if ending < 0 and os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
-                    return got, "", False
-        finally:
-            if ending >= 0:
-                os.close(ending)
-
     def _verdict(self, ended: int, cpu: float) -> str:
         """The status, from how the kernel says that the child ended."""
+        if cpu >= self.limits["cpu_s"]:
+            return "timeout_cpu"  # also where it ended before the next look
         if os.WIFSIGNALED(ended):
             number = os.WTERMSIG(ended)
-            # No snippet can send SIGXCPU; but the kernel's clock for it and the CPU time told here differ, so
-            # that of the SIGKILLs, which are the CPU limit's or for want of memory, the half is asked for.
-            if number == signal.SIGXCPU or (number == signal.SIGKILL and cpu > self.limits["cpu_s"] / 2):
+            # No snippet can send SIGXCPU or SIGKILL.
+            if number == signal.SIGXCPU:
                 return "timeout_cpu"
             return "memory" if number == signal.SIGKILL else "signal"
         return self.child.STATUSES.get(os.WEXITSTATUS(ended), "exit")
@@ -192,13 +147,8 @@ class Zygote:
             if not pids:
                 return
             for pid in pids:
-                self._kill(pid)
+                self.watch.kill(pid)
                 os.waitpid(pid, 0)
-
-    @staticmethod
-    def _kill(pid: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, signal.SIGKILL)
 
     def _receive(self) -> int:
         """Puts the next program into `self.program` and returns its size."""
@@ -214,7 +164,7 @@ class Zygote:
         while room:
             got = os.readv(self.commands, [room])
             if not got:
-                raise _Ended
+                raise self.watch.Ended
             room = room[got:]
 
     def say(self, word: str, what: Any) -> None:
@@ -229,19 +179,6 @@ class Zygote:
             sent = max(0, sent - len(part))
             while left:
                 left = left[os.write(self.results, left) :]
-
-
-def _wanted_to_run(pid: int, seconds: float) -> bool:
-    """Whether a process does not sleep now and has not slept for most of so many seconds."""
-    with open(f"/proc/{pid}/stat") as stat:
-        if stat.read().rpartition(")")[2].split()[0] == "S":
-            return False
-    try:
-        with open(f"/proc/{pid}/schedstat") as schedstat:
-            ran, waited, _ = map(int, schedstat.read().split())
-    except (OSError, ValueError):
-        return True  # a kernel that does not tell
-    return (ran + waited) / 1e9 > seconds / 2
 
 
 def _read(fd: int, buffer: bytearray, got: int) -> int:
@@ -277,13 +214,47 @@ def _below(package: str) -> list[str]:
     return [name for name in (module.name for module in found) if not _NEEDLESS.search(name)]
 
 
+class _Packages:
+    """Finds what snippets may import beside the standard library, {name: file}, and nothing else."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self.files = files
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        file = self.files.get(name)
+        if file is None:
+            return None
+        inside = [os.path.dirname(file)] if os.path.basename(file) == "__init__.py" else None
+        return importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside)
+
+
+def _settle_chance() -> Callable[[int], int]:
+    """Have generators that are given no seed take one from a fixed sequence; returns where it comes from.
+
+    A program's output is remembered, so it is the same in every child of every zygote. For secrets, and what
+    asks the system itself, that is not so.
+    """
+    plain, entropy = random.Random.seed, random.Random(0).getrandbits
+
+    @functools.wraps(plain)
+    def seed(self: random.Random, a: Any = None, version: int = 2) -> None:
+        plain(self, entropy(256) if a is None else a, version)
+
+    random.Random.seed = seed
+    random.seed = random._inst.seed
+    return entropy
+
+
 def _warm(settings: dict[str, Any]) -> None:
     """Loads what snippets use, and fills what they would each fill again."""
+    entropy = _settle_chance()  # before packages make generators of their own
     _import(settings["modules"])
     if "sympy" in sys.modules:
         importlib.import_module("sympy").solve("x**2 - 3*x + 2")  # fills caches that every child then shares
     if "numpy" in sys.modules:
-        importlib.import_module("numpy").random.seed(0)
+        numpy = importlib.import_module("numpy")
+        numpy.random.bit_generator.randbits = entropy
+        numpy.random.seed(0)
     exec(compile(_WARM_UP, "<warm up>", "exec"), {})
 
 
@@ -293,21 +264,30 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1):
         os.dup2(null, fd)
-    os.close(null)
     gc.disable()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")  # where memory is out, a snippet goes before its caller does
-    child, made = _load("child"), _load("layers")
-    sys.path.extend(settings["paths"])
+    child, watch, made = _load("child"), _load("watch"), _load("layers")
+    sys.meta_path.append(_Packages(settings["packages"]))
+    # Nothing changes on disk for a snippet, which may not list every folder that it may read a file of.
+    importlib.invalidate_caches = lambda: None
     sys.argv = ["<step>"]
+    # What is opened on a pipe, as a child's output is one, is not taken for a file with a position in it.
+    reader, writer = os.pipe()
+    os.dup2(writer, 1)
     sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.__stdout__ = sys.stdout
+    os.dup2(null, 1)
+    for fd in (null, reader, writer):
+        os.close(fd)
     _warm(settings)
     if not made.may_open(settings["isolation"]):
         _import(sorted(sys.stdlib_module_names - _UNWANTED))
-        _import((*_SUBMODULES, *_below("sympy")))
-    zygote = Zygote(child, commands, results, settings["limits"])
-    layers = made.Layers(settings["limits"], settings["isolation"], settings["filters"], settings["paths"])
+        _import((*_SUBMODULES, *_below("encodings"), *_below("sympy")))
+    zygote = Zygote(child, watch, commands, results, settings["limits"])
+    layers = made.Layers(
+        settings["limits"], settings["isolation"], settings["filters"], settings["places"], settings["hidden"]
+    )
     zygote.layers = layers
     report = layers.test()
     if report["seccomp"].startswith("missing") and not settings["isolation"]["allow_unsafe"]:
@@ -323,7 +303,7 @@ def main() -> None:
     sys.stdout.flush()  # whatever a module said while it was loaded is no snippet's output
     gc.collect()
     gc.freeze()
-    with contextlib.suppress(_Ended, BrokenPipeError):
+    with contextlib.suppress(watch.Ended, BrokenPipeError):
         zygote.serve()
     os._exit(0)
 
