@@ -5,8 +5,10 @@ asked where the rules here do not decide. It is not asked first because it takes
 equations without solutions for equal, and seconds to simplify what one look at a point tells apart. For each
 number in a text the parser calls sympy's `parse_expr`, which is an eval(); it is replaced here.
 
-Expressions are compared by their values, to 130 digits, at points of both signs: equal expressions agree
-wherever both are defined over the reals, and different ones agree at all of the points only by a miracle.
+Rational constants are compared exactly (`exact.py`). Other expressions are compared by their values, to 130
+digits and more where their parts differ much in size, at points of both signs, between the corners of either
+and beyond (`corners.py`): equal expressions agree wherever both are defined over the reals, and different ones
+agree at all of the points only by a miracle.
 Standard library, sympy and math-verify only: this file is loaded as a script's neighbour.
 """
 
@@ -18,7 +20,9 @@ import itertools
 import re
 from typing import Any, Literal
 
+import exact
 import sympy
+from corners import corners
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from magnitude import Undecided, refuse_monsters
@@ -31,8 +35,8 @@ Verdict = Literal["same", "different", "unread", "unknown"]
 # Units are the caller's business: the parser's list takes the t of 2t for one.
 _SPELLING = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none")
 _SYMBOLS = ConversionConfig(lowercase_symbols=False)
-_DIGITS, _MOST_DIGITS = 150, 400
-_SAME, _ZERO = sympy.Float("1e-130", 150), sympy.Float("1e-350", 150)
+# Digits to which a value is found; a difference and a value are nothing below the second and the third.
+_DIGITS, _SAME, _ZERO = 150, 130, 350
 # Per point, what the first symbol is (the next ones are multiples): small, large, negative, apart from zeros
 # and ends of the usual domains.
 _POINTS = tuple(map(sympy.Rational, ("37/101", "173/71", "-59/83", "911/37", "-307/29")))
@@ -113,6 +117,10 @@ def same(a: Any, b: Any) -> bool:
     """Raises Undecided where that cannot be told."""
     if type(a) is type(b) and a == b:
         return True
+    if _is_constant(a) and _is_constant(b):
+        decided = exact.same_constants(a, b)
+        if decided is not None:
+            return decided
     for x in (a, b):
         if isinstance(x, sympy.Basic):
             refuse_monsters(x)
@@ -129,7 +137,15 @@ def same(a: Any, b: Any) -> bool:
     return _asked(a, b)
 
 
+def _is_constant(x: Any) -> bool:
+    return isinstance(x, sympy.Expr) and not x.free_symbols and not x.has(sympy.Float)
+
+
 def _asked(a: Any, b: Any) -> bool:
+    for x in (a, b):
+        # The library rounds.
+        if isinstance(x, sympy.Expr) and exact.digits_beyond(x):
+            raise Undecided
     return verify([a], [b], float_rounding=6, strict=True, timeout_seconds=None)
 
 
@@ -142,15 +158,13 @@ def _same_values(a: sympy.Expr, b: sympy.Expr) -> bool | None:
     a, b = _worked_out(a), _worked_out(b)
     if a.has(*_INFINITE) or b.has(*_INFINITE):
         return None if a.has(*_UNFINISHED) or b.has(*_UNFINISHED) else a.doit() == b.doit()
-    if a.is_Rational and b.is_Rational:
-        return _close(a, b, rounded)
     names = sorted(a.free_symbols | b.free_symbols, key=str)
     agreed = 0
-    for point in _points(names):
-        value_a, value_b = _value(a, point), _value(b, point)
+    for point in _points(names, a, b):
+        value_a, value_b, beyond = _values(a, b, point)
         if value_a is None or value_b is None:
             continue
-        if _close(value_a, value_b, rounded):
+        if _close(value_a, value_b, rounded, beyond):
             agreed += 1
         elif _in_domain(a, point) and _in_domain(b, point):
             return False
@@ -159,19 +173,37 @@ def _same_values(a: sympy.Expr, b: sympy.Expr) -> bool | None:
     return True if agreed >= 3 else None
 
 
-def _points(names: list[Any]) -> list[dict[Any, Any]]:
+def _points(names: list[Any], *expressions: Any) -> list[dict[Any, Any]]:
     if not names:
         return [{}]
     # Multiples that no polynomial of an answer's size is likely to vanish on.
-    return [{x: p * (1 + sympy.Rational(k * 13, 29)) for k, x in enumerate(names)} for p in _POINTS]
+    usual = [{x: p * (1 + sympy.Rational(k * 13, 29)) for k, x in enumerate(names)} for p in _POINTS]
+    return usual + corners(names, expressions)
 
 
-def _value(expression: Any, point: dict[Any, Any]) -> Any:
-    """A number of 150 digits; None if it has none there."""
-    placed = expression.subs(point) if point else expression
-    placed = _worked_out(placed)
-    refuse_monsters(placed)
-    value = placed.evalf(_DIGITS, maxn=_MOST_DIGITS)
+def _values(a: Any, b: Any, point: dict[Any, Any]) -> tuple[Any, Any, int]:
+    """Two expressions' values at a point, None where there is none, and how many more digits they need."""
+    placed_a, placed_b = _placed(a, point), _placed(b, point)
+    exact_a, exact_b = exact.fraction(placed_a), exact.fraction(placed_b)
+    beyond = 0
+    if exact_a is None or exact_b is None:
+        for placed in (placed_a, placed_b):
+            refuse_monsters(placed)
+            beyond = max(beyond, exact.digits_beyond(placed))
+    return (
+        _number(placed_a, beyond) if exact_a is None else sympy.Rational(exact_a),
+        _number(placed_b, beyond) if exact_b is None else sympy.Rational(exact_b),
+        beyond,
+    )
+
+
+def _placed(expression: Any, point: dict[Any, Any]) -> Any:
+    return _worked_out(expression.subs(point) if point else expression)
+
+
+def _number(constant: Any, beyond: int = 0) -> Any:
+    """A number of 150 digits and twice those that it needs more; None if the constant has no value."""
+    value = constant.evalf(_DIGITS + 2 * beyond, maxn=_ZERO + 50 + 3 * beyond)
     return value if value.is_number and value.is_finite and not value.has(sympy.Function) else None
 
 
@@ -179,16 +211,25 @@ def _worked_out(expression: Any) -> Any:
     return expression.doit() if expression.has(*_UNFINISHED) else expression
 
 
-def _close(x: Any, y: Any, rounded: bool) -> bool:
-    """To 130 digits; where a decimal occurs, to six places and five digits."""
+def _close(x: Any, y: Any, rounded: bool, beyond: int = 0) -> bool:
+    """To 130 digits and more; where a decimal occurs, to six places and five digits."""
     if x == y:
         return True
-    difference, size = abs(x - y).evalf(_DIGITS), max(abs(x).evalf(_DIGITS), abs(y).evalf(_DIGITS))
+    if x.is_Rational and y.is_Rational:
+        if not rounded:
+            return False
+        difference, size = abs(x - y), max(abs(x), abs(y))
+    else:
+        digits = _DIGITS + 2 * beyond
+        difference, size = abs(x - y).evalf(digits), max(abs(x).evalf(digits), abs(y).evalf(digits))
     if rounded:
         return bool(difference <= 1e-6 and difference <= 1e-5 * size)
-    if x.is_Rational and y.is_Rational:
-        return False
-    return bool(difference <= _SAME * size or size < _ZERO)
+    return bool(difference <= _tiny(_SAME + 2 * beyond) * size or size < _tiny(_ZERO + 3 * beyond))
+
+
+@functools.cache
+def _tiny(digits: int) -> Any:
+    return sympy.Float(f"1e-{digits}", _DIGITS)
 
 
 def _in_domain(expression: Any, point: dict[Any, Any]) -> bool:
@@ -198,7 +239,7 @@ def _in_domain(expression: Any, point: dict[Any, Any]) -> bool:
     for part in expression.atoms(sympy.Pow, sympy.log):
         if part.is_Pow and part.exp.is_integer:
             continue
-        inner = _value(part.args[0], point)
+        inner = _values(part.args[0], sympy.S.Zero, point)[0]
         if inner is None or not inner.is_real or inner < 0:
             return False
     return True
@@ -251,17 +292,23 @@ def _same_relation(a: Any, b: Any) -> bool:
     x, y = _exact(left_a - right_a), _exact(left_b - right_b)
     if x.free_symbols != y.free_symbols:
         return False
-    ratios = []
-    for point in _points(sorted(x.free_symbols, key=str)):
-        value_x, value_y = _value(x, point), _value(y, point)
-        if value_x is None or value_y is None or abs(value_x) < _ZERO or abs(value_y) < _ZERO:
+    ratios, most = [], 0
+    for point in _points(sorted(x.free_symbols, key=str), x, y):
+        value_x, value_y, beyond = _values(x, y, point)
+        if value_x is None or value_y is None or _is_nothing(value_x, beyond) or _is_nothing(value_y, beyond):
             continue
-        ratios.append((value_x / value_y).evalf(_DIGITS))
+        ratio = value_x / value_y
+        ratios.append(ratio if ratio.is_Rational else ratio.evalf(_DIGITS + 2 * beyond))
+        most = max(most, beyond)
     if len(ratios) < (3 if x.free_symbols else 1):
         return False
     rounded = any(side.has(sympy.Float) for side in sides)
     positive = kind_a in (sympy.Eq, sympy.Ne) or bool(ratios[0].is_real and ratios[0] > 0)
-    return positive and all(_close(r, ratios[0], rounded) for r in ratios[1:])
+    return positive and all(_close(r, ratios[0], rounded, most) for r in ratios[1:])
+
+
+def _is_nothing(value: Any, beyond: int) -> bool:
+    return value == 0 or bool(abs(value) < _tiny(_ZERO + 3 * beyond))
 
 
 def _directed(relation: Any) -> tuple[Any, Any, Any]:
