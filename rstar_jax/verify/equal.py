@@ -11,12 +11,10 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterable
-from fractions import Fraction
 
-from rstar_jax.verify import spelling, words
+from rstar_jax.verify import spelling, statements, words
 from rstar_jax.verify.budget import Budget
 from rstar_jax.verify.layout import (
-    TRIGONOMETRIC,
     List,
     assigned,
     is_relation,
@@ -25,16 +23,19 @@ from rstar_jax.verify.layout import (
     may_stand_for,
     rounded,
     rows_of,
+    signed,
     split,
     squeezed,
     worked,
 )
-from rstar_jax.verify.number import is_decimal, number
-from rstar_jax.verify.units import same_units, split_unit
+from rstar_jax.verify.number import number
+from rstar_jax.verify.quantity import Quantity
+from rstar_jax.verify.units import split_unit
 
 _MAX_ITEMS, _MAX_DEPTH = 30, 8
-_DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}? ?")
-_BASED = re.compile(r"([0-9A-Z]+) ?_ ?\{? ?(\d{1,2}) ?\}?")
+_BASED = re.compile(
+    r"\(?([0-9a-zA-Z]+)\)? ?(?:_ ?\{? ?(?:base ?)?(\d{1,2}|[a-z]{3,9}) ?\}?|\(?base (\d{1,2}|[a-z]{3,9})\)?)"
+)
 _RATIO = re.compile(r"[^:={}|]+(?::[^:={}|]+)+")
 _TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")
 _BUILDER = re.compile(
@@ -49,16 +50,22 @@ _NOTHING = (
     "no solutions",
     "no real solution",
     "no real solutions",
+    "no solutions exist",
+    "no solution exists",
+    "empty set",
+    "the empty set",
+    "set()",
+)
+_NOWHERE = (
+    "dne",
+    "d.n.e",
+    "does not exist",
+    "doesn't exist",
+    "do not exist",
+    "nonexistent",
+    "limit does not exist",
 )
 _FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")
-_MULTIPLES = {
-    "dozen": 12,
-    "hundred": 10**2,
-    "thousand": 10**3,
-    "million": 10**6,
-    "billion": 10**9,
-    "trillion": 10**12,
-}
 
 
 def equal(a: str, b: str, budget: Budget, depth: int = 0) -> bool | None:
@@ -98,18 +105,20 @@ class _Rules:
             return letter == b
         if len(a) == len(b) == 1 and b in "ABCDE" and a.upper() == b:
             return True
+        if (content := spelling.chosen(a)) and not re.match(r"\(?[A-J](?:[).:]|$)", b):
+            return _as_decision(self.again(content, b))
         for same in (words.same_date, words.same_time):
             if (decided := same(a, b)) is not None:
                 return decided
         low_a, low_b = a.lower(), b.lower()
-        for alike in (_REALS, _NOTHING):
+        for alike in (_REALS, _NOTHING, _NOWHERE):
             if low_a in map(str.lower, alike) and low_b in map(str.lower, alike):
                 return True
-        based_a, based_b = _BASED.fullmatch(a), _BASED.fullmatch(b)
-        if based_b and (based_b[1][0].isdigit() or len(based_b[1]) > 1):
+        based_a, based_b = _based(a), _based(b)
+        if based_b:
             # The digits alone are right where the base was asked for.
-            return based_a.groups() == based_b.groups() if based_a else a == based_b[1]
-        if based_a and based_a[1][0].isdigit() and number(b) is not None:
+            return based_a == based_b if based_a else a.upper() == based_b[0]
+        if based_a and number(b) is not None:
             return False
         if _RATIO.fullmatch(a) and _RATIO.fullmatch(b):
             return _as_decision(self.ordered(a.split(":"), b.split(":")))
@@ -119,7 +128,12 @@ class _Rules:
                 return bool(re.search(r"/|\\frac", other)) and number(other) == number(
                     ratio.replace(":", "/")
                 )
+        if (words.is_words(a) or words.is_words(b)) and (decided := self.spoken(a, b)) is not None:
+            return decided
         if words.is_words(a) and words.is_words(b):
+            if words.are_names(a, b):
+                return False
+            low_a, low_b = (re.sub(r"^an? (?=[a-z]{3})", "", low) for low in (low_a, low_b))
             if len(b) > 1 and re.sub(r"[ \-]", "", low_a) == re.sub(r"[ \-]", "", low_b):
                 return True
             if words.is_prose(a) or words.is_prose(b):
@@ -127,6 +141,15 @@ class _Rules:
         if (words.is_prose(a) and number(b) is not None) or (words.is_prose(b) and number(a) is not None):
             return False
         return None
+
+    def spoken(self, a: str, b: str) -> _Decision:
+        """Numbers in words, with or without a unit: `twenty-one`, `five dollars`."""
+        spelt_a, spelt_b = words.in_digits(a), words.in_digits(b)
+        if (spelt_a, spelt_b) == (a, b):
+            return None
+        if not all(number(text) is not None or split_unit(text)[1] for text in (spelt_a, spelt_b)):
+            return None
+        return _as_decision(self.again(spelt_a, spelt_b))
 
     def equations(self, a: str, b: str) -> _Decision:
         """`x = 5` is 5; names on both sides must be the same; sets are what their conditions say."""
@@ -136,6 +159,8 @@ class _Rules:
             if built_a and built_a[1] != name:
                 return None
             return _as_decision(self.again(built_a[2] if built_a else a, built_b[2] if built_b else b))
+        if (decided := self.clauses(a, b)) is not None:
+            return decided
         if (sides := worked(a)) is not None and not is_relation(b):
             return _as_decision(all_of([self.again(*sides), self.again(sides[1], b)]))
         if (sides := rounded(a)) is not None and r"\approx" not in b:
@@ -145,6 +170,11 @@ class _Rules:
         if left_a is None and left_b is None:
             return None
         if left_a is not None and left_b is not None:
+            respelt = statements.same_variable(left_a, right_a, left_b)
+            if respelt == "":
+                return False
+            if respelt is not None and left_a != left_b:
+                return _as_decision(self.again(respelt, right_b))
             functions = _FUNCTION.fullmatch(left_a) and _FUNCTION.fullmatch(left_b)
             if left_a == left_b or functions:
                 return _as_decision(self.again(right_a, right_b))
@@ -155,14 +185,31 @@ class _Rules:
             return None
         return _as_decision(self.again(right_a, right_b))
 
+    def clauses(self, a: str, b: str) -> _Decision:
+        """Values by name against a point, solutions for every integer."""
+        named_a, named_b = statements.assignments(a), statements.assignments(b)
+        if named_a and named_b and named_a.keys() == named_b.keys():
+            return _as_decision(self.ordered([named_a[name] for name in named_b], named_b.values()))
+        if bool(named_a) != bool(named_b):
+            pair = statements.coordinates(named_a or named_b or {}, b if named_a else a)
+            if pair is not None:
+                return _as_decision(self.ordered(*(pair if named_a else pair[::-1])))
+        every_a, every_b = statements.for_integers(a), statements.for_integers(b)
+        if every_a and every_b:
+            respelt = statements.renamed(every_a[0], every_a[1], every_b[1])
+            return None if respelt is None else _as_decision(self.again(respelt, every_b[0]))
+        if every_a or every_b:
+            return _as_decision(self.again((every_a or [a])[0], (every_b or [b])[0]))
+        return None
+
     def quantities(self, a: str, b: str) -> _Decision:
         """Numbers with their units."""
-        x, y = _Quantity.read(a), _Quantity.read(b)
+        x, y = Quantity.read(a), Quantity.read(b)
         if x.value is not None and y.value is not None:
             return x.same(y)
         # An expression with a unit: the units first, the rest by the other rules.
         if (x.unit or y.unit) and (x.body, y.body) != (a, b):
-            return _as_decision(self.again(x.body, y.body)) if same_units(x.unit, y.unit) else False
+            return _as_decision(self.again(x.body, y.body)) if x.fits(y) else False
         if (x.value is not None and words.is_prose(b)) or (y.value is not None and words.is_prose(a)):
             return False
         return None
@@ -184,13 +231,21 @@ class _Rules:
 
     def lists(self, a: str, b: str) -> _Decision:
         """Sets, pairs, intervals, and unions of those."""
+        if (pair := statements.components(a, b)) or (pair := statements.components(b, a)):
+            return _as_decision(self.ordered(*pair))
         if r"\cup" in a or r"\cup" in b:
+            a, b = statements.united(a), statements.united(b)
             parts_a, parts_b = split(a, r"\cup"), split(b, r"\cup")
             if parts_a and parts_b and len(parts_a) == len(parts_b) and self.unordered(parts_a, parts_b):
                 return True
             return None
-        list_a, list_b = list_of(a), list_of(b)
+        list_a, list_b = (_both_signs(text, list_of(text)) for text in (a, b))
         if list_a is None and list_b is None:
+            return None
+        conditions = [
+            bool(x and x.kind == "" and statements.are_inequalities(x.items)) for x in (list_a, list_b)
+        ]
+        if conditions[0] != conditions[1]:
             return None
         if list_a is None or list_b is None:
             lone, other = (b, list_a) if list_b is None else (a, list_b)
@@ -218,6 +273,7 @@ class _Rules:
             return None
         if words.unreadable(a):
             return False
+        a, b = statements.joined(a), statements.joined(b)
         found = self.budget.compare(latex(words.cut_off(b)), latex(words.cut_off(a)))
         return False if found and words.differ(a, b) else found
 
@@ -256,57 +312,21 @@ class _Rules:
         return all_of([covered, reached])
 
 
-@dataclasses.dataclass
-class _Quantity:
-    body: str
-    value: Fraction | None
-    percent: bool
-    unit: str
-
-    @classmethod
-    def read(cls, text: str) -> _Quantity:
-        body, unit = split_unit(text)
-        bare = _DEGREES.sub("", body).strip()
-        if bare != body.strip() and not unit and not TRIGONOMETRIC.search(body):
-            body, unit = bare, "degree"
-        if unit.lower() in ("percent", "pct", "percentage"):
-            body, unit = body + "%", ""
-        factor, rest = 1, unit
-        while (multiple := rest.lower().partition(" ")[0].removesuffix("s")) in _MULTIPLES:
-            factor, rest = factor * _MULTIPLES[multiple], rest.partition(" ")[2].strip()
-        if rest != unit and (value := number(_unbracketed(body))) is not None:
-            return cls(body, value * factor, False, rest)
-        if any(word.removesuffix("s") in _MULTIPLES for word in unit.lower().split()):
-            return cls(text, None, False, "")  # of something else than a number, or not right behind it
-        percent = body.endswith("%")
-        if percent:
-            body = body[:-1].strip()
-        body = _unbracketed(body)
-        value = number(body)
-        return cls(body if value is not None or unit else text, value, percent, unit)
-
-    def same(self, other: _Quantity) -> bool:
-        x, y = self.value, other.value
-        assert x is not None and y is not None
-        if not same_units(self.unit, other.unit):
-            return False
-        rounded = is_decimal(self.body) or is_decimal(other.body)
-        # With the sign on one side only, people mean 25 and 25% alike when asked "what percent".
-        if self.percent != other.percent and _close(x, y * 100 if self.percent else y / 100, rounded):
-            return True
-        return _close(x, y, rounded)
+def _both_signs(text: str, listed: List | None) -> List | None:
+    """`(\\pm 1, 2)` as the points (1, 2) and (-1, 2)."""
+    if listed and listed.kind == "()" and r"\pm" in text and len(points := signed(text)) > 1:
+        return List("", points)
+    return listed
 
 
-def _unbracketed(body: str) -> str:
-    """A number without the brackets around it."""
-    bracketed = body.startswith("(") and body.endswith(")") and not {"_", ","} & set(body)
-    return body[1:-1] if bracketed and number(body[1:-1]) is not None else body
-
-
-def _close(x: Fraction, y: Fraction, rounded: bool) -> bool:
-    """Equal; or, if one is a decimal, equal to six places."""
-    difference = abs(x - y)
-    return difference == 0 or (rounded and difference <= Fraction(1, 10**6) and difference <= abs(y) / 10**5)
+def _based(text: str) -> tuple[str, str] | None:
+    """Digits, in capitals, and base of `52_8`, `(52)_8` or `52_{eight}`; not of `a_8`."""
+    m = _BASED.fullmatch(text)
+    if not m or not (m[1][0].isdigit() or len(m[1]) > 1) or (not m[1].isupper() and m[1].isalpha()):
+        return None
+    base = m[2] or m[3]
+    named = words.number_of(base) if base.isalpha() else int(base)
+    return None if named is None else (m[1].upper(), str(named))
 
 
 def _as_decision(found: bool | None) -> _Decision:

@@ -1,8 +1,8 @@
 """Constants told apart however large or small: rational ones exactly, others by digits enough for their size.
 
-A neighbour of the script `symbolic.py`, like `expressions.py`. A constant that can be written out is a fraction.
-One that cannot, `2^{10^9}+1`, is known by its residues modulo primes and by its size: two that agree in all of
-them are taken for equal.
+A neighbour of the script `symbolic.py`, like `expressions.py`. A constant that can be written out is a
+fraction. One that cannot, `2^{10^9}+1`, is known by its residues modulo primes and by its size: two that
+agree in all of them are taken for equal.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ number in a text the parser calls sympy's `parse_expr`, which is an eval(); it i
 
 Rational constants are compared exactly (`exact.py`). Other expressions are compared by their values, to 130
 digits and more where their parts differ much in size, at points of both signs, between the corners of either
-and beyond (`corners.py`): equal expressions agree wherever both are defined over the reals, and different ones
-agree at all of the points only by a miracle.
+and beyond (`corners.py`): equal expressions agree wherever both are defined over the reals, and different
+ones agree at all of the points only by a miracle.
 Standard library, sympy and math-verify only: this file is loaded as a script's neighbour.
 """
 
@@ -96,6 +96,8 @@ def read(text: str) -> Any:
     """The parsed expression, None if it cannot be read. The same symbol is the same object in all of them."""
     if not text.strip():
         return None
+    if r"\lor" in text or r"\land" in text:
+        return _joined(text)
     try:
         spelt = normalize_latex(text, config=_SPELLING)
         parsed: Any = latex2sympy(
@@ -111,6 +113,28 @@ def read(text: str) -> Any:
         raise  # see passing.py
     except Exception:
         return None
+
+
+def _joined(text: str) -> Any:
+    """Conditions that hold together, `x>1 \\land x<3`, or one or another of which holds."""
+    groups = []
+    for alternative in text.split(r"\lor"):
+        parts = [read(part) for part in alternative.split(r"\land")]
+        if any(part is None for part in parts):
+            return None
+        if len(parts) == 1:
+            groups.append(parts[0])
+        elif all(map(_relations, parts)):
+            groups.append(sympy.And(*parts, evaluate=False))
+        else:
+            sets = [_as_set(part) for part in parts]
+            if None in sets:
+                return None
+            groups.append(sympy.Intersection(*sets))
+    if len(groups) == 1:
+        return groups[0]
+    sets = [_as_set(group) for group in groups]
+    return sympy.FiniteSet(*groups) if None in sets else sympy.Union(*sets)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -322,7 +346,11 @@ def _as_set(x: Any) -> Any:
     if isinstance(x, sympy.Set):
         if isinstance(x, sympy.FiniteSet) and x.args and all(_relations(part) for part in x.args):
             parts = [_as_set(part) for part in x.args]
-            return None if None in parts else sympy.Union(*parts)
+            if None in parts:
+                return None
+            # `x>1, x<3` hold together; `x>2, x<-2` cannot, and are two cases, as `x=1, x=2` are.
+            both = sympy.Intersection(*parts)
+            return sympy.Union(*parts) if both.is_empty or x.has(sympy.Eq) else both
         return x
     relations = _relations(x)
     if not relations or len(x.free_symbols) != 1:

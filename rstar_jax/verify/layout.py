@@ -165,6 +165,8 @@ def may_stand_for(a: List, b: List) -> bool:
     if kinds == {"", "{}"} or kinds == {"", "()"}:
         return True
     # Python prints lists in square brackets; a closed interval has two ends and is the reference's to name.
+    if kinds == {"{}", "[]"}:
+        return len(a.items) > 2 and len(b.items) > 2
     return kinds == {"", "[]"} and (b.kind == "" or len(b.items) > 2)
 
 

@@ -15,7 +15,7 @@ _PLAIN = re.compile(rf"({_DECIMAL}|{_INT})(?:[eE]([+-]?\d{{1,6}}))?")
 _POWER = re.compile(
     rf"(?:({_DECIMAL}|{_INT})\s*(?:\\times|\\cdot|\*)\s*)?({_INT})\s*(?:\^|\*\*)\s*(?:\{{\s*(-?\d{{1,6}})\s*\}}|\(?(-?\d{{1,6}})\)?)"
 )
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\{(\d+)\}")
+_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\overline\{(\d+)\}|\((\d+)\))")  # 0.1(6), not 0.1(x)
 # 0.333... and 0.1666...: a digit three times or a block twice, then an ellipsis.
 _GOES_ON = re.compile(r"(\d*\.\d{0,12}?)(?:(\d)\2\2+|(\d{2,6}?)\3+) ?(?:\.{3}|\\ldots)")
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -37,7 +37,7 @@ def number(text: str) -> Fraction | None:
 
 def is_decimal(text: str) -> bool:
     """Whether a number's text is a decimal, hence perhaps rounded."""
-    return "." in text and "overline" not in text and "..." not in text
+    return "." in text and "overline" not in text and "..." not in text and "(" not in text
 
 
 def _positive(text: str) -> Fraction | None:
@@ -55,7 +55,7 @@ def _positive(text: str) -> Fraction | None:
     if len(text) < 60 and (m := _GOES_ON.fullmatch(text)):
         text = rf"{m[1]}\overline{{{m[2] or m[3]}}}"
     if m := _REPEATING.fullmatch(text):
-        whole, fixed, cycle = m[1] or "0", m[2], m[3]
+        whole, fixed, cycle = m[1] or "0", m[2], m[3] or m[4]
         repeated = Fraction(int(cycle), (10 ** len(cycle) - 1) * 10 ** len(fixed))
         return Fraction(f"{whole}.{fixed or 0}") + repeated
     return None

@@ -13,6 +13,7 @@ import re
 import unicodedata
 
 from rstar_jax.language.grammar import boxed
+from rstar_jax.verify import markup, printed
 
 # Nobody's answer is longer. Checked before any pattern is tried; the patterns here and in `equal.py` take at
 # most quadratic time, which is milliseconds at this length.
@@ -127,9 +128,21 @@ _WORD = (
 _WRAPPED = re.compile(rf"{_WORD}\s*\{{([^{{}}]*)\}}(\s*\^\s*(?:\{{\d\}}|\d))?")
 _UNIT_TEXT = re.compile(r"[A-Za-z][A-Za-z .^/\d\-\u00b5]*")
 _SINGLE_UNITS = frozenset("mgshlLANJWVKCF")
-_SHORT_FRACTION = re.compile(r"\\frac ?(?:\{([^{}]*)\}|([0-9a-zA-Z]))(?: ?\{([^{}]*)\}|([0-9a-zA-Z]))")
 _CHOICE = re.compile(r"\(?([A-Ja-j])\)|([A-J])[.:]")
-_LABELLED_CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[).:]) *[^ ,;].*")
+_LABELLED_CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[).:]) *([^ ,;].*)")
+# cis 60^\circ, cis(\pi/3): cos + i sin; not the end of a word.
+_CIS = re.compile(
+    r"\\?(?<![a-zA-Z])cis ?"
+    r"(?:\(([^()]*)\)|(\d*(?:\.\d+)?(?:\\frac\{[^{}]*\}\{[^{}]*\}|\\[a-zA-Z]+(?!\{))?"
+    r"(?: ?\^ ?\{? ?\\circ ?\}?)?)(?![a-zA-Z]))"
+)
+# `The answer is 12`, `Option B`; not `option 12`.
+_ANNOUNCED = re.compile(
+    r"(?:(?:so|thus|hence|therefore),? )?"
+    r"(?:(?:the )?(?:(?:final|correct) )?ans(?:wer)?(?:(?: choice| option)? is| ?[:=])+"
+    r"|(?:the )?(?:correct )?(?:option|choice|answer)(?: is| ?:)? (?=\(?[A-Ja-j]\)?[.:]?$)) ?",
+    re.IGNORECASE,
+)
 # Behind the first choice: another, or a word that makes something else of it.
 _MORE_CHOICES = re.compile(
     r"\([A-J]\)|\b[A-J][).:]|(?<=[).:] )(?:and|or|nor|not|is|but|&)\b|\b(?:and|or|nor) [A-J]\b"
@@ -142,7 +155,9 @@ def clean(text: str) -> str:
     text = _answer_of(text)
     if len(text) > MAX_CHARS:
         return ""
-    text = _unicode(text)
+    text = _unicode(printed.respelt(text))
+    if "\\" in text:
+        text = markup.plain(text)
     rows = "matrix" in text or "array" in text or "cases" in text
     # A doubled backslash before a command is a row's end in a matrix and a slip of escaping elsewhere.
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if not rows else text
@@ -158,10 +173,13 @@ def clean(text: str) -> str:
     text = text.replace(_ROW_END, r"\\" if rows else " ")
     text = _unwrapped(text)
     text = re.sub(r"\{ +", "{", re.sub(r" +", " ", text)).replace(" }", "}")
-    text = _SHORT_FRACTION.sub(lambda m: rf"\frac{{{m[1] or m[2] or ''}}}{{{m[3] or m[4] or ''}}}", text)
-    text = re.sub(r"\\sqrt ?(\d|[a-zA-Z])(?![a-zA-Z]{2})", r"\\sqrt{\1}", text)
-    text = re.sub(r"\\sqrt ?\[(\w{1,2})\] ?(\w)(?!\w)", r"\\sqrt[\1]{\2}", text)
+    if "\\" in text:
+        text = markup.braced(text)
     text = re.sub(r"\{(\d{1,3}(?:,\d{3})+)\}", lambda m: m[0].replace(",", ""), text)
+    if "cis" in text:
+        text = _CIS.sub(lambda m: rf"(\cos({m[1] or m[2]})+i\sin({m[1] or m[2]}))", text)
+    text = re.sub(r"(?<=\d) [xX] ?(?=10 ?\^)", r"\\times ", text)
+    text = re.sub(r"\+ ?/ ?-", r"\\pm ", text)
     text = _without_over(text)
     text = re.sub(r"\\(?:bar|dot|overline) ?\{?(\d+)\}?", r"\\overline{\1}", text)
     return _trimmed(text)
@@ -176,8 +194,9 @@ def _answer_of(text: str) -> str:
     held = boxed(text)
     if held is not None:
         return held
-    start = text.rfind("\\boxed ")
-    return text[start + 7 :] if start >= 0 else text
+    # One that TeX would close behind the next sign: `\\boxed5`, `\\boxed 12`.
+    bare = list(re.finditer(r"\\boxed(?![a-zA-Z{])", text))
+    return text[bare[-1].end() :].partition("$")[0] if bare else text
 
 
 def _unicode(text: str) -> str:
@@ -242,6 +261,8 @@ def _trimmed(text: str) -> str:
     text = re.sub(r" +", " ", text).strip()
     text = re.sub(r" (?=[,;])", "", text)
     text = re.sub(r"^(?:=|\\approx|\\therefore|\\implies|\\Rightarrow)+ ?", "", text)
+    if m := _ANNOUNCED.match(text):
+        text = text[m.end() :].strip()
     text = text.rstrip(",;: ").strip()
     if not text.endswith(("...", r"\ldots")):
         text = re.sub(r"(?<![ap]\.m)(?: ?\.)+$", "", text).strip()
@@ -285,5 +306,16 @@ def _closes(text: str) -> bool:
 
 def labelled_choice(text: str) -> str | None:
     """The letter of a choice given with its content, `(C) 10`."""
+    m = _one_choice(text)
+    return (m[1] or m[2]) if m else None
+
+
+def chosen(text: str) -> str | None:
+    """The content of a choice given with its letter."""
+    m = _one_choice(text)
+    return m[3] if m else None
+
+
+def _one_choice(text: str) -> re.Match[str] | None:
     m = _LABELLED_CHOICE.fullmatch(text)
-    return (m[1] or m[2]) if m and not _MORE_CHOICES.search(text, m.end(2) if m[2] else m.end(1)) else None
+    return None if m and _MORE_CHOICES.search(text, m.end(2) if m[2] else m.end(1)) else m

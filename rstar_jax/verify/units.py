@@ -59,7 +59,13 @@ _SAME = (
 _NAME = {name: line.split()[0] for line in _SAME for name in line.split()}
 _MARKS = {DOLLAR: "dollar", "€": "euro", "£": "sterling", "¥": "yensign", "₹": "rupee"}
 # What one word or mark may mean.
-_SEVERAL = {"pound": {"lb", "sterling"}, "yensign": {"yen", "yuan"}}
+_SEVERAL = {
+    "pound": {"lb", "sterling"},
+    "yensign": {"yen", "yuan"},
+    "prime": {"ft", "min"},
+    "primeprime": {"in", "s"},
+}
+_PRIMES = {"'": "prime", '"': "primeprime", "''": "primeprime"}
 _ORDINALS = frozenset(("st", "nd", "rd", "th"))
 _FILLERS = frozenset(("per", "of", "the", "a", "an", "in", "total", "long", "each", "away", "old", "u"))
 
@@ -87,6 +93,10 @@ _CHANGES = _words_of(
 )
 _SINGLE = frozenset("mgshlL")
 _SHORTER = {(("mi", 1), ("h", -1)): [("mph", 1)], (("km", 1), ("h", -1)): [("kmh", 1)]}
+_PI = re.compile(r"\\pi(?![a-zA-Z])")
+_PRIMED = re.compile(r"(.*?) ?('{1,2}|\")")
+# 45^\circ C; of a group of its own, C is no variable.
+_TEMPERATURE = re.compile(rf"(.*?) ?\^ ?\{{? ?\\circ ?\}}? ?{UNIT}?([CFK])(?:elsius|ahrenheit|elvin)?")
 _WORDS = re.compile(r"(?:[A-Za-z .\-/]|\^ ?\{?-?[123]\}?)+")
 
 
@@ -102,12 +112,18 @@ def split_unit(text: str) -> tuple[str, str]:
         return text.replace(mark, "", 1).strip().replace("- ", "-"), _MARKS[mark]
     if text[-1:] in _MARKS:
         return text[:-1].strip(), _MARKS[text[-1]]
+    if (m := _PRIMED.fullmatch(text)) and number(m[1]) is not None:
+        return m[1], _PRIMES[m[2]]
+    if m := _TEMPERATURE.fullmatch(text):
+        return m[1].strip(), m[2]
     if UNIT in text:
         body, _, unit = text.partition(UNIT)
         body, unit = body.strip(), unit.replace(UNIT, " ").strip()
         is_unit = _WORDS.fullmatch(unit) and not _FUNCTIONS.intersection(re.findall(r"[a-z]+", unit.lower()))
         return (body, unit) if is_unit and body and _may_follow(body, unit) else (text, "")
     end = max(map(text.rfind, "0123456789)}%")) + 1
+    if m := _PI.search(text, end):
+        end = m.end()
     while (
         end
         and re.search(r"[\^/] ?\{?[23]?\}?$", text[:end])

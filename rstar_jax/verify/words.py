@@ -7,6 +7,7 @@ May 5`. The parser leaves out what it does not know, an ellipsis for one.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from rstar_jax.verify.spelling import UNIT
 
@@ -29,6 +30,25 @@ _LONG_WORD = re.compile(
 _SHORT_WORDS = frozenset(
     ("no", "on", "is", "it", "in", "of", "to", "or", "so", "up", "us", "we", "he", "me", "if", "at")
 )
+_UP_TO_NINETEEN = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
+    *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_SMALL = {name: value for value, name in enumerate(_UP_TO_NINETEEN)}
+_TENS_NAMES = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_TENS = {name: 10 * value for value, name in enumerate(_TENS_NAMES, start=2)}
+_LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_PARTS = {
+    **{"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4},
+    **{
+        name + ending: value
+        for value, name in enumerate(
+            ("fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"), start=4
+        )
+        for ending in ("", "s")
+    },
+}
+_TWO_CAPITALS = re.compile(r"[A-Z]{2,}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{\w+\}|\\mathbb\{\w+\}")
 _ELLIPSIS = re.compile(r"\\ldots(?![a-z])|\.{2,}")
 _CUT_OFF = re.compile(r"(\d*\.\d+) ?(?:\\ldots|\.{3})$")
@@ -65,6 +85,74 @@ def _of_24(time: list[int], half: str | None) -> list[int]:
     if half and time[0] <= 12:
         return [time[0] % 12 + (12 if half.lower() == "p" else 0), *time[1:]]
     return time
+
+
+def number_of(text: str) -> Fraction | None:
+    """The number that words spell, `twenty-one`, `minus three`, `two thirds`; None if they spell none."""
+    if not text or text[0].isdigit() or not text[0].isalpha():
+        return None
+    words = re.findall(r"[a-z]+", text.lower())
+    if not is_words(text) or len(words) > 20:
+        return None
+    sign = -1 if words[0] in ("minus", "negative") else 1
+    words = words[sign < 0 :]
+    if len(words) > 1 and words[-1] in _PARTS:
+        above = 1 if words[:-1] in (["a"], ["an"]) else _whole(words[:-1])
+        return None if not above or above > 99 else Fraction(sign * above, _PARTS[words[-1]])
+    value = _whole(words)
+    return None if value is None else Fraction(sign * value)
+
+
+def in_digits(text: str) -> str:
+    """A text that begins with a number in words, with digits in their place."""
+    if not is_words(text):
+        return text
+    parts = text.split(" ")
+    for count in range(len(parts), 0, -1):
+        value = number_of(" ".join(parts[:count]))
+        if value is not None:
+            return " ".join([str(value), *parts[count:]])
+    return text
+
+
+def _whole(words: list[str]) -> int | None:
+    """`two hundred and five thousand`; None where the words are in no such order."""
+    if words and words[0] == "a" and len(words) > 1:
+        words = ["one", *words[1:]]
+    total, group, last = 0, None, None
+    for i, word in enumerate(words):
+        if word == "and":
+            if last not in ("hundred", *_LARGE) or i == len(words) - 1:
+                return None
+            continue
+        if word in _SMALL:
+            fits = group is None or (last == "hundred") or (last in _TENS and 0 < _SMALL[word] < 10)
+            if not fits or (last == "zero"):
+                return None
+            group = (group or 0) + _SMALL[word]
+        elif word in _TENS:
+            if not (group is None or last == "hundred"):
+                return None
+            group = (group or 0) + _TENS[word]
+        elif word == "hundred":
+            if group is None or not 0 < group < 100 or last == "hundred":
+                return None
+            group *= 100
+        elif word in _LARGE:
+            if not group or (total and total < 1000 * _LARGE[word]):
+                return None
+            total, group = total + group * _LARGE[word], None
+        else:
+            return None
+        last = word
+    if group is None and not total:
+        return None
+    return total + (group or 0)
+
+
+def are_names(a: str, b: str) -> bool:
+    """Whether both are capitals that no product is meant by: `IX`, `NE`, `AB`."""
+    return bool(_TWO_CAPITALS.fullmatch(a) and _TWO_CAPITALS.fullmatch(b))
 
 
 def is_words(text: str) -> bool:
