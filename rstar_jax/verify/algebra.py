@@ -18,12 +18,13 @@ from typing import Literal, cast
 
 from rstar_jax.errors import UserError
 
-# "unknown": it cost more than it may, and would again. "lost": the process died, or the host stalled, twice.
+# "unknown": it cost more than it may, and would again. "lost": the process died, or stood still each time.
 Verdict = Literal["same", "different", "unread", "unknown", "lost"]
 _REPLIES = ("same", "different", "unread", "unknown", "memory")
 _ALLOWANCES_PER_PAIR = 3
 _SCRIPT = Path(__file__).with_name("symbolic.py")
 _START_S = 120.0
+_TRIES, _SLICE_S = 3, 0.5
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,8 +32,9 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 class Allowance:
     """What one comparison may cost.
 
-    cpu_s: CPU seconds. wall_s: seconds by the clock; a comparison that has used little CPU by then was kept
-    waiting by a busy host and is run once more. memory_mb: address space of the process that compares.
+    cpu_s: CPU seconds. wall_s: seconds by the clock, without those in which the caller stood still, too; a
+    comparison that has not had its CPU time by then is run again in another process. memory_mb: address space
+    of the process that compares.
     """
 
     cpu_s: float = 3.0
@@ -47,7 +49,7 @@ class Allowance:
 
 
 class _Stalled(Exception):
-    """The clock ran out while the process hardly ran."""
+    """The clock ran out before the process had its CPU time: frozen, or kept waiting by a busy host."""
 
 
 class Worker:
@@ -68,7 +70,7 @@ class Worker:
         line = json.dumps([reference, prediction]).encode() + b"\n"
         with self._busy:
             self.spent_s = self._allowance.cpu_s
-            for _ in range(2):
+            for _ in range(_TRIES):
                 try:
                     return self._ask(line)
                 except _Stalled:
@@ -94,8 +96,8 @@ class Worker:
         try:
             word = json.loads(_line(process, self._allowance.wall_s))
         except TimeoutError:
-            used = _cpu_s(process.pid) - before
-            raise (_Stalled if used < self._allowance.cpu_s / 2 else EOFError) from None
+            # The kernel ends what has used its CPU time: this one did not get it.
+            raise _Stalled from None
         if word not in _REPLIES:
             raise EOFError
         self.spent_s = _cpu_s(process.pid) - before
@@ -220,17 +222,23 @@ class Inquiry:
 
 
 def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """A line of the process's output. TimeoutError if it does not come in time, EOFError if it ended."""
+    """A line of the process's output. TimeoutError if it does not come in time, EOFError if it ended.
+
+    A host that stands still stops the caller's clock, too: of a gap in it no more counts than was waited for.
+    """
     assert process.stdout is not None
-    line, deadline = b"", time.monotonic() + seconds
+    line, left = b"", seconds
     while not line.endswith(b"\n"):
-        left = deadline - time.monotonic()
-        if left <= 0 or not select.select([process.stdout], [], [], left)[0]:
+        begun, slice_s = time.monotonic(), min(_SLICE_S, max(left, 0.0))
+        ready = select.select([process.stdout], [], [], slice_s)[0]
+        left -= min(time.monotonic() - begun, 2 * _SLICE_S)
+        if ready:
+            piece = os.read(process.stdout.fileno(), 1 << 16)
+            if not piece:
+                raise EOFError
+            line += piece
+        elif left <= 0:
             raise TimeoutError
-        piece = os.read(process.stdout.fileno(), 1 << 16)
-        if not piece:
-            raise EOFError
-        line += piece
     return line
 
 

@@ -125,7 +125,7 @@ def _joined(text: str) -> Any:
         if len(parts) == 1:
             groups.append(parts[0])
         elif all(map(_relations, parts)):
-            groups.append(sympy.And(*parts, evaluate=False))
+            groups.append(sympy.And(*parts, evaluate=False))  # pyright: ignore[reportCallIssue]
         else:
             sets = [_as_set(part) for part in parts]
             if None in sets:

@@ -71,6 +71,33 @@ def test_a_lost_process_is_no_verdict_to_be_remembered(monkeypatch):
         assert grader.grade([SQUARE_ROOT]) == ["right"]
 
 
+def test_a_frozen_process_is_replaced_and_asked_again(monkeypatch):
+    """Frozen twice, once after it had used much of its CPU time: no verdict is lost."""
+    worker = Worker(Allowance(wall_s=1.0))
+    start, started = worker._start, []
+
+    def start_frozen():
+        process = start()
+        monkeypatch.setattr(worker, "_allowance", Allowance(wall_s=60.0 if len(started) == 2 else 1.0))
+        if len(started) < 2:
+            os.kill(process.pid, signal.SIGSTOP)
+        started.append(process.pid)
+        return process
+
+    monkeypatch.setattr(worker, "_start", start_frozen)
+    monkeypatch.setattr(algebra, "_cpu_s", lambda pid: 2.9 * (len(started) == 1))
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    assert len(set(started)) == 3
+    worker.stop()
+
+
+def test_time_in_which_the_caller_stood_still_does_not_count(monkeypatch):
+    with subprocess.Popen(["sh", "-c", "sleep 1; echo 5"], stdout=subprocess.PIPE, bufsize=0) as process:
+        clock, jumps = time.monotonic, iter((0.0, 3600.0))
+        monkeypatch.setattr(algebra.time, "monotonic", lambda: clock() + next(jumps, 3600.0))
+        assert algebra._line(process, 30.0) == b"5\n"
+
+
 def test_one_pair_may_cost_a_few_allowances():
     class FakePool:
         allowance = Allowance(cpu_s=1.0)
