@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -127,3 +129,40 @@ def test_what_is_lowered_and_compiled_ahead_is_what_a_call_finds() -> None:
     before = compilations.counts()
     double(x, np.zeros(7, np.float32))
     assert compilations.counts().since(before).programs == 0
+
+
+def test_programs_are_forgotten_where_they_hold_much_and_lie_on_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    double = jax.jit(lambda x: 2 * x)
+    assert double(3) == 6 and double._cache_size() == 1
+    before = compilations.generation()
+    monkeypatch.setattr(compilations, "_held_by_programs", lambda: 2 * compilations.MOST_HELD)
+    with jax_option("jax_compilation_cache_dir", None):
+        compilations.forget()
+    assert double._cache_size() == 1 and compilations.generation() == before
+    with jax_option("jax_compilation_cache_dir", str(tmp_path)):
+        monkeypatch.setattr(compilations, "_held_by_programs", lambda: 0)
+        compilations.forget()
+        assert double._cache_size() == 1
+        monkeypatch.setattr(compilations, "_held_by_programs", lambda: 2 * compilations.MOST_HELD)
+        compilations.forget()
+    assert double._cache_size() == 0 and compilations.generation() == before + 1
+    assert double(3) == 6
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells what a process holds")
+def test_what_is_held_beside_arrays_leaves_arrays_out() -> None:
+    before = compilations._held_by_programs()
+    array = jax.block_until_ready(jnp.ones(2**24))
+    assert before > 0 and abs(compilations._held_by_programs() - before) < array.nbytes / 2
+
+
+@contextlib.contextmanager
+def jax_option(name: str, value: object) -> Iterator[None]:
+    kept = jax.config.values[name]
+    jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        jax.config.update(name, kept)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from rstar_jax import compilations
 from rstar_jax.decode.requests import Stats
 
-_met: set[tuple[object, ...]] = set()  # compiled programs live as long as the process, and so does this
+_met: set[tuple[object, ...]] = set()  # the programs of this process, with the generation of them
 
 
 @contextlib.contextmanager
@@ -19,7 +19,8 @@ def timed(stats: Stats, program: str | None = None, *key: object) -> Iterator[No
     Starting a program returns at once once it is compiled; the block that waits for its result has no name.
     """
     begin = time.perf_counter()
-    if program is None or (program, *key) in _met:
+    name = compilations.generation(), program, *key
+    if program is None or name in _met:
         yield
         stats.seconds += time.perf_counter() - begin
         return
@@ -27,7 +28,7 @@ def timed(stats: Stats, program: str | None = None, *key: object) -> Iterator[No
     tell(program)
     yield
     tell("")
-    _met.add((program, *key))
+    _met.add(name)
     took = time.perf_counter() - begin
     stats.compile_seconds += took
     if took > 1:  # a large program, beside which this takes no time

@@ -13,9 +13,12 @@ from typing import Any
 from rstar_jax.evolve.cost import Shape
 
 Parts = dict[str, float]
-# Python and JAX in a process on a CPU, and what a layer adds, as each of a few dozen programs has all of
-# them; an accelerator's runtime is in cost.USABLE.
-RUNTIME, RUNTIME_LAYER = 450 * 2**20, 12 * 2**20
+# Python and JAX in a process on a CPU, and a program's share of each layer, as all of them stand in each; an
+# accelerator's runtime is in cost.USABLE.
+RUNTIME, PROGRAM_LAYER = 450 * 2**20, 1.3 * 2**20
+# Programs that are there at a time: of a training; of greedy decoding, of candidates beside it (as many again
+# for each length of prefix and suffix), and of a PPM.
+TRAINING, GREEDY, SEARCH, VALUES = 9, 9, 27, 18
 SUFFIX = 128  # columns that steps of ordinary length take in the caches of candidates
 
 
@@ -56,7 +59,8 @@ def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
         "leaves": 1.5 * columns * shape.kv_bytes(load.size),
         "logits": max(4 * rows * shape.vocab * 4, read),
     }
-    return {**parts, "runtime": _runtime(shape, machine)}
+    programs = GREEDY + (SEARCH if load.candidates > 1 else 0) + (VALUES if load.ppm else 0)
+    return {**parts, "runtime": _runtime(shape, machine, programs)}
 
 
 def training(
@@ -79,12 +83,12 @@ def training(
         "weights": weights,
         "optimiser": 12 * trained,
         "activations": shape.activation_bytes(load.rows, load.seq_len, size, load.remat, logits),
-        "runtime": _runtime(shape, machine),
+        "runtime": _runtime(shape, machine, TRAINING),
     }
 
 
-def _runtime(shape: Shape, machine: Machine) -> float:
-    return RUNTIME + shape.layers * RUNTIME_LAYER if machine.on_cpu else 0
+def _runtime(shape: Shape, machine: Machine, programs: int) -> float:
+    return RUNTIME + programs * shape.layers * PROGRAM_LAYER if machine.on_cpu else 0
 
 
 def adapted(shape: Shape, lora: tuple[int, tuple[str, ...]]) -> int:

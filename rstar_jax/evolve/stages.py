@@ -158,7 +158,7 @@ class Workdir:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise records.writing_failed(folder, error) from error
-        compilations.give_back()  # before the next stage's peak
+        compilations.forget()  # before the next stage's peak
         manifest = {
             "name": name,
             "result": result,
