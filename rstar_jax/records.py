@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import os
+import stat
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +29,14 @@ T = TypeVar("T")
 
 # Errors of the system that tell of what is not there. pyarrow's errors of content have no number.
 _NOT_THERE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+_SIGNATURE = "sha256"  # of a JSON object, the last of its fields
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -90,8 +99,33 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Reads what write_json wrote. Raises Damaged where it is not JSON, UserError where it cannot be read."""
+    require_file(path)
     with _damage(path):
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_signed(path: Path, value: dict[str, Any]) -> None:
+    """Writes an object as `write_json` does, with a last field `sha256` of the others."""
+    write_json(path, {**value, _SIGNATURE: _signature(value)})
+
+
+def read_signed(path: Path) -> dict[str, Any]:
+    """Reads what write_signed wrote, without its signature; an object that has none is taken as it is.
+
+    Raises Damaged where it is no object or not as it was written, UserError as `read_json`.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise Damaged(path, f"a {type(value).__name__}, not an object")
+    if _SIGNATURE in value and value.pop(_SIGNATURE) != _signature(value):
+        raise Damaged(path, "its checksum differs")
+    return value
+
+
+def _signature(value: dict[str, Any]) -> str:
+    """Of the values, as a reader finds them: in the order of their keys, however they are spaced."""
+    text = json.dumps(value, ensure_ascii=True)
+    return hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
 
 
 def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
@@ -177,8 +211,26 @@ def reading(path: Path) -> Iterator[None]:
         raise _unreadable(path, error) from error
 
 
+def require_file(path: Path, most: int | None = None) -> None:
+    """Raises UserError for what is there and is no regular file: reading a pipe or a device may never end;
+    and for a file of more than `most` bytes, which is not what it is called."""
+    try:
+        found = os.stat(path)
+    except OSError:  # whoever reads it says why it cannot be
+        return
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(found.st_mode)), "something else")
+        raise UserError(f"{path}: {kind}, a regular file expected. Copy the file itself there.")
+    if most is not None and found.st_size > most:
+        raise UserError(
+            f"{path}: {found.st_size:,} bytes, {most:,} at most expected of such a file. Copy it again."
+        )
+
+
 def refuse_pointer(path: Path) -> None:
-    """Raises UserError for a file that is git-lfs's note of where its content is, and not the content."""
+    """Raises UserError for a file that is git-lfs's note of where its content is, and not the content; and
+    as `require_file`."""
+    require_file(path)
     try:
         with open(path, "rb") as file:
             if file.read(len(_POINTER)) != _POINTER:
@@ -193,9 +245,7 @@ def refuse_pointer(path: Path) -> None:
 
 def _unreadable(path: Path, error: OSError) -> UserError:
     todo = {errno.EACCES: "give yourself the right to read it", errno.EMFILE: "raise `ulimit -n`"}
-    return _reading_failed(
-        path, os.strerror(error.errno or 0), todo.get(error.errno or 0, "see to the disk")
-    )
+    return _reading_failed(path, os.strerror(error.errno or 0), todo.get(error.errno or 0, "see to the disk"))
 
 
 def _reading_failed(path: Path, why: str, what: str) -> UserError:
@@ -216,6 +266,7 @@ def quarantine(path: Path) -> Path:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal. Raises UserError where it is missing or cannot be read."""
+    require_file(path)
     with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

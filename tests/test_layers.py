@@ -28,7 +28,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("curate",)),
     (1, ("models", "losses", "sharding", "compilations")),
     (1, ("language", "verify", "problems")),
-    (0, ("types", "records", "settings", "errors")),
+    (0, ("types", "records", "manifests", "settings", "errors")),
 )
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.stages import fingerprint
+from rstar_jax.manifests import fingerprint
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from rstar_jax import models
 from rstar_jax.errors import UserError
 from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer, has_tokenizer
+from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.language.tokenizer_files import has_tokenizer
 
 _SPECIAL = re.compile(r"<[^<>\s]+>")  # takes "<extra_0>", not "\n" or "a < b"
 

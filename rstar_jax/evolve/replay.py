@@ -139,9 +139,7 @@ def _context(workdir: Path, progress: Progress) -> Context:
     if not path.exists():
         raise UserError(f"--workdir={workdir}: no run there ({path.name} is missing). Give a run's folder.")
     try:
-        options = records.read_json(path)
-        if not isinstance(options, dict):
-            raise records.Damaged(path, f"a {type(options).__name__}, not an object")
+        options = records.read_signed(path)
     except records.Damaged as error:
         raise UserError(
             f"{path}: damaged ({error.why}); the options that its trees were searched with expected. Put "

@@ -37,7 +37,7 @@ from rstar_jax.models import DecoderConfig
 from rstar_jax.models.lora import check as check_lora
 from rstar_jax.models.params import param_specs
 from rstar_jax.problems.load import load_problems
-from rstar_jax.records import write_json
+from rstar_jax.records import write_signed
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
@@ -81,7 +81,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         with context.sandbox() as sandbox:  # refuses to start where it would not hold
             progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
         estimates = _estimate(context)  # 2
-        write_json(work.root / ESTIMATES, estimates)
+        write_signed(work.root / ESTIMATES, estimates)
         try:
             if settings.rounds[0] == 1:  # 3
                 seek.evaluate_base(context)

@@ -3,7 +3,7 @@
     WORKDIR/config.json              the options of the run; another run's are refused
     WORKDIR/inputs.json              checksums of the problems and models that it reads; changed ones, too
     WORKDIR/round2/search/...        what a stage wrote
-    WORKDIR/round2/search/DONE.json  its manifest: result, seconds, size and SHA-256 of every output
+    WORKDIR/round2/search/DONE.json  its manifest (`manifests.py`): result, seconds, SHA-256 of each output
 
 A stage whose manifest stands and whose outputs are whole is not run again. An output that does not
 match its manifest is moved aside and its stage runs again; stages make the same files from the same
@@ -24,14 +24,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import compilations, records
+from rstar_jax import compilations, manifests, records
 from rstar_jax.errors import UserError
+from rstar_jax.manifests import MANIFEST
 from rstar_jax.settings import to_dict
 
-MANIFEST = "DONE.json"
 # Folders in which stages lie: those of rounds, and those of a warm start.
 _STAGES = ("base", "round*", "rows", "policy", "evaluate")
-_HASHED_UP_TO = 256 * 2**20  # larger files (weights of real models) are held by their size alone
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers.
 _FREE_TO_CHANGE = (
     *("rounds", "policy.cache", "search.batch", "batch", "verify.workers", "verify.memo"),
@@ -91,9 +90,7 @@ class Workdir:
             )
         if begun:
             try:
-                theirs = records.read_json(path)
-                if not isinstance(theirs, dict):
-                    raise records.Damaged(path, f"a {type(theirs).__name__}, not an object")
+                theirs = records.read_signed(path)
             except records.Damaged as error:
                 aside = records.quarantine(path)
                 raise UserError(
@@ -108,7 +105,7 @@ class Workdir:
                     + "\nUse the same options to go on with it, or a new --workdir for these."
                 )
         else:
-            records.write_json(path, mine)
+            records.write_signed(path, mine)
 
     def _begun(self) -> bool:
         """Whether a stage wrote something; a run that failed before that leaves nothing to protect."""
@@ -121,7 +118,7 @@ class Workdir:
         """
         path = self.root / "inputs.json"
         if path.exists() and self._begun():
-            theirs = records.read_json(path)
+            theirs = records.read_signed(path)
             changed = [f"config.{name}" for name, digest in digests.items() if theirs.get(name) != digest]
             if changed:
                 raise UserError(
@@ -129,7 +126,7 @@ class Workdir:
                     "back as they were to go on with it, or choose a new --workdir for these."
                 )
         else:
-            records.write_json(path, digests)
+            records.write_signed(path, digests)
 
     def stage(
         self, name: str, work: Callable[[Path], dict[str, Any]], *, needs: tuple[str, ...] = ()
@@ -165,9 +162,9 @@ class Workdir:
             "seconds": round(time.monotonic() - began, 3),
             "peak_mb": peak(),
             "compiled": dataclasses.asdict(compilations.counts().since(compiled)),
-            "outputs": {str(p.relative_to(folder)): fingerprint(p) for p in _outputs(folder)},
+            "outputs": {str(p.relative_to(folder)): manifests.fingerprint(p) for p in _outputs(folder)},
         }
-        records.write_json(folder / MANIFEST, manifest)
+        records.write_signed(folder / MANIFEST, manifest)
         return manifest
 
     def manifest(self, name: str) -> dict[str, Any] | None:
@@ -177,7 +174,7 @@ class Workdir:
         if not path.exists():
             return None
         try:
-            manifest = read_manifest(path)
+            manifest = manifests.read(path)
         except records.Damaged:
             logging.warning(
                 "%s: damaged, moved to %s; the stage runs again.", path, records.quarantine(path).name
@@ -189,7 +186,7 @@ class Workdir:
             if not file.exists():
                 logging.warning("%s: missing; its stage runs again.", file)
                 whole = False
-            elif fingerprint(file) != expected:
+            elif not manifests.agrees(file, expected):
                 aside = records.quarantine(file)
                 logging.warning("%s: damaged, moved to %s; its stage runs again.", file, aside.name)
                 whole = False
@@ -197,19 +194,6 @@ class Workdir:
             path.unlink()
             return None
         return manifest
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """A DONE.json. Raises Damaged where it is not one."""
-    manifest = records.read_json(path)
-    kinds = {"name": str, "result": dict, "seconds": (int, float), "outputs": dict}
-    wrong = not isinstance(manifest, dict) or [
-        k for k, v in kinds.items() if not isinstance(manifest.get(k), v)
-    ]
-    if wrong:
-        what = "an object" if wrong is True else f"with a '{wrong[0]}' as a stage writes it"
-        raise records.Damaged(path, f"not {what}")
-    return manifest
 
 
 def _sweep(folder: Path) -> None:
@@ -225,13 +209,6 @@ def _outputs(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != MANIFEST and ".damaged-" not in str(path.relative_to(folder)):
             yield path
-
-
-def fingerprint(path: Path) -> list[Any]:
-    """[bytes, SHA-256]; of files over 256 MiB the size alone. Raises UserError as `records.digest`."""
-    with records.reading(path):
-        size = path.stat().st_size
-    return [size, records.digest(path) if size <= _HASHED_UP_TO else ""]
 
 
 def _free(options: dict[str, Any]) -> set[str]:

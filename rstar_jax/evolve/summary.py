@@ -9,9 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import manifests, records
 from rstar_jax.evolve.settings import RunSettings
-from rstar_jax.evolve.stages import MANIFEST, read_manifest
 from rstar_jax.settings import to_dict
 
 STAGES = ("search", "curate", "policy", "ppm", "evaluate")
@@ -93,7 +92,7 @@ def _add_estimates(root: Path, stages: list[dict[str, Any]]) -> None:
     """Sets what was expected of each stage, as far as something was, beside what it took."""
     path, expected = root / ESTIMATES, None
     with contextlib.suppress(records.Damaged):
-        expected = records.read_json(path) if path.exists() else None
+        expected = records.read_signed(path) if path.exists() else None
     for stage in stages:
         stage["estimate"] = expected.get(stage["name"]) if isinstance(expected, dict) else None
 
@@ -198,11 +197,11 @@ def _files(folder: Path, done: dict[str, Any]) -> dict[str, str]:
 
 
 def _manifest(root: Path, *parts: str) -> dict[str, Any] | None:
-    path = root.joinpath(*parts, MANIFEST)
+    path = root.joinpath(*parts, manifests.MANIFEST)
     if not path.exists():
         return None
     try:
-        return read_manifest(path)
+        return manifests.read(path)
     except records.Damaged as error:  # of a round that this run had no need of
         logging.warning("%s It is left out of the report.", error)
         return None

@@ -23,13 +23,10 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 
 from rstar_jax.errors import UserError
-from rstar_jax.language import apart, grammar
+from rstar_jax.language import apart, grammar, tokenizer_files
 from rstar_jax.language.spellings import spellings
-from rstar_jax.records import refuse_pointer
 from rstar_jax.types import Finish
 
-_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
-_NAMES = "bos_token", "eos_token", "pad_token"
 _END_OF_TEXT = "<|endoftext|>"
 _AS_WRITTEN = "PreTrainedTokenizerFast"  # what makes transformers take tokenizer.json as it is
 _SPECIAL = re.compile("|".join(map(re.escape, grammar.SPECIAL_TOKENS)))
@@ -69,34 +66,13 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
         """From a model folder; raises UserError if it holds no tokenizer files or they are damaged."""
-        folder = Path(path)
-        if not has_tokenizer(folder):
-            raise UserError(
-                f"{folder}: no tokenizer here; one of {', '.join(_FILES)} expected. Copy the tokenizer files "
-                "of the model next to its weights."
-            )
-        for name in (*_FILES, "tokenizer_config.json"):
-            refuse_pointer(folder / name)
+        backend, config, rows = tokenizer_files.read(Path(path))
         try:
-            names = _read(folder / "special_tokens_map.json")
-            config = {name: names[name] for name in _NAMES if name in names}
-            config |= _read(folder / "tokenizer_config.json")
-            rows = _rows(folder / "config.json")
-            if (folder / "tokenizer.json").is_file():
-                return cls(tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json")), config, rows)
-            from transformers import AutoTokenizer
-
-            backend = getattr(AutoTokenizer.from_pretrained(str(folder)), "backend_tokenizer", None)
+            return cls(backend, config, rows)
         except Exception as error:  # tokenizers raises bare Exception
             raise UserError(
-                f"{folder}: the tokenizer files cannot be read ({error}). Copy them again."
+                f"{path}: the tokenizer files cannot be used ({error}). Copy them again."
             ) from error
-        if backend is None:
-            raise UserError(
-                f"{folder}: this tokenizer has no fast form (tokenizer.json). Convert it with transformers: "
-                "AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)."
-            )
-        return cls(backend, config, rows)
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int, *, phrases: bool = False) -> Tokenizer:
@@ -139,8 +115,9 @@ class Tokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         # A class of a family's own may split in its own way.
         config = {**self._config, "tokenizer_class": _AS_WRITTEN}
-        # An older listing of added tokens would override the ones in tokenizer.json.
-        config.pop("added_tokens_decoder", None)
+        # An older listing of added tokens would override the ones in tokenizer.json; code stays behind.
+        for name in ("added_tokens_decoder", "auto_map"):
+            config.pop(name, None)
         # Others would make token types by default, which a decoder's `generate` refuses.
         config.setdefault("model_input_names", ["input_ids", "attention_mask"])
         if "chat_template" in config:  # a file of an earlier save would come before it
@@ -289,7 +266,15 @@ class Tokenizer:
         return ids if self.bos_id in (None, *ids[:1]) else [self.bos_id, *ids]
 
     def _encode(self, text: str) -> list[int]:
-        return self._backend.encode(text, add_special_tokens=False).ids
+        try:
+            return self._backend.encode(text, add_special_tokens=False).ids
+        except BaseException as error:
+            if not tokenizer_files.is_panic(error):
+                raise
+            raise UserError(
+                f"the tokenizer fails at the text {text[:60]!r} ({error}): its tokenizer.json splits texts "
+                "by an expression that is not fit for that. Take the model's original tokenizer."
+            ) from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens kept."""
@@ -331,19 +316,3 @@ class Tokenizer:
         first, *rest = (text[start:end] for start, end in itertools.pairwise(cuts))
         ids = self._encode(grammar.END_STEP + first)[len(self._anchor) :]
         return ids + [i for piece in rest for i in self._encode(piece)]
-
-
-def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer's files."""
-    return any((folder / name).is_file() for name in _FILES)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-
-
-def _rows(file: Path) -> int | None:
-    """How many embeddings a config.json says there are, None where it does not say."""
-    config = _read(file)
-    rows = (config.get("text_config") or config).get("vocab_size")
-    return rows if type(rows) is int else None

@@ -5,7 +5,7 @@ from rstar_jax.models.card import model_card
 from rstar_jax.models.config import DecoderConfig, Experts, Latent, Rope
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.families import FAMILIES
-from rstar_jax.models.folders import base_folder, local_folder, tokenizer_folder
+from rstar_jax.models.folders import base_folder, local_folder, require_whole, tokenizer_folder
 from rstar_jax.models.hashes import model_hash
 from rstar_jax.models.heads import OtherKind, Reading
 from rstar_jax.models.hf import (
@@ -44,6 +44,7 @@ __all__ = [
     "model_card",
     "model_hash",
     "reading_of",
+    "require_whole",
     "resize_vocab",
     "save_pretrained",
     "save_reward_model",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rstar_jax import manifests
 from rstar_jax.errors import UserError
 from rstar_jax.models import contents
 from rstar_jax.models.adapter_config import CONFIG as ADAPTER_CONFIG
@@ -60,6 +61,11 @@ def local_folder(path: StrPath) -> Path:
             f"{path}: no such folder here, and not to be had from the hub ({type(error).__name__}: {error}). "
             "Check the name and the network, or download the folder and give its path."
         ) from error
+
+
+def require_whole(folder: Path) -> None:
+    """Refuse the folder of a model that a run made, if it is not as it was made. Raises UserError."""
+    manifests.require_whole(folder, but=(CARD,))
 
 
 def base_folder(folder: Path) -> Path:

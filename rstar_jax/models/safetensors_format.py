@@ -27,7 +27,7 @@ DTYPES: Mapping[str, np.dtype] = {
 }
 CHUNK = 2**21  # bytes handled at a time: what a core's cache holds
 _TILE = 128  # transposing by whole rows would touch a new page with every number
-_HEADER_LIMIT = 100 * 2**20  # the library's own
+_HEADER_LIMIT = 16 * 2**20  # some 150,000 tensors; the largest models have hundreds in a file
 
 Shape = tuple[tuple[int, ...], np.dtype]  # of a tensor, and its type
 
@@ -46,8 +46,10 @@ def read_header(file: Path, descriptor: int) -> dict[str, Stored]:
     """Raises ValueError, saying why, for what is no safetensors file, and OSError where it cannot be read."""
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
-    if size < 8 or not 2 <= length <= min(size - 8, _HEADER_LIMIT):
+    if size < 8 or not 2 <= length <= size - 8:
         raise ValueError(f"{size} bytes long, its header should be {length}")
+    if length > _HEADER_LIMIT:
+        raise ValueError(f"its header has {length} bytes, {_HEADER_LIMIT} at most expected")
     header = json.loads(os.pread(descriptor, length, 8), object_pairs_hook=_unique, parse_constant=_refuse)
     if not isinstance(header, dict):
         raise ValueError("its header is no JSON object")

@@ -25,6 +25,7 @@ from rstar_jax.models.folders import (
     base_folder,
     check_tokenizer,
     local_folder,
+    require_whole,
     tokenizer_folder,
 )
 from rstar_jax.models.heads import BESIDE_A_POLICY, Head, OtherKind, find_head, head_names
@@ -34,6 +35,7 @@ from rstar_jax.models.params import param_specs
 from rstar_jax.models.weight_files import INDEX, WEIGHTS, WeightFiles, is_there, read_json
 
 log = logging.getLogger(__name__)
+
 
 class Source:
     """A folder whose config is read, and whose tensors are all what they should be; a context manager.
@@ -46,6 +48,8 @@ class Source:
         """Raises UserError naming the file, field or tensor."""
         self.folder = local_folder(path)
         base = base_folder(self.folder)
+        for folder in {self.folder, base}:
+            require_whole(folder)
         content = read_json(base / "config.json")
         self._family, self.config = _read_config(base, content)
         self.files = WeightFiles(base)
@@ -217,7 +221,7 @@ class Source:
 def _read_config(folder: Path, content: Mapping[str, Any]) -> tuple[Family, DecoderConfig]:
     file = folder / "config.json"
     kind = content.get("model_type")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         raise UserError(
             f"{file}: model_type {kind!r} is not supported. Supported: {', '.join(sorted(FAMILIES))}."
         )

@@ -20,15 +20,17 @@ import numpy as np
 from rstar_jax.errors import UserError
 from rstar_jax.models import contents
 from rstar_jax.models.safetensors_format import DTYPES, Shape, Stored, chunks, read_header, write_file
-from rstar_jax.records import refuse_pointer
+from rstar_jax.records import refuse_pointer, require_file
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9
+_MOST_JSON = 256 * 2**20  # bytes: the largest, of tokenizers, have some 40 million
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises UserError if it holds none."""
     refuse_pointer(path)
+    require_file(path, _MOST_JSON)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -119,10 +121,12 @@ class WeightFiles:
     def adopt(self, name: str, stored: Stored) -> None:
         """Takes a tensor of a file elsewhere as its own, in the place of one of the same name."""
         if stored.file not in self._files:
+            require_file(stored.file)
             self._files[stored.file] = os.open(stored.file, os.O_RDONLY | os.O_CLOEXEC)
         self.tensors[name] = stored
 
     def _open(self, file: Path) -> None:
+        require_file(file)
         try:
             self._files[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
             found = read_header(file, self._files[file])

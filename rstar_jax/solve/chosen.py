@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 from rstar_jax import models, records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
-from rstar_jax.evolve.stages import MANIFEST
+from rstar_jax.manifests import MANIFEST
 from rstar_jax.settings import home_expanded
 from rstar_jax.solve.settings import SolveSettings
 
@@ -67,12 +68,20 @@ def of_run(run: Path) -> Chosen:
             "such as runs/quickstart after: python -m rstar_jax.launch --config=quickstart"
         )
     last = max(done, key=lambda folder: int(folder.name.removeprefix("round")))
-    config, ppm = records.read_json(run / "config.json"), last / "ppm" / "model"
+    policy, ppm = last / "policy" / "model", last / "ppm" / "model"
+    try:
+        config = records.read_signed(run / "config.json")
+        for model in (policy, ppm):
+            models.require_whole(model)
+    except UserError as error:
+        raise UserError(f"config.run: {error}") from error
     try:
         value = config["train"]["ppm"]["ppm_value"]
-    except (KeyError, TypeError) as error:
+        if value not in get_args(get_type_hints(SolveSettings)["ppm_value"]):
+            raise ValueError(value)
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{run / 'config.json'}: no train.ppm.ppm_value in it, the options of a run expected. Give the "
             "models themselves: --config.policy=DIR --config.ppm=DIR."
         ) from error
-    return Chosen(last / "policy" / "model", ppm if ppm.exists() else None, value)
+    return Chosen(policy, ppm if ppm.exists() else None, value)

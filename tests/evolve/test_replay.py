@@ -100,8 +100,8 @@ def test_a_sample_a_tree_or_a_step_alone(searched, capsys):
 )
 def test_another_model_or_seed_is_refused_before_anything_is_sampled(copy, capsys, model, stage):
     if model == "seed":
-        config = records.read_json(copy / "config.json")
-        records.write_json(copy / "config.json", config | {"seed": 1})
+        config = records.read_signed(copy / "config.json")
+        records.write_signed(copy / "config.json", config | {"seed": 1})
     else:
         weights = copy / f"round1/{model}/model/model.safetensors"
         content = weights.read_bytes()

@@ -215,9 +215,9 @@ def test_a_later_round_that_solves_nothing_learns_from_earlier_ones(unbroken, tm
         wrong = [_all_wrong(tree) for tree in records.read_rows(path, Tree)]
         path.unlink()
         records.write_rows(path, Tree, wrong)
-    manifest = records.read_json(copy / "round2/search/DONE.json")
+    manifest = records.read_signed(copy / "round2/search/DONE.json")
     manifest["outputs"] = {}
-    records.write_json(copy / "round2/search/DONE.json", manifest)
+    records.write_signed(copy / "round2/search/DONE.json", manifest)
     report = rounds.run(small("--config.rounds=(2,)"), copy)
     second = report["rounds"][1]
     assert second["coverage"]["all"] == 0

@@ -15,7 +15,7 @@ import sys
 import numpy as np
 import pytest
 
-from rstar_jax import launch, models
+from rstar_jax import launch, manifests, models, records
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.language import grammar
 from rstar_jax.problems.suite import generate
@@ -237,7 +237,10 @@ def test_the_bundled_base_answers_a_problem_of_the_suite(capsys, tmp_path, monke
     models.save_reward_model(ppm, made / "round2" / "ppm" / "model", tokenizer_from=TINY_BASE)
     shutil.copytree(TINY_BASE, made / "round2" / "policy" / "model")
     for stage in ("policy", "ppm"):
-        (made / "round2" / stage / "DONE.json").write_text("{}")
+        folder = made / "round2" / stage
+        outputs = {f"model/{p.name}": manifests.fingerprint(p) for p in (folder / "model").iterdir()}
+        manifest = {"name": f"round2/{stage}", "result": {}, "seconds": 0, "outputs": outputs}
+        records.write_signed(folder / "DONE.json", manifest)
     (made / "config.json").write_text('{"train": {"ppm": {"ppm_value": "raw"}}}')
     (made / "round10" / "policy").mkdir(parents=True)  # under way
     assert of_run(made).ppm_value == "raw"

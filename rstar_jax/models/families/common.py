@@ -8,7 +8,7 @@ from typing import Any
 from rstar_jax.errors import UserError
 from rstar_jax.models.config import DecoderConfig, Rope
 from rstar_jax.models.families import rope_fields
-from rstar_jax.models.families.fields import Fields
+from rstar_jax.models.families.fields import MOST_LAYERS, Fields
 
 # transformers' defaults where families agree. What is in no table of defaults (sizes) must be in the file.
 DEFAULTS: Mapping[str, Any] = {
@@ -41,7 +41,7 @@ def read(
     return {
         "vocab_size": f.number("vocab_size"),
         "width": width,
-        "layers": f.number("num_hidden_layers"),
+        "layers": f.number("num_hidden_layers", most=MOST_LAYERS),
         "heads": heads,
         "kv_heads": kv_heads,
         "head_dim": head_dim,
@@ -86,7 +86,7 @@ def read_sliding(f: Fields, layers: int, default: list[bool]) -> tuple[bool, ...
     if kinds is None:
         return tuple(default)
     known = {"sliding_attention": True, "full_attention": False}
-    if not isinstance(kinds, list) or len(kinds) != layers or any(kind not in known for kind in kinds):
+    if not isinstance(kinds, list) or len(kinds) != layers or any(str(kind) not in known for kind in kinds):
         raise UserError(
             f"{f.where}: field 'layer_types' is {kinds!r}; for each of the {layers} layers one of "
             f"{', '.join(repr(k) for k in known)} expected."

@@ -11,7 +11,7 @@ from typing import Any
 from rstar_jax.errors import UserError
 from rstar_jax.models.config import DecoderConfig, Experts, Latent, Rope
 from rstar_jax.models.families import common, rope_fields, table
-from rstar_jax.models.families.fields import Fields
+from rstar_jax.models.families.fields import MOST_EXPERTS, MOST_LAYERS, Fields
 from rstar_jax.models.families.table import Family, Weight
 from rstar_jax.models.rope import yarn_scale
 
@@ -80,8 +80,9 @@ def _query_scale(rope: Rope, latent: Latent) -> float:
 def _experts(f: Fields) -> Experts:
     f.refuse("moe_layer_freq", 1)
     grouped = f.choose("topk_method", {_ONE_GROUP: _ONE_GROUP, _GROUPS: _GROUPS}) == _GROUPS
+    layers = f.number("num_hidden_layers", most=MOST_LAYERS)
     e = Experts(
-        count=f.number("n_routed_experts"),
+        count=f.number("n_routed_experts", most=MOST_EXPERTS // layers),
         active=f.number("num_experts_per_tok"),
         mlp=f.number("moe_intermediate_size"),
         shared=f.number("n_shared_experts"),

@@ -10,6 +10,10 @@ from typing import Any
 
 from rstar_jax.errors import UserError
 
+_MOST = 1e300  # above are infinities, and whole numbers that are none as a float
+# Ten times what any model has. Each layer, and each expert of each, is names of tensors to look for.
+MOST_LAYERS, MOST_EXPERTS = 4096, 2**18
+
 
 class Fields:
     """The fields of one config.json (or of an object in it), read by name and type.
@@ -27,17 +31,19 @@ class Fields:
         """What the file says, else the default, else None."""
         return self.config[name] if name in self.config else self.defaults.get(name)
 
-    def number(self, name: str, *, least: int = 1) -> int:
-        """A whole number of at least `least`."""
+    def number(self, name: str, *, least: int = 1, most: int = 2**40) -> int:
+        """A whole number from `least` to `most`."""
         value = self._given(name)
         if type(value) is not int or value < least:
             raise self._wrong(name, f"a whole number of {least} or more")
+        if value > most:
+            raise self._wrong(name, f"a whole number up to {most:,}")
         return value
 
     def real(self, name: str) -> float:
         """A number above 0."""
         value = self._given(name)
-        if type(value) not in (int, float) or not value > 0:
+        if type(value) not in (int, float) or not 0 < value < _MOST:
             raise self._wrong(name, "a number above 0")
         return float(value)
 
@@ -59,7 +65,7 @@ class Fields:
     def numbers(self, name: str) -> tuple[float, ...]:
         """A list of numbers above 0."""
         value = self._given(name)
-        if not isinstance(value, list) or not all(type(x) in (int, float) and x > 0 for x in value):
+        if not isinstance(value, list) or not all(type(x) in (int, float) and 0 < x < _MOST for x in value):
             raise self._wrong(name, "a list of numbers above 0")
         return tuple(float(x) for x in value)
 
