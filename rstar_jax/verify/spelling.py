@@ -179,7 +179,8 @@ def clean(text: str) -> str:
     if "cis" in text:
         text = _CIS.sub(lambda m: rf"(\cos({m[1] or m[2]})+i\sin({m[1] or m[2]}))", text)
     text = re.sub(r"(?<=\d) [xX] ?(?=10 ?\^)", r"\\times ", text)
-    text = re.sub(r"\+ ?/ ?-", r"\\pm ", text)
+    if "+" in text:
+        text = re.sub(r"\+ ?/ ?-", r"\\pm ", text)
     text = _without_over(text)
     text = re.sub(r"\\(?:bar|dot|overline) ?\{?(\d+)\}?", r"\\overline{\1}", text)
     return _trimmed(text)

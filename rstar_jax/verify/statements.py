@@ -55,6 +55,8 @@ def coordinates(named: dict[str, str], other: str) -> tuple[list[str], list[str]
 
 def for_integers(text: str) -> tuple[str, str] | None:
     """What holds for every integer, and the letter of that integer."""
+    if "integer" not in text and r"\in" not in text:
+        return None
     for form in _INTEGERS:
         if (m := form.fullmatch(text)) and m[1].strip() and m[2] in _TOKEN.findall(m[1]):
             return m[1].strip(), m[2]
