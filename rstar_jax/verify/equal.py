@@ -33,9 +33,6 @@ from rstar_jax.verify.quantity import Quantity
 from rstar_jax.verify.units import split_unit
 
 _MAX_ITEMS, _MAX_DEPTH = 30, 8
-_BASED = re.compile(
-    r"\(?([0-9a-zA-Z]+)\)? ?(?:_ ?\{? ?(?:base ?)?(\d{1,2}|[a-z]{3,9}) ?\}?|\(?base (\d{1,2}|[a-z]{3,9})\)?)"
-)
 _RATIO = re.compile(r"[^:={}|]+(?::[^:={}|]+)+")
 _TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")
 _BUILDER = re.compile(
@@ -117,7 +114,7 @@ class _Rules:
         for alike in (_REALS, _NOTHING, _NOWHERE):
             if low_a in map(str.lower, alike) and low_b in map(str.lower, alike):
                 return True
-        based_a, based_b = _based(a), _based(b)
+        based_a, based_b = words.based(a), words.based(b)
         if based_b:
             # The digits alone are right where the base was asked for.
             return based_a == based_b if based_a else a.upper() == based_b[0]
@@ -320,16 +317,6 @@ def _both_signs(text: str, listed: List | None) -> List | None:
     if listed and listed.kind == "()" and r"\pm" in text and len(points := signed(text)) > 1:
         return List("", points)
     return listed
-
-
-def _based(text: str) -> tuple[str, str] | None:
-    """Digits, in capitals, and base of `52_8`, `(52)_8` or `52_{eight}`; not of `a_8`."""
-    m = _BASED.fullmatch(text)
-    if not m or not (m[1][0].isdigit() or len(m[1]) > 1) or (not m[1].isupper() and m[1].isalpha()):
-        return None
-    base = m[2] or m[3]
-    named = words.number_of(base) if base.isalpha() else int(base)
-    return None if named is None else (m[1].upper(), str(named))
 
 
 def _as_decision(found: bool | None) -> _Decision:

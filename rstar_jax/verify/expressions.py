@@ -22,25 +22,29 @@ from typing import Any, Literal
 
 import exact
 import sympy
-from corners import corners
 from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from magnitude import Undecided, refuse_monsters
 from math_verify import verify
 from sympy.core.relational import Relational
 from sympy.parsing import sympy_parser
+from values import (
+    DIGITS,
+    UNFINISHED,
+    close,
+    in_domain,
+    is_nothing,
+    points,
+    values,
+    without_decimals,
+    worked_out,
+)
 
 Verdict = Literal["same", "different", "unread", "unknown"]
 
 # Units are the caller's business: the parser's list takes the t of 2t for one.
 _SPELLING = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none")
 _SYMBOLS = ConversionConfig(lowercase_symbols=False)
-# Digits to which a value is found; a difference and a value are nothing below the second and the third.
-_DIGITS, _SAME, _ZERO = 150, 130, 350
-# Per point, what the first symbol is (the next ones are multiples): small, large, negative, apart from zeros
-# and ends of the usual domains.
-_POINTS = tuple(map(sympy.Rational, ("37/101", "173/71", "-59/83", "911/37", "-307/29")))
-_UNFINISHED = (sympy.Sum, sympy.Product, sympy.Integral, sympy.Limit, sympy.Derivative)
 _INFINITE = (sympy.oo, sympy.S.NegativeInfinity)
 _NAMED = {"e": sympy.E, "i": sympy.I}
 
@@ -176,101 +180,25 @@ def _asked(a: Any, b: Any) -> bool:
 def _same_values(a: sympy.Expr, b: sympy.Expr) -> bool | None:
     """None if no point tells, or if the two differ only outside of the domain of one."""
     rounded = a.has(sympy.Float) or b.has(sympy.Float)
-    a, b = _exact(a), _exact(b)
+    a, b = without_decimals(a), without_decimals(b)
     if a.has(sympy.nan, sympy.zoo) or b.has(sympy.nan, sympy.zoo):
         return False
-    a, b = _worked_out(a), _worked_out(b)
+    a, b = worked_out(a), worked_out(b)
     if a.has(*_INFINITE) or b.has(*_INFINITE):
-        return None if a.has(*_UNFINISHED) or b.has(*_UNFINISHED) else a.doit() == b.doit()
+        return None if a.has(*UNFINISHED) or b.has(*UNFINISHED) else a.doit() == b.doit()
     names = sorted(a.free_symbols | b.free_symbols, key=str)
     agreed = 0
-    for point in _points(names, a, b):
-        value_a, value_b, beyond = _values(a, b, point)
+    for point in points(names, a, b):
+        value_a, value_b, beyond = values(a, b, point)
         if value_a is None or value_b is None:
             continue
-        if _close(value_a, value_b, rounded, beyond):
+        if close(value_a, value_b, rounded, beyond):
             agreed += 1
-        elif _in_domain(a, point) and _in_domain(b, point):
+        elif in_domain(a, point) and in_domain(b, point):
             return False
     if not names:
         return bool(agreed) if agreed else None
     return True if agreed >= 3 else None
-
-
-def _points(names: list[Any], *expressions: Any) -> list[dict[Any, Any]]:
-    if not names:
-        return [{}]
-    # Multiples that no polynomial of an answer's size is likely to vanish on.
-    usual = [{x: p * (1 + sympy.Rational(k * 13, 29)) for k, x in enumerate(names)} for p in _POINTS]
-    return usual + corners(names, expressions)
-
-
-def _values(a: Any, b: Any, point: dict[Any, Any]) -> tuple[Any, Any, int]:
-    """Two expressions' values at a point, None where there is none, and how many more digits they need."""
-    placed_a, placed_b = _placed(a, point), _placed(b, point)
-    exact_a, exact_b = exact.fraction(placed_a), exact.fraction(placed_b)
-    beyond = 0
-    if exact_a is None or exact_b is None:
-        for placed in (placed_a, placed_b):
-            refuse_monsters(placed)
-            beyond = max(beyond, exact.digits_beyond(placed))
-    return (
-        _number(placed_a, beyond) if exact_a is None else sympy.Rational(exact_a),
-        _number(placed_b, beyond) if exact_b is None else sympy.Rational(exact_b),
-        beyond,
-    )
-
-
-def _placed(expression: Any, point: dict[Any, Any]) -> Any:
-    return _worked_out(expression.subs(point) if point else expression)
-
-
-def _number(constant: Any, beyond: int = 0) -> Any:
-    """A number of 150 digits and twice those that it needs more; None if the constant has no value."""
-    value = constant.evalf(_DIGITS + 2 * beyond, maxn=_ZERO + 50 + 3 * beyond)
-    return value if value.is_number and value.is_finite and not value.has(sympy.Function) else None
-
-
-def _worked_out(expression: Any) -> Any:
-    return expression.doit() if expression.has(*_UNFINISHED) else expression
-
-
-def _close(x: Any, y: Any, rounded: bool, beyond: int = 0) -> bool:
-    """To 130 digits and more; where a decimal occurs, to six places and five digits."""
-    if x == y:
-        return True
-    if x.is_Rational and y.is_Rational:
-        if not rounded:
-            return False
-        difference, size = abs(x - y), max(abs(x), abs(y))
-    else:
-        digits = _DIGITS + 2 * beyond
-        difference, size = abs(x - y).evalf(digits), max(abs(x).evalf(digits), abs(y).evalf(digits))
-    if rounded:
-        return bool(difference <= 1e-6 and difference <= 1e-5 * size)
-    return bool(difference <= _tiny(_SAME + 2 * beyond) * size or size < _tiny(_ZERO + 3 * beyond))
-
-
-@functools.cache
-def _tiny(digits: int) -> Any:
-    return sympy.Float(f"1e-{digits}", _DIGITS)
-
-
-def _in_domain(expression: Any, point: dict[Any, Any]) -> bool:
-    """Whether all roots and logarithms in it are real there, or it is complex on purpose."""
-    if expression.has(sympy.I):
-        return True
-    for part in expression.atoms(sympy.Pow, sympy.log):
-        if part.is_Pow and part.exp.is_integer:
-            continue
-        inner = _values(part.args[0], sympy.S.Zero, point)[0]
-        if inner is None or not inner.is_real or inner < 0:
-            return False
-    return True
-
-
-def _exact(expression: Any) -> Any:
-    return expression.xreplace({x: sympy.Rational(str(x)) for x in expression.atoms(sympy.Float)})
 
 
 def _same_matrices(a: Any, b: Any) -> bool:
@@ -313,26 +241,22 @@ def _same_relation(a: Any, b: Any) -> bool:
     if not all(isinstance(side, sympy.Expr) for side in sides):
         straight = same(left_a, left_b) and same(right_a, right_b)
         return straight or (kind_a is sympy.Eq and same(left_a, right_b) and same(right_a, left_b))
-    x, y = _exact(left_a - right_a), _exact(left_b - right_b)
+    x, y = without_decimals(left_a - right_a), without_decimals(left_b - right_b)
     if x.free_symbols != y.free_symbols:
         return False
     ratios, most = [], 0
-    for point in _points(sorted(x.free_symbols, key=str), x, y):
-        value_x, value_y, beyond = _values(x, y, point)
-        if value_x is None or value_y is None or _is_nothing(value_x, beyond) or _is_nothing(value_y, beyond):
+    for point in points(sorted(x.free_symbols, key=str), x, y):
+        value_x, value_y, beyond = values(x, y, point)
+        if value_x is None or value_y is None or is_nothing(value_x, beyond) or is_nothing(value_y, beyond):
             continue
         ratio = value_x / value_y
-        ratios.append(ratio if ratio.is_Rational else ratio.evalf(_DIGITS + 2 * beyond))
+        ratios.append(ratio if ratio.is_Rational else ratio.evalf(DIGITS + 2 * beyond))
         most = max(most, beyond)
     if len(ratios) < (3 if x.free_symbols else 1):
         return False
     rounded = any(side.has(sympy.Float) for side in sides)
     positive = kind_a in (sympy.Eq, sympy.Ne) or bool(ratios[0].is_real and ratios[0] > 0)
-    return positive and all(_close(r, ratios[0], rounded, most) for r in ratios[1:])
-
-
-def _is_nothing(value: Any, beyond: int) -> bool:
-    return value == 0 or bool(abs(value) < _tiny(_ZERO + 3 * beyond))
+    return positive and all(close(r, ratios[0], rounded, most) for r in ratios[1:])
 
 
 def _directed(relation: Any) -> tuple[Any, Any, Any]:

@@ -48,6 +48,9 @@ _PARTS = {
         for ending in ("", "s")
     },
 }
+_BASED = re.compile(
+    r"\(?([0-9a-zA-Z]+)\)? ?(?:_ ?\{? ?(?:base ?)?(\d{1,2}|[a-z]{3,9}) ?\}?|\(?base (\d{1,2}|[a-z]{3,9})\)?)"
+)
 _TWO_CAPITALS = re.compile(r"[A-Z]{2,}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{\w+\}|\\mathbb\{\w+\}")
 _ELLIPSIS = re.compile(r"\\ldots(?![a-z])|\.{2,}")
@@ -148,6 +151,16 @@ def _whole(words: list[str]) -> int | None:
     if group is None and not total:
         return None
     return total + (group or 0)
+
+
+def based(text: str) -> tuple[str, str] | None:
+    """Digits, in capitals, and base of `52_8`, `(52)_8` or `52_{eight}`; not of `a_8`."""
+    m = _BASED.fullmatch(text)
+    if not m or not (m[1][0].isdigit() or len(m[1]) > 1) or (not m[1].isupper() and m[1].isalpha()):
+        return None
+    base = m[2] or m[3]
+    named = number_of(base) if base.isalpha() else int(base)
+    return None if named is None else (m[1].upper(), str(named))
 
 
 def are_names(a: str, b: str) -> bool:
