@@ -5,6 +5,7 @@ A neighbour of the script `symbolic.py`, like `expressions.py`.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import sympy
+from mpmath.libmp import NoConvergence
 
 _MOST_POINTS, _MOST_CONSTANTS = 72, 8
 _ROUNDED = (sympy.floor, sympy.ceiling, sympy.frac, sympy.Mod)
@@ -98,9 +100,9 @@ def _roots(name: Any, bent: list[Any]) -> set[Fraction]:
             shifted = sympy.expand(argument - step)
             if not shifted.is_polynomial(name) or not 1 <= sympy.degree(shifted, name) <= 4:
                 continue
-            for root in sympy.Poly(shifted, name).nroots(n=12, maxsteps=100):
-                if root.is_real:
-                    found.add(_about(abs(float(root))))
+            with contextlib.suppress(NoConvergence):  # roots of several orders
+                roots = sympy.Poly(shifted, name).nroots(n=12, maxsteps=100)
+                found |= {_about(abs(float(root))) for root in roots if root.is_real}
     return found - {Fraction()}
 
 

@@ -107,6 +107,12 @@ class _Rules:
             return True
         if (content := spelling.chosen(a)) and not re.match(r"\(?[A-J](?:[).:]|$)", b):
             return _as_decision(self.again(content, b))
+        if letter := spelling.labelled_choice(b):
+            if (
+                other := spelling.labelled_choice(a) or (a if len(a) == 1 and a.isalpha() else None)
+            ) is not None:
+                return other.upper() == letter
+            return _as_decision(self.again(a, spelling.chosen(b) or b))
         for same in (words.same_date, words.same_time):
             if (decided := same(a, b)) is not None:
                 return decided

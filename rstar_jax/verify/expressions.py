@@ -211,6 +211,9 @@ def _relations(x: Any) -> list[Any] | None:
     """The relations that hold together; None if it is something else."""
     if isinstance(x, Relational):
         return [x]
+    # `x>1, y<3` of one letter may be cases instead.
+    if isinstance(x, sympy.FiniteSet) and len(x.free_symbols) > 1 and all(map(_relations, x.args)):
+        return [relation for arg in x.args for relation in _relations(arg) or ()]
     if isinstance(x, sympy.And) and x.args:
         parts = [_relations(arg) for arg in getattr(x, "_unsorted_args", x.args)]
         return None if None in parts else [r for part in parts for r in part or ()]
@@ -220,8 +223,8 @@ def _relations(x: Any) -> list[Any] | None:
 def _same_relations(a: Any, b: Any, some: list[Any] | None, others: list[Any] | None) -> bool:
     if some and others:
         if len(some) == len(others):
-            orders = (others, others[::-1])
-            if any(all(_same_relation(r, s) for r, s in zip(some, o, strict=True)) for o in orders):
+            alike = [[_same_relation(r, other) for other in others] for r in some]
+            if all(map(any, alike)) and all(map(any, zip(*alike, strict=True))):
                 return True
         if any(isinstance(r, sympy.Eq) for r in some + others) or a.free_symbols != b.free_symbols:
             return False

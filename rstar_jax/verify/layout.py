@@ -215,7 +215,7 @@ def latex(text: str) -> str:
     text = _PRIMES.sub(lambda m: f"_{{{90 + len(m[0].replace(chr(34), 2 * chr(39)))}}}", text)
     text = re.sub(r"\) ?U ?\(", r")\\cup(", text.replace("**", "^"))
     text = re.sub(
-        r"(?<![a-zA-Z\\])(sqrt|arcsin|arccos|arctan|sin|cos|tan|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])",
+        r"(?<![a-zA-Z\\])(sqrt|arcsin|arccos|arctan|sinh?|cosh?|tanh?|cot|sec|csc|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])",
         _command,
         text,
     )

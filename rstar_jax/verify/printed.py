@@ -159,7 +159,8 @@ def _matrix(argument: str) -> str:
         return argument
     rows = _split(inner[1:-1])
     if not rows or not all(row.startswith("[") and row.endswith("]") for row in rows):
-        return inner
+        # A vector; a list of two in square brackets would be a closed interval.
+        return f"({inner[1:-1]})" if len(rows) == 2 else inner
     cells = (" & ".join(_split(row[1:-1])) for row in rows)
     return r"\begin{pmatrix} " + r" \\ ".join(cells) + r" \end{pmatrix}"
 
@@ -250,6 +251,8 @@ def _container(text: str) -> str:
     if end is None or text[end + 1 :].strip(" ."):
         return text
     items = _split(text[1:end])
+    if text[0] == "[" and not items:
+        return r"\emptyset"
     if text[0] == "{":
         return _dictionary(items) or text
     if text[0] == "(":

@@ -163,7 +163,8 @@ def clean(text: str) -> str:
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if not rows else text
     text = re.sub(r"\\[()\[\]]", "", text.replace(r"\\", _ROW_END))
     text = text.replace(r"\$", DOLLAR).replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
-    text = re.sub(r"^\$(?=[\d.])(?=[^$]*$)", "", text).replace("$", "")
+    # One sign is money before a number alone, and else a formula that is not closed.
+    text = re.sub(r"^\$(?=[\d.,]+(?: [a-z]+illion| thousand)?\.?$)", DOLLAR, text).replace("$", "")
     text = re.sub(r"(?<=\d)(?:\{,\}|,? ?\\[,!:;] ?|,\\!|\{ \})(?=\d{3}(?!\d))", ",", text)
     text = re.sub(r"\\!", "", text)
     text = _DROPPED.sub(" ", text)

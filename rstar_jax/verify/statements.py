@@ -111,7 +111,7 @@ def joined(text: str) -> str:
 
 def united(text: str) -> str:
     """Intervals with "or" between them as their union."""
-    parts = split(text, " or ") or split(text, " and ")
-    if parts and len(parts) > 1 and all(part[0] in "([" and part[-1] in ")]" for part in parts):
+    parts = [piece for part in split(text, " or ") or [] for piece in split(part, " and ") or [part]]
+    if len(parts) > 1 and all(part[0] in "([" and part[-1] in ")]" for part in parts):
         return r"\cup".join(parts)
     return text
