@@ -22,11 +22,13 @@ Difficulty = Literal["easy", "medium", "hard"]
 class CurateConfig:
     """The defaults are the paper's; the released code has min_margin 0.5, min_edits 20, weight "node".
 
-    trajectories_per_problem: right ones kept for the policy, and of each side for pairs of whole ones.
+    trajectories_per_problem: right trajectories kept for the policy, and of each side for pairs of whole
+        ones.
     pairs: which children of a node are compared, a row of PAIRS.
     min_margin: least difference of Q of a pair, [0, 2]; it is always more than 0. min_edits: least number of
-        edited characters between its sides.
-    weight: "uniform" (1), or "node": 1 / (positives x negatives), so that every node counts the same.
+        edited characters between the sides of a pair.
+    weight: what a pair counts in training: "uniform" (1), or "node": 1 / (positives x negatives), so that every
+        node counts the same.
     dead_as_wrong: whether a step that failed counts as leading to a wrong answer; one of which the sandbox
         could not tell never does.
     """

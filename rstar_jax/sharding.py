@@ -48,9 +48,13 @@ PRESETS: dict[str, Rules] = {
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How many devices each axis of a mesh has; -1: as many as the others leave. fsdp splits parameters and
-    batch, data the batch alone, tensor heads, MLP and vocabulary (and states along the sequence), expert the
-    experts."""
+    """How many devices each axis of a mesh has.
+
+    data: over so many a batch is split; -1: as many as the other axes leave. fsdp: over so many parameters
+    and batch are split; -1: as many as the other axes leave. tensor: over so many heads, MLP and vocabulary
+    are split, and states along the sequence; -1: as many as the other axes leave. expert: over so many the
+    experts of a model are split; -1: as many as the other axes leave.
+    """
 
     data: int = 1
     fsdp: int = -1

@@ -5,9 +5,15 @@ import subprocess
 import sys
 
 import pytest
+from ml_collections import ConfigDict
 
+from rstar_jax import __main__ as package
 from rstar_jax import launch
+from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import RunSettings, at_round
+from rstar_jax.launch import command, explain
+from rstar_jax.launch.configs import known, made
+from rstar_jax.launch.jobs import settings_of
 from rstar_jax.settings import from_config
 
 
@@ -136,6 +142,94 @@ def test_more_rollouts_than_the_escalation_leave_it_out():
     search = from_config(RunSettings, config.to_dict()).search
     assert (at_round(search.rollouts, 4), search.totals(4)) == (64, (128,))
     assert search.totals(3) == ()
+
+
+def test_flag_files_and_absls_own_flags(capsys, tmp_path):
+    (tmp_path / "flags").write_text(
+        "# mine\n--config=round3\n--config.search.rollouts=2.5\n--verbosity=info\n"
+    )
+    status, _, err = run(capsys, f"--flagfile={tmp_path / 'flags'}")
+    assert status == 2 and "config.search.rollouts" in err
+    assert command.FLAGS.verbosity == 0
+    run(capsys, "--help")
+    assert command.FLAGS.verbosity == -1  # of the line before nothing stays
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--flagfile=/nowhere/of/this/name",), "--flagfile: Unable to open flagfile"),
+        (("--verbosity=loud",), "--verbosity=loud"),
+        (("--jax_debug_nans=perhaps",), "--jax_debug_nans=perhaps"),
+        (("--jax_debug_nanz",), "Did you mean '--jax_debug_nans'"),
+        (("--config=round3:x",), "takes none: leave it out"),
+    ],
+)
+def test_bad_flags_of_absl_and_jax_are_told_as_ours_are(capsys, flags, message):
+    status, _, err = run(capsys, *flags)
+    assert status == 2
+    assert message in err and err.startswith("error: ")
+
+
+def test_flags_of_jax_reach_jax(tmp_path):
+    code = (
+        "import sys, jax; from rstar_jax import launch\n"
+        "launch.JOBS['evolve'] = lambda config: lambda workdir: print(jax.config.jax_debug_nans, workdir)\n"
+        f"sys.exit(launch.main(['--config={config_file(tmp_path)}', '--jax_debug_nans', '--compiled=none']))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stdout.split() == ["True", "runs/mine"], ended.stderr
+
+
+def test_a_config_is_handed_its_text(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\n"
+        "def get_config(text):\n    return ConfigDict({'job': 'evolve', 'seed': int(text)})\n"
+    )
+    assert made(f"{path}:7").seed == 7
+    with pytest.raises(UserError, match="needs one"):
+        made(str(path))
+
+
+def test_the_full_help_has_the_flags_of_absl_and_jax(capsys):
+    status, out, _ = run(capsys, "--helpfull")
+    assert status == 0
+    for flag in ("--config", "--workdir", "--flagfile", "--verbosity", "jax_debug_nans"):
+        assert flag in out
+
+
+@pytest.mark.parametrize("name", known())
+def test_the_help_of_a_config_says_every_option_in_a_sentence(name):
+    config = made(name)
+    told = {option: (value, text) for option, value, text in explain.options(config, settings_of(config.job))}
+    dotted = {key for key, _ in flat(config)} - {"job"}
+    assert set(told) == dotted
+    for option, (_, text) in told.items():
+        assert len(text) >= 12, f"{option}: {text!r}"
+        assert "as in `" not in text, f"{option}: {text!r}"
+
+
+def flat(config, where=""):
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flat(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", value
+
+
+def test_the_help_of_a_config_shows_its_own_values(capsys):
+    status, out, _ = run(capsys, "--config=quickstart", "--help")
+    assert status == 0
+    assert "  search.rollouts = (4, 6, 6, 8)\n" in out
+    assert "  decode.context = 384\n      longest prefix and step together" in out
+
+
+def test_the_package_says_what_to_call(capsys):
+    assert package.main([]) == 0
+    assert "python -m rstar_jax.launch --help" in capsys.readouterr().out
+    assert package.main(["--config=solve", "--config.question=a b"]) == 2
+    assert "rstar_jax.launch --config=solve '--config.question=a b'" in capsys.readouterr().err
 
 
 def test_an_unknown_job_is_named(capsys, tmp_path):

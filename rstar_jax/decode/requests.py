@@ -21,25 +21,26 @@ class DecodeConfig:
         A request's samples depend on no other request, but for roundings: leaves, rows and n below rows shape
         matrices, where these are very small (under some 32 rows) so does a wider cache, and what of a text
         is cached was computed by another program. In float32 that changes next to no token, in bfloat16 some.
-    max_step_tokens: longest step. context: longest prefix and step together, in tokens.
-    top_k: sample among the k likeliest tokens only; 0 for all. top_p: among the fewest tokens whose
+    max_step_tokens: longest step, in tokens. context: longest prefix and step together, in tokens.
+    top_k: sample among the k likeliest tokens only; 0 for all. top_p: sample among the fewest tokens whose
         probabilities sum to p; 1 for all.
     min_p: drop tokens less than so many times as likely as the likeliest; 0: none. guard: a candidate whose
         last so many tokens are one period repeated, four times or more, ends there and is no step; 0: off.
         Of 14,400 programs that were written to be run 48 ends none, of 123,000 paragraphs of mathematics 96
         one, which was rambling.
     chunk: decode steps before the host looks (sooner when several leaves are done and others wait).
-    halves: 2: leaves are decoded in two batches, so that the host looks after one while the device works on
-        the other; 1: in one.
+    halves: batches that leaves are decoded in; 2: the host looks after one while the device works
+        on the other.
     page_size: tokens of a page of the cache; 128 suits a TPU. cache_mb: memory for the keys and values of
         texts, for policy and PPM each; 0: half of what the device has free; on a CPU what the trees of a
         search have use for, but no more than a quarter of what is free (`decode/memory.py`).
     devices: how many of this host's devices decode; 0: all of its accelerators, or one CPU. tensor: so many
-        of them hold one model together; each such group decodes for itself, with leaves and pages of its own.
+        devices hold one model together; each such group decodes for itself, with leaves and pages of its own.
     precompile: compile most of what a search may need before it starts, which is worth it where compiling is
         slow and the compilation cache is kept.
-    weights: "full", or "int8": models are quantized once they are loaded (`models/quantize.py`), for half the
-        memory of bfloat16; what is written and valued then differs a little. Training never does this.
+    weights: how models are held: "full", or "int8": quantized once they are loaded (`models/quantize.py`),
+        for half the memory of bfloat16; what is written and valued then differs a little. Training never does
+        this.
     kernels: whether candidates attend by kernels of ours: "auto": on TPUs; "on": wherever there are some,
         which on an NVIDIA GPU were never timed (`benchmarks/gpu_decode.py` does; A100 or later, for their
         shared memory); "off".

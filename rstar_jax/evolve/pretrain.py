@@ -53,7 +53,12 @@ TRAIN = TrainConfig(
 
 @dataclasses.dataclass(frozen=True)
 class ModelShape:
-    """The decoder's size: vocabulary wanted, width, layers, attention heads and the width of the MLP."""
+    """The decoder's size.
+
+    vocab: tokens wanted of the vocabulary. width: size of a hidden state. layers: how many there are. heads:
+    attention heads of a layer. kv_heads: heads of keys and values. head_dim: size of a head. mlp: inner size
+    of the MLP.
+    """
 
     vocab: int = 640
     width: int = 96
@@ -66,7 +71,8 @@ class ModelShape:
 
 @dataclasses.dataclass(frozen=True)
 class MeasureConfig:
-    """Held-out problems measured at the end, and how many trajectories of each are sampled; 0 = none."""
+    """The measurement at the end. problems: how many held-out ones. samples: trajectories sampled of each
+    problem; 0: none. seed: draws the problems."""
 
     problems: int = 216
     samples: int = 16
@@ -75,7 +81,8 @@ class MeasureConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig:
-    """Everything the tiny base depends on. solutions: how many flawed ones it reads, each once."""
+    """Everything the tiny base depends on. seed: of the solutions, the weights and the order of training.
+    solutions: how many flawed ones it reads, each once."""
 
     job: str = "pretrain"
     seed: int = 0

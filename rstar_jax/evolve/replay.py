@@ -38,7 +38,7 @@ class ReplaySettings:
 
     tree: in the run's folder a stage (round2/search), one of its files, or a tree of a file by its row
         (round2/search/trees-0-00000.parquet:7); empty: every stage.
-    node: of that tree, -1 for all of its steps.
+    node: the step of that tree; -1: all of its steps.
     sample: where no tree is named, so many steps of each stage, of as many trees at most; 0 for all.
     """
 

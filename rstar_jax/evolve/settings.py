@@ -58,7 +58,8 @@ def _named(group: str, **options: Any) -> SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProblemSettings:
-    """train, heldout: a .jsonl of rows {id, problem, answer}, or a number: that many suite problems."""
+    """train, heldout: a file of rows {id, problem, answer} (`problems/load.py`), or a number: that many suite
+    problems. seed: draws the suite problems."""
 
     train: str = "240"
     heldout: str = "120"
@@ -68,12 +69,13 @@ class ProblemSettings:
 @dataclasses.dataclass(frozen=True)
 class PolicySettings:
     """init: folder (Hugging Face format) of the base model that every round trains from; "tiny" is the
-    bundled one. bootstrap: the policy of round 1; empty for the base itself. dtype: of the computation.
-    delimiters: whether those that the base's vocabulary lacks become "tokens" of it, as in the released code,
-    or stay "text", which a model learns from a hundred solutions.
+    bundled one. bootstrap: folder of the policy that searches in round 1; empty: the base itself.
     ppm: folder of a reward model, also of others, that guides searches where a PPM does, and evaluations, in
     the place of the rounds' own, which are trained all the same; empty: their own.
-    cache: a folder in which the converted weights of both are kept, for slow storage; empty: none."""
+    cache: a folder in which the converted weights of both are kept, for slow storage; empty: none.
+    dtype: the type of numbers that models compute with. delimiters: whether those that the base's vocabulary
+    lacks become "tokens" of it, as in the released code, or stay "text", which a model learns from a hundred
+    solutions."""
 
     init: str = "tiny"
     bootstrap: str = ""
@@ -87,15 +89,17 @@ class PolicySettings:
 class SearchSettings:
     """The search that makes training data, one value a round.
 
-    escalation: further totals of rollouts for problems that no trajectory has solved; a total that
-    `rollouts` reaches has no effect.
+    rollouts: how many each problem's tree has before any escalation. escalation: further totals of rollouts
+    for problems that no trajectory has solved; a total that `rollouts` reaches has no effect.
+    candidates: steps proposed at an expansion. temperature: at which they are sampled; 0: the likeliest.
     trees: how many differently seeded trees an unsolved problem may have. ppm: whether the last
-    round's PPM guides the search. prompt: "bootstrap" or "finetuned". batch: trees that grow at a time, in
-    every search of the run. shard: problems whose trees one file holds.
-    escalation_candidates, by_difficulty, parallel_leaves, virtual_loss, c, unvisited, first_visit,
-    drop_repeats: as in `search.SearchConfig`, the first two one value a round.
-    released_code: the rules of the authors' released code where they differ, in every search;
-    released_rules: some of them, by name.
+    round's PPM guides the search. prompt: how the policy is asked: "bootstrap" for one that was never trained
+    on steps, "finetuned" for one that was. batch: trees that grow at a time, in every search of the run.
+    shard: problems whose trees one file holds.
+    max_depth, c, unvisited, first_visit, drop_repeats, parallel_leaves, virtual_loss: as in
+    `search.SearchConfig`.
+    escalation_candidates, by_difficulty: as in `search.SearchConfig`, one value a round.
+    released_code, released_rules: as in `search.SearchConfig`, in every search of the run.
     """
 
     rollouts: tuple[int, ...] = (8, 16, 16, 16)
@@ -176,7 +180,9 @@ class SearchSettings:
 class VerifySettings:
     """task: what a step is and how answers are checked, a row of TASKS.
     grading: how answers are judged: "strict", or "released" as the authors' code does it (math alone).
-    workers: processes that run code. cpu_s, wall_s: seconds per program. memory_mb: MiB. output_kb: KiB.
+    workers: processes that run code. cpu_s: most seconds of processor time of a program. wall_s: most seconds
+    of a program, waiting included. memory_mb: most memory of a program, MiB. output_kb: most that a program
+    may print, KiB.
     memo: whether results of programs are kept in the working directory, for a run that goes on.
     sandbox: how strongly programs are shut in (`verify/sandbox/isolation.py`)."""
 
@@ -203,11 +209,13 @@ class VerifySettings:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateSettings:
-    """Held-out evaluation of each round. With search: by `strategy`, a row of `search.STRATEGIES`, with
-    `rollouts` of `candidates` guided by the PPM, then a vote over the `top_k` trajectories it likes best
-    (0, or without PPM values: all; "best", "majority" or "weighted").
+    """Held-out evaluation of each round: the policy alone, and a search guided by the PPM, then a vote.
 
-    scores, beam_width, subtrees, searches, max_tokens, max_seconds, early_stop: as in `search.SearchConfig`.
+    strategy, rollouts, candidates, temperature, beam_width, subtrees, searches, scores, max_tokens,
+    max_seconds, early_stop: as in `search.SearchConfig`.
+    vote: how trajectories choose the answer: that of the one the PPM likes "best", the "majority", or the
+    majority "weighted" by the PPM's values. top_k: only so many trajectories that the PPM likes best vote; 0,
+    or without PPM values: all.
     """
 
     strategy: str = "mcts"
@@ -253,7 +261,8 @@ class TrainSettings:
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """A run of self-evolution. rounds: which of the rounds this command does, in order."""
+    """A run of self-evolution. rounds: which of the rounds this command does, in order. seed: names all
+    randomness of the run: the same seed gives the same trees and models."""
 
     job: str = "evolve"
     rounds: tuple[int, ...] = (1, 2, 3, 4)

@@ -62,14 +62,15 @@ class SftTraining:
 class SftSettings:
     """A warm start.
 
-    rows: the solutions, a .parquet or .jsonl file (`problems/rows.py` says of which forms). limit: so many of
-        its first rows, 0 = all.
-    heldout: as `problems.heldout` of a run; empty: nothing is evaluated.
+    rows: the file of solutions (`problems/rows.py` says of which forms). limit: so many of its first rows
+        are taken; 0: all.
+    heldout: a file of rows {id, problem, answer} (`problems/load.py`), or a number: that many suite problems;
+        empty: nothing is evaluated.
     base: the prompt with which the base is evaluated before, "none": it is not.
     samples: so many solutions of each held-out problem are sampled besides, at `temperature`, for the
-        majority of their answers (maj@k) and for whether any is right (pass@k); 0 = none.
-    max_depth, batch: steps of a held-out solution, and how many are written at a time, as in `search` of a
-        run.
+        majority of their answers (maj@k) and for whether any is right (pass@k); 0: none.
+    temperature: at which these are sampled. seed: names all randomness of training and sampling.
+    max_depth: most steps of a held-out solution. batch: how many held-out solutions are written at a time.
     policy: of its fields `init` is the base; `bootstrap` has no meaning here.
     """
 

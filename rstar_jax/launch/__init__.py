@@ -1,41 +1,45 @@
 """The only way in: `python -m rstar_jax.launch --config=NAME [--config.search.rollouts=64] [--workdir=DIR]`.
 
-Flags -> config -> one call. NAME is a file in configs/ (or a path to one) whose get_config() gives a
-ConfigDict; overrides are dotted; the result becomes typed settings here, once. --compiled=DIR says where
-compiled programs are kept (`compilations.py`).
+Flags (absl's, `command.py`) -> config -> one call. NAME is a file in configs/ (or a path to one) whose
+get_config() gives a ConfigDict; overrides are dotted; the result becomes typed settings once (`jobs.py`).
+--compiled=DIR says where compiled programs are kept (`compilations.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from ml_collections import ConfigDict
+from absl import app
+from absl import logging as absl_logging
 
 from rstar_jax.errors import UserError
-from rstar_jax.launch.configs import folders, help_text, known, load, made, override
+from rstar_jax.launch import command, explain
+from rstar_jax.launch.configs import load, made, override
+from rstar_jax.launch.jobs import JOBS, Unread, settings_of, unread_is_no_loss
 from rstar_jax.launch.signals import Terminated
-from rstar_jax.settings import from_config, home_expanded, nearest
+from rstar_jax.settings import home_expanded, nearest
 
-__all__ = ["JOBS", "folders", "help_text", "load", "main", "override"]
+__all__ = ["JOBS", "load", "main", "override"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command line; returns the exit status: 0 done, 1 no answer was found, 2 bad input or a file or
     disk that fails, 130 interrupted, 141 nobody reads the output, 143 terminated.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     if sys.stdout is None:  # closed by the shell
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     try:
-        status = _launch(list(sys.argv[1:] if argv is None else argv))
-        with _unread_is_no_loss():
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        with unread_is_no_loss():
             sys.stdout.flush()  # not left to the interpreter's end, where a failure is a traceback
         return status
     except UserError as error:
@@ -63,18 +67,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
 
 
-class Unread(BrokenPipeError):
-    """Nobody reads what is printed, as behind `| head -1`, and no more than that would come: not a word."""
-
-
-@contextlib.contextmanager
-def _unread_is_no_loss() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError as error:
-        raise Unread(*error.args) from error
-
-
 def _say(text: str, status: int) -> int:
     try:
         sys.stdout.flush()
@@ -95,102 +87,57 @@ def _let_go_of(output: TextIO) -> None:
         os.close(null)
 
 
-def _launch(arguments: list[str]) -> int:
+def _run(arguments: list[str]) -> int:
     for argument in arguments:
         if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
             raise UserError(f"{argument!a}: not UTF-8, which names and values must be here (see LC_ALL).")
-    name, folders, overrides = _split(arguments)
-    if name is None:
-        print(help_text())
-        return 0 if {"--help", "-h", "-help", "--helpfull"} & set(arguments) else 2
-    config = override(made(name), overrides)
+    try:
+        app.run(_launch, argv=[command.PROGRAM, *arguments], flags_parser=command.parse)
+    except SystemExit as ended:  # absl's way to hand on what _launch returns
+        if isinstance(ended.__context__, BrokenPipeError) or not isinstance(ended.code, int | None):
+            raise
+        return ended.code or 0
+
+
+def _launch(argv: Sequence[str]) -> int:
+    """Do what FLAGS and the rest of the command line (`command.parse`) ask for; returns the exit status."""
+    flags = command.FLAGS
+    name: str | None = flags.config
+    asked = [word for word in argv[1:] if not word.startswith("--config.")]
+    if asked or name is None:
+        print(_help(asked, name))
+        return 0 if asked else 2
+    config = override(made(name), list(argv[1:]))
     job = config.get("job", None)
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
     run = JOBS[job](config)
-    workdir = folders.get("--workdir", f"runs/{Path(name).stem}")
-    _keep_compiled(folders.get("--compiled", ""))
-    result = run(home_expanded(Path(workdir), "--workdir"))
+    _keep_compiled(flags.compiled or "")
+    result = run(home_expanded(Path(flags.workdir or _default_workdir(name)), "--workdir"))
     return result if isinstance(result, int) else 0  # a job's status, or what it found
 
 
-_FOLDERS = ("--workdir", "--compiled")
+def _help(asked: Sequence[str], name: str | None) -> str:
+    if "--helpxml" in asked:
+        with io.StringIO() as text:
+            command.add_jax()
+            command.FLAGS.write_help_in_xml_format(text)
+            return text.getvalue()
+    if "--helpfull" in asked:
+        return explain.full_text()
+    if name is None:
+        return explain.help_text()
+    config = made(name)
+    job = config.get("job", None)
+    if job not in JOBS:
+        raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
+    return explain.config_text(name, settings_of(job))
 
 
-def _split(arguments: list[str]) -> tuple[str | None, dict[str, str], list[str]]:
-    """(config name, folders by their flags, the overrides), each flag given as --x=v or --x v. None as name:
-    show help."""
-    name, folders = None, dict[str, str]()
-    overrides: list[str] = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        flag, given, value = argument.partition("=")
-        if flag in ("--help", "-h", "-help", "--helpfull"):
-            return None, {}, []
-        if flag.startswith("--config."):
-            overrides.append(argument if given else f"{argument}={_next(flag, waiting)}")
-        elif flag in ("--config", *_FOLDERS):
-            value = value if given else _next(flag, waiting)
-            if not value:
-                raise UserError(f"{flag}: no value given. For example {flag}=quickstart.")
-            if flag == "--config":
-                name = value
-            else:
-                folders[flag] = value
-        else:
-            raise UserError(_unknown(argument))
-    return name, folders, overrides
-
-
-def _next(flag: str, waiting: Iterator[str]) -> str:
-    """The value of a flag given as two words."""
-    value = next(waiting, "")
-    if value.startswith("--"):
-        raise UserError(f"{flag}: no value given, '{value}' follows. Write {flag}=VALUE.")
-    return value
-
-
-def _unknown(argument: str) -> str:
-    if not argument.startswith("-"):
-        hint = f"--config={argument}" if argument in known() else "--config=NAME"
-        return f"{argument}: a flag expected. Did you mean {hint}?"
-    flag = argument.partition("=")[0]
-    return (
-        f"{argument}: no such flag. {nearest(flag, ('--config', '--workdir', '--compiled', '--help'))} "
-        "A config's options are given as --config.GROUP.OPTION=VALUE."
-    )
-
-
-def _evolve(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import rounds, settings
-
-    run_settings = from_config(settings.RunSettings, config.to_dict())
-
-    return lambda workdir: rounds.run(run_settings, workdir)
-
-
-def _sft(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import sft
-
-    settings = from_config(sft.SftSettings, config.to_dict())
-
-    return lambda workdir: sft.run(settings, workdir)
-
-
-def _solve(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.solve import ask
-    from rstar_jax.solve.settings import SolveSettings
-
-    try:
-        settings = from_config(SolveSettings, config.to_dict())
-    except UserError as error:  # options of rooms that name themselves
-        raise UserError(re.sub(r"^(?=(search|decode)\b)", "config.", str(error))) from None
-
-    def run(workdir: Path) -> Any:
-        with _unread_is_no_loss():
-            return ask.run(settings, workdir)
-
-    return run
+def _default_workdir(name: str) -> str:
+    """runs/NAME; of NAME:TEXT runs/NAME-TEXT, as the options differ."""
+    plain, _, text = name.partition(":")
+    return "-".join([f"runs/{Path(plain).stem}", *filter(None, [re.sub(r"[^\w.=+]+", "-", text)])])
 
 
 def _keep_compiled(folder: str) -> None:
@@ -199,28 +146,3 @@ def _keep_compiled(folder: str) -> None:
 
     if folder != "none":
         compilations.keep(home_expanded(Path(folder), "--compiled") if folder else None)
-
-
-def _pretrain(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import pretrain
-
-    run_settings = from_config(pretrain.PretrainConfig, config.to_dict())
-    return lambda workdir: pretrain.run(run_settings, workdir)
-
-
-def _replay(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import replay
-
-    settings = from_config(replay.ReplaySettings, config.to_dict())
-
-    return lambda workdir: replay.run(settings, workdir)
-
-
-# Imported when called: --help and a misspelt option answer before jax is loaded.
-JOBS: dict[str, Callable[[ConfigDict], Callable[[Path], Any]]] = {
-    "evolve": _evolve,
-    "sft": _sft,
-    "pretrain": _pretrain,
-    "solve": _solve,
-    "replay": _replay,
-}

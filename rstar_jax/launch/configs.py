@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import traceback
 from pathlib import Path
 from types import ModuleType
@@ -16,23 +17,31 @@ from rstar_jax.settings import nearest
 
 
 def folders() -> list[Path]:
-    """Where configs are looked for: beside the code, then in the current folder."""
-    return [Path(__file__).resolve().parents[2] / "configs", Path.cwd() / "configs"]
+    """Where configs are looked for: in the package (of a checkout a link to its configs/), then here."""
+    return [Path(__file__).resolve().parents[1] / "configs", Path.cwd() / "configs"]
 
 
-def load(name: str) -> ModuleType:
-    """The config module of a name or path. Raises UserError listing what there is."""
-    path = Path(name)
+def path_of(name: str) -> Path:
+    """The file of a config by name or path, without what follows a colon. Raises UserError listing what there
+    is."""
+    plain = name.partition(":")[0]
+    path = Path(plain)
     if path.suffix != ".py":
-        found = [p for folder in folders() if (p := folder / f"{name}.py").is_file()]
+        found = [p for folder in folders() if (p := folder / f"{plain}.py").is_file()]
         if not found:
-            raise UserError(f"--config={name}: no such config. {nearest(name, known())}")
-        path = found[0]
+            raise UserError(f"--config={name}: no such config. {nearest(plain, known())}")
+        return found[0]
     if not path.is_file():
         raise UserError(
             f"--config={name}: no such file. Give a .py file with a get_config(), or one of: "
             f"{', '.join(known())}."
         )
+    return path
+
+
+def load(name: str) -> ModuleType:
+    """The config module of a name or path. Raises UserError listing what there is."""
+    path = path_of(name)
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -48,10 +57,20 @@ def load(name: str) -> ModuleType:
 
 
 def made(name: str) -> ConfigDict:
-    """What the config's get_config() gives. Raises UserError where that fails or is something else."""
+    """What the config's get_config() gives, which is called with what follows a colon in `name`, if one does.
+    Raises UserError where that fails or is something else."""
     module = load(name)
+    _, colon, text = name.partition(":")
+    given = (text,) if colon else ()
     try:
-        config = module.get_config()
+        inspect.signature(module.get_config).bind(*given)
+    except TypeError:
+        todo = "takes none: leave it out" if colon else "needs one: --config=FILE.py:TEXT"
+        raise UserError(
+            f"--config={name}: {'a' if colon else 'no'} text for get_config() given, which {todo}."
+        ) from None
+    try:
+        config = module.get_config(*given)
     except UserError:
         raise
     except Exception as error:
@@ -123,30 +142,3 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
 
 
 _KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def help_text() -> str:
-    """What --help prints: the configs, each with its first line, and how to override."""
-    lines = [
-        "python -m rstar_jax.launch --config=NAME [--config.GROUP.OPTION=VALUE ...] [--workdir=DIR]",
-        "",
-        "Configs:",
-    ]
-    for name in known():
-        try:
-            about = (load(name).__doc__ or "").strip().splitlines()
-        except UserError as error:  # a broken file of the user's must not hide the others
-            about = str(error).splitlines()
-        lines.append(f"  {name:24}{about[0] if about else ''}")
-    lines += [
-        "",
-        "NAME may be a path to a file of your own. Any option of a config can be overridden:",
-        "  --config.search.rollouts=64             one value for every round",
-        "  --config.search.rollouts='(8,16,32)'    one a round, the last repeated",
-        "  --config.problems.train=FILE.jsonl      your problems: rows {id, problem, answer}",
-        "  --config.policy.init=DIR                your model, in Hugging Face format",
-        "DIR defaults to runs/NAME. The same command goes on where a stopped run was.",
-        "Compiled programs are kept for all runs in JAX_COMPILATION_CACHE_DIR where that is set, else in",
-        "~/.cache/rstar_jax/compiled; --compiled=DIR names another folder, --compiled=none keeps none.",
-    ]
-    return "\n".join(lines)

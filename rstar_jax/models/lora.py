@@ -38,8 +38,9 @@ TARGETS = tuple(name for name in SUMMED if name not in ("embed", "head"))
 
 @dataclasses.dataclass(frozen=True)
 class LoraConfig:
-    """rank: of the additions; 0 = off, all parameters train. alpha: additions are multiplied with alpha /
-    rank. targets: the weights that get one, by their names in a layer (`params.param_specs`)."""
+    """rank: inner size of the low-rank additions; 0: off, all parameters train. alpha: additions are
+    multiplied with alpha / rank. targets: the weights that get one, by their names in a layer
+    (`params.param_specs`)."""
 
     rank: int = 0
     alpha: float = 16.0

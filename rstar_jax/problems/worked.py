@@ -58,7 +58,8 @@ class FlawRates:
 
     habits: (family, probability for each step that has habits, in order) for every family.
     tilt: what a question's phrasing multiplies the odds of the right step with, by phrasing.
-    crash, slip: probability per step that its code does not run, or has a wrong number; by level.
+    crash: probability per step that its code does not run, by level. slip: probability per step that its
+        code has a wrong number, by level.
     """
 
     habits: tuple[tuple[str, tuple[float, ...]], ...] = tuple(HABITS.items())

@@ -20,31 +20,38 @@ _BEAMS = ("beam", "dvts")
 class SearchConfig:
     """One search of each problem.
 
-    strategy: a row of `strategies.STRATEGIES`.
-    rollouts: of a tree; whole trajectories where the strategy samples these ("sample", "best_of_n").
-    candidates: steps proposed at an expansion. max_depth: most steps of a trajectory.
-    batch: problems searched at a time.
+    strategy: the name of a way to search, a row of `strategies.STRATEGIES`: mcts, beam, sample and others.
+    rollouts: how many a tree has; whole trajectories where the strategy samples these ("sample",
+        "best_of_n").
+    candidates: steps proposed at an expansion. temperature: at which steps are sampled; 0: the likeliest.
+    max_depth: most steps of a trajectory. batch: problems searched at a time.
 
     UCT. c: weight of the exploration bonus. unvisited: what a child without visits is worth, a row of
         `uct.UNVISITED`. first_visit: whether the PPM's value of a new step counts as a visit, as q(s)^0; else
         it only stands for Q before the first. drop_repeats: whether candidates of equal text count once.
-        released_code: the rules of the authors' released code where they differ (`search/rules.py`);
-        released_rules: some of them, by name.
-    parallel_leaves: how many rollouts of a tree go on at a time. virtual_loss: what each takes from the steps
-        on its way, so that the others go elsewhere.
-    More where it is needed, while answers are graded: escalation: larger totals of rollouts that a tree
+        released_code: whether the rules of the authors' released code hold where they differ
+        (`search/rules.py`). released_rules: some of these rules by name, the others as in the paper.
+    parallel_leaves: how many rollouts of a tree go on at a time. virtual_loss: what each rollout under way
+        takes from the steps on its way, so that the others go elsewhere.
+
+    More where it is needed, while answers are graded. escalation: larger totals of rollouts that a tree
         without a right answer goes on to, one after the other, as "16, then 64, then 128" of arXiv
-        2501.04519, section 3.4. escalation_candidates: `candidates` on the way to each of these.
-        by_difficulty: instead, the totals of a problem whose answers are all right after `rollouts` (easy),
-        some (medium) or none (hard).
-    Beams. beam_width: beams of a step beam search, or of each of the `subtrees` of "dvts".
+        2501.04519, section 3.4. escalation_candidates: `candidates` on the way to each total of `escalation`.
+        by_difficulty: instead of `escalation`, the totals of rollouts of a problem whose answers are all
+        right after `rollouts` (easy), some (medium) or none (hard).
+
+    Beams. beam_width: beams of a step beam search, or of each subtree of "dvts". subtrees: of "dvts", each
+        with beams of its own.
     searches: independent tree searches of a problem ("mcts_repeated"), each gives its best trajectory.
 
     Answers. scores: what the PPM's values of its steps make a trajectory worth, a row of `votes.SCORES`; for
-        "orm" the answer alone is read. vote, top_k: see `votes.election`; without PPM values all vote.
-    Budgets of each problem, 0 for none: max_tokens (written by the policy; the expansions under way are the
-        last), max_seconds (wall clock; those under way are dropped, but for a tree's first). All trees in
-        flight share the engine: what a second buys depends on `batch`, and on what must be compiled.
+        "orm" the answer alone is read. vote: how trajectories choose the answer, a row of `votes.VOTES`.
+        top_k: only so many trajectories that the PPM likes best vote; 0, or without PPM values: all.
+
+    Budgets of each problem. max_tokens: most tokens that the policy writes, the expansions under way being
+        the last; 0: no limit. max_seconds: most seconds of the clock, after which expansions under way are
+        dropped, but for a tree's first; 0: no limit. All trees in flight share the engine: what a second buys
+        depends on `batch`, and on what must be compiled.
         early_stop: whether a search ends once no further answer can change the vote.
     """
 

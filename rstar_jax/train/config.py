@@ -19,9 +19,12 @@ class TrainConfig:
     seq_len: tokens of a packed row; longer examples are dropped and counted.
     microbatch: rows per device call. A batch takes as many calls as its rows need, so that one shape is
         compiled.
-    schedule: what the learning rate does after warming up over warmup_fraction of the steps; both end at 0.
-    weight_decay: on matrices only, never on biases and norms. clip: the largest global gradient norm; 0 =
-        none.
+    learning_rate: of AdamW, at its highest. schedule: how the learning rate falls to 0 after warming up.
+    warmup_fraction: share of the steps in which the learning rate rises from 0.
+    weight_decay: AdamW's, on matrices only, never on biases and norms. clip: the largest global gradient
+        norm; 0: none.
+    b1: AdamW's decay of the mean of gradients. b2: AdamW's decay of the mean of their squares. eps: what
+        AdamW adds to the root that it divides by.
     remat: what the backward pass computes again rather than finds kept of a layer: "none" of it, all of it
         ("full": least memory, a third more operations), or all but its products with weights ("dots").
     ppm_value: what the preference loss compares: tanh(value), as in the paper, or the value before it, as
@@ -29,7 +32,8 @@ class TrainConfig:
     ppm_center: weight of the mean square of what the two values of a pair, before tanh, sum up to, as an
         addition to the preference loss (arXiv 2312.09244). Pairs alone say nothing of the sum: at the rates
         of low-rank training it drifts to where tanh is flat. 0 = none, as in the paper.
-    checkpoint_every_s, checkpoint_every_steps: when the state is saved; 0 = never for that reason.
+    checkpoint_every_s: seconds after which the state is saved; 0: never for that reason.
+        checkpoint_every_steps: steps after which the state is saved; 0: never for that reason.
     lora: train low-rank additions to frozen weights (`models/lora.py`).
     """
 
