@@ -27,8 +27,8 @@ class CurateConfig:
     pairs: which children of a node are compared, a row of PAIRS.
     min_margin: least difference of Q of a pair, [0, 2]; it is always more than 0. min_edits: least number of
         edited characters between the sides of a pair.
-    weight: what a pair counts in training: "uniform" (1), or "node": 1 / (positives x negatives), so that every
-        node counts the same.
+    weight: what a pair counts in training: "uniform" (1), or "node": 1 / (positives x negatives), so that
+        every node counts the same.
     dead_as_wrong: whether a step that failed counts as leading to a wrong answer; one of which the sandbox
         could not tell never does.
     """

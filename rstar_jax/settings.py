@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -64,7 +65,14 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
 
 
 def home_expanded(path: Path, where: str) -> Path:
-    """The path with `~` replaced. Raises UserError where `~name` is nobody's."""
+    """The path with `~` replaced. Raises UserError where `~name` is nobody's, and for the address of a bucket
+    or host (gs://...): everything here reads and writes folders of this machine."""
+    if found := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path makes one "/" of "//"
+        given = f"{found[0]}/{str(path)[found.end() :]}"
+        raise UserError(
+            f"{where}={given}: no folder of this machine, which is expected. Mount it (gcsfuse, NFS) or "
+            "copy it, and give the path here."
+        )
     try:
         return path.expanduser()
     except RuntimeError as error:
@@ -76,9 +84,21 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, Mapping):
             raise UserError(f"{where}: {value!r} given, a group of options expected.")
         return from_config(hint, value, where=where)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple and isinstance(value, tuple | list) and len(value) == 1:
+        return _one(hint, value, where)
     if _matches(hint, value):
         return _cast(hint, value)
     raise UserError(f"{where}: {value!r} ({type(value).__name__}) given, {_name(hint)} expected.")
+
+
+def _one(hint: Any, value: Any, where: str) -> Any:
+    """A tuple of one, as of a single value on the command line, of which errors then speak."""
+    if _matches(hint, value):
+        return _cast(hint, value)
+    item = get_args(hint)[0]
+    raise UserError(
+        f"{where}: {value[0]!r} given, {_name(item)} expected, or several, as in '(FIRST,SECOND)'."
+    )
 
 
 def _matches(hint: Any, value: Any) -> bool:

@@ -51,7 +51,16 @@ def test_help_lists_the_configs_with_their_first_lines(capsys):
         (("--config=round3", "--config.search=3"), "a group of options"),
         (("--config=round3", "--config.search.rollouts.x=3"), "is an option, not a group"),
         (("--config=round3", "--config.seed=abc"), "--config.seed=abc"),
-        (("--config=round3", "--config.search.rollouts=abc"), "config.search.rollouts: ('abc',)"),
+        (("--config=round3", "--config.search.rollouts=abc"), "config.search.rollouts: 'abc' given, a whole"),
+        (("--config=round3", "--config.search.rollouts=(8,three)"), "'(8,three)' given, a whole number"),
+        (("--config=round3", "--config.search.prompt=boot"), "'boot' given, one of 'bootstrap', 'finetuned'"),
+        (("--config=round3", "--workdir=gs://bucket/run"), "--workdir=gs://bucket/run: no folder of this"),
+        (("--config=round3", "--compiled=gs://bucket/c"), "--compiled=gs://bucket/c: no folder of this"),
+        (
+            ("--config=quickstart", "--config.problems.train=s3://bucket/a.jsonl"),
+            "config.problems.train=s3://bucket/a.jsonl: no folder",
+        ),
+        (("--config=quickstart", "--config.decode.tensor=3"), "config.decode.tensor: 3 given"),
         (("--config=round3", "--config.search.rollouts=0"), "1 or more expected"),
         (("--config=round3", "--config.rounds=(2,1)"), "config.rounds: (2, 1)"),
         (("--config=round3", "--config.search.escalation=((64, 32),)"), "rising totals"),
@@ -66,8 +75,8 @@ def test_help_lists_the_configs_with_their_first_lines(capsys):
         (("--config=round3", "--config.train.ppm.remat=True"), "one of 'none', 'dots', 'full' expected"),
         (("--config=round3", "--config.search.c=nan"), "config.search.c: nan (float) given, a finite number"),
         (("--config=round3", "--config.search.c=-1"), "config.search.c: -1.0"),
-        (("--config=round3", "--config.search.temperature=1e999"), "config.search.temperature: (inf,)"),
-        (("--config=round3", "--config.search.rollouts=1.5"), "each item a whole number"),
+        (("--config=round3", "--config.search.temperature=1e999"), "config.search.temperature: inf given"),
+        (("--config=round3", "--config.search.rollouts=1.5"), "1.5 given, a whole number"),
         (("--config=round1", "--config.problems.train=0"), "config.problems.train: 0 given"),
         (("--config=round3", "--config.train.policy.b1=2"), "train.b1: 2.0"),
         (("--config=round3", "--config.train.policy.eps=0"), "train.eps: 0.0"),
@@ -145,9 +154,7 @@ def test_more_rollouts_than_the_escalation_leave_it_out():
 
 
 def test_flag_files_and_absls_own_flags(capsys, tmp_path):
-    (tmp_path / "flags").write_text(
-        "# mine\n--config=round3\n--config.search.rollouts=2.5\n--verbosity=info\n"
-    )
+    (tmp_path / "flags").write_text("# mine\n--config=round3\n--config.search.rollouts=2.5\n--verbosity=0\n")
     status, _, err = run(capsys, f"--flagfile={tmp_path / 'flags'}")
     assert status == 2 and "config.search.rollouts" in err
     assert command.FLAGS.verbosity == 0
@@ -175,7 +182,8 @@ def test_flags_of_jax_reach_jax(tmp_path):
     code = (
         "import sys, jax; from rstar_jax import launch\n"
         "launch.JOBS['evolve'] = lambda config: lambda workdir: print(jax.config.jax_debug_nans, workdir)\n"
-        f"sys.exit(launch.main(['--config={config_file(tmp_path)}', '--jax_debug_nans', '--compiled=none']))\n"
+        f"flags = ['--config={config_file(tmp_path)}', '--jax_debug_nans', '--compiled=none']\n"
+        "sys.exit(launch.main(flags))\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.stdout.split() == ["True", "runs/mine"], ended.stderr

@@ -23,11 +23,12 @@ from rstar_jax.types import Problem
 from rstar_jax.verify import TASKS, Limits, Sandbox, Task
 
 
-def open_sandbox(v: VerifySettings, root: Path) -> Sandbox:
-    """The sandbox of these options, not yet started. root: a working directory, that keeps its results."""
+def open_sandbox(v: VerifySettings, root: Path | None) -> Sandbox:
+    """The sandbox of these options, not yet started. root: a working directory, that keeps its results; None:
+    nothing is kept."""
     limits = Limits(v.cpu_s, v.wall_s, v.memory_mb, v.output_kb)
     # A file for each host: its locks hold on one machine only.
-    memo = root / "cache" / f"sandbox-{platform.node()}.sqlite" if v.memo else None
+    memo = root / "cache" / f"sandbox-{platform.node()}.sqlite" if v.memo and root else None
     return Sandbox(v.workers, limits, isolation=v.sandbox, memo=memo)
 
 
@@ -99,6 +100,10 @@ class Context:
         v = self.settings.verify
         return TASKS[v.task](sandbox, prompt=prompt, grading=v.grading)
 
+    def asking(self, prompt: str) -> Task:
+        """The run's task for its prompts alone: its sandbox is not started and writes nothing."""
+        return self.task(open_sandbox(self.settings.verify, None), prompt=prompt)
+
     def sandbox(self) -> Sandbox:
         """The processes that run what models write, with this run's limits, not yet started.
 
@@ -109,9 +114,9 @@ class Context:
     @functools.cached_property
     def prompts(self) -> dict[tuple[str, str], Prompts | None]:
         """Lengths of prompts by kind ("bootstrap", "finetuned") and problems ("train", "heldout")."""
-        tokenizer, sandbox, found = Tokenizer.load(tokenizer_folder(self.base)), self.sandbox(), {}
+        tokenizer, found = Tokenizer.load(tokenizer_folder(self.base)), {}
         for kind in {*self.settings.search.prompt, "finetuned"}:
-            prompt = self.task(sandbox, prompt=kind).prompt
+            prompt = self.asking(kind).prompt
             for name, problems in (("train", self.train), ("heldout", self.heldout)):
                 found[kind, name] = Prompts.of(
                     problems, lambda p, f=prompt: len(tokenizer.encode_prompt(f(p)))

@@ -250,6 +250,7 @@ trajectories each at temperature 1; "ended": the share of them that reach an ans
 |---|---|
 {table}
 
-{usage.policy_usage(PROMPTS["finetuned"])}""""",
+{usage.policy_usage(PROMPTS["finetuned"])}"""
+        "",
         encoding="utf-8",
     )

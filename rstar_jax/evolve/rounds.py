@@ -19,7 +19,8 @@ from rich.console import Console
 
 import rstar_jax
 from rstar_jax import models
-from rstar_jax.assemble import StepText
+from rstar_jax.assemble import StepText, devices
+from rstar_jax.decode import DecodeConfig
 from rstar_jax.decode.memory import free_bytes
 from rstar_jax.decode.prefixes import pages_for
 from rstar_jax.decode.shape import Shape as EngineModel
@@ -29,6 +30,7 @@ from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.cost import Shape
 from rstar_jax.evolve.needs import Machine
+from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import ESTIMATES, collect
@@ -50,16 +52,18 @@ TINY_BASE = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     """Does `settings.rounds` in `workdir` and returns the report that it also writes and shows.
 
-    1. claim the folder; read problems, the base model's folder and earlier rounds' manifests; try the sandbox
-    2. print what the run will need
-    3. evaluate the base model alone (with round 1)
-    4. for each round: search -> curate -> policy -> ppm -> evaluate
-    5. report, also where a round had to stop
+    1. read problems and models; refuse what does not go with them or with the devices
+    2. claim the folder; read earlier rounds' manifests; try the sandbox
+    3. print what the run will need
+    4. evaluate the base model alone (with round 1)
+    5. for each round: search -> curate -> policy -> ppm -> evaluate
+    6. report, also where a round had to stop
 
     Raises UserError for bad input, for a sandbox that would not hold, for rounds whose predecessors are not
     there, and where a first round solves no problem at all.
     """
-    with Workdir(workdir, settings) as work, Progress() as progress:
+    work = Workdir(workdir, settings)
+    with Progress() as progress:
         base, bootstrap = first_policies(settings)
         problems = settings.problems
         context = Context(  # 1
@@ -72,31 +76,41 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
             heldout=load_problems(problems.heldout, seed=problems.seed, split="heldout"),
             judge=judge_folder(settings),
         )
-        _require_rounds_before(context)
         _require_problems(context)
         asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
         require_models(context, asked, context.train)
         _require_judge(context)
-        work.claim_inputs(_inputs(context))
-        with context.sandbox() as sandbox:  # refuses to start where it would not hold
-            progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
-        estimates = _estimate(context)  # 2
-        write_signed(work.root / ESTIMATES, estimates)
-        try:
-            if settings.rounds[0] == 1:  # 3
-                seek.evaluate_base(context)
-            for round in settings.rounds:  # 4
-                seek.search(context, round)
-                learn.curate(context, round)
-                learn.train_policy(context, round)
-                learn.train_ppm(context, round)
-                seek.evaluate(context, round)
-                write_report(workdir / "report.json", collect(work.root, settings))
-        except UserError:
-            with contextlib.suppress(UserError):  # a disk that is full is full for the report too
-                _report(context, workdir / "report.json")  # what was found until then, and why it stopped
-            raise
-        return _report(context, workdir / "report.json")  # 5
+        context = with_room(context)
+        warn_of_seen(context)
+        with work:  # 2
+            return _rounds(context)
+
+
+def _rounds(context: Context) -> dict[str, Any]:
+    """Points 2 to 6 of `run`."""
+    settings, work, progress = context.settings, context.work, context.progress
+    _require_rounds_before(context)
+    work.claim_inputs(_inputs(context))
+    with context.sandbox() as sandbox:  # refuses to start where it would not hold
+        progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
+    estimates = _estimate(context)  # 3
+    write_signed(work.root / ESTIMATES, estimates)
+    report = work.root / "report.json"
+    try:
+        if settings.rounds[0] == 1:  # 4
+            seek.evaluate_base(context)
+        for round in settings.rounds:  # 5
+            seek.search(context, round)
+            learn.curate(context, round)
+            learn.train_policy(context, round)
+            learn.train_ppm(context, round)
+            seek.evaluate(context, round)
+            write_report(report, collect(work.root, settings))
+    except UserError:
+        with contextlib.suppress(UserError):  # a disk that is full is full for the report too
+            _report(context, report)  # what was found until then, and why it stopped
+        raise
+    return _report(context, report)  # 6
 
 
 def _estimate(context: Context) -> dict[str, Any]:
@@ -160,6 +174,7 @@ def require_models(context: Context, asked: Mapping[Path, str], problems: Sequen
 
     asked: model folders and the option that names each. problems: some that they will be asked.
     """
+    require_devices(context.settings.decode)
     for folder, option in asked.items():
         try:
             shape = models.check_pretrained(folder)
@@ -170,6 +185,14 @@ def require_models(context: Context, asked: Mapping[Path, str], problems: Sequen
             _require_room(context, tokenizer, problems)
         if folder == context.base:
             _require_trainable(context, shape)
+
+
+def require_devices(decode: DecodeConfig) -> None:
+    """Refuse options of the engine that this host's devices do not suit."""
+    try:
+        devices.mesh(decode)
+    except UserError as error:
+        raise UserError(f"config.{error}") from error
 
 
 def _require_judge(context: Context) -> None:
@@ -207,7 +230,7 @@ def _inputs(context: Context) -> dict[str, str]:
 
 def _require_problems(context: Context) -> None:
     """Refuses problems that the run's task cannot check."""
-    task = context.task(context.sandbox(), prompt="finetuned")
+    task = context.asking("finetuned")
     for problem in (*context.train, *context.heldout):
         task.require(problem)
 
@@ -223,7 +246,7 @@ def _require_trainable(context: Context, shape: DecoderConfig) -> None:
 def _require_room(context: Context, tokenizer: Tokenizer, problems: Sequence[Problem]) -> None:
     """Refuses problems that leave no step any room; a look at the first few tells."""
     room, prompts = context.settings.decode.context, context.settings.search.prompt
-    task = context.task(context.sandbox(), prompt=at_round(prompts, context.settings.rounds[0]))
+    task = context.asking(at_round(prompts, context.settings.rounds[0]))
     lengths = [len(tokenizer.encode_prompt(task.prompt(problem))) for problem in problems[:100]]
     if min(lengths) >= room:
         raise UserError(

@@ -38,7 +38,8 @@ def _at_least(settings: object, group: str, **least: float) -> None:
     for name, bound in least.items():
         value = getattr(settings, name)
         values = value if isinstance(value, tuple) else (value,)
-        _check(values and min(values) >= bound, f"{group}.{name}", value, f"{bound} or more")
+        shown = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+        _check(values and min(values) >= bound, f"{group}.{name}", shown, f"{bound} or more")
 
 
 def _at_most(settings: object, group: str, **most: float) -> None:

@@ -26,6 +26,7 @@ from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import learn, rounds, seek
 from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.problems import with_room
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
     PolicySettings,
@@ -134,57 +135,70 @@ class SftSettings:
 def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
     """Does a warm start in `workdir` and returns the report that it also writes and shows.
 
-    1. claim the folder; read held-out problems and the base's folder
-    2. read, convert and run the rows
-    3. evaluate the base
-    4. train
-    5. evaluate the policy
-    6. report, also where a stage had to stop
+    1. read held-out problems and the base's folder; refuse what does not go with them or with the devices
+    2. claim the folder
+    3. read, convert and run the rows
+    4. evaluate the base
+    5. train
+    6. evaluate the policy
+    7. report, also where a stage had to stop
 
     What is done is not done again; a killed training goes on from its last checkpoint. Raises UserError for
     bad input, for a sandbox that would not hold, and where no row is left to train on.
     """
-    with Workdir(workdir, settings) as work, Progress() as progress:
+    work = Workdir(workdir, settings)
+    with Progress() as progress:
         rows, base = rows_file(settings.rows), rounds.base_folder(settings.policy.init)  # 1
-        heldout, evaluated = _heldout(settings), bool(settings.heldout)
+        heldout = _heldout(settings)
         context = Context(
             settings=settings.as_run(),
             work=work,
             progress=progress,
             base=base,
             bootstrap=base,
-            train=heldout,  # nothing else is ever asked
+            train=[],
             heldout=heldout,
         )
         rounds.require_models(context, {base: "config.policy.init"}, heldout)
-        inputs = {
-            "rows": records.digest(rows),
-            "heldout": hashlib.sha256(repr(heldout).encode(errors="replace")).hexdigest(),
-            "policy.init": models.model_hash(base),
-        }
-        work.claim_inputs(inputs)
-        try:
-            _rows(context, rows, settings.limit)  # 2
-            if evaluated and settings.base != "none":  # 3
-                asked = context.models(0, "evaluate")
-                seek.evaluate_alone(context, "base/evaluate", asked, samples=settings.samples > 0)
-            _train(context)  # 4
-            policy = work.root / "policy" / "model"
-            if evaluated:  # 5
-                asked = Models(policy, None, "finetuned")
-                sampled = settings.samples > 0
-                seek.evaluate_alone(context, "evaluate", asked, samples=sampled, needs=("policy",))
-        finally:
-            report = collect_warm_start(work.root, settings)  # 6
-            with contextlib.suppress(UserError):  # a disk that is full is full for the report too
-                write_report(workdir / "report.json", report)
-        show(report, Console(highlight=False))
-        spelt = " --config.policy.delimiters=text" if settings.policy.delimiters == "text" else ""
-        progress.log(
-            f"Rounds go on with it by --config.policy.init={policy} --config.search.prompt=finetuned{spelt}; "
-            "with --config.policy.bootstrap in the place of policy.init they train from their base instead."
-        )
-        return report
+        context = with_room(context)
+        # Nothing else is ever asked.
+        context = dataclasses.replace(context, train=context.heldout)
+        with work:  # 2
+            return _warm_start(context, settings, rows)
+
+
+def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str, Any]:
+    """Points 2 to 7 of `run`."""
+    work, progress, heldout = context.work, context.progress, context.heldout
+    evaluated, workdir = bool(settings.heldout), work.root
+    inputs = {
+        "rows": records.digest(rows),
+        "heldout": hashlib.sha256(repr(heldout).encode(errors="replace")).hexdigest(),
+        "policy.init": models.model_hash(context.base),
+    }
+    work.claim_inputs(inputs)
+    try:
+        _rows(context, rows, settings.limit)  # 3
+        if evaluated and settings.base != "none":  # 4
+            asked = context.models(0, "evaluate")
+            seek.evaluate_alone(context, "base/evaluate", asked, samples=settings.samples > 0)
+        _train(context)  # 5
+        policy = work.root / "policy" / "model"
+        if evaluated:  # 6
+            asked = Models(policy, None, "finetuned")
+            sampled = settings.samples > 0
+            seek.evaluate_alone(context, "evaluate", asked, samples=sampled, needs=("policy",))
+    finally:
+        report = collect_warm_start(work.root, settings)  # 7
+        with contextlib.suppress(UserError):  # a disk that is full is full for the report too
+            write_report(workdir / "report.json", report)
+    show(report, Console(highlight=False))
+    spelt = " --config.policy.delimiters=text" if settings.policy.delimiters == "text" else ""
+    progress.log(
+        f"Rounds go on with it by --config.policy.init={policy} --config.search.prompt=finetuned{spelt}; "
+        "with --config.policy.bootstrap in the place of policy.init they train from their base instead."
+    )
+    return report
 
 
 def _heldout(settings: SftSettings) -> list[Problem]:

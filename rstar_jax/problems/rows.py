@@ -1,6 +1,6 @@
-r"""Solutions that a user gives to train on, from Parquet or JSONL; rows of a file may be of several forms.
+r"""Solutions that a user gives to train on, from any file of `tables.py`, whose rows may be of several forms.
 
-    *.parquet                              SftRows, as a round's curate/sft.parquet
+    Parquet                                SftRows, as a round's curate/sft.parquet
     {"question", "steps": [...]}           step texts of `language/grammar.py`
     {"question", "solution": "..."}        their concatenation
     {"question", "answer": "... #### 72"}  GSM8K's own form: a working, to be converted (`gsm8k.py`)
@@ -19,11 +19,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.problems import gsm8k
-from rstar_jax.problems.load import read_objects, require_whole
+from rstar_jax.problems.tables import Place, read_objects, require_text
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem, SftRow
 from rstar_jax.verify.code_steps import after_code_fault, code_ended, code_fault
@@ -59,25 +62,33 @@ def read_given(path: Path, *, limit: int = 0) -> list[Given]:
 
     Raises UserError naming file and line of the first bad row, and the file where it holds none.
     """
-    found = _parquet(path) if path.suffix == ".parquet" else _jsonl(path)
+    found = _sft_rows(path) if path.suffix == ".parquet" and _of_a_round(path) else _objects(path)
     given = list(itertools.islice(found, limit or None))
     if not given:
         raise UserError(f"{path}: no rows in it; one JSON object a line expected, {_FORMS}.")
     return given
 
 
-def _parquet(path: Path) -> Iterator[Given]:
+def _of_a_round(path: Path) -> bool:
+    """Whether a Parquet file has the columns of SftRow; damaged ones are taken to."""
+    try:
+        return {field.name for field in dataclasses.fields(SftRow)} <= {*pq.read_schema(path).names}
+    except (OSError, pa.ArrowException):
+        return True
+
+
+def _sft_rows(path: Path) -> Iterator[Given]:
     for number, row in enumerate(records.read_rows(path, SftRow), start=1):
         _require_steps(row.steps, f"{path}: row {number}")
         yield Given(row, Problem(row.problem_id, row.question, ""))
 
 
-def _jsonl(path: Path) -> Iterator[Given]:
-    for number, row in read_objects(path, _FORMS):
-        yield _given(row, f"{path}:{number}", str(row.get("id") or f"{path.stem}/{number}"))
+def _objects(path: Path) -> Iterator[Given]:
+    for place, row in read_objects(path, _FORMS):
+        yield _given(row, place, str(row.get("id") or f"{path.stem}/{place.number}"))
 
 
-def _given(row: dict[str, Any], where: str, name: str) -> Given:
+def _given(row: dict[str, Any], where: Place, name: str) -> Given:
     question = _text(row, where, "question" if "question" in row else "problem")
     answer = row.get("answer")
     reference = "" if answer is None else str(answer)
@@ -86,7 +97,7 @@ def _given(row: dict[str, Any], where: str, name: str) -> Given:
         if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
             raise UserError(f"{where}: steps is {_shown(steps)}, a list of step texts expected.")
         for step in steps:
-            require_whole(where, "steps", step)
+            require_text(where, "steps", step, code=True)
         return _solution(name, question, steps, reference, where)
     if row.get("solution") is None:
         working, reference = gsm8k.reference(_text(row, where, "answer", f"{_FORMS} are"))
@@ -108,7 +119,7 @@ def _given(row: dict[str, Any], where: str, name: str) -> Given:
     return _working(name, question, working, reference or stated)
 
 
-def _solution(name: str, question: str, steps: Sequence[str], answer: str, where: str) -> Given:
+def _solution(name: str, question: str, steps: Sequence[str], answer: str, where: Place) -> Given:
     _require_steps(steps, where)
     row = SftRow(name, question, tuple(steps), mean_q=1.0, min_q=1.0, round=0)
     return Given(row, Problem(name, question, answer))
@@ -124,7 +135,7 @@ def _working(name: str, question: str, working: str, answer: str) -> Given:
     return Given(row, Problem(name, question, answer), converted=True, lost=lost)
 
 
-def _require_steps(steps: Sequence[str], where: str) -> None:
+def _require_steps(steps: Sequence[str], where: Place | str) -> None:
     """Refuses texts that no policy may write: to train on them teaches a form that is thrown away."""
     if not steps:
         raise UserError(f"{where}: no steps; at least one expected.")
@@ -142,12 +153,12 @@ def _require_steps(steps: Sequence[str], where: str) -> None:
             )
 
 
-def _text(row: dict[str, Any], where: str, key: str, expected: str = "text") -> str:
+def _text(row: dict[str, Any], where: Place, key: str, expected: str = "text") -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         what = f"no '{key}'" if value is None else f"{key} is {_shown(value)}"
         raise UserError(f"{where}: {what}; {expected} expected. Rows hold {_FORMS}.")
-    require_whole(where, key, value)
+    require_text(where, key, value, code=key == "solution")
     return value
 
 

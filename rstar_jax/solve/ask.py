@@ -16,6 +16,7 @@ from rstar_jax import models
 from rstar_jax.assemble import Reasoner, StepText
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import open_sandbox
+from rstar_jax.evolve.rounds import require_devices
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.report.status import Status
 from rstar_jax.report.transcript import Transcript
@@ -63,6 +64,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         strategy = strategy_of(settings.search, ppm=found.ppm is not None)
     except UserError as error:  # before the models are loaded
         raise UserError(f"config.{error}") from None
+    require_devices(settings.decode)
     # A slot that no leaf may ever sit in is decoded like the others.
     leaves = max(min(settings.decode.leaves, strategy.leaves(settings.search)), settings.decode.halves)
     status = Status(sys.stderr, interval=None if settings.show == "answer" else 10.0)

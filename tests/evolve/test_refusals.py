@@ -1,7 +1,9 @@
 """What stops a run before anything is computed, and in which words."""
 
+import dataclasses
 import json
 import shutil
+import types
 
 import pytest
 from small_runs import SMALL, small
@@ -9,7 +11,11 @@ from small_runs import SMALL, small
 from rstar_jax import launch
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
+from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.problems import warn_of_seen, with_room
+from rstar_jax.evolve.stages import Workdir
 from rstar_jax.models import from_policy, load_pretrained, save_reward_model
+from rstar_jax.types import Problem
 
 
 def test_a_round_without_its_predecessor_names_the_command(tmp_path):
@@ -50,7 +56,7 @@ def test_an_unfit_model_folder_is_named_before_anything_is_computed(tmp_path, op
     damage(base)
     with pytest.raises(UserError, match=rf"^config\.policy\.{option}: .*{message}"):
         rounds.run(small(f"--config.policy.{option}={base}"), tmp_path / "w")
-    assert {p.name for p in (tmp_path / "w").iterdir()} <= {".lock", "config.json"}
+    assert not (tmp_path / "w").exists()
 
 
 def _set(base, **fields):
@@ -73,6 +79,42 @@ def test_no_model_at_all_is_said(tmp_path):
 def test_prompts_longer_than_the_context_are_refused_at_once(tmp_path):
     with pytest.raises(UserError, match=r"config\.decode\.context: 384 tokens given, but the prompts"):
         rounds.run(small("--config.search.prompt=bootstrap"), tmp_path)
+
+
+def test_devices_that_do_not_suit_are_told_before_a_folder_is_claimed(tmp_path):
+    with pytest.raises(UserError, match=r"^config\.decode\.tensor: 3 given"):
+        rounds.run(small("--config.decode.tensor=3"), tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_problems_without_room_are_named_once_and_left_out(tmp_path):
+    settings, told = small(), []
+    short, long = Problem("a", "1 + 1?", "2"), Problem("b", "one, two " * 400, "2")
+    progress = types.SimpleNamespace(log=told.append)
+    context = Context(
+        settings,
+        Workdir(tmp_path, settings),
+        progress,
+        rounds.TINY_BASE,
+        rounds.TINY_BASE,
+        [short, long],
+        [short],
+    )
+    assert with_room(context).train == [short]
+    assert len(told) == 1 and "left out: 1 problem (b) (train)" in told[0]
+    with pytest.raises(UserError, match=r"config\.decode\.context: 384 tokens given"):
+        with_room(dataclasses.replace(context, train=[long]))
+
+
+def test_questions_that_are_trained_on_and_held_out_are_told(tmp_path):
+    settings, told = small(), []
+    one, other = Problem("a", "1 + 1 ?", "2"), Problem("b", "1  +\n1 ?", "2")
+    progress = types.SimpleNamespace(log=told.append)
+    base = rounds.TINY_BASE
+    warn_of_seen(Context(settings, Workdir(tmp_path, settings), progress, base, base, [one], [other]))
+    assert len(told) == 1 and "1 problem (b) asked in config.problems.train, too" in told[0]
+    warn_of_seen(Context(settings, Workdir(tmp_path, settings), progress, base, base, [one], []))
+    assert len(told) == 1
 
 
 def test_a_sandbox_that_would_not_hold_is_refused_in_a_line_before_anything_is_computed(tmp_path, capsys):

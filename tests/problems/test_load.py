@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rstar_jax.errors import UserError
@@ -52,6 +55,19 @@ def test_rows_of_a_file(tmp_path):
         pytest.param('{"id": "b", "problem": "1?", "answer": ' + "9" * 5000 + "}", "as JSON", id="digits"),
         pytest.param("[" * 100_000, "as JSON", id="brackets"),
         (r'{"id": "b", "problem": "1 \ud800?", "answer": "1"}', "problem holds half a character"),
+        (
+            r'{"id": "b", "problem": "$\frac{1}{2}$", "answer": "1"}',
+            r"problem holds '\\x0crac'.*Write '\\\\frac'",
+        ),
+        (r'{"id": "b", "problem": "1", "answer": "\boxed{1}"}', r"answer holds '\\x08oxed'"),
+        (r'{"id": "b", "problem": "2 \times 3", "answer": "6"}', r"'\\times'. Write"),
+        (r'{"id": "b", "problem": "an angle \theta_1", "answer": "6"}', r"'\\theta'. Write"),
+        (r'{"id": "b", "problem": "$\left(1\right)$", "answer": "6"}', "not JSON"),
+        (r'{"id": "b", "problem": "(1\right)", "answer": "6"}', r"'\\right'. Write"),
+        (r'{"id": "b", "problem": "x \neq 3", "answer": "6"}', r"'\\neq'. Write"),
+        (r'{"id": "b", "problem": "$x \to 3$", "answer": "6"}', r"'\\to'. Write"),
+        (r'{"id": "b", "problem": "\alpha", "answer": "6"}', "not JSON.*written as two"),
+        ('{"id": "b", "problem": "1?", "answer": "It is one. #### "}', "nothing behind '####'"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, line, message):
@@ -59,6 +75,50 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, line, message):
     path.write_text(json.dumps(GOOD) + "\n" + line + "\n", encoding="utf-8")
     with pytest.raises(UserError, match=rf"own\.jsonl:2: .*{message}"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        "How many?\n\ta) one\n\tb) two",
+        "A table:\nx\ty\n1\t2",
+        "Two lines.\nequal ones\r\nright after",
+        "$a$ and\nu, of $b$",
+        "\tan apple or two",
+        r"$\frac{1}{2} \times \theta \neq \nabla$",
+    ],
+)
+def test_ordinary_tabs_and_line_ends_stay(tmp_path, problem):
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({**GOOD, "problem": problem}), encoding="utf-8")
+    assert load(path)[0].problem == problem
+
+
+def test_files_of_every_kind_are_read_as_what_they_are(tmp_path):
+    rows = [GOOD, {**GOOD, "id": "b", "answer": "It is 6 * 12 = <<6*12=72>>72.\n#### 1,072"}]
+    lines = "\n".join(map(json.dumps, rows))
+    (tmp_path / "lines.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "array.json").write_text(json.dumps(rows, indent=1))
+    (tmp_path / "array.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "table.parquet")
+    for file in tmp_path.iterdir():
+        assert load(file) == [Problem("a", "1 + 1?", "2"), Problem("b", "1 + 1?", "1072")], file.name
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl.gz", gzip.compress(b"{}" * 999)[:-9], "damaged"),
+        ("a.parquet", b"PAR1" + b"\0" * 99, "damaged"),
+        ("a.json", b'[\n{"id": "a",\n}]', "not JSON .*line 3"),
+        ("b.json", b'[{"id": "a", "problem": "?", "answer": "1"}, 7]', "item 2: int given"),
+        ("c.json", json.dumps([GOOD, GOOD]).encode(), "item 2: id 'a' is already that of item 1"),
+    ],
+)
+def test_damaged_files_of_every_kind_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name}: .*{message}"):
+        load(tmp_path / name)
 
 
 def test_a_missing_empty_or_binary_file_is_named(tmp_path):

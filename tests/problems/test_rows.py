@@ -2,6 +2,8 @@
 
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rstar_jax import records
@@ -40,6 +42,26 @@ def test_every_form_is_read(tmp_path):
     assert rows[4].lost == "no result is the answer" and not rows[4].row.steps
     assert [row.problem.answer for row in rows] == ["", "2", "2", "2", "3"]
     assert read_given(path, limit=2) == rows[:2]
+
+
+def test_one_backslash_too_few_is_told_from_lines_of_a_program(tmp_path):
+    code = grammar.render(
+        ["# Step 1: solve\nfrom sympy import Eq, symbols\nx = symbols('x')\neq = Eq(x, 3)", "print(3)"]
+    )
+    (row,) = read_given(write(tmp_path / "code.jsonl", {"question": "?", "steps": code}))
+    assert row.row.steps == tuple(code)
+    bad = grammar.render(["x = 1", "print(x)"], output="1", answer="\boxed{1}")
+    with pytest.raises(UserError, match=r"bad\.jsonl:1: steps holds '\\x08oxed'"):
+        read_given(write(tmp_path / "bad.jsonl", {"question": "?", "steps": bad}))
+
+
+def test_a_parquet_of_questions_and_answers_is_read(tmp_path):
+    pq.write_table(
+        pa.Table.from_pylist([{"question": "1 + 1?", "answer": f"{WORKING}\n#### 2"}]),
+        tmp_path / "theirs.parquet",
+    )
+    (row,) = read_given(tmp_path / "theirs.parquet")
+    assert row.converted and row.problem.answer == "2"
 
 
 def test_prose_is_lost_whatever_its_numbers_give(tmp_path):

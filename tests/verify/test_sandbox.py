@@ -158,6 +158,8 @@ def test_large_programs_pass_through_the_pipes(sandbox):
 def test_bad_limits_are_named():
     with pytest.raises(UserError, match="cpu_s"):
         Limits(cpu_s=0)
+    with pytest.raises(UserError, match=r"cpu_s: '5' given, a number above 0"):
+        Limits(cpu_s="5")
     for workers in (0, 10_000):
         with pytest.raises(UserError, match=f"workers: {workers} given"):
             Sandbox(workers=workers)

@@ -31,7 +31,7 @@ class Limits:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             most = 1e5 if field.name.endswith("_s") else 1e6
-            if not 0 < value < most:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < most:
                 raise UserError(
                     f"sandbox limit {field.name}: {value!r} given, a number above 0 and below {most:,.0f} "
                     "expected."

@@ -133,8 +133,12 @@ class Sandbox:
             self._stem = hashlib.sha256(json.dumps(depends_on).encode())
 
     def _order(self, codes: Sequence[str], numbers: Sequence[int], box: Mailbox) -> None:
-        if not all(isinstance(code, str) for code in codes):
-            raise TypeError("snippets are texts")
+        if isinstance(codes, str | bytes) or not all(isinstance(code, str) for code in codes):
+            shown = repr(codes) if len(repr(codes)) <= 80 else repr(codes)[:77] + "..."
+            raise UserError(
+                f"sandbox programs: {shown} given, a list of texts expected, one a program: "
+                'run(["print(1)"]).'
+            )
         self._start()
         assert self._stem is not None
         jobs: list[tuple[int, Job]] = []

@@ -1,0 +1,81 @@
+"""A run's problems, looked at before anything is computed: what cannot be asked, and what is asked twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.settings import at_round
+from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.models import tokenizer_folder
+from rstar_jax.types import Problem
+
+_NAMED = 5  # ids that a message lists
+_BEGIN = 2  # a BOS and a space
+
+
+def with_room(context: Context) -> Context:
+    """Leave out problems whose prompt fills the context, and name them once: no search could expand them.
+
+    Every prompt that the run asks its policies with counts. Raises UserError where no problem is left.
+    """
+    settings, room = context.settings, context.settings.decode.context
+    kinds = {*(at_round(settings.search.prompt, round) for round in settings.rounds), "finetuned"}
+    prompts = [context.asking(kind).prompt for kind in sorted(kinds)]
+    asked = [
+        _Fits(Tokenizer.load(tokenizer_folder(folder)), prompt, room)
+        for folder in sorted({context.base, context.bootstrap})
+        for prompt in prompts
+    ]
+    kept: dict[str, list[Problem]] = {}
+    for name, problems in (("train", context.train), ("heldout", context.heldout)):
+        kept[name] = [problem for problem in problems if all(fits(problem) for fits in asked)]
+        if len(kept[name]) < len(problems):
+            left = {*map(id, kept[name])}
+            told = _listed([problem for problem in problems if id(problem) not in left])
+            if not kept[name]:
+                raise UserError(
+                    f"config.decode.context: {room} tokens given, which the prompts of all "
+                    f"{len(problems):,} {name} problems fill ({told}). Raise it."
+                )
+            context.progress.log(
+                f"left out: {told} ({name}), whose prompt fills the {room:,} tokens of "
+                "config.decode.context. Raise it to have them searched."
+            )
+    return dataclasses.replace(context, **kept)
+
+
+def warn_of_seen(context: Context) -> None:
+    """Say which held-out questions are trained on, too."""
+    train = {_plain(problem) for problem in context.train}
+    if seen := [problem for problem in context.heldout if _plain(problem) in train]:
+        context.progress.log(
+            f"warning: config.problems.heldout: {_listed(seen)} asked in config.problems.train, too. On such "
+            "questions accuracies measure memory. Take them out of one of the files."
+        )
+
+
+class _Fits:
+    """Whether a problem's prompt leaves room in the context; most are told by their length."""
+
+    def __init__(self, tokenizer: Tokenizer, prompt: Callable[[Problem], str], room: int) -> None:
+        self._tokenizer, self._prompt, self._room = tokenizer, prompt, room
+
+    def __call__(self, problem: Problem) -> bool:
+        prompt = self._prompt(problem)
+        # No vocabulary writes ASCII in more tokens than letters, but for what it begins a text with.
+        short = prompt.isascii() and len(prompt) + _BEGIN < self._room
+        return short or len(self._tokenizer.encode_prompt(prompt)) < self._room
+
+
+def _plain(problem: Problem) -> str:
+    return " ".join(problem.problem.split()).casefold()
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    """`3 problems (a, b, c)`, the first few by name."""
+    names = ", ".join(problem.id for problem in problems[:_NAMED])
+    more = ", ..." if len(problems) > _NAMED else ""
+    return f"{len(problems):,} problem{'s' if len(problems) > 1 else ''} ({names}{more})"

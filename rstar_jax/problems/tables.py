@@ -1,0 +1,162 @@
+"""Rows of a user's file, read as what it is: JSON lines, a JSON array, Parquet; the first two also gzipped.
+
+The content decides, not the name. Texts that JSON has silently made something else of are refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rstar_jax.errors import UserError
+
+_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+# "\frac" with one backslash is JSON's escape for a form feed, and then "rac". Nobody writes a form feed or a
+# backspace; a tab, return or line end is such an accident where the rest of a TeX command follows.
+_LOST = {"\f": "f", "\b": "b", "\t": "t", "\r": "r", "\n": "n"}
+_RESTS = {
+    "\t": "heta imes ext extbf extit extrm exttt extstyle frac riangle herefore ilde binom anh",
+    "\r": "ight ightarrow angle floor ceil ule m",
+    "\n": "abla eq eg otin leq geq mid parallel exists earrow warrow ewline onumber",
+}
+# These are words or letters, too: an accident only inside $...$, which seldom has tabs or line ends.
+_SHORT = {"\t": "o an au op", "\r": "ho", "\n": "u e i ot"}
+
+
+def _alternatives(rests: dict[str, str]) -> str:
+    return "|".join(f"{lost}(?:{'|'.join(words.split())})(?![A-Za-z])" for lost, words in rests.items())
+
+
+_ACCIDENT = re.compile(rf"[\f\b][A-Za-z]*|{_alternatives(_RESTS)}")
+_SHORT_ACCIDENT = re.compile(_alternatives(_SHORT))
+_DOLLAR = re.compile(r"(?<![\\$])\$(?!\$)")
+_CODE = re.compile(r"[A-Za-z_]\w*[ \t]*[=(]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a row stands: "line 3" of JSON lines, "item 3" of an array, "row 3" of Parquet, from 1."""
+
+    path: Path
+    kind: str
+    number: int
+
+    def __str__(self) -> str:
+        line = self.kind == "line"
+        return f"{self.path}:{self.number}" if line else f"{self.path}: {self.short}"
+
+    @property
+    def short(self) -> str:
+        return f"{self.kind} {self.number}"
+
+
+def read_objects(path: Path, expected: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The objects of a file, each with its place; empty lines are passed over.
+
+    expected: the keys that an error names. Raises UserError naming file and place of what is no JSON object,
+    and the file where it is of no such kind, damaged, not UTF-8, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(len(_PARQUET))
+            if data == _PARQUET:
+                yield from _parquet(path)
+                return
+            data += file.read()
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: damaged ({error}), a whole gzip file expected. Copy it again.") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}). Check its rights.") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8; JSON lines, a "
+            "JSON array or Parquet is expected, the first two gzipped or not."
+        ) from None
+    if items := _array(path, text):
+        for number, item in enumerate(items, start=1):
+            place = Place(path, "item", number)
+            yield place, _object(item, place, expected)
+        return
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            place = Place(path, "line", number)
+            yield place, _object(_parsed(line, str(place)), place, expected)
+
+
+def _array(path: Path, text: str) -> list[Any]:
+    """The items of a file that is one JSON array of objects; none where it is not."""
+    if not re.match(r"\s*\[\s*\{", text):
+        return []
+    return _parsed(text, str(path))
+
+
+def _parquet(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    try:
+        rows = pq.read_table(path, partitioning=None).to_pylist()
+    except (pa.ArrowException, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(f"{path}: damaged ({why}), a whole Parquet file expected. Copy it again.") from error
+    for number, row in enumerate(rows, start=1):
+        yield Place(path, "row", number), row
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        row = f"line {error.lineno}, " if "\n" in text.strip() else ""
+        hint = " A backslash of TeX is written as two in JSON." if "escape" in error.msg else ""
+        raise UserError(f"{where}: not JSON ({error.msg} at {row}column {error.colno}).{hint}") from None
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
+        raise UserError(f"{where}: cannot be read as JSON ({error}).") from None
+
+
+def _object(value: Any, where: Place, expected: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: {type(value).__name__} given, an object with {expected} expected.")
+    return value
+
+
+def require_text(where: Place, key: str, text: str, *, code: bool = False) -> None:
+    r"""Refuse a text that JSON's escapes have spoilt: half a character, or `\frac` with one backslash, which
+    is a form feed and "rac".
+
+    code: the text is a program in part, where a line may begin with `eq = ...`.
+    """
+    if half := _SURROGATE.search(text):
+        raise UserError(
+            f"{where}: {key} holds half a character ({half[0]!a}), which is no text. Mend that escape."
+        )
+    if found := _accident(text, code):
+        command = _LOST[found[0][0]] + found[0][1:]
+        raise UserError(
+            f"{where}: {key} holds {found[0]!r}, a control character and the rest of a TeX command: one "
+            rf"backslash too few, '\{command}'. Write '\\{command}' in JSON, or leave the character out."
+        )
+
+
+def _accident(text: str, code: bool) -> re.Match[str] | None:
+    for found in _ACCIDENT.finditer(text):
+        # "\neq = Eq(x, 3)" in a program is a line of its own.
+        begins_line = not text[: found.start() + 1].rpartition("\n")[2].strip(" \t")
+        if not (code and begins_line and _CODE.match(text, found.start() + 1)):
+            return found
+    for found in () if code else _SHORT_ACCIDENT.finditer(text):
+        before = len(_DOLLAR.findall(text, 0, found.start()))
+        if before % 2 and _DOLLAR.search(text, found.end()):
+            return found
+    return None
