@@ -108,7 +108,7 @@ def test_files_of_every_kind_are_read_as_what_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl.gz", gzip.compress(b"{}" * 999)[:-9], "damaged"),
+        ("a.jsonl.gz", gzip.compress(b"{}" * 999, mtime=0)[:-9], "damaged"),
         ("a.parquet", b"PAR1" + b"\0" * 99, "damaged"),
         ("a.json", b'[\n{"id": "a",\n}]', "not JSON .*line 3"),
         ("b.json", b'[{"id": "a", "problem": "?", "answer": "1"}, 7]', "item 2: int given"),
