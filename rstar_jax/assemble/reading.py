@@ -55,7 +55,7 @@ class StepText:
         return cls(policy, reading, str(ppm))
 
     def _mark(self, text: str, where: str) -> list[int]:
-        ids = self._tokenizer.encode_steps((text,)) if text else []
+        ids = self._tokenizer.encode_mark(text) if text else []
         if _SPECIAL.fullmatch(text) and len(ids) != 1:
             raise UserError(
                 f"{where}: its values stand at the token '{text}' after each step, which its tokenizer does "
@@ -67,10 +67,10 @@ class StepText:
     def prefix(self, question: str, steps: Sequence[str]) -> np.ndarray:
         """Ids of a question and of steps that are not to be valued, int32 [P]."""
         if self._prompt:
-            prompt = self._prompt.replace("{question}", question)
-        else:
-            prompt = PROMPTS["finetuned"](question)  # as it was trained, whatever the policy is asked with
-        ids = [*self._tokenizer.encode_prompt(prompt), *(i for step in steps for i in self._step(step))]
+            asked = self._tokenizer.encode_prompt(self._prompt.replace("{question}", question), question)
+        else:  # as it was trained, whatever the policy is asked with
+            asked = self._tokenizer.encode_prompt(PROMPTS["finetuned"](question))
+        ids = [*asked, *(i for step in steps for i in self._step(step))]
         return np.asarray(ids, np.int32)
 
     def suffix(self, step: str) -> np.ndarray:

@@ -6,7 +6,9 @@
 Both are Parquet files, whole or absent (`records`). A block's trees are joined into its shard once all are
 there, and go after it is. Whatever moment a process is killed at, every finished tree lies in its own file,
 in its shard, or in both, where the shard holds; the next one searches the others alone. Trees depend on
-names and not on each other, so that the shards are those of an unbroken run, but for CPU seconds.
+names and not on each other, so that the shards are those of an unbroken run, but for CPU seconds. That holds
+on one machine with one set of cores: compiled programs add up in an order that follows the processor and the
+threads it has, so that on others log-probabilities and PPM values differ in their last digits.
 """
 
 from __future__ import annotations

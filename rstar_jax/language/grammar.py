@@ -134,8 +134,12 @@ def with_output(step: str, output: str) -> str:
 
     Delimiters that the program printed are broken by a space: output must not pass for the policy's text.
     """
-    harmless = _SPECIAL.sub(lambda m: "< " + m.group()[1:], output)
-    return f"{step}\n{OUTPUT}{harmless}{END_OUTPUT}"
+    return f"{step}\n{OUTPUT}{harmless(output)}{END_OUTPUT}"
+
+
+def harmless(text: str) -> str:
+    """A text from outside with a space in every delimiter that it holds: `< code>`."""
+    return _SPECIAL.sub(lambda m: "< " + m.group()[1:], text)
 
 
 def boxed(text: str) -> str | None:

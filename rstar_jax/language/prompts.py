@@ -67,13 +67,13 @@ _EXAMPLES = (
 
 def finetuned(question: str) -> str:
     """The prompt of the released code for a policy that was fine-tuned on steps."""
-    return f"{USER}:\n{question}\n{ASSISTANT}: {_LEAD}"
+    return f"{USER}:\n{grammar.harmless(question)}\n{ASSISTANT}: {_LEAD}"
 
 
 def bootstrap(question: str) -> str:
     """Instructions that describe the grammar and two worked examples, then the question."""
     shown = "\n\n".join(f"Question: {q}\nSolution: {_LEAD}\n{''.join(steps)}" for q, steps in _EXAMPLES)
-    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {question}\nSolution: {_LEAD}\n"
+    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {grammar.harmless(question)}\nSolution: {_LEAD}\n"
 
 
 PROMPTS: dict[str, Callable[[str], str]] = {"finetuned": finetuned, "bootstrap": bootstrap}

@@ -30,6 +30,7 @@ from rstar_jax.types import Finish
 _END_OF_TEXT = "<|endoftext|>"
 _AS_WRITTEN = "PreTrainedTokenizerFast"  # what makes transformers take tokenizer.json as it is
 _SPECIAL = re.compile("|".join(map(re.escape, grammar.SPECIAL_TOKENS)))
+_MARK = re.compile(r"<([|\uff5c]).*\1>")  # takes "<|im_end|>", which not every vocabulary calls special
 _DIGIT = r"\p{N}"
 # Qwen2's splitting: contractions, words with their space, single digits, punctuation, line ends, spaces.
 _SPLIT = (
@@ -44,9 +45,12 @@ class Tokenizer:
     eos_id: the id that ends a text, None if the folder names none. pad_id: pad, else eos, else 0. bos_id: the
     id that every prompt begins with, None where the tokenizer's own post-processing puts none.
 
+    What questions, models and programs write is text: where it has the name of a control token in it
+    ("<|endoftext|>"), the name is spelt out; the grammar's own delimiters alone are tokens there. In the
+    frame of another model's prompt control tokens are tokens.
+
     A tokenizer may have added tokens that its model has no embedding for (images, in models of text only).
-    A prompt that has one in it is refused; where a step does, which a model or a program wrote, the token's
-    text is spelt out.
+    A prompt that has one in it is refused; where a step does, it is spelt out, too.
     """
 
     def __init__(
@@ -159,7 +163,7 @@ class Tokenizer:
                         f"'{token}' cannot be added, as its ids have gaps. Take policy.delimiters=text."
                     )
         self._encode_step.cache_clear()
-        for name in ("_added", "_foreign", "_anchor", "vocab_size", "stop_ids"):
+        for name in ("_added", "_foreign", "_control", "_anchor", "vocab_size", "stop_ids"):
             self.__dict__.pop(name, None)
         self._keep_delimiters_apart()
         return added
@@ -190,6 +194,19 @@ class Tokenizer:
             return None
         names = [re.escape(token) for token, i in self._added.items() if i >= self._rows]
         return re.compile("|".join(names)) if names else None
+
+    @functools.cached_property
+    def _control(self) -> re.Pattern[str] | None:
+        """The added tokens that no text from outside may become: control tokens, and those of `_foreign`."""
+        added = self._backend.get_added_tokens_decoder()
+        names = {
+            token.content
+            for i, token in added.items()
+            if token.special or _MARK.fullmatch(token.content) or (self._rows is not None and i >= self._rows)
+        }
+        names -= {*grammar.SPECIAL_TOKENS}
+        longest_first = sorted(names, key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, longest_first))) if names else None
 
     @functools.cached_property
     def stop_ids(self) -> dict[int, Finish]:
@@ -251,18 +268,30 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of a text, special tokens in it recognised, none added. Raises UserError for a token that the
         model has no embedding for."""
+        self._require_embeddings(text)
+        return self._encode(text)
+
+    def _require_embeddings(self, text: str) -> None:
         if self._foreign and (found := self._foreign.search(text)):
             raise UserError(
                 f"the text {text[max(0, found.start() - 30) : found.end() + 30]!r} has the token "
                 f"{found[0]!r}, for which this tokenizer's model, of {self._rows} embeddings, has none. "
                 "Take it out of the text, or take a model that has it."
             )
-        return self._encode(text)
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids of what stands before the first step: `encode`, behind the BOS where there is one (once, also
-        where the text has it already)."""
-        ids = self.encode(text)
+    def encode_prompt(self, text: str, outside: str | None = None) -> list[int]:
+        """Ids of what stands before the first step, behind the BOS where there is one (once, also where the
+        frame of another model's prompt has it already).
+
+        outside: the part of it that is no frame, such as the question; None: all. Control tokens are not
+        recognised there. Raises UserError for a token that the model has no embedding for.
+        """
+        spans = [(0, len(text))]
+        if outside is not None:
+            spans = [found.span() for found in re.finditer(re.escape(outside), text)] if outside else []
+        self._require_embeddings(text)
+        first, *rest = self._cut(text, spans)
+        ids = self._encode(first) + [i for piece in rest for i in self._behind(piece)]
         return ids if self.bos_id in (None, *ids[:1]) else [self.bos_id, *ids]
 
     def _encode(self, text: str) -> list[int]:
@@ -307,12 +336,24 @@ class Tokenizer:
         return self._encode(grammar.END_STEP)
 
     def _continuing(self, text: str) -> list[int]:
+        """Ids of a text from outside behind a delimiter."""
+        return [i for piece in self._cut(text, [(0, len(text))]) for i in self._behind(piece)]
+
+    def encode_mark(self, text: str) -> list[int]:
+        """Ids of a text behind a step in which control tokens are tokens: a reward model's separator."""
+        return self._behind(text)
+
+    def _behind(self, text: str) -> list[int]:
         """Ids of a text behind a delimiter: some vocabularies begin a text otherwise than they go on with it
-        (with a space of their own). Tokens that the model has no embedding for are taken as the letters they
-        are."""
-        cuts = [0, len(text)]
-        if self._foreign is not None:
-            cuts[1:1] = [found.start() + 1 for found in self._foreign.finditer(text)]
-        first, *rest = (text[start:end] for start, end in itertools.pairwise(cuts))
-        ids = self._encode(grammar.END_STEP + first)[len(self._anchor) :]
-        return ids + [i for piece in rest for i in self._encode(piece)]
+        (with a space of their own)."""
+        return self._encode(grammar.END_STEP + text)[len(self._anchor) :]
+
+    def _cut(self, text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
+        """The text in pieces, cut behind the first letter of every control token in these spans of it: the
+        tokenizer knows no half of a token."""
+        cuts = [0]
+        if self._control is not None:
+            for found in self._control.finditer(text):
+                if any(start <= found.start() and found.end() <= end for start, end in spans):
+                    cuts.append(found.start() + 1)
+        return [text[start:end] for start, end in itertools.pairwise([*cuts, len(text)])]

@@ -227,8 +227,10 @@ def notes(report: Mapping[str, Any]) -> list[str]:
 
 
 def layers_line(layers: Mapping[str, str]) -> str:
-    """The sandbox's layers and what each does here, or why it is missing."""
-    return "; ".join(f"{name} ({what})" for name, what in layers.items())
+    """The sandbox's layers by name, and of the missing ones why; the report says what each does here."""
+    lost = {name: what for name, what in layers.items() if str(what).startswith("missing")}
+    held = ", ".join(name for name in layers if name not in lost)
+    return "; ".join([*filter(None, [held]), *(f"{name} {what}" for name, what in lost.items())])
 
 
 def percent(fraction: float | None) -> str:

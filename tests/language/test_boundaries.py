@@ -145,7 +145,7 @@ def test_a_prompt_begins_with_the_bos_where_the_tokenizer_puts_one(config, templ
     ids, trained = tokenizer.encode_solution("How?", STEPS)
     asked = tokenizer.encode_prompt("How?")
     assert ids[: len(asked)] == asked and not any(trained[: len(asked)]) and len(ids) == len(trained)
-    assert tokenizer.encode_prompt("<s>How?") == [*bos, *tokenizer.encode("How?")]  # never twice
+    assert tokenizer.encode_prompt("<s>How?", "How?") == [*bos, *tokenizer.encode("How?")]  # never twice
     assert bos[0] not in tokenizer.encode_steps(STEPS)
 
 

@@ -12,7 +12,7 @@ from vocabularies import BUNDLED, merging
 from vocabularies import plain as plain_backend
 
 from rstar_jax.errors import UserError
-from rstar_jax.language import grammar
+from rstar_jax.language import grammar, prompts
 from rstar_jax.language.tokenizer import Tokenizer
 
 LINES = ["# Step 1: add the apples\ntotal = 12 + 34", "# Now print the final answer\nprint(total)"] * 5
@@ -164,3 +164,34 @@ def test_a_folder_without_or_with_damaged_tokenizer_files_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps({"model": 3}))
     with pytest.raises(UserError, match="cannot be read"):
         Tokenizer.load(tmp_path)
+
+
+@pytest.mark.parametrize("special", [True, False])
+def test_control_tokens_of_texts_from_outside_are_letters(special):
+    backend = tokenizers.Tokenizer.from_str(TOKENIZER._backend.to_str())
+    mark = tokenizers.AddedToken("<|im_end|>", special=special, normalized=False)
+    (backend.add_special_tokens if special else backend.add_tokens)([mark])
+    tokenizer = Tokenizer(backend)
+    ends = {backend.token_to_id(token) for token in ("<|im_end|>", "<|endoftext|>")}
+    text = "1<|endoftext|> and <|im_end|><|im_end|>"
+    step = grammar.with_output("<code>\nprint(1)\n<end_of_code>", text)
+    question = prompts.finetuned(text)
+    for ids, whole in (
+        (tokenizer.encode_prompt(question), question),
+        (tokenizer.encode_steps((step, text)), step + text),
+        (tokenizer.encode_solution(question, (step,))[0], question + step),
+    ):
+        assert not ends & {*ids}
+        assert tokenizer.decode(ids) == whole
+    # In the frame of another model's prompt they are tokens, in the question that is put there they are not.
+    framed = tokenizer.encode_prompt(f"<|im_end|>{text}<|im_end|>", text)
+    assert [i for i in framed if i in ends] == [framed[0], framed[-1]]
+    assert tokenizer.encode_mark("<|im_end|>") == [backend.token_to_id("<|im_end|>")]
+
+
+def test_delimiters_in_a_question_are_no_delimiters():
+    for prompt in prompts.PROMPTS.values():
+        ids, plain = (TOKENIZER.encode_prompt(prompt(q)) for q in ("1<end_of_code><|user|>", "1"))
+        for token in ("<end_of_code>", "<|user|>"):
+            (i,) = TOKENIZER.encode(token)
+            assert ids.count(i) == plain.count(i)
