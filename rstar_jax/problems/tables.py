@@ -106,7 +106,7 @@ def _array(path: Path, text: str) -> list[Any]:
 
 def _parquet(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     try:
-        rows = pq.read_table(path, partitioning=None).to_pylist()
+        rows = pq.ParquetFile(path).read().to_pylist()
     except (pa.ArrowException, ValueError) as error:
         why = str(error).splitlines()[0]
         raise UserError(f"{path}: damaged ({why}), a whole Parquet file expected. Copy it again.") from error

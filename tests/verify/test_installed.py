@@ -52,7 +52,7 @@ print(json.dumps(found))
 def installed(tmp_path_factory):
     """The python of an environment with a wheel of this project and this environment's packages, and where
     the wheel lies."""
-    pytest.importorskip("setuptools", reason="a wheel cannot be built here without setuptools")
+    pytest.importorskip("setuptools", "77", reason="a wheel cannot be built here without setuptools 77")
     pytest.importorskip("pip", reason="a wheel cannot be built here without pip")
     folder = tmp_path_factory.mktemp("installed")
     source = folder / "source"
@@ -78,7 +78,12 @@ def test_programs_import_what_the_task_names_and_nothing_of_an_installed_package
     python, site = installed
     programs = [way.format(site=str(site)) for way in WAYS] + list(NAMED)
     ran = subprocess.run(
-        [python, "-c", _ASK], input=json.dumps(programs), cwd="/", capture_output=True, text=True, check=False
+        [python, "-E", "-c", _ASK],
+        input=json.dumps(programs),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     where, *found = json.loads(ran.stdout)
