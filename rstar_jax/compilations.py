@@ -193,7 +193,7 @@ def forget() -> None:
 
 
 def generation() -> int:
-    """How often programs were forgotten: what was compiled before is not there any more."""
+    """Count how often programs were forgotten: what was compiled before is not there any more."""
     return _generation
 
 

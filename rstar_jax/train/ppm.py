@@ -187,7 +187,7 @@ def ppm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfi
 
 
 def saturation(metrics: Mapping[str, float]) -> str:
-    """What speaks against a PPM that was trained so, as a note; empty where nothing does."""
+    """Name what speaks against a PPM that was trained so, as a note; empty where nothing does."""
     share = metrics.get("saturated", 0.0)
     if share <= 0.5:
         return ""
