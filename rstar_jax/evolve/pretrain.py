@@ -250,7 +250,6 @@ trajectories each at temperature 1; "ended": the share of them that reach an ans
 |---|---|
 {table}
 
-{usage.policy_usage(PROMPTS["finetuned"])}"""
-        "",
+{usage.policy_usage(PROMPTS["finetuned"])}""",
         encoding="utf-8",
     )

@@ -13,7 +13,8 @@ from rstar_jax.models import tokenizer_folder
 from rstar_jax.types import Problem
 
 _NAMED = 5  # ids that a message lists
-_BEGIN = 2  # a BOS and a space
+_FRAMES = 8  # remembered; a task that puts more than the question into a prompt has one for each
+_JOINTS = 32  # tokens, more than enough, that a text may take where it is put into another
 
 
 def with_room(context: Context) -> Context:
@@ -58,16 +59,27 @@ def warn_of_seen(context: Context) -> None:
 
 
 class _Fits:
-    """Whether a problem's prompt leaves room in the context; most are told by their length."""
+    """Whether a problem's prompt leaves room in the context.
+
+    Most are told by the question's letters beside the frame that all prompts share: a prompt with worked
+    examples takes a millisecond to encode, and there are up to 747,000.
+    """
 
     def __init__(self, tokenizer: Tokenizer, prompt: Callable[[Problem], str], room: int) -> None:
         self._tokenizer, self._prompt, self._room = tokenizer, prompt, room
+        self._frames: dict[tuple[str, str], int] = {}
 
     def __call__(self, problem: Problem) -> bool:
-        prompt = self._prompt(problem)
-        # No vocabulary writes ASCII in more tokens than letters, but for what it begins a text with.
-        short = prompt.isascii() and len(prompt) + _BEGIN < self._room
-        return short or len(self._tokenizer.encode_prompt(prompt)) < self._room
+        prompt, question = self._prompt(problem), problem.problem
+        before, inside, after = prompt.partition(question)
+        # No vocabulary writes ASCII in more tokens than letters.
+        if inside and question.isascii():
+            if (before, after) not in self._frames and len(self._frames) < _FRAMES:
+                self._frames[before, after] = len(self._tokenizer.encode_prompt(before + after))
+            frame = self._frames.get((before, after))
+            if frame is not None and frame + len(question) + _JOINTS < self._room:
+                return True
+        return len(self._tokenizer.encode_prompt(prompt)) < self._room
 
 
 def _plain(problem: Problem) -> str:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from rstar_jax.errors import UserError
 from rstar_jax.settings import from_config
 
+Job = Callable[[ConfigDict], Callable[[Path], Any]]
 # By job: the dataclass of its options.
 _SETTINGS = {
     "evolve": ("rstar_jax.evolve.settings", "RunSettings"),
@@ -43,54 +44,42 @@ def settings_of(job: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-def _evolve(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import rounds
+def _job(job: str, module: str, read: Callable[[ConfigDict, str], Any]) -> Job:
+    """Calls `run(options, workdir)` of a module; read: makes a config the typed options of a job."""
 
-    settings = from_config(settings_of("evolve"), config.to_dict())
-    return lambda workdir: rounds.run(settings, workdir)
+    def start(config: ConfigDict) -> Callable[[Path], Any]:
+        settings = read(config, job)
+        return lambda workdir: importlib.import_module(module).run(settings, workdir)
 
-
-def _sft(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import sft
-
-    settings = from_config(settings_of("sft"), config.to_dict())
-    return lambda workdir: sft.run(settings, workdir)
+    return start
 
 
-def _solve(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.solve import ask
+def _plain(config: ConfigDict, job: str) -> Any:
+    return from_config(settings_of(job), config.to_dict())
 
+
+def _asked(config: ConfigDict, job: str) -> Any:
     try:
-        settings = from_config(settings_of("solve"), config.to_dict())
+        return _plain(config, job)
     except UserError as error:  # options of rooms that name themselves
         raise UserError(re.sub(r"^(?=(search|decode)\b)", "config.", str(error))) from None
 
-    def run(workdir: Path) -> Any:
+
+def _solve(config: ConfigDict) -> Callable[[Path], Any]:
+    run = _job("solve", "rstar_jax.solve.ask", _asked)(config)
+
+    def heard(workdir: Path) -> Any:
         with unread_is_no_loss():
-            return ask.run(settings, workdir)
+            return run(workdir)
 
-    return run
-
-
-def _pretrain(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import pretrain
-
-    settings = from_config(settings_of("pretrain"), config.to_dict())
-    return lambda workdir: pretrain.run(settings, workdir)
-
-
-def _replay(config: ConfigDict) -> Callable[[Path], Any]:
-    from rstar_jax.evolve import replay
-
-    settings = from_config(settings_of("replay"), config.to_dict())
-    return lambda workdir: replay.run(settings, workdir)
+    return heard
 
 
 # What they import is imported when they are called: a misspelt flag is answered before jax is loaded.
-JOBS: dict[str, Callable[[ConfigDict], Callable[[Path], Any]]] = {
-    "evolve": _evolve,
-    "sft": _sft,
-    "pretrain": _pretrain,
+JOBS: dict[str, Job] = {
+    "evolve": _job("evolve", "rstar_jax.evolve.rounds", _plain),
+    "sft": _job("sft", "rstar_jax.evolve.sft", _plain),
+    "pretrain": _job("pretrain", "rstar_jax.evolve.pretrain", _plain),
     "solve": _solve,
-    "replay": _replay,
+    "replay": _job("replay", "rstar_jax.evolve.replay", _plain),
 }
