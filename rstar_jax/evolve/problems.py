@@ -38,8 +38,9 @@ def with_room(context: Context) -> Context:
             told = _listed([problem for problem in problems if id(problem) not in left])
             if not kept[name]:
                 raise UserError(
-                    f"config.decode.context: {room} tokens given, which the prompts of all "
-                    f"{len(problems):,} {name} problems fill ({told}). Raise it."
+                    f"config.decode.context: {room} tokens given, but the prompts of all "
+                    f"{len(problems):,} {name} problems fill them ({told}). Raise it, "
+                    "or change config.search.prompt (the bootstrap prompt holds two worked examples)."
                 )
             context.progress.log(
                 f"left out: {told} ({name}), whose prompt fills the {room:,} tokens of "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.cost import Shape
 from rstar_jax.evolve.needs import Machine
 from rstar_jax.evolve.problems import warn_of_seen, with_room
-from rstar_jax.evolve.settings import RunSettings, at_round
+from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import ESTIMATES, collect
 from rstar_jax.language.tokenizer import Tokenizer
@@ -78,7 +78,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         )
         _require_problems(context)
         asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
-        require_models(context, asked, context.train)
+        require_models(context, asked)
         _require_judge(context)
         context = with_room(context)
         warn_of_seen(context)
@@ -169,20 +169,18 @@ def base_folder(spec: str, option: str = "config.policy.init") -> Path:
         raise UserError(f"{option}: {error}") from error
 
 
-def require_models(context: Context, asked: Mapping[Path, str], problems: Sequence[Problem]) -> None:
+def require_models(context: Context, asked: Mapping[Path, str]) -> None:
     """Refuses models that cannot be read, asked or trained: better now than when their stages come.
 
-    asked: model folders and the option that names each. problems: some that they will be asked.
+    asked: model folders and the option that names each.
     """
     require_devices(context.settings.decode)
     for folder, option in asked.items():
         try:
             shape = models.check_pretrained(folder)
-            tokenizer = Tokenizer.load(models.tokenizer_folder(folder))
+            Tokenizer.load(models.tokenizer_folder(folder))
         except UserError as error:
             raise UserError(f"{option}: {error}") from error
-        if problems:
-            _require_room(context, tokenizer, problems)
         if folder == context.base:
             _require_trainable(context, shape)
 
@@ -241,19 +239,6 @@ def _require_trainable(context: Context, shape: DecoderConfig) -> None:
     train = context.settings.train
     for config in (train.policy.lora, train.ppm.lora):
         check_lora(shape, config)
-
-
-def _require_room(context: Context, tokenizer: Tokenizer, problems: Sequence[Problem]) -> None:
-    """Refuses problems that leave no step any room; a look at the first few tells."""
-    room, prompts = context.settings.decode.context, context.settings.search.prompt
-    task = context.asking(at_round(prompts, context.settings.rounds[0]))
-    lengths = [len(tokenizer.encode_prompt(task.prompt(problem))) for problem in problems[:100]]
-    if min(lengths) >= room:
-        raise UserError(
-            f"config.decode.context: {room} tokens given, but the prompts of the first {len(lengths)} "
-            f"problems have {min(lengths)} or more. Raise it to their length and a solution's, or "
-            "change config.search.prompt (the bootstrap prompt holds two worked examples)."
-        )
 
 
 def _require_rounds_before(context: Context) -> None:

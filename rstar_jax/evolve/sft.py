@@ -159,7 +159,7 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
             train=[],
             heldout=heldout,
         )
-        rounds.require_models(context, {base: "config.policy.init"}, heldout)
+        rounds.require_models(context, {base: "config.policy.init"})
         context = with_room(context)
         # Nothing else is ever asked.
         context = dataclasses.replace(context, train=context.heldout)
