@@ -17,6 +17,7 @@ from rstar_jax.assemble import Reasoner, StepText
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import open_sandbox
 from rstar_jax.evolve.rounds import require_devices
+from rstar_jax.evolve.texts import Prompts, demand
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.report.status import Status
 from rstar_jax.report.transcript import Transcript
@@ -70,7 +71,8 @@ def run(settings: SolveSettings, workdir: Path) -> int:
     status = Status(sys.stderr, interval=None if settings.show == "answer" else 10.0)
     with open_sandbox(settings.verify, workdir) as sandbox, status:
         task = _task(settings, sandbox, problem)
-        _require_fit(found, task.prompt(problem), problem.problem, settings.decode.context)
+        prompt = _require_fit(found, task.prompt(problem), problem.problem, settings.decode.context)
+        asked = (settings.search, 1, Prompts(prompt, prompt, prompt))
         script = Transcript(
             sys.stdout,
             settings.show,
@@ -90,6 +92,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
             dtype=settings.dtype,
             seed=settings.seed,
             ppm_scale=1.0 if found.ppm_value == "tanh" else 5.0,  # as it was trained
+            demand=demand([asked], settings.decode.context),
         )
         services = reasoner.services(0)
         seen = Seen(services.check)
@@ -162,8 +165,9 @@ def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
     return task
 
 
-def _require_fit(found: Chosen, prompt: str, question: str, room: int) -> None:
-    """Refuses a question that leaves no step any room, for either model, and a PPM that cannot read steps."""
+def _require_fit(found: Chosen, prompt: str, question: str, room: int) -> int:
+    """Tokens of the policy's prompt. Refuses a question that leaves no step any room, for either model, and a
+    PPM that cannot read steps."""
     tokenizer = Tokenizer.load(models.tokenizer_folder(found.policy))
     lengths = {"its prompt": len(tokenizer.encode_prompt(prompt))}
     if found.ppm is not None:
@@ -178,3 +182,4 @@ def _require_fit(found: Chosen, prompt: str, question: str, room: int) -> None:
                 f"config.decode.context: {room} tokens given, but the question with {what} has "
                 f"{length}. Raise it to that and a solution's, or ask a shorter one."
             )
+    return lengths["its prompt"]

@@ -55,26 +55,23 @@ def _folder(option: str, spec: str) -> Path:
 
 
 def of_run(run: Path) -> Chosen:
-    """The policy, and the PPM if one could be trained, of the last round in which a run finished both."""
-    done = [
-        folder
-        for folder in run.glob("round[0-9]*")
-        if folder.name.removeprefix("round").isdecimal()
-        and all((folder / stage / MANIFEST).is_file() for stage in ("policy", "ppm"))
-    ]
-    if not done or not (run / "config.json").is_file():
+    """The policy, and the PPM if one could be trained, of the last round in which a run finished both; of a
+    warm start (evolve/sft.py) its policy."""
+    folders = _of_warm_start(run) or _of_last_round(run)
+    if folders is None or not (run / "config.json").is_file():
         raise UserError(
-            f"config.run: {run} given, the folder of a run that has trained a policy and a PPM expected, "
-            "such as runs/quickstart after: python -m rstar_jax.launch --config=quickstart"
+            f"config.run: {run} given, the folder of a run that has trained a policy and a PPM, or of a warm "
+            "start, expected, such as runs/quickstart after: python -m rstar_jax.launch --config=quickstart"
         )
-    last = max(done, key=lambda folder: int(folder.name.removeprefix("round")))
-    policy, ppm = last / "policy" / "model", last / "ppm" / "model"
+    policy, ppm = folders
     try:
         config = records.read_signed(run / "config.json")
-        for model in (policy, ppm):
+        for model in folders:
             models.require_whole(model)
     except UserError as error:
         raise UserError(f"config.run: {error}") from error
+    if not ppm.exists():
+        return Chosen(policy, None, "tanh")
     try:
         value = config["train"]["ppm"]["ppm_value"]
         if value not in get_args(get_type_hints(SolveSettings)["ppm_value"]):
@@ -84,4 +81,22 @@ def of_run(run: Path) -> Chosen:
             f"{run / 'config.json'}: no train.ppm.ppm_value in it, the options of a run expected. Give the "
             "models themselves: --config.policy=DIR --config.ppm=DIR."
         ) from error
-    return Chosen(policy, ppm if ppm.exists() else None, value)
+    return Chosen(policy, ppm, value)
+
+
+def _of_warm_start(run: Path) -> tuple[Path, Path] | None:
+    done = (run / "policy" / MANIFEST).is_file()
+    return (run / "policy" / "model", run / "ppm" / "model") if done else None
+
+
+def _of_last_round(run: Path) -> tuple[Path, Path] | None:
+    done = [
+        folder
+        for folder in run.glob("round[0-9]*")
+        if folder.name.removeprefix("round").isdecimal()
+        and all((folder / stage / MANIFEST).is_file() for stage in ("policy", "ppm"))
+    ]
+    if not done:
+        return None
+    last = max(done, key=lambda folder: int(folder.name.removeprefix("round")))
+    return last / "policy" / "model", last / "ppm" / "model"

@@ -15,7 +15,8 @@ from rstar_jax.search import SearchConfig
 class SolveSettings:
     """question: what is asked. policy: folder (Hugging Face format) or hub id of the policy; "tiny" is the
     bundled base. ppm: folder or hub id of a PPM that was trained from it, or of a reward model of others;
-    empty: none. run: a run's folder instead, for the models of its last round that made both.
+    empty: none. run: a run's folder instead, for the models of its last round that made both, or a warm
+    start's, for its policy.
     ppm_value: what the PPM's training compared (`train.ppm.ppm_value`).
     prompt: how the policy is asked; "bootstrap" for one that was never trained on steps. dtype: the type of
     numbers that models compute with. seed: names all randomness of the search. show: how much is printed:

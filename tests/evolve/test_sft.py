@@ -17,6 +17,7 @@ from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
 from rstar_jax.report import tables
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
+from rstar_jax.solve.chosen import of_run
 from rstar_jax.types import SftRow
 
 SMALL = (
@@ -80,6 +81,8 @@ def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
         assert line in shown
     card = (folder / "policy/model/README.md").read_text()
     assert "warm start" in card and "solutions: 11" in card
+    found = of_run(folder)  # as `solve --config.run` finds it
+    assert found.policy == folder / "policy/model" and found.ppm is None
 
 
 def test_what_is_learnt_are_the_rows_as_given_and_the_conversion_as_it_ran(unbroken, rows):
