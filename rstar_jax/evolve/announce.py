@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rstar_jax.evolve import needs
-from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, Shape, device_of
-from rstar_jax.evolve.plan import Assumed, Row, SearchLoad, TrainLoad, plan, table
+from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape, device_of
+from rstar_jax.evolve.plan import Assumed, SearchLoad, TrainLoad, plan
 from rstar_jax.evolve.settings import RunSettings, at_round
-from rstar_jax.evolve.texts import Prompts
+from rstar_jax.evolve.texts import FRESH, Prompts
 
 Lengths = Mapping[tuple[str, str], Prompts | None]  # of prompts, by kind and problems (`Context.prompts`)
 
@@ -25,28 +25,22 @@ def announce(
     heldout: int,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Says what this run needs of its own model, and what the same rounds would need of the paper's; returns
-    the estimates by stage, JSON-ready.
+    """Say in two lines what this run needs of its own model; return the estimates, JSON-ready:
+
+    stages: as `by_stage`; assumed: what they rest on; paper: as `of_the_paper`.
 
     name, shapes: of the base; its shape and the bootstrap policy's. train, heldout: how many problems.
     """
-    own, context = device_of(machine.kind), settings.decode.context
-    assumed = Assumed.of(prompts.get((settings.search.prompt[0], "train")), context)
-    plans = tuple(plan(shapes[0], s, train, t, own, assumed) for s, t in loads(settings))
-    rows = [Row(name, own.name if own else "here", plans)]
-    for paper, reference in (("Qwen2.5-Math-1.5B", QWEN_1_5B), ("Qwen2.5-Math-7B", QWEN_7B)):
-        for device in (DEVICES["H200"], DEVICES["v5e"], DEVICES["v5p"]):
-            plans = tuple(
-                plan(reference, s, train, TrainLoad(), device, assumed) for s in _reference_loads(settings)
-            )
-            rows.append(Row(paper, device.name, plans))
-    log(f"{train:,} training problems, {heldout:,} held out.")
-    log(table(rows, train, assumed))
-    estimates = by_stage(settings, shapes, prompts, machine, train, heldout)
-    most = max(estimates, key=lambda stage: estimates[stage]["memory_mb"])
-    parts = ", ".join(f"{part} {size:,}" for part, size in estimates[most]["parts"].items() if size)
-    needed = estimates[most]["memory_mb"]
-    log(f"Most memory: {most}, by estimate {needed:,} MB ({parts}).")
+    assumed = Assumed.of(prompts.get((settings.search.prompt[0], "train")), settings.decode.context)
+    stages = by_stage(settings, shapes, prompts, machine, train, heldout)
+    most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
+    parts = ", ".join(f"{part} {size:,}" for part, size in stages[most]["parts"].items() if size)
+    needed = stages[most]["memory_mb"]
+    log(
+        f"{train:,} training problems, {heldout:,} held out; {name} has {_short(shapes[0].parameters)} "
+        "parameters."
+    )
+    log(f"By estimate {needed:,} MB at most ({most}: {parts}); {_work(stages, device_of(machine.kind))}.")
     if machine.on_cpu and machine.free is not None and needed * 2**20 > machine.free:
         log(
             f"That is more than the {machine.free // 2**20:,} MB that are free here. A search needs less "
@@ -54,7 +48,51 @@ def announce(
             "config.decode.cache_mb; a training with fewer rows a call (microbatch), remat=full, a shorter "
             "seq_len or a lora.rank."
         )
-    return estimates
+    return {
+        "stages": stages,
+        "assumed": {"roofline": SHARE, "expanded": FRESH, **dataclasses.asdict(assumed)},
+        "paper": of_the_paper(settings, train, assumed),
+    }
+
+
+def _work(stages: Mapping[str, Any], device: Device | None) -> str:
+    """Tokens of all stages, and their hours where the device is known."""
+    learnt = ("policy", "ppm")
+    read = sum(s["tokens"] for name, s in stages.items() if name.rpartition("/")[2] in learnt)
+    written = sum(s["tokens"] for s in stages.values()) - read
+    told = f"{_short(written)} tokens written, {_short(read)} read in training"
+    if device is None:
+        return told
+    hours, chips = (sum(s["hours"] for s in stages.values()), max(s["chips"] for s in stages.values()))
+    return f"{told}; {hours:,.2f} hours on {chips} x {device.name}"
+
+
+def of_the_paper(settings: RunSettings, train: int, assumed: Assumed) -> list[dict[str, Any]]:
+    """What the same rounds would need of the models that the paper evolves, on chips of several kinds.
+
+    A row for each model and kind: sizes in GiB over all chips, of the round that needs most; tokens written
+    and hours (evaluations not counted) over the rounds.
+    """
+    rows = []
+    for model, shape in (("Qwen2.5-Math-1.5B", QWEN_1_5B), ("Qwen2.5-Math-7B", QWEN_7B)):
+        for device in (DEVICES["H200"], DEVICES["v5e"], DEVICES["v5p"]):
+            plans = [plan(shape, s, train, TrainLoad(), device, assumed) for s in _reference_loads(settings)]
+            sizes = {
+                size: round(max(getattr(p, size) for p in plans), 2)
+                for size in ("weights", "cache", "optimiser", "activations")
+            }
+            rows.append(
+                {
+                    "model": model,
+                    "device": device.name,
+                    "chips": max(p.chips for p in plans),
+                    "parameters": plans[0].parameters,
+                    **sizes,
+                    "tokens": round(sum(p.tokens for p in plans)),
+                    "hours": round(sum(p.hours or 0.0 for p in plans), 3),
+                }
+            )
+    return rows
 
 
 def by_stage(
@@ -66,22 +104,24 @@ def by_stage(
     heldout: int,
 ) -> dict[str, Any]:
     """For each stage that uses the devices: memory_mb and its parts, tokens (written by a search, read by a
-    training), hours where the device is known. Arguments as for `announce`."""
+    training), where the device is known hours, and on how many chips. Arguments as for `announce`."""
     (base, bootstrap), e, device = shapes, settings.evaluate, device_of(machine.kind)
     found: dict[str, Any] = {}
 
-    def add(stage: str, parts: needs.Parts, tokens: float, hours: float | None) -> None:
+    def add(stage: str, parts: needs.Parts, tokens: float, hours: float | None, chips: int) -> None:
         found[stage] = {
             "memory_mb": needs.megabytes(parts),
             "parts": {part: round(size / 2**20) for part, size in parts.items()},
             "tokens": round(tokens),
             "hours": None if hours is None else round(hours, 3),
+            "chips": None if hours is None else chips,
         }
 
     def searched(stage: str, shape: Shape, load: SearchLoad, kind: str, name: str, problems: int) -> None:
         assumed = Assumed.of(prompts.get((kind, name)), settings.decode.context)
         planned = plan(shape, load, problems, TrainLoad(), device, assumed)
-        add(stage, needs.searching(shape, load, machine), planned.tokens, planned.search_hours)
+        parts = needs.searching(shape, load, machine)
+        add(stage, parts, planned.tokens, planned.search_hours, planned.chips)
 
     for number, (search_load, train_load) in zip(settings.rounds, loads(settings), strict=True):
         kind = at_round(settings.search.prompt, number)
@@ -107,7 +147,7 @@ def by_stage(
                 seconds = base.train_seconds(device, tokens, config.seq_len, config.remat)
                 hours = seconds / learnt.chips / 3600
             parts = needs.training(base, load, lora, machine, logits=stage == "policy")
-            add(f"round{number}/{stage}", parts, tokens, hours)
+            add(f"round{number}/{stage}", parts, tokens, hours, learnt.chips)
         both = dataclasses.replace(search_load, rollouts=e.rollouts, candidates=e.candidates, ppm=True)
         searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout)
     return found
@@ -149,3 +189,11 @@ def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:
 def _reference_loads(settings: RunSettings) -> list[SearchLoad]:
     """The run's rollouts and candidates with the room that real models' texts need."""
     return [SearchLoad(rollouts=s.rollouts, candidates=s.candidates, ppm=s.ppm) for s, _ in loads(settings)]
+
+
+def _short(value: float) -> str:
+    """1_543_714_304 -> "1.54 B"."""
+    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.2f} {unit}"
+    return f"{value:.0f}"

@@ -1,7 +1,7 @@
-"""What a run will need, said before it computes anything: memory, tokens, hours; and what real models would.
+"""What rounds need of a model: memory, tokens, hours.
 
 Estimates from the models' shapes (cost.py, needs.py), the run's own prompts (texts.py) and what `Assumed`
-says of the rest, which the printed table states. Running the candidates' code is not in the hours: it takes
+says of the rest, which the report states. Running the candidates' code is not in the hours: it takes
 the host's cores, not the devices. `announce.py` makes them for a run.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rstar_jax.evolve import needs
-from rstar_jax.evolve.cost import SHARE, USABLE, Device, Shape
+from rstar_jax.evolve.cost import USABLE, Device, Shape
 from rstar_jax.evolve.texts import FRESH, STEP, STEPS, Prompts
 
 GIB = 2**30
@@ -167,72 +167,3 @@ def plan(
         search_hours=expansions / search.leaves * call / chips / 3600,
         train_hours=shape.train_seconds(device, learnt, train.seq_len, train.remat) / chips / 3600,
     )
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """A line of the table: one model on one kind of chip, all rounds of the run."""
-
-    model: str
-    device: str
-    plans: tuple[Plan, ...]
-
-
-def table(rows: Iterable[Row], problems: int, a: Assumed = ASSUMED) -> str:
-    """The plans as aligned text that says what it assumes."""
-    head = (
-        "model",
-        "chips",
-        "parameters",
-        "weights",
-        "KV cache",
-        "optimiser",
-        "activations",
-        "tokens",
-        "hours",
-    )
-    lines = [head, *(_cells(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    text = [
-        "  "
-        + "  ".join(
-            c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
-    return "\n".join(
-        [
-            f"What {problems:,} problems need, by estimate (GiB; tokens written and hours over the rounds):",
-            *(line.rstrip() for line in text),
-            f"  Prompts of {a.prompt} tokens. Assumed: {SHARE:.0%} of the roofline, {a.steps} steps of "
-            f"{a.step:.0f} tokens, of which a rollout expands {FRESH:.0%},",
-            f"  {a.pairs} pairs and one tree a problem, no escalation; running the candidates' code and "
-            "evaluation not counted.",
-        ]
-    )
-
-
-def _cells(row: Row) -> tuple[str, ...]:
-    def most(name: str) -> str:
-        return f"{max(getattr(p, name) for p in row.plans):,.2f}"
-
-    hours = [p.hours for p in row.plans]
-    known = [h for h in hours if h is not None]
-    total = f"{sum(known):,.2f}" if len(known) == len(hours) else "-"
-    chips = f"{max(p.chips for p in row.plans)} x {row.device}" if known else row.device
-    sizes = (most(name) for name in ("weights", "cache", "optimiser", "activations"))
-    return (
-        row.model,
-        chips,
-        _short(row.plans[0].parameters),
-        *sizes,
-        _short(sum(p.tokens for p in row.plans)),
-        total,
-    )
-
-
-def _short(value: float) -> str:
-    for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.2f} {unit}"
-    return f"{value:.0f}"

@@ -33,13 +33,12 @@ from rstar_jax.evolve.needs import Machine
 from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import ESTIMATES, collect
+from rstar_jax.evolve.summary import collect, keep_estimates
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import DecoderConfig
 from rstar_jax.models.lora import check as check_lora
 from rstar_jax.models.params import param_specs
 from rstar_jax.problems.load import load_problems
-from rstar_jax.records import write_signed
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
@@ -93,8 +92,7 @@ def _rounds(context: Context) -> dict[str, Any]:
     work.claim_inputs(_inputs(context))
     with context.sandbox() as sandbox:  # refuses to start where it would not hold
         progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
-    estimates = _estimate(context)  # 3
-    write_signed(work.root / ESTIMATES, estimates)
+    keep_estimates(work.root, _estimate(context))  # 3
     report = work.root / "report.json"
     try:
         if settings.rounds[0] == 1:  # 4
@@ -114,7 +112,7 @@ def _rounds(context: Context) -> dict[str, Any]:
 
 
 def _estimate(context: Context) -> dict[str, Any]:
-    """Say what the run will need; the estimates by stage."""
+    """Say what the run will need; the estimates, as `announce` returns them."""
     settings = context.settings
     base, bootstrap = (models.check_pretrained(folder) for folder in (context.base, context.bootstrap))
     shapes = [

@@ -14,16 +14,16 @@ from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.settings import to_dict
 
 STAGES = ("search", "curate", "policy", "ppm", "evaluate")
-ESTIMATES = "estimates.json"  # what a run's stages were expected to need (announce.py), by stage
+_ESTIMATES = "estimates.json"  # what a run was expected to need (announce.py)
 
 
 def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
-    """The report of a working directory: base, rounds, stages, files, seed, config.
+    """The report of a working directory: base, rounds, stages, files, the newest models, seed, config.
 
     Fractions are 0 to 1. What was not done is None or absent. Seconds of a stage are busy wall seconds of
     the process that finished it.
     """
-    rounds, stages, files = [], [], {}
+    rounds, stages, files, models = [], [], {}, {}
     base = _manifest(root, "base", "evaluate")
     manifests = [base]
     if base:
@@ -37,13 +37,16 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
         if "curate" in done:
             rounds.append(_round(int(folder.name[5:]), done))
             files.update(_files(folder, done))
+            models = _models(folder, done) or models
     files["report"] = str(root / "report.json")
-    _add_estimates(root, stages)
     return {
         "base": _base(base) if base else {"policy_pass1": None},
         "layers": _layers(m for m in manifests if m),
         "rounds": rounds,
         "stages": stages,
+        "estimates": _estimates(root, stages),
+        "folder": str(root),
+        "models": models,
         "files": files,
         **_whole(settings, stages),
     }
@@ -68,6 +71,8 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
         "layers": _layers(done.values()),
         "rounds": [],
         "stages": stages,
+        "folder": str(root),
+        "models": {"policy": "policy/model"} if "policy" in done else {},
         "files": {name: str(path) for name, path in files.items() if path.exists() or name == "report"},
         **_whole(settings, stages),
     }
@@ -88,13 +93,26 @@ def _alone(result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _add_estimates(root: Path, stages: list[dict[str, Any]]) -> None:
-    """Sets what was expected of each stage, as far as something was, beside what it took."""
-    path, expected = root / ESTIMATES, None
+def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
+    """Write what `announce` returned, beside what earlier rounds in this folder were expected to need."""
+    earlier = _read_estimates(root).get("stages", {})
+    estimates = {**estimates, "stages": {**earlier, **estimates["stages"]}}
+    records.write_signed(root / _ESTIMATES, estimates)
+
+
+def _read_estimates(root: Path) -> dict[str, Any]:
     with contextlib.suppress(records.Damaged):
-        expected = records.read_signed(path) if path.exists() else None
+        return records.read_signed(root / _ESTIMATES)
+    return {}
+
+
+def _estimates(root: Path, stages: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Set what was expected of each stage, as far as something was, beside what it took; return the rest."""
+    expected = _read_estimates(root)
+    by_stage = expected.pop("stages", {})
     for stage in stages:
-        stage["estimate"] = expected.get(stage["name"]) if isinstance(expected, dict) else None
+        stage["estimate"] = by_stage.get(stage["name"])
+    return expected or None
 
 
 def _whole(settings: Any, stages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -108,7 +126,10 @@ def _whole(settings: Any, stages: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-_NOT_REPEATED = ("seconds", "peak_mb", "peak_children_mb", "engine", "files", "stages", "layers", "compiled")
+_NOT_REPEATED = (
+    *("seconds", "peak_mb", "peak_children_mb", "engine", "compiled", "stages", "estimates", "layers"),
+    *("folder", "models", "files"),
+)
 
 
 def figures(report: Any) -> Any:
@@ -190,10 +211,15 @@ def _files(folder: Path, done: dict[str, Any]) -> dict[str, str]:
         f"{name} solutions": str(folder / "curate" / "sft.parquet"),
         f"{name} preference pairs": str(folder / "curate" / "pairs.parquet"),
     }
-    for stage in ("policy", "ppm"):
-        if stage in done and (folder / stage / "model").exists():
-            files[f"{name} {stage} (Hugging Face)"] = str(folder / stage / "model")
+    for kind, path in _models(folder, done).items():
+        files[f"{name} {kind} (Hugging Face)"] = str(folder.parent / path)
     return files
+
+
+def _models(folder: Path, done: dict[str, Any]) -> dict[str, str]:
+    """Where a round's models lie in the run's folder."""
+    made = (stage for stage in ("policy", "ppm") if stage in done and (folder / stage / "model").exists())
+    return {stage: f"{folder.name}/{stage}/model" for stage in made}
 
 
 def _manifest(root: Path, *parts: str) -> dict[str, Any] | None:

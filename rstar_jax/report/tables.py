@@ -23,18 +23,17 @@ NOTHING = "-"
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Cells of text; the first `left` columns are words, the rest numbers, aligned to the right."""
+    """Cells of text; the first column is words, the rest numbers, aligned to the right."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    left: int = 1
 
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Every table that the report has something for, in the order shown."""
     makers: tuple[Callable[[Mapping[str, Any]], Table], ...] = (
-        coverage, given, accuracy, data, deaths, times, shares, estimates, files,
+        coverage, given, accuracy, data, deaths, times, shares, estimates,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -53,7 +52,7 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
     for table in tables(report):
         drawn = RichTable(title=table.title, title_justify="left", title_style="bold")
         for i, column in enumerate(table.columns):
-            drawn.add_column(column, justify="left" if i < table.left else "right", overflow="fold")
+            drawn.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
         for row in table.rows:
             drawn.add_row(*map(Text, row))
         console.print(drawn)
@@ -210,20 +209,25 @@ def estimates(report: Mapping[str, Any]) -> Table:
     return Table("Estimates, and what it took", columns, tuple(rows))
 
 
-def files(report: Mapping[str, Any]) -> Table:
-    """Where the results are."""
-    rows = tuple((str(label), str(path)) for label, path in (report.get("files") or {}).items())
-    return Table("Files", ("", "path"), rows, left=2)
-
-
 def notes(report: Mapping[str, Any]) -> list[str]:
     """What the rounds have to say, such as that nothing was solved; then what shut the programs in."""
     said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
     told = (_get(warm, part, "note") for warm in _warm_start(report) for part in ("rows", "policy_training"))
     said += [f"Warm start: {note}." for note in told if note]
     said += [f"{s.get('name', '?')}: {s['note']}." for s in _stages(report) if s.get("note")]
-    layers = report.get("layers")
-    return [*said, f"Sandbox: {layers_line(layers)}."] if layers else said
+    if layers := report.get("layers"):
+        said.append(f"Sandbox: {layers_line(layers)}.")
+    return [*said, *files(report)]
+
+
+def files(report: Mapping[str, Any]) -> list[str]:
+    """Where the results are, in a line; the report names every file."""
+    folder = report.get("folder")
+    models = (
+        f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.get("models") or {}).items() if path
+    )
+    made = ", ".join(["everything measured report.json", *models])
+    return [f"Files, in {folder}: {made}."] if folder else []
 
 
 def layers_line(layers: Mapping[str, str]) -> str:
@@ -291,7 +295,7 @@ def _plain(table: Table) -> str:
 
     def line(row: tuple[str, ...]) -> str:
         cells = (
-            cell.ljust(width) if i < table.left else cell.rjust(width)
+            cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         return "  " + "  ".join(cells).rstrip()

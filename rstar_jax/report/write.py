@@ -8,8 +8,10 @@
                  "heldout_cut_off", "heldout_unknown_steps"}],
      "stages": [{"name", "seconds", "decode", "execution", "ppm", "training", "host", "peak_mb",
                  "compiled": {"programs", "cached", "seconds"}, "tokens", "note",
-                 "estimate": {"memory_mb", "parts": {part: MiB}, "tokens", "hours"}}],
-     "files": {label: path}, "seed", "config", "seconds", "peak_mb"}
+                 "estimate": {"memory_mb", "parts": {part: MiB}, "tokens", "hours", "chips"}}],
+     "estimates": {"assumed", "paper": [{"model", "device", "chips", "parameters", "weights", "cache",
+                   "optimiser", "activations", "tokens", "hours"}]},
+     "folder", "models": {kind: path in it}, "files": {label: path}, "seed", "config", "seconds", "peak_mb"}
 
 A warm start's (evolve/sft.py) has no rounds but
 
@@ -23,8 +25,9 @@ majority, pass_at_k: share right by the majority of `samples`, and with a right 
 ungraded: answers that could not be graded; ungradable: problems that had no others; unknown_steps: those the
 sandbox could not tell of. None of them is a label. heldout_cut_off: problems whose search had spent its time
 or tokens before any answer. compiled: programs that a stage compiled, that it found compiled on disk, and the
-seconds of both, added up over threads. Fractions are 0 to 1, times are seconds. What was not measured is null
-or left out.
+seconds of both, added up over threads. estimates.paper: what the same rounds would need of the paper's models
+(`evolve/announce.py`). models: the newest ones. Fractions are 0 to 1, times are seconds. What was not
+measured is null or left out.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from rstar_jax.decode import DecodeConfig
 from rstar_jax.evolve import needs
 from rstar_jax.evolve.announce import announce, by_stage, loads
 from rstar_jax.evolve.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
-from rstar_jax.evolve.plan import Assumed, Row, SearchLoad, TrainLoad, plan, table
+from rstar_jax.evolve.plan import Assumed, SearchLoad, TrainLoad, plan
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.texts import STEP, STEPS, Prompts, demand
 from rstar_jax.models import DecoderConfig
@@ -97,9 +97,11 @@ def test_devices_by_the_names_jax_gives(kind, name):
 
 def test_unknown_device_has_no_hours():
     assert device_of("Quantum 9000") is None and device_of(None) is None
-    text = table([Row("m", "here", (plan(QWEN_1_5B, SearchLoad(), 10, TrainLoad()),))], 10)
-    assert text.splitlines()[2].endswith(" -")
-    assert "estimate" in text and f"{SHARE:.0%}" in text
+    said = []
+    machine = needs.Machine("Quantum 9000")
+    found = announce(settings(), "mine", (SMALL, SMALL), PROMPTS, machine, 200, 50, said.append)
+    assert "hours" not in " ".join(said)
+    assert {(s["hours"], s["chips"]) for s in found["stages"].values()} == {(None, None)}
 
 
 def settings():
@@ -122,21 +124,30 @@ PROMPTS = {
 SMALL = Shape.of({**QWEN_1_5B, "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 512})
 
 
-def test_announce_names_this_model_and_the_papers():
+def test_a_run_says_what_its_own_model_needs_and_keeps_the_papers_for_the_report():
     said = []
     found = announce(settings(), "mine", (SMALL, SMALL), PROMPTS, MACHINE, 200, 50, said.append)
-    text = "\n".join(said)
-    assert "mine" in text and "cpu core" in text and "prompts of 870 tokens" in text.lower()
-    for name in ("Qwen2.5-Math-1.5B", "Qwen2.5-Math-7B", "H200", "v5e", "v5p"):
-        assert name in text
-    assert max(map(len, text.splitlines())) <= 170
-    assert "free here" not in text
+    stages = found["stages"]
+    most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
+    assert len(said) == 2
+    assert said[0].startswith("200 training problems, 50 held out; mine has ")
+    assert said[1].startswith(f"By estimate {stages[most]['memory_mb']:,} MB at most ({most}: ")
+    assert said[1].endswith(f"{sum(s['hours'] for s in stages.values()):.2f} hours on 1 x cpu core.")
+    assert "Qwen" not in " ".join(said)
+    assert {(row["model"], row["device"]) for row in found["paper"]} == {
+        (f"Qwen2.5-Math-{size}", chip) for size in ("1.5B", "7B") for chip in ("H200", "v5e", "v5p")
+    }
+    assert found["assumed"]["prompt"] == 870 and found["assumed"]["roofline"] == SHARE
+    each = ["search", "policy", "ppm", "evaluate"]
+    assert list(stages) == ["base/evaluate", *(f"round{r}/{stage}" for r in (1, 2, 3) for stage in each)]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_too_little_memory_is_said():
+    said = []
     tight = dataclasses.replace(MACHINE, free=2**20)
     announce(settings(), "mine", (SMALL, SMALL), PROMPTS, tight, 200, 50, said.append)
     assert "more than the 1 MB that are free here" in said[-1]
-    stages = ["search", "policy", "ppm", "evaluate"]
-    assert list(found) == ["base/evaluate", *(f"round{r}/{stage}" for r in (1, 2, 3) for stage in stages)]
-    assert json.loads(json.dumps(found)) == found
 
 
 def test_estimates_follow_prompts_model_and_machine():

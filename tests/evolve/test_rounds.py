@@ -189,6 +189,10 @@ def test_a_single_round_goes_on_from_the_one_before(unbroken, tmp_path):
     rounds.run(small("--config.rounds=(1,)"), tmp_path)
     again = rounds.run(small("--config.rounds=(2,)"), tmp_path)
     assert figures(again)["rounds"] == figures(report)["rounds"][:2]
+    uncosted = [s["name"] for s in again["stages"] if not s["estimate"]]
+    assert uncosted == ["round1/curate", "round2/curate"]
+    assert again["models"] == {"policy": "round2/policy/model", "ppm": "round2/ppm/model"}
+    assert again["estimates"]["paper"]
 
 
 def problem_file(path, answer):
