@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import queue
 import select
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from rstar_jax.errors import UserError
+from rstar_jax.verify.sandbox.watch import cpu_seconds
 
 # "unknown": it cost more than it may, and would again. "lost": the process died, or stood still each time.
 Verdict = Literal["same", "different", "unread", "unknown", "lost"]
@@ -24,8 +26,9 @@ _REPLIES = ("same", "different", "unread", "unknown", "memory")
 _ALLOWANCES_PER_PAIR = 3
 _SCRIPT = Path(__file__).with_name("symbolic.py")
 _START_S = 120.0
-_TRIES, _SLICE_S = 3, 0.5
-_TICKS = os.sysconf("SC_CLK_TCK")
+_PATIENCE = (1, 2, 4)  # wall limits of a comparison's tries: a busy host needs more time, not more tries
+_SLICE_S = 0.5
+_SOONEST_S = 0.001  # between two looks at a CPU limit that is nearly reached
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +36,8 @@ class Allowance:
     """What one comparison may cost.
 
     cpu_s: CPU seconds. wall_s: seconds by the clock, without those in which the caller stood still, too; a
-    comparison that has not had its CPU time by then is run again in another process. memory_mb: address space
-    of the process that compares.
+    comparison that has not had its CPU time by then is run again in another process, with twice the time.
+    memory_mb: address space of the process that compares.
     """
 
     cpu_s: float = 3.0
@@ -50,6 +53,10 @@ class Allowance:
 
 class _Stalled(Exception):
     """The clock ran out before the process had its CPU time: frozen, or kept waiting by a busy host."""
+
+
+class _Spent(Exception):
+    """The process has used its CPU time."""
 
 
 class Worker:
@@ -70,21 +77,24 @@ class Worker:
         line = json.dumps([reference, prediction]).encode() + b"\n"
         with self._busy:
             self.spent_s = self._allowance.cpu_s
-            for _ in range(_TRIES):
+            for patience in _PATIENCE:
                 try:
-                    return self._ask(line)
+                    return self._ask(line, patience * self._allowance.wall_s)
                 except _Stalled:
                     self._stop()
+                except _Spent:
+                    self._stop()
+                    return "unknown"  # and would be again
                 except (EOFError, OSError, ValueError):
-                    # Who the kernel ended at its limit of CPU time would be ended again.
-                    costly = self._stop() in (-signal.SIGPROF, -signal.SIGXCPU)
-                    return "unknown" if costly else "lost"
+                    # Its own timer ends it where this side, which counts exactly, could not look for long.
+                    if self._stop() != -signal.SIGPROF:
+                        return "lost"
                 except BaseException:
                     self._stop()  # interrupted: an answer may still be under way
                     raise
         return "lost"
 
-    def _ask(self, line: bytes) -> Verdict:
+    def _ask(self, line: bytes, wall_s: float) -> Verdict:
         process = self._process
         if process is None or process.poll() is not None:
             self._stop()
@@ -94,9 +104,8 @@ class Worker:
         while line:
             line = line[os.write(process.stdin.fileno(), line) :]
         try:
-            word = json.loads(_line(process, self._allowance.wall_s))
+            word = json.loads(_line(process, wall_s, before + self._allowance.cpu_s))
         except TimeoutError:
-            # The kernel ends what has used its CPU time: this one did not get it.
             raise _Stalled from None
         if word not in _REPLIES:
             raise EOFError
@@ -221,15 +230,18 @@ class Inquiry:
         return verdict
 
 
-def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
-    """A line of the process's output. TimeoutError if it does not come in time, EOFError if it ended.
+def _line(process: subprocess.Popen[bytes], seconds: float, cpu_s: float = math.inf) -> bytes:
+    """A line of the process's output. TimeoutError if it does not come in time, EOFError if it ended, _Spent
+    once it has used `cpu_s` CPU seconds since its start.
 
     A host that stands still stops the caller's clock, too: of a gap in it no more counts than was waited for.
     """
     assert process.stdout is not None
     line, left = b"", seconds
     while not line.endswith(b"\n"):
-        begun, slice_s = time.monotonic(), min(_SLICE_S, max(left, 0.0))
+        # On one core CPU time is not spent faster than time passes.
+        spare = max(cpu_s - _cpu_s(process.pid), _SOONEST_S)
+        begun, slice_s = time.monotonic(), min(_SLICE_S, max(left, 0.0), spare)
         ready = select.select([process.stdout], [], [], slice_s)[0]
         left -= min(time.monotonic() - begun, 2 * _SLICE_S)
         if ready:
@@ -237,16 +249,16 @@ def _line(process: subprocess.Popen[bytes], seconds: float) -> bytes:
             if not piece:
                 raise EOFError
             line += piece
+        elif _cpu_s(process.pid) >= cpu_s:
+            raise _Spent
         elif left <= 0:
             raise TimeoutError
     return line
 
 
 def _cpu_s(pid: int) -> float:
-    """CPU seconds that a process has used; infinite where that cannot be read."""
+    """CPU seconds that a process has used, by the kernel's exact clock; infinite where it is gone."""
     try:
-        with open(f"/proc/{pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
+        return cpu_seconds(pid)
     except OSError:
-        return float("inf")
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+        return math.inf

@@ -60,7 +60,7 @@ def test_what_cost_too_much_is_not_paid_for_twice(grader, monkeypatch):
 def test_a_lost_process_is_no_verdict_to_be_remembered(monkeypatch):
     with Grader(workers=1) as grader:
         read = algebra._line
-        monkeypatch.setattr(algebra, "_line", lambda process, _: (process.kill(), read(process, 30.0))[1])
+        monkeypatch.setattr(algebra, "_line", lambda process, *_: (process.kill(), read(process, 30.0))[1])
         grader._pool._all[0]._start = lambda: pytest.fail("started once more")
         grader._pool._all[0]._process = subprocess.Popen(
             ["sleep", "60"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
@@ -96,6 +96,35 @@ def test_time_in_which_the_caller_stood_still_does_not_count(monkeypatch):
         clock, jumps = time.monotonic, iter((0.0, 3600.0))
         monkeypatch.setattr(algebra.time, "monotonic", lambda: clock() + next(jumps, 3600.0))
         assert algebra._line(process, 30.0) == b"5\n"
+
+
+def test_cpu_time_is_what_the_exact_clock_says(monkeypatch):
+    """What ticks say of the same process ends nothing: by a clock that stands it never gets its time."""
+    worker = Worker(Allowance(cpu_s=0.3, wall_s=60.0))
+    assert worker.compare("5", ENDLESS) == "unknown"
+    monkeypatch.setattr(worker, "_allowance", Allowance(cpu_s=0.3, wall_s=0.5))
+    monkeypatch.setattr(algebra, "_cpu_s", lambda pid: 0.0)
+    assert worker.compare("5", ENDLESS) == "lost"
+    worker.stop()
+
+
+def test_a_process_that_ticks_ended_is_asked_again(monkeypatch):
+    worker = Worker(Allowance())
+    start, started = worker._start, []
+
+    def overcharged():
+        process = start()
+        started.append(process.pid)
+        if len(started) == 1:
+            os.kill(process.pid, signal.SIGSTOP)
+            os.kill(process.pid, signal.SIGPROF)
+            os.kill(process.pid, signal.SIGCONT)
+        return process
+
+    monkeypatch.setattr(worker, "_start", overcharged)
+    assert worker.compare(*SQUARE_ROOT) == "same"
+    assert len(started) == 2
+    worker.stop()
 
 
 def test_one_pair_may_cost_a_few_allowances():
@@ -197,9 +226,9 @@ def test_a_stalled_host_is_asked_once_more(monkeypatch):
     worker = Worker(Allowance(cpu_s=2.0, wall_s=0.3))
     read, times = algebra._line, []
 
-    def stalled(process, seconds):
-        if seconds != 0.3:
-            return read(process, seconds)  # the start
+    def stalled(process, seconds, *_):
+        if seconds == algebra._START_S:
+            return read(process, seconds)
         times.append(process.pid)
         if len(times) == 1:
             os.kill(process.pid, signal.SIGSTOP)
