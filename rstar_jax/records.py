@@ -37,6 +37,7 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 _SIGNATURE = "sha256"  # of a JSON object, the last of its fields
+MOST_TEXT = 256 * 2**20  # bytes of a text that is read whole; the largest, tokenizers, have some 40 million
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
@@ -99,7 +100,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """Reads what write_json wrote. Raises Damaged where it is not JSON, UserError where it cannot be read."""
-    require_file(path)
+    require_file(path, MOST_TEXT)
     with _damage(path):
         return json.loads(path.read_text(encoding="utf-8"))
 

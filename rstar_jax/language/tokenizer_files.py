@@ -9,7 +9,7 @@ from typing import Any
 import tokenizers
 
 from rstar_jax.errors import UserError
-from rstar_jax.records import refuse_pointer, require_file
+from rstar_jax.records import MOST_TEXT, refuse_pointer, require_file
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
 # What is read besides, here or by transformers.
@@ -17,7 +17,6 @@ _BESIDE = (
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt"),
     *("chat_template.jinja", "config.json"),
 )
-_MOST_BYTES = 256 * 2**20  # of a file; the largest have some 40 million
 _NAMES = "bos_token", "eos_token", "pad_token"
 
 
@@ -32,7 +31,7 @@ def read(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any], int | None
     or odd."""
     for name in (*_FILES, *_BESIDE):
         refuse_pointer(folder / name)
-        require_file(folder / name, _MOST_BYTES)
+        require_file(folder / name, MOST_TEXT)
     if not has_tokenizer(folder):
         raise UserError(
             f"{folder}: no tokenizer here; one of {', '.join(_FILES)} expected. Copy the tokenizer files "

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from rstar_jax.models.folders import CARD, HUB_ID
 
+_HEADER = 2**16  # characters of a card in which its header ends
 _KINDS = {
     "policy": (
         "text-generation",
@@ -54,8 +55,12 @@ def model_card(
 
 def licence(folder: Path) -> str | None:
     """The licence that the header of a folder's card names, None where there is none."""
+    card = folder / CARD
+    if not card.is_file():  # to open a pipe is to wait for whoever writes into it
+        return None
     try:
-        text = (folder / CARD).read_text(encoding="utf-8")
+        with card.open(encoding="utf-8") as file:
+            text = file.read(_HEADER)
     except (OSError, ValueError):
         return None
     header = re.match(r"---\r?\n(.*?)\r?\n---", text, re.DOTALL)

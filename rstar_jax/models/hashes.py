@@ -32,6 +32,7 @@ def model_hash(folder: Path) -> str:
     found, base = hashlib.sha256(), base_folder(folder)
     adapts = base != folder
     for name in sorted(("config.json", GENERATION, *TOKENIZER_FILES, *([ADAPTER_CONFIG] * adapts))):
+        records.require_file(folder / name, records.MOST_TEXT)
         with records.reading(folder / name):
             if (folder / name).is_file():
                 content = (folder / name).read_bytes()

@@ -20,17 +20,16 @@ import numpy as np
 from rstar_jax.errors import UserError
 from rstar_jax.models import contents
 from rstar_jax.models.safetensors_format import DTYPES, Shape, Stored, chunks, read_header, write_file
-from rstar_jax.records import refuse_pointer, require_file
+from rstar_jax.records import MOST_TEXT, refuse_pointer, require_file
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9
-_MOST_JSON = 256 * 2**20  # bytes: the largest, of tokenizers, have some 40 million
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file. Raises UserError if it holds none."""
     refuse_pointer(path)
-    require_file(path, _MOST_JSON)
+    require_file(path, MOST_TEXT)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

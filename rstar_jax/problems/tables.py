@@ -8,18 +8,24 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import math
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rstar_jax.errors import UserError
+from rstar_jax.records import MOST_TEXT
 
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
+_HEAD = 2**16  # bytes in which an array shows
+_BATCH = 1024  # rows of Parquet that are held at once
+_MOST_UNPACKED = 4 * 2**30  # bytes of a gzipped file: a few kilobytes may stand for any number
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # "\frac" with one backslash is JSON's escape for a form feed, and then "rac". Nobody writes a form feed or a
 # backspace; a tab, return or line end is such an accident where the rest of a TeX command follows.
@@ -63,55 +69,78 @@ class Place:
 def read_objects(path: Path, expected: str) -> Iterator[tuple[Place, dict[str, Any]]]:
     """The objects of a file, each with its place; empty lines are passed over.
 
+    Lines are read one by one; a line, or an array, is parsed whole and may have `MOST_TEXT` bytes.
     expected: the keys that an error names. Raises UserError naming file and place of what is no JSON object,
-    and the file where it is of no such kind, damaged, not UTF-8, or cannot be read.
+    and the file where it is of no such kind, too large, damaged, not UTF-8, or cannot be read.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(len(_PARQUET))
-            if data == _PARQUET:
+            head = file.read(len(_PARQUET))
+            file.seek(0)
+            if head == _PARQUET:
                 yield from _parquet(path)
-                return
-            data += file.read()
-        if data.startswith(_GZIP):
-            data = gzip.decompress(data)
+            elif head.startswith(_GZIP):
+                with gzip.open(file) as unpacked:
+                    yield from _json(path, unpacked, expected, _MOST_UNPACKED)
+            else:
+                yield from _json(path, file, expected)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: damaged ({error}), a whole gzip file expected. Copy it again.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}). Check its rights.") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}). Save it as UTF-8; JSON lines, a "
-            "JSON array or Parquet is expected, the first two gzipped or not."
-        ) from None
-    if items := _array(path, text):
-        for number, item in enumerate(items, start=1):
+
+
+def _json(
+    path: Path, file: IO[bytes] | gzip.GzipFile, expected: str, most: float = math.inf
+) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The objects of JSON lines or of one JSON array, whose file may have `most` bytes."""
+    if _ARRAY.match(file.read(_HEAD)):
+        file.seek(0)
+        text = _text(path, file.read(MOST_TEXT + 1), "an array", 0)
+        for number, item in enumerate(_parsed(text, str(path)), start=1):
             place = Place(path, "item", number)
             yield place, _object(item, place, expected)
         return
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            place = Place(path, "line", number)
-            yield place, _object(_parsed(line, str(place)), place, expected)
+    file.seek(0)
+    at = 0
+    for number, line in enumerate(iter(lambda: file.readline(MOST_TEXT + 1), b""), start=1):
+        place, text = Place(path, "line", number), _text(path, line, "a line", at)
+        at += len(line)
+        if at > most:
+            raise UserError(
+                f"{path}: unpacks to more than {most:,} bytes, which a gzipped file may have at most. Divide "
+                "it, or unpack it."
+            )
+        if text.strip():
+            yield place, _object(_parsed(text, str(place)), place, expected)
 
 
-def _array(path: Path, text: str) -> list[Any]:
-    """The items of a file that is one JSON array of objects; none where it is not."""
-    if not re.match(r"\s*\[\s*\{", text):
-        return []
-    return _parsed(text, str(path))
+def _text(path: Path, data: bytes, what: str, at: int) -> str:
+    """What is to be parsed at once, and begins at byte `at` of the file."""
+    if len(data) > MOST_TEXT:
+        raise UserError(
+            f"{path}: {what} of more than {MOST_TEXT:,} bytes, which is the most that is parsed at once. "
+            "Write JSON lines, an object a line."
+        )
+    try:
+        return data.decode("utf-8" if at else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {at + error.start}). Save it as UTF-8; JSON "
+            "lines, a JSON array or Parquet is expected, the first two gzipped or not."
+        ) from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    number = 0
     try:
-        rows = pq.ParquetFile(path).read().to_pylist()
+        for batch in pq.ParquetFile(path).iter_batches(_BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield Place(path, "row", number), row
     except (pa.ArrowException, ValueError) as error:
         why = str(error).splitlines()[0]
         raise UserError(f"{path}: damaged ({why}), a whole Parquet file expected. Copy it again.") from error
-    for number, row in enumerate(rows, start=1):
-        yield Place(path, "row", number), row
 
 
 def _parsed(text: str, where: str) -> Any:

@@ -1,5 +1,6 @@
 """Model cards: the caller's words, a licence only where the base has one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,11 @@ def test_the_licence_is_that_of_the_base(tmp_path: Path, card, wanted: str | Non
 def test_a_save_writes_the_card(tiny: Decoder, tmp_path: Path) -> None:
     save_pretrained(tiny, tmp_path / "m", card=model_card("policy", PROVENANCE))
     assert (tmp_path / "m" / "README.md").read_text() == model_card("policy", PROVENANCE)
+
+
+def test_a_card_that_is_a_pipe_or_endless_names_no_licence(tmp_path: Path) -> None:
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "README.md")
+    assert licence(tmp_path / "pipe") is None
+    (tmp_path / "README.md").symlink_to("/dev/zero")
+    assert licence(tmp_path) is None

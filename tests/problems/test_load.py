@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rstar_jax.errors import UserError
+from rstar_jax.problems import tables
 from rstar_jax.problems.load import load_problems
 from rstar_jax.problems.suite import generate
 from rstar_jax.types import Problem
@@ -119,6 +121,41 @@ def test_damaged_files_of_every_kind_are_named(tmp_path, name, content, message)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=rf"{name}: .*{message}"):
         load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("one.jsonl.gz", gzip.compress(b"x" * 10**6, mtime=0), "a line of more than 1,000 bytes.*JSON lines"),
+        ("one.json.gz", gzip.compress(b"[{" + b" " * 10**6, mtime=0), "an array of more than 1,000 bytes"),
+        ("blank.gz", gzip.compress(b"\n" * 10**6, mtime=0), "unpacks to more than 9,000 bytes.*unpack it"),
+        ("one.jsonl", b"x" * 1001, "a line of more than 1,000 bytes"),
+        ("one.json", b"[{" + b" " * 1000, "an array of more than 1,000 bytes"),
+    ],
+)
+def test_a_file_that_is_too_large_is_not_read_whole(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.setattr(tables, "MOST_TEXT", 1000)
+    monkeypatch.setattr(tables, "_MOST_UNPACKED", 9000)
+    (tmp_path / name).write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(UserError, match=rf"{name}: {message}"):
+        load(tmp_path / name)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 500_000
+
+
+def test_a_large_file_of_short_lines_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "MOST_TEXT", 100)
+    rows = [{**GOOD, "id": str(n)} for n in range(1000)]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "own.gz").write_bytes(gzip.compress((tmp_path / "own.jsonl").read_bytes()))
+    pq.write_table(
+        pa.Table.from_pylist([*rows, *({**GOOD, "id": f"b{n}"} for n in range(2000))]),
+        tmp_path / "own.parquet",
+    )
+    assert load(tmp_path / "own.jsonl") == load(tmp_path / "own.gz") == load(tmp_path / "own.parquet")[:1000]
+    assert len(load(tmp_path / "own.parquet")) == 3000
 
 
 def test_a_missing_empty_or_binary_file_is_named(tmp_path):
