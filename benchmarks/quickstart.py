@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import itertools
-import json
 import os
 import statistics
 import subprocess
@@ -22,6 +21,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from rstar_jax.report import read_report
 
 PARTS = ("decode", "execution", "ppm", "training", "host")
 
@@ -79,7 +80,7 @@ def run(workdir: Path, seed: int, overrides: list[str]) -> dict[str, Any]:
         peak.stop()
     if status:
         raise SystemExit(f"{' '.join(command)}: exit status {status}")
-    report = json.loads((workdir / "report.json").read_text())
+    report = read_report(workdir / "report.json")
     cpu = used.ru_utime + used.ru_stime
     return {**report, "wall": time.monotonic() - began, "cpu": cpu, "tree_peak_mb": peak.mb}
 

@@ -10,7 +10,6 @@ everything but times, memory and paths. The exit status tells.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from rstar_jax.evolve.stages import MANIFEST
 from rstar_jax.evolve.summary import STAGES, figures
+from rstar_jax.report import read_report
 
 SMALL = ["--config.problems.train=24", "--config.problems.heldout=12", "--config.search.shard=8"]
 
@@ -37,7 +37,7 @@ def main() -> int:
     unbroken, broken = arguments.out / "unbroken", arguments.out / "broken"
     subprocess.run([*command, f"--workdir={unbroken}"], check=True, stdout=subprocess.DEVNULL)
     kills = kill_in_every_stage([*command, f"--workdir={broken}"], broken, len(rounds))
-    reports = [json.loads((folder / "report.json").read_text()) for folder in (unbroken, broken)]
+    reports = [read_report(folder / "report.json") for folder in (unbroken, broken)]
     first, second = (figures({**report, "config": None}) for report in reports)
     print(f"{kills} kills; the figures are {'the same' if first == second else 'DIFFERENT'}")
     return 0 if first == second else 1

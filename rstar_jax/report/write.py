@@ -11,7 +11,8 @@
                  "estimate": {"memory_mb", "parts": {part: MiB}, "tokens", "hours", "chips"}}],
      "estimates": {"assumed", "paper": [{"model", "device", "chips", "parameters", "weights", "cache",
                    "optimiser", "activations", "tokens", "hours"}]},
-     "folder", "models": {kind: path in it}, "files": {label: path}, "seed", "config", "seconds", "peak_mb"}
+     "folder", "models": {kind: path in it}, "files": {label: path}, "seed", "config", "seconds", "peak_mb",
+     "sha256": of all that (`records.write_signed`)}
 
 A warm start's (evolve/sft.py) has no rounds but
 
@@ -37,24 +38,23 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax.errors import UserError
-from rstar_jax.records import Damaged, read_json, write_json
+from rstar_jax.records import Damaged, read_signed, write_signed
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Writes the report atomically. NaN and infinities become null, which every JSON reader takes.
+    """Writes the report atomically, signed. NaN and infinities become null, which every JSON reader takes.
 
     Raises UserError where the disk is full or the folder not writable.
     """
-    write_json(path, _finite(report))
+    write_signed(path, _finite(report))
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Reads a report. Raises UserError where there is none, Damaged where it is not one."""
+    """Reads a report, without its signature. Raises UserError where there is none, Damaged where it is none
+    or not as it was written."""
     if not path.is_file():
         raise UserError(f"{path}: no report. A run writes one as its rounds end: give that run's --workdir.")
-    report = read_json(path)
-    if not isinstance(report, dict):
-        raise Damaged(path, f"a {type(report).__name__}, not an object with 'rounds'")
+    report = read_signed(path)
     for field in ("rounds", "stages"):
         rows = report.get(field, [])
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -14,7 +14,7 @@ from rstar_jax.evolve.summary import figures
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
-from rstar_jax.report import tables
+from rstar_jax.report import read_report, tables
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
 from rstar_jax.solve.chosen import of_run
@@ -64,7 +64,7 @@ def unbroken(rows, tmp_path_factory):
 
 def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
     folder, report = unbroken
-    assert json.loads((folder / "report.json").read_text()) == report
+    assert read_report(folder / "report.json") == report
     warm = report["warm_start"]
     assert (warm["rows"]["read"], warm["rows"]["kept"], warm["rows"]["converted"]) == (12, 11, 2)
     assert warm["rows"]["lost"] == {"no marked calculation": 1}

@@ -168,6 +168,14 @@ def test_report_comes_back_as_written(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["report.json"]
 
 
+def test_a_changed_figure_is_damage(tmp_path):
+    path = tmp_path / "report.json"
+    write_report(path, REPORT)
+    path.write_text(path.read_text().replace('"policy_pass1": 0.55', '"policy_pass1": 0.65'))
+    with pytest.raises(Damaged, match="checksum"):
+        read_report(path)
+
+
 def test_not_a_number_becomes_null(tmp_path):
     path = tmp_path / "report.json"
     write_report(path, {"seconds": float("nan"), "rounds": [{"round": 1, "policy_pass1": float("inf")}]})
