@@ -23,7 +23,7 @@ import tokenizers
 from tokenizers import AddedToken
 
 from rstar_jax.errors import UserError
-from rstar_jax.language import apart, byte_pairs, grammar, tokenizer_files
+from rstar_jax.language import apart, byte_pairs, grammar, tokenizer_files, tokenizer_limits
 from rstar_jax.language.spellings import spellings
 from rstar_jax.types import Finish
 
@@ -62,8 +62,10 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
-        """From a model folder; raises UserError if it holds no tokenizer files or they are damaged."""
+        """From a model folder; raises UserError if it holds no tokenizer files, or damaged or unfit ones."""
         backend, config, rows = tokenizer_files.read(Path(path))
+        if why := tokenizer_limits.unfit(backend):
+            raise UserError(f"{path}: tokenizer.json is unfit: {why}. Take the model's original tokenizer.")
         try:
             return cls(backend, config, rows)
         except Exception as error:  # tokenizers raises bare Exception
@@ -278,7 +280,7 @@ class Tokenizer:
         try:
             return self._backend.encode(text, add_special_tokens=False).ids
         except BaseException as error:
-            if not tokenizer_files.is_panic(error):
+            if not tokenizer_limits.is_panic(error):
                 raise
             raise UserError(
                 f"the tokenizer fails at the text {text[:60]!r} ({error}): its tokenizer.json splits texts "

@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 
 from rstar_jax.errors import UserError
+from rstar_jax.language.tokenizer_limits import is_panic
 from rstar_jax.records import MOST_TEXT, refuse_pointer, require_file
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "spiece.model")
@@ -64,11 +65,6 @@ def read(folder: Path) -> tuple[tokenizers.Tokenizer, dict[str, Any], int | None
             "AutoTokenizer.from_pretrained(DIR, use_fast=True).save_pretrained(DIR)."
         )
     return backend, config, rows
-
-
-def is_panic(error: BaseException) -> bool:
-    """Tell if the Rust code of `tokenizers` has panicked, which is no Exception to Python."""
-    return type(error).__name__ == "PanicException"
 
 
 def _content(file: Path) -> dict[str, Any]:
