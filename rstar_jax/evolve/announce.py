@@ -8,9 +8,10 @@ from typing import Any
 
 from rstar_jax.evolve import needs
 from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape, device_of
-from rstar_jax.evolve.plan import Assumed, SearchLoad, TrainLoad, plan
+from rstar_jax.evolve.plan import Assumed, Lora, SearchLoad, TrainLoad, plan
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.texts import FRESH, Prompts
+from rstar_jax.train import TrainConfig
 
 Lengths = Mapping[tuple[str, str], Prompts | None]  # of prompts, by kind and problems (`Context.prompts`)
 
@@ -33,13 +34,22 @@ def announce(
     """
     assumed = Assumed.of(prompts.get((settings.search.prompt[0], "train")), settings.decode.context)
     stages = by_stage(settings, shapes, prompts, machine, train, heldout)
-    most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
-    parts = ", ".join(f"{part} {size:,}" for part, size in stages[most]["parts"].items() if size)
-    needed = stages[most]["memory_mb"]
     log(
         f"{train:,} training problems, {heldout:,} held out; {name} has {_short(shapes[0].parameters)} "
         "parameters."
     )
+    _say(stages, machine, log)
+    return {
+        "stages": stages,
+        "assumed": {"roofline": SHARE, "expanded": FRESH, **dataclasses.asdict(assumed)},
+        "paper": of_the_paper(settings, train, assumed),
+    }
+
+
+def _say(stages: Mapping[str, Any], machine: needs.Machine, log: Callable[[str], None]) -> None:
+    most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
+    parts = ", ".join(f"{part} {size:,}" for part, size in stages[most]["parts"].items() if size)
+    needed = stages[most]["memory_mb"]
     log(f"By estimate {needed:,} MB at most ({most}: {parts}); {_work(stages, device_of(machine.kind))}.")
     if machine.on_cpu and machine.free is not None and needed * 2**20 > machine.free:
         log(
@@ -48,11 +58,6 @@ def announce(
             "config.decode.cache_mb; a training with fewer rows a call (microbatch), remat=full, a shorter "
             "seq_len or a lora.rank."
         )
-    return {
-        "stages": stages,
-        "assumed": {"roofline": SHARE, "expanded": FRESH, **dataclasses.asdict(assumed)},
-        "paper": of_the_paper(settings, train, assumed),
-    }
 
 
 def _work(stages: Mapping[str, Any], device: Device | None) -> str:
@@ -95,6 +100,63 @@ def of_the_paper(settings: RunSettings, train: int, assumed: Assumed) -> list[di
     return rows
 
 
+@dataclasses.dataclass
+class _Stages:
+    """Collects what the stages that use the devices need: memory_mb and its parts, tokens (written by a
+    search, read by a training), where the device is known hours, and on how many chips."""
+
+    settings: RunSettings
+    prompts: Lengths
+    machine: needs.Machine
+    found: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def assumed(self, kind: str, problems: str) -> Assumed:
+        return Assumed.of(self.prompts.get((kind, problems)), self.settings.decode.context)
+
+    def searched(
+        self, stage: str, shape: Shape, load: SearchLoad, kind: str, name: str, problems: int
+    ) -> None:
+        device = device_of(self.machine.kind)
+        planned = plan(shape, load, problems, TrainLoad(), device, self.assumed(kind, name))
+        parts = needs.searching(shape, load, self.machine)
+        self._add(stage, parts, planned.tokens, planned.search_hours, planned.chips)
+
+    def alone(
+        self, stage: str, shape: Shape, load: SearchLoad, kind: str, problems: int, paths: int = 1
+    ) -> None:
+        """Held-out problems by so many single paths each; the plan counts half of a rollout's steps."""
+        load = dataclasses.replace(load, rollouts=2 * paths, candidates=1, ppm=False)
+        self.searched(stage, shape, load, kind, "heldout", problems)
+
+    def trained(
+        self,
+        stage: str,
+        shape: Shape,
+        load: TrainLoad,
+        config: TrainConfig,
+        lora: Lora,
+        tokens: float,
+        chips: int,
+    ) -> None:
+        """tokens: of one epoch."""
+        load = dataclasses.replace(load, seq_len=config.seq_len, rows=config.microbatch, remat=config.remat)
+        device, hours, tokens = device_of(self.machine.kind), None, tokens * config.epochs
+        if device is not None:
+            seconds = shape.train_seconds(device, tokens, config.seq_len, config.remat)
+            hours = seconds / chips / 3600
+        logits = stage.rpartition("/")[2] == "policy"
+        self._add(stage, needs.training(shape, load, lora, self.machine, logits=logits), tokens, hours, chips)
+
+    def _add(self, stage: str, parts: needs.Parts, tokens: float, hours: float | None, chips: int) -> None:
+        self.found[stage] = {
+            "memory_mb": needs.megabytes(parts),
+            "parts": {part: round(size / 2**20) for part, size in parts.items()},
+            "tokens": round(tokens),
+            "hours": None if hours is None else round(hours, 3),
+            "chips": None if hours is None else chips,
+        }
+
+
 def by_stage(
     settings: RunSettings,
     shapes: tuple[Shape, Shape],
@@ -103,54 +165,63 @@ def by_stage(
     train: int,
     heldout: int,
 ) -> dict[str, Any]:
-    """For each stage that uses the devices: memory_mb and its parts, tokens (written by a search, read by a
-    training), where the device is known hours, and on how many chips. Arguments as for `announce`."""
-    (base, bootstrap), e, device = shapes, settings.evaluate, device_of(machine.kind)
-    found: dict[str, Any] = {}
-
-    def add(stage: str, parts: needs.Parts, tokens: float, hours: float | None, chips: int) -> None:
-        found[stage] = {
-            "memory_mb": needs.megabytes(parts),
-            "parts": {part: round(size / 2**20) for part, size in parts.items()},
-            "tokens": round(tokens),
-            "hours": None if hours is None else round(hours, 3),
-            "chips": None if hours is None else chips,
-        }
-
-    def searched(stage: str, shape: Shape, load: SearchLoad, kind: str, name: str, problems: int) -> None:
-        assumed = Assumed.of(prompts.get((kind, name)), settings.decode.context)
-        planned = plan(shape, load, problems, TrainLoad(), device, assumed)
-        parts = needs.searching(shape, load, machine)
-        add(stage, parts, planned.tokens, planned.search_hours, planned.chips)
-
+    """What each stage of a run needs, as `_Stages` counts it. Arguments as for `announce`."""
+    (base, bootstrap), e = shapes, settings.evaluate
+    stages = _Stages(settings, prompts, machine)
     for number, (search_load, train_load) in zip(settings.rounds, loads(settings), strict=True):
         kind = at_round(settings.search.prompt, number)
         if number == 1:
-            # One greedy path; the plan counts half of a rollout's steps.
-            alone = dataclasses.replace(search_load, rollouts=2, candidates=1, ppm=False)
-            searched("base/evaluate", base, alone, kind, "heldout", heldout)
+            stages.alone("base/evaluate", base, search_load, kind, heldout)
         shape = bootstrap if number == 1 else base
         guided = dataclasses.replace(search_load, ppm=search_load.ppm and number > 1)
-        searched(f"round{number}/search", shape, guided, kind, "train", train)
-        assumed = Assumed.of(prompts.get(("finetuned", "train")), settings.decode.context)
-        learnt = plan(base, search_load, train, train_load, device, assumed)
+        stages.searched(f"round{number}/search", shape, guided, kind, "train", train)
+        assumed = stages.assumed("finetuned", "train")
+        chips = plan(base, search_load, train, train_load, device_of(machine.kind), assumed).chips
         for stage, config, lora, count in (
             ("policy", settings.train.policy, train_load.policy_lora, assumed.rows),
             ("ppm", settings.train.ppm, train_load.ppm_lora, 2 * assumed.pairs),
         ):
-            load = dataclasses.replace(
-                train_load, seq_len=config.seq_len, rows=config.microbatch, remat=config.remat
-            )
-            tokens = train * config.epochs * count * min(assumed.row, config.seq_len)
-            hours = None
-            if device is not None:
-                seconds = base.train_seconds(device, tokens, config.seq_len, config.remat)
-                hours = seconds / learnt.chips / 3600
-            parts = needs.training(base, load, lora, machine, logits=stage == "policy")
-            add(f"round{number}/{stage}", parts, tokens, hours, learnt.chips)
+            tokens = train * count * min(assumed.row, config.seq_len)
+            stages.trained(f"round{number}/{stage}", base, train_load, config, lora, tokens, chips)
         both = dataclasses.replace(search_load, rollouts=e.rollouts, candidates=e.candidates, ppm=True)
-        searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout)
-    return found
+        stages.searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout)
+    return stages.found
+
+
+def announce_warm_start(
+    settings: RunSettings,
+    name: str,
+    shape: Shape,
+    prompts: Lengths,
+    machine: needs.Machine,
+    rows: tuple[int, int],
+    heldout: int,
+    *,
+    base: bool,
+    samples: int,
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Say in two lines what a warm start needs; return {"stages"}, the estimates of its stages.
+
+    settings: those that its stages know it by (`SftSettings.as_run`). rows: how many, and their tokens.
+    heldout: how many problems. base: whether the base is evaluated, too. samples: solutions of each problem
+    besides the greedy one.
+    """
+    (search_load, train_load), stages = loads(settings)[0], _Stages(settings, prompts, machine)
+    kind, (count, tokens) = settings.search.prompt[0], rows
+    if heldout and base:
+        stages.alone("base/evaluate", shape, search_load, kind, heldout, 1 + samples)
+    chips = plan(shape, search_load, 0, train_load, device_of(machine.kind)).chips
+    config, lora = settings.train.policy, train_load.policy_lora
+    stages.trained("policy", shape, train_load, config, lora, tokens, chips)
+    if heldout:
+        stages.alone("evaluate", shape, search_load, "finetuned", heldout, 1 + samples)
+    log(
+        f"{count:,} solutions, {heldout:,} held-out problems; {name} has {_short(shape.parameters)} "
+        "parameters."
+    )
+    _say(stages.found, machine, log)
+    return {"stages": stages.found}
 
 
 def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:

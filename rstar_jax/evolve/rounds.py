@@ -113,25 +113,30 @@ def _rounds(context: Context) -> dict[str, Any]:
 
 def _estimate(context: Context) -> dict[str, Any]:
     """Say what the run will need; the estimates, as `announce` returns them."""
-    settings = context.settings
-    base, bootstrap = (models.check_pretrained(folder) for folder in (context.base, context.bootstrap))
-    shapes = [
-        Shape.of_decoder(c, sum(math.prod(spec.shape) for spec in param_specs(c).values()))
-        for c in (base, bootstrap)
-    ]
-    engine = EngineModel(base, jnp.dtype(settings.policy.dtype))
-    pool = pages_for(engine, settings.decode, context.demand) * settings.decode.page_size * engine.token_bytes
-    machine = Machine(jax.devices()[0].device_kind, free_bytes(), pool)
     return announce(
-        settings,
+        context.settings,
         context.base.name,
-        (shapes[0], shapes[1]),
+        (shape_of(context.base), shape_of(context.bootstrap)),
         context.prompts,
-        machine,
+        machine(context),
         len(context.train),
         len(context.heldout),
         context.progress.log,
     )
+
+
+def shape_of(folder: Path) -> Shape:
+    """The numbers of a folder's model that cost anything."""
+    config = models.check_pretrained(folder)
+    return Shape.of_decoder(config, sum(math.prod(spec.shape) for spec in param_specs(config).values()))
+
+
+def machine(context: Context) -> Machine:
+    """What estimates of a run need to know of this host, and of the page pool that its base gets here."""
+    s = context.settings
+    engine = EngineModel(models.check_pretrained(context.base), jnp.dtype(s.policy.dtype))
+    pool = pages_for(engine, s.decode, context.demand) * s.decode.page_size * engine.token_bytes
+    return Machine(jax.devices()[0].device_kind, free_bytes(), pool)
 
 
 def _report(context: Context, path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from rstar_jax import models, records
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import learn, rounds, seek
+from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.problems import with_room
 from rstar_jax.evolve.settings import (
@@ -37,7 +38,9 @@ from rstar_jax.evolve.settings import (
     VerifySettings,
 )
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect_warm_start
+from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
+from rstar_jax.evolve.texts import SAMPLE
+from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.problems.executed import executed
 from rstar_jax.problems.load import load_problems
 from rstar_jax.problems.rows import read_given, rows_file
@@ -137,7 +140,7 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
 
     1. read held-out problems and the base's folder; refuse what does not go with them or with the devices
     2. claim the folder
-    3. read, convert and run the rows
+    3. read, convert and run the rows; say what the rest will need
     4. evaluate the base
     5. train
     6. evaluate the policy
@@ -179,6 +182,7 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
     work.claim_inputs(inputs)
     try:
         _rows(context, rows, settings.limit)  # 3
+        _estimate(context, settings)
         if evaluated and settings.base != "none":  # 4
             asked = context.models(0, "evaluate")
             seek.evaluate_alone(context, "base/evaluate", asked, samples=settings.samples > 0)
@@ -199,6 +203,32 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
         "with --config.policy.bootstrap in the place of policy.init they train from their base instead."
     )
     return report
+
+
+def _estimate(context: Context, settings: SftSettings) -> None:
+    """Say what evaluations and training will need, once the rows are known."""
+    rows = records.read_rows(context.work.root / "rows" / learn.SFT, SftRow)
+    tokenizer = Tokenizer.load(models.tokenizer_folder(context.base))
+    prompt = context.asking("finetuned").prompt
+
+    def length(row: SftRow) -> int:
+        return len(tokenizer.encode_solution(prompt(Problem("", row.question, "")), row.steps)[0])
+
+    some = rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
+    tokens = round(sum(map(length, some)) * len(rows) / len(some))
+    estimates = announce_warm_start(
+        context.settings,
+        context.base.name,
+        rounds.shape_of(context.base),
+        context.prompts,
+        rounds.machine(context),
+        (len(rows), tokens),
+        len(context.heldout),
+        base=settings.base != "none",
+        samples=settings.samples,
+        log=context.progress.log,
+    )
+    keep_estimates(context.work.root, estimates)
 
 
 def _heldout(settings: SftSettings) -> list[Problem]:

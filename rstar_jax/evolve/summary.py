@@ -58,6 +58,7 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
     done = {name: m for name, parts in names.items() if (m := _manifest(root, *parts))}
     results = {name: m["result"] for name, m in done.items()}
     stages = [stage_times(m) for m in done.values()]
+    _estimates(root, stages)
     files = {"solutions": root / "rows" / "sft.parquet", "policy (Hugging Face)": root / "policy" / "model"}
     files["report"] = root / "report.json"
     return {

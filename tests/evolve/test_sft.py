@@ -76,6 +76,9 @@ def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
         assert 0 <= measured["majority"] <= measured["pass_at_k"] <= 1
     assert [s["name"] for s in report["stages"]] == ["rows", "base/evaluate", "policy", "evaluate"]
     assert all(s["peak_mb"] for s in report["stages"]) and report["stages"][2]["training"] > 0
+    expected = {s["name"]: s["estimate"] for s in report["stages"]}
+    assert expected["rows"] is None and all(expected[name]["memory_mb"] for name in list(expected)[1:])
+    assert expected["policy"]["tokens"] == report["stages"][2]["tokens"]
     shown = tables.render(report)
     for line in ("kept to learn", "lost: no marked calculation", "base  warm start", "an answer", "of 2"):
         assert line in shown
