@@ -96,6 +96,21 @@ def test_programs_import_what_the_task_names_and_nothing_of_an_installed_package
     assert [status for status, _ in found[0][len(WAYS) :]] == ["ok"] * len(NAMED)
 
 
+def test_an_installed_package_does_its_rounds_from_any_folder(installed, tmp_path):
+    python, _ = installed
+    launch = [python, "-E", "-m", "rstar_jax.launch"]
+    few = ["rounds=(1,)", "problems.train=12", "problems.heldout=2", "search.rollouts=2"]
+    one = ["run=runs/quickstart", "search.rollouts=1", "search.candidates=2", "question=2 + 3?"]
+    for name, options, shown, ends in (
+        ("quickstart", few, "Files, in runs/quickstart: everything measured report.json", (0,)),
+        ("solve", one, "\nsearch: ", (0, 1)),  # 1: so small a search may find no answer
+    ):
+        options = [f"--config={name}", *(f"--config.{option}" for option in options)]
+        ran = subprocess.run([*launch, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode in ends, ran.stderr
+        assert shown in ran.stdout and "Traceback" not in ran.stderr
+
+
 def test_what_lies_beside_this_projects_packages_is_out_of_reach():
     site = str(Path(sysconfig.get_path("purelib")).resolve())
     programs = [way.format(site=site) for way in WAYS]
