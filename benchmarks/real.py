@@ -48,8 +48,13 @@ class Scale:
 SMALL = Scale(per_family=1, train=6, heldout=6, rows=24, problems=4)
 SEARCH = {"rollouts": (6, 6), "escalation": "((),)", "candidates": (4,), "temperature": (0.8,), "batch": 16}
 BY_MAJORITY = {"vote": "majority", "top_k": 0}
-# Most frequent answer: a PPM of a few hundred pairs may order steps, but hardly chooses among answers.
-EVALUATE = {"rollouts": 6, "candidates": 4, "temperature": 0.8, **BY_MAJORITY}
+# Several small searches rather than a large one: a tree drops repeats, so that its unlikely steps weigh as much as
+# the likely one, and a PPM of a few hundred pairs does not make up for that. It orders each search's candidates;
+# among the answers the most frequent one is taken.
+EVALUATE = {
+    **{"strategy": "mcts_repeated", "searches": 8, "rollouts": 1, "candidates": 2, "temperature": 0.7},
+    **BY_MAJORITY,
+}
 ROUND = {
     "policy__dtype": "bfloat16",
     "policy__delimiters": "text",
@@ -154,9 +159,18 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
         "maj@8": SearchConfig(strategy="sample", rollouts=8, temperature=0.7, vote="majority", batch=16),
         "search": SearchConfig(batch=16, **EVALUATE),
     }
+    # Repeated searches take each tree's best by a PPM: without one a single tree of as many rollouts.
+    unguided = SearchConfig(
+        batch=16,
+        rollouts=EVALUATE["searches"],
+        candidates=2,
+        temperature=EVALUATE["temperature"],
+        **BY_MAJORITY,
+    )
     lines = []
     for stage, models in stages.items():
         for way, config in ways.items():
+            config = unguided if way == "search" and models[1] is None else config
             folder, pattern = there.get((stage, way), (None, "trees-*.parquet"))
             if folder is None:
                 kind = zlib.crc32(repr((config, DECODE)).encode())  # other options are other trees

@@ -28,7 +28,7 @@ from rstar_jax.types import Grade, Problem, Tree
 from rstar_jax.verify import TASKS, grade
 
 # A step of a general model: a line of thought and some lines of code.
-DECODE: dict[str, Any] = {"leaves": 8, "rows": 4, "max_step_tokens": 128, "context": 1536}
+DECODE: dict[str, Any] = {"leaves": 16, "rows": 2, "max_step_tokens": 128, "context": 1536}
 CHAINS = DECODE | {"leaves": 32, "rows": 1}  # as many tokens at a time where a leaf has one candidate
 TRAIN = {
     "epochs": 2,
@@ -109,7 +109,7 @@ def measure(
     source = Source(0, policy=model_hash(policy), ppm=model_hash(ppm) if ppm else "")
     with open_sandbox(VerifySettings(), folder) as sandbox, Progress() as progress:
         task = TASKS["math"](sandbox, prompt=prompt)
-        decode = DecodeConfig(**(DECODE if config.strategy == "mcts" else CHAINS))
+        decode = DecodeConfig(**(DECODE if config.strategy.startswith("mcts") else CHAINS))
         reasoner = Reasoner(policy, ppm, task, decode=decode, dtype="bfloat16", seed=0)
         shards = Shards(folder, "trees", problems, source, size=256)
         with progress.stage(folder.name, len(problems), "problems", done=shards.done):

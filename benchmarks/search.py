@@ -218,9 +218,7 @@ class Texts:
 
     def check(self, requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
         last = [(steps[-1], self.stops[int(steps[-1].split()[-1])]) for _, steps in requests]
-        return [
-            StepVerdict(s, "answer", s) if end == "answer" else StepVerdict(s, "ok") for s, end in last
-        ]
+        return [StepVerdict(s, "answer", s) if end == "answer" else StepVerdict(s, "ok") for s, end in last]
 
 
 def candidates(_: Leaf, samples: list[Sample]) -> list[Candidate]:

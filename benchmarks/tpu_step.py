@@ -83,9 +83,7 @@ def main() -> None:
             with jax.set_mesh(mesh):
                 step = compiled(mesh, c, flags.leaves, flags.prefix, unrolled=unrolled)
             took, memory = time.process_time() - begin, step.memory_analysis()
-            held, temporary = (
-                n / 2**30 for n in (memory.argument_size_in_bytes, memory.temp_size_in_bytes)
-            )
+            held, temporary = (n / 2**30 for n in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
             moved = Program(step.as_text(), c.layers).step()
             total, way = sum(moved.values()), "unrolled" if unrolled else "scanned"
             print(
