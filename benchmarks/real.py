@@ -48,9 +48,9 @@ class Scale:
 SMALL = Scale(per_family=1, train=6, heldout=6, rows=24, problems=4)
 SEARCH = {"rollouts": (6, 6), "escalation": "((),)", "candidates": (4,), "temperature": (0.8,), "batch": 16}
 BY_MAJORITY = {"vote": "majority", "top_k": 0}
-# Several small searches rather than a large one: a tree drops repeats, so that its unlikely steps weigh as much as
-# the likely one, and a PPM of a few hundred pairs does not make up for that. It orders each search's candidates;
-# among the answers the most frequent one is taken.
+# Several small searches rather than a large one: a tree drops repeats, so that its unlikely steps weigh as
+# much as the likely one, and a PPM of a few hundred pairs does not make up for that. It orders each search's
+# candidates; among the answers the most frequent one is taken.
 EVALUATE = {
     **{"strategy": "mcts_repeated", "searches": 8, "rollouts": 1, "candidates": 2, "temperature": 0.7},
     **BY_MAJORITY,
