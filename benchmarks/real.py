@@ -60,7 +60,7 @@ ROUND = {
     "policy__delimiters": "text",
     "decode": DECODE,
     "train__policy": TRAIN,
-    "train__ppm": TRAIN | {"epochs": 3, "seq_len": 1280, "learning_rate": 3e-4, "ppm_center": 0.1},
+    "train__ppm": TRAIN | {"epochs": 4, "seq_len": 1280, "ppm_center": 0.1},
     "evaluate": EVALUATE,
 }
 
