@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rstar_jax.evolve import needs
-from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape, device_of
+from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape
 from rstar_jax.evolve.plan import Assumed, Lora, SearchLoad, TrainLoad, plan
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.texts import FRESH, Prompts
@@ -50,7 +50,7 @@ def _say(stages: Mapping[str, Any], machine: needs.Machine, log: Callable[[str],
     most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
     parts = ", ".join(f"{part} {size:,}" for part, size in stages[most]["parts"].items() if size)
     needed = stages[most]["memory_mb"]
-    log(f"By estimate {needed:,} MB at most ({most}: {parts}); {_work(stages, device_of(machine.kind))}.")
+    log(f"By estimate {needed:,} MB at most ({most}: {parts}); {_work(stages, machine.device)}.")
     if machine.on_cpu and machine.free is not None and needed * 2**20 > machine.free:
         log(
             f"That is more than the {machine.free // 2**20:,} MB that are free here. A search needs less "
@@ -116,7 +116,7 @@ class _Stages:
     def searched(
         self, stage: str, shape: Shape, load: SearchLoad, kind: str, name: str, problems: int
     ) -> None:
-        device = device_of(self.machine.kind)
+        device = self.machine.device
         planned = plan(shape, load, problems, TrainLoad(), device, self.assumed(kind, name))
         parts = needs.searching(shape, load, self.machine)
         self._add(stage, parts, planned.tokens, planned.search_hours, planned.chips)
@@ -140,7 +140,7 @@ class _Stages:
     ) -> None:
         """tokens: of one epoch."""
         load = dataclasses.replace(load, seq_len=config.seq_len, rows=config.microbatch, remat=config.remat)
-        device, hours, tokens = device_of(self.machine.kind), None, tokens * config.epochs
+        device, hours, tokens = self.machine.device, None, tokens * config.epochs
         if device is not None:
             seconds = shape.train_seconds(device, tokens, config.seq_len, config.remat)
             hours = seconds / chips / 3600
@@ -176,7 +176,7 @@ def by_stage(
         guided = dataclasses.replace(search_load, ppm=search_load.ppm and number > 1)
         stages.searched(f"round{number}/search", shape, guided, kind, "train", train)
         assumed = stages.assumed("finetuned", "train")
-        chips = plan(base, search_load, train, train_load, device_of(machine.kind), assumed).chips
+        chips = plan(base, search_load, train, train_load, machine.device, assumed).chips
         for stage, config, lora, count in (
             ("policy", settings.train.policy, train_load.policy_lora, assumed.rows),
             ("ppm", settings.train.ppm, train_load.ppm_lora, 2 * assumed.pairs),
@@ -211,7 +211,7 @@ def announce_warm_start(
     kind, (count, tokens) = settings.search.prompt[0], rows
     if heldout and base:
         stages.alone("base/evaluate", shape, search_load, kind, heldout, 1 + samples)
-    chips = plan(shape, search_load, 0, train_load, device_of(machine.kind)).chips
+    chips = plan(shape, search_load, 0, train_load, machine.device).chips
     config, lora = settings.train.policy, train_load.policy_lora
     stages.trained("policy", shape, train_load, config, lora, tokens, chips)
     if heldout:

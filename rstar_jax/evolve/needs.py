@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from rstar_jax.evolve.cost import Shape
+from rstar_jax.evolve.cost import Device, Shape, device_of
 
 Parts = dict[str, float]
 # Python and JAX in a process on a CPU, and a program's share of each layer, as all of them stand in each; an
@@ -25,11 +25,18 @@ SUFFIX = 128  # columns that steps of ordinary length take in the caches of cand
 @dataclasses.dataclass(frozen=True)
 class Machine:
     """What a run finds. kind: JAX's name of the devices, None where unknown. free: bytes of the host's memory
-    that this process may take, None where unknown. pool: bytes of the pages of one model."""
+    that this process may take, None where unknown. pool: bytes of the pages of one model. measured: a CPU's
+    figures, where it was tried (host.py)."""
 
     kind: str | None = None
     free: int | None = None
     pool: int = 0
+    measured: Device | None = None
+
+    @property
+    def device(self) -> Device | None:
+        """One chip, None where no table knows it."""
+        return self.measured or device_of(self.kind)
 
     @property
     def on_cpu(self) -> bool:

@@ -7,6 +7,7 @@ was. Every round trains again from the base model (section 3.4).
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from rstar_jax.decode.memory import free_bytes
 from rstar_jax.decode.prefixes import pages_for
 from rstar_jax.decode.shape import Shape as EngineModel
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import learn, seek
+from rstar_jax.evolve import host, learn, seek
 from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.cost import Shape
@@ -136,7 +137,9 @@ def machine(context: Context) -> Machine:
     s = context.settings
     engine = EngineModel(models.check_pretrained(context.base), jnp.dtype(s.policy.dtype))
     pool = pages_for(engine, s.decode, context.demand) * s.decode.page_size * engine.token_bytes
-    return Machine(jax.devices()[0].device_kind, free_bytes(), pool)
+    kind = jax.devices()[0].device_kind
+    found = Machine(kind, free_bytes(), pool)
+    return dataclasses.replace(found, measured=host.cpu(s.policy.dtype)) if found.on_cpu else found
 
 
 def _report(context: Context, path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from rstar_jax.decode import DecodeConfig
-from rstar_jax.evolve import needs
+from rstar_jax.evolve import host, needs
 from rstar_jax.evolve.announce import announce, by_stage, loads
 from rstar_jax.evolve.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
 from rstar_jax.evolve.plan import Assumed, SearchLoad, TrainLoad, plan
@@ -102,6 +102,18 @@ def test_unknown_device_has_no_hours():
     found = announce(settings(), "mine", (SMALL, SMALL), PROMPTS, machine, 200, 50, said.append)
     assert "hours" not in " ".join(said)
     assert {(s["hours"], s["chips"]) for s in found["stages"].values()} == {(None, None)}
+
+
+def test_a_cpu_is_tried_and_that_is_what_estimates_go_by():
+    tried = host.cpu("float32")
+    assert 1e8 < tried.bandwidth < 1e13 and 1e8 < tried.flops < 1e15
+    machine = dataclasses.replace(MACHINE, measured=dataclasses.replace(tried, flops=1e9, bandwidth=1e9))
+    slow, fast = (
+        by_stage(settings(), (SMALL, SMALL), PROMPTS, m, 200, 50)
+        for m in (machine, dataclasses.replace(machine, measured=dataclasses.replace(tried, flops=1e12)))
+    )
+    hours = [sum(stage["hours"] for stage in found.values()) for found in (slow, fast)]
+    assert hours[0] > 5 * hours[1]
 
 
 def settings():
