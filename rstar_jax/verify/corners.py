@@ -18,6 +18,7 @@ from mpmath.libmp import NoConvergence
 _MOST_POINTS, _MOST_CONSTANTS = 72, 8
 _ROUNDED = (sympy.floor, sympy.ceiling, sympy.frac, sympy.Mod)
 _BENT = (sympy.Abs, sympy.sign, sympy.Max, sympy.Min, sympy.Heaviside, sympy.Piecewise, *_ROUNDED)
+_STEPS = (sympy.sign, sympy.Heaviside, sympy.Piecewise, *_ROUNDED)
 _INVERSE = (sympy.asin, sympy.acos, sympy.atan, sympy.acot, sympy.log)
 
 
@@ -33,7 +34,11 @@ def corners(names: list[Any], expressions: Iterable[Any]) -> list[dict[Any, Any]
     cuts = _levels(expressions)
     if len(names) == 1:
         cuts |= _roots(names[0], bent)
-    places = _between(sorted(cuts | {-cut for cut in cuts} | {Fraction()}))
+    cuts |= {-cut for cut in cuts} | {Fraction()}
+    places = _between(sorted(cuts))
+    if any(isinstance(part, _STEPS) for part in bent):
+        # What is so at one point alone, `1` of n = 1, or a step's side.
+        places += [sympy.Rational(cut.numerator, cut.denominator) for cut in _fewer(sorted(cuts))]
     if len(names) == 1:
         return [{names[0]: place} for place in places]
     # Every symbol goes through all places at a pace of its own, so that any of them is at times the largest.
@@ -106,10 +111,16 @@ def _roots(name: Any, bent: list[Any]) -> set[Fraction]:
     return found - {Fraction()}
 
 
+def _fewer(places: list[Fraction]) -> list[Fraction]:
+    """As many of them as there are to be points, all over their range."""
+    if len(places) <= _MOST_POINTS:
+        return places
+    return [places[i * len(places) // _MOST_POINTS] for i in range(_MOST_POINTS)]
+
+
 def _between(cuts: list[Fraction]) -> list[Any]:
     """Places between neighbours, close to each side of some, and beyond the outermost; not too many."""
     inner = [low + (high - low) * Fraction(47, 97) for low, high in itertools.pairwise(cuts)]
-    if len(inner) > _MOST_POINTS:
-        inner = [inner[i * len(inner) // _MOST_POINTS] for i in range(_MOST_POINTS)]
+    inner = _fewer(inner)
     beyond = [end * Fraction(factor) for end in (cuts[0], cuts[-1]) for factor in ("1.37", "3.19", "31.3")]
     return [sympy.Rational(place.numerator, place.denominator) for place in (*beyond, *inner)]

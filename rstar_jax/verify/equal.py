@@ -12,55 +12,30 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from rstar_jax.verify import spelling, statements, words
+from rstar_jax.verify import classes, ratios, spelling, statements, words
 from rstar_jax.verify.budget import Budget
 from rstar_jax.verify.layout import (
     List,
     assigned,
+    both_signs,
     is_relation,
     latex,
     list_of,
     may_stand_for,
     rounded,
     rows_of,
-    signed,
     split,
     squeezed,
     worked,
 )
 from rstar_jax.verify.number import number
 from rstar_jax.verify.quantity import Quantity
-from rstar_jax.verify.units import split_unit
+from rstar_jax.verify.units import same_measures, split_unit
 
 _MAX_ITEMS, _MAX_DEPTH = 30, 8
-_RATIO = re.compile(r"[^:={}|]+(?::[^:={}|]+)+")
 _TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")
 _BUILDER = re.compile(
     r"\\\{ ?([a-zA-Z])(?: ?\\in ?(?:\\mathbb\{[RC]\}|R))? ?(?:\\mid(?![a-z])|\||:) ?(.+)\\\}"
-)
-_REALS = (r"\mathbb{R}", "all real numbers", "all reals", "the real numbers")
-_NOTHING = (
-    r"\emptyset",
-    r"\{\}",
-    r"\{ \}",
-    "no solution",
-    "no solutions",
-    "no real solution",
-    "no real solutions",
-    "no solutions exist",
-    "no solution exists",
-    "empty set",
-    "the empty set",
-    "set()",
-)
-_NOWHERE = (
-    "dne",
-    "d.n.e",
-    "does not exist",
-    "doesn't exist",
-    "do not exist",
-    "nonexistent",
-    "limit does not exist",
 )
 _FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")
 
@@ -113,33 +88,30 @@ class _Rules:
             ) is not None:
                 return other.upper() == letter
             return _as_decision(self.again(a, spelling.chosen(b) or b))
-        for same in (words.same_date, words.same_time):
+        for same in (words.same_date, words.same_time, words.same_ordinal, words.same_letters, same_measures):
             if (decided := same(a, b)) is not None:
                 return decided
-        low_a, low_b = a.lower(), b.lower()
-        for alike in (_REALS, _NOTHING, _NOWHERE):
-            if low_a in map(str.lower, alike) and low_b in map(str.lower, alike):
-                return True
+        meant_a, meant_b = words.phrase(a), words.phrase(b)
+        if meant_a and meant_b:
+            return meant_a == meant_b
+        if r"\mathbb{R}" in (meant_a, meant_b) and "R" in (a, b):
+            return True
+        if (meant_a or a, meant_b or b) != (a, b) and "nowhere" not in (meant_a, meant_b):
+            return _as_decision(self.again(meant_a or a, meant_b or b))
         based_a, based_b = words.based(a), words.based(b)
         if based_b:
             # The digits alone are right where the base was asked for.
             return based_a == based_b if based_a else a.upper() == based_b[0]
         if based_a and number(b) is not None:
             return False
-        if _RATIO.fullmatch(a) and _RATIO.fullmatch(b):
-            return _as_decision(self.ordered(a.split(":"), b.split(":")))
-        for ratio, other in ((a, b), (b, a)):
-            if _RATIO.fullmatch(ratio) and number(other) is not None:
-                # 3:4 may be written as a quotient, but 3:1 is no 3.
-                return bool(re.search(r"/|\\frac", other)) and number(other) == number(
-                    ratio.replace(":", "/")
-                )
+        if (decided := self.ratio(ratios.parts(a), ratios.parts(b), a, b)) is not None:
+            return decided
         if (words.is_words(a) or words.is_words(b)) and (decided := self.spoken(a, b)) is not None:
             return decided
         if words.is_words(a) and words.is_words(b):
             if words.are_names(a, b):
                 return False
-            low_a, low_b = (re.sub(r"^an? (?=[a-z]{3})", "", low) for low in (low_a, low_b))
+            low_a, low_b = (re.sub(r"^an? (?=[a-z]{3})", "", text.lower()) for text in (a, b))
             if len(b) > 1 and re.sub(r"[ \-]", "", low_a) == re.sub(r"[ \-]", "", low_b):
                 return True
             if words.is_prose(a) or words.is_prose(b):
@@ -148,12 +120,27 @@ class _Rules:
             return False
         return None
 
+    def ratio(self, some: list[str] | None, others: list[str] | None, a: str, b: str) -> _Decision:
+        """`4:6` is `2:3`; 3:4 may be written as a quotient, but 3:1 is no 3."""
+        if some and others:
+            if len(some) != len(others):
+                return False
+            return _as_decision(self.ordered(*ratios.products(some, others)))
+        if some or others:
+            other, ratio = (b, some) if some else (a, others or [])
+            if number(other) is not None:
+                alike = bool(re.search(r"/|\\frac", other)) and len(ratio) == 2
+                return alike and number(other) == number(f"{ratio[0]}/{ratio[1]}")
+        return None
+
     def spoken(self, a: str, b: str) -> _Decision:
         """Numbers in words, with or without a unit: `twenty-one`, `five dollars`."""
         spelt_a, spelt_b = words.in_digits(a), words.in_digits(b)
         if (spelt_a, spelt_b) == (a, b):
             return None
-        if not all(number(text) is not None or split_unit(text)[1] for text in (spelt_a, spelt_b)):
+        if not all(
+            Quantity.read(text).value is not None or split_unit(text)[1] for text in (spelt_a, spelt_b)
+        ):
             return None
         return _as_decision(self.again(spelt_a, spelt_b))
 
@@ -164,7 +151,9 @@ class _Rules:
             name = (built_b or built_a or [""])[1]
             if built_a and built_a[1] != name:
                 return None
-            return _as_decision(self.again(built_a[2] if built_a else a, built_b[2] if built_b else b))
+            some, others = (m[2] if m else text for m, text in ((built_a, a), (built_b, b)))
+            within = rf"[,;]? ?(?:and )?{name} ?\\in ?(?:\\mathbb\{{R\}}|R) ?"
+            return _as_decision(self.again(*(re.sub(within + "$", "", text) for text in (some, others))))
         if (decided := self.clauses(a, b)) is not None:
             return decided
         if (sides := worked(a)) is not None and not is_relation(b):
@@ -173,8 +162,12 @@ class _Rules:
             return _as_decision(self.again(sides, b)) if sides else False
         left_a, right_a = assigned(a)
         left_b, right_b = assigned(b)
+        for named, other, flip in ((a, right_b, False), (b, right_a, True)):
+            if (at := statements.point(named)) and (listed := list_of(other)) and listed.kind == "()":
+                return _as_decision(self.again(other, at) if flip else self.again(at, other))
         if left_a is None and left_b is None:
-            return None
+            asked = statements.value_of_expression(a) if number(b) is not None or ratios.parts(b) else None
+            return None if asked is None else _as_decision(self.again(asked, b))
         if left_a is not None and left_b is not None:
             respelt = statements.same_variable(left_a, right_a, left_b)
             if respelt == "":
@@ -189,10 +182,20 @@ class _Rules:
             return None
         if "=" in (right_a if left_a is None else right_b):
             return None
+        if (
+            right := statements.in_its_variable(left_a or left_b or "", right_a if left_b else right_b)
+        ) is not None:
+            right_a, right_b = (right, right_b) if left_b else (right_a, right)
         return _as_decision(self.again(right_a, right_b))
 
     def clauses(self, a: str, b: str) -> _Decision:
-        """Values by name against a point, solutions for every integer."""
+        """Values by name against a point, solutions for every integer, residues, values left out."""
+        if (some := statements.excluded(a)) != a or statements.excluded(b) != b:
+            return _as_decision(self.again(some, statements.excluded(b)))
+        if (decided := classes.same_residues(a, b)) is not None:
+            return decided
+        if (pair := classes.same_constant(a, b)) is not None:
+            return _as_decision(self.again(*pair))
         named_a, named_b = statements.assignments(a), statements.assignments(b)
         if named_a and named_b and named_a.keys() == named_b.keys():
             return _as_decision(self.ordered([named_a[name] for name in named_b], named_b.values()))
@@ -200,13 +203,13 @@ class _Rules:
             pair = statements.coordinates(named_a or named_b or {}, b if named_a else a)
             if pair is not None:
                 return _as_decision(self.ordered(*(pair if named_a else pair[::-1])))
-        every_a, every_b = statements.for_integers(a), statements.for_integers(b)
-        if every_a and every_b:
-            respelt = statements.renamed(every_a[0], every_a[1], every_b[1])
-            return None if respelt is None else _as_decision(self.again(respelt, every_b[0]))
-        if every_a or every_b:
-            return _as_decision(self.again((every_a or [a])[0], (every_b or [b])[0]))
-        return None
+        if (family := classes.families(a, b)) is None:
+            return None
+        ours, theirs, letter = family
+        found = self.again(ours, theirs)
+        if found is False and max(len(ours), len(theirs)) < 80:
+            found = any_of(self.again(other, theirs) for other in classes.shifted(ours, letter))
+        return _as_decision(found)
 
     def quantities(self, a: str, b: str) -> _Decision:
         """Numbers with their units."""
@@ -224,6 +227,8 @@ class _Rules:
         rows_a, rows_b = rows_of(a), rows_of(b)
         if rows_a is None or rows_b is None:
             rows, other = (rows_a or rows_b), (b if rows_a else a)
+            if rows and [len(row) for row in rows] == [1]:
+                return _as_decision(self.again(*((rows[0][0], b) if rows_a else (a, rows[0][0]))))
             if not rows or (listed := list_of(other)) is None or len(listed.items) < 2:
                 return None
             cells = [cell for row in rows for cell in row]
@@ -245,7 +250,7 @@ class _Rules:
             if parts_a and parts_b and len(parts_a) == len(parts_b) and self.unordered(parts_a, parts_b):
                 return True
             return None
-        list_a, list_b = (_both_signs(text, list_of(text)) for text in (a, b))
+        list_a, list_b = (both_signs(text, list_of(text)) for text in (a, b))
         if list_a is None and list_b is None:
             return None
         conditions = [
@@ -316,13 +321,6 @@ class _Rules:
             for j in columns
         )
         return all_of([covered, reached])
-
-
-def _both_signs(text: str, listed: List | None) -> List | None:
-    """`(\\pm 1, 2)` as the points (1, 2) and (-1, 2)."""
-    if listed and listed.kind == "()" and r"\pm" in text and len(points := signed(text)) > 1:
-        return List("", points)
-    return listed
 
 
 def _as_decision(found: bool | None) -> _Decision:

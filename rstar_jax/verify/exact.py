@@ -16,6 +16,7 @@ from magnitude import Undecided
 
 _MOST_BITS = 1 << 17  # of a fraction worth writing out
 _MOST_FACTORS = 200_000  # of a factorial worth multiplying
+_MOST_TERMS = 1_100  # of a sum
 _MOST_DIGITS = 8_000  # of a constant that is no fraction
 # Mersenne's, and those next to round numbers: of several sizes, so that no power is 1 modulo all of them.
 _PRIMES = (2**61 - 1, 2**89 - 1, 2**107 - 1, 2**127 - 1, 10**18 + 9, 10**9 + 7)
@@ -97,10 +98,26 @@ def _fraction(x: Any) -> Fraction:
         if min(n, 64 * k, 64 * abs(n - k)) > _MOST_BITS:
             raise _TooLarge
         return _small(Fraction(math.comb(n, k)))
+    if isinstance(x, sympy.Sum | sympy.Product):
+        return _series(x)
     if isinstance(x, _STEPWISE):
         values = [_fraction(arg) for arg in x.args]
         return _step(x.func, values)
     raise _Irrational
+
+
+def _series(x: Any) -> Fraction:
+    """A sum or product of so few terms that they are added one by one."""
+    if len(x.limits) != 1 or len(x.limits[0]) != 3:
+        raise _Irrational
+    name, first, last = x.limits[0]
+    if not (first.is_Integer and last.is_Integer and 0 <= last - first < _MOST_TERMS):
+        raise _Irrational
+    terms = (_fraction(x.function.subs(name, k)) for k in range(int(first), int(last) + 1))
+    found = Fraction(isinstance(x, sympy.Product))
+    for term in terms:
+        found = _small(found * term if isinstance(x, sympy.Product) else found + term)
+    return found
 
 
 def _step(kind: Any, values: list[Fraction]) -> Fraction:

@@ -26,6 +26,7 @@ from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
 from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from magnitude import Undecided, refuse_monsters
 from math_verify import verify
+from pieces import by_cases, real_roots
 from sympy.core.relational import Relational
 from sympy.parsing import sympy_parser
 from values import (
@@ -100,6 +101,8 @@ def read(text: str) -> Any:
     """The parsed expression, None if it cannot be read. The same symbol is the same object in all of them."""
     if not text.strip():
         return None
+    if r"\begin" in text and (found := by_cases(text, read)) is not None:
+        return found
     if r"\lor" in text or r"\land" in text:
         return _joined(text)
     try:
@@ -112,7 +115,9 @@ def read(text: str) -> Any:
             conversion_config=_SYMBOLS,
         )
         names: Any = getattr(parsed, "free_symbols", None) or ()
-        return parsed.xreplace({x: _NAMED[x.name] for x in names if x.name in _NAMED}) if names else parsed
+        if names:
+            parsed = parsed.xreplace({x: _NAMED[x.name] for x in names if x.name in _NAMED})
+        return real_roots(parsed) if "^" in text or "sqrt" in text else parsed
     except (MemoryError, SystemError):
         raise  # see passing.py
     except Exception:
@@ -187,15 +192,21 @@ def _same_values(a: sympy.Expr, b: sympy.Expr) -> bool | None:
     if a.has(*_INFINITE) or b.has(*_INFINITE):
         return None if a.has(*UNFINISHED) or b.has(*UNFINISHED) else a.doit() == b.doit()
     names = sorted(a.free_symbols | b.free_symbols, key=str)
-    agreed = 0
+    agreed, lone = 0, len(names) == 1
+    piecewise = a.has(sympy.Piecewise) or b.has(sympy.Piecewise)
     for point in points(names, a, b):
         value_a, value_b, beyond = values(a, b, point)
         if value_a is None or value_b is None:
+            if value_a is not value_b and piecewise:
+                return False
             continue
         if close(value_a, value_b, rounded, beyond):
             agreed += 1
-        elif in_domain(a, point) and in_domain(b, point):
-            return False
+        else:
+            defined = in_domain(a, point), in_domain(b, point)
+            # Letters of geometry are lengths; where there is one, ln(x^2) is more than 2 ln(x).
+            if all(defined) or (lone and any(defined)):
+                return False
     if not names:
         return bool(agreed) if agreed else None
     return True if agreed >= 3 else None

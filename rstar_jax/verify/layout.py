@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import re
 from fractions import Fraction
 
@@ -16,7 +17,30 @@ _MATRIX = re.compile(
 _NAME = re.compile(
     r"(?:\\(?:angle|triangle|overline|underline|mathbf|frac|sin|cos|tan|log|ln|max|min|gcd|operatorname|alpha"
     r"|beta|gamma|theta|lambda|phi|omega|mu|sigma|Delta|pi|det|arg|cot|sec|csc|lim|star|cdot|prime)(?![a-zA-Z])"
-    r"|[a-zA-Z']|_\{[^{}]*\}|_\w|\([a-zA-Z, \d]*\)|[|{} ])+"
+    r"|\^ ?\{?-1\}?|[a-zA-Z']|_\{[^{}]*\}|_\w|\([a-zA-Z, \d]*\)|[|{} ])+"
+)
+# (x, y), (r, \theta) or a column of letters; not (x, 2).
+_LETTER = r" ?(?:[a-zA-Z]|\\(?:theta|phi|rho|alpha|beta|lambda|mu))(?:_\{?\w\}?)? ?"
+_LETTERS = re.compile(
+    rf"\({_LETTER}(?:,{_LETTER})+\)"
+    rf"|\\begin ?\{{[pb]matrix\}}{_LETTER}(?:(?:\\\\|&){_LETTER})+(?:\\\\)? ?\\end ?\{{[pb]matrix\}}"
+)
+# As programs print the natural logarithm; `log 100` is a school's.
+_PRINTED_LOG = re.compile(r"(?<![a-zA-Z\\])log ?\(")
+# Two logarithms divided by each other, `\log 8/\log 2`; not `\log x/2`.
+_LOG_QUOTIENT = re.compile(r"(\\(?:log|ln)(?: ?_ ?\{?\w+\}?)?) ?(\w+) ?/ ?(?=\\(?:log|ln)(?![a-z]))")
+_GEOMETRY = re.compile(
+    r"\\(angle|triangle|overline|widehat|overset\{\\frown\}) ?\{? ?([A-Z]{2,4})(?![a-zA-Z]) ?\}?"
+)
+# Ways to count of school: C(10,3), C_{10}^3, {}_{10}C_3, A_5^3 and P_5^3; not C_1.
+_CHOOSE = re.compile(
+    r"(?<![a-zA-Z\\])C\((\d+), ?(\d+)\)|(?<![a-zA-Z\\])C ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?"
+    r"|(?:\{ ?\})?[_^] ?\{?(\d+)\}? ?C ?_ ?\{?(\d+)\}?"
+)
+_ARRANGE = re.compile(r"(?<![a-zA-Z\\])[AP] ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?")
+_DOUBLE_FACTORIAL = re.compile(r"(?<![\d.!])(\d{1,3})!!(?!!)")
+_BY_CASES = re.compile(
+    r"(y|[a-zA-Z](?:\([a-zA-Z]\)|_\{?[a-z]\}?)) ?= ?(\\begin ?\{cases\}.*\\end ?\{cases\})"
 )
 # The parser leaves them out; as an index they make another symbol.
 _PRIMES = re.compile(r"(?:(?<=[a-zA-Z)}])|(?<=_\d))['\"]+")
@@ -44,6 +68,8 @@ def is_relation(text: str) -> bool:
 
 def assigned(text: str) -> tuple[str | None, str]:
     """(the name on the left of an equation, what it is); (None, the text) if it is no such thing."""
+    if m := _BY_CASES.fullmatch(text):
+        return m[1], m[2]
     sides = re.split(r"=|\\approx(?![a-z])|\\in(?![a-z])", text)
     if (
         len(sides) < 2
@@ -57,11 +83,12 @@ def assigned(text: str) -> tuple[str | None, str]:
     left, right = sides[0].strip(), sides[-1].strip()
     if len(sides) == 2 and number(left) is not None and re.fullmatch(r"[a-zA-Z]", right):
         left, right = right, left
-    is_point = re.fullmatch(r"\( ?[a-zA-Z](?: ?, ?[a-zA-Z])+ ?\)", left)
+    is_point = _LETTERS.fullmatch(left)
     values = {number(side) for side in text.split("=")[1:]} - {None}
     if len(values) > 1:
         return None, text  # 5 = 6
-    if len(left) <= 40 and (is_point or _NAME.fullmatch(left)) and re.search(r"[a-zA-Z]", left):
+    is_name = len(left) <= 40 and _NAME.fullmatch(left) and re.search(r"[a-zA-Z]", left)
+    if is_point or is_name:
         return re.sub(r"[ {}]", "", left), right
     return None, text
 
@@ -110,7 +137,11 @@ def signed(text: str) -> list[str]:
     return values
 
 
-_CLOSING = {"(": "()", "[": "[]", "{": "{}"}
+def both_signs(text: str, listed: List | None) -> List | None:
+    """`(\\pm 1, 2)` as the points (1, 2) and (-1, 2)."""
+    if listed and listed.kind == "()" and r"\pm" in text and len(points := signed(text)) > 1:
+        return List("", points)
+    return listed
 
 
 def list_of(text: str) -> List | None:
@@ -166,8 +197,18 @@ def may_stand_for(a: List, b: List) -> bool:
         return True
     # Python prints lists in square brackets; a closed interval has two ends and is the reference's to name.
     if kinds == {"{}", "[]"}:
-        return len(a.items) > 2 and len(b.items) > 2
-    return kinds == {"", "[]"} and (b.kind == "" or len(b.items) > 2)
+        return not (_may_be_interval(a.items) or _may_be_interval(b.items))
+    if kinds == {"()", "[]"}:
+        return len(a.items) == len(b.items) and not _may_be_interval(a.items)
+    return kinds == {"", "[]"} and (b.kind == "" or not _may_be_interval(b.items))
+
+
+def _may_be_interval(items: list[str]) -> bool:
+    """Whether two items may be the ends of an interval: the second is not known to be less, or no number."""
+    if len(items) != 2:
+        return False
+    low, high = map(number, items)
+    return not (low is not None and high is not None and low > high) and items[0][0] not in "([{"
 
 
 def split(text: str, separator: str) -> list[str] | None:
@@ -210,7 +251,33 @@ def rows_of(text: str) -> list[list[str]] | None:
     return [cell.items for cell in cells if cell] if cells and all(cells) else None
 
 
+def _angle(m: re.Match[str]) -> str:
+    """Names of geometry as symbols: an angle may be read from either side, so may a segment or triangle."""
+    letters = m[2] if m[2][0] < m[2][-1] else m[2][::-1]
+    kind = {"angle": 1, "triangle": 2}.get(m[1], 3)
+    letters = "".join(sorted(letters)) if kind == 2 else letters
+    return rf"\Theta_{{{kind}{''.join(str(ord(c)) for c in letters)}}}"
+
+
+def _counts(text: str) -> str:
+    """The text with binomials, arrangements and double factorials in signs that the parser knows."""
+    if "!!" in text:
+        text = _DOUBLE_FACTORIAL.sub(lambda m: str(math.prod(range(int(m[1]), 0, -2))), text)
+    if re.search(r"[ACP]", text):
+        text = _CHOOSE.sub(lambda m: r"\binom{{{}}}{{{}}}".format(*filter(None, m.groups())), text)
+        text = _ARRANGE.sub(lambda m: str(math.perm(int(m[1]), int(m[2]))) if int(m[1]) < 300 else m[0], text)
+    return text
+
+
 def latex(text: str) -> str:
+    if text[:1] == "[" and text[-1:] == "]" and not set("[],") & set(text[1:-1]):
+        text = rf"\lfloor {text[1:-1]}\rfloor "  # of a letter; a lone number in brackets is a list of one
+    if "\\" in text:
+        text = _GEOMETRY.sub(_angle, text)
+        text = _LOG_QUOTIENT.sub(r"\1(\2)/", text)
+    if "log" in text:
+        text = _PRINTED_LOG.sub(r"\\ln(", text)
+    text = _counts(text)
     text = spelling.without_money(text).replace(spelling.UNIT, "")
     text = _PRIMES.sub(lambda m: f"_{{{90 + len(m[0].replace(chr(34), 2 * chr(39)))}}}", text)
     text = re.sub(r"\) ?U ?\(", r")\\cup(", text.replace("**", "^"))

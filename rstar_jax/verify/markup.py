@@ -22,6 +22,7 @@ _SWITCH = re.compile(
 _WRAPPER = re.compile(
     r"\\(?:(?:textcolor|mathcolor|colorbox) ?(?:\[[^\[\]]*\])? ?\{[^{}]*\}|fcolorbox ?\{[^{}]*\} ?\{[^{}]*\}"
     r"|color ?(?:\[[^\[\]]*\])? ?\{[^{}]*\}(?= ?\{)|bbox ?\[[^\[\]]*\]|underline|uline|uuline|emph|ensuremath"
+    r"|(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|rm|it|sf)|boldsymbol|bm)(?= ?\{[^{}]*\{)"
     r"|mathop|mathbin|mathrel|mathord|mathstrut|ovalbox|shadowbox|doublebox|textnormal)(?![a-zA-Z])"
 )
 _LINES = re.compile(
@@ -30,6 +31,9 @@ _LINES = re.compile(
     re.DOTALL,
 )
 _CASES = re.compile(r"\\begin ?\{cases\}((?:(?!\\begin|&).)*?)\\end ?\{cases\}", re.DOTALL)
+_BRACED_ROWS = re.compile(
+    r"(?:\\left ?)?\\\{ ?\\begin ?\{array\} ?\{[^{}]*\}(.*?)\\end ?\{array\}(?: ?\\right ?\.)?", re.DOTALL
+)
 _EQUATION = re.compile(r"[a-zA-Z](?:_\{?\w\}?)? ?=[^=<>]+")
 _TAKES = re.compile(r"\\(?:[dtc]?frac|[dt]?binom|sqrt)(?![a-zA-Z])|[\^_](?= ?\\(?:[dtc]?frac|sqrt|[a-zA-Z]))")
 _NOT_TAKEN = re.compile(
@@ -42,6 +46,7 @@ def plain(text: str) -> str:
     """The text without what only sets it apart from other text; lines of an equation as a list."""
     if "\\begin" in text:
         text = _LINES.sub(lambda m: _listed(m[2]), text)
+        text = _BRACED_ROWS.sub(r"\\begin{cases}\1\\end{cases}", text)
         text = _CASES.sub(_solution, text)
     text = _SWITCHED.sub(r"\\text{\1}", text)
     for _ in range(20):

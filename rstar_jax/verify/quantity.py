@@ -71,7 +71,7 @@ class Quantity:
 
     def fits(self, other: Quantity) -> bool:
         """Whether the units may stand for each other; 50% is neither 50 dollars nor 50 degrees."""
-        if (self.percent and other.unit) or (other.percent and self.unit):
+        if self.percent != other.percent and (other.unit if self.percent else self.unit):
             return False
         return same_units(self.unit, other.unit)
 

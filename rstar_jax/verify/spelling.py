@@ -37,6 +37,7 @@ _SYMBOLS = str.maketrans(
         **dict.fromkeys("″”“", '"'),
         **dict.fromkeys("′’‘", "'"),
         **dict.fromkeys("￡", "£"),
+        **dict.fromkeys("¢￠", " cents"),
         **dict.fromkeys("￥", "¥"),
         **{"÷": "/", "∗": "*", "＊": "*", "＋": "+", "＝": "=", "，": ",", "．": ".", "：": ":", "；": ";"},
         **{
@@ -89,7 +90,11 @@ _ALIASES = tuple(
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\leq?(?:slant)?(?![a-zA-Z])", r"\\le "),
         (r"\\geq?(?:slant)?(?![a-zA-Z])", r"\\ge "),
-        (r"\\neq?(?![a-zA-Z])", r"\\ne "),
+        (r"\\neq?(?![a-zA-Z])|\\not ?=", r"\\ne "),
+        (r"\\mid(?![a-zA-Z])", "|"),
+        (r"\\backslash(?![a-zA-Z])", r"\\setminus "),
+        (r"(\\mathbb ?\{?[RZNQC]\}?|R) ?[-/] ?(?=\\\{)", r"\1\\setminus "),
+        (r"\\(?:bar|overline)(?: ?\{ ?([a-zA-Z]) ?\}| ([a-zA-Z])(?![a-zA-Z]))", r"\\overline{\1\2}"),
         (r"\\(?:lt|gt)(?![a-zA-Z])", lambda m: {"l": "<", "g": ">"}[m[0][1]]),
         (r"\\(?:land|wedge|&)(?![a-zA-Z])", " and "),
         (r"\\(?:lor|vee)(?![a-zA-Z])", " or "),
@@ -117,7 +122,7 @@ _ALIASES = tuple(
         (r"\\math(?:bf|bb|rm)\s*\{?R\}?(?![a-zA-Z])", r"\\mathbb{R}"),
         (r"\\approxeq(?![a-zA-Z])|\\simeq(?![a-zA-Z])", r"\\approx "),
         (
-            r"\\operatorname\s*\{(sin|cos|tan|cot|sec|csc|ln|log|exp|gcd|lcm|max|min|arcsin|arccos|arctan)\}",
+            r"\\operatorname\s*\{((?:arc)?(?:sin|cos|tan|cot|sec|csc)|(?:sin|cos|tan)h|ln|log|exp|gcd|lcm|max|min)\}",
             r"\\\1 ",
         ),
     )
@@ -128,7 +133,7 @@ _WORD = (
 _WRAPPED = re.compile(rf"{_WORD}\s*\{{([^{{}}]*)\}}(\s*\^\s*(?:\{{\d\}}|\d))?")
 _UNIT_TEXT = re.compile(r"[A-Za-z][A-Za-z .^/\d\-\u00b5]*")
 _SINGLE_UNITS = frozenset("mgshlLANJWVKCF")
-_CHOICE = re.compile(r"\(?([A-Ja-j])\)|([A-J])[.:]")
+_CHOICE = re.compile(r"\(?([A-Ja-j])\)|\[?([A-J])[.:\]]")
 _LABELLED_CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[).:]) *([^ ,;].*)")
 # cis 60^\circ, cis(\pi/3): cos + i sin; not the end of a word.
 _CIS = re.compile(
@@ -138,7 +143,9 @@ _CIS = re.compile(
 )
 # `The answer is 12`, `Option B`; not `option 12`.
 _ANNOUNCED = re.compile(
-    r"(?:(?:so|thus|hence|therefore),? )?"
+    r"#+ |(?:(?:approximately|about|roughly|around|approx\.?)|(?:result|total|solution|output|value):)"
+    r" (?=[\d$\\\-.])"
+    r"|(?:(?:so|thus|hence|therefore),? )?"
     r"(?:(?:the )?(?:(?:final|correct) )?ans(?:wer)?(?:(?: choice| option)? is| ?[:=])+"
     r"|(?:the )?(?:correct )?(?:option|choice|answer)(?: is| ?:)? (?=\(?[A-Ja-j]\)?[.:]?$)) ?",
     re.IGNORECASE,
@@ -147,12 +154,16 @@ _ANNOUNCED = re.compile(
 _MORE_CHOICES = re.compile(
     r"\([A-J]\)|\b[A-J][).:]|(?<=[).:] )(?:and|or|nor|not|is|but|&)\b|\b(?:and|or|nor) [A-J]\b"
 )
+_ELEMENT = re.compile(r"<([a-z]+)>(.*)</\1>", re.DOTALL)  # `<answer>12</answer>`
+_OUT_OF = re.compile(rf"(\d+) ?{UNIT}?(?:out of|in) ?(\d+)")  # `1 in 4`
 _THOUSANDS_SPACED = re.compile(r"(?<![\d.,])(\d{1,3})((?: \d{3})+)(?!\d)(?! ?\d)")
 
 
 def clean(text: str) -> str:
     r"""The answer in a text, in one spelling: what its last `\boxed{}` holds, or the text. "" if too long."""
     text = _answer_of(text)
+    if text.startswith("<") and (m := _ELEMENT.fullmatch(text.strip())):
+        text = m[2]
     if len(text) > MAX_CHARS:
         return ""
     text = _unicode(printed.respelt(text))
@@ -162,7 +173,14 @@ def clean(text: str) -> str:
     # A doubled backslash before a command is a row's end in a matrix and a slip of escaping elsewhere.
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if not rows else text
     text = re.sub(r"\\[()\[\]]", "", text.replace(r"\\", _ROW_END))
-    text = text.replace(r"\$", DOLLAR).replace(r"\%", "%").replace(r"\#", "#").replace(r"\_", "_")
+    text = (
+        text.replace(r"\$", DOLLAR)
+        .replace(r"\mathdollar", DOLLAR)
+        .replace(r"\textdollar", DOLLAR)
+        .replace(r"\%", "%")
+        .replace(r"\#", "#")
+        .replace(r"\_", "_")
+    )
     # One sign is money before a number alone, and else a formula that is not closed.
     text = re.sub(r"^\$(?=[\d.,]+(?: [a-z]+illion| thousand)?\.?$)", DOLLAR, text).replace("$", "")
     text = re.sub(r"(?<=\d)(?:\{,\}|,? ?\\[,!:;] ?|,\\!|\{ \})(?=\d{3}(?!\d))", ",", text)
@@ -183,6 +201,8 @@ def clean(text: str) -> str:
     if "+" in text:
         text = re.sub(r"\+ ?/ ?-", r"\\pm ", text)
     text = _without_over(text)
+    if r"\dot" in text:
+        text = re.sub(r"\\dot ?\{?(\d)\}?(\d*)\\dot ?\{?(\d)\}?", r"\\overline{\1\2\3}", text)
     text = re.sub(r"\\(?:bar|dot|overline) ?\{?(\d+)\}?", r"\\overline{\1}", text)
     return _trimmed(text)
 
@@ -219,6 +239,8 @@ def _plain_character(c: str) -> str:
     kind = unicodedata.category(c)
     if kind == "Nd":
         return str(unicodedata.digit(c))
+    if "①" <= c <= "⑳":
+        return rf"\textcircled{{{unicodedata.digit(c, 0) or unicodedata.normalize('NFKC', c)}}}"
     if kind == "No" or "\uff21" <= c <= "\uff5a" or "\U0001d400" <= c <= "\U0001d7ff":
         return unicodedata.normalize("NFKC", c).replace("\u2044", "/")
     return c
@@ -247,6 +269,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _without_over(text: str) -> str:
+    text = re.sub(r"\{? ?([^{}\\]+?) ?\\choose(?![a-z]) ?([^{}\\]+?) ?(?:\}|$)", r"\\binom{\1}{\2}", text)
     if text.count(r"\over") != 1 or r"\over " not in text + " ":
         return text
     text = text.strip()
@@ -269,6 +292,8 @@ def _trimmed(text: str) -> str:
     if not text.endswith(("...", r"\ldots")):
         text = re.sub(r"(?<![ap]\.m)(?: ?\.)+$", "", text).strip()
     text = _unquoted(text)
+    if m := _OUT_OF.fullmatch(text):
+        text = f"{m[1]}/{m[2]}"
     if text.endswith("}") and text.count("}") == text.count("{") + 1:
         text = text[:-1].rstrip()
     while text.startswith("{") and text.endswith("}") and _closes(text):
@@ -281,7 +306,9 @@ def _trimmed(text: str) -> str:
 
 def _unquoted(text: str) -> str:
     """Without the pairs of quotes or asterisks around it."""
-    while len(text) > 2 and text[0] in "'\"*`" and text[-1] == text[0] and text[0] not in text.strip(text[0]):
+    while (
+        len(text) > 2 and text[0] in "'\"*`_" and text[-1] == text[0] and text[0] not in text.strip(text[0])
+    ):
         text = text[1:-1].strip()
     return text
 

@@ -1,24 +1,17 @@
-r"""Answers of several clauses: points by coordinates, solutions for every integer, conditions.
+r"""Answers of several clauses: points by coordinates, by their letters, by unit vectors; conditions.
 
-`x = 2 \text{ and } y = 3` is the point (2, 3), `k\pi, k\in\mathbb{Z}` is `n\pi, n\in\mathbb{Z}`, and
-`i+2j+3k` is (1, 2, 3). Everything here is about the text of a cleaned answer; `equal.py` compares it.
+`x = 2 \text{ and } y = 3` is the point (2, 3), so is `P(2, 3)`, `i+2j+3k` is (1, 2, 3), and `x \ne 0, 1`
+excludes two. Everything here is about the text of a cleaned answer; `equal.py` compares it.
 """
 
 from __future__ import annotations
 
 import re
 
+from rstar_jax.verify.classes import in_variable, renamed
 from rstar_jax.verify.layout import assigned, is_relation, list_of, rows_of, split
 
 _LETTER = re.compile(r"[a-zA-Z](?:_\w+)?")
-_TOKEN = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]")
-_LEADING = r"(.*?)[,;:]? ?\(? ?(?:(?:where|for|with|and) )?(?:(?:any|all|every|each) )?"
-# `k\pi, k \in \mathbb{Z}`; not `k\pi` alone.
-_INTEGERS = (
-    re.compile(_LEADING + r"([a-zA-Z]) ?\\in ?\\mathbb ?\{? ?Z ?\}? ?\)?"),
-    re.compile(_LEADING + r"([a-zA-Z]) (?:is |being )?(?:an |any )?integers? ?\)?"),
-    re.compile(_LEADING + r"integers? ([a-zA-Z]) ?\)?"),
-)
 # f(x) and a_n: the name and its variable.
 _OF_VARIABLE = re.compile(r"([a-zA-Z])(?:\(([a-zA-Z])\)|_([a-z]))")
 _SCALAR = r"\d+(?:\.\d+)?|\d*\\sqrt\{\d+\}|\(?\\frac\{[^{}]*\}\{[^{}]*\}\)?|\(?\d+/\d+\)?"
@@ -53,31 +46,18 @@ def coordinates(named: dict[str, str], other: str) -> tuple[list[str], list[str]
     return [named[name] for name in names], listed.items
 
 
-def for_integers(text: str) -> tuple[str, str] | None:
-    """What holds for every integer, and the letter of that integer."""
-    if "integer" not in text and r"\in" not in text:
-        return None
-    for form in _INTEGERS:
-        if (m := form.fullmatch(text)) and m[1].strip() and m[2] in _TOKEN.findall(m[1]):
-            return m[1].strip(), m[2]
-    return None
-
-
-def renamed(text: str, old: str, new: str) -> str | None:
-    """The text with one letter in place of another; None if that would make two letters one."""
-    if old == new:
-        return text
-    if new in _TOKEN.findall(text):
-        return None
-    return _TOKEN.sub(lambda m: new if m[0] == old else m[0], text)
-
-
 def same_variable(left: str, right: str, other: str) -> str | None:
     """The right side of `f(t) = t^2` in the variable of `f(x)`; "" if it has both, None without any."""
     ours, theirs = _OF_VARIABLE.fullmatch(left), _OF_VARIABLE.fullmatch(other)
     if not ours or not theirs or (ours[2] is None) != (theirs[2] is None):
         return None
     return renamed(right, ours[2] or ours[3], theirs[2] or theirs[3]) or ""
+
+
+def in_its_variable(name: str, text: str) -> str | None:
+    """A text in one letter that is not named, `2x`, in the variable of `f(t)`; None if it has others."""
+    m = _OF_VARIABLE.fullmatch(name)
+    return in_variable(text, m[2]) if m and m[2] else None
 
 
 def components(text: str, other: str) -> tuple[list[str], list[str]] | None:
@@ -95,6 +75,38 @@ def components(text: str, other: str) -> tuple[list[str], list[str]] | None:
         return None
     found = ["0" if part is None else part + "1" if part in ("", "+", "-") else part for part in m.groups()]
     return found[: len(items)], items
+
+
+# `P(1, 2)`, `A_1(0, 3)`; not `f(1, 2)`.
+_POINT = re.compile(r"[A-Z](?:_\{?\d\}?|'{1,2})? ?(\([^=]*,[^=]*\))")
+# `x \ne 0, 1` and `x \ne \pm 1`; not `x \ne 0, y = 1`.
+_EXCLUDED = re.compile(r"([a-zA-Z]) ?\\ne(?![a-z]) ?([^<>=]*)")
+# `m+n = 5`, `x^2+y^2 = 25`; not `2x+y = 5`.
+_NAMED_EXPRESSION = re.compile(
+    r"(?=.*[a-zA-Z].*[a-zA-Z])((?:\\cdot|[a-zA-Z](?:_\{?\w\}?)?(?: ?\^ ?\{?\d\}?)?|[-+ ()|*:])+)=([^=<>]+)"
+)
+
+
+def point(text: str) -> str | None:
+    """The coordinates of a point with its letter, `P(1, 2)`."""
+    m = _POINT.fullmatch(text)
+    listed = list_of(m[1]) if m else None
+    return m[1] if m and listed and listed.kind == "()" else None
+
+
+def excluded(text: str) -> str:
+    """The numbers that a letter is not, one by one."""
+    m = _EXCLUDED.fullmatch(text) if r"\ne" in text else None
+    listed = list_of(m[2].strip()) if m and r"\ne" not in m[2] else None
+    if not m or listed is None or listed.kind not in ("", "{}"):
+        return text
+    return ", ".join(rf"{m[1]} \ne {value}" for value in listed.expanded())
+
+
+def value_of_expression(text: str) -> str | None:
+    """The right side of an equation whose left is made of letters alone, as the number asked for may be."""
+    m = _NAMED_EXPRESSION.fullmatch(text)
+    return m[2].strip() if m else None
 
 
 def are_inequalities(items: list[str]) -> bool:

@@ -38,7 +38,7 @@ _SAME = (
     "sterling gbp quid",
     "yen jpy",
     "yuan cny rmb renminbi",
-    "rupee inr",
+    "rupee inr rs",
     "degree deg",
     "celsius centigrade c",
     "fahrenheit f",
@@ -93,6 +93,9 @@ _CHANGES = _words_of(
 )
 _SINGLE = frozenset("mgshlL")
 _SHORTER = {(("mi", 1), ("h", -1)): [("mph", 1)], (("km", 1), ("h", -1)): [("kmh", 1)]}
+# One part of `2 hours and 30 minutes`.
+_MEASURE = re.compile(r"(\d+(?:\.\d+)?) *([a-zA-Z]+)\.?(?: *,)?(?: *and(?=[ \d]))? *")
+_CODE = re.compile(r"(USD|US|EUR|GBP|INR|Rs|RMB|CNY)\b ?\.? ?(?=[\d.])")
 _PI = re.compile(r"\\pi(?![a-zA-Z])")
 _PRIMED = re.compile(r"(.*?) ?('{1,2}|\")")
 # 45^\circ C; of a group of its own, C is no variable.
@@ -107,9 +110,11 @@ def split_unit(text: str) -> tuple[str, str]:
     space, or known letters right behind a number. `3xy` and `4 n` have none.
     """
     text = text.strip()
-    mark = text.removeprefix("-")[:1]
+    if m := _CODE.match(text):
+        return text[m.end() :].strip(), "USD" if m[1] == "US" else m[1]
+    mark = text.removeprefix("-").removeprefix("US" if DOLLAR in text else "")[:1]
     if mark in _MARKS:
-        return text.replace(mark, "", 1).strip().replace("- ", "-"), _MARKS[mark]
+        return text.removeprefix("US").replace(mark, "", 1).strip().replace("- ", "-"), _MARKS[mark]
     if text[-1:] in _MARKS:
         return text[:-1].strip(), _MARKS[text[-1]]
     if (m := _PRIMED.fullmatch(text)) and number(m[1]) is not None:
@@ -156,6 +161,21 @@ def _may_follow(body: str, unit: str) -> bool:
     if number(body.strip().removesuffix("%").strip(" ()")) is not None:
         return True
     return all(_known(word) or word in _FILLERS for word in words)
+
+
+def same_measures(a: str, b: str) -> bool | None:
+    """Whether two measures of several parts, `2 hours and 30 min`, are the same; None unless both are."""
+    some, others = _measures(a), _measures(b)
+    return sorted(some) == sorted(others) if some and others else None
+
+
+def _measures(text: str) -> list[tuple[str, str]] | None:
+    text = text.replace(UNIT, " ")
+    found = _MEASURE.findall(text) if text[:1].isdigit() else []
+    if len(found) < 2 or _MEASURE.sub("", text).strip() or not all(_known(word) for _, word in found):
+        return None
+    lowered = [(value, word.lower()) for value, word in found]
+    return [(value, _NAME.get(word, _NAME.get(word.removesuffix("s"), word))) for value, word in lowered]
 
 
 def same_units(a: str, b: str) -> bool:

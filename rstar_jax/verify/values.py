@@ -12,6 +12,7 @@ import exact
 import sympy
 from corners import corners
 from magnitude import refuse_monsters
+from pieces import real_roots
 
 # Digits to which a value is found; a difference and a value are nothing below the second and the third.
 DIGITS, _SAME, _ZERO = 150, 130, 350
@@ -47,7 +48,7 @@ def values(a: Any, b: Any, point: dict[Any, Any]) -> tuple[Any, Any, int]:
 
 
 def _placed(expression: Any, point: dict[Any, Any]) -> Any:
-    return worked_out(expression.subs(point) if point else expression)
+    return real_roots(worked_out(expression.subs(point) if point else expression))
 
 
 def _number(constant: Any, beyond: int = 0) -> Any:
@@ -87,7 +88,7 @@ def in_domain(expression: Any, point: dict[Any, Any]) -> bool:
     if expression.has(sympy.I):
         return True
     for part in expression.atoms(sympy.Pow, sympy.log):
-        if part.is_Pow and part.exp.is_integer:
+        if part.is_Pow and (part.exp.is_integer or (part.exp.is_Rational and part.exp.q % 2)):
             continue
         inner = values(part.args[0], sympy.S.Zero, point)[0]
         if inner is None or not inner.is_real or inner < 0:

@@ -23,7 +23,7 @@ _MATH_WORDS = frozenset(
 )
 # Longer than what letters that are multiplied usually make.
 _LONG_WORD = re.compile(
-    r"(?<![a-zA-Z\\])(?!(?:sqrt|infinity|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?)(?![a-zA-Z]))[A-Za-z]{4,}"
+    r"(?<![a-zA-Z\\])(?!(?:sqrt|infinity|otherwise|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?)(?![a-zA-Z]))[A-Za-z]{4,}"
     r"|(?<![\w.])\d[\d.]*"
 )
 # Words that would else be products, like `ab`.
@@ -34,10 +34,37 @@ _UP_TO_NINETEEN = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven"),
     *("twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
 )
+# Phrases with one meaning, in the spelling of `clean`; in whatever case, but for what one letter may mean.
+_PHRASES: dict[str, str] = {
+    phrase: meaning
+    for meaning, phrases in (
+        (
+            r"\mathbb{R}",
+            "all real numbers|all reals|the real numbers|real numbers|the reals|any real number",
+        ),
+        (r"\mathbb{Z}", "all integers|the integers|integers|the set of integers|any integer"),
+        (
+            r"\emptyset",
+            r"\{\}|\{ \}|set()|no solution|no solutions|no real solution|no real solutions|no solutions exist"
+            "|no solution exists|there is no solution|there are no solutions|empty set|the empty set"
+            "|no real roots|no real root|no such number|no such numbers|no such numbers exist",
+        ),
+        (
+            "nowhere",
+            "dne|d.n.e|does not exist|doesn't exist|do not exist|nonexistent|limit does not exist"
+            "|the limit does not exist|undefined",
+        ),
+    )
+    for phrase in phrases.split("|")
+}
+_EXCEPT = re.compile(
+    r"(?:all )?(?:real numbers|reals) (?:except|other than)(?: for)? ([^a-z]+(?: and [^a-z]+)?)"
+)
 _SMALL = {name: value for value, name in enumerate(_UP_TO_NINETEEN)}
 _TENS_NAMES = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _TENS = {name: 10 * value for value, name in enumerate(_TENS_NAMES, start=2)}
 _LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_MULTIPLES = {"dozen": 12, "hundred": 100, **_LARGE}
 _PARTS = {
     **{"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4},
     **{
@@ -48,10 +75,21 @@ _PARTS = {
         for ending in ("", "s")
     },
 }
-_BASED = re.compile(
-    r"\(?([0-9a-zA-Z]+)\)? ?(?:_ ?\{? ?(?:base ?)?(\d{1,2}|[a-z]{3,9}) ?\}?|\(?base (\d{1,2}|[a-z]{3,9})\)?)"
+_ORDINAL_NAMES = (
+    *("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"),
+    *("eleventh", "twelfth"),
 )
+_ORDINALS = {name: value for value, name in enumerate(_ORDINAL_NAMES, start=1)}
+_ORDINAL_DIGITS = re.compile(r"(\d{1,6}) ?(?:st|nd|rd|th)")
+_CHOICES = re.compile(r"[A-J]{2,}|[A-J](?:(?:, ?|; ?| )(?:and )?[A-J])+|[A-J] and [A-J]")
+_BASED = re.compile(
+    r"\(?([0-9a-zA-Z]+)\)? ?(?:_ ?\{? ?\(?(?:base ?)?(\d{1,2}|[a-z]{3,9}) ?\)? ?\}?"
+    r"|\(?base (\d{1,2}|[a-z]{3,9})\)?)"
+)
+_CIRCLED = re.compile(r"(?:\\textcircled\{\d+\}(?:, ?|; ?| and | )?)+")
+_PREFIXED = re.compile(r"0([bBoOxX])([\da-fA-F]+)")  # as Python prints them
 _TWO_CAPITALS = re.compile(r"[A-Z]{2,}")
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz"  # three neighbours of which are a product of letters, `xyz`
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{\w+\}|\\mathbb\{\w+\}")
 _ELLIPSIS = re.compile(r"\\ldots(?![a-z])|\.{2,}")
 _CUT_OFF = re.compile(r"(\d*\.\d+) ?(?:\\ldots|\.{3})$")
@@ -90,6 +128,16 @@ def _of_24(time: list[int], half: str | None) -> list[int]:
     return time
 
 
+def phrase(text: str) -> str | None:
+    """The set or state that a whole text names, `all real numbers` or `no solution`; None if it is none."""
+    text = text.strip()
+    if text in (r"\mathbb{R}", r"\mathbb{Z}", r"\emptyset"):
+        return text
+    if m := _EXCEPT.fullmatch(text):
+        return rf"\mathbb{{R}}\setminus\{{{re.sub(' (?:and|or) ', ', ', m[1])}\}}"
+    return _PHRASES.get(text.lower())
+
+
 def number_of(text: str) -> Fraction | None:
     """The number that words spell, `twenty-one`, `minus three`, `two thirds`; None if they spell none."""
     if not text or text[0].isdigit() or not text[0].isalpha():
@@ -99,11 +147,58 @@ def number_of(text: str) -> Fraction | None:
         return None
     sign = -1 if words[0] in ("minus", "negative") else 1
     words = words[sign < 0 :]
-    if len(words) > 1 and words[-1] in _PARTS:
-        above = 1 if words[:-1] in (["a"], ["an"]) else _whole(words[:-1])
-        return None if not above or above > 99 else Fraction(sign * above, _PARTS[words[-1]])
-    value = _whole(words)
-    return None if value is None else Fraction(sign * value)
+    value = _value(words)
+    return None if value is None else sign * value
+
+
+def _value(words: list[str]) -> Fraction | None:
+    """`half a dozen`, `two and a half million`, `one and two thirds`, `a dozen`, `twelve`."""
+    factor = Fraction(1)
+    if len(words) > 1 and words[-1] in _MULTIPLES:
+        *left, name = words
+        part = Fraction(1, 2) if left == ["half", "a"] else _mixed(left)
+        if part is not None:
+            return part * _MULTIPLES[name]
+        if name == "dozen":
+            words, factor = ["one"] if left == ["a"] else left, Fraction(12)
+    mixed = _mixed(words)
+    value = _whole(words) if mixed is None else mixed
+    return None if value is None else factor * value
+
+
+def _mixed(words: list[str]) -> Fraction | None:
+    """`half`, `two thirds`, `two and a half`; None for whole numbers."""
+    if words == ["half"]:
+        return Fraction(1, 2)
+    if len(words) < 2 or words[-1] not in _PARTS:
+        return None
+    whole = 0
+    if "and" in words[1:]:
+        at = len(words) - 1 - words[::-1].index("and")
+        whole, words = _whole(words[:at]), words[at + 1 :]
+    above = 1 if words[:-1] in (["a"], ["an"]) else _whole(words[:-1])
+    if whole is None or not above or above > 99:
+        return None
+    return whole + Fraction(above, _PARTS[words[-1]])
+
+
+def same_letters(a: str, b: str) -> bool | None:
+    """Whether two answers are the same choices of several, `ACD` and `A, C, D`; None if they are none."""
+    if all(map(_CIRCLED.fullmatch, (a, b))):
+        some, others = (re.findall(r"\d+", text) for text in (a, b))
+        return sorted(some) == sorted(others)
+    if len(a) == len(b) or not all(map(_CHOICES.fullmatch, (a, b))):
+        return None
+    some, others = (re.findall(r"[A-J]", text.replace("and", "")) for text in (a, b))
+    return True if 1 < len(set(some)) == len(some) and sorted(some) == sorted(others) else None
+
+
+def same_ordinal(a: str, b: str) -> bool | None:
+    """Whether `third` is `3rd`; None unless both are ordinals."""
+    some, others = (_ORDINALS.get(text.lower()) for text in (a, b))
+    digits = [_ORDINAL_DIGITS.fullmatch(text) for text in (a, b)]
+    some, others = some or (digits[0] and int(digits[0][1])), others or (digits[1] and int(digits[1][1]))
+    return some == others if some and others else None
 
 
 def in_digits(text: str) -> str:
@@ -155,6 +250,8 @@ def _whole(words: list[str]) -> int | None:
 
 def based(text: str) -> tuple[str, str] | None:
     """Digits, in capitals, and base of `52_8`, `(52)_8` or `52_{eight}`; not of `a_8`."""
+    if m := _PREFIXED.fullmatch(text):
+        return (m[2].upper(), {"b": "2", "o": "8", "x": "16"}[m[1].lower()])
     m = _BASED.fullmatch(text)
     if not m or not (m[1][0].isdigit() or len(m[1]) > 1) or (not m[1].isupper() and m[1].isalpha()):
         return None
@@ -179,6 +276,7 @@ def is_prose(text: str) -> bool:
         is_words(text)
         and not _MATH_WORDS.intersection(word.lower() for word in words)
         and (any(len(word) >= 3 for word in words) or text.lower() in _SHORT_WORDS)
+        and not (len(text) == 3 and "".join(sorted(text)) in _ALPHABET)
     )
 
 
