@@ -25,6 +25,8 @@ _LETTERS = re.compile(
     rf"\({_LETTER}(?:,{_LETTER})+\)"
     rf"|\\begin ?\{{[pb]matrix\}}{_LETTER}(?:(?:\\\\|&){_LETTER})+(?:\\\\)? ?\\end ?\{{[pb]matrix\}}"
 )
+# The lengths of `AB\cdot CD`, which is not `AC\cdot BD`; of one alone, `IR`, nobody knows.
+_SEGMENT = re.compile(r"(?<![a-zA-Z\\_{])[A-Z]{2}(?![a-zA-Z])")
 # As programs print the natural logarithm; `log 100` is a school's.
 _PRINTED_LOG = re.compile(r"(?<![a-zA-Z\\])log ?\(")
 # Two logarithms divided by each other, `\log 8/\log 2`; not `\log x/2`.
@@ -259,6 +261,10 @@ def _angle(m: re.Match[str]) -> str:
     return rf"\Theta_{{{kind}{''.join(str(ord(c)) for c in letters)}}}"
 
 
+def _segment(m: re.Match[str]) -> str:
+    return rf"\Theta_{{4{''.join(str(ord(c)) for c in sorted(m[0]))}}}"
+
+
 def _counts(text: str) -> str:
     """The text with binomials, arrangements and double factorials in signs that the parser knows."""
     if "!!" in text:
@@ -274,8 +280,10 @@ def latex(text: str) -> str:
         text = rf"\lfloor {text[1:-1]}\rfloor "  # of a letter; a lone number in brackets is a list of one
     if "\\" in text:
         text = _GEOMETRY.sub(_angle, text)
+    if len(set(_SEGMENT.findall(text))) > 1:
+        text = _SEGMENT.sub(_segment, text)
+    if "log" in text or r"\ln" in text:
         text = _LOG_QUOTIENT.sub(r"\1(\2)/", text)
-    if "log" in text:
         text = _PRINTED_LOG.sub(r"\\ln(", text)
     text = _counts(text)
     text = spelling.without_money(text).replace(spelling.UNIT, "")

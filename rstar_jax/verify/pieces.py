@@ -46,10 +46,10 @@ def _is_condition(x: Any) -> bool:
 
 def real_roots(x: Any) -> Any:
     """The expression with real numbers for the roots of odd degree of negative ones, unless it is complex."""
-    if not isinstance(x, sympy.Basic) or x.has(sympy.I) or not x.has(sympy.Pow):
+    if not isinstance(x, sympy.Expr) or not x.args:
         return x
-    roots = {part: _real_root(part) for part in x.atoms(sympy.Pow) if _is_odd_root(part)}
-    return x.xreplace(roots) if roots else x
+    roots = [part for part in x.atoms(sympy.Pow) if _is_odd_root(part)]
+    return x if not roots or x.has(sympy.I) else x.xreplace({part: _real_root(part) for part in roots})
 
 
 def _is_odd_root(part: Any) -> bool:

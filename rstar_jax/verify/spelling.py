@@ -167,44 +167,51 @@ def clean(text: str) -> str:
     if len(text) > MAX_CHARS:
         return ""
     text = _unicode(printed.respelt(text))
-    if "\\" in text:
-        text = markup.plain(text)
     rows = "matrix" in text or "array" in text or "cases" in text
-    # A doubled backslash before a command is a row's end in a matrix and a slip of escaping elsewhere.
-    text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if not rows else text
-    text = re.sub(r"\\[()\[\]]", "", text.replace(r"\\", _ROW_END))
-    text = (
-        text.replace(r"\$", DOLLAR)
-        .replace(r"\mathdollar", DOLLAR)
-        .replace(r"\textdollar", DOLLAR)
-        .replace(r"\%", "%")
-        .replace(r"\#", "#")
-        .replace(r"\_", "_")
-    )
-    # One sign is money before a number alone, and else a formula that is not closed.
-    text = re.sub(r"^\$(?=[\d.,]+(?: [a-z]+illion| thousand)?\.?$)", DOLLAR, text).replace("$", "")
-    text = re.sub(r"(?<=\d)(?:\{,\}|,? ?\\[,!:;] ?|,\\!|\{ \})(?=\d{3}(?!\d))", ",", text)
-    text = re.sub(r"\\!", "", text)
-    text = _DROPPED.sub(" ", text)
-    for pattern, spelt in _ALIASES:
-        text = pattern.sub(spelt, text)
-    text = re.sub(r"\\[,;: ]|~|\\(?=$)", " ", text)
-    text = text.replace(_ROW_END, r"\\" if rows else " ")
-    text = _unwrapped(text)
-    text = re.sub(r"\{ +", "{", re.sub(r" +", " ", text)).replace(" }", "}")
+    if "\\" in text:
+        text = _plain_tex(markup.plain(text), rows)
+    if "$" in text:
+        # One sign is money before a number alone, and else a formula that is not closed.
+        text = re.sub(r"^\$(?=[\d.,]+(?: [a-z]+illion| thousand)?\.?$)", DOLLAR, text).replace("$", "")
+    if "," in text or "{" in text:
+        text = re.sub(r"(?<=\d)(?:\{,\}|\{ \})(?=\d{3}(?!\d))", ",", text)
+    text = re.sub(r"\{ +", "{", re.sub(r" +", " ", text.replace("~", " "))).replace(" }", "}")
+    if " & " in text and not rows:
+        text = text.replace(" & ", " and ")
     if "\\" in text:
         text = markup.braced(text)
     text = re.sub(r"\{(\d{1,3}(?:,\d{3})+)\}", lambda m: m[0].replace(",", ""), text)
     if "cis" in text:
         text = _CIS.sub(lambda m: rf"(\cos({m[1] or m[2]})+i\sin({m[1] or m[2]}))", text)
-    text = re.sub(r"(?<=\d) [xX] ?(?=10 ?\^)", r"\\times ", text)
+    if "^" in text:
+        text = re.sub(r"(?<=\d) [xX] ?(?=10 ?\^)", r"\\times ", text)
+        text = re.sub(r"(?<=\d) ?\^ ?\{? ?(st|nd|rd|th) ?\}?(?![a-z])", r"\1", text)
     if "+" in text:
         text = re.sub(r"\+ ?/ ?-", r"\\pm ", text)
-    text = _without_over(text)
-    if r"\dot" in text:
+    if "\\" in text:
+        text = _without_over(text)
         text = re.sub(r"\\dot ?\{?(\d)\}?(\d*)\\dot ?\{?(\d)\}?", r"\\overline{\1\2\3}", text)
-    text = re.sub(r"\\(?:bar|dot|overline) ?\{?(\d+)\}?", r"\\overline{\1}", text)
+        text = re.sub(r"\\(?:bar|dot|overline) ?\{?(\d+)\}?", r"\\overline{\1}", text)
     return _trimmed(text)
+
+
+def _plain_tex(text: str, rows: bool) -> str:
+    """The text with one command of several for the same thing, and without those for spaces and words.
+
+    rows: whether two backslashes may end a row.
+    """
+    # A doubled backslash before a command is a row's end in a matrix and a slip of escaping elsewhere.
+    text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if not rows else text
+    text = re.sub(r"\\[()\[\]]", "", text.replace(r"\\", _ROW_END))
+    text = re.sub(r"\\(?:\$|(?:math|text)dollar(?![a-z]))", DOLLAR, text)
+    text = re.sub(r"\\([%#_])", r"\1", text)
+    text = re.sub(r"(?<=\d)(?:,? ?\\[,!:;] ?|,\\!)(?=\d{3}(?!\d))", ",", text)
+    text = re.sub(r"\\!", "", text)
+    text = _DROPPED.sub(" ", text)
+    for pattern, spelt in _ALIASES:
+        text = pattern.sub(spelt, text)
+    text = re.sub(r"\\[,;: ]|\\(?=$)", " ", text)
+    return _unwrapped(text.replace(_ROW_END, r"\\" if rows else " "))
 
 
 def _answer_of(text: str) -> str:

@@ -175,7 +175,7 @@ def _measures(text: str) -> list[tuple[str, str]] | None:
     if len(found) < 2 or _MEASURE.sub("", text).strip() or not all(_known(word) for _, word in found):
         return None
     lowered = [(value, word.lower()) for value, word in found]
-    return [(value, _NAME.get(word, _NAME.get(word.removesuffix("s"), word))) for value, word in lowered]
+    return [(value, _NAME.get(word) or _NAME.get(word.removesuffix("s")) or word) for value, word in lowered]
 
 
 def same_units(a: str, b: str) -> bool:
