@@ -6,7 +6,7 @@ thousand characters could so ask for a million comparisons, each of which may ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 # (reference, prediction) -> "same", "different", "unread" (the reference), "unknown" or "lost"
 Compare = Callable[[str, str], str]
@@ -39,3 +39,23 @@ class Budget:
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise Spent
+
+
+def all_of(values: Iterable[bool | None]) -> bool | None:
+    """Whether all are true: False as soon as one is not, None if else one is not known."""
+    unknown = False
+    for value in values:
+        if value is False:
+            return False
+        unknown |= value is None
+    return None if unknown else True
+
+
+def any_of(values: Iterable[bool | None]) -> bool | None:
+    """Whether one is true: True as soon as one is, None if else one is not known."""
+    unknown = False
+    for value in values:
+        if value:
+            return True
+        unknown |= value is None
+    return None if unknown else False

@@ -12,8 +12,8 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from rstar_jax.verify import classes, ratios, spelling, statements, words
-from rstar_jax.verify.budget import Budget
+from rstar_jax.verify import choices, classes, ratios, statements, words
+from rstar_jax.verify.budget import Budget, all_of, any_of
 from rstar_jax.verify.layout import (
     List,
     assigned,
@@ -76,19 +76,25 @@ class _Rules:
 
     def text(self, a: str, b: str) -> _Decision:
         """Words, choices, times of day, ratios, numbers with a base."""
-        if len(b) == 1 and b.isalpha() and (letter := spelling.labelled_choice(a)):
+        if len(b) == 1 and b.isalpha() and (letter := choices.labelled_choice(a)):
             return letter == b
         if len(a) == len(b) == 1 and b in "ABCDE" and a.upper() == b:
             return True
-        if (content := spelling.chosen(a)) and not re.match(r"\(?[A-J](?:[).:]|$)", b):
+        if (content := choices.chosen(a)) and not re.match(r"\(?[A-J](?:[).:]|$)", b):
             return _as_decision(self.again(content, b))
-        if letter := spelling.labelled_choice(b):
-            if (
-                other := spelling.labelled_choice(a) or (a if len(a) == 1 and a.isalpha() else None)
-            ) is not None:
+        if letter := choices.labelled_choice(b):
+            other = choices.labelled_choice(a) if self.depth == 0 else None
+            other = other or (a if len(a) == 1 and a.isalpha() else None)
+            if other is not None:
                 return other.upper() == letter
-            return _as_decision(self.again(a, spelling.chosen(b) or b))
-        for same in (words.same_date, words.same_time, words.same_ordinal, words.same_letters, same_measures):
+            return _as_decision(self.again(a, choices.chosen(b) or b))
+        for same in (
+            words.same_date,
+            words.same_time,
+            words.same_ordinal,
+            choices.same_letters,
+            same_measures,
+        ):
             if (decided := same(a, b)) is not None:
                 return decided
         meant_a, meant_b = words.phrase(a), words.phrase(b)
@@ -177,6 +183,9 @@ class _Rules:
             functions = _FUNCTION.fullmatch(left_a) and _FUNCTION.fullmatch(left_b)
             if left_a == left_b or functions:
                 return _as_decision(self.again(right_a, right_b))
+            constant = not re.search(r"(?<!\\)\b[a-zA-Z]", re.sub(r"\\[a-zA-Z]+", " ", right_a + right_b))
+            if constant and all(re.fullmatch(r"[a-zA-Z](?:_\w)?", left) for left in (left_a, left_b)):
+                return False
             if number(right_a) is not None and number(right_b) is not None:
                 return False
             return None
@@ -325,21 +334,3 @@ class _Rules:
 
 def _as_decision(found: bool | None) -> _Decision:
     return _UNKNOWN if found is None else found
-
-
-def all_of(values: Iterable[bool | None]) -> bool | None:
-    unknown = False
-    for value in values:
-        if value is False:
-            return False
-        unknown |= value is None
-    return None if unknown else True
-
-
-def any_of(values: Iterable[bool | None]) -> bool | None:
-    unknown = False
-    for value in values:
-        if value:
-            return True
-        unknown |= value is None
-    return None if unknown else False

@@ -31,9 +31,7 @@ _SEGMENT = re.compile(r"(?<![a-zA-Z\\_{])[A-Z]{2}(?![a-zA-Z])")
 _PRINTED_LOG = re.compile(r"(?<![a-zA-Z\\])log ?\(")
 # Two logarithms divided by each other, `\log 8/\log 2`; not `\log x/2`.
 _LOG_QUOTIENT = re.compile(r"(\\(?:log|ln)(?: ?_ ?\{?\w+\}?)?) ?(\w+) ?/ ?(?=\\(?:log|ln)(?![a-z]))")
-_GEOMETRY = re.compile(
-    r"\\(angle|triangle|overline|widehat|overset\{\\frown\}) ?\{? ?([A-Z]{2,4})(?![a-zA-Z]) ?\}?"
-)
+_GEOMETRY = re.compile(r"\\(angle|triangle|overline|widehat) ?\{? ?([A-Z]{2,4})(?![a-zA-Z]) ?\}?")
 # Ways to count of school: C(10,3), C_{10}^3, {}_{10}C_3, A_5^3 and P_5^3; not C_1.
 _CHOOSE = re.compile(
     r"(?<![a-zA-Z\\])C\((\d+), ?(\d+)\)|(?<![a-zA-Z\\])C ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?"
@@ -41,6 +39,12 @@ _CHOOSE = re.compile(
 )
 _ARRANGE = re.compile(r"(?<![a-zA-Z\\])[AP] ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?")
 _DOUBLE_FACTORIAL = re.compile(r"(?<![\d.!])(\d{1,3})!!(?!!)")
+_FOR = re.compile(r"[,;]? ?\(?(?:(?<![a-zA-Z\\])(?:for|where)|\\forall)(?![a-zA-Z])")
+_FOR_ALL = re.compile(
+    r"[,;]? ?\(?(?:for (?:all|any|every|each)|\\forall)"
+    r"(?: ?(?:real|numbers?|positive|integers?|[a-z]\b|in\b|\\in(?![a-z])|\\mathbb ?\{? ?[RZNQ]\b"
+    r"|[^a-zA-Z\\ ]))* ?"
+)
 _BY_CASES = re.compile(
     r"(y|[a-zA-Z](?:\([a-zA-Z]\)|_\{?[a-z]\}?)) ?= ?(\\begin ?\{cases\}.*\\end ?\{cases\})"
 )
@@ -68,10 +72,24 @@ def is_relation(text: str) -> bool:
     return bool(re.search(r"[<>=]|\\(?:le|ge|ne|in)(?![a-zA-Z])", text))
 
 
+def unquantified(text: str) -> tuple[str, str | None]:
+    """A statement and what it holds for, as it is written; None if that is not everything, `for even n`."""
+    m = _FOR.search(text) if "for" in text or "where" in text else None
+    if m is None:
+        return text, ""
+    return text[: m.start()].rstrip(" ,;("), (
+        text[m.start() :] if _FOR_ALL.fullmatch(text, m.start()) else None
+    )
+
+
 def assigned(text: str) -> tuple[str | None, str]:
     """(the name on the left of an equation, what it is); (None, the text) if it is no such thing."""
     if m := _BY_CASES.fullmatch(text):
         return m[1], m[2]
+    whole = text
+    text, quantified = unquantified(text)
+    if quantified is None:
+        return None, whole
     sides = re.split(r"=|\\approx(?![a-z])|\\in(?![a-z])", text)
     if (
         len(sides) < 2

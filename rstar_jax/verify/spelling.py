@@ -134,7 +134,6 @@ _WRAPPED = re.compile(rf"{_WORD}\s*\{{([^{{}}]*)\}}(\s*\^\s*(?:\{{\d\}}|\d))?")
 _UNIT_TEXT = re.compile(r"[A-Za-z][A-Za-z .^/\d\-\u00b5]*")
 _SINGLE_UNITS = frozenset("mgshlLANJWVKCF")
 _CHOICE = re.compile(r"\(?([A-Ja-j])\)|\[?([A-J])[.:\]]")
-_LABELLED_CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[).:]) *([^ ,;].*)")
 # cis 60^\circ, cis(\pi/3): cos + i sin; not the end of a word.
 _CIS = re.compile(
     r"\\?(?<![a-zA-Z])cis ?"
@@ -149,10 +148,6 @@ _ANNOUNCED = re.compile(
     r"(?:(?:the )?(?:(?:final|correct) )?ans(?:wer)?(?:(?: choice| option)? is| ?[:=])+"
     r"|(?:the )?(?:correct )?(?:option|choice|answer)(?: is| ?:)? (?=\(?[A-Ja-j]\)?[.:]?$)) ?",
     re.IGNORECASE,
-)
-# Behind the first choice: another, or a word that makes something else of it.
-_MORE_CHOICES = re.compile(
-    r"\([A-J]\)|\b[A-J][).:]|(?<=[).:] )(?:and|or|nor|not|is|but|&)\b|\b(?:and|or|nor) [A-J]\b"
 )
 _ELEMENT = re.compile(r"<([a-z]+)>(.*)</\1>", re.DOTALL)  # `<answer>12</answer>`
 _OUT_OF = re.compile(rf"(\d+) ?{UNIT}?(?:out of|in) ?(\d+)")  # `1 in 4`
@@ -338,20 +333,3 @@ def _closes(text: str) -> bool:
             if depth == 0 and i < len(text) - 1:
                 return False
     return depth == 0
-
-
-def labelled_choice(text: str) -> str | None:
-    """The letter of a choice given with its content, `(C) 10`."""
-    m = _one_choice(text)
-    return (m[1] or m[2]) if m else None
-
-
-def chosen(text: str) -> str | None:
-    """The content of a choice given with its letter."""
-    m = _one_choice(text)
-    return m[3] if m else None
-
-
-def _one_choice(text: str) -> re.Match[str] | None:
-    m = _LABELLED_CHOICE.fullmatch(text)
-    return None if m and _MORE_CHOICES.search(text, m.end(2) if m[2] else m.end(1)) else m

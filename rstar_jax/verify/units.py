@@ -67,6 +67,7 @@ _SEVERAL = {
 }
 _PRIMES = {"'": "prime", '"': "primeprime", "''": "primeprime"}
 _ORDINALS = frozenset(("st", "nd", "rd", "th"))
+_ARTICLES = frozenset(("a", "an", "of", "the", "u"))  # of themselves, they are letters: 3 a
 _FILLERS = frozenset(("per", "of", "the", "a", "an", "in", "total", "long", "each", "away", "old", "u"))
 
 
@@ -140,7 +141,7 @@ def split_unit(text: str) -> tuple[str, str]:
     if not body or not unit.strip() or not _WORDS.fullmatch(unit):
         return text, ""
     words = re.findall(r"[A-Za-z]+", unit)
-    if not words or any(word.lower() in _FUNCTIONS for word in words):
+    if not words or any(word.lower() in _FUNCTIONS for word in words) or _ARTICLES.issuperset(words):
         return text, ""
     first = words[0]
     if unit[0] == " ":

@@ -26,9 +26,23 @@ def points(names: list[Any], *expressions: Any) -> list[dict[Any, Any]]:
     """Points for the symbols of some expressions: the usual five, and those that their corners ask for."""
     if not names:
         return [{}]
-    # Multiples that no polynomial of an answer's size is likely to vanish on.
-    usual = [{x: p * (1 + sympy.Rational(k * 13, 29)) for k, x in enumerate(names)} for p in _POINTS]
+    # Multiples that no polynomial of an answer's size is likely to vanish on; others for each point, as the
+    # ratio of two homogeneous ones is the same along a ray.
+    usual = [
+        {x: p * (1 + sympy.Rational(k * (13 + 7 * i), 29)) for k, x in enumerate(names)}
+        for i, p in enumerate(_POINTS)
+    ]
+    if any(map(_alternates, expressions)):
+        usual += [{x: n + k for k, x in enumerate(names)} for n in map(sympy.Integer, (1, 2, 3, 6))]
     return usual + corners(names, expressions)
+
+
+def _alternates(expression: Any) -> bool:
+    """Whether a power of a negative number has a symbol in its exponent, `(-1)^n`: real for whole ones."""
+    return any(
+        part.exp.free_symbols and not part.base.free_symbols and part.base.is_negative
+        for part in expression.atoms(sympy.Pow)
+    )
 
 
 def values(a: Any, b: Any, point: dict[Any, Any]) -> tuple[Any, Any, int]:
@@ -88,8 +102,10 @@ def in_domain(expression: Any, point: dict[Any, Any]) -> bool:
     if expression.has(sympy.I):
         return True
     for part in expression.atoms(sympy.Pow, sympy.log):
-        if part.is_Pow and (part.exp.is_integer or (part.exp.is_Rational and part.exp.q % 2)):
-            continue
+        if part.is_Pow:
+            power = part.exp.subs(point)
+            if power.is_integer or (power.is_Rational and power.q % 2 and not part.exp.free_symbols):
+                continue
         inner = values(part.args[0], sympy.S.Zero, point)[0]
         if inner is None or not inner.is_real or inner < 0:
             return False

@@ -81,12 +81,10 @@ _ORDINAL_NAMES = (
 )
 _ORDINALS = {name: value for value, name in enumerate(_ORDINAL_NAMES, start=1)}
 _ORDINAL_DIGITS = re.compile(r"(\d{1,6}) ?(?:st|nd|rd|th)")
-_CHOICES = re.compile(r"[A-J]{2,}|[A-J](?:(?:, ?|; ?| )(?:and )?[A-J])+|[A-J] and [A-J]")
 _BASED = re.compile(
     r"\(?([0-9a-zA-Z]+)\)? ?(?:_ ?\{? ?\(?(?:base ?)?(\d{1,2}|[a-z]{3,9}) ?\)? ?\}?"
     r"|\(?base (\d{1,2}|[a-z]{3,9})\)?)"
 )
-_CIRCLED = re.compile(r"(?:\\textcircled\{\d+\}(?:, ?|; ?| and | )?)+")
 _PREFIXED = re.compile(r"0([bBoOxX])([\da-fA-F]+)")  # as Python prints them
 _TWO_CAPITALS = re.compile(r"[A-Z]{2,}")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"  # three neighbours of which are a product of letters, `xyz`
@@ -180,17 +178,6 @@ def _mixed(words: list[str]) -> Fraction | None:
     if whole is None or not above or above > 99:
         return None
     return whole + Fraction(above, _PARTS[words[-1]])
-
-
-def same_letters(a: str, b: str) -> bool | None:
-    """Whether two answers are the same choices of several, `ACD` and `A, C, D`; None if they are none."""
-    if all(map(_CIRCLED.fullmatch, (a, b))):
-        some, others = (re.findall(r"\d+", text) for text in (a, b))
-        return sorted(some) == sorted(others)
-    if len(a) == len(b) or not all(map(_CHOICES.fullmatch, (a, b))):
-        return None
-    some, others = (re.findall(r"[A-J]", text.replace("and", "")) for text in (a, b))
-    return True if 1 < len(set(some)) == len(some) and sorted(some) == sorted(others) else None
 
 
 def same_ordinal(a: str, b: str) -> bool | None:
