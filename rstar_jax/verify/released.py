@@ -16,7 +16,7 @@ from fractions import Fraction
 
 from rstar_jax.types import Grade
 from rstar_jax.verify import layout
-from rstar_jax.verify.budget import Budget, all_of, Compare, Spent
+from rstar_jax.verify.budget import Budget, Compare, Spent, all_of
 from rstar_jax.verify.number import number
 from rstar_jax.verify.spelling import clean, without_money
 from rstar_jax.verify.units import split_unit
