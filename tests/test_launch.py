@@ -281,7 +281,7 @@ def test_of_an_option_given_twice_the_last_holds(tmp_path):
         ("OSError(28, 'No space left on device', '/there/log')", 2, "/there/log: No space left on device"),
         ("BrokenPipeError(32, 'Broken pipe')", 141, "nobody reads the output"),
         ("KeyboardInterrupt()", 130, "the same command goes on"),
-        ("launch.Terminated()", 143, "terminated; the same command goes on"),
+        ("launch.signals.Terminated()", 143, "terminated; the same command goes on"),
     ],
 )
 def test_what_ends_a_run_from_outside_is_said_in_a_line(tmp_path, raised, status, message):

@@ -1,148 +1,25 @@
 """The only way in: `python -m rstar_jax.launch --config=NAME [--config.search.rollouts=64] [--workdir=DIR]`.
 
-Flags (absl's, `command.py`) -> config -> one call. NAME is a file in configs/ (or a path to one) whose
-get_config() gives a ConfigDict; overrides are dotted; the result becomes typed settings once (`jobs.py`).
---compiled=DIR says where compiled programs are kept (`compilations.py`).
+Flags (absl's, `command.py`) -> config -> one call (`entry.py`). NAME is a file in configs/ (or a path to one)
+whose get_config() gives a ConfigDict; overrides are dotted; the result becomes typed settings once
+(`jobs.py`). --compiled=DIR says where compiled programs are kept (`compilations.py`).
+
+What is here is imported when it is first asked for, so that Ctrl-C is heeded (`signals.py`) before that.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import os
-import re
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any
 
-from absl import app
-from absl import logging as absl_logging
-
-from rstar_jax.errors import UserError
-from rstar_jax.launch import command, explain
-from rstar_jax.launch.configs import load, made, override
-from rstar_jax.launch.jobs import JOBS, Unread, settings_of, unread_is_no_loss
-from rstar_jax.launch.signals import Terminated
-from rstar_jax.settings import home_expanded, nearest
+if TYPE_CHECKING:
+    from rstar_jax.launch.entry import JOBS, load, main, override
 
 __all__ = ["JOBS", "load", "main", "override"]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line; returns the exit status: 0 done, 1 no answer was found, 2 bad input or a file or
-    disk that fails, 130 interrupted, 141 nobody reads the output, 143 terminated.
-    """
-    absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
-    if sys.stdout is None:  # closed by the shell
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    try:
-        status = _run(list(sys.argv[1:] if argv is None else argv))
-        with unread_is_no_loss():
-            sys.stdout.flush()  # not left to the interpreter's end, where a failure is a traceback
-        return status
-    except UserError as error:
-        return _say(f"error: {error}", 2)
-    except Terminated as signalled:
-        return _say(f"\n{str(signalled) or 'terminated; the same command goes on where it was.'}", 143)
-    except KeyboardInterrupt as signalled:
-        return _say(f"\n{str(signalled) or 'stopped; the same command goes on where it was.'}", 130)
-    except (BrokenPipeError, SystemExit) as error:
-        # rich exits at a broken pipe by itself
-        if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
-            raise
-        _let_go_of(sys.stdout)
-        if isinstance(error, Unread):
-            return 141
-        return _say("stopped: nobody reads the output. The same command goes on where it was.", 141)
-    except OSError as error:
-        if error.filename is None:  # most often of the output itself, such as a log on a full disk
-            _let_go_of(sys.stdout)
-        where = f"{error.filename}: " if error.filename is not None else ""
-        return _say(
-            f"error: {where}{error.strerror or error}. Nothing computed was lost; once that is mended, the "
-            "same command goes on where it was.",
-            2,
-        )
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rstar_jax.launch import entry
 
-
-def _say(text: str, status: int) -> int:
-    try:
-        sys.stdout.flush()
-    except OSError:
-        _let_go_of(sys.stdout)
-    try:
-        print(text, file=sys.stderr, flush=True)
-    except OSError:  # both outputs in one pipe, most often
-        _let_go_of(sys.stderr)
-    return status
-
-
-def _let_go_of(output: TextIO) -> None:
-    """What is still buffered goes nowhere, so that the interpreter does not fail at it once more."""
-    with contextlib.suppress(OSError, ValueError):
-        place, null = output.fileno(), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, place)
-        os.close(null)
-
-
-def _run(arguments: list[str]) -> int:
-    for argument in arguments:
-        if not argument.isascii() and any("\ud800" <= c <= "\udfff" for c in argument):
-            raise UserError(f"{argument!a}: not UTF-8, which names and values must be here (see LC_ALL).")
-    try:
-        app.run(_launch, argv=[command.PROGRAM, *arguments], flags_parser=command.parse)
-    except SystemExit as ended:  # absl's way to hand on what _launch returns
-        if isinstance(ended.__context__, BrokenPipeError) or not isinstance(ended.code, int | None):
-            raise
-        return ended.code or 0
-
-
-def _launch(argv: Sequence[str]) -> int:
-    """Do what FLAGS and the rest of the command line (`command.parse`) ask for; returns the exit status."""
-    flags = command.FLAGS
-    name: str | None = flags.config
-    asked = [word for word in argv[1:] if not word.startswith("--config.")]
-    if asked or name is None:
-        print(_help(asked, name))
-        return 0 if asked else 2
-    config = override(made(name), list(argv[1:]))
-    job = config.get("job", None)
-    if job not in JOBS:
-        raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
-    run = JOBS[job](config)
-    _keep_compiled(flags.compiled or "")
-    result = run(home_expanded(Path(flags.workdir or _default_workdir(name)), "--workdir"))
-    return result if isinstance(result, int) else 0  # a job's status, or what it found
-
-
-def _help(asked: Sequence[str], name: str | None) -> str:
-    if "--helpxml" in asked:
-        with io.StringIO() as text:
-            command.add_jax()
-            command.FLAGS.write_help_in_xml_format(text)
-            return text.getvalue()
-    if "--helpfull" in asked:
-        return explain.full_text()
-    if name is None:
-        return explain.help_text()
-    config = made(name)
-    job = config.get("job", None)
-    if job not in JOBS:
-        raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
-    return explain.config_text(name, settings_of(job))
-
-
-def _default_workdir(name: str) -> str:
-    """runs/NAME; of NAME:TEXT runs/NAME-TEXT, as the options differ."""
-    plain, _, text = name.partition(":")
-    return "-".join([f"runs/{Path(plain).stem}", *filter(None, [re.sub(r"[^\w.=+]+", "-", text)])])
-
-
-def _keep_compiled(folder: str) -> None:
-    """No run compiles again what another one of this user did. folder: "" the user's own, or "none"."""
-    from rstar_jax import compilations
-
-    if folder != "none":
-        compilations.keep(home_expanded(Path(folder), "--compiled") if folder else None)
+    return getattr(entry, name)

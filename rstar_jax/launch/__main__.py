@@ -2,12 +2,17 @@
 
 import os
 
-from rstar_jax.launch import main, signals
+from rstar_jax.launch import signals
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 signals.install()
 try:
-    status = main()
+    try:
+        from rstar_jax.launch.entry import main
+    except KeyboardInterrupt as early:
+        status = signals.say(early)
+    else:
+        status = main()
 except KeyboardInterrupt as late:  # a first signal that came when all was said
-    status = 143 if isinstance(late, signals.Terminated) else 130
+    status = signals.status(late)
 signals.leave(status)

@@ -1,9 +1,15 @@
 """Signals, and how the process is left.
 
     running  --SIGINT or SIGTERM--> KeyboardInterrupt or Terminated is raised; `main` says where it stands
+             --in vain, or while--> raised again, `_AGAIN_S` later
+               compiled code is loaded
     stopping --another one--------> the process ends at once, with that one's status
 
-Once `main` has returned, `leave` ends the process.
+In vain is where Python ignores exceptions: in destructors and in callbacks of the garbage collector. JAX has
+such a callback, and it is the first Python code to run behind many a long call, in which a signal has waited.
+Compiled code that is being loaded (jaxlib's, for one) may crash where the Python code that it calls raises.
+
+Once `main` has returned, `leave` ends the process. Standard library only: this is there before all else.
 """
 
 from __future__ import annotations
@@ -12,9 +18,11 @@ import contextlib
 import os
 import signal
 import sys
-from typing import NoReturn
+import types
+from typing import Any, NoReturn
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_S = 0.01
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,7 +31,26 @@ class Terminated(KeyboardInterrupt):
 
 def install() -> None:
     """Have SIGINT and SIGTERM end this process in order; those that it ignores stay ignored."""
+    sys.unraisablehook = _raised_in_vain
     _have(_stop)
+
+
+def status(signalled: KeyboardInterrupt) -> int:
+    """The exit status of a process that a signal has stopped."""
+    return 128 + _number(signalled)
+
+
+def told(signalled: KeyboardInterrupt) -> str:
+    """What to say of it."""
+    how = "terminated" if isinstance(signalled, Terminated) else "stopped"
+    return str(signalled) or f"{how}; the same command goes on where it was."
+
+
+def say(signalled: KeyboardInterrupt) -> int:
+    """Say that a run was stopped before it had begun; returns its exit status."""
+    with contextlib.suppress(OSError):
+        print(f"\n{told(signalled)}", file=sys.stderr, flush=True)
+    return status(signalled)
 
 
 def leave(status: int) -> NoReturn:
@@ -49,9 +76,37 @@ def _have(handler: signal._HANDLER) -> None:
             signal.signal(number, handler)
 
 
-def _stop(number: int, _: object) -> None:
+def _stop(number: int, frame: types.FrameType | None) -> None:
+    if _loads(frame):
+        return _stop_later(number)
     _have(_end)
     raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _raised_in_vain(unraisable: Any) -> None:
+    """What Python calls with an exception that it ignores: a signal's is raised again from a timer."""
+    error = unraisable.exc_value
+    if not isinstance(error, KeyboardInterrupt):
+        return sys.__unraisablehook__(unraisable)
+    _stop_later(_number(error))
+
+
+def _stop_later(number: int) -> None:
+    signal.signal(signal.SIGALRM, lambda _, frame: _stop(number, frame))
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+
+
+def _loads(frame: types.FrameType | None) -> bool:
+    """Tell if compiled code is being loaded beneath a frame."""
+    while frame is not None:
+        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _number(signalled: KeyboardInterrupt) -> int:
+    return signal.SIGTERM if isinstance(signalled, Terminated) else signal.SIGINT
 
 
 def _end(number: int, _: object) -> None:
