@@ -95,9 +95,11 @@ def _alone(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
-    """Write what `announce` returned, beside what earlier rounds in this folder were expected to need."""
+    """Write what `announce` returned, beside what earlier rounds in this folder were expected to need; of
+    stages that are done what was said before they began."""
     earlier = _read_estimates(root).get("stages", {})
-    estimates = {**estimates, "stages": {**earlier, **estimates["stages"]}}
+    done = {name: one for name, one in earlier.items() if (root / name / manifests.MANIFEST).exists()}
+    estimates = {**estimates, "stages": {**earlier, **estimates["stages"], **done}}
     records.write_signed(root / _ESTIMATES, estimates)
 
 
