@@ -275,6 +275,8 @@ class _Rules:
                 # A list in brackets against something else; only a matrix could be the same.
                 return None if "matrix" in lone or "array" in lone else False
             list_a, list_b = list_a or List("", [a]), list_b or List("", [b])
+        if list_a.name and list_b.name and list_a.name != list_b.name:
+            return False
         kinds = {list_a.kind, list_b.kind}
         if len(kinds) > 1 and not may_stand_for(list_a, list_b):
             return None if any(map(is_relation, list_a.items + list_b.items)) else False

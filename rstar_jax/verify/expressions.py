@@ -88,7 +88,9 @@ def compare(reference: str, prediction: str) -> Verdict:
     if gold is None:
         return "unread"
     target = read(prediction)
-    if target is None:
+    if target is None or (
+        _is_joined(reference) and _is_joined(prediction) and not _of_same(reference, prediction)
+    ):
         return "different"
     try:
         return "same" if same(gold, target) else "different"
@@ -122,6 +124,16 @@ def read(text: str) -> Any:
         raise  # see passing.py
     except Exception:
         return None
+
+
+def _is_joined(text: str) -> bool:
+    return (r"\lor" in text or r"\land" in text) and bool(re.search(r"[<>=]|\\(?:le|ge|ne)(?![a-z])", text))
+
+
+def _of_same(*texts: str) -> bool:
+    """Whether conditions, whose sets know no letters, are in the same."""
+    letters = [set(re.findall(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])", text)) - {"e", "i"} for text in texts]
+    return letters[0] == letters[1]
 
 
 def _joined(text: str) -> Any:
@@ -300,6 +312,8 @@ def _as_set(x: Any) -> Any:
 
 
 def _same_sets(a: Any, b: Any) -> bool:
+    if a.has(Relational) and b.has(Relational) and a.free_symbols != b.free_symbols:
+        return False  # of other letters
     set_a, set_b = _as_set(a) or a, _as_set(b) or b
     if isinstance(set_a, sympy.Interval) and isinstance(set_b, sympy.Interval):
         ends = ((set_a.start, set_b.start), (set_a.end, set_b.end))

@@ -32,6 +32,7 @@ _PRINTED_LOG = re.compile(r"(?<![a-zA-Z\\])log ?\(")
 # Two logarithms divided by each other, `\log 8/\log 2`; not `\log x/2`.
 _LOG_QUOTIENT = re.compile(r"(\\(?:log|ln)(?: ?_ ?\{?\w+\}?)?) ?(\w+) ?/ ?(?=\\(?:log|ln)(?![a-z]))")
 _GEOMETRY = re.compile(r"\\(angle|triangle|overline|widehat) ?\{? ?([A-Z]{2,4})(?![a-zA-Z]) ?\}?")
+_OF_SET = re.compile(r"(\\(?:max|min|gcd)) ?\\\{([^{}]*)\\\}")
 # Ways to count of school: C(10,3), C_{10}^3, {}_{10}C_3, A_5^3 and P_5^3; not C_1.
 _CHOOSE = re.compile(
     r"(?<![a-zA-Z\\])C\((\d+), ?(\d+)\)|(?<![a-zA-Z\\])C ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?"
@@ -57,6 +58,7 @@ TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 class List:
     kind: str  # "" without brackets, "{}", "()", "[]", "(]", "[)"
     items: list[str]
+    name: str | None = None  # the one letter that all of them are said to be, of `x = 1, x = 2`
 
     def expanded(self) -> list[str]:
         """The items, with the two values of each that has a sign of plus or minus."""
@@ -186,12 +188,12 @@ def list_of(text: str) -> List | None:
     if parts is not None and len(parts) == 1 and not is_relation(body):
         parts = [piece for part in split(body, " or ") or [body] for piece in split(part, " and ") or [part]]
     if parts is not None and (len(parts) > 1 or len(signed(parts[0])) > 1):
-        return List("", _named_once(parts))
+        return List("", *_named_once(parts))
     return None
 
 
-def _named_once(parts: list[str]) -> list[str]:
-    """`x = 1, 2` and `x = 1, x = 2` as 1 and 2; `and` before the last item left out."""
+def _named_once(parts: list[str]) -> tuple[list[str], str | None]:
+    """`x = 1, 2` and `x = 1, x = 2` as 1 and 2, and their letter; `and` before the last item left out."""
     parts = [part for part in (re.sub(r"^(?:and|or) ", "", part) for part in parts) if part]
     parts = [
         piece
@@ -201,14 +203,15 @@ def _named_once(parts: list[str]) -> list[str]:
     names = [assigned(part) for part in parts]
     lefts = {left for left, _ in names}
     if len(lefts - {None}) == 1 and names[0][0] is not None and (len(lefts) == 1 or None in lefts):
-        return [right for _, right in names]
+        left = names[0][0]
+        return [right for _, right in names], left if re.fullmatch(r"[a-zA-Z]", left) else None
     if (
         None not in lefts
         and all(left and re.fullmatch(r"[a-z]_\w", left) for left in lefts)
         and len({x[0] for x in lefts if x}) == 1
     ):
-        return [right for _, right in names]
-    return parts
+        return [right for _, right in names], None
+    return parts, None
 
 
 def may_stand_for(a: List, b: List) -> bool:
@@ -298,6 +301,7 @@ def latex(text: str) -> str:
         text = rf"\lfloor {text[1:-1]}\rfloor "  # of a letter; a lone number in brackets is a list of one
     if "\\" in text:
         text = _GEOMETRY.sub(_angle, text)
+        text = _OF_SET.sub(r"\1(\2)", text)
     if len(set(_SEGMENT.findall(text))) > 1:
         text = _SEGMENT.sub(_segment, text)
     if "log" in text or r"\ln" in text:

@@ -168,8 +168,8 @@ def clean(text: str) -> str:
     if "$" in text:
         # One sign is money before a number alone, and else a formula that is not closed.
         text = re.sub(r"^\$(?=[\d.,]+(?: [a-z]+illion| thousand)?\.?$)", DOLLAR, text).replace("$", "")
-    if "," in text or "{" in text:
-        text = re.sub(r"(?<=\d)(?:\{,\}|\{ \})(?=\d{3}(?!\d))", ",", text)
+    if "{" in text:
+        text = re.sub(r"(?<=\d)(?:\{,\}|\{ \})(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"\{ +", "{", re.sub(r" +", " ", text.replace("~", " "))).replace(" }", "}")
     if " & " in text and not rows:
         text = text.replace(" & ", " and ")
@@ -200,7 +200,7 @@ def _plain_tex(text: str, rows: bool) -> str:
     text = re.sub(r"\\[()\[\]]", "", text.replace(r"\\", _ROW_END))
     text = re.sub(r"\\(?:\$|(?:math|text)dollar(?![a-z]))", DOLLAR, text)
     text = re.sub(r"\\([%#_])", r"\1", text)
-    text = re.sub(r"(?<=\d)(?:,? ?\\[,!:;] ?|,\\!)(?=\d{3}(?!\d))", ",", text)
+    text = re.sub(r"(?<=\d)(,?) ?\\[,!:;] ?(?=\d{3}(?!\d))", r"\1", text)
     text = re.sub(r"\\!", "", text)
     text = _DROPPED.sub(" ", text)
     for pattern, spelt in _ALIASES:
@@ -288,6 +288,8 @@ def _trimmed(text: str) -> str:
     text = re.sub(r" +", " ", text).strip()
     text = re.sub(r" (?=[,;])", "", text)
     text = re.sub(r"^(?:=|\\approx|\\therefore|\\implies|\\Rightarrow)+ ?", "", text)
+    if text.startswith("**"):
+        text = re.sub(r"^\*\*([^*]+)\*\* ?", r"\1 ", text).strip()
     if m := _ANNOUNCED.match(text):
         text = text[m.end() :].strip()
     text = text.rstrip(",;: ").strip()
@@ -302,7 +304,7 @@ def _trimmed(text: str) -> str:
         text = text[1:-1].strip()
     if choice := _CHOICE.fullmatch(text):
         return choice[1] or choice[2]
-    text = _THOUSANDS_SPACED.sub(lambda m: m[1] + m[2].replace(" ", ","), text)
+    text = _THOUSANDS_SPACED.sub(lambda m: m[1] + m[2].replace(" ", ""), text)
     return re.sub(r"(?<![A-Za-z])\+ ?(?=\\infty)", lambda m: "" if _leads(m) else m[0], text)
 
 
