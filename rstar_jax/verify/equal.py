@@ -275,7 +275,7 @@ class _Rules:
                 # A list in brackets against something else; only a matrix could be the same.
                 return None if "matrix" in lone or "array" in lone else False
             list_a, list_b = list_a or List("", [a]), list_b or List("", [b])
-        if list_a.name and list_b.name and list_a.name != list_b.name:
+        if words.joined_otherwise(a, b) or (list_a.name and list_b.name and list_a.name != list_b.name):
             return False
         kinds = {list_a.kind, list_b.kind}
         if len(kinds) > 1 and not may_stand_for(list_a, list_b):
@@ -297,7 +297,7 @@ class _Rules:
             return False
         a, b = statements.joined(a), statements.joined(b)
         found = self.budget.compare(latex(words.cut_off(b)), latex(words.cut_off(a)))
-        return False if found and words.differ(a, b) else found
+        return False if found and (words.differ(a, b) or words.are_ordered(a, b)) else found
 
     def ordered(self, some: Iterable[str], others: Iterable[str]) -> bool | None:
         some, others = list(some), list(others)

@@ -1,9 +1,8 @@
 r"""Whether two LaTeX expressions mean the same, on sympy's objects. For the process of `symbolic.py`.
 
-The parser is math-verify's (latex2sympy2_extended, with math-verify's repairs of spelling); its comparison is
-asked where the rules here do not decide. It is not asked first because it takes 10^{-30} for nothing, two
-equations without solutions for equal, and seconds to simplify what one look at a point tells apart. For each
-number in a text the parser calls sympy's `parse_expr`, which is an eval(); it is replaced here.
+The parser is math-verify's (`reading.py`); its comparison is asked where the rules here do not decide. It is
+not asked first because it takes 10^{-30} for nothing, two equations without solutions for equal, and seconds
+to simplify what one look at a point tells apart.
 
 Rational constants are compared exactly (`exact.py`). Other expressions are compared by their values, to 130
 digits and more where their parts differ much in size, at points of both signs, between the corners of either
@@ -14,21 +13,16 @@ Standard library, sympy and math-verify only: this file is loaded as a script's 
 
 from __future__ import annotations
 
-import functools
-import importlib
 import itertools
 import re
 from typing import Any, Literal
 
 import exact
 import sympy
-from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
-from latex2sympy2_extended.math_normalization import NormalizationConfig, normalize_latex
 from magnitude import Undecided, refuse_monsters
 from math_verify import verify
-from pieces import by_cases, real_roots
+from reading import as_set, read, relations
 from sympy.core.relational import Relational
-from sympy.parsing import sympy_parser
 from values import (
     DIGITS,
     UNFINISHED,
@@ -42,44 +36,7 @@ from values import (
 )
 
 Verdict = Literal["same", "different", "unread", "unknown"]
-
-# Units are the caller's business: the parser's list takes the t of 2t for one.
-_SPELLING = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none")
-_SYMBOLS = ConversionConfig(lowercase_symbols=False)
 _INFINITE = (sympy.oo, sympy.S.NegativeInfinity)
-_NAMED = {"e": sympy.E, "i": sympy.I}
-
-
-_NUMBER = re.compile(r"\d+|\d*\.\d+|\d+\.|\d+(?:\.\d*)?[eE][+-]?\d{1,4}")
-
-_RATIO = re.compile(r"-?\d{1,9}(?:/[1-9]\d{0,8})?")
-
-
-def _number_only(text: str, *_: Any, **__: Any) -> Any:
-    """Stands for sympy's parse_expr, which evaluates text as Python: the parser calls it for every number."""
-    text = text.strip()
-    if _RATIO.fullmatch(text):  # sympy's own tables hold such
-        return sympy.Rational(text)
-    if not _NUMBER.fullmatch(text):
-        raise ValueError("text is never evaluated here")
-    return sympy.Integer(text) if text.isdigit() else sympy.Float(text)
-
-
-def _refuse_evaluation(*_: Any, **__: Any) -> Any:
-    raise ValueError("text is never evaluated here")
-
-
-# Loaded late otherwise, and made from text when they are.
-for _name in (
-    "physics.units",
-    "solvers.solveset",
-    "integrals.meijerint",
-    "integrals.risch",
-    "concrete.summations",
-):
-    importlib.import_module(f"sympy.{_name}")
-sympy_parser.parse_expr = _number_only
-sympy_parser.eval_expr = _refuse_evaluation
 
 
 def compare(reference: str, prediction: str) -> Verdict:
@@ -98,34 +55,6 @@ def compare(reference: str, prediction: str) -> Verdict:
         return "unknown"
 
 
-@functools.lru_cache(maxsize=4096)
-def read(text: str) -> Any:
-    """The parsed expression, None if it cannot be read. The same symbol is the same object in all of them."""
-    if not text.strip():
-        return None
-    if r"\begin" in text and (found := by_cases(text, read)) is not None:
-        return found
-    if r"\lor" in text or r"\land" in text:
-        return _joined(text)
-    try:
-        spelt = normalize_latex(text, config=_SPELLING)
-        parsed: Any = latex2sympy(
-            spelt,
-            is_real=True,
-            convert_degrees=False,
-            normalization_config=None,
-            conversion_config=_SYMBOLS,
-        )
-        names: Any = getattr(parsed, "free_symbols", None) or ()
-        if names:
-            parsed = parsed.xreplace({x: _NAMED[x.name] for x in names if x.name in _NAMED})
-        return real_roots(parsed) if "^" in text or "sqrt" in text else parsed
-    except (MemoryError, SystemError):
-        raise  # see passing.py
-    except Exception:
-        return None
-
-
 def _is_joined(text: str) -> bool:
     return (r"\lor" in text or r"\land" in text) and bool(re.search(r"[<>=]|\\(?:le|ge|ne)(?![a-z])", text))
 
@@ -134,28 +63,6 @@ def _of_same(*texts: str) -> bool:
     """Whether conditions, whose sets know no letters, are in the same."""
     letters = [set(re.findall(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])", text)) - {"e", "i"} for text in texts]
     return letters[0] == letters[1]
-
-
-def _joined(text: str) -> Any:
-    """Conditions that hold together, `x>1 \\land x<3`, or one or another of which holds."""
-    groups = []
-    for alternative in text.split(r"\lor"):
-        parts = [read(part) for part in alternative.split(r"\land")]
-        if any(part is None for part in parts):
-            return None
-        if len(parts) == 1:
-            groups.append(parts[0])
-        elif all(map(_relations, parts)):
-            groups.append(sympy.And(*parts, evaluate=False))  # pyright: ignore[reportCallIssue]
-        else:
-            sets = [_as_set(part) for part in parts]
-            if None in sets:
-                return None
-            groups.append(sympy.Intersection(*sets))
-    if len(groups) == 1:
-        return groups[0]
-    sets = [_as_set(group) for group in groups]
-    return sympy.FiniteSet(*groups) if None in sets else sympy.Union(*sets)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -171,7 +78,7 @@ def same(a: Any, b: Any) -> bool:
             refuse_monsters(x)
     if isinstance(a, sympy.MatrixBase) or isinstance(b, sympy.MatrixBase):
         return _same_matrices(a, b)
-    relation_a, relation_b = _relations(a), _relations(b)
+    relation_a, relation_b = relations(a), relations(b)
     if relation_a or relation_b:
         return _same_relations(a, b, relation_a, relation_b)
     if isinstance(a, sympy.Set | sympy.Tuple) or isinstance(b, sympy.Set | sympy.Tuple):
@@ -230,19 +137,6 @@ def _same_matrices(a: Any, b: Any) -> bool:
     return all(same(x, y) for x, y in zip(a.flat(), b.flat(), strict=True))
 
 
-def _relations(x: Any) -> list[Any] | None:
-    """The relations that hold together; None if it is something else."""
-    if isinstance(x, Relational):
-        return [x]
-    # `x>1, y<3` of one letter may be cases instead.
-    if isinstance(x, sympy.FiniteSet) and len(x.free_symbols) > 1 and all(map(_relations, x.args)):
-        return [relation for arg in x.args for relation in _relations(arg) or ()]
-    if isinstance(x, sympy.And) and x.args:
-        parts = [_relations(arg) for arg in getattr(x, "_unsorted_args", x.args)]
-        return None if None in parts else [r for part in parts for r in part or ()]
-    return None
-
-
 def _same_relations(a: Any, b: Any, some: list[Any] | None, others: list[Any] | None) -> bool:
     if some and others:
         if len(some) == len(others):
@@ -254,7 +148,7 @@ def _same_relations(a: Any, b: Any, some: list[Any] | None, others: list[Any] | 
     if isinstance(a, sympy.Eq) or isinstance(b, sympy.Eq):
         equation, other = (a, b) if isinstance(a, sympy.Eq) else (b, a)
         return bool(equation.lhs.is_Symbol) and same(equation.rhs, other)
-    set_a, set_b = _as_set(a), _as_set(b)
+    set_a, set_b = as_set(a), as_set(b)
     return set_a is not None and set_b is not None and _same_sets(set_a, set_b)
 
 
@@ -268,6 +162,8 @@ def _same_relation(a: Any, b: Any) -> bool:
         straight = same(left_a, left_b) and same(right_a, right_b)
         return straight or (kind_a is sympy.Eq and same(left_a, right_b) and same(right_a, left_b))
     x, y = without_decimals(left_a - right_a), without_decimals(left_b - right_b)
+    if kind_a is sympy.Eq:
+        x, y = _numerator(x), _numerator(y)
     if x.free_symbols != y.free_symbols:
         return False
     ratios, most = [], 0
@@ -285,36 +181,23 @@ def _same_relation(a: Any, b: Any) -> bool:
     return positive and all(close(r, ratios[0], rounded, most) for r in ratios[1:])
 
 
+def _numerator(x: Any) -> Any:
+    """Zero where the expression is: `xy = 1` is `y = 1/x`."""
+    if any(part.exp.is_negative and part.free_symbols for part in x.atoms(sympy.Pow)):
+        return sympy.fraction(sympy.together(x))[0]
+    return x
+
+
 def _directed(relation: Any) -> tuple[Any, Any, Any]:
     if isinstance(relation, sympy.Lt | sympy.Le):
         return relation.rhs, relation.lhs, sympy.Gt if isinstance(relation, sympy.Lt) else sympy.Ge
     return relation.lhs, relation.rhs, relation.func
 
 
-def _as_set(x: Any) -> Any:
-    """The solutions of inequalities in one real variable; a set as it is; else None."""
-    if isinstance(x, sympy.Set):
-        if isinstance(x, sympy.FiniteSet) and x.args and all(_relations(part) for part in x.args):
-            parts = [_as_set(part) for part in x.args]
-            if None in parts:
-                return None
-            # `x>1, x<3` hold together; `x>2, x<-2` cannot, and are two cases, as `x=1, x=2` are.
-            both = sympy.Intersection(*parts)
-            return sympy.Union(*parts) if both.is_empty or x.has(sympy.Eq) else both
-        return x
-    relations = _relations(x)
-    if not relations or len(x.free_symbols) != 1:
-        return None
-    try:
-        return sympy.And(*relations).as_set()
-    except (NotImplementedError, TypeError, ValueError, AttributeError):
-        return None
-
-
 def _same_sets(a: Any, b: Any) -> bool:
     if a.has(Relational) and b.has(Relational) and a.free_symbols != b.free_symbols:
         return False  # of other letters
-    set_a, set_b = _as_set(a) or a, _as_set(b) or b
+    set_a, set_b = as_set(a) or a, as_set(b) or b
     if isinstance(set_a, sympy.Interval) and isinstance(set_b, sympy.Interval):
         ends = ((set_a.start, set_b.start), (set_a.end, set_b.end))
         open_alike = set_a.left_open == set_b.left_open and set_a.right_open == set_b.right_open

@@ -8,7 +8,7 @@ import math
 import re
 from fractions import Fraction
 
-from rstar_jax.verify import spelling
+from rstar_jax.verify import spelling, symbols
 from rstar_jax.verify.number import number
 
 _MATRIX = re.compile(
@@ -25,13 +25,10 @@ _LETTERS = re.compile(
     rf"\({_LETTER}(?:,{_LETTER})+\)"
     rf"|\\begin ?\{{[pb]matrix\}}{_LETTER}(?:(?:\\\\|&){_LETTER})+(?:\\\\)? ?\\end ?\{{[pb]matrix\}}"
 )
-# The lengths of `AB\cdot CD`, which is not `AC\cdot BD`; of one alone, `IR`, nobody knows.
-_SEGMENT = re.compile(r"(?<![a-zA-Z\\_{])[A-Z]{2}(?![a-zA-Z])")
 # As programs print the natural logarithm; `log 100` is a school's.
 _PRINTED_LOG = re.compile(r"(?<![a-zA-Z\\])log ?\(")
 # Two logarithms divided by each other, `\log 8/\log 2`; not `\log x/2`.
 _LOG_QUOTIENT = re.compile(r"(\\(?:log|ln)(?: ?_ ?\{?\w+\}?)?) ?(\w+) ?/ ?(?=\\(?:log|ln)(?![a-z]))")
-_GEOMETRY = re.compile(r"\\(angle|triangle|overline|widehat) ?\{? ?([A-Z]{2,4})(?![a-zA-Z]) ?\}?")
 _OF_SET = re.compile(r"(\\(?:max|min|gcd)) ?\\\{([^{}]*)\\\}")
 # Ways to count of school: C(10,3), C_{10}^3, {}_{10}C_3, A_5^3 and P_5^3; not C_1.
 _CHOOSE = re.compile(
@@ -274,18 +271,6 @@ def rows_of(text: str) -> list[list[str]] | None:
     return [cell.items for cell in cells if cell] if cells and all(cells) else None
 
 
-def _angle(m: re.Match[str]) -> str:
-    """Names of geometry as symbols: an angle may be read from either side, so may a segment or triangle."""
-    letters = m[2] if m[2][0] < m[2][-1] else m[2][::-1]
-    kind = {"angle": 1, "triangle": 2}.get(m[1], 3)
-    letters = "".join(sorted(letters)) if kind == 2 else letters
-    return rf"\Theta_{{{kind}{''.join(str(ord(c)) for c in letters)}}}"
-
-
-def _segment(m: re.Match[str]) -> str:
-    return rf"\Theta_{{4{''.join(str(ord(c)) for c in sorted(m[0]))}}}"
-
-
 def _counts(text: str) -> str:
     """The text with binomials, arrangements and double factorials in signs that the parser knows."""
     if "!!" in text:
@@ -300,10 +285,8 @@ def latex(text: str) -> str:
     if text[:1] == "[" and text[-1:] == "]" and not set("[],") & set(text[1:-1]):
         text = rf"\lfloor {text[1:-1]}\rfloor "  # of a letter; a lone number in brackets is a list of one
     if "\\" in text:
-        text = _GEOMETRY.sub(_angle, text)
         text = _OF_SET.sub(r"\1(\2)", text)
-    if len(set(_SEGMENT.findall(text))) > 1:
-        text = _SEGMENT.sub(_segment, text)
+    text = symbols.named(text)
     if "log" in text or r"\ln" in text:
         text = _LOG_QUOTIENT.sub(r"\1(\2)/", text)
         text = _PRINTED_LOG.sub(r"\\ln(", text)

@@ -92,6 +92,7 @@ _ALIASES = tuple(
         (r"\\geq?(?:slant)?(?![a-zA-Z])", r"\\ge "),
         (r"\\neq?(?![a-zA-Z])|\\not ?=", r"\\ne "),
         (r"\\mid(?![a-zA-Z])", "|"),
+        (r"\\var(phi|epsilon|theta|rho|sigma|kappa)(?![a-zA-Z])", r"\\\1"),
         (r"\\backslash(?![a-zA-Z])", r"\\setminus "),
         (r"(\\mathbb ?\{?[RZNQC]\}?|R) ?[-/] ?(?=\\\{)", r"\1\\setminus "),
         (r"\\(?:bar|overline)(?: ?\{ ?([a-zA-Z]) ?\}| ([a-zA-Z])(?![a-zA-Z]))", r"\\overline{\1\2}"),

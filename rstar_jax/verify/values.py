@@ -32,17 +32,19 @@ def points(names: list[Any], *expressions: Any) -> list[dict[Any, Any]]:
         {x: p * (1 + sympy.Rational(k * (13 + 7 * i), 29)) for k, x in enumerate(names)}
         for i, p in enumerate(_POINTS)
     ]
-    if any(map(_alternates, expressions)):
-        usual += [{x: n + k for k, x in enumerate(names)} for n in map(sympy.Integer, (1, 2, 3, 6))]
+    whole = set().union(*map(_exponents, expressions))
+    for i, point in enumerate(usual):
+        point |= {x: sympy.Integer(1 + i * (i + 1) // 2 + k) for k, x in enumerate(names) if x in whole}
     return usual + corners(names, expressions)
 
 
-def _alternates(expression: Any) -> bool:
-    """Whether a power of a negative number has a symbol in its exponent, `(-1)^n`: real for whole ones."""
-    return any(
-        part.exp.free_symbols and not part.base.free_symbols and part.base.is_negative
-        for part in expression.atoms(sympy.Pow)
-    )
+def _exponents(expression: Any) -> set[Any]:
+    """The symbols in exponents of negative numbers, `(-1)^n`: it is real where they are whole."""
+    found: set[Any] = set()
+    for part in expression.atoms(sympy.Pow):
+        if part.exp.free_symbols and not part.base.free_symbols and part.base.is_negative:
+            found |= part.exp.free_symbols
+    return found
 
 
 def values(a: Any, b: Any, point: dict[Any, Any]) -> tuple[Any, Any, int]:

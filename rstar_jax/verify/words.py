@@ -88,6 +88,7 @@ _BASED = re.compile(
 _PREFIXED = re.compile(r"0([bBoOxX])([\da-fA-F]+)")  # as Python prints them
 _TWO_CAPITALS = re.compile(r"[A-Z]{2,}")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"  # three neighbours of which are a product of letters, `xyz`
+_CROSS = re.compile(r"(?:[A-Z]|\\mathbf ?\{?\w\}?) ?\\times ?(?:[A-Z]|\\mathbf)")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{\w+\}|\\mathbb\{\w+\}")
 _ELLIPSIS = re.compile(r"\\ldots(?![a-z])|\.{2,}")
 _CUT_OFF = re.compile(r"(\d*\.\d+) ?(?:\\ldots|\.{3})$")
@@ -250,6 +251,18 @@ def based(text: str) -> tuple[str, str] | None:
 def are_names(a: str, b: str) -> bool:
     """Whether both are capitals that no product is meant by: `IX`, `NE`, `AB`."""
     return bool(_TWO_CAPITALS.fullmatch(a) and _TWO_CAPITALS.fullmatch(b))
+
+
+def joined_otherwise(a: str, b: str) -> bool:
+    """Whether letters stand together in one and are alternatives in the other, `p and q`, `p or q`."""
+    if re.search(r"\d", a + b) or not (" and " in a + b and " or " in a + b):
+        return False
+    return (" and " in a) != (" and " in b) and (" or " in a) != (" or " in b)
+
+
+def are_ordered(a: str, b: str) -> bool:
+    """Whether their factors may be sets or vectors, which do not commute: `A \\times B`."""
+    return bool(_CROSS.search(a) and _CROSS.search(b)) and re.sub(" ", "", a) != re.sub(" ", "", b)
 
 
 def is_words(text: str) -> bool:
