@@ -1,7 +1,7 @@
 r"""LaTeX as sympy's objects, and conditions as sets. For the process of `symbolic.py`.
 
-The parser is math-verify's (latex2sympy2_extended, with math-verify's repairs of spelling). For each number in
-a text it calls sympy's `parse_expr`, which is an eval(); it is replaced here.
+The parser is math-verify's (latex2sympy2_extended, with math-verify's repairs of spelling). For each number
+in a text it calls sympy's `parse_expr`, which is an eval(); it is replaced here.
 A neighbour of the script `symbolic.py`, like `expressions.py`.
 """
 

@@ -152,7 +152,7 @@ _ANNOUNCED = re.compile(
 )
 _ELEMENT = re.compile(r"<([a-z]+)>(.*)</\1>", re.DOTALL)  # `<answer>12</answer>`
 _OUT_OF = re.compile(rf"(\d+) ?{UNIT}?(?:out of|in) ?(\d+)")  # `1 in 4`
-_THOUSANDS_SPACED = re.compile(r"(?<![\d.,])(\d{1,3})((?: \d{3})+)(?!\d)(?! ?\d)")
+_THOUSANDS_SPACED = re.compile(r"(?<![\d.,_^])(\d{1,3})((?: \d{3})+)(?!\d)(?! ?\d)")
 
 
 def clean(text: str) -> str:
