@@ -10,10 +10,11 @@ from rstar_jax.errors import UserError
 from rstar_jax.problems import gsm8k
 from rstar_jax.problems.family import Split
 from rstar_jax.problems.suite import generate
-from rstar_jax.problems.tables import Place, read_objects, require_text
+from rstar_jax.problems.tables import Place, read_objects, require_text, shown
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem
 
+_MOST = 10**6  # problems of the suite: memory holds them, and to make them takes minutes
 _KINDS = {
     "id": (str, int),
     "problem": (str,),
@@ -35,8 +36,8 @@ def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> li
     """
     spec, option = str(spec).strip(), option or f"config.problems.{split}"
     if spec.removeprefix("-").isdecimal():
-        if int(spec) < 1:
-            raise UserError(f"{option}: {spec} given, 1 problem or more expected.")
+        if len(spec) > len(str(_MOST)) or not 1 <= int(spec) <= _MOST:
+            raise UserError(f"{option}: {shown(spec)} given, 1 problem or more expected, {_MOST:,} at most.")
         return generate(int(spec), seed=seed, split=split)
     path = home_expanded(Path(spec), option)
     if not path.is_file():
@@ -67,7 +68,7 @@ def _problem(row: dict[str, Any], where: Place) -> Problem:
     for key, value in fields.items():
         if not isinstance(value, _KINDS[key]) or (isinstance(value, bool) and bool not in _KINDS[key]):
             kinds = " or ".join(kind.__name__ for kind in _KINDS[key])
-            raise UserError(f"{where}: {key} is {value!r} ({type(value).__name__}), {kinds} expected.")
+            raise UserError(f"{where}: {key} is {shown(value)} ({type(value).__name__}), {kinds} expected.")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{where}: {key} is {value}, a finite number or text expected.")
         if isinstance(value, str):

@@ -26,7 +26,7 @@ from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.language import grammar
 from rstar_jax.problems import gsm8k
-from rstar_jax.problems.tables import Place, read_objects, require_text
+from rstar_jax.problems.tables import Place, read_objects, require_text, shown
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem, SftRow
 from rstar_jax.verify.code_steps import after_code_fault, code_ended, code_fault
@@ -95,7 +95,7 @@ def _given(row: dict[str, Any], where: Place, name: str) -> Given:
     if "steps" in row:
         steps = row["steps"]
         if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
-            raise UserError(f"{where}: steps is {_shown(steps)}, a list of step texts expected.")
+            raise UserError(f"{where}: steps is {shown(steps)}, a list of step texts expected.")
         for step in steps:
             require_text(where, "steps", step, code=True)
         return _solution(name, question, steps, reference, where)
@@ -103,7 +103,7 @@ def _given(row: dict[str, Any], where: Place, name: str) -> Given:
         working, reference = gsm8k.reference(_text(row, where, "answer", f"{_FORMS} are"))
         if not reference:
             raise UserError(
-                f"{where}: answer is {_shown(answer)}: a working that ends in '#### ANSWER' expected, as "
+                f"{where}: answer is {shown(answer)}: a working that ends in '#### ANSWER' expected, as "
                 "there is no solution and there are no steps."
             )
         return _working(name, question, working, reference)
@@ -146,7 +146,7 @@ def _require_steps(steps: Sequence[str], where: Place | str) -> None:
             why = "a step after the answer"
         if why:
             raise UserError(
-                f"{where}: step {i + 1} of {len(steps)} is malformed ({why}): {_shown(steps[i])}. "
+                f"{where}: step {i + 1} of {len(steps)} is malformed ({why}): {shown(steps[i])}. "
                 f"Steps are those of rstar_jax/language/grammar.py: {grammar.CODE} first, each ended by "
                 f"{grammar.END_STEP}, {grammar.END_CODE} or {grammar.END_ANSWER}, at most one answer, the "
                 "last step, with a \\boxed{...} in it."
@@ -156,12 +156,7 @@ def _require_steps(steps: Sequence[str], where: Place | str) -> None:
 def _text(row: dict[str, Any], where: Place, key: str, expected: str = "text") -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
-        what = f"no '{key}'" if value is None else f"{key} is {_shown(value)}"
+        what = f"no '{key}'" if value is None else f"{key} is {shown(value)}"
         raise UserError(f"{where}: {what}; {expected} expected. Rows hold {_FORMS}.")
     require_text(where, key, value, code=key == "solution")
     return value
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -189,3 +189,9 @@ def _accident(text: str, code: bool) -> re.Match[str] | None:
         if before % 2 and _DOLLAR.search(text, found.end()):
             return found
     return None
+
+
+def shown(value: object) -> str:
+    """A value in an error: as Python writes it, and no longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -25,8 +25,10 @@ def load(path):
 
 def test_a_number_is_that_many_suite_problems():
     assert load_problems("12", seed=5, split="heldout") == generate(12, seed=5, split="heldout")
-    with pytest.raises(UserError, match="-3"):
-        load_problems("-3", seed=0, split="train")
+    for spec in ("-3", "0", "1000001", "9" * 5000):
+        with pytest.raises(UserError, match=rf"'{spec[:70]}.* given, 1 problem or more") as refused:
+            load_problems(spec, seed=0, split="train")
+        assert len(str(refused.value)) < 200
 
 
 def test_rows_of_a_file(tmp_path):
@@ -52,6 +54,10 @@ def test_rows_of_a_file(tmp_path):
         ('{"id": "b", "problem": "1?", "answer": [1]}', "answer is \\[1\\]"),
         ('{"id": "b", "problem": "1?", "answer": "1", "level": 10}', "level is 10"),
         ('{"id": "b", "problem": "1?", "answer": "1", "level": true}', "level is True"),
+        (
+            '{"id": "b", "problem": "1?", "answer": "1", "level": "' + "x" * 999 + '"}',
+            r"level is '.{76}\.\.\. \(str",
+        ),
         ('{"id": "b", "problem": "1?", "answer": NaN}', "answer is nan"),
         ('{"id": "b", "problem": "1?", "answer": 1e400}', "answer is inf"),
         pytest.param('{"id": "b", "problem": "1?", "answer": ' + "9" * 5000 + "}", "as JSON", id="digits"),
