@@ -15,6 +15,8 @@ import logging
 import os
 import platform
 import threading
+import time
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -34,6 +36,7 @@ WORTH_SECONDS = 0.2
 THREADS = 8
 # Bytes beside arrays from which on programs are forgotten between stages; Python and JAX take 0.3 GB.
 MOST_HELD = 1 << 30
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _generation = 0
 
 
@@ -115,10 +118,11 @@ def keep(folder: Path | None) -> None:
     """
     if folder is None and jax.config.values.get("jax_compilation_cache_dir"):
         return
-    folder = default_folder() if folder is None else folder
     try:
+        folder = default_folder() if folder is None else folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what lies there is executed
-        _mend(folder)
+        if os.environ.get("JAX_COMPILATION_CACHE_MAX_SIZE") != "-1":  # without a bound nothing is dated
+            _mend(folder)
     except (OSError, RuntimeError) as error:
         log.warning("compiled programs are not kept: %s. Name another folder by --compiled=DIR.", error)
         return
@@ -131,11 +135,32 @@ def keep(folder: Path | None) -> None:
 
 def _mend(folder: Path) -> None:
     """Removes what a killed process was writing. JAX writes a program first and then when it was used; one
-    without the latter may be half a program, and JAX would write nothing more beside it."""
+    without the latter may be half a program, and JAX would write nothing more beside it.
+
+    A JAX whose cache has no bound, which is its default, never writes the latter: what it made here and is
+    whole is dated.
+    """
     with contextlib.suppress(filelock.Timeout), filelock.FileLock(folder / ".lockfile", timeout=10):
         for path in folder.glob("*-cache"):
-            if not path.with_name(path.name.removesuffix("-cache") + "-atime").exists():
+            date = path.with_name(path.name.removesuffix("-cache") + "-atime")
+            if date.exists():
+                continue
+            if _unpacks(path):
+                date.write_bytes(time.time_ns().to_bytes(8, "little"))  # as JAX does
+            else:
                 path.unlink()
+
+
+def _unpacks(path: Path) -> bool:
+    """Whether a compiled program is whole. One that is packed by zstandard, which is no requirement of ours,
+    is not looked into."""
+    data = path.read_bytes()
+    if data.startswith(_ZSTANDARD):
+        return False
+    with contextlib.suppress(zlib.error):
+        zlib.decompress(data)
+        return True
+    return False
 
 
 def forgo(why: str) -> None:

@@ -58,6 +58,29 @@ def test_what_one_process_compiled_the_next_one_finds(tmp_path: Path) -> None:
     assert told(str(tmp_path))[:2] == ["0", made]
 
 
+def test_programs_of_a_cache_without_a_bound_are_found_with_and_without_one(tmp_path: Path) -> None:
+    """JAX dates nothing there: an undated program is no half one for that."""
+    made, *_ = told(str(tmp_path), JAX_COMPILATION_CACHE_MAX_SIZE="-1")
+    assert not list(tmp_path.glob("*-atime"))
+    assert told(str(tmp_path), JAX_COMPILATION_CACHE_MAX_SIZE="-1")[:2] == ["0", made]
+    assert told(str(tmp_path))[:2] == ["0", made]
+    assert len(list(tmp_path.glob("*-atime"))) == len(list(tmp_path.glob("*-cache"))) > 0
+
+
+def test_a_user_without_a_home_is_told_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_home(self: Path) -> Path:  # as pathlib, where neither $HOME nor the user's name is known
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    with jax_option("jax_compilation_cache_dir", None):
+        compilations.keep(None)
+        assert jax.config.values["jax_compilation_cache_dir"] is None
+    assert "not kept" in caplog.text and "--compiled=DIR" in caplog.text
+
+
 def test_a_users_programs_lie_in_his_cache_unless_jax_was_told_of_another(tmp_path: Path) -> None:
     assert Path(told("", XDG_CACHE_HOME=str(tmp_path))[3]).is_relative_to(tmp_path / "rstar_jax" / "compiled")
     there = str(tmp_path / "there")
