@@ -152,6 +152,14 @@ def read_rows(path: Path, kind: type[T]) -> list[T]:
         return rows
 
 
+def is_of(path: Path, kind: type) -> bool:
+    """Whether a file is Parquet with exactly the columns of a `kind`, as write_rows makes it."""
+    try:
+        return pq.read_schema(path) == _schema(kind)
+    except (OSError, pa.ArrowException):
+        return False
+
+
 def count_rows(path: Path) -> int:
     """How many rows a file of rows has; they are not read. Raises Damaged where it is not whole."""
     with _damage(path):

@@ -1,14 +1,14 @@
 r"""Solutions that a user gives to train on, from any file of `tables.py`, whose rows may be of several forms.
 
-    Parquet                                SftRows, as a round's curate/sft.parquet
+    a round's curate/sft.parquet           SftRows, as they are
     {"question", "steps": [...]}           step texts of `language/grammar.py`
     {"question", "solution": "..."}        their concatenation
     {"question", "answer": "... #### 72"}  GSM8K's own form: a working, to be converted (`gsm8k.py`)
     {"problem", "solution", "answer"}      the same with the answer by itself
 
-"problem" and "question" are the same; "id" is optional. A row of another form, or with steps that are none,
-is a UserError that names file and line; a working that cannot be converted is counted by its reason. What is
-read here has not been run: that is for `executed.py`.
+"problem" and "question" are the same; "id" is optional; null is absent. A row of another form, or with steps
+that are none, is a UserError that names file and line; a working that cannot be converted is counted by its
+reason. What is read here has not been run: that is for `executed.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
@@ -62,44 +59,39 @@ def read_given(path: Path, *, limit: int = 0) -> list[Given]:
 
     Raises UserError naming file and line of the first bad row, and the file where it holds none.
     """
-    found = _sft_rows(path) if path.suffix == ".parquet" and _of_a_round(path) else _objects(path)
+    found = _sft_rows(path) if records.is_of(path, SftRow) else _objects(path)
     given = list(itertools.islice(found, limit or None))
     if not given:
         raise UserError(f"{path}: no rows in it; one JSON object a line expected, {_FORMS}.")
     return given
 
 
-def _of_a_round(path: Path) -> bool:
-    """Whether a Parquet file has the columns of SftRow; damaged ones are taken to."""
-    try:
-        return {field.name for field in dataclasses.fields(SftRow)} <= {*pq.read_schema(path).names}
-    except (OSError, pa.ArrowException):
-        return True
-
-
 def _sft_rows(path: Path) -> Iterator[Given]:
     for number, row in enumerate(records.read_rows(path, SftRow), start=1):
-        _require_steps(row.steps, f"{path}: row {number}")
+        place = Place(path, "row", number)
+        _text({"question": row.question}, place, "question")
+        _require_texts(list(row.steps), place)
+        _require_steps(row.steps, place)
         yield Given(row, Problem(row.problem_id, row.question, ""))
 
 
 def _objects(path: Path) -> Iterator[Given]:
     for place, row in read_objects(path, _FORMS):
-        yield _given(row, place, str(row.get("id") or f"{path.stem}/{place.number}"))
+        yield _given(row, place, str(row.get("id") or row.get("problem_id") or f"{path.stem}/{place.number}"))
 
 
 def _given(row: dict[str, Any], where: Place, name: str) -> Given:
+    row = {key: value for key, value in row.items() if value is not None}  # a table has all columns in each
     question = _text(row, where, "question" if "question" in row else "problem")
-    answer = row.get("answer")
-    reference = "" if answer is None else str(answer)
+    answer = row.get("answer", "")
+    reference = str(answer)
     if "steps" in row:
         steps = row["steps"]
-        if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
-            raise UserError(f"{where}: steps is {shown(steps)}, a list of step texts expected.")
+        _require_texts(steps, where)
         for step in steps:
             require_text(where, "steps", step, code=True)
         return _solution(name, question, steps, reference, where)
-    if row.get("solution") is None:
+    if "solution" not in row:
         working, reference = gsm8k.reference(_text(row, where, "answer", f"{_FORMS} are"))
         if not reference:
             raise UserError(
@@ -135,7 +127,12 @@ def _working(name: str, question: str, working: str, answer: str) -> Given:
     return Given(row, Problem(name, question, answer), converted=True, lost=lost)
 
 
-def _require_steps(steps: Sequence[str], where: Place | str) -> None:
+def _require_texts(steps: Any, where: Place) -> None:
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        raise UserError(f"{where}: steps is {shown(steps)}, a list of step texts expected.")
+
+
+def _require_steps(steps: Sequence[str], where: Place) -> None:
     """Refuses texts that no policy may write: to train on them teaches a form that is thrown away."""
     if not steps:
         raise UserError(f"{where}: no steps; at least one expected.")

@@ -86,6 +86,38 @@ def test_a_rounds_own_rows_are_read_as_they_are(tmp_path):
     assert [given.row for given in read_given(tmp_path / "sft.parquet")] == rows
 
 
+def test_a_copy_of_a_rounds_rows_by_another_tool_is_read(tmp_path):
+    """Filtered with pandas or polars they have an index more, or strings of another type."""
+    records.write_rows(tmp_path / "sft.parquet", SftRow, [SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2)])
+    table = pq.read_table(tmp_path / "sft.parquet")
+    large = pa.array(table["question"].to_pylist(), pa.large_string())
+    copies = table.append_column("__index_level_0__", pa.array([7])), table.set_column(1, "question", large)
+    for copy in copies:
+        pq.write_table(copy, tmp_path / "copy.parquet")
+        (given,) = read_given(tmp_path / "copy.parquet")
+        assert (given.row.problem_id, given.row.question, given.row.steps) == ("a", "1 + 1?", tuple(STEPS))
+
+
+def test_what_a_row_of_a_table_has_not_is_null(tmp_path):
+    steps = {"question": None, "problem": "1 + 1?", "steps": STEPS, "solution": None, "answer": None}
+    text = {"question": "1 + 1?", "problem": None, "steps": None, "solution": "".join(STEPS), "answer": "2"}
+    pq.write_table(pa.Table.from_pylist([steps, text]), tmp_path / "rows.parquet")
+    rows = read_given(tmp_path / "rows.parquet")
+    assert [row.row.steps for row in rows] == [tuple(STEPS)] * 2
+    assert [row.problem.answer for row in rows] == ["", "2"]
+
+
+@pytest.mark.parametrize(
+    ("question", "steps", "why"),
+    [(None, STEPS, "no 'question'"), (" ", STEPS, "question is ' '"), ("?", [None], r"steps is \[None\]")],
+)
+def test_a_rounds_row_that_lacks_something_is_named(tmp_path, question, steps, why):
+    rows = [SftRow("a", "?", tuple(STEPS), 0.5, 0.25, 2), SftRow("a", question, tuple(steps), 0.5, 0.25, 2)]
+    records.write_rows(tmp_path / "sft.parquet", SftRow, rows)
+    with pytest.raises(UserError, match=rf"sft\.parquet: row 2: {why}"):
+        read_given(tmp_path / "sft.parquet")
+
+
 @pytest.mark.parametrize(
     ("row", "why"),
     [
