@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context
@@ -51,12 +51,17 @@ def with_room(context: Context) -> Context:
 
 def warn_of_seen(context: Context) -> None:
     """Say which held-out questions are trained on, too."""
-    train = {_plain(problem) for problem in context.train}
-    if seen := [problem for problem in context.heldout if _plain(problem) in train]:
+    if seen := asked_before(context.heldout, (problem.problem for problem in context.train)):
         context.progress.log(
             f"warning: config.problems.heldout: {_listed(seen)} asked in config.problems.train, too. On such "
             "questions accuracies measure memory. Take them out of one of the files."
         )
+
+
+def asked_before(heldout: Sequence[Problem], questions: Iterable[str]) -> list[Problem]:
+    """Find the held-out problems among questions, spaces and capitals aside."""
+    plain = {*map(_plain, questions)}
+    return [problem for problem in heldout if _plain(problem.problem) in plain]
 
 
 class _Fits:
@@ -83,8 +88,8 @@ class _Fits:
         return len(self._tokenizer.encode_prompt(prompt)) < self._room
 
 
-def _plain(problem: Problem) -> str:
-    return " ".join(problem.problem.split()).casefold()
+def _plain(question: str) -> str:
+    return " ".join(question.split()).casefold()
 
 
 def _listed(problems: Sequence[Problem]) -> str:

@@ -27,7 +27,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import learn, rounds, seek
 from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.problems import with_room
+from rstar_jax.evolve.problems import asked_before, with_room
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
     PolicySettings,
@@ -214,8 +214,14 @@ def _estimate(context: Context, settings: SftSettings) -> None:
     def length(row: SftRow) -> int:
         return len(tokenizer.encode_solution(prompt(Problem("", row.question, "")), row.steps)[0])
 
-    some = rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
-    tokens = round(sum(map(length, some)) * len(rows) / len(some))
+    some, room = rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE], settings.train.policy.seq_len
+    lengths = [tokens for row in some if (tokens := length(row)) <= room]
+    if len(lengths) < len(some):  # said now: until it is trained, a large base may be evaluated for hours
+        context.progress.log(
+            f"warning: config.train.policy.seq_len: {len(some) - len(lengths)} of {len(some)} rows looked at "
+            f"have more than {room:,} tokens. Such rows are left out; raise it to have them learnt."
+        )
+    tokens = round(sum(lengths) * len(rows) / len(some))
     estimates = announce_warm_start(
         context.settings,
         context.base.name,
@@ -265,8 +271,7 @@ def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
                 "in our grammar, or workings whose calculations are marked as GSM8K's are (<<48/2=24>>)."
             )
         records.write_rows(folder / learn.SFT, SftRow, kept)
-        asked = {problem.problem for problem in context.heldout}
-        seen = len(asked & {row.question for row in kept})
+        seen = len(asked_before(context.heldout, (row.question for row in kept)))
         note = f"{seen} held-out questions stand in the rows, too: they measure memory" if seen else ""
         if note:
             context.progress.log(f"config.heldout: {note}.")

@@ -199,10 +199,25 @@ def test_rows_that_are_all_lost_are_an_error_that_says_why(tmp_path):
     assert json.loads((tmp_path / "run/report.json").read_text())["stages"] == []
 
 
+def test_rows_that_are_too_long_are_told_before_the_base_is_evaluated_and_not_counted(tmp_path, capsys):
+    long = {**WORKING, "question": WORKING["question"] * 30}
+    path, options = tmp_path / "rows.jsonl", ("--config.heldout=1", "--config.samples=0")
+    path.write_text("\n".join(map(json.dumps, [long, WORKING])))
+    report = sft.run(settings(path, *options), tmp_path / "run")
+    told = capsys.readouterr().out
+    assert "seq_len: 1 of 2 rows looked at have more than 256 tokens" in told
+    learnt = next(stage for stage in report["stages"] if stage["name"] == "policy")
+    assert learnt["estimate"]["tokens"] == learnt["tokens"] > 0
+    path.write_text(json.dumps(long))
+    with pytest.raises(UserError, match=r"train\.seq_len: 256 given, but all 1 solutions are longer"):
+        sft.run(settings(path, *options), tmp_path / "none")
+    assert "seq_len: 1 of 1 rows" in capsys.readouterr().out
+
+
 def test_held_out_questions_among_the_rows_are_told(tmp_path, capsys):
     held = generate(6, seed=0, split="heldout")[0].problem
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({**WORKING, "question": held}))
+    path.write_text(json.dumps({**WORKING, "question": "  ".join(held.split()) + "\n"}))  # spaces aside
     options = ("--config.base=none", "--config.train.policy.batch=1")
     report = sft.run(settings(path, *options), tmp_path / "run")
     assert report["warm_start"]["rows"]["heldout_seen"] == 1
