@@ -13,7 +13,7 @@ from pathlib import Path
 # Of the memory that is free when a pool is made, on a CPU for policy and PPM each: the weights of a training,
 # the programs that are being compiled and other processes need some, too.
 SHARE = 0.25
-LEAST = 128 * 2**20  # bytes of a pool on a CPU of which nobody said how much of it will be used
+LEAST = 128 * 2**20  # bytes of a pool of which nobody said how much of it will be used, or may be
 
 
 def free_bytes(root: Path = Path("/")) -> int | None:
@@ -64,12 +64,14 @@ def pool_pages(page: int, least: int, demand: int, free: int | None) -> int:
     """Pages for a pool in the host's memory: as many as are asked for, within SHARE of what is free.
 
     page: bytes of one. least: pages of the longest text. demand: bytes of all texts that will be gone back
-    to; 0: not known, then LEAST, or four texts if that is more. free: as `free_bytes` has it; None: no bound.
-    Fewer than `least` where the bound is so low.
+    to; 0: not known, then LEAST, or four texts if that is more. free: as `free_bytes` has it; None: unknown,
+    and then no more than that. Fewer than `least` where the bound is so low.
     """
-    wanted = max(-(-demand // page), least) if demand else max(LEAST // page, 4 * least)
-    allowed = wanted * 2 if free is None else int(SHARE * free) // page
-    pages = _size(wanted, up=True)
+    blind = max(LEAST // page, 4 * least)
+    wanted = max(-(-demand // page), least) if demand else blind
+    if free is None:
+        return _size(min(wanted, blind), up=True)
+    allowed, pages = int(SHARE * free) // page, _size(wanted, up=True)
     return pages if pages <= allowed else max(_size(allowed, up=False), min(least, allowed))
 
 

@@ -294,13 +294,17 @@ def pages_for(shape: Shape, config: DecodeConfig, demand: int) -> int:
     page = config.page_size * shape.token_bytes
     least, most = -(-config.context // config.page_size) + 1, 2**31 // config.page_size - 1
     device = jax.local_devices()[0] if shape.mesh is None else shape.mesh.devices.flat[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
+    free = memory.free_bytes() if device.platform == "cpu" else _free_on(device)
     if config.cache_mb:
         pages = config.cache_mb * 2**20 // page
-    elif stats and "bytes_limit" in stats:
-        pages = (stats["bytes_limit"] - stats["bytes_in_use"]) // 2 // page
+        if free is not None and device.platform == "cpu" and min(pages, most) * page > free:
+            raise UserError(
+                f"decode.cache_mb: {config.cache_mb:,} given, but {free // 2**20:,} MB of memory are free. "
+                "Give less, or 0 for what a search has use for within a quarter of that."
+            )
+    elif free is not None and device.platform != "cpu":
+        pages = free // 2 // page
     else:
-        free = memory.free_bytes() if device.platform == "cpu" else None
         pages = memory.pool_pages(page, least, demand * shape.token_bytes, free)
     if pages < least:
         given = f"{float(config.cache_mb)} MB"
@@ -312,3 +316,9 @@ def pages_for(shape: Shape, config: DecodeConfig, demand: int) -> int:
             "or a shorter context."
         )
     return int(min(pages, most))
+
+
+def _free_on(device: Any) -> int | None:
+    """Bytes that are free on an accelerator, None where it does not tell."""
+    stats = device.memory_stats()
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None

@@ -88,9 +88,7 @@ def build(
                 f"opening: states {opening.min()} to {opening.max()} of {states} for {tokens} tokens given, "
                 f"{ASTRAY} to {states - 1} for the model's vocabulary of {vocab_size} expected."
             )
-        table = table._replace(
-            opening=jnp.asarray(opening, jnp.int8), astray=jnp.int32(len(sequences) + 1)
-        )
+        table = table._replace(opening=jnp.asarray(opening, jnp.int8), astray=jnp.int32(len(sequences) + 1))
     if guard:
         need = guard - np.arange(1, guard // REPEATS + 1)
         table = table._replace(need=jnp.asarray(need, jnp.int32), guard=jnp.int32(len(sequences)))

@@ -31,10 +31,11 @@ from rstar_jax.settings import to_dict
 
 # Folders in which stages lie: those of rounds, and those of a warm start.
 _STAGES = ("base", "round*", "rows", "policy", "evaluate")
-# No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers.
+# No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
+# more or less memory.
 _FREE_TO_CHANGE = (
     *("rounds", "policy.cache", "search.batch", "batch", "verify.workers", "verify.memo"),
-    *("decode.devices", "decode.tensor", "decode.precompile"),
+    *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("verify.sandbox.allow_unsafe", "verify.sandbox.bubblewrap", "verify.sandbox.without"),
 )
 

@@ -93,3 +93,21 @@ def test_the_demand_makes_the_pool(policy: Decoder) -> None:
     assert 2_000 <= few.held()["pages"] * CONFIG.page_size <= 2_500
     assert 200_000 <= many.held()["pages"] * CONFIG.page_size <= 250_000
     assert many.held()["pages_mb"] > few.held()["pages_mb"]
+
+
+def test_where_nobody_tells_what_is_free_a_pool_stays_small() -> None:
+    """Not Linux: a demand of 40 GB is no reason to take them."""
+    page = 2**20
+    assert memory.pool_pages(page, 10, 40 * 2**30, None) <= 1.25 * memory.LEAST / page
+    assert memory.pool_pages(page, 1000, 40 * 2**30, None) <= 1.25 * 4 * 1000
+    assert memory.pool_pages(page, 10, 60 * 2**20, None) >= 60
+
+
+def test_a_cache_larger_than_what_is_free_is_refused(
+    policy: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_bytes", lambda: 2**30)
+    with pytest.raises(UserError, match=r"decode\.cache_mb: 2,000 given, but 1,024 MB of memory are free"):
+        StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, cache_mb=2000), seed=0)
+    monkeypatch.setattr(memory, "free_bytes", lambda: None)
+    StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, cache_mb=2000), seed=0)

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from rstar_jax import records
+from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings, VerifySettings
 from rstar_jax.evolve.stages import MANIFEST, Workdir
@@ -184,6 +185,8 @@ def test_what_no_result_depends_on_may_change_and_how_answers_are_graded_may_not
     free = VerifySettings(workers=7, memo=False, sandbox=Isolation(True, True, ("landlock",)))
     with Workdir(tmp_path, dataclasses.replace(begun, verify=free, search=SearchSettings(batch=7))):
         pass
+    with Workdir(tmp_path, dataclasses.replace(begun, decode=DecodeConfig(cache_mb=9))):
+        pass  # what a run that re-reads its texts, or takes too much memory, is told to change
     with pytest.raises(UserError, match=r"config\.search\.shard: there 256, now 7"):
         Workdir(tmp_path, dataclasses.replace(begun, search=SearchSettings(shard=7))).__enter__()
     for fixed in (VerifySettings(grading="released"), VerifySettings(cpu_s=4.0), VerifySettings(task="code")):
