@@ -253,10 +253,10 @@ def _require_rounds_before(context: Context) -> None:
         before = f"round{round - 1}"
         if round == 1 or round - 1 in rounds:
             continue
+        named = f", or of the configs for one round by --config={before}" if round <= 5 else ""
         for stage in ("policy", "ppm"):
             if context.work.manifest(f"{before}/{stage}") is None:
                 raise UserError(
                     f"--workdir={context.work.root}: round {round} starts from {before}/{stage}, which is "
-                    "not there. Make it, with this run's other options, by: "
-                    f"python -m rstar_jax.launch --config={before} --workdir={context.work.root}"
+                    f"not there. Make it first, by this command with --config.rounds='({round - 1},)'{named}."
                 )

@@ -19,8 +19,10 @@ from rstar_jax.types import Problem
 
 
 def test_a_round_without_its_predecessor_names_the_command(tmp_path):
-    with pytest.raises(UserError, match=r"--config=round2 --workdir="):
+    with pytest.raises(UserError, match=r"this command with --config\.rounds='\(2,\)', .*--config=round2\."):
         rounds.run(small("--config.rounds=(3,)"), tmp_path)
+    with pytest.raises(UserError, match=r"with --config\.rounds='\(6,\)'\.$"):  # no config is called round6
+        rounds.run(small("--config.rounds=(7,)"), tmp_path)
 
 
 def test_a_gap_in_the_rounds_names_the_command(tmp_path):

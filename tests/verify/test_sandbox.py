@@ -160,9 +160,16 @@ def test_bad_limits_are_named():
         Limits(cpu_s=0)
     with pytest.raises(UserError, match=r"cpu_s: '5' given, a number above 0"):
         Limits(cpu_s="5")
-    for workers in (0, 10_000):
-        with pytest.raises(UserError, match=f"workers: {workers} given"):
+    for workers in (0, 10_000, "2", 1.5, True):
+        with pytest.raises(UserError, match=f"workers: {workers!r} given"):
             Sandbox(workers=workers)
+
+
+@pytest.mark.parametrize("codes", ["print(1)", b"print(1)", [1], [b"x"], None, 5, ("a", None)], ids=repr)
+def test_what_is_no_list_of_programs_is_refused(sandbox, codes):
+    for ask in (sandbox.run, sandbox.submit):
+        with pytest.raises(UserError, match="a list of texts expected, one a program"):
+            ask(codes)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rstar_jax.errors import UserError
 from rstar_jax.verify.sandbox import source
@@ -56,10 +57,10 @@ class Sandbox:
             raise UserError(f"the sandbox needs Linux (limits, /proc), this is {sys.platform}.")
         # A zygote with sympy takes some 100 MB, and more of them than cores help only programs that sleep.
         most = 4 * (os.cpu_count() or 1) + 64
-        if not 1 <= workers <= most:
+        if type(workers) is not int or not 1 <= workers <= most:
             raise UserError(
-                f"sandbox workers: {workers} given, 1 to {most} expected on this machine. More than one per "
-                "core does not make it faster; set verify.workers."
+                f"sandbox workers: {workers!r} given, 1 to {most} expected on this machine. More than one "
+                "per core does not make it faster; set verify.workers."
             )
         self.workers, self.limits = workers, limits or Limits()
         self.isolation = isolation or Isolation()
@@ -96,6 +97,7 @@ class Sandbox:
 
     def run(self, codes: Sequence[str]) -> list[ExecResult]:
         """Runs every snippet on its own and returns their results in order."""
+        _require_texts(codes)
         box = Mailbox(everything=True)
         try:
             self._order(codes, range(len(codes)), box)
@@ -107,6 +109,7 @@ class Sandbox:
 
     def submit(self, codes: Sequence[str]) -> list[int]:
         """Has snippets run and returns at once: the numbers under which `poll` gives their results."""
+        _require_texts(codes)
         tickets = list(itertools.islice(self._tickets, len(codes)))
         self._order(codes, tickets, self._submitted)
         return tickets
@@ -133,12 +136,6 @@ class Sandbox:
             self._stem = hashlib.sha256(json.dumps(depends_on).encode())
 
     def _order(self, codes: Sequence[str], numbers: Sequence[int], box: Mailbox) -> None:
-        if isinstance(codes, str | bytes) or not all(isinstance(code, str) for code in codes):
-            shown = repr(codes) if len(repr(codes)) <= 80 else repr(codes)[:77] + "..."
-            raise UserError(
-                f"sandbox programs: {shown} given, a list of texts expected, one a program: "
-                'run(["print(1)"]).'
-            )
         self._start()
         assert self._stem is not None
         jobs: list[tuple[int, Job]] = []
@@ -164,6 +161,16 @@ class Sandbox:
         self._pump.release()
         self._memo.release()
         self._begin_anew()
+
+
+def _require_texts(codes: Any) -> None:
+    """Refuse what is no list of programs."""
+    listed = isinstance(codes, Sequence) and not isinstance(codes, str | bytes)
+    if not listed or not all(isinstance(code, str) for code in codes):
+        shown = repr(codes) if len(repr(codes)) <= 80 else repr(codes)[:77] + "..."
+        raise UserError(
+            f'sandbox programs: {shown} given, a list of texts expected, one a program: run(["print(1)"]).'
+        )
 
 
 def _close(pump: Pump, memo: Memo) -> None:
