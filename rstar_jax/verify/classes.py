@@ -28,6 +28,7 @@ _RESIDUE = re.compile(
     r"(?:([a-zA-Z]) ?(?:\\equiv|=) ?)?([^=]+?) ?[,;]? ?\(? ?\\?[pb]?mod(?![a-z]) ?\{? ?(\w+) ?\}? ?\)?"
 )
 # `x^2 + C`; not `x + CD`.
+_NUMBERED = re.compile(r"(?<![a-zA-Z\\])([Cc])_(?=\{?\d)")  # `C_1 e^x + C_2 e^{-x}`
 _CONSTANT = re.compile(r"(.*\S) ?\+ ?([CcK])")
 
 
@@ -105,7 +106,10 @@ def same_residues(a: str, b: str) -> bool | None:
 
 
 def same_constant(a: str, b: str) -> tuple[str, str] | None:
-    """Two texts that end with different letters of a constant of integration, without these; else None."""
+    """Two texts with constants of integration in different letters, in the same or without; else None."""
+    cases = [set(_NUMBERED.findall(text)) for text in (a, b)]
+    if {"C"} in cases and {"c"} in cases:
+        return _NUMBERED.sub("c_", a), _NUMBERED.sub("c_", b)
     some, others = _CONSTANT.fullmatch(a), _CONSTANT.fullmatch(b)
     if not some or not others or some[2] == others[2]:
         return None

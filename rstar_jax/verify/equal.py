@@ -173,7 +173,18 @@ class _Rules:
                 return _as_decision(self.again(other, at) if flip else self.again(at, other))
         if left_a is None and left_b is None:
             asked = statements.value_of_expression(a) if number(b) is not None or ratios.parts(b) else None
-            return None if asked is None else _as_decision(self.again(asked, b))
+            if asked is not None:
+                return _as_decision(self.again(asked, b))
+            sides = a.split("=")
+            if (
+                len(sides) == 2
+                and not is_relation(b)
+                and not re.search(r"[<>]|\\[lg]e|\\ne", a)
+                and len(b) > 1
+            ):
+                # An identity, `x^2-1 = (x-1)(x+1)`, is what it ends with; the second is looked at first.
+                return _as_decision(all_of(self.again(*pair) for pair in ((sides[1], b), tuple(sides))))
+            return None
         if left_a is not None and left_b is not None:
             respelt = statements.same_variable(left_a, right_a, left_b)
             if respelt == "":

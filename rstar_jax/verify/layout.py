@@ -37,6 +37,7 @@ _CHOOSE = re.compile(
 )
 _ARRANGE = re.compile(r"(?<![a-zA-Z\\])[AP] ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?")
 _DOUBLE_FACTORIAL = re.compile(r"(?<![\d.!])(\d{1,3})!!(?!!)")
+_TRANSPOSED = re.compile(r"([(\[].*[)\]]) ?\^ ?\{? ?(?:T|\\top) ?\}?")
 _FOR = re.compile(r"[,;]? ?\(?(?:(?<![a-zA-Z\\])(?:for|where)|\\forall)(?![a-zA-Z])")
 _FOR_ALL = re.compile(
     r"[,;]? ?\(?(?:for (?:all|any|every|each)|\\forall)"
@@ -184,6 +185,10 @@ def list_of(text: str) -> List | None:
     parts = split(body, ",")
     if parts is not None and len(parts) == 1 and not is_relation(body):
         parts = [piece for part in split(body, " or ") or [body] for piece in split(part, " and ") or [part]]
+    if parts is not None and len(parts) == 1 and " or " in body and not re.search(r"[<>]|\\[lg]e|\\ne", body):
+        pieces = split(body, " or ") or []
+        lefts = {assigned(piece)[0] for piece in pieces}
+        parts = pieces if len(lefts) == 1 and None not in lefts else parts
     if parts is not None and (len(parts) > 1 or len(signed(parts[0])) > 1):
         return List("", *_named_once(parts))
     return None
@@ -204,8 +209,8 @@ def _named_once(parts: list[str]) -> tuple[list[str], str | None]:
         return [right for _, right in names], left if re.fullmatch(r"[a-zA-Z]", left) else None
     if (
         None not in lefts
-        and all(left and re.fullmatch(r"[a-z]_\w", left) for left in lefts)
-        and len({x[0] for x in lefts if x}) == 1
+        and all(left and re.fullmatch(r"(?:[a-z]|\\[a-z]+)_\w", left) for left in lefts)
+        and len({x.partition("_")[0] for x in lefts if x}) == 1
     ):
         return [right for _, right in names], None
     return parts, None
@@ -266,6 +271,8 @@ def rows_of(text: str) -> list[list[str]] | None:
         if r"\begin" in inner:
             return None
         return [[cell.strip() for cell in row.split("&")] for row in inner.split("\\\\")]
+    if (m := _TRANSPOSED.fullmatch(text)) and (listed := list_of(m[1])) and listed.kind in ("()", "[]"):
+        return [[item] for item in listed.items]
     rows = list_of(text) if text.startswith("[[") or text.startswith("([") else None
     cells = [list_of(row) for row in rows.items] if rows else []
     return [cell.items for cell in cells if cell] if cells and all(cells) else None

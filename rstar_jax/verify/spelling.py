@@ -84,6 +84,7 @@ _DROPPED = re.compile(
     r"\\(?:left|right|middle|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?|hspace\{[^{}]*\}"
     r"|phantom\{[^{}]*\}|label\{[^{}]*\}|tag\{[^{}]*\})(?![a-zA-Z])"
 )
+_APART = re.compile(r"(?<=[^,;\s]) ?(?:\\q?quad ?)+(?=[a-z](?:_\w)? ?=)")  # `p=2 \quad q=5`
 _ALIASES = tuple(
     (re.compile(pattern), spelt)
     for pattern, spelt in (
@@ -188,6 +189,7 @@ def clean(text: str) -> str:
         text = _without_over(text)
         text = re.sub(r"\\dot ?\{?(\d)\}?(\d*)\\dot ?\{?(\d)\}?", r"\\overline{\1\2\3}", text)
         text = re.sub(r"\\(?:bar|dot|overline) ?\{?(\d+)\}?", r"\\overline{\1}", text)
+        text = re.sub(r"(?<=\d) (?=\\overline\{\d+\}$)", "", text)
     return _trimmed(text)
 
 
@@ -203,7 +205,7 @@ def _plain_tex(text: str, rows: bool) -> str:
     text = re.sub(r"\\([%#_])", r"\1", text)
     text = re.sub(r"(?<=\d)(,?) ?\\[,!:;] ?(?=\d{3}(?!\d))", r"\1", text)
     text = re.sub(r"\\!", "", text)
-    text = _DROPPED.sub(" ", text)
+    text = _DROPPED.sub(" ", _APART.sub(", ", text))
     for pattern, spelt in _ALIASES:
         text = pattern.sub(spelt, text)
     text = re.sub(r"\\[,;: ]|\\(?=$)", " ", text)
@@ -253,7 +255,7 @@ def _unwrapped(text: str) -> str:
     """Without text commands; a unit behind a number or a bracket keeps a mark."""
 
     def word(m: re.Match[str]) -> str:
-        inner, power = m[1].strip(), re.sub(r"[\s^{}]", "", m[2] or "")
+        inner, power = m[1].strip(" ~"), re.sub(r"[\s^{}]", "", m[2] or "")
         before = m.string[: m.start()].rstrip()
         is_unit = _UNIT_TEXT.fullmatch(inner) and (len(inner) > 1 or inner in _SINGLE_UNITS)
         if inner.lower() in ("and", "or", "if", "to", "for", "when", "where", "base", "x", "times"):
