@@ -175,7 +175,7 @@ class _Rules:
             asked = statements.value_of_expression(a) if number(b) is not None or ratios.parts(b) else None
             if asked is not None:
                 return _as_decision(self.again(asked, b))
-            sides = a.split("=")
+            sides = split(a, "=") or []
             if (
                 len(sides) == 2
                 and not is_relation(b)
@@ -286,7 +286,7 @@ class _Rules:
                 # A list in brackets against something else; only a matrix could be the same.
                 return None if "matrix" in lone or "array" in lone else False
             list_a, list_b = list_a or List("", [a]), list_b or List("", [b])
-        if words.joined_otherwise(a, b) or (list_a.name and list_b.name and list_a.name != list_b.name):
+        if words.joined_otherwise(a, b) or not (list_a.may_name(list_b) and list_b.may_name(list_a)):
             return False
         kinds = {list_a.kind, list_b.kind}
         if len(kinds) > 1 and not may_stand_for(list_a, list_b):

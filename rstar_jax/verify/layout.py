@@ -58,6 +58,13 @@ class List:
     items: list[str]
     name: str | None = None  # the one letter that all of them are said to be, of `x = 1, x = 2`
 
+    def may_name(self, other: List) -> bool:
+        """Whether no item of the other is said to be another letter's: `x = 1, y = 2` are not x = 1, 2."""
+        if self.name is None:
+            return True
+        names = {other.name, *(assigned(item)[0] for item in other.items if "=" in item)}
+        return all(name == self.name or not re.fullmatch(r"[a-zA-Z]", name) for name in names if name)
+
     def expanded(self) -> list[str]:
         """The items, with the two values of each that has a sign of plus or minus."""
         return [value for item in self.items for value in signed(item)]
