@@ -183,7 +183,8 @@ def by_stage(
         ):
             tokens = train * count * min(assumed.row, config.seq_len)
             stages.trained(f"round{number}/{stage}", base, train_load, config, lora, tokens, chips)
-        both = dataclasses.replace(search_load, rollouts=e.rollouts, candidates=e.candidates, ppm=True)
+        rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
+        both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
         stages.searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout)
     return stages.found
 

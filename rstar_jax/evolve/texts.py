@@ -48,6 +48,7 @@ def demand(searches: Iterable[tuple[SearchConfig, int, Prompts | None]], context
         if prompts is not None:
             # A greedy search is one path; beams are about as broad as the rollouts of a tree.
             beside = 1.0 if config.strategy == "greedy" else KEPT * config.rollouts * config.candidates
+            beside *= config.searches if config.strategy == "mcts_repeated" else 1
             tree = prompts.mean + int(max(1.0, beside) * prompts.solution(context))
             most = max(most, min(config.batch, problems) * tree)
     return most

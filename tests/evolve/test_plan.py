@@ -208,6 +208,8 @@ def test_prompts_are_measured_and_make_the_demand():
     prompts = Prompts(800, 870, 900)
     assert demand([(tree, 32, prompts)], 1152) == 32 * (870 + 8 * 282)
     assert demand([(dataclasses.replace(tree, batch=4), 32, prompts)], 1152) == 4 * (870 + 8 * 282)
+    several = dataclasses.replace(tree, strategy="mcts_repeated", searches=3)
+    assert demand([(several, 2, prompts)], 1152) == 2 * (870 + 3 * 8 * 282)
     greedy = SearchConfig(strategy="greedy")
     assert demand([(tree, 1, prompts), (greedy, 2, prompts), (tree, 9, None)], 1152) == 870 + 8 * 282
     assert Assumed.of(prompts, 1152).row == pytest.approx(1152) and Assumed.of(None, 9) == Assumed()
