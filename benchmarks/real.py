@@ -230,13 +230,12 @@ def well_formed(trees: Sequence[Tree]) -> str:
 
 
 def account(report: dict[str, Any], workdir: Path) -> None:
-    """Why steps failed, and each stage's time, memory, tokens and compilations."""
+    """Why steps failed, and each stage's time, memory, tokens and compilations; the estimates beside what it
+    took are in the tables that the run itself has printed."""
     for found in report.get("rounds", []):
         print(f"  round {found['round']}: steps failed by {dict(list(found['deaths'].items())[:6])}")
     for manifest in sorted(workdir.rglob("DONE.json")):
         _account_of(manifest, workdir)
-    for line in report.get("memory", {}).get("table", []):
-        print(f"  {line}")
 
 
 def _account_of(path: Path, workdir: Path) -> None:

@@ -90,7 +90,7 @@ def problem_rows(source: Path, first: int, count: int, path: Path) -> None:
     """Some rows of a file of problems, without their solutions."""
     with source.open(encoding="utf-8") as file:
         rows = [json.loads(line) for line in file][first : first + count]
-    kept = ({key: row[key] for key in ("id", "problem", "answer", "source")} for row in rows)
+    kept = ({key: row[key] for key in ("id", "problem", "answer", "source") if key in row} for row in rows)
     path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
 
 

@@ -112,10 +112,19 @@ def test_the_options_of_a_run_are_held_to_what_was_written(tmp_path):
         stage(tmp_path, name)
     path = tmp_path / "config.json"
     path.write_text(path.read_text().replace("tanh", "tanj"))
-    with pytest.raises(UserError, match=r"config\.json: damaged .*checksum"):
+    with pytest.raises(UserError, match=r"config\.json: damaged .*checksum.*--config\.policy=DIR"):
         of_run(tmp_path)
     with pytest.raises(UserError, match=r"config\.json: damaged"), Workdir(tmp_path, _Options()):
         pass
+
+
+def test_a_warm_starts_policy_answers_whatever_became_of_its_options(tmp_path):
+    stage(tmp_path, "policy")
+    (tmp_path / "config.json").write_text("{")
+    assert of_run(tmp_path).policy == tmp_path / "policy" / "model"
+    (tmp_path / "policy" / "DONE.json").unlink()  # under way, or killed
+    with pytest.raises(UserError, match="a warm start that has trained its policy, expected"):
+        of_run(tmp_path)
 
 
 def test_a_file_that_is_changed_within_a_process_is_read_again(tmp_path):

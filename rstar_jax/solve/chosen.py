@@ -61,25 +61,27 @@ def of_run(run: Path) -> Chosen:
     if folders is None or not (run / "config.json").is_file():
         raise UserError(
             f"config.run: {run} given, the folder of a run that has trained a policy and a PPM, or of a warm "
-            "start, expected, such as runs/quickstart after: python -m rstar_jax.launch --config=quickstart"
+            "start that has trained its policy, expected, such as runs/quickstart after: "
+            "python -m rstar_jax.launch --config=quickstart"
         )
     policy, ppm = folders
     try:
-        config = records.read_signed(run / "config.json")
         for model in folders:
             models.require_whole(model)
     except UserError as error:
         raise UserError(f"config.run: {error}") from error
     if not ppm.exists():
         return Chosen(policy, None, "tanh")
+    path, instead = run / "config.json", "Give the models themselves: --config.policy=DIR --config.ppm=DIR."
     try:
-        value = config["train"]["ppm"]["ppm_value"]
+        value = records.read_signed(path)["train"]["ppm"]["ppm_value"]
         if value not in get_args(get_type_hints(SolveSettings)["ppm_value"]):
             raise ValueError(value)
+    except records.Damaged as error:
+        raise UserError(f"config.run: {path}: damaged ({error.why}). {instead}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{run / 'config.json'}: no train.ppm.ppm_value in it, the options of a run expected. Give the "
-            "models themselves: --config.policy=DIR --config.ppm=DIR."
+            f"config.run: {path}: no train.ppm.ppm_value in it, the options of a run expected. {instead}"
         ) from error
     return Chosen(policy, ppm, value)
 
