@@ -303,7 +303,7 @@ def pages_for(shape: Shape, config: DecodeConfig, demand: int) -> int:
                 "Give less, or 0 for what a search has use for within a quarter of that."
             )
     elif free is not None and device.platform != "cpu":
-        pages = free // 2 // page
+        pages = free // 2 // (config.page_size * shape.token_bytes_a_device)
     else:
         pages = memory.pool_pages(page, least, demand * shape.token_bytes, free)
     if pages < least:

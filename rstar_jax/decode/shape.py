@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any, cast
 
 import jax
@@ -122,6 +123,14 @@ class Shape:
         """Of one token's keys and values."""
         c = self.config
         return 2 * c.layers * c.kv_heads * c.head_dim * jnp.dtype(self.compute_dtype).itemsize
+
+    @property
+    def token_bytes_a_device(self) -> int:
+        """Those of them that lie on each device of the mesh."""
+        size = 1, self.config.kv_heads, self.config.head_dim
+        where = self._by_heads(size, -2)
+        mine = size if where is None else where.shard_shape(size)
+        return self.token_bytes * math.prod(mine) // math.prod(size)
 
     def _pinned(self, x: jax.Array, heads: int) -> jax.Array:
         where = self._by_heads(x.shape, heads)

@@ -1,14 +1,18 @@
 """How large a pool is: what is asked for, within a share of what is free, in few sizes."""
 
 import dataclasses
+import types
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from decode_settings import CONFIG, STOPS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rstar_jax.decode import StepDecoder, memory
+from rstar_jax.decode.prefixes import pages_for
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder
 
@@ -111,3 +115,15 @@ def test_a_cache_larger_than_what_is_free_is_refused(
         StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, cache_mb=2000), seed=0)
     monkeypatch.setattr(memory, "free_bytes", lambda: None)
     StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, cache_mb=2000), seed=0)
+
+
+def test_devices_that_share_a_pool_hold_more_pages_together() -> None:
+    """Of an accelerator half of what is free, by what a page takes there."""
+    stats = {"bytes_limit": 5 * 2**30, "bytes_in_use": 2**30}
+    device = types.SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
+    mesh = types.SimpleNamespace(devices=np.array([device] * 4))
+    pages = []
+    for share in (1, 4):
+        shape: Any = types.SimpleNamespace(mesh=mesh, token_bytes=2**16, token_bytes_a_device=2**16 // share)
+        pages.append(pages_for(shape, CONFIG, demand=0))
+    assert pages == [2**31 // 2**16 // CONFIG.page_size, 4 * 2**31 // 2**16 // CONFIG.page_size]

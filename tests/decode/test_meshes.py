@@ -67,6 +67,12 @@ def apart() -> None:
     from rstar_jax.models.quantize import to_int8
 
     config = DecoderConfig(vocab_size=V, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48)
+    for tensor, share in (1, 1), (2, 2), (4, 1):  # four devices cannot divide two heads
+        mesh = sharding.make_mesh(tensor=tensor, devices=jax.devices()[:tensor])
+        shape = dataclasses.replace(Shape.of(init_random(config, 0)), mesh=mesh)
+        held = shape.empty_pool(3, 5)[0].addressable_shards[0].data.nbytes
+        assert 2 * held == 3 * 5 * shape.token_bytes_a_device
+        assert shape.token_bytes == share * shape.token_bytes_a_device
     tokens, length = jnp.arange(10)[None], jnp.array([10])
     for int8 in (False, True):
         model = init_random(config, 0)
