@@ -20,7 +20,7 @@ from rstar_jax.settings import nearest
 FLAGS = flags.FLAGS
 HELP = ("help", "h", "?", "helpshort", "helpfull", "helpxml")
 PROGRAM = "python -m rstar_jax.launch"
-_OURS = ("config", "workdir", "compiled")
+_OURS = {"config": "quickstart", "workdir": "runs/mine", "compiled": "none"}  # each with an example
 _OPTION = re.compile(r"--?(config\.[^=]*)")
 
 flags.DEFINE_string(
@@ -82,7 +82,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
                 value = _next(flag, waiting)
                 named.append(f"{flag}={value}")
             if name in _OURS and not value:
-                raise UserError(f"{flag}: no value given. For example {flag}=quickstart.")
+                raise UserError(f"{flag}: no value given. For example {flag}={_OURS[name]}.")
         elif name not in ignored:
             raise UserError(_unknown(word))
     return asked, named, options

@@ -37,7 +37,8 @@ def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> li
     spec, option = str(spec).strip(), option or f"config.problems.{split}"
     if spec.removeprefix("-").isdecimal():
         if len(spec) > len(str(_MOST)) or not 1 <= int(spec) <= _MOST:
-            raise UserError(f"{option}: {shown(spec)} given, 1 problem or more expected, {_MOST:,} at most.")
+            given = spec if len(spec) < 20 else f"{spec[:20]}..."
+            raise UserError(f"{option}: {given} given, 1 problem or more expected, {_MOST:,} at most.")
         return generate(int(spec), seed=seed, split=split)
     path = home_expanded(Path(spec), option)
     if not path.is_file():
