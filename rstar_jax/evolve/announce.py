@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rstar_jax.errors import UserError
 from rstar_jax.evolve import needs
 from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape
 from rstar_jax.evolve.plan import Assumed, Lora, SearchLoad, TrainLoad, plan
@@ -13,6 +14,8 @@ from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.texts import FRESH, Prompts
 from rstar_jax.train import TrainConfig
 
+# Times the free memory, from which on a run is refused and not only warned.
+HOPELESS = 8
 Lengths = Mapping[tuple[str, str], Prompts | None]  # of prompts, by kind and problems (`Context.prompts`)
 
 
@@ -51,13 +54,17 @@ def _say(stages: Mapping[str, Any], machine: needs.Machine, log: Callable[[str],
     parts = ", ".join(f"{part} {size:,}" for part, size in stages[most]["parts"].items() if size)
     needed = stages[most]["memory_mb"]
     log(f"By estimate {needed:,} MB at most ({most}: {parts}); {_work(stages, machine.device)}.")
-    if machine.on_cpu and machine.free is not None and needed * 2**20 > machine.free:
-        log(
-            f"That is more than the {machine.free // 2**20:,} MB that are free here. A search needs less "
-            "with fewer config.decode.leaves, a shorter config.decode.context or a smaller "
-            "config.decode.cache_mb; a training with fewer rows a call (microbatch), remat=full, a shorter "
-            "seq_len or a lora.rank."
-        )
+    if not machine.on_cpu or machine.free is None or needed * 2**20 <= machine.free:
+        return
+    more = (
+        f"That is more than the {machine.free // 2**20:,} MB that are free here. A search needs less "
+        "with fewer config.decode.leaves, a shorter config.decode.context or a smaller "
+        "config.decode.cache_mb; a training with fewer rows a call (microbatch), remat=full, a shorter "
+        "seq_len or a lora.rank."
+    )
+    if needed * 2**20 > HOPELESS * machine.free:  # no estimate is so wrong: the system would end the run
+        raise UserError(f"{most}: by estimate {needed:,} MB ({parts}). {more}")
+    log(more)
 
 
 def _work(stages: Mapping[str, Any], device: Device | None) -> str:

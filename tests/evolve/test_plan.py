@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from rstar_jax.decode import DecodeConfig
+from rstar_jax.errors import UserError
 from rstar_jax.evolve import host, needs
 from rstar_jax.evolve.announce import announce, by_stage, loads
 from rstar_jax.evolve.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
@@ -155,11 +156,15 @@ def test_a_run_says_what_its_own_model_needs_and_keeps_the_papers_for_the_report
     assert json.loads(json.dumps(found)) == found
 
 
-def test_too_little_memory_is_said():
+def test_too_little_memory_is_said_and_far_too_little_refused():
     said = []
-    tight = dataclasses.replace(MACHINE, free=2**20)
+    stages = by_stage(settings(), (SMALL, SMALL), PROMPTS, MACHINE, 200, 50)
+    most = max(stage["memory_mb"] for stage in stages.values()) * 2**20
+    tight, hopeless = (dataclasses.replace(MACHINE, free=most // share) for share in (2, 9))
     announce(settings(), "mine", (SMALL, SMALL), PROMPTS, tight, 200, 50, said.append)
-    assert "more than the 1 MB that are free here" in said[-1]
+    assert f"more than the {most // 2 // 2**20:,} MB that are free here" in said[-1]
+    with pytest.raises(UserError, match=r"by estimate .* MB .*fewer config\.decode\.leaves"):
+        announce(settings(), "mine", (SMALL, SMALL), PROMPTS, hopeless, 200, 50, said.append)
 
 
 def test_estimates_follow_prompts_model_and_machine():
