@@ -24,7 +24,9 @@ class Ours:
         B, P = prefixes.shape
         config = DecodeConfig(leaves=B, rows=n, chunk=chunk, max_step_tokens=new, context=P + new)
         self.prefixes, self.n, self.turn = prefixes, n, 0
-        self.decoder = StepDecoder(model, {}, config, seed=0, on_progress=self.mark)
+        # Pages as a search that knows its trees has them: else leaves would wait for pages.
+        demand = 2 * B * (P + n * (new + config.page_size))
+        self.decoder = StepDecoder(model, {}, config, seed=0, on_progress=self.mark, demand=demand)
         self.marks: list[tuple[float, int]] = []
         self.tokens = B * n * new
 

@@ -27,8 +27,8 @@ from jax.experimental import topologies
 
 from rstar_jax import sharding
 from rstar_jax.decode import programs, stops
-from rstar_jax.decode.shape import Shape
-from rstar_jax.models.decode_layout import apart, kept_apart
+from rstar_jax.decode.shape import EngineModel
+from rstar_jax.models.decode_layout import kept_apart, unstack_layers
 from rstar_jax.models.params import param_specs
 
 H100 = """
@@ -80,13 +80,13 @@ def main() -> None:
     def there(shape: tuple[int, ...], dtype: jnp.dtype | type) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(shape, dtype, sharding=everywhere)
 
-    shape, table = Shape(c, jnp.dtype(jnp.bfloat16), mesh, flags.kernels), stops.build([], c.vocab_size)
+    shape, table = EngineModel(c, jnp.dtype(jnp.bfloat16), mesh, flags.kernels), stops.build([], c.vocab_size)
     with jax.set_mesh(mesh):
         params = {name: there(spec.shape, jnp.bfloat16) for name, spec in param_specs(c).items()}
         stacks = {name: w for name, w in params.items() if "." in name and kept_apart(c, "cuda")}
         params |= jax.tree.map(
             lambda a: there(a.shape, a.dtype),
-            jax.eval_shape(lambda w: {n: apart(a) for n, a in w.items()}, stacks),
+            jax.eval_shape(lambda w: {n: unstack_layers(a) for n, a in w.items()}, stacks),
         )
         slots = jax.eval_shape(lambda: programs.empty(shape, table, flags.rows // N, N, 1024, S))
         slots = jax.tree.map(lambda a: there(a.shape, a.dtype), slots)

@@ -35,7 +35,7 @@ from slots import requests  # after jax, whose platform it would set to the CPU
 
 from rstar_jax.decode import DecodeConfig, StepDecoder, pool, programs, stops
 from rstar_jax.decode.buckets import cache_bucket
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.evolve.cost import Shape as Cost
 from rstar_jax.models import Decoder, DecoderConfig, candidates, decode_layout
 from rstar_jax.models.params import param_specs
@@ -106,7 +106,7 @@ def cost(c: DecoderConfig) -> Cost:
 
 def decode_seconds(model: Decoder, leaves: int, prefix: int, when: Any, turns: int) -> float:
     """Of one step of all rows, over steps from a candidate's first token to its last."""
-    shape = Shape.of(model, when)
+    shape = EngineModel.of(model, when)
     params, table = shape.place(model.params()), stops.build([], shape.config.vocab_size)
     slots = programs.empty(shape, table, leaves, N, cache_bucket(prefix), S)
     # Not zeros, with which a device takes less power and runs faster.
@@ -167,7 +167,7 @@ def decode(name: str, model: Decoder, rates: Rates, flags: argparse.Namespace) -
 
 def read(name: str, model: Decoder, rates: Rates, flags: argparse.Namespace) -> None:
     """Prefill and scoring, in which no logits are computed."""
-    shape, of = Shape.of(model), cost(model.config)
+    shape, of = EngineModel.of(model), cost(model.config)
     params, V = shape.place(model.params()), shape.config.vocab_size
     body = 2 * (of.matrices - of.vocab * of.width)
     rng = np.random.default_rng(0)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from real_stages import DECODE, TRAIN, flags, flawed_rows, launch, measure, problem_rows, rights, voted
 
-from rstar_jax.evolve.seek import deaths
+from rstar_jax.evolve.search_stages import deaths
 from rstar_jax.problems.load import load_problems
 from rstar_jax.search import SearchConfig
 from rstar_jax.types import Tree

@@ -46,7 +46,7 @@ from rstar_jax.decode import (
     sampling,
 )
 from rstar_jax.decode.buckets import cache_bucket, padded, prefill_bucket
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.models import KV, Decoder, RewardModel, from_policy
 from rstar_jax.models.cache import Suffix, lay_out
 from rstar_jax.models.decode_layout import for_decode
@@ -73,7 +73,7 @@ class Reference:
     def __init__(self, policy: Decoder, ppm: RewardModel, rows: int) -> None:
         """rows: most sequences decoded, or read, at once."""
         self.policy, self.ppm, self.rows, self.stops = policy, ppm, rows, ends(policy.config.vocab_size)
-        self.shape, self.params = Shape.of(policy), for_decode(policy.params(), policy.config)
+        self.shape, self.params = EngineModel.of(policy), for_decode(policy.params(), policy.config)
         self.of_ppm = for_decode(ppm.decoder.params(), policy.config), ppm.score[...]
 
     def propose(self, requests: Sequence[StepRequest]) -> list[list[Sample]]:
@@ -163,12 +163,12 @@ def _by_row(suffix: Suffix) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _prefill(params: Any, tokens: jax.Array, length: jax.Array, *, shape: Shape) -> KV:
+def _prefill(params: Any, tokens: jax.Array, length: jax.Array, *, shape: EngineModel) -> KV:
     return shape.build(params).prefill(tokens, length)[1]
 
 
 @functools.partial(jax.jit, static_argnames="shape", donate_argnums=1)
-def _advance(params: Any, state: dict[str, Any], first: int, *, shape: Shape) -> Any:
+def _advance(params: Any, state: dict[str, Any], first: int, *, shape: EngineModel) -> Any:
     """CHUNK tokens more of every row: the state, and tokens and log-probabilities [CHUNK, R]."""
     model = shape.build(params)
     prefix = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1), state["prefix"])
@@ -188,7 +188,7 @@ def _advance(params: Any, state: dict[str, Any], first: int, *, shape: Shape) ->
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def _read(params: Any, score: jax.Array, tokens: jax.Array, last: jax.Array, *, shape: Shape) -> Any:
+def _read(params: Any, score: jax.Array, tokens: jax.Array, last: jax.Array, *, shape: EngineModel) -> Any:
     """The values before tanh [B] at the last token of each text."""
     x = shape.build(params).hidden(tokens)
     return RewardModel(shape.build(params), score).raw_of_hidden(x[jnp.arange(len(x)), last])

@@ -28,9 +28,9 @@ from tpu_decode import CHIPS, N, S
 
 from rstar_jax import sharding
 from rstar_jax.decode import programs, stops
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.models import DecoderConfig, cache
-from rstar_jax.models.decode_layout import apart
+from rstar_jax.models.decode_layout import unstack_layers
 from rstar_jax.models.params import param_specs
 
 CHUNK = 16
@@ -47,11 +47,13 @@ def compiled(
         return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere)
 
     cache.UNROLL_DECODING_UP_TO["tpu"] = LIMIT if unrolled else 0
-    shape, table = Shape(c, jnp.dtype(jnp.bfloat16), mesh), stops.build([], c.vocab_size)
+    shape, table = EngineModel(c, jnp.dtype(jnp.bfloat16), mesh), stops.build([], c.vocab_size)
     params = {name: jax.ShapeDtypeStruct(s.shape, jnp.bfloat16) for name, s in param_specs(c).items()}
     if unrolled:
         stacks = {name: weight for name, weight in params.items() if "." in name}
-        params |= jax.eval_shape(lambda: {n: apart(jnp.zeros(w.shape, w.dtype)) for n, w in stacks.items()})
+        params |= jax.eval_shape(
+            lambda: {n: unstack_layers(jnp.zeros(w.shape, w.dtype)) for n, w in stacks.items()}
+        )
     slots = jax.eval_shape(lambda: programs.empty(shape, table, B, N, P, S))
     params, slots = jax.tree.map(there, (params, slots))
     static = {"shape": shape, "S": S, "chunk": CHUNK, "top_k": 0, "top_p": 1.0, "min_p": 0.0}

@@ -152,8 +152,8 @@ def _mend(folder: Path) -> None:
 
 
 def _unpacks(path: Path) -> bool:
-    """Whether a compiled program is whole. One that is packed by zstandard, which is no requirement of ours,
-    is not looked into."""
+    """Return whether a compiled program is whole. One that is packed by zstandard, which is no requirement of
+    ours, is not looked into."""
     data = path.read_bytes()
     if data.startswith(_ZSTANDARD):
         return False

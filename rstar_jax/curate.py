@@ -1,4 +1,5 @@
-"""What finished trees teach: solutions for the policy, preference pairs for the PPM (arXiv 2501.04519).
+"""Training data from finished trees: solutions for the policy, preference pairs for the PPM (arXiv
+2501.04519).
 
 Sections 3.3 (pairs) and 3.4 (solutions, difficulty, mislabelled problems). Pure Python over `Tree`s: the same
 trees always give the same rows, in the order of the trees.
@@ -105,7 +106,8 @@ def mean_q(trajectory: Trajectory) -> float:
 
 
 def ranked(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    """By mean Q downwards; ties by the lowest Q of a step, then the earlier first (the released code)."""
+    """Sort by mean Q downwards; ties by the lowest Q of a step, then the earlier first (the released
+    code)."""
     return sorted(trajectories, key=lambda t: (-mean_q(t), -min(t.q)))
 
 
@@ -119,7 +121,8 @@ def distinct(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
 
 
 def shows_error(trajectory: Trajectory) -> bool:
-    """Whether the text mentions an error, in any case: such solutions are not taught (the released code)."""
+    """Return whether the text mentions an error, in any case: such solutions are not taught (the released
+    code)."""
     return any("error" in step.lower() for step in trajectory.steps)
 
 
@@ -132,7 +135,8 @@ def difficulty(trajectories: Sequence[Trajectory]) -> Difficulty:
 
 
 def doubtful(trajectories: Sequence[Trajectory]) -> bool:
-    """Whether under half of the graded trajectories agree with the label: a synthetic one may be wrong."""
+    """Return whether under half of the graded trajectories agree with the label: a synthetic one may be
+    wrong."""
     graded = [t.grade == "right" for t in trajectories if t.grade != "ungraded"]
     return 2 * sum(graded) < len(graded)
 
@@ -279,7 +283,7 @@ def _against(
 
 
 def _fault(pair: PreferencePair, config: CurateConfig) -> str | None:
-    """Why a pair is dropped, or None."""
+    """Return the reason to drop a pair, or None."""
     if pair.margin <= 0 or pair.margin < config.min_margin:
         return "margin"
     if not edits_at_least("".join(pair.positive), "".join(pair.negative), config.min_edits):
@@ -288,7 +292,7 @@ def _fault(pair: PreferencePair, config: CurateConfig) -> str | None:
 
 
 def edits_at_least(a: str, b: str, least: int) -> bool:
-    """Whether the Levenshtein distance of two texts is `least` or more, in O(len * least) steps."""
+    """Return whether the Levenshtein distance of two texts is `least` or more, in O(len * least) steps."""
     if abs(len(a) - len(b)) >= least:
         return True
     # Only cells within `least` of the diagonal can hold less than `least`.

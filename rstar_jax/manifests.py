@@ -1,4 +1,4 @@
-"""What a stage of a run says it wrote: reading that, and holding files to it.
+"""Manifests, in which a stage of a run says what it wrote: reading them, and holding files to them.
 
     FOLDER/DONE.json        {"name", "result", "seconds", …, "outputs": {file: [bytes, SHA-256]}, "sha256"}
 
@@ -41,7 +41,7 @@ def fingerprint(path: Path) -> list[Any]:
 
 @functools.lru_cache(maxsize=1 << 14)
 def _digest(path: Path, version: tuple[int, ...]) -> str:
-    """Of one version of a file: weights of gigabytes are read once by a process, not by every stage."""
+    """Digest one version of a file: weights of gigabytes are read once by a process, not by every stage."""
     return records.digest(path)
 
 

@@ -124,7 +124,7 @@ def read_signed(path: Path) -> dict[str, Any]:
 
 
 def _signature(value: dict[str, Any]) -> str:
-    """Of the values, as a reader finds them: in the order of their keys, however they are spaced."""
+    """Sign the values as a reader finds them: in the order of their keys, however they are spaced."""
     text = json.dumps(value, ensure_ascii=True)
     return hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
 
@@ -153,7 +153,7 @@ def read_rows(path: Path, kind: type[T]) -> list[T]:
 
 
 def is_of(path: Path, kind: type) -> bool:
-    """Whether a file is Parquet with exactly the columns of a `kind`, as write_rows makes it."""
+    """Return whether a file is Parquet with exactly the columns of a `kind`, as write_rows makes it."""
     try:
         return pq.read_schema(path) == _schema(kind)
     except (OSError, pa.ArrowException):
@@ -161,7 +161,7 @@ def is_of(path: Path, kind: type) -> bool:
 
 
 def count_rows(path: Path) -> int:
-    """How many rows a file of rows has; they are not read. Raises Damaged where it is not whole."""
+    """Count the rows of a file of rows without reading them. Raises Damaged where it is not whole."""
     with _damage(path):
         return pq.read_metadata(path).num_rows
 
@@ -195,7 +195,7 @@ def _read(path: Path, kind: type) -> pa.Table:
 
 @contextlib.contextmanager
 def _damage(path: Path) -> Iterator[None]:
-    """What a file that is not what it should be raises, as Damaged; what the system says, as UserError."""
+    """Raise Damaged for a file that is not what it should be, UserError for what the system says."""
     try:
         yield
     except MemoryError as error:  # pyarrow's is one
@@ -208,7 +208,8 @@ def _damage(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """What the system says of a file that is read in the block, as UserError: also that there is none."""
+    """Turn what the system says of a file that is read in the block into UserError: also that there is
+    none."""
     try:
         yield
     except OSError as error:

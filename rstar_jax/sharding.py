@@ -1,4 +1,4 @@
-"""Where arrays live on many devices: one table from logical axis names to mesh axes, per preset.
+"""Placement of arrays on many devices: one table from logical axis names to mesh axes, per preset.
 
 Parameters carry the logical names of their axes (`axes` in their metadata); a preset's rules say which
 mesh axis each name is split over. A new parallelism is a new row in `PRESETS`. Without a mesh nothing here
@@ -48,7 +48,7 @@ PRESETS: dict[str, Rules] = {
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """How many devices each axis of a mesh has.
+    """Sizes of the axes of a mesh, in devices.
 
     data: over so many a batch is split; -1: as many as the other axes leave. fsdp: over so many parameters
     and batch are split; -1: as many as the other axes leave. tensor: over so many heads, MLP and vocabulary
@@ -88,7 +88,7 @@ def make_mesh(
 
 
 def sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int], preset: str) -> NamedSharding:
-    """How an array with these logical axes lies on the mesh under a preset's rules.
+    """Return the sharding of an array with these logical axes on the mesh under a preset's rules.
 
     A dimension that its mesh axes do not divide is replicated (fewer kv heads than the tensor axis has
     devices, an odd vocabulary), or split over the first of them only if these do; a mesh axis is used by one

@@ -63,7 +63,7 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class StepVerdict:
-    """What running a trajectory up to and including its newest step showed (arXiv 2501.04519, 3.2).
+    """Outcome of running a trajectory up to and including its newest step (arXiv 2501.04519, 3.2).
 
     text: the step as it enters the tree; to one that ends the code a task may append what the interpreter
         showed, as `<output>...<end_of_output>`.
@@ -138,7 +138,7 @@ class PreferencePair:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where steps were proposed, one for all candidates of a leaf.
+    """Place at which steps were proposed, one for all candidates of a leaf.
 
     tree, node: as in the `search.contract.Leaf`. With the seed, the round, the problem and the candidate they
         name the randomness that made a step; -1 at the root.
@@ -182,7 +182,7 @@ class Node:
         """Q(s) = q(s) / N(s); before any visit the PPM's value, or 0."""
         return self.value_sum / self.visits if self.visits else (self.ppm or 0.0)
 
-    def counted(self, visits: int, value_sum: float, parent: int) -> Node:
+    def with_stats(self, visits: int, value_sum: float, parent: int) -> Node:
         """The same step below this node, with these statistics; faster than `dataclasses.replace`."""
         return Node(
             parent,
@@ -287,5 +287,5 @@ class Tree:
 
     @property
     def solved(self) -> bool:
-        """Whether some trajectory is right."""
+        """Return whether some trajectory is right."""
         return any(node.grade == "right" and node.visits for node in self.nodes)

@@ -1,4 +1,4 @@
-"""Which of a host's devices a search decodes on. Each host searches for itself, on its own devices."""
+"""The devices of a host that a search decodes on. Each host searches for itself, on its own devices."""
 
 from __future__ import annotations
 

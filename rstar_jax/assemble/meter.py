@@ -1,4 +1,4 @@
-"""Where a search's time goes."""
+"""Clock of a search's time, by kind of work."""
 
 from __future__ import annotations
 

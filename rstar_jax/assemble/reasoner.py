@@ -100,7 +100,7 @@ class Reasoner:
             return self._task.check_finals(requests)
 
     def same(self, problem: Problem, one: str, other: str) -> bool:
-        """Whether two answers to a problem are one to the task; its reference is not looked at."""
+        """Return whether two answers to a problem are one to the task; its reference is not looked at."""
         with self.meter.time("execution"):
             return self._task.same(problem, one, other)
 
@@ -152,8 +152,8 @@ class Reasoner:
         return lines
 
     def rereading(self) -> str:
-        """Which engine has read more again, for want of pages, than it has written or scored, and what helps;
-        empty if none has."""
+        """Name the engine that has read more again, for want of pages, than it has written or scored, and
+        what helps; empty if none has."""
         counts = {"the policy wrote": (self._decoder.stats.reread, self._decoder.stats.generated)}
         if self._scorer:
             counts["the PPM scored"] = self._scorer.stats.reread, self._scorer.stats.scored
@@ -170,13 +170,14 @@ class Reasoner:
         )
 
     def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:
-        """What compiles most of what a search may need, a program each; they may be run before it, by several
-        threads. shortest, candidates: as `StepDecoder.programs`; the PPM's prompts may be shorter."""
+        """Return functions that compile most of what a search may need, a program each; they may be run
+        before it, by several threads. shortest, candidates: as `StepDecoder.programs`; the PPM's prompts may
+        be shorter."""
         scored = self._scorer.programs() if self._scorer else []
         return [*self._decoder.programs(shortest, candidates), *scored]
 
     def services(self, round: int) -> Services:
-        """What a search is handed; one at a time. `round` names the randomness of its samples."""
+        """Return the services of one search at a time. `round` names the randomness of its samples."""
         decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
         request = functools.partial(self._step_request, round)
         return Services(
@@ -231,7 +232,7 @@ class Reasoner:
             return self._task.check_steps(requests)
 
     def _checked(self, request: CheckRequest, verdict: StepVerdict) -> None:
-        """Nobody goes on from a step that failed: the engine need not keep it."""
+        """Check steps and free the cache pages of those that failed: they are never expanded."""
         problem, steps = request
         sample = self._written.pop((problem.id, steps), None)
         if sample is not None and not verdict.alive:

@@ -18,7 +18,7 @@ THREADS = 16
 
 
 class Engine(Protocol):
-    """What `decode.StepDecoder` and `decode.StepScorer` have in common."""
+    """The common interface of `decode.StepDecoder` and `decode.StepScorer`."""
 
     def submit(self, requests: Sequence[Any], /) -> list[int]: ...
     def poll(self, wait: bool = False) -> list[tuple[int, Any]]: ...

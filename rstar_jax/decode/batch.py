@@ -32,7 +32,7 @@ _COPIES = 16  # pages that are copied when a chunk's tokens are stored, at least
 
 @dataclasses.dataclass(frozen=True)
 class Rules:
-    """How all leaves are sampled. finish, cut: what each hit of the table means."""
+    """Sampling rules that all leaves share. finish, cut: what each hit of the table means."""
 
     finish: Sequence[Finish]
     cut: Sequence[Cut]
@@ -42,40 +42,48 @@ class Rules:
 
 
 class Batch:
-    """Slots of N rows, over the pool of one model."""
+    """Slots of N rows, over the pool of one model.
+
+            admit()               harvest(): every candidate of its seat has ended; or cancel()
+    free -----------> occupied ----------------------------------------------------------------> free
+
+    The batch: start() hands the occupied slots to the device, `pending` until harvest(), which waits unless
+    `is_ready`. A seat is a leaf's, or a share of its candidates: Leaf(n=8) in two slots of N=4 has the seats
+    0 to 4 and 4 to 8. With the last slot free the device's caches are dropped (`_reset`).
+    """
 
     def __init__(self, cache: PrefixCache, config: DecodeConfig, rules: Rules, N: int, leaves: int) -> None:
         self.cache, self.config, self.rules, self.N, self.leaves = cache, config, rules, N, leaves
         self._longest = min(config.max_step_tokens, config.context)
-        self._sitting: list[Seat | None] = [None] * leaves  # by slot
+        self._seats: list[Seat | None] = [None] * leaves  # by slot
         self._slots: programs.Slots | None = None  # and its columns; there while somebody sits in one
         self._P = self._S = 0
         self._begun = 0  # the most tokens that an unfinished candidate has
         self.started = 0.0  # when the last chunk was
-        self._flight: programs.Flight | None = None
+        self._flight: programs.InFlight | None = None
         self._tokens = np.zeros((leaves, 0, self._longest), np.int32)
         self._logprobs, self._counts = np.zeros((leaves, 0)), np.zeros((leaves, 0), np.int64)
         self._hits = np.zeros((leaves, 0), np.int32)  # of the last token
 
     @property
-    def sitting(self) -> int:
+    def occupied(self) -> int:
         """Slots that leaves sit in."""
-        return sum(seat is not None for seat in self._sitting)
+        return sum(seat is not None for seat in self._seats)
 
     @property
-    def flying(self) -> bool:
-        """Whether a chunk was started and not harvested."""
+    def pending(self) -> bool:
+        """Return whether a chunk was started and not harvested."""
         return self._flight is not None
 
-    def landed(self) -> bool:
-        """Whether what was started is done, so that harvesting does not wait."""
+    def is_ready(self) -> bool:
+        """Return whether what was started is done, so that harvesting does not wait."""
         return self._flight is not None and cast(Any, self._flight.steps).is_ready()
 
     def admit(self, waiting: deque[tuple[int, StepRequest]]) -> None:
         """Takes as many of those that wait as there are free slots, and pages for their prefixes. If none is
         left waiting, slots that are still free take a share of their candidates."""
         c = self.config
-        free = [slot for slot, seat in enumerate(self._sitting) if seat is None]
+        free = [slot for slot, seat in enumerate(self._seats) if seat is None]
         asked = [waiting[i] for i in range(min(len(free), len(waiting)))]
         if not asked:
             return
@@ -84,7 +92,7 @@ class Batch:
         read = self.cache.read(prefixes, [_text(request) for _, request in later])
         if not read:
             return  # every page is held by leaves that sit; they end some time
-        lines = iter({*range(self.leaves)} - {seat.leaf.line for seat in self._sitting if seat})
+        lines = iter({*range(self.leaves)} - {seat.leaf.line for seat in self._seats if seat})
         leaves = [
             Leaf(*waiting.popleft(), branch, self.cache.key(*text), next(lines))
             for branch, text in zip(read, prefixes, strict=False)
@@ -92,9 +100,9 @@ class Batch:
         room = len(leaves) if waiting else len(free)
         seats = shared_out(leaves, self.N, room)
         for slot, seat in zip(free, seats, strict=False):
-            self._sitting[slot] = seat
+            self._seats[slot] = seat
             seat.leaf.slots += 1
-        longest = max(len(seat.leaf.request.prefix) - 1 for seat in self._sitting if seat)
+        longest = max(len(seat.leaf.request.prefix) - 1 for seat in self._seats if seat)
         P = self._columns(longest)
         if P > self._P or P <= self._P // 4:
             self._fit(P, self._S or suffix_bucket(c.chunk, self._longest))
@@ -106,7 +114,7 @@ class Batch:
                 self._room(leaf.request.n)
             self._counts[leaf.line], self._logprobs[leaf.line] = 0, 0.0
 
-    def _arrivals(self, seats: list[Seat], into: list[int], P: int) -> programs.Arrivals:
+    def _arrivals(self, seats: list[Seat], into: list[int], P: int) -> programs.NewRequests:
         B, c, count = self.leaves, self.config, len(seats)
         requests = [seat.leaf.request for seat in seats]
 
@@ -114,9 +122,9 @@ class Batch:
             return np.array(values + [0] * (B - count), dtype)
 
         names, name_length = programs.pad_names([r.name for r in requests], B)
-        return programs.Arrivals(
+        return programs.NewRequests(
             tables=self.cache.tables([seat.leaf.read for seat in seats], B, P),
-            into=column(into),
+            slot=column(into),
             count=np.int32(count),
             prefix_length=column([len(r.prefix) - 1 for r in requests]),
             last=column([r.prefix[-1] for r in requests]),
@@ -135,13 +143,13 @@ class Batch:
         need = suffix_bucket(min(self._begun + c.chunk, self._longest), self._longest)
         if need > self._S or need <= self._S // 4:
             self._fit(self._P, need)
-        idle = self.leaves - self.sitting
+        idle = self.leaves - self.occupied
         enough = min(self.leaves, idle + max(1, self.leaves // 8)) if more else self.leaves
         with timed(self.cache.stats, "decode", *self._key(self._P, self._S)):
             self._slots, self._flight = self._chunk(programs.advance, self._slots, enough, self._S)
 
     def _key(self, P: int, S: int) -> tuple[Any, ...]:
-        """What the program of a chunk is compiled for."""
+        """Key of a chunk's program: all that it is compiled for."""
         c = self.config
         rules = self.rules.bias is None, *(a.shape for a in jax.tree.leaves(self.rules.table))
         return (self.cache.kind, rules), self.leaves, self.N, P, S, c.chunk, c.top_k, c.top_p, c.min_p
@@ -198,13 +206,13 @@ class Batch:
         with timed(self.cache.stats):
             trace = jax.device_get(flight.trace)
             steps, candidate, start = jax.device_get((flight.steps, flight.candidate, flight.start))
-        end = np.array([seat.end if seat else 0 for seat in self._sitting])
-        lines = np.array([seat.leaf.line if seat else 0 for seat in self._sitting])
+        end = np.array([seat.end if seat else 0 for seat in self._seats])
+        lines = np.array([seat.leaf.line if seat else 0 for seat in self._seats])
         live = trace.candidate[:steps] < end[:, None]
         step, slot, row = np.nonzero(live)
         which, at = trace.candidate[:steps][live], trace.position[:steps][live]
         for i in np.flatnonzero(np.isnan(trace.logprob[:steps][live])).tolist():
-            seat = self._sitting[slot[i]]
+            seat = self._seats[slot[i]]
             assert seat is not None
             request = seat.leaf.request
             raise UserError(
@@ -226,14 +234,14 @@ class Batch:
         stats.generated += len(slot)
         left = dict[int, list[Sample]]()
         for slot in np.flatnonzero((candidate >= end[:, None]).all(axis=1)).tolist():
-            seat, self._sitting[slot] = self._sitting[slot], None
+            seat, self._seats[slot] = self._seats[slot], None
             if seat is None:
                 continue
             seat.leaf.slots -= 1
             if not seat.leaf.slots:
                 left[seat.leaf.ticket] = self._samples(seat.leaf)
-        if not self.sitting:
-            self._rest()
+        if not self.occupied:
+            self._reset()
         return left
 
     def _keep(self, new: KV, step: Any, slot: Any, row: Any, which: Any, at: Any) -> None:
@@ -255,7 +263,7 @@ class Batch:
 
     def _write(self, b: int, k: int, first: int, count: int) -> Writes | None:
         """Pages for the tokens that candidate k of a slot was fed at `first` and after it."""
-        seat = self._sitting[b]
+        seat = self._seats[b]
         assert seat is not None
         leaf = seat.leaf
         tree, prefix = self.cache.tree, leaf.request.prefix
@@ -274,7 +282,7 @@ class Batch:
         return writes
 
     def _samples(self, leaf: Leaf) -> list[Sample]:
-        """Of a leaf that is done."""
+        """Return the samples of a leaf that is done."""
         tree, line = self.cache.tree, leaf.line
         if leaf.read is not None:
             tree.release(leaf.read)
@@ -296,9 +304,9 @@ class Batch:
     def cancel(self, tickets: Container[int]) -> None:
         """Takes leaves out of their slots; what the chunk under way gives for them is not looked at."""
         tree, gone = self.cache.tree, dict[int, Leaf]()
-        for slot, seat in enumerate(self._sitting):
+        for slot, seat in enumerate(self._seats):
             if seat is not None and seat.leaf.ticket in tickets:
-                self._sitting[slot] = None
+                self._seats[slot] = None
                 gone[seat.leaf.ticket] = seat.leaf
         for leaf in gone.values():
             for branch in (leaf.read, *leaf.own.values()):
@@ -306,11 +314,11 @@ class Batch:
                     tree.release(branch)
             for branch in filter(None, leaf.own.values()):
                 tree.drop(branch)
-        if not self.sitting and not self.flying:
-            self._rest()
+        if not self.occupied and not self.pending:
+            self._reset()
 
-    def _rest(self) -> None:
-        """Nobody sits here."""
+    def _reset(self) -> None:
+        """Drop the slots and their caches: no leaf is left."""
         self._slots, self._P, self._S, self._begun = None, 0, 0, 0
 
     def _fit(self, P: int, S: int) -> None:
@@ -331,5 +339,6 @@ class Batch:
 
 
 def _text(request: StepRequest) -> Text:
-    """What must be read before a request's candidates: all but the last token, which each of them is fed."""
+    """Return the tokens to read before a request's candidates: all but the last token, which each of them is
+    fed."""
     return request.home, request.prefix[:-1].tolist()

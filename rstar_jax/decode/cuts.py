@@ -1,4 +1,4 @@
-"""Where top-k, top-p and min-p cut a distribution: the least log-weight that is kept, without a sort.
+"""Cuts of a distribution by top-k, top-p and min-p: the least log-weight that is kept, without a sort.
 
 The cut is found by bisection over the bit patterns of float32, whose order is that of the numbers: 31
 passes of compare and add give the exact value, whatever the ties. XLA:CPU has a fast selection of the largest

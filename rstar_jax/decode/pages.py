@@ -1,4 +1,4 @@
-"""Which pages of a device's pool hold the keys and values of which tokens: the tree of texts is the cache.
+"""Bookkeeping of a device's pages of keys and values: the tree of texts is the cache.
 
 A branch goes on from where another one stands and owns the pages of its own tokens; the whole pages before
 them it shares, the page in which it begins it has a copy of. Texts are found again by walking down the
@@ -33,17 +33,17 @@ class Branch:
     children: list[Branch] = dataclasses.field(default_factory=list)
     holds: int = 0
     used: int = 0
-    gone: bool = False
+    evicted: bool = False
 
     @property
     def end(self) -> int:
-        """How many tokens the whole text has."""
+        """Number of tokens of the whole text."""
         return self.start + len(self.tokens)
 
 
 @dataclasses.dataclass(frozen=True)
 class Writes:
-    """What the device is to do for new tokens: first copy pages, then write each token to its slot.
+    """Device work for new tokens: copy pages first, then write each token to its slot.
 
     copies: (from, to) pages. slots: page * page_size + offset, one for each token.
     """
@@ -58,6 +58,14 @@ class PageTree:
     Pages that are needed are taken from the branch without children that was used longest ago and that nobody
     holds; what it held must be computed again if it is asked for. evicted: tokens that went that way.
     missing: by problem, how many of them nobody has read again.
+
+        grow()         release() by all, no children                  _take() needs its pages
+    -----------> held ---------------------------------> idle ----------------------------------> evicted
+                   ^                                       |
+                   `----------------- hold() --------------'   (a use moves it to the end of the line)
+
+    A text of 5 tokens in pages of 4, and another that goes on from its third:
+        first = [0 1 2 3] [4 . . .]     second shares no page: it copies the page with 0 1 2, then writes.
     """
 
     def __init__(self, pages: int, page_size: int) -> None:
@@ -106,7 +114,7 @@ class PageTree:
 
         None where too few pages are not held, or the parent is gone.
         """
-        if parent is not None and parent.gone:
+        if parent is not None and parent.evicted:
             return None
         size = self.page_size
         shared = parent.table[: start // size] if parent else []
@@ -114,7 +122,7 @@ class PageTree:
         self.hold(branch)  # lest its parent's pages are taken for it
         pages = self._take(-(-(start + len(tokens)) // size) - len(shared))
         if pages is None:
-            self._let_go(branch)
+            self._decref(branch)
             return None
         copies = [(parent.table[start // size], pages[0])] if parent and start % size else []
         self._lengthen(branch, pages)
@@ -124,7 +132,7 @@ class PageTree:
 
     def append(self, branch: Branch, tokens: Sequence[int]) -> Writes | None:
         """More tokens at the end of a branch; None where too few pages are not held, or it is gone."""
-        if branch.gone:
+        if branch.evicted:
             return None
         self.hold(branch)
         pages = self._take(-(-(branch.end + len(tokens)) // self.page_size) - len(branch.table))
@@ -145,10 +153,10 @@ class PageTree:
 
     def release(self, branch: Branch) -> None:
         """Takes a hold back."""
-        self._let_go(branch)
-        self._rest(branch)
+        self._decref(branch)
+        self._mark_idle(branch)
 
-    def _let_go(self, branch: Branch) -> None:
+    def _decref(self, branch: Branch) -> None:
         at: Branch | None = branch
         while at is not None:
             at.holds -= 1
@@ -158,7 +166,7 @@ class PageTree:
             at = at.parent
 
     def _own(self, branch: Branch) -> int:
-        """How many pages a branch does not share with those before it."""
+        """Count the pages that a branch does not share with those before it."""
         return len(branch.table) - branch.start // self.page_size
 
     def _lengthen(self, branch: Branch, pages: list[int]) -> None:
@@ -168,11 +176,11 @@ class PageTree:
 
     def drop(self, branch: Branch) -> None:
         """Gives a branch's pages away now, if nobody holds it and nothing goes on from it."""
-        if not branch.gone and not branch.children and not branch.holds:
+        if not branch.evicted and not branch.children and not branch.holds:
             self._remove(branch)
 
     def found_again(self, problem: Hashable, tokens: int) -> int:
-        """How many of so many tokens that must be read for a problem were evicted before, at most."""
+        """Count how many of `tokens` to read for a problem were evicted before, at most."""
         again = min(tokens, self.missing[problem])
         self.missing[problem] -= again
         if not self.missing[problem]:
@@ -186,7 +194,8 @@ class PageTree:
         return [branch.table[i // size] * size + i % size for i in range(first, branch.end)]
 
     def _take(self, count: int) -> list[int] | None:
-        """So many free pages; None, and nothing is evicted, if too many are held."""
+        """Pop `count` free pages, evicting idle branches. Returns None (evicting nothing) if held pages leave
+        too few."""
         if count > self.pages - self._held:
             return None
         while len(self._free) < count:
@@ -203,11 +212,11 @@ class PageTree:
             at.used = now
             at = at.parent
         if branch is not None:
-            self._rest(branch)
+            self._mark_idle(branch)
 
-    def _rest(self, branch: Branch) -> None:
+    def _mark_idle(self, branch: Branch) -> None:
         """Notes that a branch may be taken from now on."""
-        if not (branch.gone or branch.holds or branch.children):
+        if not (branch.evicted or branch.holds or branch.children):
             heapq.heappush(self._idle, (branch.used, id(branch), branch))
             if len(self._idle) > 4 * self._branches + 64:
                 self._idle = [entry for entry in self._idle if self._may_go(entry)]
@@ -216,22 +225,22 @@ class PageTree:
     @staticmethod
     def _may_go(entry: tuple[int, int, Branch]) -> bool:
         used, _, branch = entry
-        return used == branch.used and not (branch.gone or branch.holds or branch.children)
+        return used == branch.used and not (branch.evicted or branch.holds or branch.children)
 
     def _remove(self, branch: Branch) -> None:
         self._free += branch.table[branch.start // self.page_size :]
-        branch.gone = True
+        branch.evicted = True
         self._branches -= 1
         siblings = branch.parent.children if branch.parent else self._roots[branch.problem]
         siblings.remove(branch)
         if branch.parent is not None:
-            self._rest(branch.parent)
+            self._mark_idle(branch.parent)
         elif not siblings:
             del self._roots[branch.problem]
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many first tokens are the same."""
+    """Count the leading tokens that are the same."""
     if one[: len(other)] == other:
         return len(other)
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.models import KV
 from rstar_jax.models.bfloat16 import same_bits
 from rstar_jax.models.cache import lay_out, whole
 
 
-class Orders(NamedTuple):
+class PageWrites(NamedTuple):
     """Pages to copy, then where R tokens go; what lies beyond the pool is not done."""
 
     copy_from: np.ndarray  # [M] int32
@@ -27,15 +27,15 @@ class Orders(NamedTuple):
     slots: np.ndarray  # [R] int32
 
 
-def orders(copies: Sequence[tuple[int, int]], room: int, pages: int, slots: np.ndarray) -> Orders:
-    """Orders for copies (from, to), at most `room` of them, in a pool of so many pages."""
+def orders(copies: Sequence[tuple[int, int]], room: int, pages: int, slots: np.ndarray) -> PageWrites:
+    """Page writes for copies (from, to), at most `room` of them, in a pool of so many pages."""
     source, target = np.zeros(room, np.int32), np.full(room, pages, np.int32)
     for i, (one, other) in enumerate(copies):
         source[i], target[i] = one, other
-    return Orders(source, target, slots.reshape(-1))
+    return PageWrites(source, target, slots.reshape(-1))
 
 
-def store(pool: KV, new: KV, todo: Orders) -> KV:
+def store(pool: KV, new: KV, todo: PageWrites) -> KV:
     """The pool after copies and writes. new: [L, R, G, A]. Donate the pool."""
 
     def one(pages: jax.Array, rows: jax.Array) -> jax.Array:
@@ -48,7 +48,7 @@ def store(pool: KV, new: KV, todo: Orders) -> KV:
 
 
 @functools.partial(jax.jit, static_argnames="shape", donate_argnums=0)
-def store_rows(pool: KV, new: KV, todo: Orders, *, shape: Shape) -> KV:
+def store_rows(pool: KV, new: KV, todo: PageWrites, *, shape: EngineModel) -> KV:
     """`store`, compiled. new: [L, ..., G, A], rows in the order of todo.slots."""
     k, v = (a.reshape(a.shape[0], -1, *a.shape[-2:]) for a in new)
     return shape.pin_pool(store(pool, (k, v), todo))
@@ -65,7 +65,9 @@ def gather(pool: KV, tables: jax.Array, dtype: Any) -> KV:
 
 
 @functools.partial(jax.jit, static_argnames="shape")
-def read(params: dict[str, jax.Array], tokens_RxP: jax.Array, length_R: jax.Array, *, shape: Shape) -> KV:
+def read(
+    params: dict[str, jax.Array], tokens_RxP: jax.Array, length_R: jax.Array, *, shape: EngineModel
+) -> KV:
     """Keys and values [L, R, P, G, A] of the first `length` tokens of each row, texts from their start."""
     return shape.build(params).prefill(tokens_RxP, length_R)[1]
 
@@ -79,7 +81,7 @@ def read_on(
     tokens_RxT: jax.Array,
     length_R: jax.Array,
     *,
-    shape: Shape,
+    shape: EngineModel,
 ) -> KV:
     """Keys and values [L, R, 1, T, G, A] of further tokens of texts; the pool holds the first `known`.
 

@@ -19,7 +19,7 @@ from rstar_jax.decode.buckets import cache_bucket, prefill_bucket, score_bucket
 from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch, PageTree
 from rstar_jax.decode.requests import DecodeConfig, Stats
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.errors import UserError
 from rstar_jax.models import KV, attention_mesh
 
@@ -47,7 +47,7 @@ class PrefixCache:
     prefix, or as it was sampled. Which one that is changes roundings, and nothing else.
     """
 
-    def __init__(self, shape: Shape, config: DecodeConfig, stats: Stats, demand: int = 0) -> None:
+    def __init__(self, shape: EngineModel, config: DecodeConfig, stats: Stats, demand: int = 0) -> None:
         """demand: tokens of the texts that will be gone back to, as far as somebody knows.
 
         Raises UserError if `cache_mb` does not hold one text of the longest.
@@ -65,7 +65,7 @@ class PrefixCache:
 
     @property
     def on_cpu(self) -> bool:
-        """Whether its programs run on a CPU."""
+        """Return whether its programs run on a CPU."""
         return attention_mesh.platform(self.shape.mesh) == "cpu"
 
     def load(self, params: dict[str, jax.Array]) -> None:
@@ -124,14 +124,14 @@ class PrefixCache:
             waves += [[]] * (wave + 1 - len(waves))
             waves[wave] = [*waves[wave], _Part(new, known, tokens[known:], writes.slots, writes.copies)]
             found.append(new)
-        fillers = self._fillers(waves[0], later) if waves else []
+        fillers = self._prefetch(waves[0], later) if waves else []
         for i, wave in enumerate(waves):
             self._run(wave if i else wave + fillers)
         for part in fillers:
             self.tree.release(part.branch)
         return found
 
-    def _fillers(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
+    def _prefetch(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
         """New texts, held, for the idle rows of the blocks that these will be read in."""
         idle = collections.Counter(self._prefill(len(part.tokens)) for part in parts if not part.known)
         idle = {bucket: -count % self.rows for bucket, count in idle.items()}
@@ -168,12 +168,13 @@ class PrefixCache:
                 row[: len(pages)] = pages
         return table
 
-    def store(self, new: KV, todo: pool.Orders) -> None:
+    def store(self, new: KV, todo: pool.PageWrites) -> None:
         """Copies pages, and writes tokens' keys and values [L, R, G, A]."""
         self.pool = pool.store_rows(self.pool, new, todo, shape=self.shape)
 
     def programs(self, lengths: Iterable[int]) -> list[Callable[[], None]]:
-        """What compiles the reading of texts of such lengths, and of a few tokens behind them."""
+        """Return functions that compile the reading of texts of such lengths, and of a few tokens behind
+        them."""
         sizes = [(0, T) for T in sorted({self._prefill(length) for length in lengths})]
         known = sorted({self.columns(length) for length in lengths})
         sizes += [(P, T) for P in known for T in sorted({score_bucket(length) for length in range(1, 65)})]
@@ -201,7 +202,7 @@ class PrefixCache:
                 lowered.compile()
         self.compile_store(lowered.out_info, pool.orders([], R, self.pages, slots))
 
-    def compile_store(self, new: Any, todo: pool.Orders) -> None:
+    def compile_store(self, new: Any, todo: pool.PageWrites) -> None:
         """Compiles the writing of such new keys and values, if that was not done. Not for a mesh."""
         sizes = tuple(a.shape for a in jax.tree.leaves((new, todo)))
         if sizes in self._stores:
@@ -246,27 +247,28 @@ def abstract(arrays: Any) -> Any:
 
 
 class PrefixCaches:
-    """The caches of a model that several groups of devices hold, each for itself (`Shape.over`)."""
+    """The caches of a model that several groups of devices hold, each for itself (`EngineModel.over`)."""
 
     def __init__(
-        self, shape: Shape, mesh: Mesh | None, config: DecodeConfig, stats: Stats, demand: int = 0
+        self, shape: EngineModel, mesh: Mesh | None, config: DecodeConfig, stats: Stats, demand: int = 0
     ) -> None:
         shapes = shape.over(mesh)
-        self.each = [PrefixCache(one, config, stats, -(-demand // len(shapes))) for one in shapes]
-        self._homes: dict[Hashable, int] = {}
+        self.replicas = [PrefixCache(one, config, stats, -(-demand // len(shapes))) for one in shapes]
+        self._replica_of: dict[Hashable, int] = {}
         self._alone = itertools.count()
 
-    def home(self, problem: Hashable) -> int:
-        """Which one has a problem's texts; new problems, and texts of none, go from one to the next."""
+    def replica(self, problem: Hashable) -> int:
+        """Return the index of the replica with a problem's texts; new problems, and texts of none, go round
+        robin."""
         if problem is None:
-            return next(self._alone) % len(self.each)
-        return self._homes.setdefault(problem, len(self._homes) % len(self.each))
+            return next(self._alone) % len(self.replicas)
+        return self._replica_of.setdefault(problem, len(self._replica_of) % len(self.replicas))
 
     def held(self) -> dict[str, int]:
         """Pages that there are, their MiB, those in use, the tokens in them, and those that had to go."""
-        trees = [cache.tree for cache in self.each]
+        trees = [cache.tree for cache in self.replicas]
         pages = sum(tree.pages for tree in trees)
-        page = self.each[0].page_size * self.each[0].shape.token_bytes
+        page = self.replicas[0].page_size * self.replicas[0].shape.token_bytes
         return {
             "pages": pages,
             "pages_mb": pages * page // 2**20,
@@ -277,17 +279,17 @@ class PrefixCaches:
 
     def load(self, params: dict[str, jax.Array]) -> None:
         """`PrefixCache.load` of each."""
-        for cache in self.each:
+        for cache in self.replicas:
             cache.load(params)
 
     def forget(self) -> None:
         """`PrefixCache.forget` of each."""
-        for cache in self.each:
+        for cache in self.replicas:
             cache.forget()
 
 
-def pages_for(shape: Shape, config: DecodeConfig, demand: int) -> int:
-    """How many pages a pool of `cache_mb` has, or one that is to hold `demand` tokens, with what is free now.
+def pages_for(shape: EngineModel, config: DecodeConfig, demand: int) -> int:
+    """Size a pool in pages: that of `cache_mb`, or one that holds `demand` tokens if the memory is free now.
 
     Raises UserError if they do not hold one text of the longest.
     """

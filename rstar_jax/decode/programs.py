@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rstar_jax.decode import pool, sampling, stops
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.models import KV, RewardModel
 from rstar_jax.models.bfloat16 import same_bits
 from rstar_jax.models.cache import Suffix, by_layer, lay_out, whole
@@ -51,12 +51,12 @@ class Slots(NamedTuple):
     seen: stops.State
 
 
-class Arrivals(NamedTuple):
+class NewRequests(NamedTuple):
     """Leaves for the slots `into`, of which the first `count` mean something. first: of a slot's candidates.
     Other fields as in `Slots`."""
 
     tables: np.ndarray  # [B, Q] int32: the pages of their prefixes
-    into: np.ndarray  # [B]
+    slot: np.ndarray  # [B]
     count: np.ndarray | np.integer  # []
     prefix_length: np.ndarray  # [B]
     last: np.ndarray  # [B]
@@ -69,8 +69,8 @@ class Arrivals(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What each row did at each of C steps: whose which token it sampled, with its log-probability, and what
-    it ended by that (`stops.step`)."""
+    """Record of each row at each of C steps: for which candidate it sampled which token, with its
+    log-probability, and what it ended by that (`stops.step`)."""
 
     candidate: jax.Array  # [C, B, N]; n or more where the row was idle
     position: jax.Array  # [C, B, N]
@@ -82,8 +82,8 @@ class Trace(NamedTuple):
 Carry = tuple[jax.Array, Slots, Trace, tuple[KV, ...]]
 
 
-class Flight(NamedTuple):
-    """What a chunk gives besides the slots, which the next chunk consumes.
+class InFlight(NamedTuple):
+    """Results of a chunk besides the slots, which the next chunk consumes.
 
     steps: done; what lies beyond them in trace and new means nothing. candidate, start: as in the slots.
     new: keys and values of the token that each row was fed at each step, the one before the sampled one.
@@ -96,7 +96,7 @@ class Flight(NamedTuple):
     new: KV  # [L, C, B, N, G, A], of the pool's dtype
 
 
-def empty(shape: Shape, table: stops.Table, B: int, N: int, P: int, S: int) -> Slots:
+def empty(shape: EngineModel, table: stops.Table, B: int, N: int, P: int, S: int) -> Slots:
     """Slots without leaves: every row is idle."""
     prefix, suffix = shape.empty_caches(B, N, P, S)
 
@@ -121,7 +121,7 @@ def empty(shape: Shape, table: stops.Table, B: int, N: int, P: int, S: int) -> S
     )
 
 
-def resize(shape: Shape, slots: Slots, P: int, S: int) -> Slots:
+def resize(shape: EngineModel, slots: Slots, P: int, S: int) -> Slots:
     """The same slots with caches of P and S columns; what is cut off must be unused. Consumes `slots`."""
     B, N = slots.start.shape
     wanted = jax.eval_shape(lambda: shape.empty_caches(B, N, P, S))
@@ -131,7 +131,7 @@ def resize(shape: Shape, slots: Slots, P: int, S: int) -> Slots:
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "shape"))
-def _fit_all(caches: Any, *, sizes: tuple[tuple[int, ...], ...], shape: Shape) -> Any:
+def _fit_all(caches: Any, *, sizes: tuple[tuple[int, ...], ...], shape: EngineModel) -> Any:
     """Every array cut or filled up with zeros, at the end of each axis, to its new size."""
 
     def fit(a: jax.Array, size: tuple[int, ...]) -> jax.Array:
@@ -143,13 +143,13 @@ def _fit_all(caches: Any, *, sizes: tuple[tuple[int, ...], ...], shape: Shape) -
 
 
 @functools.partial(jax.jit, static_argnames="shape", donate_argnums=0)
-def admit(slots: Slots, pages: KV, arrivals: Arrivals, *, shape: Shape) -> Slots:
+def admit(slots: Slots, pages: KV, arrivals: NewRequests, *, shape: EngineModel) -> Slots:
     """Puts leaves into slots: their prefixes are gathered from the pool, once for all their candidates."""
-    named = [name for name in Arrivals._fields if name in Slots._fields]
+    named = [name for name in NewRequests._fields if name in Slots._fields]
     rows = jnp.arange(slots.start.shape[1])
 
     def one(i: jax.Array, slots: Slots) -> Slots:
-        slot = arrivals.into[i]
+        slot = arrivals.slot[i]
 
         def place(cache: jax.Array, new: jax.Array) -> jax.Array:
             at = [0] * cache.ndim
@@ -171,7 +171,7 @@ def admit(slots: Slots, pages: KV, arrivals: Arrivals, *, shape: Shape) -> Slots
     return _pinned(shape, jax.lax.fori_loop(0, arrivals.count, one, slots))
 
 
-def _pinned(shape: Shape, slots: Slots) -> Slots:
+def _pinned(shape: EngineModel, slots: Slots) -> Slots:
     prefix, suffix = shape.pin((slots.prefix, slots.suffix))
     return slots._replace(prefix=prefix, suffix=suffix)
 
@@ -186,13 +186,13 @@ def advance(
     table: stops.Table,
     enough: jax.Array | int,
     *,
-    shape: Shape,
+    shape: EngineModel,
     S: int,
     chunk: int,
     top_k: int,
     top_p: float,
     min_p: float,
-) -> tuple[Slots, Flight]:
+) -> tuple[Slots, InFlight]:
     """Up to `chunk` decode steps; fewer once `enough` slots are free (all rows idle).
 
     S: columns of the suffix caches. bias_V: added to the logits (-inf forbids a token). table: of what ends a
@@ -251,7 +251,7 @@ def advance(
     kept = jnp.zeros((c.layers, chunk, B, N, c.kv_heads, c.head_dim), shape.pool_dtype)
     start = jnp.int32(0), slots, trace, by_layer(shape.pin_pool((kept, kept)))
     steps, slots, trace, kept = jax.lax.while_loop(going, step, start)
-    flight = Flight(steps, slots.candidate, slots.start, trace, shape.pin_pool(whole(kept)))
+    flight = InFlight(steps, slots.candidate, slots.start, trace, shape.pin_pool(whole(kept)))
     return _pinned(shape, slots), flight
 
 
@@ -264,7 +264,7 @@ def values(
     tokens_BxNxT: jax.Array,
     last_BxN: jax.Array,
     *,
-    shape: Shape,
+    shape: EngineModel,
 ) -> tuple[jax.Array, KV]:
     """Values before tanh, float32 [B, N], at token `last` of each suffix, and its keys and values
     [L, B, N, T, G, A].

@@ -1,4 +1,4 @@
-"""What is asked of the engine, what it answers, its options and what it counts."""
+"""Requests to the engine, its answers, options and counts."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class ScoreRequest:
 
 @dataclasses.dataclass
 class Stats:
-    """What the engine did since it was made.
+    """Counts of the engine's work since it was made.
 
     generated, prefilled, scored: tokens run (padding not counted). reused: tokens of prefixes whose keys and
     values were in the pool. reread: of prefilled, those that had been there and had to make room, at most.

@@ -94,7 +94,7 @@ class _Read(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Cut:
-    """How distributions are cut, and the ways to read them."""
+    """Cuts of distributions, and the ways to read them."""
 
     bias_V: jax.Array | None
     top_k: int

@@ -1,4 +1,4 @@
-"""Who sits in which slot: a leaf in one, or in several, each with a share of its candidates."""
+"""Assignment of leaves to slots: a leaf has one, or several that each take a share of its candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is static of a model that decodes, and where its arrays lie."""
+"""Static facts of a model that decodes, and the placement of its arrays."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.models import KV, Decoder, DecoderConfig, attention_mesh, cache, candidates, scalar_head
-from rstar_jax.models.decode_layout import apart, for_decode, kept_apart
-from rstar_jax.models.linear import Layers
+from rstar_jax.models.decode_layout import for_decode, kept_apart, unstack_layers
+from rstar_jax.models.linear import Unstacked
 from rstar_jax.models.params import param_specs
 
 Caches = tuple[tuple[KV, ...], cache.Suffix]  # of prefixes and suffixes
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class EngineModel:
     """Hashable: models of one shape share compiled programs.
 
     mesh: of the devices that decode together, split over its tensor axis; None: one device. kernels: as
@@ -34,10 +34,10 @@ class Shape:
     kernels: candidates.When = "auto"
 
     @classmethod
-    def of(cls, model: Decoder, kernels: candidates.When = "auto") -> Shape:
+    def of(cls, model: Decoder, kernels: candidates.When = "auto") -> EngineModel:
         return cls(model.config, model.compute_dtype, kernels=kernels)
 
-    def over(self, mesh: Mesh | None) -> list[Shape]:
+    def over(self, mesh: Mesh | None) -> list[EngineModel]:
         """One for each group of devices that decodes for itself: a mesh's tensor and expert axes hold a
         model together, the others are so many groups."""
         if mesh is None:
@@ -70,14 +70,14 @@ class Shape:
             return specs[name].axes if name in specs else (None,) * value.ndim
 
         def laid_out(name: str, value: Any) -> Any:
-            return apart(value) if split and axes(name, value)[:1] == ("layers",) else value
+            return unstack_layers(value) if split and axes(name, value)[:1] == ("layers",) else value
 
         if mesh is None:
             return {name: laid_out(name, value) for name, value in params.items()}
         preset = sharding.preset_for(mesh)
 
         def put(name: str, value: Any) -> Any:
-            own = axes(name, value)[isinstance(value, Layers) :]  # of one layer
+            own = axes(name, value)[isinstance(value, Unstacked) :]  # of one layer
             # An int8 weight is two arrays, with as many dimensions.
             return jax.tree.map(
                 lambda a: jax.device_put(a, sharding.sharding(mesh, own, a.shape, preset)), value
@@ -106,21 +106,21 @@ class Shape:
         return jax.tree.map(lambda a: self._pinned(a, -3), caches)
 
     def long(self, tokens: int) -> bool:
-        """Whether a text of so many tokens needs the long ones of two sets of rotary factors: its cache is
-        another one then."""
+        """Return whether a text of so many tokens needs the long ones of two sets of rotary factors: its
+        cache is another one then."""
         rope = self.config.rope
         return rope.kind == "longrope" and tokens > cast(int, rope.original_max_position_embeddings)
 
     @property
     def pool_dtype(self) -> Any:
-        """Of a pool: the compute dtype, on a CPU the bits of bfloat16: to write a few rows of bfloat16
+        """Dtype of a pool: the compute dtype, on a CPU the bits of bfloat16: to write a few rows of bfloat16
         XLA:CPU would make all of it float32 and back."""
         on_cpu = attention_mesh.platform(self.mesh) == "cpu"
         return jnp.uint16 if on_cpu and self.compute_dtype == jnp.bfloat16 else self.compute_dtype
 
     @property
     def token_bytes(self) -> int:
-        """Of one token's keys and values."""
+        """Size of one token's keys and values."""
         c = self.config
         return 2 * c.layers * c.kv_heads * c.head_dim * jnp.dtype(self.compute_dtype).itemsize
 
@@ -146,7 +146,7 @@ class Shape:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _empty_caches(shape: Shape, B: int, N: int, P: int, S: int) -> Caches:
+def _empty_caches(shape: EngineModel, B: int, N: int, P: int, S: int) -> Caches:
     c, dtype = shape.config, shape.compute_dtype
     zeros = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), dtype)
     return shape.pin((cache.lay_out((zeros, zeros)), cache.empty_suffix(c, dtype, B, N, S)))

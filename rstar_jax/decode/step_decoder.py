@@ -30,7 +30,7 @@ from rstar_jax.decode.requests import (
     check_prefix,
     check_tokens,
 )
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.decode.stops import build
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, candidates
@@ -91,7 +91,7 @@ class StepDecoder:
             bias=_as_array(added, V) if added else None,
             seed=sampling.seed_key(seed),
         )
-        self._caches = PrefixCaches(Shape.of(model, config.kernels), mesh, config, self.stats, demand)
+        self._caches = PrefixCaches(EngineModel.of(model, config.kernels), mesh, config, self.stats, demand)
         self._waiting: dict[tuple[int, int], Waiting] = {}  # by cache and rows of a leaf
         self._batches: dict[tuple[int, int], list[Batch]] = {}
         self._done: dict[int, list[Sample]] = {}
@@ -115,12 +115,12 @@ class StepDecoder:
             elif not request.n:
                 self._done[ticket] = []
             else:
-                where = self._caches.home(request.problem), min(request.n, self._config.rows)
+                where = self._caches.replica(request.problem), min(request.n, self._config.rows)
                 self._waiting.setdefault(where, deque()).append((ticket, request))
         return tickets
 
     def poll(self, wait: bool = False) -> list[tuple[int, list[Sample]]]:
-        """What is done by now: tickets and their samples, in any order, each once.
+        """Return what is done by now: tickets and their samples, in any order, each once.
 
         Every call sees to it that the device has work. wait: for at least one result, if any is outstanding.
         A request's samples do not depend on the other requests, but for roundings (`DecodeConfig`). A prefix
@@ -131,7 +131,7 @@ class StepDecoder:
         self.load()
         for where, waiting in self._waiting.items():
             for batch in self._at(where):
-                if not batch.flying or batch.landed():
+                if not batch.pending or batch.is_ready():
                     self._turn(batch, waiting)
         while wait and not self._done and self._busy:
             self.turn()
@@ -144,7 +144,7 @@ class StepDecoder:
             self._caches.load(self._model.params())
 
     def _turn(self, batch: Batch, waiting: Waiting) -> None:
-        if batch.flying:
+        if batch.pending:
             try:
                 self._done |= batch.harvest()
             except UserError:  # what is not finite may lie in any of the caches
@@ -155,12 +155,12 @@ class StepDecoder:
             if self._on_progress:
                 self._on_progress(self.stats)
         batch.admit(waiting)
-        if batch.sitting:
+        if batch.occupied:
             batch.start(more=bool(waiting))
 
     @property
     def _busy(self) -> bool:
-        return any(batch.sitting for batches in self._batches.values() for batch in batches)
+        return any(batch.occupied for batches in self._batches.values() for batch in batches)
 
     def _at(self, where: tuple[int, int]) -> list[Batch]:
         """The batches that requests of this cache and so many rows go to."""
@@ -168,14 +168,14 @@ class StepDecoder:
             c = self._config
             leaves = [c.leaves // c.halves + (i < c.leaves % c.halves) for i in range(c.halves)]
             self._batches[where] = [
-                Batch(self._caches.each[where[0]], c, self._rules, where[1], count) for count in leaves
+                Batch(self._caches.replicas[where[0]], c, self._rules, where[1], count) for count in leaves
             ]
         return self._batches[where]
 
     def turn(self) -> None:
         """Waits for the chunk under way that was started first, if there is one, and starts the next."""
         self.load()
-        flying = [(where, b) for where, batches in self._batches.items() for b in batches if b.flying]
+        flying = [(where, b) for where, batches in self._batches.items() for b in batches if b.pending]
         if flying:
             where, batch = min(flying, key=lambda found: found[1].started)
             self._turn(batch, self._waiting[where])
@@ -193,9 +193,9 @@ class StepDecoder:
         return [found[ticket] for ticket in tickets]
 
     def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:
-        """What compiles what requests may need, a program each (`stats.programs` names those that were
-        not yet), but for the reading of long texts behind known ones and caches that widen on the way. To be
-        run while nothing is decoded, by several threads if that is wanted.
+        """Return functions that compile what requests may need, a program each (`stats.programs` names those
+        that were not yet), but for the reading of long texts behind known ones and caches that widen on the
+        way. To be run while nothing is decoded, by several threads if that is wanted.
 
         shortest: tokens of the shortest prefix. candidates: how many a request may want; none: 1, and so many
         that its rows are full.
@@ -207,7 +207,7 @@ class StepDecoder:
         prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
         suffixes = sorted({suffix_bucket(length, longest) for length in range(c.chunk, longest + c.chunk)})
         rows = sorted({min(n, c.rows) for n in candidates if n} or {1, c.rows})
-        for home, cache in enumerate(self._caches.each):
+        for home, cache in enumerate(self._caches.replicas):
             work += cache.programs(lengths)
             for N in rows:
                 one_of_each = {batch.leaves: batch for batch in self._at((home, N))}.values()
@@ -222,16 +222,16 @@ class StepDecoder:
     @property
     def attention(self) -> str:
         """One line for a log: how candidates attend, by which kernels, and why not by others."""
-        shape, c = self._caches.each[0].shape, self._config
+        shape, c = self._caches.replicas[0].shape, self._config
         P, S = cache_bucket(c.context, c.context), suffix_bucket(min(c.max_step_tokens, c.context), c.context)
         return candidates.describe(shape.config, 1, P, S, shape.mesh, shape.kernels)
 
     def held(self) -> dict[str, int]:
-        """What the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
+        """Count what the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
         return self._caches.held()
 
     def cancel(self, tickets: Iterable[int]) -> None:
-        """Nobody waits for these requests any more: their slots are free from the next chunk on."""
+        """Drop these requests: their slots are free from the next chunk on."""
         gone = set(tickets)
         for where, waiting in self._waiting.items():
             self._waiting[where] = deque(entry for entry in waiting if entry[0] not in gone)

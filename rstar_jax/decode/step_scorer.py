@@ -17,7 +17,7 @@ from rstar_jax.decode.clock import timed
 from rstar_jax.decode.pages import Branch
 from rstar_jax.decode.prefixes import PrefixCache, PrefixCaches
 from rstar_jax.decode.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel
 
@@ -72,12 +72,12 @@ class StepScorer:
             raise UserError(f"scale: {scale} given, a positive number expected.")
         self.stats = Stats()
         self._model, self._config, self._scale = model, config, scale
-        shape = Shape.of(model.decoder, config.kernels)
+        shape = EngineModel.of(model.decoder, config.kernels)
         self._caches = PrefixCaches(shape, mesh, config, self.stats, demand)
         self._together = min(ROWS, config.leaves)
-        self._rows = ROWS_ON_CPU if self._caches.each[0].on_cpu else self._together
-        self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.each]
-        self._flights: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.each]
+        self._rows = ROWS_ON_CPU if self._caches.replicas[0].on_cpu else self._together
+        self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.replicas]
+        self._flights: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.replicas]
         self._values: dict[int, np.ndarray] = {}  # of what is not done
         self._missing: dict[int, int] = {}  # of its suffixes
         self._done: dict[int, np.ndarray] = {}
@@ -99,14 +99,14 @@ class StepScorer:
                 if not all(suffixes.values()):  # the prefix's last token then is everybody's first
                     suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
                     prefix = prefix[:-1]
-                home = self._caches.home(request.problem)
+                home = self._caches.replica(request.problem)
                 self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
             else:
                 self._finish(ticket)
         return tickets
 
     def poll(self, wait: bool = False) -> list[tuple[int, np.ndarray]]:
-        """What is done by now: tickets and values, float32 [n] in [-1, 1], in any order, each once.
+        """Return what is done by now: tickets and values, float32 [n] in [-1, 1], in any order, each once.
 
         A value stands at the last token of its suffix; an empty suffix has that of the prefix's last token,
         a text longer than the context has -1. wait: for at least one result, if any is outstanding.
@@ -127,13 +127,13 @@ class StepScorer:
         self._done |= dict(self.poll(wait=True))
 
     def programs(self, shortest: int = 1) -> list[Callable[[], None]]:
-        """What compiles what requests may need, as `StepDecoder.programs`."""
+        """Return functions that compile what requests may need, as `StepDecoder.programs`."""
         self.load()
         c, work = self._config, list[Callable[[], None]]()
         lengths = range(max(1, shortest - 1), c.context + 1)
         prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
         steps = sorted({score_bucket(length) for length in range(1, min(c.max_step_tokens, c.context) + 1)})
-        for cache in self._caches.each:
+        for cache in self._caches.replicas:
             work += cache.programs(lengths)
             work += [functools.partial(self._compile, cache, P, T) for P in prefixes for T in steps]
         return work
@@ -164,7 +164,7 @@ class StepScorer:
         return [found[ticket] for ticket in tickets]
 
     def cancel(self, tickets: Iterable[int]) -> None:
-        """Nobody waits for these requests any more."""
+        """Drop these requests."""
         for ticket in tickets:
             self._values.pop(ticket, None)
             self._missing.pop(ticket, None)
@@ -173,7 +173,7 @@ class StepScorer:
             self._waiting[home] = deque(asked for asked in waiting if asked.ticket in self._values)
 
     def held(self) -> dict[str, int]:
-        """What the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
+        """Count what the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
         return self._caches.held()
 
     def load(self) -> None:
@@ -182,7 +182,7 @@ class StepScorer:
             self._caches.load(self._model.params())
 
     def _checked(self, request: ScoreRequest, where: str) -> list[int]:
-        """Which suffixes fit into the context behind the prefix."""
+        """Find the suffixes that fit into the context behind the prefix."""
         V = self._model.decoder.config.vocab_size
         check_prefix(request.prefix, V, where)
         for k, suffix in enumerate(request.suffixes):
@@ -196,7 +196,7 @@ class StepScorer:
 
     def _start(self, home: int) -> None:
         """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
-        cache, waiting = self._caches.each[home], self._waiting[home]
+        cache, waiting = self._caches.replicas[home], self._waiting[home]
         P = cache.columns(len(waiting[0].prefix))
         block = [asked for asked in waiting if cache.columns(len(asked.prefix)) == P][: self._together]
         read = cache.read([(asked.request.home, asked.prefix) for asked in block])

@@ -1,4 +1,4 @@
-"""Where a candidate ends: stop sequences, a repetition guard and a beginning that it must have, matched on
+"""The end of a candidate: stop sequences, a repetition guard and a beginning that it must have, matched on
 the device token by token.
 
 Sequences are met by one automaton (Aho and Corasick 1975) over the few tokens that occur in them: three
@@ -26,7 +26,7 @@ OPEN, ASTRAY = -1, -2  # of a beginning: there or not asked for, and departed fr
 
 
 class Table(NamedTuple):
-    """What is matched, built once. None: there is no such thing to match.
+    """Tables to match against, built once; None where there is nothing to match.
 
     single: the stops, if all are single tokens. kind: the class of each token of the vocabulary, 0 for one in
     no sequence. next: the state after a class. end: the longest sequence that ends at a state, -1 for none.
@@ -46,9 +46,9 @@ class Table(NamedTuple):
 
 
 class State(NamedTuple):
-    """What each row has seen. at: state of the automaton. recent: the last P tokens, newest first; -1 before
-    the first. run: for each period, how many tokens in a row equalled the one a period before. begun: state
-    of the beginning."""
+    """Matching state of each row. at: state of the automaton. recent: the last P tokens, newest first; -1
+    before the first. run: for each period, how many tokens in a row equalled the one a period before. begun:
+    state of the beginning."""
 
     at: jax.Array | None  # int32 [B, N]
     recent: jax.Array | None  # int32 [B, N, P]

@@ -80,7 +80,7 @@ def _work(stages: Mapping[str, Any], device: Device | None) -> str:
 
 
 def of_the_paper(settings: RunSettings, train: int, assumed: Assumed) -> list[dict[str, Any]]:
-    """What the same rounds would need of the models that the paper evolves, on chips of several kinds.
+    """Estimate the same rounds for the models that the paper evolves, on chips of several kinds.
 
     A row for each model and kind: sizes in GiB over all chips, of the round that needs most; tokens written
     and hours (evaluations not counted) over the rounds.
@@ -172,7 +172,7 @@ def by_stage(
     train: int,
     heldout: int,
 ) -> dict[str, Any]:
-    """What each stage of a run needs, as `_Stages` counts it. Arguments as for `announce`."""
+    """Estimate what each stage of a run needs, as `_Stages` counts it. Arguments as for `announce`."""
     (base, bootstrap), e = shapes, settings.evaluate
     stages = _Stages(settings, prompts, machine)
     for number, (search_load, train_load) in zip(settings.rounds, loads(settings), strict=True):
@@ -233,7 +233,7 @@ def announce_warm_start(
 
 
 def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:
-    """What each of the run's rounds asks of the device."""
+    """Return the loads that each of the run's rounds puts on the device."""
     s, size = settings.search, 2 if settings.policy.dtype == "bfloat16" else 4
     policy, ppm = settings.train.policy, settings.train.ppm
     training = TrainLoad(

@@ -1,4 +1,4 @@
-"""What every stage of a run is given, and where its files lie."""
+"""The context that every stage of a run is given, and the paths of its files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Context:
     judge: Path | None = None
 
     def folder(self, round: int, stage: str) -> Path:
-        """Where stage `stage` of a round keeps its files; round 0 is the base."""
+        """Folder in which stage `stage` of a round keeps its files; round 0 is the base."""
         return self.work.root / (f"round{round}" if round else "base") / stage
 
     def policy(self, round: int) -> Path:
@@ -70,11 +70,11 @@ class Context:
 
     @property
     def ppm_scale(self) -> float:
-        """What a PPM's scores are divided by before tanh, as it was trained."""
+        """Divisor of a PPM's scores before tanh, as it was trained."""
         return 1.0 if self.settings.train.ppm.ppm_value == "tanh" else 5.0
 
     def models(self, round: int, stage: str) -> Models:
-        """What the stage "search" or "evaluate" of a round searches with; round 0: the base."""
+        """Models that the stage "search" or "evaluate" of a round searches with; round 0: the base."""
         s = self.settings.search
         if stage == "search":
             ppm = (self.judge or self.ppm(round - 1)) if at_round(s.ppm, round) else None
@@ -84,12 +84,12 @@ class Context:
         return Models(self.policy(round), self.judge or self.ppm(round), "finetuned")
 
     def source(self, round: int, models: Models) -> Source:
-        """What the trees of a search with these models say of where they come from."""
+        """Origin that the trees of a search with these models are marked with."""
         policy, ppm = model_hash(models.policy), model_hash(models.ppm) if models.ppm else ""
         return Source(round, seed=self.settings.seed, policy=policy, ppm=ppm)
 
     def cache(self, folder: Path) -> Path | None:
-        """Where a folder's converted weights are kept, if they are: not those of the run's own models."""
+        """Folder of a model's converted weights, if they are kept: not those of the run's own models."""
         kept = self.settings.policy.cache
         if not kept or folder not in (self.base, self.bootstrap):
             return None

@@ -149,8 +149,8 @@ class Shape:
         return device.seconds(0, flops)
 
     def activation_bytes(self, rows: int, row: int, size: int, remat: str, logits: bool = True) -> float:
-        """What the backward pass keeps of `rows` sequences of `row` tokens, attention weights and logits (if
-        there are any) too.
+        """Count the bytes that the backward pass keeps of `rows` sequences of `row` tokens, attention weights
+        and logits (if there are any) too.
 
         With "full": every layer's input, and the insides of one. With "dots" also the products with weights.
         Attention weights and logits are float32: of long rows a block of the former at a time, of the latter

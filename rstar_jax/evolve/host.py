@@ -1,4 +1,4 @@
-"""How fast this host's CPU computes and moves bytes, by trying it: no table holds what CPUs differ by."""
+"""Speed of this host's CPU, by trying it: no table holds what CPUs differ by."""
 
 from __future__ import annotations
 

@@ -24,9 +24,9 @@ SUFFIX = 128  # columns that steps of ordinary length take in the caches of cand
 
 @dataclasses.dataclass(frozen=True)
 class Machine:
-    """What a run finds. kind: JAX's name of the devices, None where unknown. free: bytes of the host's memory
-    that this process may take, None where unknown. pool: bytes of the pages of one model. measured: a CPU's
-    figures, where it was tried (host.py)."""
+    """The host and its devices. kind: JAX's name of the devices, None where unknown. free: bytes of the
+    host's memory that this process may take, None where unknown. pool: bytes of the pages of one model.
+    measured: a CPU's figures, where it was tried (host.py)."""
 
     kind: str | None = None
     free: int | None = None

@@ -1,4 +1,4 @@
-"""What rounds need of a model: memory, tokens, hours.
+"""Estimates of what rounds need of a model: memory, tokens, hours.
 
 Estimates from the models' shapes (cost.py, needs.py), the run's own prompts (texts.py) and what `Assumed`
 says of the rest, which the report states. Running the candidates' code is not in the hours: it takes
@@ -21,9 +21,9 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Assumed:
-    """Of a problem. prompt: tokens. steps: of a rollout's trajectory, of `step` tokens each; texts.FRESH of
-    them are expanded for it. rows, pairs: SFT rows and preference pairs per problem; both sides of a pair are
-    read whole.
+    """Assumed sizes of a problem. prompt: tokens. steps: of a rollout's trajectory, of `step` tokens each;
+    texts.FRESH of them are expanded for it. rows, pairs: SFT rows and preference pairs per problem; both
+    sides of a pair are read whole.
     """
 
     prompt: int = 200
@@ -34,7 +34,7 @@ class Assumed:
 
     @classmethod
     def of(cls, prompts: Prompts | None, context: int) -> Assumed:
-        """Of a run's own prompts; steps that a context of so many tokens leaves room for."""
+        """Return those of a run's own prompts; steps that a context of so many tokens leaves room for."""
         return cls() if prompts is None else cls(prompts.mean, prompts.solution(context) / STEPS)
 
     @property
@@ -87,7 +87,7 @@ class TrainLoad:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What one round needs of a model on chips of one kind; sizes in GiB, over all chips.
+    """Estimate of one round of a model on chips of one kind; sizes in GiB, over all chips.
 
     weights, cache: while searching (policy, and PPM where there is one). optimiser: parameters, gradients
     and AdamW's two moments in float32, and frozen parameters; of the training that needs more. activations:

@@ -223,7 +223,7 @@ def _reporter() -> Callable[[int, int, dict[str, float]], None]:
 def _write_readme(
     folder: Path, config: PretrainConfig, summary: TrainSummary, figures: dict[str, float]
 ) -> None:
-    """What the folder is, how it was made, and what was measured."""
+    """Write what the folder is, how it was made, and what was measured."""
     size = sum(file.stat().st_size for file in folder.iterdir())
     table = "\n".join(f"| {name} | {value} |" for name, value in figures.items())
     (folder / "README.md").write_text(

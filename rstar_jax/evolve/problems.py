@@ -65,7 +65,7 @@ def asked_before(heldout: Sequence[Problem], questions: Iterable[str]) -> list[P
 
 
 class _Fits:
-    """Whether a problem's prompt leaves room in the context.
+    """Return whether a problem's prompt leaves room in the context.
 
     Most are told by the question's letters beside the frame that all prompts share: a prompt with worked
     examples takes a millisecond to encode, and there are up to 747,000.

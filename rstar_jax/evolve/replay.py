@@ -34,7 +34,7 @@ _STAGE = re.compile(r"(?:base|round([1-9]\d*))/(search|evaluate)")
 
 @dataclasses.dataclass(frozen=True)
 class ReplaySettings:
-    """Which steps of a run are replayed.
+    """Choice of the steps of a run to replay.
 
     tree: in the run's folder a stage (round2/search), one of its files, or a tree of a file by its row
         (round2/search/trees-0-00000.parquet:7); empty: every stage.
@@ -63,7 +63,7 @@ class ReplaySettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class ReplayItem:
     """A stored tree of which some steps are to be replayed. where: its file and row."""
 
     where: str
@@ -105,7 +105,7 @@ def _run(settings: ReplaySettings, workdir: Path) -> None:
         )
 
 
-def again(functions: Functions, chosen: Sequence[Chosen]) -> Iterator[tuple[Chosen, int, str, str]]:
+def again(functions: Functions, chosen: Sequence[ReplayItem]) -> Iterator[tuple[ReplayItem, int, str, str]]:
     """Chosen steps, sampled and checked again: each with its node, what the policy writes now, and that with
     what the interpreter shows."""
     needed = {(k, i) for k, c in enumerate(chosen) for node in c.nodes for i in c.tree.path(node)}
@@ -192,7 +192,7 @@ def _stages(named: str, workdir: Path, size: int) -> list[tuple[str, list[Path],
 
 def _chosen(
     workdir: Path, files: Sequence[Path], row: int | None, size: int, settings: ReplaySettings
-) -> Iterator[list[Chosen]]:
+) -> Iterator[list[ReplayItem]]:
     """The steps to replay, by tree: a sample at once, else those of one file after the other."""
     rows = {file: range(1 if joined(file, size) else records.count_rows(file)) for file in files}
     if row is not None:
@@ -234,10 +234,10 @@ def _read(file: Path, size: int) -> list[tuple[Path, int, Tree]]:
     return [(file, row, tree) for row, tree in enumerate(trees, first)]
 
 
-def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int, steps: int) -> list[Chosen]:
-    """So many steps, the same at every call, of so many trees at most; whole trees are few in memory."""
+def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int, steps: int) -> list[ReplayItem]:
+    """Draw some steps, the same at every call, of so many trees at most; whole trees are few in memory."""
     draw = random.Random(0)
-    found: list[Chosen] = []
+    found: list[ReplayItem] = []
     some = [rows[i] for i in sorted(draw.sample(range(len(rows)), min(steps, len(rows))))]
     for file, entries in itertools.groupby(some, key=lambda entry: entry[0]):
         trees = _read(file, size)
@@ -249,14 +249,14 @@ def _sample(workdir: Path, rows: list[tuple[Path, int]], size: int, steps: int) 
     return [dataclasses.replace(found[k], nodes=tuple(some)) for k, some in kept.items()]
 
 
-def _all_of(workdir: Path, file: Path, row: int, tree: Tree) -> Chosen:
+def _all_of(workdir: Path, file: Path, row: int, tree: Tree) -> ReplayItem:
     for i, node in enumerate(tree.nodes[1:], 1):
         if not 0 <= node.candidate < node.origin.n:
             raise records.Damaged(file, f"row {row}, node {i} does not say which candidate it was")
-    return Chosen(f"{file.relative_to(workdir)}:{row}", tree, tuple(range(1, len(tree.nodes))))
+    return ReplayItem(f"{file.relative_to(workdir)}:{row}", tree, tuple(range(1, len(tree.nodes))))
 
 
-def _replay(context: Context, name: str, batches: Iterator[list[Chosen]]) -> tuple[int, int]:
+def _replay(context: Context, name: str, batches: Iterator[list[ReplayItem]]) -> tuple[int, int]:
     """Replays steps of a stage and says which came out otherwise; returns how many of how many did."""
     match, first = _STAGE.fullmatch(name), next(batches, [])
     if match is None or not first:
@@ -282,7 +282,7 @@ def _replay(context: Context, name: str, batches: Iterator[list[Chosen]]) -> tup
     return differing, replayed
 
 
-def _require_source(context: Context, models: Models, now: Source, chosen: Sequence[Chosen]) -> None:
+def _require_source(context: Context, models: Models, now: Source, chosen: Sequence[ReplayItem]) -> None:
     """Refuses trees of another seed, round or model than the run has now."""
     for c in chosen:
         for what, theirs, ours, where in (
@@ -299,7 +299,7 @@ def _require_source(context: Context, models: Models, now: Source, chosen: Seque
 
 
 def _difference(stored: str, now: str) -> str:
-    """Where two texts part, and how each goes on there."""
+    """Show where two texts part, and how each goes on there."""
     ends = min(len(stored), len(now))
     at = next((i for i in range(ends) if stored[i] != now[i]), ends)
     return f"after {at} characters {stored[at : at + _SHOWN]!r} is stored, now {now[at : at + _SHOWN]!r}"

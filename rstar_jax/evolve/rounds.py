@@ -24,9 +24,9 @@ from rstar_jax.assemble import StepText, devices
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.decode.memory import free_bytes
 from rstar_jax.decode.prefixes import pages_for
-from rstar_jax.decode.shape import Shape as EngineModel
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import host, learn, seek
+from rstar_jax.evolve import host, search_stages, train_stages
 from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.cost import Shape
@@ -97,13 +97,13 @@ def _rounds(context: Context) -> dict[str, Any]:
     report = work.root / "report.json"
     try:
         if settings.rounds[0] == 1:  # 4
-            seek.evaluate_base(context)
+            search_stages.evaluate_base(context)
         for round in settings.rounds:  # 5
-            seek.search(context, round)
-            learn.curate(context, round)
-            learn.train_policy(context, round)
-            learn.train_ppm(context, round)
-            seek.evaluate(context, round)
+            search_stages.search(context, round)
+            train_stages.curate(context, round)
+            train_stages.train_policy(context, round)
+            train_stages.train_ppm(context, round)
+            search_stages.evaluate(context, round)
             write_report(report, collect(work.root, settings))
     except UserError:
         with contextlib.suppress(UserError):  # a disk that is full is full for the report too
@@ -133,7 +133,7 @@ def shape_of(folder: Path) -> Shape:
 
 
 def machine(context: Context) -> Machine:
-    """What estimates of a run need to know of this host, and of the page pool that its base gets here."""
+    """Describe this host for estimates, with the page pool that the run's base gets here."""
     s = context.settings
     engine = EngineModel(models.check_pretrained(context.base), jnp.dtype(s.policy.dtype))
     pool = pages_for(engine, s.decode, context.demand) * s.decode.page_size * engine.token_bytes
@@ -218,7 +218,7 @@ def _require_judge(context: Context) -> None:
 
 
 def _inputs(context: Context) -> dict[str, str]:
-    """What the run reads from outside, as checksums by option: problems and models."""
+    """Checksum what the run reads from outside, by option: problems and models."""
 
     def rows(problems: list[Problem]) -> str:
         return hashlib.sha256("\n".join(map(repr, problems)).encode(errors="replace")).hexdigest()
@@ -241,7 +241,7 @@ def _require_problems(context: Context) -> None:
 
 def _require_trainable(context: Context, shape: DecoderConfig) -> None:
     """Low-rank training finds its targets, and the mesh its devices."""
-    learn.training_mesh(context)
+    train_stages.training_mesh(context)
     train = context.settings.train
     for config in (train.policy.lora, train.ppm.lora):
         check_lora(shape, config)

@@ -169,7 +169,7 @@ class SearchSettings:
         )
 
     def shared(self) -> dict[str, Any]:
-        """What every search of a run has in common, by `SearchConfig`'s names."""
+        """Options that every search of a run shares, by `SearchConfig`'s names."""
         names = (
             *("max_depth", "c", "unvisited", "first_visit", "drop_repeats", "released_code"),
             *("released_rules", "parallel_leaves", "virtual_loss", "batch"),

@@ -24,7 +24,7 @@ from rich.console import Console
 from rstar_jax import models, records
 from rstar_jax.decode import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import learn, rounds, seek
+from rstar_jax.evolve import rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.problems import asked_before, with_room
@@ -185,13 +185,13 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
         _estimate(context, settings)
         if evaluated and settings.base != "none":  # 4
             asked = context.models(0, "evaluate")
-            seek.evaluate_alone(context, "base/evaluate", asked, samples=settings.samples > 0)
+            search_stages.evaluate_alone(context, "base/evaluate", asked, samples=settings.samples > 0)
         _train(context)  # 5
         policy = work.root / "policy" / "model"
         if evaluated:  # 6
             asked = Models(policy, None, "finetuned")
             sampled = settings.samples > 0
-            seek.evaluate_alone(context, "evaluate", asked, samples=sampled, needs=("policy",))
+            search_stages.evaluate_alone(context, "evaluate", asked, samples=sampled, needs=("policy",))
     finally:
         report = collect_warm_start(work.root, settings)  # 7
         with contextlib.suppress(UserError):  # a disk that is full is full for the report too
@@ -207,7 +207,7 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
 
 def _estimate(context: Context, settings: SftSettings) -> None:
     """Say what evaluations and training will need, once the rows are known."""
-    rows = records.read_rows(context.work.root / "rows" / learn.SFT, SftRow)
+    rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
     tokenizer = Tokenizer.load(models.tokenizer_folder(context.base))
     prompt = context.asking("finetuned").prompt
 
@@ -270,7 +270,7 @@ def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
                 f"config.rows: {path}: none of its {len(given):,} rows can be learnt: {why}. Give solutions "
                 "in our grammar, or workings whose calculations are marked as GSM8K's are (<<48/2=24>>)."
             )
-        records.write_rows(folder / learn.SFT, SftRow, kept)
+        records.write_rows(folder / train_stages.SFT, SftRow, kept)
         seen = len(asked_before(context.heldout, (row.question for row in kept)))
         note = f"{seen} held-out questions stand in the rows, too: they measure memory" if seen else ""
         if note:
@@ -290,8 +290,10 @@ def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
 
 def _train(context: Context) -> dict[str, Any]:
     def work(folder: Path) -> dict[str, Any]:
-        rows = records.read_rows(context.work.root / "rows" / learn.SFT, SftRow)
+        rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
         problems = {row.question: Problem(row.problem_id, row.question, "") for row in rows}
-        return learn.fine_tune(dataclasses.replace(context, train=list(problems.values())), 0, folder, rows)
+        return train_stages.fine_tune(
+            dataclasses.replace(context, train=list(problems.values())), 0, folder, rows
+        )
 
     return context.work.stage("policy", work, needs=("rows",))

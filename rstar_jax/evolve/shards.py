@@ -30,7 +30,7 @@ OnProgress = Callable[[int, int], None]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where the trees of a search come from; each tree says so. Fields as in `types.Tree`."""
+    """Origin of the trees of a search; each tree names it. Fields as in `types.Tree`."""
 
     round: int
     index: int = 0
@@ -39,7 +39,7 @@ class Source:
     ppm: str = ""
 
     def made(self, tree: Tree) -> bool:
-        """Whether it is the source of this tree."""
+        """Return whether it is the source of this tree."""
         return all(getattr(tree, name) == value for name, value in vars(self).items())
 
 
@@ -93,7 +93,7 @@ class Shards:
         with contextlib.closing(search) as told:
             for news in told:
                 if news.done:
-                    self._add(places[news.index], news.tree())
+                    self._add(places[news.problem_index], news.tree())
 
     def trees(self) -> Iterator[Tree]:
         """All trees in the order of the problems, once all are done; in memory is one shard at a time."""

@@ -109,7 +109,7 @@ class Workdir:
             records.write_signed(path, mine)
 
     def _begun(self) -> bool:
-        """Whether a stage wrote something; a run that failed before that leaves nothing to protect."""
+        """Return whether a stage wrote something; a run that failed before that leaves nothing to protect."""
         return any(p.is_file() for stage in _STAGES for p in self.root.glob(f"{stage}/**/*"))
 
     def claim_inputs(self, digests: dict[str, str]) -> None:
@@ -213,7 +213,8 @@ def _outputs(folder: Path) -> Iterator[Path]:
 
 
 def _free(options: dict[str, Any]) -> set[str]:
-    """What may change. The trees in flight share a budget of seconds, so that with one `batch` counts."""
+    """Return the options that may change. The trees in flight share a budget of seconds, so that with one
+    `batch` counts."""
     timed = any(options.get(group, {}).get("max_seconds") for group in ("search", "evaluate"))
     return set(_FREE_TO_CHANGE) - ({"search.batch"} if timed else set())
 

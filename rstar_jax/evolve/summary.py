@@ -80,7 +80,7 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
 
 
 def _alone(result: dict[str, Any]) -> dict[str, Any]:
-    """What an evaluation found of a policy alone; None where there was none, or nothing was sampled."""
+    """Figures of a policy alone from an evaluation; None where there was none, or nothing was sampled."""
     shares, sampled = result.get("policy_pass1") or {}, result.get("search_accuracy") or {}
     return {
         "policy_pass1": shares.get("all"),
@@ -119,7 +119,7 @@ def _estimates(root: Path, stages: list[dict[str, Any]]) -> dict[str, Any] | Non
 
 
 def _whole(settings: Any, stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a report says of all its stages together."""
+    """Figures of all stages together."""
     return {
         "seed": settings.seed,
         "config": to_dict(settings),
@@ -182,7 +182,7 @@ def _added(result: dict[str, Any], *keys: str) -> int | None:
 
 
 def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """What shut the programs in, by layer, in the last stage that ran any."""
+    """Layers of the sandbox in the last stage that ran any program."""
     told = [m["result"]["layers"] for m in manifests if "layers" in m["result"]]
     return told[-1] if told else {}
 
@@ -220,7 +220,7 @@ def _files(folder: Path, done: dict[str, Any]) -> dict[str, str]:
 
 
 def _models(folder: Path, done: dict[str, Any]) -> dict[str, str]:
-    """Where a round's models lie in the run's folder."""
+    """Paths of a round's models in the run's folder."""
     made = (stage for stage in ("policy", "ppm") if stage in done and (folder / stage / "model").exists())
     return {stage: f"{folder.name}/{stage}/model" for stage in made}
 

@@ -1,4 +1,4 @@
-"""How much text a run's searches hold at a time, by its own prompts: what sizes caches and estimates."""
+"""Amount of text that a run's searches hold at a time, by its own prompts; sizes caches and estimates."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Prompts:
 
     @classmethod
     def of(cls, problems: Sequence[Problem], tokens: Callable[[Problem], int]) -> Prompts | None:
-        """Of every so many-th problem, SAMPLE at most; None without any. tokens: of a problem's prompt."""
+        """Measure evenly spaced problems, SAMPLE at most; None without any. tokens: of a problem's prompt."""
         some = problems[:: max(1, len(problems) // SAMPLE)][:SAMPLE]
         lengths = [tokens(problem) for problem in some]
         return cls(min(lengths), round(sum(lengths) / len(lengths)), max(lengths)) if lengths else None

@@ -1,1 +1,1 @@
-"""How solutions are written: the step grammar, the prompts and the tokenizer. Text only, never jax."""
+"""The text of solutions: the step grammar, the prompts and the tokenizer. Text only, never jax."""

@@ -65,7 +65,8 @@ _NAMED = re.compile(r"(?<![a-zA-Z\\])([a-zA-Z](?:_\{?\w\}?)?)\s*=\s*\$?\s*$")
 
 
 def finish_of(text: str) -> Finish:
-    """How a step ends; output appended by the interpreter is looked past. "length" where no stop ends it."""
+    """Return how a step ends; output appended by the interpreter is looked past. "length" where no stop ends
+    it."""
     end = text.rfind(OUTPUT)
     body = (text[:end] if end > 0 and text.endswith(END_OUTPUT) else text).rstrip("\n")
     for stop, finish in FINISH.items():

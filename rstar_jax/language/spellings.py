@@ -1,4 +1,4 @@
-"""How a vocabulary writes a text that is no token of it, merged with whatever may stand around it."""
+"""Spellings in a vocabulary of a text that is no token of it, merged with whatever may stand around it."""
 
 from __future__ import annotations
 

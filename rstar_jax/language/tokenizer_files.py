@@ -22,7 +22,7 @@ _NAMES = "bos_token", "eos_token", "pad_token"
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer's files."""
+    """Return whether a folder holds a tokenizer's files."""
     return any((folder / name).is_file() for name in _FILES)
 
 
@@ -75,7 +75,7 @@ def _content(file: Path) -> dict[str, Any]:
 
 
 def _rows(file: Path) -> int | None:
-    """How many embeddings a config.json says there are, None where it does not say."""
+    """Read the number of embeddings from a config.json, None where it does not say."""
     config = _content(file)
     rows = (config.get("text_config") or config).get("vocab_size")
     return rows if type(rows) is int else None

@@ -17,7 +17,8 @@ from rstar_jax.settings import nearest
 
 
 def folders() -> list[Path]:
-    """Where configs are looked for: in the package (of a checkout a link to its configs/), then here."""
+    """Folders in which configs are looked for: in the package (of a checkout a link to its configs/), then
+    here."""
     return [Path(__file__).resolve().parents[1] / "configs", Path.cwd() / "configs"]
 
 
@@ -57,8 +58,8 @@ def load(name: str) -> ModuleType:
 
 
 def made(name: str) -> ConfigDict:
-    """What the config's get_config() gives, which is called with what follows a colon in `name`, if one does.
-    Raises UserError where that fails or is something else."""
+    """Return what the config's get_config() gives, which is called with what follows a colon in `name`, if
+    one does. Raises UserError where that fails or is something else."""
     module = load(name)
     _, colon, text = name.partition(":")
     given = (text,) if colon else ()
@@ -86,7 +87,7 @@ def made(name: str) -> ConfigDict:
 
 
 def _failed(error: Exception, path: Path) -> str:
-    """How a user's file failed, with the last of its lines that took part."""
+    """Describe how a user's file failed, with the last of its lines that took part."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     if isinstance(error, SyntaxError) and error.lineno:
         lines.append(error.lineno)

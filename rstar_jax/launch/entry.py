@@ -72,7 +72,7 @@ def _say(text: str, status: int) -> int:
 
 
 def _let_go_of(output: TextIO) -> None:
-    """What is still buffered goes nowhere, so that the interpreter does not fail at it once more."""
+    """Discard what is still buffered, so that the interpreter does not fail at it once more."""
     with contextlib.suppress(OSError, ValueError):
         place, null = output.fileno(), os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, place)

@@ -30,7 +30,7 @@ _ELSEWHERE = re.compile(r"\bas in `(?:\w+\.)*(\w+)`")
 
 
 def help_text() -> str:
-    """What --help prints: the configs, each with its first line, and how to override."""
+    """Return the text of --help: the configs, each with its first line, and how to override."""
     lines = [f"{PROGRAM} --config=NAME [--config.GROUP.OPTION=VALUE ...] [--workdir=DIR]", "", "Configs:"]
     lines += [f"  {name:24}{_first_line(name)}" for name in known()]
     lines += [
@@ -50,13 +50,14 @@ def help_text() -> str:
 
 
 def full_text() -> str:
-    """What --helpfull prints: the same, and every flag of absl and jax."""
+    """Return the text of --helpfull: the same, and every flag of absl and jax."""
     add_jax()
     return f"{help_text()}\n\n{flags.FLAGS.get_help()}"
 
 
 def config_text(name: str, kind: type) -> str:
-    """What --config=NAME --help prints: the config's docstring and options. kind: its settings' class."""
+    """Return the text of --config=NAME --help: the config's docstring and options. kind: its settings'
+    class."""
     about = inspect.cleandoc(load(name).__doc__ or "")
     lines = [f"--config={name}: {about}" if about else f"--config={name}", ""]
     lines.append("Options, given as --config.OPTION=VALUE, with what they are without that:")
@@ -80,7 +81,7 @@ def options(config: ConfigDict, kind: type, where: str = "") -> Iterator[tuple[s
 
 
 def told(kind: type, name: str) -> str:
-    """What a dataclass says of one of its fields; "" if nothing."""
+    """Return what a dataclass says of one of its fields; "" if nothing."""
     text = _sentences(kind).get(name, "")
     if found := _ELSEWHERE.search(text):
         other = getattr(sys.modules[kind.__module__], found[1], None)
@@ -91,7 +92,7 @@ def told(kind: type, name: str) -> str:
 
 @functools.cache
 def _sentences(kind: type) -> dict[str, str]:
-    """What the docstring of a dataclass says of its fields, by name."""
+    """Split the docstring of a dataclass into what it says of its fields, by name."""
     names, found = {field.name for field in dataclasses.fields(kind)}, dict[str, str]()
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(kind.__doc__ or "")):
         marks = [mark for mark in _NAMES.finditer(paragraph) if {*_listed(mark[1])} <= names]

@@ -26,7 +26,8 @@ _SETTINGS = {
 
 
 class Unread(BrokenPipeError):
-    """Nobody reads what is printed, as behind `| head -1`, and no more than that would come: not a word."""
+    """The reader of what is printed has gone, as behind `| head -1`, and no more than that would come: not a
+    word."""
 
 
 @contextlib.contextmanager

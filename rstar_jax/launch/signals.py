@@ -41,7 +41,7 @@ def status(signalled: KeyboardInterrupt) -> int:
 
 
 def told(signalled: KeyboardInterrupt) -> str:
-    """What to say of it."""
+    """Text for the user."""
     how = "terminated" if isinstance(signalled, Terminated) else "stopped"
     return str(signalled) or f"{how}; the same command goes on where it was."
 
@@ -84,7 +84,7 @@ def _stop(number: int, frame: types.FrameType | None) -> None:
 
 
 def _raised_in_vain(unraisable: Any) -> None:
-    """What Python calls with an exception that it ignores: a signal's is raised again from a timer."""
+    """Hook for exceptions that Python ignores: a signal's is raised again from a timer."""
     error = unraisable.exc_value
     if not isinstance(error, KeyboardInterrupt):
         return sys.__unraisablehook__(unraisable)

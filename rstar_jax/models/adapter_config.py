@@ -94,7 +94,7 @@ class AdapterConfig:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no model of its own."""
+    """Return whether a folder holds an adapter and no model of its own."""
     return is_there(folder / CONFIG)
 
 

@@ -77,7 +77,7 @@ def choice(
     cap: float | None,
     platform: str,
 ) -> tuple[str, str]:
-    """How `causal` goes about arrays of these shapes, and why not by the platform's kernel ("" if so).
+    """Choose the way of `causal` for arrays of these shapes; say why not the platform's kernel ("" if it is).
 
     "splash" on a TPU, "cudnn" on an NVIDIA GPU; else, or where they cannot, plain operations: "blocks" of
     queries for rows long enough, "whole" for short ones. platform: as `attention_mesh.platform` has it.

@@ -13,7 +13,8 @@ from rstar_jax.models.attention_xla import Window, seen
 def missing(
     q_shape: tuple[int, ...], v_shape: tuple[int, ...], dtype: Any, segments: bool, cap: float | None
 ) -> str:
-    """Why cuDNN cannot do it, or "": its conditions as JAX states them for a forward and backward pass."""
+    """Return why cuDNN cannot do it, or "": its conditions as JAX states them for a forward and backward
+    pass."""
     widest = 256 if _capability() >= 9.0 else 128
     A, C = q_shape[3], v_shape[3]
     if jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):

@@ -23,7 +23,7 @@ def around() -> AbstractMesh | None:
 
 
 def platform(mesh: Mesh | AbstractMesh | None) -> str:
-    """What the mesh's devices, by default JAX's own, are: "tpu", "cuda", "rocm" or "cpu"."""
+    """Platform of the mesh's devices, by default JAX's own: "tpu", "cuda", "rocm" or "cpu"."""
     if isinstance(mesh, AbstractMesh):
         name = mesh.abstract_device.platform if mesh.abstract_device else jax.default_backend()
     else:

@@ -17,7 +17,7 @@ BLOCKS = (512, 256, LANES)
 
 
 def missing(q_shape: tuple[int, ...], v_shape: tuple[int, ...], window: Window) -> str:
-    """Why the kernel cannot do it, or ""."""
+    """Return why the kernel cannot do it, or ""."""
     if q_shape[1] % LANES:
         return f"splash: {q_shape[1]} tokens are no multiple of {LANES}"
     if q_shape[3] % 16 or v_shape[3] % 16:

@@ -1,4 +1,4 @@
-"""What XLA:CPU does with bfloat16 by way of float32 arrays, done on its bits."""
+"""Operations on the bits of bfloat16, for which XLA:CPU would make float32 arrays."""
 
 from __future__ import annotations
 

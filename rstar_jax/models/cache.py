@@ -1,4 +1,5 @@
-"""How a decoder keeps keys and values: by layer where layers are unrolled, stacked where they are scanned."""
+"""Layout of a decoder's keys and values: by layer where layers are unrolled, stacked where they are
+scanned."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ UNROLL_DECODING_UP_TO = {"cpu": 80, "cuda": 80}
 
 
 class Shared(NamedTuple):
-    """What `extend` needs of the leaves' prefixes, whatever token it is at.
+    """Arrays of the leaves' prefixes that `extend` needs at every token.
 
     layers: keys [B, G, A, P] and values [B, G, P, A'], in pairs as for Suffix.
     tables: rotary tables of the suffix slots, [B, S, R/2] float32.
@@ -71,7 +72,7 @@ def empty_suffix(c: DecoderConfig, dtype: Any, B: int, N: int, S: int) -> Suffix
 
 
 def vector(platform: str) -> int:
-    """Of how many numbers the values of a token are whole multiples: the lanes of a TPU's registers."""
+    """Lane width that value vectors are padded to: the lanes of a TPU's registers."""
     return 128 if platform == "tpu" else 16
 
 
@@ -80,7 +81,7 @@ def _platform() -> str:
 
 
 def unrolled(layers: int, platform: str) -> bool:
-    """Whether decoding on a platform runs so many layers one by one, not in a scan."""
+    """Return whether decoding on a platform runs so many layers one by one, not in a scan."""
     return layers <= UNROLL_DECODING_UP_TO.get(platform, UNROLL_UP_TO)
 
 
@@ -109,7 +110,7 @@ def put(cache: Suffix, new: KV | ByToken, layer: jax.Array | int) -> Suffix:
 
 
 def whole(cache: Suffix) -> KV:
-    """What `by_layer` took apart: one pair with a leading axis of layers."""
+    """Undo `by_layer`: one pair with a leading axis of layers."""
     return cache[0] if len(cache) == 1 else jax.tree.map(lambda *layers: jnp.stack(layers), *cache)
 
 

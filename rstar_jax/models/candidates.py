@@ -1,4 +1,4 @@
-"""How a layer's candidates attend to the prefix they share and to themselves: plainly, or by kernels.
+"""Attention of a layer's candidates to the prefix they share and to themselves: plainly, or by kernels.
 
 The one door to `attention.shared_prefix` and `attention.write_suffix` for whoever has a cache of many layers:
 kernels take that whole, as a slice of a layer that XLA would fuse into its own products is a copy before a
@@ -56,7 +56,7 @@ def choice(
     own_heads: bool = True,
     when: When = "auto",
 ) -> Choice:
-    """How T tokens per candidate attend to prefix caches of P columns and suffix caches of S slots.
+    """Choose how T tokens per candidate attend to prefix caches of P columns and suffix caches of S slots.
 
     platform: as `attention_mesh.platform` has it. A, C: numbers of a key, and of a value as cached.
     by_token: the layout of suffixes. own_heads: whether a device holds just the kv heads that its queries
@@ -145,7 +145,8 @@ def attend(
 
 
 def _heads(H: int, G: int, devices: int) -> tuple[int, bool] | None:
-    """How many kv heads the queries of one device read, and whether it holds those only; None: neither."""
+    """Count the kv heads that the queries of one device read, and whether it holds those only; None:
+    neither."""
     if H % devices == 0 and G % devices == 0:
         return G // devices, True
     if H % devices == 0 and (H // G) % (H // devices) == 0:
@@ -217,7 +218,8 @@ def _plain(
     far_part: attention.Part | None = None,
     near_part: Callable[..., tuple[jax.Array, jax.Array, jax.Array]] | None = None,
 ) -> tuple[jax.Array, Suffix]:
-    """By plain operations, but for what `far_part` and, given the suffixes and a layer too, `near_part` do.
+    """Attend by plain operations, but for what `far_part` and, given the suffixes and a layer too,
+    `near_part` do.
 
     The queries read `count` kv heads (0: all) from `head` on.
     """

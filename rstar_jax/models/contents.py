@@ -1,4 +1,4 @@
-"""What lies in a folder that is no model folder of safetensors files, and what to do about it, in words."""
+"""Descriptions of folders that are no model folders of safetensors files, and of what to do about them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def missing_shards(files: Iterable[Path]) -> list[str]:
 
 
 def without_config(folder: Path) -> str:
-    """Of a folder without config.json: what it is, and what to do."""
+    """Describe a folder without config.json, and what to do."""
     there = {path.name for path in _names(folder)}
     if "params.json" in there and any(name.startswith("consolidated") for name in there):
         return (
@@ -55,7 +55,7 @@ def without_config(folder: Path) -> str:
 
 
 def without_weights(folder: Path, wanted: str) -> str:
-    """Of a folder with a config and no weights that are read: what lies there instead, and what to do.
+    """Describe a folder with a config and no weights that are read: what lies there instead, what to do.
 
     wanted: the names of the files that are read.
     """

@@ -21,7 +21,7 @@ from rstar_jax.models import attention_mesh
 from rstar_jax.models.bfloat16 import same_bits
 from rstar_jax.models.cache import unrolled
 from rstar_jax.models.config import DecoderConfig
-from rstar_jax.models.linear import SUMMED, Beneath, Layers, Rows
+from rstar_jax.models.linear import SUMMED, FusedWithGate, OutputMajor, Unstacked
 
 # Latent attention uses its up-projection both ways round; experts are not multiplied by `matmul`.
 _AS_THEY_ARE = ("kv_up", "experts_gate", "experts_up", "experts_down")
@@ -39,34 +39,36 @@ def for_decode(params: Mapping[str, Any], c: DecoderConfig) -> dict[str, Any]:
         if kind not in SUMMED:
             continue
         if kind in _AS_THEY_ARE or not isinstance(weight, jax.Array):
-            out[name] = apart(weight) if split and stack else weight
+            out[name] = unstack_layers(weight) if split and stack else weight
             continue
         if not stack:
-            out[name] = Rows(weight, weight.shape, _bits(weight) if kind == "embed" else None)
+            out[name] = OutputMajor(weight, weight.shape, _bits(weight) if kind == "embed" else None)
             continue
         mlp = [params.get(f"{stack}.{part}") for part in ("gate", "up", "down")]
         whole = all(isinstance(part, jax.Array) for part in mlp)
         if kind == "up" and whole:
-            out[name] = Beneath(weight.shape, weight.dtype)
+            out[name] = FusedWithGate(weight.shape, weight.dtype)
             continue
         rows = _joined(*mlp[:2]) if kind == "gate" and whole else _rows(weight, SUMMED[kind])
         shape = weight.shape[1:]
-        out[name] = Layers(tuple(Rows(w, shape) for w in rows)) if split else Rows(rows, shape)
+        out[name] = (
+            Unstacked(tuple(OutputMajor(w, shape) for w in rows)) if split else OutputMajor(rows, shape)
+        )
     return out
 
 
 def kept_apart(c: DecoderConfig, platform: str) -> bool:
-    """Whether a decoder's weights are to be `apart` on a platform."""
+    """Return whether a decoder's weights are to be unstacked on a platform."""
     return platform == "cuda" and unrolled(c.layers, platform)
 
 
-def apart(weight: Any) -> Layers:
+def unstack_layers(weight: Any) -> Unstacked:
     """A stack of weights in whatever form (int8, with low-rank additions), layer by layer: a copy."""
-    if isinstance(weight, Layers):
+    if isinstance(weight, Unstacked):
         return weight
     arrays, form = jax.tree.flatten(weight)
     layers = zip(*map(jnp.unstack, arrays), strict=True)
-    return Layers(tuple(jax.tree.unflatten(form, layer) for layer in layers))
+    return Unstacked(tuple(jax.tree.unflatten(form, layer) for layer in layers))
 
 
 def keep_apart(model: nnx.Module, c: DecoderConfig) -> None:
@@ -79,7 +81,7 @@ def keep_apart(model: nnx.Module, c: DecoderConfig) -> None:
         return
     for _, node in list(nnx.iter_graph(model)):
         if isinstance(node, nnx.Param) and node.get_metadata().get("axes", ())[:1] == ("layers",):
-            node.set_value(apart(node.get_value()))
+            node.set_value(unstack_layers(node.get_value()))
 
 
 def _rows(weight: jax.Array, summed: tuple[int, ...]) -> jax.Array:

@@ -23,7 +23,7 @@ from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import KV, UNROLL_UP_TO, Shared, Suffix
 from rstar_jax.models.config import DecoderConfig, Remat
 from rstar_jax.models.layers import STATES, WHOLE
-from rstar_jax.models.linear import Layers, lookup, matmul
+from rstar_jax.models.linear import Unstacked, lookup, matmul
 from rstar_jax.models.params import param_specs
 
 # What the backward pass finds kept of a layer's insides; the rest is computed again.
@@ -269,7 +269,7 @@ class Decoder(nnx.Module):
         for stack in c.stacks:
             weights = {name: param[...] for name, param in getattr(self, stack.name).items()}
             indices = range(stack.first, stack.first + stack.count)
-            apart = any(isinstance(w, Layers) for w in weights.values())
+            apart = any(isinstance(w, Unstacked) for w in weights.values())
             if c.layers <= UNROLL_UP_TO or unrolled or apart:
                 for i in indices:
                     at = i - stack.first
@@ -284,7 +284,7 @@ class Decoder(nnx.Module):
 
 def _at(weight: Any, layer: int) -> Any:
     """One layer's share of a stack."""
-    return weight[layer] if isinstance(weight, Layers) else jax.tree.map(lambda w: w[layer], weight)
+    return weight[layer] if isinstance(weight, Unstacked) else jax.tree.map(lambda w: w[layer], weight)
 
 
 def _window(c: DecoderConfig, slides: bool | jax.Array) -> attention.Window:

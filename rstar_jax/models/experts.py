@@ -76,7 +76,7 @@ def _routed(
     first: jax.Array | int,
     held: int,
 ) -> jax.Array:
-    """What the experts first … first + held - 1, whose weights w has, add to states [..., D]."""
+    """Compute what the experts first … first + held - 1, whose weights w has, add to states [..., D]."""
     dtype, x = h.dtype, h.reshape(-1, h.shape[-1])
     logits = jnp.einsum("rd,de->re", x.astype(jnp.float32), w["router"].astype(jnp.float32))
     expert, weight = route(e, logits)

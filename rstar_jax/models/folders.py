@@ -101,7 +101,7 @@ def base_folder(folder: Path) -> Path:
 
 
 def tokenizer_folder(folder: Path) -> Path:
-    """Where the tokenizer of a model lies: in its folder or, of an adapter that has none, in its base's."""
+    """Find the tokenizer of a model: in its folder or, of an adapter that has none, in its base's."""
     own = any(is_there(folder / name) for name in ("tokenizer.json", "tokenizer.model", "vocab.json"))
     return folder if own else base_folder(folder)
 

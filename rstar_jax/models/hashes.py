@@ -1,4 +1,5 @@
-"""Which model it is: a hash that says whether a folder still computes what it did, without reading 15 GB."""
+"""Identity of a model: a hash that says whether a folder still computes what it did, without reading 15
+GB."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class OtherKind(UserError):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How a question and its steps are laid before a reward model; texts, which its own tokenizer encodes.
+    """Layout of a question and its steps for a reward model; texts, which its own tokenizer encodes.
 
     prompt: what stands before the first step, with `{question}` in it; empty: the prompt of a policy that was
     trained on steps. separator: follows every step. end: follows the last one alone. The value stands at the
@@ -85,7 +85,7 @@ class Head:
 
     @property
     def of_probability(self) -> bool:
-        """Whether tanh of the folded head is 2p - 1."""
+        """Return whether tanh of the folded head is 2p - 1."""
         return self.right is not None or self.factor != 1
 
     def folded(self, params: dict[str, jax.Array]) -> dict[str, jax.Array]:

@@ -45,7 +45,7 @@ _Part = tuple[Weight, jax.Array, tuple[int, ...]]  # where a parameter stands, i
 
 
 class Tokenizer(Protocol):
-    """What writes its own files into a folder."""
+    """A tokenizer that writes its own files into a folder."""
 
     def save(self, path: Path, /) -> None: ...
 
@@ -86,7 +86,7 @@ def check_reward_model(path: StrPath) -> DecoderConfig:
 
 
 def reading_of(path: StrPath) -> Reading:
-    """How steps are laid before the reward model in a folder. Raises UserError as check_reward_model."""
+    """Return the layout of steps for the reward model in a folder. Raises UserError as check_reward_model."""
     with Source(path, reward=True) as source:
         assert source.head is not None
         return source.head.reading
@@ -134,7 +134,7 @@ def save_pretrained(
 
 
 def _generation(c: DecoderConfig, stops: Sequence[str]) -> str:
-    """What the model's generation_config.json said, with the ids that it left out and these stops."""
+    """Return what the model's generation_config.json said, with the ids that it left out and these stops."""
     ends = c.end_ids
     ids = {
         "bos_token_id": c.bos_id,

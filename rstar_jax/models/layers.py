@@ -18,7 +18,7 @@ from rstar_jax import sharding
 from rstar_jax.models import experts, rope
 from rstar_jax.models.bfloat16 import rounded
 from rstar_jax.models.config import DecoderConfig, Latent
-from rstar_jax.models.linear import Beneath, Rows, left_product, matmul, product
+from rstar_jax.models.linear import FusedWithGate, OutputMajor, left_product, matmul, product
 
 Weights = Mapping[str, jax.Array]
 
@@ -90,7 +90,7 @@ def gathered(h: jax.Array, mesh: Mesh | None) -> jax.Array:
 
 
 def scattered(out: jax.Array, mesh: Mesh | None) -> jax.Array:
-    """What attention or MLP adds to states, split along the sequence again."""
+    """Split what attention or MLP adds to states along the sequence again."""
     return sharding.placed(sharding.placed(out, WHOLE, mesh), STATES, mesh)
 
 
@@ -107,7 +107,7 @@ def rms_norm(c: DecoderConfig, x: jax.Array, weight: jax.Array, eps: float | Non
 def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: jax.Array) -> jax.Array:
     """The gated MLP (arXiv 2002.05202)."""
     dtype = h.dtype
-    if isinstance(gate, Rows) and isinstance(up, Beneath) and isinstance(down, Rows):
+    if isinstance(gate, OutputMajor) and isinstance(up, FusedWithGate) and isinstance(down, OutputMajor):
         # Between its products all stays in the order in which they make it: [F, tokens].
         both = rounded(left_product(gate, h.reshape(-1, h.shape[-1]), 1, dtype), dtype)
         inner = rounded(_activated(c, *jnp.split(both, 2)), dtype)

@@ -1,4 +1,4 @@
-"""Where weights meet activations: every matmul of a decoder goes through here.
+"""Products of weights and activations: every matmul of a decoder goes through here.
 
 A transform over the parameters (weights in int8, low-rank additions, rows for new tokens) puts one of the
 classes below in the place of an array, and nothing else in a decoder knows of it. Sums are in float32: exact
@@ -63,7 +63,7 @@ class Quantized:
 
     @property
     def dtype(self) -> Any:
-        """Of the weight that it stands for."""
+        """Dtype of the weight that it stands for."""
         return self.scale.dtype
 
     def __getitem__(self, index: Any) -> Quantized:
@@ -105,7 +105,7 @@ class LowRank:
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "bits"], meta_fields=["one"])
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class OutputMajor:
     """A weight as a matrix [O, I], a row of all inputs for every output; or [L, O, I], a stack of them.
 
     XLA:CPU packs the right operand of a bfloat16 product anew at each call, which for few activations takes
@@ -131,7 +131,7 @@ class Rows:
     def dtype(self) -> Any:
         return self.values.dtype
 
-    def __getitem__(self, index: Any) -> Rows | jax.Array:
+    def __getitem__(self, index: Any) -> OutputMajor | jax.Array:
         if index is Ellipsis:
             return self
         if self.bits is None:
@@ -141,8 +141,8 @@ class Rows:
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=[], meta_fields=["shape", "dtype"])
 @dataclasses.dataclass(frozen=True)
-class Beneath:
-    """A weight whose rows stand beneath those of another one, in the same `Rows`: `up` beneath `gate`.
+class FusedWithGate:
+    """A weight whose rows stand beneath those of another one, in the same `OutputMajor`: `up` beneath `gate`.
 
     So one product makes both, and packs the activations once. It has nothing of its own, and no index.
     """
@@ -154,13 +154,13 @@ class Beneath:
     def ndim(self) -> int:
         return len(self.shape)
 
-    def __getitem__(self, index: Any) -> Beneath:
+    def __getitem__(self, index: Any) -> FusedWithGate:
         return self
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["layers"], meta_fields=[])
 @dataclasses.dataclass(frozen=True)
-class Layers:
+class Unstacked:
     """A stack of weights kept apart, so that no loop over tokens has to cut it first. Indices are layers."""
 
     layers: tuple[Any, ...]
@@ -203,13 +203,14 @@ class NewRows:
         return self.base.dtype
 
     def put(self, ids: jax.Array, found: jax.Array) -> jax.Array:
-        """What `base` has of some ids [...], [..., D], with the rows of those that are new in their place."""
+        """Return the rows [..., D] of `base` for some ids [...], with the rows of those that are new in their
+        place."""
         at, last = ids - self.first, len(self.rows) - 1
         new = self.rows.astype(found.dtype)[jnp.clip(at, 0, last)]
         return jnp.where(((at >= 0) & (at <= last))[..., None], new, found)
 
 
-Weight = jax.Array | Quantized | LowRank | NewRows | Rows
+Weight = jax.Array | Quantized | LowRank | NewRows | OutputMajor
 
 
 def lookup(
@@ -225,7 +226,7 @@ def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
     """einsum of an activation and a weight, both taken as `dtype`; float32."""
     if isinstance(weight, LowRank):
         return matmul(pattern, x, weight.base, dtype) + _addition(pattern, x, weight, dtype)
-    if isinstance(weight, Rows):
+    if isinstance(weight, OutputMajor):
         return _left(pattern, x.astype(dtype), weight, dtype)
     if isinstance(weight, NewRows):
         return _with_new(
@@ -290,7 +291,7 @@ def grouped_matmul(
     )
 
 
-def left_product(weight: Rows, x: jax.Array, inputs: int, dtype: Any) -> jax.Array:
+def left_product(weight: OutputMajor, x: jax.Array, inputs: int, dtype: Any) -> jax.Array:
     """The weight times x [tokens, I] or [I, tokens]; `inputs`: which axis of x is I. [O, tokens] float32."""
     over = (((1,), (inputs,)), ((), ()))
     out = jax.lax.dot_general(weight.values.astype(dtype), x, over, preferred_element_type=jnp.float32)
@@ -298,7 +299,7 @@ def left_product(weight: Rows, x: jax.Array, inputs: int, dtype: Any) -> jax.Arr
     return jax.lax.optimization_barrier(out)
 
 
-def _left(pattern: str, x: jax.Array, weight: Rows, dtype: Any) -> jax.Array:
+def _left(pattern: str, x: jax.Array, weight: OutputMajor, dtype: Any) -> jax.Array:
     """All that x has by name must be summed over, in the weight's order."""
     x_names, names, out_names = _names(pattern)
     outputs = [size for size, name in zip(weight.one, names, strict=True) if name in out_names]

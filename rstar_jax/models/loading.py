@@ -50,7 +50,7 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a load is: bytes of the tensors that are done and of all, and seconds since the start."""
+    """Progress of a load: bytes of the tensors that are done and of all, and seconds since the start."""
 
     done: int
     total: int
@@ -156,7 +156,7 @@ class _Entry:
         fill(self.files, self.weight, tensor, self.shape[n:], into)
 
     def array(self) -> jax.Array:
-        """What was read, on its devices; gives the memory away."""
+        """Return what was read, on its devices; gives the memory away."""
         memory, self._memory = self._memory, {}
         if self.where is None:
             return jax.device_put(next(iter(memory.values())))
@@ -165,12 +165,13 @@ class _Entry:
 
 
 def place(spec: ParamSpec, mesh: Mesh | None) -> NamedSharding | None:
-    """Where a parameter lies on a mesh."""
+    """Return where a parameter lies on a mesh."""
     return mesh and sharding.sharding(mesh, spec.axes, spec.shape, sharding.preset_for(mesh))
 
 
 def shares(shape: Sequence[int], where: NamedSharding | None) -> dict[Any, Index]:
-    """Which part of an array each device of this process holds; without a mesh, None does, all of it."""
+    """Return the part of an array that each device of this process holds; without a mesh, None does, all of
+    it."""
     if where is None:
         return {None: tuple((0, n) for n in shape)}
     held = where.addressable_devices_indices_map(tuple(shape))
@@ -246,7 +247,7 @@ def _memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _on_host(mesh: Mesh | None) -> bool:
-    """Whether arrays lie in the host's own memory."""
+    """Return whether arrays lie in the host's own memory."""
     return (jax.default_backend() if mesh is None else mesh.devices.flat[0].platform) == "cpu"
 
 

@@ -31,7 +31,7 @@ _FARTHEST = 2**30  # no text is so long
 
 
 def missing(P: int, A: int, C: int) -> str:
-    """Why the kernel cannot do a cache of P columns with keys of A and values of C numbers, or ""."""
+    """Return why the kernel cannot do a cache of P columns with keys of A and values of C numbers, or ""."""
     if not P or P % COLUMNS:
         return f"{P} columns, not a multiple of {COLUMNS}"
     for what, size in (("keys", A), ("values", C)):
@@ -173,7 +173,7 @@ def _kernel(
 
 
 def _within(size: int, block: int) -> jax.Array | None:
-    """Which of a block's numbers there are; None: all."""
+    """Mask the numbers of a block that there are; None: all."""
     return None if size == block else jnp.arange(block) < size
 
 

@@ -26,7 +26,7 @@ _STEP_ROWS = 1024  # queries, all heads together, that a step holds
 
 
 def missing(P: int, A: int, C: int) -> str:
-    """Why the kernel cannot do a prefix of P columns with keys of A and values of C numbers, or ""."""
+    """Return why the kernel cannot do a prefix of P columns with keys of A and values of C numbers, or ""."""
     if not P or P % LANES:
         return f"a prefix of {P} columns, not a multiple of {LANES}"
     if C % LANES:

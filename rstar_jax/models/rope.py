@@ -64,7 +64,7 @@ KINDS: dict[str, Callable[[Rope, int], np.ndarray]] = {
 
 
 def magnitude(rope: Rope, max_positions: int) -> float:
-    """What cosines and sines are multiplied by (arXiv 2309.00071 and 2402.13753)."""
+    """Return the factor of cosines and sines (arXiv 2309.00071 and 2402.13753)."""
     if rope.attention_factor is not None or rope.kind not in ("yarn", "longrope"):
         return 1.0 if rope.attention_factor is None else rope.attention_factor
     factor = rope.factor or max_positions / _given(rope.original_max_position_embeddings)
@@ -101,7 +101,7 @@ def tables(
 
 
 def in_long_text(rope: Rope, positions: jax.Array, segment_ids: jax.Array | None) -> jax.Array | None:
-    """Which tokens [..., T] stand in a text of more positions than the short factors are for."""
+    """Find the tokens [..., T] that stand in a text of more positions than the short factors are for."""
     if rope.kind != "longrope":
         return None
     last = jnp.max(positions, axis=-1, keepdims=True)

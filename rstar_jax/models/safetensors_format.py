@@ -34,7 +34,7 @@ Shape = tuple[tuple[int, ...], np.dtype]  # of a tensor, and its type
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies: its file, type (the format's name of it), shape, and first byte in the file."""
+    """Place of a tensor: its file, type (the format's name of it), shape, and first byte in the file."""
 
     file: Path
     dtype: str

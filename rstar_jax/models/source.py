@@ -147,7 +147,7 @@ class Source:
         return re.search(self._family.ignored, name) is not None
 
     def _find_root(self) -> tuple[str, str]:
-        """How the tensors' names begin in the family's table, and how in this folder."""
+        """Find how the tensors' names begin in the family's table, and how in this folder."""
         for ours, theirs in self._family.roots:
             if theirs + EMBED.removeprefix(ours) in self.files.tensors:
                 return ours, theirs
@@ -173,7 +173,7 @@ class Source:
             self.config = dataclasses.replace(self.config, tied=False)
 
     def _find_tensors(self) -> dict[str, Wanted]:
-        """What the parameters are made of."""
+        """Find the tensors that the parameters are made of."""
         embed, head, found = self._named(EMBED), self._named(HEAD), self.files.tensors
         specs, table = param_specs(self.config), dict(self._family.weights(self.config))
         for ours, weight in table.items():

@@ -25,7 +25,7 @@ _STEP_SUMS = 2**21  # of sums that it holds
 
 
 def missing(S: int, A: int, C: int) -> str:
-    """Why the kernel cannot do suffixes of S slots with keys of A and values of C numbers, or ""."""
+    """Return why the kernel cannot do suffixes of S slots with keys of A and values of C numbers, or ""."""
     if not S or S % ROWS:
         return f"suffixes of {S} slots, not a multiple of {ROWS}"
     return f"keys of {A} or values of {C} numbers, not multiples of {LANES}" if A % LANES or C % LANES else ""

@@ -40,7 +40,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something has this name. Raises UserError if it has and cannot be looked at."""
+    """Return whether something has this name. Raises UserError if it has and cannot be looked at."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -184,7 +184,7 @@ class WeightFiles:
         return block
 
     def same(self, one: str, other: str) -> bool:
-        """Whether two tensors are equal, of types that are read here."""
+        """Return whether two tensors are equal, of types that are read here."""
         a, b = self.tensors[one], self.tensors[other]
         if a.shape != b.shape or not {a.dtype, b.dtype} <= DTYPES.keys():
             return False

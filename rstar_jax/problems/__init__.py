@@ -1,1 +1,1 @@
-"""Where problems come from: the embedded suite and JSONL files. Host side, never jax."""
+"""Sources of problems: the embedded suite and JSONL files. Host side, never jax."""

@@ -50,7 +50,7 @@ def executed(given: Sequence[Given], task: Task) -> list[Executed]:
 
 
 def _to_run(given: Given, end: int) -> bool:
-    """Whether the steps up to `end` have to be run: all of a conversion, and what lacks its output."""
+    """Return whether the steps up to `end` have to be run: all of a conversion, and what lacks its output."""
     if given.converted:
         return True
     step = given.row.steps[end - 1]

@@ -1,4 +1,5 @@
-"""What a family of the embedded suite is: parameters, phrasings, an answer, and the steps of a solution.
+"""Definition of a family of the embedded suite: parameters, phrasings, an answer, and the steps of a
+solution.
 
 A family is data. Its texts are `str.format` templates over the parameters of one instance; a step
 carries the right code and the habits that a weak model has in its place.

@@ -57,7 +57,8 @@ class NotConverted(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Calculation:
-    """What is calculated, as Python's tokens, the stated result, and the sentence's text on both sides."""
+    """A marked calculation: its terms as Python's tokens, the stated result, and the sentence's text on both
+    sides."""
 
     tokens: tuple[str, ...]
     result: str
@@ -283,9 +284,7 @@ def _value(source: str) -> Fraction:
         raise NotConverted("an unreadable calculation") from None
 
 
-def _by_name(
-    tokens: Sequence[str], results: Sequence[_Result], known: _Known
-) -> tuple[list[_Result], str]:
+def _by_name(tokens: Sequence[str], results: Sequence[_Result], known: _Known) -> tuple[list[_Result], str]:
     """The expression with earlier results by name, and which were used.
 
     A number that the question gives, too, or that anyone knows, may be either. It is taken for a result that
@@ -325,9 +324,7 @@ def _spaced(tokens: Sequence[str]) -> str:
     return text
 
 
-def _rounded(
-    source: str, value: Fraction, stated: Fraction, calculation: _Calculation, sentence: str
-) -> str:
+def _rounded(source: str, value: Fraction, stated: Fraction, calculation: _Calculation, sentence: str) -> str:
     """The expression so that it gives what the working states: as it is, rounded, or in percent.
 
     Raises NotConverted where none of these does.

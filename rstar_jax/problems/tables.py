@@ -51,7 +51,7 @@ _CODE = re.compile(r"[A-Za-z_]\w*[ \t]*[=(]")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a row stands: "line 3" of JSON lines, "item 3" of an array, "row 3" of Parquet, from 1."""
+    """Place of a row: "line 3" of JSON lines, "item 3" of an array, "row 3" of Parquet, from 1."""
 
     path: Path
     kind: str
@@ -116,7 +116,7 @@ def _json(
 
 
 def _text(path: Path, data: bytes, what: str, at: int) -> str:
-    """What is to be parsed at once, and begins at byte `at` of the file."""
+    """Return the text to parse at once that begins at byte `at` of the file."""
     if len(data) > MOST_TEXT:
         raise UserError(
             f"{path}: {what} of more than {MOST_TEXT:,} bytes, which is the most that is parsed at once. "

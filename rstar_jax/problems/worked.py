@@ -54,7 +54,7 @@ _NUMBER = re.compile(r"(?<![\w.])\d+(?!\w)")
 
 @dataclasses.dataclass(frozen=True)
 class FlawRates:
-    """How often a step of a worked solution is flawed.
+    """Rates at which steps of a worked solution are flawed.
 
     habits: (family, probability for each step that has habits, in order) for every family.
     tilt: what a question's phrasing multiplies the odds of the right step with, by phrasing.

@@ -1,4 +1,4 @@
-"""What a run shows a person: one live display while it works, tables and report.json at its end."""
+"""A run's face: one live display while it works, tables and report.json at its end."""
 
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import render, show

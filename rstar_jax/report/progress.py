@@ -112,7 +112,7 @@ class Progress:
         note: str = "",
         doing: str | None = None,
     ) -> None:
-        """How far the innermost stage is; numbers are cumulative within the stage. Cheap to call often.
+        """Tell how far the innermost stage is; numbers are cumulative within the stage. Cheap to call often.
 
         What is None, or an empty note, stays as it was. earlier, total: what an interrupted run left done and
         how many there are, where that was not known when the stage began.
@@ -239,7 +239,8 @@ def _number(value: float) -> str:
 
 
 def _time_left(stage: _Stage, now: float) -> str:
-    """By the mean pace since the stage began: items end in waves, so a short window would jump about."""
+    """Estimate by the mean pace since the stage began: items end in waves, so a short window would jump
+    about."""
     won = stage.done - stage.start
     if stage.total is None or won <= 0 or now <= stage.began:
         return ""

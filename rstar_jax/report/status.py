@@ -75,7 +75,7 @@ class Status:
                 self._write(_ERASE)
 
     def line(self) -> str:
-        """What there is to say now."""
+        """Return what there is to say now."""
         now, count = self._clock(), self.tokens()
         self._samples.append((now, count))
         while len(self._samples) > 2 and self._samples[1][0] <= now - WINDOW:

@@ -104,7 +104,8 @@ def given(report: Mapping[str, Any]) -> Table:
 
 
 def data(report: Mapping[str, Any]) -> Table:
-    """What each round's search gave its training: problems by difficulty, trajectories, rows and pairs."""
+    """Table of what each round's search gave its training: problems by difficulty, trajectories, rows and
+    pairs."""
     rounds = _rounds(report)
     lines: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
         ("problems", lambda r: count(r.get("problems"))),
@@ -172,7 +173,8 @@ def times(report: Mapping[str, Any]) -> Table:
 
 
 def shares(report: Mapping[str, Any]) -> Table:
-    """How the stages' time divides over decoding, execution, PPM, training and the host's own work."""
+    """Table of how the stages' time divides over decoding, execution, PPM, training and the host's own
+    work."""
     stages = _stages(report)
     whole = sum(s.get("seconds") or 0.0 for s in stages)
     totals = {part: _sum(s.get(part) for s in stages) for part in PARTS}
@@ -184,8 +186,8 @@ def shares(report: Mapping[str, Any]) -> Table:
 
 
 def estimates(report: Mapping[str, Any]) -> Table:
-    """What each stage was expected to need, and what it did: memory, hours, tokens (written by a search, read
-    by a training).
+    """Table of what each stage was expected to need, and what it did: memory, hours, tokens (written by a
+    search, read by a training).
 
     The memory of accelerators is not measured: nothing stands beside its estimate.
     """
@@ -210,7 +212,8 @@ def estimates(report: Mapping[str, Any]) -> Table:
 
 
 def notes(report: Mapping[str, Any]) -> list[str]:
-    """What the rounds have to say, such as that nothing was solved; then what shut the programs in."""
+    """Collect what the rounds have to say, such as that nothing was solved; then what shut the programs
+    in."""
     said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
     told = (_get(warm, part, "note") for warm in _warm_start(report) for part in ("rows", "policy_training"))
     said += [f"Warm start: {note}." for note in told if note]
@@ -221,7 +224,7 @@ def notes(report: Mapping[str, Any]) -> list[str]:
 
 
 def files(report: Mapping[str, Any]) -> list[str]:
-    """Where the results are, in a line; the report names every file."""
+    """Name the results' places in a line; the report names every file."""
     folder = report.get("folder")
     models = (
         f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.get("models") or {}).items() if path
@@ -269,7 +272,7 @@ def _rounds(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _warm_start(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What a warm start tells of itself; none in the report of rounds."""
+    """Return the section of a warm start; none in the report of rounds."""
     return [warm] if (warm := report.get("warm_start")) else []
 
 

@@ -146,9 +146,7 @@ def _votes(count: int, total: int) -> str:
 
 def shown(text: str) -> str:
     """The text with every character that is no print, newline or tab written out."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _written(step: str) -> list[str]:

@@ -2,16 +2,16 @@
 
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Functions, Leaf, OnProgress, SearchStats, Service, Services
-from rstar_jax.search.drive import News
+from rstar_jax.search.drive import SearchEvent
 from rstar_jax.search.strategies import STRATEGIES, grow_trees, watch_trees
 
 __all__ = [
     "STRATEGIES",
     "Functions",
     "Leaf",
-    "News",
     "OnProgress",
     "SearchConfig",
+    "SearchEvent",
     "SearchStats",
     "Service",
     "Services",

@@ -10,21 +10,21 @@ from __future__ import annotations
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import alive, failed
-from rstar_jax.search.grow import Gathered, Name, leaf_at, root
-from rstar_jax.search.together import Together
+from rstar_jax.search.grow import Barrier, TreeId, leaf_at, root
+from rstar_jax.search.together import Ensemble
 from rstar_jax.types import Ended, Node, Problem, Tree
 
 
-def beam(problem: Problem, config: SearchConfig, name: Name) -> Beam:
+def beam(problem: Problem, config: SearchConfig, name: TreeId) -> Beam:
     """One step beam search."""
     return Beam(problem, config, name)
 
 
-def diverse(problem: Problem, config: SearchConfig, name: Name) -> Together:
+def diverse(problem: Problem, config: SearchConfig, name: TreeId) -> Ensemble:
     """Independent step beam searches, named so that no two draw the same."""
     nodes = 1 + (config.max_depth + 1) * config.beam_width * config.candidates
     parts = [Beam(problem, config, name, first=i * nodes) for i in range(config.subtrees)]
-    return Together(parts, name.index)
+    return Ensemble(parts, name.tree_index)
 
 
 class Beam:
@@ -34,24 +34,24 @@ class Beam:
     first: what its nodes are named from.
     """
 
-    def __init__(self, problem: Problem, config: SearchConfig, name: Name, first: int = 0):
+    def __init__(self, problem: Problem, config: SearchConfig, name: TreeId, first: int = 0):
         self.problem, self._config, self._name, self._first = problem, config, name, first
         self.rollouts = self.trajectories = self.nodes = 0
         self.ended: Ended = "rollouts"
         self._nodes, self._chosen = [root()], list[int]()
-        self._gathered = Gathered()
+        self._gathered = Barrier()
         self._width = config.beam_width
 
-    def begin(self) -> list[Leaf]:
+    def start(self) -> list[Leaf]:
         return self._expand([0])
 
-    def grow(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
+    def update(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
         taken = self._gathered.take(leaf, children)
         if not taken:
             return []
         first = len(self._nodes)
         for asked, nodes in taken:
-            self._nodes += [node.counted(0, 0.0, asked.node - self._first) for node in nodes]
+            self._nodes += [node.with_stats(0, 0.0, asked.node - self._first) for node in nodes]
         self.nodes = len(self._nodes) - 1
         living = [i for i in range(first, len(self._nodes)) if alive(self._nodes[i])]
         best = sorted(living, key=lambda i: -(self._nodes[i].ppm or 0.0))[: self._width]
@@ -72,7 +72,7 @@ class Beam:
                     self._nodes,
                     node,
                     self._first + node,
-                    self._name.index,
+                    self._name.tree_index,
                     config.candidates,
                     config.temperature,
                 )
@@ -83,7 +83,7 @@ class Beam:
     def votes(self) -> list[Node]:
         return [self._nodes[i] for i in self._chosen]
 
-    def to_come(self) -> int:
+    def answers_remaining(self) -> int:
         return self._width
 
     def tree(self) -> Tree:
@@ -98,6 +98,6 @@ class Beam:
                 values[at] += value
                 at = self._nodes[at].parent
         nodes = (
-            node.counted(n, q, node.parent) for node, n, q in zip(self._nodes, visits, values, strict=True)
+            node.with_stats(n, q, node.parent) for node, n, q in zip(self._nodes, visits, values, strict=True)
         )
-        return Tree(self.problem, self._name.round, self._name.index, self.rollouts, tuple(nodes))
+        return Tree(self.problem, self._name.round, self._name.tree_index, self.rollouts, tuple(nodes))

@@ -1,4 +1,4 @@
-"""What ends a search before its rollouts are done: other budgets, and a vote that is settled."""
+"""Ends of a search before its rollouts are done: other budgets, and a vote that is decided."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from rstar_jax.search.votes import weight
 from rstar_jax.types import Ended, Node
 
 
-def settled(answers: Sequence[Node], to_come: int, vote: str) -> bool:
-    """Whether no further answers can change a majority or weighted vote.
+def vote_is_decided(answers: Sequence[Node], to_come: int, vote: str) -> bool:
+    """Return whether no further answers can change a majority or weighted vote.
 
     So if one text has more than half of all weight that there may be. Texts that differ may be equal to the
     grader, which can only add to the leader's class or to the rest: more than half stays more than half.
@@ -22,8 +22,8 @@ def settled(answers: Sequence[Node], to_come: int, vote: str) -> bool:
     return leader > weights.total() - leader + to_come
 
 
-def bitten(tokens: int, seconds: float, max_tokens: int, max_seconds: float) -> Ended | None:
-    """Which budget is spent; 0 is none."""
+def exhausted_budget(tokens: int, seconds: float, max_tokens: int, max_seconds: float) -> Ended | None:
+    """Name the budget that is spent; a limit of 0 is none."""
     if max_tokens and tokens >= max_tokens:
         return "tokens"
     if max_seconds and seconds >= max_seconds:

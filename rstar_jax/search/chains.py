@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
-from rstar_jax.search.expand import Manner, failed
-from rstar_jax.search.grow import Name, root
+from rstar_jax.search.expand import ExpandConfig, failed
+from rstar_jax.search.grow import TreeId, root
 from rstar_jax.types import Ended, Node, Problem, Tree
 
 
-def greedy_manner(config: SearchConfig) -> Manner:
-    """How the leaves of "greedy" and "sample" are expanded: nobody reads a PPM's values."""
-    return Manner(config.max_depth, score="nothing")
+def greedy_manner(config: SearchConfig) -> ExpandConfig:
+    """Expansion of the leaves of "greedy" and "sample": a PPM's values are not asked for."""
+    return ExpandConfig(config.max_depth, score="nothing")
 
 
-def ranked_manner(config: SearchConfig) -> Manner:
-    """How the leaves of "best_of_n" are expanded."""
-    return Manner(config.max_depth, score="answers" if config.scores == "orm" else "steps")
+def ranked_manner(config: SearchConfig) -> ExpandConfig:
+    """Expansion of the leaves of "best_of_n"."""
+    return ExpandConfig(config.max_depth, score="answers" if config.scores == "orm" else "steps")
 
 
-def greedy(problem: Problem, config: SearchConfig, name: Name) -> Chains:
+def greedy(problem: Problem, config: SearchConfig, name: TreeId) -> Chains:
     """The policy alone: its likeliest step, one after the other, each of them executed (pass@1)."""
     return Chains(problem, 1, 0.0, config.max_depth, name)
 
 
-def sampled(problem: Problem, config: SearchConfig, name: Name) -> Chains:
+def sampled(problem: Problem, config: SearchConfig, name: TreeId) -> Chains:
     """`config.rollouts` independent trajectories, for pass@k, majority votes and best-of-n."""
     return Chains(problem, config.rollouts, config.temperature, config.max_depth, name)
 
@@ -38,16 +38,16 @@ class Chains:
 
     ended: Ended = "rollouts"
 
-    def __init__(self, problem: Problem, width: int, temperature: float, max_depth: int, name: Name):
+    def __init__(self, problem: Problem, width: int, temperature: float, max_depth: int, name: TreeId):
         self.problem, self._name = problem, name
         self.rollouts = self.trajectories = self.nodes = 0
         self._width, self._temperature, self._max_depth = width, temperature, max_depth
         self._chains: list[list[Node]] = []
 
-    def begin(self) -> list[Leaf]:
-        return [Leaf(self.problem, (), self._name.index, 0, self._width, self._temperature)]
+    def start(self) -> list[Leaf]:
+        return [Leaf(self.problem, (), self._name.tree_index, 0, self._width, self._temperature)]
 
-    def grow(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
+    def update(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
         if not leaf.node:
             self._chains = [[node] for node in children]
             self.nodes += len(children)
@@ -66,7 +66,7 @@ class Chains:
         if chain[-1].status == "ok":
             name = 1 + k * self._max_depth + len(chain) - 1
             steps = tuple(node.text for node in chain)
-            return [Leaf(self.problem, steps, self._name.index, name, 1, self._temperature)]
+            return [Leaf(self.problem, steps, self._name.tree_index, name, 1, self._temperature)]
         self.rollouts += 1
         self.trajectories += chain[-1].status == "answer"
         return []
@@ -74,7 +74,7 @@ class Chains:
     def votes(self) -> list[Node]:
         return [chain[-1] for chain in self._chains if chain[-1].status == "answer"]
 
-    def to_come(self) -> int:
+    def answers_remaining(self) -> int:
         return (len(self._chains) or self._width) - self.rollouts
 
     def tree(self) -> Tree:
@@ -87,9 +87,9 @@ class Chains:
                 last = node is end
                 visits = 1 if seen or (end.status == "unknown" and not last) else 0
                 own = -1.0 if last and failed(end) else value
-                nodes.append(node.counted(visits, own * visits, parent))
+                nodes.append(node.with_stats(visits, own * visits, parent))
                 parent = len(nodes)
             counted = nodes[parent - len(chain)]
-            top = top.counted(top.visits + counted.visits, top.value_sum + value * counted.visits, -1)
+            top = top.with_stats(top.visits + counted.visits, top.value_sum + value * counted.visits, -1)
         rollouts = self.rollouts
-        return Tree(self.problem, self._name.round, self._name.index, rollouts, (top, *nodes))
+        return Tree(self.problem, self._name.round, self._name.tree_index, rollouts, (top, *nodes))

@@ -1,4 +1,4 @@
-"""What a search is handed, what it asks, and what it tells while it runs."""
+"""Interface of a search: its services, its requests, and the counts it tells while it runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ class Service(Protocol[Request, Result]):
         ...
 
     def poll(self, wait: bool) -> list[tuple[int, Result]]:
-        """What is finished and was not reported yet, in any order. wait: at least one, if any is open."""
+        """Return what is finished and was not reported yet, in any order. wait: at least one, if any is
+        open."""
         ...
 
     def cancel(self, tickets: Iterable[int]) -> None:
@@ -93,7 +94,7 @@ class Functions:
 
 @dataclasses.dataclass(frozen=True)
 class SearchStats:
-    """How far a search is: counts since its start, all problems together.
+    """Progress of a search: counts since its start, all problems together.
 
     trajectories: answers reached and valued. nodes: made, failed ones included. tokens: written by the
     policy, dropped repeats included. expansions: leaves that got their children.

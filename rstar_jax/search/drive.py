@@ -22,11 +22,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
 from rstar_jax.search import collector
-from rstar_jax.search.budget import bitten, settled
+from rstar_jax.search.budget import exhausted_budget, vote_is_decided
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Functions, Leaf, OnProgress, SearchStats, Service, Services
-from rstar_jax.search.expand import Expansion, Manner
-from rstar_jax.search.grow import Growing
+from rstar_jax.search.expand import ExpandConfig, Expansion
+from rstar_jax.search.grow import SearchState
 from rstar_jax.search.services import as_services
 from rstar_jax.types import Candidate, Ended, Node, Problem, Tree
 
@@ -34,7 +34,7 @@ _NAP, _LONGEST_NAP = 1e-4, 5e-3  # seconds
 
 
 class Clock(Protocol):
-    """Where time comes from: the module `time`, or a test's."""
+    """Source of time: the module `time`, or a test's."""
 
     def monotonic(self) -> float: ...
 
@@ -42,13 +42,13 @@ class Clock(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class News:
+class SearchEvent:
     """An expansion, or the end of a tree. index: which of the problems. leaf, children: empty at an end.
 
     tree: makes the tree as it is now; call it at once, as the tree goes on.
     """
 
-    index: int
+    problem_index: int
     done: bool
     tree: Callable[[], Tree]
     leaf: Leaf | None = None
@@ -56,9 +56,17 @@ class News:
 
 
 class _Run:
-    """One problem in the loop. open: its expansions under way, in the order asked for. begun: it has one."""
+    """One problem in the loop: waiting -> open expansions -> done, by its own state machine or a budget.
 
-    def __init__(self, index: int, growing: Growing, began: float, together: bool):
+            SearchState.start()            Expansion.children known           no leaf is wanted, or over()
+    problem ------------------> leaves open ----------------------> update() ------------------------> done
+                                    ^                                  |
+                                    `------------ new leaves ----------'
+
+    open: its expansions under way, in the order asked for. begun: it has one.
+    """
+
+    def __init__(self, index: int, growing: SearchState, began: float, together: bool):
         self.index, self.growing, self.began, self.together = index, growing, began, together
         self.open: dict[Expansion, None] = {}
         self.tokens = 0
@@ -66,7 +74,7 @@ class _Run:
         self.ended: Ended | None = None
 
     def ready(self, expansion: Expansion) -> list[Expansion]:
-        """What may be handed over, now that this expansion is complete."""
+        """Return the expansions to hand over, now that this one is complete."""
         if not self.together:
             del self.open[expansion]
             return [expansion]
@@ -81,7 +89,7 @@ class _Run:
         )
 
 
-class _Desk:
+class _Dispatcher:
     """The services: what is to be asked, what is open, and whose it is."""
 
     def __init__(self, services: Services):
@@ -134,7 +142,7 @@ class _Desk:
 
     @property
     def must_nap(self) -> bool:
-        """Whether everything open works by itself."""
+        """Return whether everything open works by itself."""
         return not any(self._services[name].works_in_poll for name, tickets in self._open.items() if tickets)
 
     def forget(self, run: _Run | None = None) -> None:
@@ -150,20 +158,20 @@ class _Desk:
 
 def stream(
     problems: Sequence[Problem],
-    make: Callable[[Problem], Growing],
-    manner: Manner,
+    make: Callable[[Problem], SearchState],
+    manner: ExpandConfig,
     functions: Functions | Services,
     config: SearchConfig,
     *,
     on_progress: OnProgress | None = None,
     clock: Clock = time,
-) -> Generator[News, None, None]:
+) -> Generator[SearchEvent, None, None]:
     """Searches every problem, `config.batch` at a time, and tells of every expansion as it happens.
 
     Ends with the last problem; closing the iterator, or what any service or `on_progress` raises, ends it at
     once. Either way nothing stays open in the services.
     """
-    desk, runs, waiting = _Desk(as_services(functions)), dict[_Run, None](), iter(enumerate(problems))
+    desk, runs, waiting = _Dispatcher(as_services(functions)), dict[_Run, None](), iter(enumerate(problems))
     done = expansions = tokens = nap = 0
     rollouts = trajectories = nodes = 0
     together = bool(config.max_tokens) or config.early_stop
@@ -176,29 +184,31 @@ def stream(
 
     def over(run: _Run) -> Ended | None:
         seconds = clock.monotonic() - run.began if config.max_seconds else 0.0
-        if why := bitten(run.tokens, seconds, config.max_tokens, config.max_seconds):
+        if why := exhausted_budget(run.tokens, seconds, config.max_tokens, config.max_seconds):
             return why
-        if config.early_stop and settled(run.growing.votes(), run.growing.to_come(), config.vote):
+        if config.early_stop and vote_is_decided(
+            run.growing.votes(), run.growing.answers_remaining(), config.vote
+        ):
             return "vote"
         return None
 
-    def close(run: _Run) -> News:
+    def close(run: _Run) -> SearchEvent:
         nonlocal done
         if run.open:
             desk.forget(run)
         del runs[run]
         done += 1
-        return News(run.index, True, run.tree)
+        return SearchEvent(run.index, True, run.tree)
 
-    def begin() -> Iterator[News]:
+    def begin() -> Iterator[SearchEvent]:
         while len(runs) < config.batch and (entry := next(waiting, None)) is not None:
             run = _Run(entry[0], make(entry[1]), clock.monotonic(), together)
             runs[run] = None
-            expand(run, run.growing.begin())
+            expand(run, run.growing.start())
             if not run.open:
                 yield close(run)
 
-    def hand_over(run: _Run, expansion: Expansion) -> Iterator[News]:
+    def hand_over(run: _Run, expansion: Expansion) -> Iterator[SearchEvent]:
         nonlocal expansions, tokens, rollouts, trajectories, nodes
         growing, wanted = run.growing, []
         for complete in run.ready(expansion):
@@ -208,11 +218,11 @@ def stream(
             tokens += complete.tokens
             expansions += 1
             before = growing.rollouts, growing.trajectories, growing.nodes
-            wanted += growing.grow(complete.leaf, children)
+            wanted += growing.update(complete.leaf, children)
             rollouts += growing.rollouts - before[0]
             trajectories += growing.trajectories - before[1]
             nodes += growing.nodes - before[2]
-            yield News(run.index, False, run.tree, complete.leaf, children)
+            yield SearchEvent(run.index, False, run.tree, complete.leaf, children)
         if not run.open and not wanted:
             yield close(run)
         elif wanted and (why := over(run)):

@@ -53,18 +53,19 @@ def one_answer(steps: list[Step]) -> list[Step]:
 
 
 def alive(node: Node) -> bool:
-    """Whether a node is a step to go on from, or an answer."""
+    """Return whether a node is a step to go on from, or an answer."""
     return node.status in ("ok", "answer")
 
 
 def failed(node: Node) -> bool:
-    """Whether a node is a dead end; one of which nothing is known ("unknown") is neither that nor alive."""
+    """Return whether a node is a dead end; one of which nothing is known ("unknown") is neither that nor
+    alive."""
     return not alive(node) and node.status != "unknown"
 
 
 @dataclasses.dataclass(frozen=True)
-class Manner:
-    """How the leaves of a strategy are expanded.
+class ExpandConfig:
+    """Expansion of a strategy's leaves.
 
     last_depth: a child there that is no answer is a dead end ("depth").
     keep: before they run. admit: before they are graded and scored.
@@ -85,12 +86,18 @@ Ask = tuple[Kind, Any, Any]
 class Expansion:
     """Told of results one by one, in any order; each telling returns what to ask for next.
 
+        "propose" came            every verdict came                       the last of these came
+    ---- asks "check" of  ------> asks "grade" of answers and   --------------------------------> children
+         each new text            "score" of the steps that live
+
+    A "sample" is one candidate ahead of "propose": its check is asked for at once.
+
     children: the leaf's children once all is known, failed ones included, in the order proposed. Until then
         None. tokens: sampled for it.
     Raises UserError if a value of the PPM is no number in [-1, 1].
     """
 
-    def __init__(self, leaf: Leaf, manner: Manner):
+    def __init__(self, leaf: Leaf, manner: ExpandConfig):
         self.leaf, self.tokens = leaf, 0
         self.children: list[Node] | None = None
         self._manner = manner

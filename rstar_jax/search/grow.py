@@ -1,4 +1,4 @@
-"""What every strategy's tree is made of: nodes without statistics, leaves to ask for, gathered results."""
+"""Parts of every strategy's tree: nodes without statistics, leaves to ask for, gathered results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rstar_jax.search.contract import GRADE_VALUES, Leaf
 from rstar_jax.types import Ended, Node, Problem, Tree
 
 
-class Growing(Protocol):
+class SearchState(Protocol):
     """A problem's tree while it grows: a state machine that is told of one expanded leaf after the other.
 
     rollouts, trajectories, nodes: made so far. ended: by what, once it wants nothing more.
@@ -28,11 +28,11 @@ class Growing(Protocol):
     @property
     def ended(self) -> Ended: ...
 
-    def begin(self) -> list[Leaf]:
+    def start(self) -> list[Leaf]:
         """The first leaves to expand."""
         ...
 
-    def grow(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
+    def update(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
         """Takes the children of a leaf; returns what to expand now. With none open the tree is done."""
         ...
 
@@ -40,8 +40,8 @@ class Growing(Protocol):
         """The answers that count, so far."""
         ...
 
-    def to_come(self) -> int:
-        """How many more answers may come, at most."""
+    def answers_remaining(self) -> int:
+        """Return the most answers that may still come."""
         ...
 
     def tree(self) -> Tree:
@@ -50,16 +50,16 @@ class Growing(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Name:
-    """Which tree it is: with the problem it names the randomness. training: answers are valued by their
+class TreeId:
+    """Identity of a tree: with the problem it names the randomness. training: answers are valued by their
     grade, +1 or -1; else by the PPM, 0 without one."""
 
     round: int
-    index: int
+    tree_index: int
     training: bool
 
     def value(self, answer: Node) -> float | None:
-        """What an answer is worth; None if nothing is to be backed up."""
+        """Return the value of an answer; None if nothing is to be backed up."""
         if not self.training:
             return answer.ppm or 0.0
         return GRADE_VALUES.get(answer.grade or "ungraded")
@@ -81,7 +81,7 @@ def leaf_at(
     return Leaf(problem, tuple(reversed(steps)), tree, name, n, temperature)
 
 
-class Gathered:
+class Barrier:
     """Leaves that are gone on from together: what order their results come in is nothing to the tree."""
 
     def __init__(self) -> None:
@@ -107,12 +107,12 @@ def merged(trees: Sequence[Tree], index: int, finals: Sequence[Sequence[int]] | 
     finals: of each tree, the answers that may be the final one.
     """
     visits = sum(tree.nodes[0].visits for tree in trees)
-    top = root().counted(visits, sum(tree.nodes[0].value_sum for tree in trees), -1)
+    top = root().with_stats(visits, sum(tree.nodes[0].value_sum for tree in trees), -1)
     nodes, chosen = [top], []
     for i, tree in enumerate(trees):
         shift = len(nodes) - 1
         nodes += [
-            node.counted(node.visits, node.value_sum, node.parent + shift if node.parent else 0)
+            node.with_stats(node.visits, node.value_sum, node.parent + shift if node.parent else 0)
             for node in tree.nodes[1:]
         ]
         if finals is not None:

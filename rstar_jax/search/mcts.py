@@ -23,19 +23,27 @@ from collections.abc import Iterator
 
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
-from rstar_jax.search.expand import Manner, alive, answer_alone, distinct, everything, failed, one_answer
-from rstar_jax.search.grow import Gathered, Name, leaf_at, root
+from rstar_jax.search.expand import (
+    ExpandConfig,
+    alive,
+    answer_alone,
+    distinct,
+    everything,
+    failed,
+    one_answer,
+)
+from rstar_jax.search.grow import Barrier, TreeId, leaf_at, root
 from rstar_jax.search.rules import rules
 from rstar_jax.search.uct import UNVISITED, Statistics
 from rstar_jax.types import Ended, Node, Problem, Tree
 
 
-def manner(config: SearchConfig) -> Manner:
-    """How its leaves are expanded."""
+def manner(config: SearchConfig) -> ExpandConfig:
+    """Expansion of its leaves."""
     follows = rules(config.released_code, config.released_rules)
     unique = distinct if config.drop_repeats else everything
     alone = "answer_alone" in follows
-    return Manner(
+    return ExpandConfig(
         config.max_depth + ("extra_depth" in follows),
         keep=(lambda candidates: unique(answer_alone(candidates))) if alone else unique,
         admit=list if alone else one_answer,
@@ -43,7 +51,7 @@ def manner(config: SearchConfig) -> Manner:
 
 
 @dataclasses.dataclass
-class _Walker:
+class _Rollout:
     """A rollout. at: the node to go on from. going: under way. bare: it began at a root without children."""
 
     at: int = 0
@@ -54,7 +62,7 @@ class _Walker:
 class Mcts:
     """One tree. `solved`: a right answer was backed up."""
 
-    def __init__(self, problem: Problem, config: SearchConfig, name: Name):
+    def __init__(self, problem: Problem, config: SearchConfig, name: TreeId):
         self.problem, self._config, self._name = problem, config, name
         self.rollouts = self.trajectories = self.nodes = 0
         self.ended: Ended = "rollouts"
@@ -62,20 +70,20 @@ class Mcts:
         self._follows = rules(config.released_code, config.released_rules)
         self._numbers = Statistics(UNVISITED[config.unvisited])
         self._nodes, self._expanded = [root()], set[int]()
-        self._walkers: list[_Walker] = []
+        self._walkers: list[_Rollout] = []
         self._going = 0  # walkers under way
-        self._gathered = Gathered()
+        self._gathered = Barrier()
         self._goal, self._width = config.rollouts, config.candidates
         self._values: list[float] = []  # of the answers backed up
         self._lent: list[int] = []  # leaves whose way bears a virtual loss
 
-    def begin(self) -> list[Leaf]:
+    def start(self) -> list[Leaf]:
         return self._advance()
 
-    def grow(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
+    def update(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
         taken = self._gathered.take(leaf, children)
         if taken:
-            self._return()
+            self._revert_virtual_loss()
         for asked, nodes in taken:
             self._append(asked.node, nodes)
         return self._advance() if taken else []
@@ -84,16 +92,16 @@ class Mcts:
         visits = self._numbers.visits
         return [node for i, node in enumerate(self._nodes) if node.status == "answer" and visits[i]]
 
-    def to_come(self) -> int:
+    def answers_remaining(self) -> int:
         return max(self._goal, self._config.rollouts) - self.rollouts
 
     def tree(self) -> Tree:
-        lent = self._return()
+        lent = self._revert_virtual_loss()
         numbers = zip(self._nodes, self._numbers.visits, self._numbers.value_sums, strict=True)
-        nodes = tuple(node.counted(n, q, node.parent) for node, n, q in numbers)
+        nodes = tuple(node.with_stats(n, q, node.parent) for node, n, q in numbers)
         for node in lent:
-            self._lend(node)
-        return Tree(self.problem, self._name.round, self._name.index, self.rollouts, nodes)
+            self._apply_virtual_loss(node)
+        return Tree(self.problem, self._name.round, self._name.tree_index, self.rollouts, nodes)
 
     def _advance(self) -> list[Leaf]:
         """Goes on with every rollout as far as it can without candidates; the leaves they stand at."""
@@ -106,23 +114,23 @@ class Mcts:
                     self._nodes,
                     node,
                     node,
-                    self._name.index,
+                    self._name.tree_index,
                     self._width,
                     self._config.temperature,
                 )
-                self._lend(node)
+                self._apply_virtual_loss(node)
         if not asked and self._numbers.closed(0) and self.rollouts < self._goal:
             self.ended = "exhausted"
         return self._gathered.ask(list(asked.values()))
 
-    def _all_walkers(self) -> Iterator[_Walker]:
+    def _all_walkers(self) -> Iterator[_Rollout]:
         """Those there are, then more of them while there are rollouts left for these."""
         yield from self._walkers
         while len(self._walkers) < self._config.parallel_leaves and self._may_begin():
-            self._walkers.append(_Walker())
+            self._walkers.append(_Rollout())
             yield self._walkers[-1]
 
-    def _walk(self, walker: _Walker) -> int | None:
+    def _walk(self, walker: _Rollout) -> int | None:
         """To the leaf where candidates are needed; None if no rollout is left to do."""
         while True:
             if not walker.going:
@@ -147,13 +155,13 @@ class Mcts:
             walker.going = False
             self._going -= 1
 
-    def _lend(self, node: int) -> None:
+    def _apply_virtual_loss(self, node: int) -> None:
         """Makes the way to a leaf that is asked for worth less, for the other rollouts."""
         if self._config.parallel_leaves > 1:
             self._numbers.back_up(node, -self._config.virtual_loss)
             self._lent.append(node)
 
-    def _return(self) -> list[int]:
+    def _revert_virtual_loss(self) -> list[int]:
         """Takes all of that back; returns where it was."""
         lent, self._lent = self._lent, []
         for node in reversed(lent):

@@ -9,15 +9,15 @@ import dataclasses
 
 from rstar_jax.search import votes
 from rstar_jax.search.config import SearchConfig
-from rstar_jax.search.grow import Name
+from rstar_jax.search.grow import TreeId
 from rstar_jax.search.mcts import Mcts
-from rstar_jax.search.together import Together
+from rstar_jax.search.together import Ensemble
 from rstar_jax.types import Problem, Tree
 
 
-def repeated(problem: Problem, config: SearchConfig, name: Name) -> Together:
+def repeated(problem: Problem, config: SearchConfig, name: TreeId) -> Ensemble:
     """`config.searches` trees side by side: those that "mcts" grows with index 0, 1, and so on."""
-    first = name.index * config.searches
+    first = name.tree_index * config.searches
     parts = [
         Mcts(problem, config, dataclasses.replace(name, index=first + i)) for i in range(config.searches)
     ]
@@ -26,4 +26,4 @@ def repeated(problem: Problem, config: SearchConfig, name: Name) -> Together:
         answers = votes.finals(tree)
         return [max(answers, key=lambda i: votes.score(tree, i, config.scores) or 0.0)] if answers else []
 
-    return Together(parts, name.index, best)
+    return Ensemble(parts, name.tree_index, best)

@@ -1,4 +1,4 @@
-"""What distinguishes the paper's search from the one of the authors' released code.
+"""Differences between the paper's search and that of the authors' released code.
 
 Where arXiv 2501.04519 is silent both do as the released code does. They differ here; `released_code` takes
 all rules of the right column, `released_rules` some by name, which measures each by itself:

@@ -10,9 +10,9 @@ from rstar_jax.errors import UserError
 from rstar_jax.search import beam, chains, mcts, repeated
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Functions, OnProgress, Services
-from rstar_jax.search.drive import Clock, News, stream
-from rstar_jax.search.expand import Manner
-from rstar_jax.search.grow import Growing, Name
+from rstar_jax.search.drive import Clock, SearchEvent, stream
+from rstar_jax.search.expand import ExpandConfig
+from rstar_jax.search.grow import SearchState, TreeId
 from rstar_jax.settings import nearest
 from rstar_jax.types import Problem, Tree
 
@@ -24,8 +24,8 @@ class Strategy:
     leaves: how many it may ask for at a time. needs_ppm: it ranks by the PPM's values and is nothing without.
     """
 
-    make: Callable[[Problem, SearchConfig, Name], Growing]
-    manner: Callable[[SearchConfig], Manner]
+    make: Callable[[Problem, SearchConfig, TreeId], SearchState]
+    manner: Callable[[SearchConfig], ExpandConfig]
     leaves: Callable[[SearchConfig], int]
     needs_ppm: bool = False
 
@@ -71,11 +71,11 @@ def watch_trees(
     training: bool = False,
     on_progress: OnProgress | None = None,
     clock: Clock = time,
-) -> Generator[News, None, None]:
+) -> Generator[SearchEvent, None, None]:
     """A search that tells of every expansion, and can be left at any moment.
 
-    Whatever is told has the tree so far (`News.tree`), and `votes.final_answer` of it is the best answer so
-    far. Parameters and errors as of `grow_trees`.
+    Whatever is told has the tree so far (`SearchEvent.tree`), and `votes.final_answer` of it is the best
+    answer so far. Parameters and errors as of `grow_trees`.
     """
     strategy = strategy_of(config, ppm=functions.score is not None)
     if training and config.early_stop:
@@ -83,7 +83,7 @@ def watch_trees(
             "search.early_stop: True given while training data are made, where every trajectory counts. "
             "Leave it out."
         )
-    tree, manner = Name(round, index, training), strategy.manner(config)
+    tree, manner = TreeId(round, index, training), strategy.manner(config)
     if functions.score is None:
         manner = dataclasses.replace(manner, score="nothing")
     return stream(
@@ -130,5 +130,5 @@ def grow_trees(
         clock=clock,
     ):
         if news.done:
-            found[news.index] = news.tree()
+            found[news.problem_index] = news.tree()
     return [found[i] for i in range(len(problems))]

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from rstar_jax.search.contract import Leaf
-from rstar_jax.search.grow import Growing, merged
+from rstar_jax.search.grow import SearchState, merged
 from rstar_jax.types import Ended, Node, Tree
 
 # Which answers of a tree may be the final one, by index.
 Finals = Callable[[Tree], list[int]]
 
 
-class Together:
+class Ensemble:
     """Parts that grow side by side. finals: of each part; without it, all that were visited."""
 
-    def __init__(self, parts: Sequence[Growing], index: int, finals: Finals | None = None):
+    def __init__(self, parts: Sequence[SearchState], index: int, finals: Finals | None = None):
         self._parts, self._index, self._finals = parts, index, finals
-        self._whose: dict[tuple[int, int], Growing] = {}
+        self._whose: dict[tuple[int, int], SearchState] = {}
         self._busy = dict.fromkeys(parts, 0)
 
     @property
@@ -36,15 +36,15 @@ class Together:
     def ended(self) -> Ended:
         return "exhausted" if all(part.ended == "exhausted" for part in self._parts) else "rollouts"
 
-    def begin(self) -> list[Leaf]:
-        return [leaf for part in self._parts for leaf in self._asked(part, part.begin())]
+    def start(self) -> list[Leaf]:
+        return [leaf for part in self._parts for leaf in self._asked(part, part.start())]
 
-    def grow(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
+    def update(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
         part = self._whose.pop((leaf.tree, leaf.node))
         self._busy[part] -= 1
-        return self._asked(part, part.grow(leaf, children))
+        return self._asked(part, part.update(leaf, children))
 
-    def _asked(self, part: Growing, leaves: list[Leaf]) -> list[Leaf]:
+    def _asked(self, part: SearchState, leaves: list[Leaf]) -> list[Leaf]:
         self._whose |= {(leaf.tree, leaf.node): part for leaf in leaves}
         self._busy[part] += len(leaves)
         return leaves
@@ -56,9 +56,9 @@ class Together:
         trees = [part.tree() for part, open in self._busy.items() if not open]
         return [tree.nodes[i] for tree in trees for i in self._finals(tree)]
 
-    def to_come(self) -> int:
+    def answers_remaining(self) -> int:
         if self._finals is None:
-            return sum(part.to_come() for part, open in self._busy.items() if open)
+            return sum(part.answers_remaining() for part, open in self._busy.items() if open)
         return sum(1 for open in self._busy.values() if open)
 
     def tree(self) -> Tree:

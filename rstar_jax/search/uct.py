@@ -2,13 +2,13 @@
 
     UCT(s) = Q(s) + c * sqrt(ln N_parent(s) / N(s)),    Q(s) = q(s) / N(s)
 
-A choice looks at the siblings that were visited and at the best of the others, whose worth stands still.
+A choice looks at the siblings that were visited and at the best of the others, whose values stand still.
 Trees advance one by one, so that objects on the host beat arrays on a device, where each call costs as much
 as dozens of these simulations (`benchmarks/tree.py`; docs/LOG.md has the comparison). In thousands of trees
 what counts is how much memory a walk touches, and how many objects Python's garbage collector has to look at:
 hence a node only for what was visited, and of all other siblings one array of numbers.
 
-What an unvisited child is worth is a function of its own (`UNVISITED`), as the paper does not say.
+The value of an unvisited child is a function of its own (`UNVISITED`), as the paper does not say.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
-# Worth of an unvisited child from its prior; it gets no exploration bonus.
+# Value of an unvisited child from its prior; it gets no exploration bonus.
 Unvisited = Callable[[float], float]
 
 _CLOSED = -math.inf
 # By visits, as far as most trees go: sqrt(ln N) and 1 / sqrt(N).
 _ROOT_LOG = [0.0, *(math.sqrt(math.log(n)) for n in range(1, 4096))]
-_RARITY = [0.0, *(1 / math.sqrt(n) for n in range(1, 4096))]
+_INV_SQRT = [0.0, *(1 / math.sqrt(n) for n in range(1, 4096))]
 
 
 def initial_value(prior: float) -> float:
@@ -43,23 +43,38 @@ UNVISITED: dict[str, Unvisited] = {"value": initial_value, "first": first}
 class _Node:
     """A node that has visits or children, or is closed; of all others their parent knows enough.
 
-    place: among its siblings. worth: while unvisited. q: what the bonus is added to: Q, or `worth` before any
-    visit, or -inf if closed. rarity: 1 / sqrt(N), 0 before any visit. first: the number of its first child.
-    fresh: what each child without a _Node is worth, -inf for the others. best, best_place: the best of these,
-    and the first place that has it. known: the other children, but those made closed. open: how many children
-    are not closed.
+        append()                 back_up(), or closed             close_one(), close_up()
+    ----------> unvisited  ------------------------>  open  ------------------------------> closed
+              (a number in its                     (a _Node in its parent's            (q = -inf: never
+               parent's array)                      `known`; selected by UCT)           selected again)
+
+    sibling_index: among its siblings. unvisited_value: Q before any visit. q: what the bonus is added to: Q,
+    or `unvisited_value`, or -inf if closed. inv_sqrt_visits: 1 / sqrt(N), 0 before any visit. first: the
+    number of its first child. unvisited: [children] float64, the value of each child without a _Node, -inf
+    for the others. best, best_index: the largest of these, and the first index that has it. known: the other
+    children, but those made closed. open: how many children are not closed.
+
+    Children of priors 0.2, 0.5, 0.1, of which the second was visited with value 1:
+        unvisited = [0.2, -inf, 0.1], best = 0.2, best_index = 0, known = [_Node(q=1.0)].
     """
 
     __slots__ = (
-        "best", "best_place", "first", "fresh", "known", "open", "parent", "place", "q", "rarity", "sum",
-        "visits", "worth",
+        "best", "best_index", "first", "inv_sqrt_visits", "known", "open", "parent", "q", "sibling_index",
+        "sum", "unvisited", "unvisited_value", "visits",
     )  # fmt: skip
 
     def __init__(
-        self, parent: _Node | None, place: int, worth: float, q: float, visits: int = 0, value: float = 0.0
+        self,
+        parent: _Node | None,
+        sibling_index: int,
+        unvisited_value: float,
+        q: float,
+        visits: int = 0,
+        value: float = 0.0,
     ):
-        self.parent, self.place, self.worth, self.q = parent, place, worth, q
-        self.visits, self.sum, self.rarity = visits, value, _RARITY[visits]
+        self.parent, self.sibling_index, self.q = parent, sibling_index, q
+        self.unvisited_value = unvisited_value
+        self.visits, self.sum, self.inv_sqrt_visits = visits, value, _INV_SQRT[visits]
         self.first = self.open = 0
         self.known: list[_Node] | tuple[()] = ()
 
@@ -95,7 +110,7 @@ class Statistics:
         return numbers
 
     def closed(self, node: int) -> bool:
-        """Whether a node is not to be selected again."""
+        """Return whether a node is not to be selected again."""
         return node in self._known and self._known[node].q == _CLOSED
 
     def append(
@@ -120,22 +135,24 @@ class Statistics:
         self._firsts.append(first)
         parent.open = count
         if self._unvisited is initial_value:
-            parent.fresh = fresh = array("d", priors)
+            parent.unvisited = unvisited = array("d", priors)
         else:
-            parent.fresh = fresh = array("d", map(self._unvisited, priors))
+            parent.unvisited = unvisited = array("d", map(self._unvisited, priors))
         if visits is not None and value_sums is not None and closed is not None:
             known = []
-            for place, (seen, value, shut) in enumerate(zip(visits, value_sums, closed, strict=True)):
+            for sibling_index, (seen, value, shut) in enumerate(zip(visits, value_sums, closed, strict=True)):
                 if seen or shut:
                     q = _CLOSED if shut else value
-                    self._known[first + place] = child = _Node(parent, place, fresh[place], q, seen, value)
-                    fresh[place] = _CLOSED
+                    self._known[first + sibling_index] = child = _Node(
+                        parent, sibling_index, unvisited[sibling_index], q, seen, value
+                    )
+                    unvisited[sibling_index] = _CLOSED
                     if not shut:
                         known.append(child)
             parent.known = known or ()
             parent.open -= sum(closed)
-        parent.best = best = max(fresh)
-        parent.best_place = fresh.index(best)
+        parent.best = best = max(unvisited)
+        parent.best_index = unvisited.index(best)
 
     def select(self, node: int, c: float) -> int:
         """Walks from `node` down into the best open child, the first of equals, until there is none.
@@ -144,17 +161,17 @@ class Statistics:
         """
         at = self._known.get(node)
         while at is not None and at.first:
-            down, place, best = None, at.best_place, at.best
+            down, sibling_index, best = None, at.best_index, at.best
             if at.known:
                 n = at.visits
                 bonus = c * (_ROOT_LOG[n] if n < 4096 else math.sqrt(math.log(n)))
                 for child in at.known:
-                    score = child.q + bonus * child.rarity
-                    if score > best or (score == best and child.place < place):
-                        down, place, best = child, child.place, score
+                    score = child.q + bonus * child.inv_sqrt_visits
+                    if score > best or (score == best and child.sibling_index < sibling_index):
+                        down, sibling_index, best = child, child.sibling_index, score
             if best == _CLOSED:
                 break
-            node = at.first + place
+            node = at.first + sibling_index
             at = down
         return node
 
@@ -166,9 +183,9 @@ class Statistics:
             at.sum = total = at.sum + value
             if at.q != _CLOSED:
                 if n:
-                    at.q, at.rarity = total / n, _RARITY[n] if n < 4096 else 1 / math.sqrt(n)
+                    at.q, at.inv_sqrt_visits = total / n, _INV_SQRT[n] if n < 4096 else 1 / math.sqrt(n)
                 else:
-                    at.q, at.rarity = at.worth, 0.0
+                    at.q, at.inv_sqrt_visits = at.unvisited_value, 0.0
             at = at.parent
 
     def close_one(self, node: int) -> None:
@@ -189,16 +206,18 @@ class Statistics:
                 node.parent.open -= 1
 
     def _made(self, node: int) -> _Node:
-        """A node of which its parent knew enough until now, with the worth it has."""
+        """A node of which its parent knew enough until now, with the value it has."""
         parent = self._parents[bisect_right(self._firsts, node) - 1]
-        place, fresh = node - parent.first, parent.fresh
-        made = self._known[node] = _Node(parent, place, fresh[place], fresh[place])
+        sibling_index, unvisited = node - parent.first, parent.unvisited
+        made = self._known[node] = _Node(
+            parent, sibling_index, unvisited[sibling_index], unvisited[sibling_index]
+        )
         if parent.known:
             parent.known.append(made)
         else:
             parent.known = [made]
-        fresh[place] = _CLOSED
-        if place == parent.best_place:
-            parent.best = best = max(fresh)
-            parent.best_place = fresh.index(best)
+        unvisited[sibling_index] = _CLOSED
+        if sibling_index == parent.best_index:
+            parent.best = best = max(unvisited)
+            parent.best_index = unvisited.index(best)
         return made

@@ -49,7 +49,7 @@ def finals(tree: Tree) -> list[int]:
 
 
 def score(tree: Tree, answer: int, scores: str) -> float | None:
-    """What the trajectory to a node is worth by a row of SCORES; None where nothing on it has a PPM value."""
+    """Score the trajectory to a node by a row of SCORES; None where nothing on it has a PPM value."""
     values = [tree.nodes[i].ppm for i in tree.path(answer)]
     known = [value for value in values if value is not None]
     return SCORES[scores](known) if known else None
@@ -107,7 +107,7 @@ VOTES: dict[str, Callable[[Class], float]] = {
 
 
 def election(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str = "last") -> list[Class]:
-    """What a named vote over a tree's trajectories says: classes of equal answers, the final one first.
+    """Hold a named vote over a tree's trajectories: classes of equal answers, the final one first.
 
     vote: "best" (the PPM's), "majority", "weighted" (by the PPM): a row of VOTES.
     top_k: only the k trajectories of highest score vote (4 to 8 in the released code); 0, or without PPM

@@ -21,11 +21,11 @@ from rstar_jax.evolve.texts import Prompts, demand
 from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.report.status import Status
 from rstar_jax.report.transcript import Transcript
-from rstar_jax.search import News, SearchConfig, Services, votes, watch_trees
+from rstar_jax.search import SearchConfig, SearchEvent, Services, votes, watch_trees
 from rstar_jax.search.contract import SearchStats
 from rstar_jax.search.services import Called
 from rstar_jax.search.strategies import strategy_of
-from rstar_jax.solve.chosen import Chosen, chosen
+from rstar_jax.solve.chosen import ModelFolders, chosen
 from rstar_jax.solve.seen import Seen
 from rstar_jax.solve.settings import SolveSettings
 from rstar_jax.solve.stop import Stop, Stopped
@@ -117,13 +117,11 @@ def watched(
 
     status: is told how far it is.
     """
-    last: News | None = None
+    last: SearchEvent | None = None
     quiet_until = 0.0
 
-    def election(news: News) -> list[votes.Class]:
-        return votes.election(
-            news.tree(), search.vote, top_k=search.top_k, equal=equal, scores=search.scores
-        )
+    def election(news: SearchEvent) -> list[votes.Class]:
+        return votes.election(news.tree(), search.vote, top_k=search.top_k, equal=equal, scores=search.scores)
 
     with Stop() as stop:
 
@@ -165,7 +163,7 @@ def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
     return task
 
 
-def _require_fit(found: Chosen, prompt: str, question: str, room: int) -> int:
+def _require_fit(found: ModelFolders, prompt: str, question: str, room: int) -> int:
     """Tokens of the policy's prompt. Refuses a question that leaves no step any room, for either model, and a
     PPM that cannot read steps."""
     tokenizer = Tokenizer.load(models.tokenizer_folder(found.policy))

@@ -1,4 +1,4 @@
-"""Which models answer: those of the options, or those that a run has trained."""
+"""Choice of the models that answer: those of the options, or those that a run has trained."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rstar_jax.solve.settings import SolveSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class Chosen:
+class ModelFolders:
     """The models: their folders, and whether the PPM's training compared tanh(value) or the value."""
 
     policy: Path
@@ -30,7 +30,7 @@ _KINDS = {
 }
 
 
-def chosen(settings: SolveSettings) -> Chosen:
+def chosen(settings: SolveSettings) -> ModelFolders:
     """The models that the settings name.
 
     Raises UserError naming the option whose folder is not there, or holds no such model.
@@ -38,7 +38,7 @@ def chosen(settings: SolveSettings) -> Chosen:
     if settings.run:
         return of_run(home_expanded(Path(settings.run), "config.run"))
     policy = TINY_BASE if settings.policy == "tiny" else _folder("policy", settings.policy)
-    return Chosen(policy, _folder("ppm", settings.ppm) if settings.ppm else None, settings.ppm_value)
+    return ModelFolders(policy, _folder("ppm", settings.ppm) if settings.ppm else None, settings.ppm_value)
 
 
 def _folder(option: str, spec: str) -> Path:
@@ -54,7 +54,7 @@ def _folder(option: str, spec: str) -> Path:
         raise UserError(f"config.{option}: {error}") from error
 
 
-def of_run(run: Path) -> Chosen:
+def of_run(run: Path) -> ModelFolders:
     """The policy, and the PPM if one could be trained, of the last round in which a run finished both; of a
     warm start (evolve/sft.py) its policy."""
     folders = _of_warm_start(run) or _of_last_round(run)
@@ -71,7 +71,7 @@ def of_run(run: Path) -> Chosen:
     except UserError as error:
         raise UserError(f"config.run: {error}") from error
     if not ppm.exists():
-        return Chosen(policy, None, "tanh")
+        return ModelFolders(policy, None, "tanh")
     path, instead = run / "config.json", "Give the models themselves: --config.policy=DIR --config.ppm=DIR."
     try:
         value = records.read_signed(path)["train"]["ppm"]["ppm_value"]
@@ -83,7 +83,7 @@ def of_run(run: Path) -> Chosen:
         raise UserError(
             f"config.run: {path}: no train.ppm.ppm_value in it, the options of a run expected. {instead}"
         ) from error
-    return Chosen(policy, ppm, value)
+    return ModelFolders(policy, ppm, value)
 
 
 def _of_warm_start(run: Path) -> tuple[Path, Path] | None:

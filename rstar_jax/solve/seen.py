@@ -1,4 +1,4 @@
-"""What the interpreter showed, for whoever watches."""
+"""Record of what the interpreter showed, for whoever watches."""
 
 from __future__ import annotations
 

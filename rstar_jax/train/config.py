@@ -77,7 +77,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainSummary:
-    """What a training did.
+    """Summary of a training.
 
     examples: seen over all epochs. tokens: read by the model, padding left out. dropped: distinct examples
     left out as longer than a row. first_loss, last_loss: of the first and last step. seconds: wall time,

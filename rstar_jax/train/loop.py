@@ -39,7 +39,7 @@ OnStep = Callable[[int, int, dict[str, float]], None]
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """What one optimiser step reads: microbatches of equal shapes, and how many examples and tokens are in
+    """Input of one optimiser step: microbatches of equal shapes, and how many examples and tokens are in
     them.
     """
 
@@ -211,7 +211,7 @@ def _compiled(
 
 
 def decays(params: Any) -> Any:
-    """Which parameters weight decay touches: matrices (embeddings among them), not biases and norms.
+    """Mark the parameters that weight decay touches: matrices (embeddings among them), not biases and norms.
 
     By name as well as by rank: layers are stacked, so that a norm's scale has two dimensions.
     """
@@ -249,7 +249,7 @@ def _part(array: np.ndarray, index: Any) -> np.ndarray:
 
 
 def _identity(config: TrainConfig, total_steps: int, seed: int, first: Batch) -> dict[str, Any]:
-    """What must be equal for a checkpoint to be continued; when it is saved is no part of that."""
+    """Return what must be equal for a checkpoint to be continued; when it is saved is no part of that."""
     options = dataclasses.replace(config, checkpoint_every_s=0.0, checkpoint_every_steps=0)
     data = 0
     for microbatch in first.microbatches:
@@ -259,7 +259,7 @@ def _identity(config: TrainConfig, total_steps: int, seed: int, first: Batch) ->
 
 
 def _due(config: TrainConfig, step: int, saved: float) -> bool:
-    """Whether to save now. Processes of one job must agree, so several of them go by steps alone."""
+    """Return whether to save now. Processes of one job must agree, so several of them go by steps alone."""
     if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
         return True
     by_time = config.checkpoint_every_s and jax.process_count() == 1

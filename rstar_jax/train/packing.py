@@ -29,7 +29,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a sequence went: microbatch, row in it, first token in the row."""
+    """Place of a sequence: microbatch, row in it, first token in the row."""
 
     microbatch: int
     row: int
@@ -62,7 +62,7 @@ def place(groups: Sequence[Sequence[int]], rows: int, seq_len: int) -> list[list
 
 
 def fits(group: Sequence[int], rows: int, seq_len: int) -> bool:
-    """Whether an empty microbatch holds the group."""
+    """Return whether an empty microbatch holds the group."""
     return _place_group(group, [0] * rows, seq_len) is not None
 
 

@@ -44,8 +44,8 @@ def with_delimiters(model: Decoder, tokenizer: Tokenizer, delimiters: Delimiters
 
 
 def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
-    """Where delimiters stand: int8 [T], k at the first token of delimiter k of WRITTEN (from 1), -k at the
-    others that spell it, 0 elsewhere."""
+    """Mark where delimiters stand: int8 [T], k at the first token of delimiter k of WRITTEN (from 1), -k at
+    the others that spell it, 0 elsewhere."""
     tokens = np.asarray(ids, np.int32)
     found = np.zeros(len(tokens), np.int8)
     for k, token in enumerate(WRITTEN, 1):
@@ -58,14 +58,14 @@ def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
 
 
 def probabilities(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Of each delimiter where it should stand, from a training's metrics: the geometric mean, all of its
-    tokens together. Those that no example had are left out."""
+    """Compute the probability of each delimiter where it should stand, from a training's metrics: the
+    geometric mean, all of its tokens together. Those that no example had are left out."""
     named = zip(WRITTEN, TERMS, strict=True)
     return {token: math.exp(-metrics[term]) for token, term in named if term in metrics}
 
 
 def weakness(metrics: Mapping[str, float], steps: int, new_tokens: int) -> str:
-    """What speaks against a policy that was trained so, as a note; empty where nothing does.
+    """Note what speaks against a policy that was trained so; empty where nothing does.
 
     steps: of the optimiser. new_tokens: how many the base did not have.
     """

@@ -33,7 +33,7 @@ _SOONEST_S = 0.001  # between two looks at a CPU limit that is nearly reached
 
 @dataclasses.dataclass(frozen=True)
 class Allowance:
-    """What one comparison may cost.
+    """Limits of one comparison.
 
     cpu_s: CPU seconds. wall_s: seconds by the clock, without those in which the caller stood still, too; a
     comparison that has not had its CPU time by then is run again in another process, with twice the time.

@@ -1,4 +1,4 @@
-"""What one pair may cost: so many steps of the rules, so many comparisons, few of them in vain.
+"""Budget of one pair: steps of the rules, and comparisons, few of them in vain.
 
 Lists without an order are compared item by item with item, and their items may be such lists. A text of a
 thousand characters could so ask for a million comparisons, each of which may take seconds.
@@ -26,7 +26,7 @@ class Budget:
         self._comparisons = self._in_vain = self._steps = 0
 
     def compare(self, reference: str, prediction: str) -> bool | None:
-        """Whether the two are the same; None if that was not found out."""
+        """Return whether the two are the same; None if that was not found out."""
         if self._comparisons == MAX_COMPARISONS or self._in_vain == MAX_IN_VAIN:
             raise Spent
         self._comparisons += 1
@@ -42,7 +42,7 @@ class Budget:
 
 
 def all_of(values: Iterable[bool | None]) -> bool | None:
-    """Whether all are true: False as soon as one is not, None if else one is not known."""
+    """Return whether all are true: False as soon as one is not, None if else one is not known."""
     unknown = False
     for value in values:
         if value is False:
@@ -52,7 +52,7 @@ def all_of(values: Iterable[bool | None]) -> bool | None:
 
 
 def any_of(values: Iterable[bool | None]) -> bool | None:
-    """Whether one is true: True as soon as one is, None if else one is not known."""
+    """Return whether one is true: True as soon as one is, None if else one is not known."""
     unknown = False
     for value in values:
         if value:

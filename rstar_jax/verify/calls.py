@@ -244,7 +244,7 @@ _FORMS: dict[str, Callable[[list[str]], str | None]] = {
 
 
 def closing(text: str, start: int) -> int | None:
-    """Where the bracket that opens at `start` is closed."""
+    """Find where the bracket that opens at `start` is closed."""
     depth = 0
     for i in range(start, len(text)):
         if text[i] in "([{":

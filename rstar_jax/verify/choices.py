@@ -33,7 +33,8 @@ def _one_choice(text: str) -> re.Match[str] | None:
 
 
 def same_letters(a: str, b: str) -> bool | None:
-    """Whether two answers are the same choices of several, `ACD` and `A, C, D`; None if they are none."""
+    """Return whether two answers are the same choices of several, `ACD` and `A, C, D`; None if they are
+    none."""
     if all(map(_CIRCLED.fullmatch, (a, b))):
         some, others = (re.findall(r"\d+", text) for text in (a, b))
         return sorted(some) == sorted(others)

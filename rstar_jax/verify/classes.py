@@ -88,7 +88,7 @@ def in_variable(text: str, variable: str) -> str | None:
 
 
 def same_residues(a: str, b: str) -> bool | None:
-    """Whether two answers modulo a number are the same; None unless both are, with numbers."""
+    """Return whether two answers modulo a number are the same; None unless both are, with numbers."""
     if "mod" not in a or "mod" not in b:
         return None
     found = []

@@ -1,4 +1,4 @@
-"""What tasks whose steps are Python share: which texts are code steps, and what a run says of one.
+"""Common parts of tasks whose steps are Python: which texts are code steps, and what a run says of one.
 
 Rules of a code step (arXiv 2501.04519, section 3.2; details as in the released code):
 
@@ -35,7 +35,7 @@ def body(step: str) -> str:
 
 
 def form_fault(step: str) -> str:
-    """Why the text is no step of any kind; empty if it is one."""
+    """Return why the text is no step of any kind; empty if it is one."""
     if grammar.finish_of(step) == "length":
         return "no stop"
     held = body(step)
@@ -44,12 +44,12 @@ def form_fault(step: str) -> str:
 
 
 def code_ended(steps: tuple[str, ...]) -> bool:
-    """Whether one of the steps ends the code."""
+    """Return whether one of the steps ends the code."""
     return any(grammar.END_CODE in step for step in steps)
 
 
 def code_fault(steps: tuple[str, ...]) -> str:
-    """Why the last step is no code step after those before it; empty if its program can be run."""
+    """Return why the last step is no code step after those before it; empty if its program can be run."""
     step, before = steps[-1], steps[:-1]
     if why := form_fault(step):
         return why
@@ -66,7 +66,8 @@ def code_fault(steps: tuple[str, ...]) -> str:
 
 
 def after_code_fault(step: str) -> str:
-    r"""Why the text is no step after the code's end; empty for an answer in a `\boxed{}`, or a thought."""
+    r"""Return why the text is no step after the code's end; empty for an answer in a `\boxed{}`, or a
+    thought."""
     if why := form_fault(step):
         return why
     held, finish = body(step), grammar.finish_of(step)
@@ -80,7 +81,7 @@ def after_code_fault(step: str) -> str:
 
 
 def verdict(step: str, result: ExecResult) -> StepVerdict:
-    """What a run of the program up to `step` says of the step; its text is left as it is."""
+    """Judge a step by a run of the program up to it; its text is left as it is."""
     if result.lost:
         return StepVerdict(step, "unknown", detail="lost", cpu_s=result.cpu_s)
     status = _STATUS[result.status]

@@ -107,14 +107,15 @@ class CodeTask(Task):
         ]
 
     def same(self, problem: Problem, one: str, other: str) -> bool:
-        """Whether both return the same for all of the tests' arguments. One that fails is like no other."""
+        """Return whether both return the same for all of the tests' arguments. One that fails is like no
+        other."""
         (_, _, ours), (_, _, theirs) = self._returned([(problem, one), (problem, other)])
         return ours is not None and theirs is not None and equal(ours, theirs)
 
     def _returned(
         self, requests: Sequence[tuple[Problem, str]]
     ) -> list[tuple[UnitTests, ExecResult, list[Any] | None]]:
-        """Of every program its tests, how it ended and what the calls returned; None if it did not say."""
+        """Return how each program ended on its tests and what the calls returned; None if it did not say."""
         tests = [unit_tests(problem) for problem, _ in requests]
         calls = [_calls(program, t) for (_, program), t in zip(requests, tests, strict=True)]
         results = self.sandbox.run([code for code, _ in calls])
@@ -210,7 +211,8 @@ def _meets(tests: UnitTests, returned: list[Any] | None) -> bool:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Whether two values read from JSON are the same; numbers with a float among them as the head says."""
+    """Return whether two values read from JSON are the same; numbers with a float among them as the head
+    says."""
     try:
         return _equal(one, other)
     except RecursionError:  # nested by the thousand, as nobody expects

@@ -59,7 +59,7 @@ def _bends(part: Any) -> bool:
 
 
 def _levels(expressions: list[Any]) -> set[Fraction]:
-    """What the constants and pairs of them amount to, and powers of ten up to the largest."""
+    """List the sizes of constants and of pairs of them, and powers of ten up to the largest."""
     constants: set[Fraction] = set()
     for expression in expressions:
         walk = sympy.preorder_traversal(expression)
@@ -92,7 +92,7 @@ def _about(value: float) -> Fraction:
 
 
 def _roots(name: Any, bent: list[Any]) -> set[Fraction]:
-    """Where the arguments of what bends are nothing, or where a step is."""
+    """Find where the arguments of what bends are zero, or where a step is."""
     found = set()
     for part in bent[:6]:
         arguments = [part.base] if part.is_Pow else list(part.args[:2])

@@ -41,7 +41,7 @@ _FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")
 
 
 def equal(a: str, b: str, budget: Budget, depth: int = 0) -> bool | None:
-    """Whether a prediction means what the reference `b` does; None if nobody knows. Raises Spent."""
+    """Return whether a prediction means what the reference `b` does; None if nobody knows. Raises Spent."""
     budget.step()
     if squeezed(a) == squeezed(b):
         return True
@@ -319,7 +319,7 @@ class _Rules:
         )
 
     def unordered(self, some: list[str], others: list[str]) -> bool | None:
-        """Whether each of either side has its like on the other; how often does not count."""
+        """Return whether each of either side has its like on the other; how often does not count."""
         if max(len(some), len(others)) > _MAX_ITEMS:
             return sorted(map(squeezed, some)) == sorted(map(squeezed, others))
         known: dict[tuple[int, int], bool | None] = {}

@@ -1,4 +1,4 @@
-r"""Whether two LaTeX expressions mean the same, on sympy's objects. For the process of `symbolic.py`.
+r"""Return whether two LaTeX expressions mean the same, on sympy's objects. For the process of `symbolic.py`.
 
 The parser is math-verify's (`reading.py`); its comparison is asked where the rules here do not decide. It is
 not asked first because it takes 10^{-30} for nothing, two equations without solutions for equal, and seconds
@@ -60,7 +60,7 @@ def _is_joined(text: str) -> bool:
 
 
 def _of_same(*texts: str) -> bool:
-    """Whether conditions, whose sets know no letters, are in the same."""
+    """Return whether conditions, whose sets know no letters, are in the same."""
     letters = [set(re.findall(r"(?<![a-zA-Z\\])[a-zA-Z](?![a-zA-Z])", text)) - {"e", "i"} for text in texts]
     return letters[0] == letters[1]
 
@@ -223,7 +223,7 @@ def _as_tuple(x: Any) -> tuple[Any, ...] | None:
 
 
 def _matched(some: tuple[Any, ...], others: tuple[Any, ...]) -> bool:
-    """Whether each of either side has its like on the other."""
+    """Return whether each of either side has its like on the other."""
     if max(len(some), len(others)) > 20:
         raise Undecided
     alike = [[same(x, y) for y in others] for x in some]

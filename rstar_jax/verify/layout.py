@@ -1,4 +1,4 @@
-"""How a cleaned answer is laid out: lists and their brackets, matrices, equations, plus or minus."""
+"""Layout of a cleaned answer: lists and their brackets, matrices, equations, plus or minus."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class List:
     name: str | None = None  # the one letter that all of them are said to be, of `x = 1, x = 2`
 
     def may_name(self, other: List) -> bool:
-        """Whether no item of the other is said to be another letter's: `x = 1, y = 2` are not x = 1, 2."""
+        """Return whether no item of the other is said to be another letter's: `x = 1, y = 2` are not x = 1,
+        2."""
         if self.name is None:
             return True
         names = {other.name, *(assigned(item)[0] for item in other.items if "=" in item)}
@@ -132,7 +133,8 @@ def worked(text: str) -> tuple[str, str] | None:
 
 
 def rounded(text: str) -> str | None:
-    """What stands before "approximately"; "" if the numbers are too far apart; None if it is not there."""
+    """Return what stands before "approximately"; "" if the numbers are too far apart; None if it is not
+    there."""
     sides = re.split(r"\\approx(?![a-z])", text)
     if (
         len(sides) != 2
@@ -236,7 +238,8 @@ def may_stand_for(a: List, b: List) -> bool:
 
 
 def _may_be_interval(items: list[str]) -> bool:
-    """Whether two items may be the ends of an interval: the second is not known to be less, or no number."""
+    """Return whether two items may be the ends of an interval: the second is not known to be less, or no
+    number."""
     if len(items) != 2:
         return False
     low, high = map(number, items)

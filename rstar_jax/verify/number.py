@@ -36,7 +36,7 @@ def number(text: str) -> Fraction | None:
 
 
 def is_decimal(text: str) -> bool:
-    """Whether a number's text is a decimal, hence perhaps rounded."""
+    """Return whether a number's text is a decimal, hence perhaps rounded."""
     return "." in text and "overline" not in text and "..." not in text and "(" not in text
 
 

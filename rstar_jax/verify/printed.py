@@ -103,7 +103,7 @@ def _container(text: str) -> str:
 
 
 def _holds_value(item: str) -> bool:
-    """Whether a lone item of a list is a value or an equation: `[x]` may be the integer part of x."""
+    """Return whether a lone item of a list is a value or an equation: `[x]` may be the integer part of x."""
     if re.search(r"[<>=*]", item):
         return True
     return not re.search(r"[a-zA-Z]", re.sub(r"\\[a-zA-Z]+|sqrt|pi|(?<![a-zA-Z])[Iei](?![a-zA-Z])", "", item))

@@ -58,7 +58,8 @@ class Quantity:
         return cls(body if value is not None or unit else text, value, percent, unit)
 
     def same(self, other: Quantity) -> bool:
-        """Whether two numbers with units mean the same. A unit may be left out; two must be the same."""
+        """Return whether two numbers with units mean the same. A unit may be left out; two must be the
+        same."""
         x, y = self.value, other.value
         assert x is not None and y is not None
         if not self.fits(other):
@@ -70,7 +71,7 @@ class Quantity:
         return _close(x, y, rounded)
 
     def fits(self, other: Quantity) -> bool:
-        """Whether the units may stand for each other; 50% is neither 50 dollars nor 50 degrees."""
+        """Return whether the units may stand for each other; 50% is neither 50 dollars nor 50 degrees."""
         if self.percent != other.percent and (other.unit if self.percent else self.unit):
             return False
         return same_units(self.unit, other.unit)

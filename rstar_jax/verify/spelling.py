@@ -330,7 +330,7 @@ def _leads(m: re.Match[str]) -> bool:
 
 
 def _closes(text: str) -> bool:
-    """Whether the first brace is closed by the last."""
+    """Return whether the first brace is closed by the last."""
     depth = 0
     for i, c in enumerate(text):
         if c in "{}" and text[i - 1 : i] != "\\":

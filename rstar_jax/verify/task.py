@@ -1,4 +1,4 @@
-"""What a task is. Search, curation and training know tasks only through this."""
+"""Interface of a task. Search, curation and training know tasks only through this."""
 
 from __future__ import annotations
 
@@ -43,24 +43,25 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def check_steps(self, requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
-        """What became of each request's last step, given the steps before it; in order."""
+        """Return what became of each request's last step, given the steps before it; in order."""
 
     @abc.abstractmethod
     def check_finals(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """Whether each terminal's answer is right; "ungraded" where that could not be found out; in order."""
+        """Return whether each terminal's answer is right; "ungraded" where that could not be found out; in
+        order."""
 
     @abc.abstractmethod
     def same(self, problem: Problem, one: str, other: str) -> bool:
-        """Whether two answers are alike, for votes; what the problem expects is not looked at."""
+        """Return whether two answers are alike, for votes; what the problem expects is not looked at."""
 
     def require(self, problem: Problem) -> None:
         """Raises UserError naming the problem's id and field where it is none that this task can check."""
         del problem  # any text may be an answer, unless a task says otherwise
 
     def check_step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict:
-        """What became of the last of `steps`: its outcome (ok, fail or unknown) and an observation."""
+        """Return what became of the last of `steps`: its outcome (ok, fail or unknown) and an observation."""
         return self.check_steps([(problem, steps)])[0]
 
     def check_final(self, problem: Problem, answer: str) -> Grade:
-        """Whether a terminal's answer is right."""
+        """Return whether a terminal's answer is right."""
         return self.check_finals([(problem, answer)])[0]

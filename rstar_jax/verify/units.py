@@ -155,7 +155,7 @@ def split_unit(text: str) -> tuple[str, str]:
 
 
 def _may_follow(body: str, unit: str) -> bool:
-    """Whether words only say of what there are so many: behind an expression, units alone do."""
+    """Return whether words only say of what there are so many: behind an expression, units alone do."""
     words = re.findall(r"[a-z]+", unit.lower())
     if _CHANGES.intersection(words) or _CHANGES.intersection(word.removesuffix("s") for word in words):
         return False
@@ -165,7 +165,8 @@ def _may_follow(body: str, unit: str) -> bool:
 
 
 def same_measures(a: str, b: str) -> bool | None:
-    """Whether two measures of several parts, `2 hours and 30 min`, are the same; None unless both are."""
+    """Return whether two measures of several parts, `2 hours and 30 min`, are the same; None unless both
+    are."""
     some, others = _measures(a), _measures(b)
     return sorted(some) == sorted(others) if some and others else None
 
@@ -180,7 +181,7 @@ def _measures(text: str) -> list[tuple[str, str]] | None:
 
 
 def same_units(a: str, b: str) -> bool:
-    """Whether two units may stand for each other; none may stand for any."""
+    """Return whether two units may stand for each other; none may stand for any."""
     if not a or not b:
         return True
     some, others = _canonical(a), _canonical(b)

@@ -95,12 +95,12 @@ def _tiny(digits: int) -> Any:
 
 
 def is_nothing(value: Any, beyond: int) -> bool:
-    """Whether a value is nothing, as far as its digits tell."""
+    """Return whether a value is nothing, as far as its digits tell."""
     return value == 0 or bool(abs(value) < _tiny(_ZERO + 3 * beyond))
 
 
 def in_domain(expression: Any, point: dict[Any, Any]) -> bool:
-    """Whether all roots and logarithms in it are real there, or it is complex on purpose."""
+    """Return whether all roots and logarithms in it are real there, or it is complex on purpose."""
     if expression.has(sympy.I):
         return True
     for part in expression.atoms(sympy.Pow, sympy.log):

@@ -96,7 +96,7 @@ _LITERAL = re.compile(r"(?<![\w.])0[xXbBoO][\da-fA-F]")
 
 
 def same_date(a: str, b: str) -> bool | None:
-    """Whether two dates are the same, their parts in whatever order; None if they are no dates."""
+    """Return whether two dates are the same, their parts in whatever order; None if they are no dates."""
     if not (_MONTH.search(a) and _MONTH.search(b)):
         return None
     if any(len(_ONE_MONTH.findall(text)) != 1 for text in (a, b)):
@@ -110,7 +110,8 @@ def _date(text: str) -> list[str]:
 
 
 def same_time(a: str, b: str) -> bool | None:
-    """Whether two times of day are the same; None if they are none. Without am or pm, either may be meant."""
+    """Return whether two times of day are the same; None if they are none. Without am or pm, either may be
+    meant."""
     clock_a, clock_b = (_CLOCK.fullmatch(text.replace(UNIT, "")) for text in (a, b))
     if not (clock_a and clock_b):
         return None
@@ -182,7 +183,7 @@ def _mixed(words: list[str]) -> Fraction | None:
 
 
 def same_ordinal(a: str, b: str) -> bool | None:
-    """Whether `third` is `3rd`; None unless both are ordinals."""
+    """Return whether `third` is `3rd`; None unless both are ordinals."""
     some, others = (_ORDINALS.get(text.lower()) for text in (a, b))
     digits = [_ORDINAL_DIGITS.fullmatch(text) for text in (a, b)]
     some, others = some or (digits[0] and int(digits[0][1])), others or (digits[1] and int(digits[1][1]))
@@ -249,19 +250,19 @@ def based(text: str) -> tuple[str, str] | None:
 
 
 def are_names(a: str, b: str) -> bool:
-    """Whether both are capitals that no product is meant by: `IX`, `NE`, `AB`."""
+    """Return whether both are capitals that no product is meant by: `IX`, `NE`, `AB`."""
     return bool(_TWO_CAPITALS.fullmatch(a) and _TWO_CAPITALS.fullmatch(b))
 
 
 def joined_otherwise(a: str, b: str) -> bool:
-    """Whether letters stand together in one and are alternatives in the other, `p and q`, `p or q`."""
+    """Return whether letters stand together in one and are alternatives in the other, `p and q`, `p or q`."""
     if re.search(r"\d", a + b) or not (" and " in a + b and " or " in a + b):
         return False
     return (" and " in a) != (" and " in b) and (" or " in a) != (" or " in b)
 
 
 def are_ordered(a: str, b: str) -> bool:
-    """Whether their factors may be sets or vectors, which do not commute: `A \\times B`."""
+    """Return whether their factors may be sets or vectors, which do not commute: `A \\times B`."""
     return bool(_CROSS.search(a) and _CROSS.search(b)) and re.sub(" ", "", a) != re.sub(" ", "", b)
 
 
@@ -281,7 +282,7 @@ def is_prose(text: str) -> bool:
 
 
 def unreadable(text: str) -> bool:
-    """Whether the parser would leave out what matters: terms behind an ellipsis, a literal's base."""
+    """Return whether the parser would leave out what matters: terms behind an ellipsis, a literal's base."""
     text = cut_off(text)
     return bool(_ELLIPSIS.search(text) or _LITERAL.search(text))
 
@@ -292,6 +293,6 @@ def cut_off(text: str) -> str:
 
 
 def differ(a: str, b: str) -> bool:
-    """Whether the words of two texts differ, or if they have any, the order of their numbers."""
+    """Return whether the words of two texts differ, or if they have any, the order of their numbers."""
     some, others = (_LONG_WORD.findall(_ENVIRONMENT.sub("", text)) for text in (a, b))
     return some != others and any(word[0].isalpha() for word in some + others)

@@ -62,14 +62,14 @@ def apart() -> None:
     from decode_settings import V
 
     from rstar_jax import sharding
-    from rstar_jax.decode.shape import Shape
+    from rstar_jax.decode.shape import EngineModel
     from rstar_jax.models import DecoderConfig, attention_mesh, init_random
     from rstar_jax.models.quantize import to_int8
 
     config = DecoderConfig(vocab_size=V, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48)
     for tensor, share in (1, 1), (2, 2), (4, 1):  # four devices cannot divide two heads
         mesh = sharding.make_mesh(tensor=tensor, devices=jax.devices()[:tensor])
-        shape = dataclasses.replace(Shape.of(init_random(config, 0)), mesh=mesh)
+        shape = dataclasses.replace(EngineModel.of(init_random(config, 0)), mesh=mesh)
         held = shape.empty_pool(3, 5)[0].addressable_shards[0].data.nbytes
         assert 2 * held == 3 * 5 * shape.token_bytes_a_device
         assert shape.token_bytes == share * shape.token_bytes_a_device
@@ -79,7 +79,7 @@ def apart() -> None:
         if int8:
             to_int8(model)
         shape = dataclasses.replace(
-            Shape.of(model), mesh=sharding.make_mesh(tensor=2, devices=jax.devices()[:2])
+            EngineModel.of(model), mesh=sharding.make_mesh(tensor=2, devices=jax.devices()[:2])
         )
         run = jax.jit(lambda params, shape=shape: shape.build(params).prefill(tokens, length)[0])
         stacks = shape.place(model.params())

@@ -45,7 +45,7 @@ def test_what_is_found_is_what_was_written(asked, pages: int, size: int) -> None
         branch, known = tree.match(problem, tokens)
         assert path(branch, known) == tokens[:known]
         if branch is not None:
-            assert not branch.gone and pool.read(branch, known) == tokens[:known]
+            assert not branch.evicted and pool.read(branch, known) == tokens[:known]
         if known < len(tokens):
             grown = tree.grow(problem, branch, known, tokens[known:])
             if grown is None:
@@ -61,7 +61,7 @@ def test_what_is_found_is_what_was_written(asked, pages: int, size: int) -> None
         if branch is not None and then == "drop":
             tree.drop(branch)
         for kept in held:  # nothing that is held is ever written over
-            assert not kept.gone and pool.read(kept, kept.end) == path(kept, kept.end)
+            assert not kept.evicted and pool.read(kept, kept.end) == path(kept, kept.end)
     for kept in held:
         tree.release(kept)
     alone = tree.grow("another", None, 0, [0] * (pages * size))  # everything can be taken back
@@ -85,10 +85,10 @@ def test_the_longest_unused_goes_first_and_never_what_is_held() -> None:
         tree.release(branch)
     tree.match(0, [0])
     tree.release(tree.grow("new", None, 0, [5])[0])
-    assert [branch.gone for branch in made] == [False, True, False, False] and tree.evicted == 1
+    assert [branch.evicted for branch in made] == [False, True, False, False] and tree.evicted == 1
     assert tree.grow("wide", None, 0, [1, 2, 3, 4]) is None  # one page is held
     assert tree.match(3, [3]) == (made[3], 1)
-    assert not made[0].gone and not made[2].gone and tree.evicted == 1  # nobody goes in vain
+    assert not made[0].evicted and not made[2].evicted and tree.evicted == 1  # nobody goes in vain
 
 
 def test_what_is_held_through_its_children_cannot_be_had() -> None:
@@ -98,12 +98,12 @@ def test_what_is_held_through_its_children_cannot_be_had() -> None:
     idle = tree.grow(1, None, 0, [6])[0]
     for branch in (root, idle):
         tree.release(branch)
-    assert tree.grow(2, None, 0, [0] * 5) is None and not idle.gone
-    assert tree.append(leaf, [0] * 6) is None and not idle.gone
-    assert tree.append(leaf, [0] * 2) is not None and not idle.gone
-    assert tree.append(leaf, [0] * 2) is not None and idle.gone
+    assert tree.grow(2, None, 0, [0] * 5) is None and not idle.evicted
+    assert tree.append(leaf, [0] * 6) is None and not idle.evicted
+    assert tree.append(leaf, [0] * 2) is not None and not idle.evicted
+    assert tree.append(leaf, [0] * 2) is not None and idle.evicted
     tree.release(leaf)
-    assert tree.grow(2, None, 0, [0] * 12) is not None and root.gone
+    assert tree.grow(2, None, 0, [0] * 12) is not None and root.evicted
 
 
 def test_a_parent_goes_after_its_children() -> None:
@@ -112,10 +112,10 @@ def test_a_parent_goes_after_its_children() -> None:
     leaf = tree.grow(0, root, 1, [2])[0]
     tree.release(root)
     tree.drop(root)  # somebody goes on from it
-    assert not root.gone
+    assert not root.evicted
     tree.release(leaf)
     tree.release(tree.grow(1, None, 0, [1, 2])[0])
-    assert leaf.gone and not root.gone
+    assert leaf.evicted and not root.evicted
     assert tree.grow(0, leaf, 2, [3]) is None and tree.append(leaf, [3]) is None
 
 

@@ -7,7 +7,7 @@ import pytest
 from decode_settings import V
 
 from rstar_jax.decode import pool, programs, stops
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.models import DecoderConfig, init_random
 
 PAGES, PAGE, B, N, P, S, CHUNK = 4096, 16, 4, 2, 4096, 64, 16
@@ -21,7 +21,7 @@ def size(arrays: object) -> int:
 def test_no_program_copies_a_cache(dtype: jnp.dtype) -> None:
     config = DecoderConfig(vocab_size=V, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48)
     model = init_random(config, 0, dtype=dtype)
-    shape, table = Shape.of(model), stops.build([(1,)], V, 0)
+    shape, table = EngineModel.of(model), stops.build([(1,)], V, 0)
     pages = shape.empty_pool(PAGES, PAGE)
     slots = programs.empty(shape, table, B, N, P, S)
     prefix = size(slots.prefix)
@@ -33,9 +33,9 @@ def test_no_program_copies_a_cache(dtype: jnp.dtype) -> None:
     assert stored.temp_size_in_bytes < size(pages) / 10
 
     column = np.zeros(B, np.int32)
-    arrivals = programs.Arrivals(
+    arrivals = programs.NewRequests(
         tables=np.zeros((B, P // PAGE), np.int32),
-        into=column,
+        slot=column,
         count=np.int32(0),
         prefix_length=column,
         last=column,

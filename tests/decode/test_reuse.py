@@ -50,7 +50,7 @@ def test_a_search_reads_every_token_once(policy: Decoder) -> None:
     # Anew for every request: the same search.
     anew = StepDecoder(policy, STOPS, LONG, seed=3)
     keys = itertools.count()
-    anew._caches.each[0].key = lambda problem, tokens: next(keys)  # nothing is found again
+    anew._caches.replicas[0].key = lambda problem, tokens: next(keys)  # nothing is found again
     assert grow(anew, LONG, 4) == reused
     assert anew.stats.reused == 0 and anew.stats.prefilled > 2 * stats.prefilled
 
@@ -58,13 +58,13 @@ def test_a_search_reads_every_token_once(policy: Decoder) -> None:
 def test_a_pool_that_is_too_small_costs_time_and_nothing_else(policy: Decoder) -> None:
     roomy = grow(StepDecoder(policy, STOPS, LONG, seed=3), LONG, 4)
     tight = StepDecoder(policy, STOPS, LONG, seed=3)
-    for cache in tight._caches.each:
+    for cache in tight._caches.replicas:
         cache.pages = 2 * LONG.context // LONG.page_size
     assert grow(tight, LONG, 4) == roomy
-    assert tight._caches.each[0].tree.evicted > 0
-    assert 0 < tight.stats.reread <= tight._caches.each[0].tree.evicted
+    assert tight._caches.replicas[0].tree.evicted > 0
+    assert 0 < tight.stats.reread <= tight._caches.replicas[0].tree.evicted
     assert tight.stats.reread <= tight.stats.prefilled
-    assert tight._caches.each[0].tree.free >= 0
+    assert tight._caches.replicas[0].tree.free >= 0
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_text_that_begins_like_the_one_that_must_go_is_read_anew(
     policy: Decoder, reward: RewardModel, two_texts: list[np.ndarray]
 ) -> None:
     decoder, scorer = StepDecoder(policy, STOPS, CONFIG, seed=3), StepScorer(reward, CONFIG)
-    for cache in (*decoder._caches.each, *scorer._caches.each):
+    for cache in (*decoder._caches.replicas, *scorer._caches.replicas):
         cache.pages = -(-CONFIG.context // CONFIG.page_size) + 1  # the fewest that are accepted
     for i, text in enumerate(two_texts):
         assert decoder.submit([StepRequest(text, 2, 1.0, (i,), problem=7)]) == [i]
@@ -96,7 +96,7 @@ def test_values_are_true_whatever_pages_there_are(policy: Decoder, reward: Rewar
     found = []
     for pages in (-(-CONFIG.context // CONFIG.page_size) + 1, 60):
         scorer = StepScorer(reward, CONFIG)
-        for cache in scorer._caches.each:
+        for cache in scorer._caches.replicas:
             cache.pages = pages
         first = scorer.score([ScoreRequest(text, (a, b), problem=1)])[0]
         found.append([*first, *scorer.score([ScoreRequest(behind, (a[:3],), problem=1)])[0]])
@@ -126,12 +126,12 @@ def test_what_is_cancelled_never_comes_and_frees_its_slots(
 def test_nothing_stays_held(policy: Decoder) -> None:
     decoder = StepDecoder(policy, STOPS, LONG, seed=3)
     grow(decoder, LONG, 3)
-    tree = decoder._caches.each[0].tree
+    tree = decoder._caches.replicas[0].tree
     branches, seen = [b for roots in tree._roots.values() for b in roots], 0
     while branches:
         branch = branches.pop()
         seen += 1
-        assert branch.holds == 0 and not branch.gone
+        assert branch.holds == 0 and not branch.evicted
         branches += branch.children
     held = decoder.held()
     # A branch wastes no more than what is free of its last page, and the start of its first that it copied.

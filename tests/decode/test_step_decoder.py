@@ -14,7 +14,7 @@ from rstar_jax.decode import DecodeConfig, Sample, StepDecoder, StepRequest
 from rstar_jax.decode.seats import Leaf, shared_out
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, DecoderConfig, attention_mesh, init_random
-from rstar_jax.models.linear import Layers
+from rstar_jax.models.linear import Unstacked
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -301,7 +301,7 @@ def test_layers_unrolled_as_on_a_gpu(
     model = Decoder(config, policy.params())  # of another shape: empty caches are made by compiled programs
     there = StepDecoder(model, STOPS, CONFIG, seed=4)
     found = there.propose(asked)
-    assert isinstance(there._caches.each[0].params["layers.q"], Layers)
+    assert isinstance(there._caches.replicas[0].params["layers.q"], Unstacked)
     assert tokens(found) == tokens(expected)
     for some, others in zip(found, expected, strict=True):
         np.testing.assert_allclose([s.logprob for s in some], [s.logprob for s in others], atol=1e-4)

@@ -19,7 +19,7 @@ class Nursery:
     """Processes that search in a folder."""
 
     def __init__(self):
-        script = Path(__file__).with_name("nursery.py")
+        script = Path(__file__).with_name("killable_search.py")
         self._process = subprocess.Popen(
             [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -37,7 +37,7 @@ class Nursery:
 
 
 @pytest.fixture(scope="module")
-def nursery():
+def killable():
     found = Nursery()
     yield found
     found.close()
@@ -64,10 +64,10 @@ def on_disk(folder):
     return {(t.index, t.problem.id) for trees in rows(folder).values() for t in trees}
 
 
-def test_a_search_that_is_killed_and_goes_on_ends_as_an_unbroken_one(nursery, tmp_path):
-    nursery.search(tmp_path / "first")
+def test_a_search_that_is_killed_and_goes_on_ends_as_an_unbroken_one(killable, tmp_path):
+    killable.search(tmp_path / "first")
     began = time.monotonic()
-    status, operations = nursery.search(tmp_path / "unbroken")
+    status, operations = killable.search(tmp_path / "unbroken")
     seconds = time.monotonic() - began
     whole = rows(tmp_path / "unbroken")
     assert status == 0 and list(whole) == [
@@ -84,7 +84,7 @@ def test_a_search_that_is_killed_and_goes_on_ends_as_an_unbroken_one(nursery, tm
                 fate = {"fatal": draw.randint(1, operations)}
                 if case % 5 == 0:
                     fate = {"seconds": draw.uniform(0, seconds)}
-            status, _ = nursery.search(folder, draw.randrange(1000), **fate)
+            status, _ = killable.search(folder, draw.randrange(1000), **fate)
             where = f"seed {SEED}, case {case}, {fate}"
             assert status in (0, -9), where
             again = told(folder)[0][before:]

@@ -7,7 +7,7 @@ import pytest
 
 from rstar_jax import launch, models, records
 from rstar_jax.evolve import replay as replaying
-from rstar_jax.evolve import seek
+from rstar_jax.evolve import search_stages
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.settings import RunSettings
@@ -46,9 +46,9 @@ def searched(tmp_path_factory):
         reward = models.from_policy(models.load_pretrained(TINY_BASE), seed=0)
         models.save_reward_model(reward, folder / "round1/ppm/model", tokenizer_from=TINY_BASE)
         context = Context(settings, work, progress, TINY_BASE, TINY_BASE, train, heldout)
-        seek.evaluate_base(context)
-        seek.search(context, 1)
-        seek.evaluate(context, 1)
+        search_stages.evaluate_base(context)
+        search_stages.search(context, 1)
+        search_stages.evaluate(context, 1)
     return folder
 
 

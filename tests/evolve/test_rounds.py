@@ -159,7 +159,7 @@ def test_killed_in_every_stage_and_resumed_it_gives_the_same_trees(unbroken, tmp
 def test_a_second_run_does_nothing_again(unbroken, monkeypatch):
     folder, report = unbroken
     monkeypatch.setattr("rstar_jax.evolve.context.Context.reasoner", None)
-    monkeypatch.setattr("rstar_jax.evolve.learn.train.train_policy", None)
+    monkeypatch.setattr("rstar_jax.evolve.train_stages.train.train_policy", None)
     again = rounds.run(small(), folder)
     assert {**again, "peak_children_mb": 0} == {**report, "peak_children_mb": 0}  # this process's own
 

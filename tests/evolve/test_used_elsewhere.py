@@ -21,7 +21,7 @@ from small_runs import small
 from rstar_jax import models, records
 from rstar_jax.assemble import Reasoner
 from rstar_jax.decode import DecodeConfig
-from rstar_jax.evolve import learn
+from rstar_jax.evolve import train_stages
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.stages import Workdir
@@ -57,16 +57,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
 
     def curate(folder: Path) -> dict[str, Any]:
-        records.write_rows(folder / learn.SFT, SftRow, rows)
-        records.write_rows(folder / learn.PAIRS, PreferencePair, pairs)
+        records.write_rows(folder / train_stages.SFT, SftRow, rows)
+        records.write_rows(folder / train_stages.PAIRS, PreferencePair, pairs)
         return {}
 
     run = small("--config.train.policy.batch=4", "--config.train.ppm.batch=4")
     with Workdir(root, run) as work, Progress(enabled=False) as progress:
         context = Context(run, work, progress, TINY_BASE, TINY_BASE, [], [])
         work.stage("round1/curate", curate)
-        learn.train_policy(context, 1)
-        learn.train_ppm(context, 1)
+        train_stages.train_policy(context, 1)
+        train_stages.train_ppm(context, 1)
     return root
 
 
@@ -117,6 +117,7 @@ PIECES = (*grammar.SPECIAL_TOKENS, *MARKS)
 def test_auto_tokenizer_writes_our_ids_of_any_text(text: str) -> None:
     text = text.encode("utf-8", "ignore").decode()
     assert THEIRS.encode(text, add_special_tokens=False) == OURS.encode(text)
+
 
 def snippet(folder: Path) -> str:
     found = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)

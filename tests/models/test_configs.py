@@ -7,7 +7,7 @@ import hub
 import pytest
 import transformers
 import zoo
-from theirs import by_transformers, by_us, differences
+from hf_reference import by_transformers, by_us, differences
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import FAMILIES

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import zoo
 
-from rstar_jax.decode.shape import Shape
+from rstar_jax.decode.shape import EngineModel
 from rstar_jax.models import Decoder, attention_mesh, cache, from_policy, init_random
 from rstar_jax.models.decode_layout import for_decode, keep_apart
-from rstar_jax.models.linear import Beneath, Layers, LowRank, Quantized, Rows
+from rstar_jax.models.linear import FusedWithGate, LowRank, OutputMajor, Quantized, Unstacked
 from rstar_jax.models.lora import LoraConfig, adapt
 from rstar_jax.models.quantize import to_int8
 
@@ -53,7 +53,7 @@ def test_scanned_layers_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rstar_jax.models.cache.UNROLL_DECODING_UP_TO", {})
     model = init_random(zoo.config("qwen2"), 0)
     laid_out = for_decode(model.params(), model.config)
-    assert isinstance(laid_out["layers.q"], Rows) and isinstance(laid_out["layers.up"], Beneath)
+    assert isinstance(laid_out["layers.q"], OutputMajor) and isinstance(laid_out["layers.up"], FusedWithGate)
     assert_same(outcomes(model, model.params()), outcomes(model, laid_out))
 
 
@@ -61,9 +61,9 @@ def test_bfloat16_rows_are_looked_up_as_they_are() -> None:
     model = init_random(zoo.config("qwen2"), 0, dtype=jnp.bfloat16)
     laid_out = for_decode(model.params(), model.config)
     table, at = laid_out["embed"], jnp.array([[3, 0], [5, 3]])
-    assert isinstance(table, Rows) and table.bits is not None
+    assert isinstance(table, OutputMajor) and table.bits is not None
     np.testing.assert_array_equal(jax.jit(lambda t: t[at])(table), model.params()["embed"][at])
-    assert isinstance(laid_out["layers.q"], Layers)
+    assert isinstance(laid_out["layers.q"], Unstacked)
     assert all(laid_out[name].shape == array.shape for name, array in model.params().items())
 
 
@@ -96,11 +96,11 @@ def test_layers_kept_apart_say_the_same(monkeypatch: pytest.MonkeyPatch, family:
     for module in ("cache", "decoder"):
         monkeypatch.setattr(f"rstar_jax.models.{module}.UNROLL_UP_TO", 0)
     monkeypatch.setattr(attention_mesh, "platform", lambda mesh: "cuda")
-    params = Shape.of(model).place(plain)
+    params = EngineModel.of(model).place(plain)
     assert all(params[name].shape == weight.shape for name, weight in plain.items())
     kind = {"plain": jax.Array, "int8": Quantized, "low rank": LowRank}[form]
     for name, weight in params.items():
-        assert isinstance(weight, Layers) == ("." in name)
+        assert isinstance(weight, Unstacked) == ("." in name)
         assert not name.endswith(".q") or all(isinstance(one, kind) for one in weight.layers)
     assert_same(expected, outcomes(model, params))
     if form == "plain":  # caches by layer, but weights in stacks
@@ -114,7 +114,7 @@ def test_a_model_split_in_place_is_not_copied(monkeypatch: pytest.MonkeyPatch) -
     keep_apart(reward, reward.decoder.config)
     params = reward.decoder.params()
     for name, weight in params.items():
-        if isinstance(weight, Layers):
+        if isinstance(weight, Unstacked):
             np.testing.assert_array_equal(jnp.stack(weight.layers), before[name])
-    placed = Shape.of(reward.decoder).place({**params, "score": reward.score[...]})
+    placed = EngineModel.of(reward.decoder).place({**params, "score": reward.score[...]})
     assert all(placed[name] is weight for name, weight in params.items())

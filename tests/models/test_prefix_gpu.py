@@ -130,7 +130,9 @@ def test_the_engine_does_as_its_option_says(kernels: Any) -> None:
     c = DecoderConfig(vocab_size=64, width=16, layers=L, heads=4, kv_heads=2, head_dim=16, mlp=24)
     model, config = init_random(c, 0), DecodeConfig(leaves=B, rows=N, context=256, kernels=kernels)
     scorer = StepScorer(from_policy(model), config)
-    (shape,) = {engine._caches.each[0].shape for engine in (StepDecoder(model, {}, config, seed=0), scorer)}
+    (shape,) = {
+        engine._caches.replicas[0].shape for engine in (StepDecoder(model, {}, config, seed=0), scorer)
+    }
     table = stops.build([], c.vocab_size)
     with on_a_gpu():
         slots = jax.eval_shape(lambda: programs.empty(shape, table, B, N, 128, S))

@@ -6,9 +6,9 @@ import dataclasses
 import gc
 
 import pytest
+from fake_services import Clock, all_open, shuffled, timed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from paced import Clock, all_open, shuffled, timed
 from scripted import Early, World, problems
 
 from rstar_jax.errors import UserError
@@ -56,7 +56,7 @@ def test_a_slow_tree_delays_itself_alone():
     ends = {}
     for news in watch_trees(problems(4), services, config_of("mcts"), round=1, clock=clock):
         if news.done:
-            ends[news.index] = clock.now
+            ends[news.problem_index] = clock.now
     assert set(ends) == {0, 1, 2, 3} and ends[0] > 1e4 and max(ends[1], ends[2], ends[3]) < 500
     alone = Clock()
     services = timed(functions, alone, chunk=0.1, check=lambda request: 0.5)
@@ -78,7 +78,7 @@ def test_an_engine_that_works_when_polled_is_not_slept_over():
     clock = Clock()
     services = timed(World(ppm=True).functions(), clock, chunk=0.05, check=lambda r: 0.01)
     for news in watch_trees(problems(3), services, config_of("sample"), round=1, clock=clock):
-        assert news.index in range(3)
+        assert news.problem_index in range(3)
     assert sum(clock.naps) < 0.1 * clock.now
 
 
@@ -218,9 +218,9 @@ def test_the_answer_so_far_is_there_at_any_moment():
     for news in watch_trees(problems(3), World(ppm=True).functions(), config, round=1):
         tree = news.tree()
         assert news.done == (not news.children and news.leaf is None)
-        if news.index in found:
-            assert len(found[news.index].nodes) <= len(tree.nodes)
-        found[news.index] = tree
+        if news.problem_index in found:
+            assert len(found[news.problem_index].nodes) <= len(tree.nodes)
+        found[news.problem_index] = tree
         answer = votes.final_answer(tree, "majority", equal=str.__eq__)
         assert (answer is None) == (not tree.trajectories())
     assert [found[i] for i in range(3)] == grow_trees(
@@ -248,9 +248,7 @@ def test_services_are_used_as_they_are():
 
 def test_the_garbage_collector_comes_rarely_until_the_last_search_has_ended():
     before, running = gc.get_threshold(), collector.THRESHOLDS
-    one, other = (
-        watch_trees(problems(2), World().functions(), config_of("mcts"), round=1) for _ in range(2)
-    )
+    one, other = (watch_trees(problems(2), World().functions(), config_of("mcts"), round=1) for _ in range(2))
     next(one), next(other)
     assert gc.get_threshold() == running != before
     one.close()

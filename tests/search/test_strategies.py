@@ -7,7 +7,7 @@ import itertools
 
 import numpy as np
 import pytest
-from paced import Clock, timed
+from fake_services import Clock, timed
 from scripted import DEPTH, Early, World, problems
 
 from rstar_jax.errors import UserError

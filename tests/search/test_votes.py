@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import votes
-from rstar_jax.search.budget import settled
+from rstar_jax.search.budget import vote_is_decided
 from rstar_jax.types import Node, Problem, Tree
 
 
@@ -152,7 +152,7 @@ def test_an_unknown_score_is_named():
 )
 def test_a_settled_vote_is_not_changed_by_what_comes(so_far, more, vote):
     """Whatever answers come, and also where the grader finds answers equal that are written differently."""
-    if settled(tree(*so_far).nodes[1:], len(more), vote):
+    if vote_is_decided(tree(*so_far).nodes[1:], len(more), vote):
         for same in (equal, lambda a, b: {a, b} <= {"2", "3"} or a == b):
             before = votes.final_answer(tree(*so_far), vote, equal=same)
             after = votes.final_answer(tree(*so_far, *more), vote, equal=same)

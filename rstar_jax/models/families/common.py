@@ -1,4 +1,4 @@
-"""What the configs of all families say in the same words."""
+"""Fields that the configs of all families share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACTIVATIONS = {"silu": "silu", "gelu_pytorch_tanh": "gelu_tanh"}
 def read(
     f: Fields, *, activation: str = "hidden_act", rope: Rope | None = None, rotated: int | None = None
 ) -> dict[str, Any]:
-    """What the configs of all families say in the same words, by the names of DecoderConfig.
+    """Read the fields that the configs of all families share, by the names of DecoderConfig.
 
     activation: the name of that field. rope: rotary positions; None: as `rope_fields.read` reads them.
     rotated: dimensions of a head that they are for; None: all.
@@ -81,7 +81,7 @@ def write(c: DecoderConfig, *, activation: str = "hidden_act") -> dict[str, Any]
 
 
 def read_sliding(f: Fields, layers: int, default: list[bool]) -> tuple[bool, ...]:
-    """Which layers slide: `layer_types` where the config has it, else the family's own pattern."""
+    """Read which layers slide: `layer_types` where the config has it, else the family's own pattern."""
     kinds = f.config.get("layer_types")
     if kinds is None:
         return tuple(default)

@@ -28,7 +28,7 @@ class Fields:
         self.config, self.where, self.defaults = config, where, defaults or {}
 
     def value(self, name: str) -> Any:
-        """What the file says, else the default, else None."""
+        """Return what the file says, else the default, else None."""
         return self.config[name] if name in self.config else self.defaults.get(name)
 
     def number(self, name: str, *, least: int = 1, most: int = 2**40) -> int:

@@ -1,4 +1,4 @@
-"""What a family says of itself: how its config maps to ours, and which tensor holds which parameter."""
+"""Tables of a family: how its config maps to ours, and which tensor holds which parameter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rstar_jax.models.config import DecoderConfig
 
 @dataclasses.dataclass(frozen=True)
 class Weight:
-    """Where a parameter stands in a folder: which tensors, which part of them, and how it lies there.
+    """Place of a parameter in a folder: its tensors, the part of them, and its layout there.
 
     name: the tensor's name; `{layer}` and `{expert}` stand for numbers, and the parameter has a leading axis
     for each of those that the name holds. shape: of one whole tensor. transpose: the tensor is [out, in]
@@ -109,7 +109,7 @@ def mlp(
 
 
 def ends(c: DecoderConfig) -> dict[str, Weight]:
-    """What stands before and after the layers."""
+    """Parameters before and after the layers."""
     table = {
         "embed": Weight("model.embed_tokens.weight", (c.vocab_size, c.width)),
         "norm": Weight("model.norm.weight", (c.width,)),

@@ -1,4 +1,4 @@
-"""What, besides a program and its limits, decides what the program prints."""
+"""Facts, besides a program and its limits, that decide what the program prints."""
 
 from __future__ import annotations
 

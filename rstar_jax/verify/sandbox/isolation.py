@@ -1,4 +1,4 @@
-"""How strongly snippets are shut in."""
+"""Strength of the walls around snippets."""
 
 from __future__ import annotations
 

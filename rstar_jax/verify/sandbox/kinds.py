@@ -53,7 +53,7 @@ ENVIRONMENT = {
 
 
 class Packages(NamedTuple):
-    """What snippets may import.
+    """Packages that snippets may import.
 
     versions: of the distributions. modules: each top-level module's name and file. places: folders and files
     that these consist of.

@@ -48,7 +48,7 @@ def _check(result: int, call: str) -> int:
 
 
 class Layers:
-    """What holds around every snippet of this zygote.
+    """Layers that hold around every snippet of this zygote.
 
     limits: the fields of `Limits`. isolation: the fields of `Isolation`. filters: `seccomp.programs()`.
     places: folders and files of packages, readable besides the standard library; hidden: folders that are
@@ -148,7 +148,7 @@ class Layers:
 
 
 def may_open(isolation: dict[str, Any]) -> bool:
-    """Whether snippets may open files: only where something confines that to the interpreter's."""
+    """Return whether snippets may open files: only where something confines that to the interpreter's."""
     return isolation["bubblewrap"] or _landlock(isolation) > 0
 
 
@@ -218,7 +218,7 @@ def _give_up_root(readable: list[str], *, confined: bool, left_out: bool) -> str
 
 
 def _public(path: str) -> bool:
-    """Whether everybody may read a folder, as far as the permissions of the way to it tell."""
+    """Return whether everybody may read a folder, as far as the permissions of the way to it tell."""
     while os.stat(path).st_mode & 0o005 == 0o005:
         if path == "/":
             return True

@@ -20,7 +20,7 @@ _STATUSES = frozenset(get_args(ExecStatus))
 
 
 def lasting(result: ExecResult) -> bool:
-    """Whether another run would end the same way.
+    """Return whether another run would end the same way.
 
     Not so where the machine had a part in it: the clock, a zygote that was lost, the kernel out of memory
     (nothing was raised).

@@ -16,7 +16,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.verify.sandbox.isolation import Isolation
 from rstar_jax.verify.sandbox.kinds import Kind
 from rstar_jax.verify.sandbox.result import ExecResult, Limits
-from rstar_jax.verify.sandbox.worker import Answer, Broken, Job, Worker
+from rstar_jax.verify.sandbox.worker import Answer, Job, Worker, WorkerDied
 
 # Snippets that a zygote has been sent: one runs, the others wait in its pipe, behind it whatever it does.
 # More only while snippets are quick on average: they are sent, and their answers read, several at a time.
@@ -89,8 +89,8 @@ class Pool:
                 os.eventfd_read(self._bell)
             elif worker in self._pool[worker.kind]:  # else just replaced, by an event before this one
                 try:
-                    self._heed(worker, key.fd)
-                except Broken:
+                    self._handle_event(worker, key.fd)
+                except WorkerDied:
                     self._replace(worker)
         if awaited and (took := time.monotonic() - began) > _STALL_S:
             for worker in self._all():
@@ -133,11 +133,11 @@ class Pool:
                     # A program larger than the pipe is written piece by piece as the zygote reads it.
                     if worker.full and worker.stdin not in self._selector.get_map():
                         self._selector.register(worker.stdin, selectors.EVENT_WRITE, worker)
-                except Broken:
+                except WorkerDied:
                     self._replace(worker)
 
-    def _heed(self, worker: Worker, fd: int) -> None:
-        """What became possible at a zygote's descriptor: to read its answers, or to go on writing to it."""
+    def _handle_event(self, worker: Worker, fd: int) -> None:
+        """Handle a zygote's descriptor that became ready: read its answers, or go on writing to it."""
         if fd == worker.stdin:
             worker.flush()
             if not worker.full:

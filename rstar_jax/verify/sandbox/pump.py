@@ -14,8 +14,8 @@ from rstar_jax.verify.sandbox.worker import Job
 Finished = Callable[[Job, ExecResult], None]
 
 
-class Mailbox:
-    """Where the results of one caller's snippets arrive, each under the number it was ordered with.
+class ResultQueue:
+    """Results of one caller's snippets, each under the number it was ordered with.
 
     everything: its owner waits for all of them, not for any. left: snippets whose results are still to come.
     error: what kept them from coming.
@@ -29,7 +29,7 @@ class Mailbox:
 
     @property
     def settled(self) -> bool:
-        """Whether its owner has nothing to wait for."""
+        """Return whether its owner has nothing to wait for."""
         return not self.left or self.error is not None or (bool(self.done) and not self.everything)
 
 
@@ -56,10 +56,10 @@ class Pump:
         self._error: BaseException | None = None
         self._inbox: list[Job] = []
         self._dropped: list[Job] = []
-        self._waiting: dict[bytes, tuple[Job, list[tuple[Mailbox, int]]]] = {}
+        self._waiting: dict[bytes, tuple[Job, list[tuple[ResultQueue, int]]]] = {}
 
     def layers(self) -> dict[str, str]:
-        """What the first zygote's self-test found. Raises UserError where none comes up."""
+        """Return what the first zygote's self-test found. Raises UserError where none starts."""
         with self._changed:
             failures = self._failures
             while self._layers is None:
@@ -69,7 +69,7 @@ class Pump:
                 self._changed.wait()
             return self._layers
 
-    def order(self, jobs: Sequence[tuple[int, Job]], box: Mailbox) -> None:
+    def order(self, jobs: Sequence[tuple[int, Job]], box: ResultQueue) -> None:
         """Has snippets run, each under a number, or waits with those who have ordered the same."""
         with self._changed:
             self._run()
@@ -82,14 +82,14 @@ class Pump:
                     self._waiting[job.key] = (job, [(box, number)])
             self._wake()
 
-    def fill(self, box: Mailbox, number: int, result: ExecResult) -> None:
-        """Puts a result that is known already into a mailbox."""
+    def fill(self, box: ResultQueue, number: int, result: ExecResult) -> None:
+        """Puts a result that is known already into a queue."""
         with self._changed:
             box.done.append((number, result))
             self._changed.notify_all()
 
-    def collect(self, box: Mailbox, timeout_s: float | None = None) -> list[tuple[int, ExecResult]]:
-        """What has come into a mailbox since the last time.
+    def collect(self, box: ResultQueue, timeout_s: float | None = None) -> list[tuple[int, ExecResult]]:
+        """Return what has come into a queue since the last time.
 
         Waits for all that was ordered into it or for any of it, as its owner wants, but for `timeout_s` at
         most. Raises what ended the thread.
@@ -102,7 +102,7 @@ class Pump:
             done, box.done = box.done, []
             return done
 
-    def withdraw(self, box: Mailbox) -> None:
+    def withdraw(self, box: ResultQueue) -> None:
         """Forgets a mailbox; what only it waited for is not run, or ended where it runs already."""
         with self._changed:
             for key, (job, waiting) in list(self._waiting.items()):

@@ -1,4 +1,4 @@
-"""What a snippet may use, and what became of it."""
+"""Limits of a snippet, and its result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class ExecResult:
-    """How a snippet ended.
+    """Result of a snippet.
 
     status: ok; exception (it raised `exception`); timeout_cpu, timeout_wall; memory (MemoryError, or the
         kernel killed it); output_limit; signal (a crash); exit (it ended itself, as by sys.exit).

@@ -1,4 +1,4 @@
-"""What can be said about a snippet without running it.
+"""Facts about a snippet that need no run.
 
 Nothing is compiled here, in the caller: a few hundred characters can cost a compiler minutes and gigabytes.
 """
@@ -27,7 +27,7 @@ def normalise(code: str) -> str:
 
 
 def needs_packages(code: str) -> bool:
-    """Whether the code may import something that is not in the standard library."""
+    """Return whether the code may import something that is not in the standard library."""
     if _DYNAMIC.search(code):
         return True
     for names in _IMPORT.findall(code):

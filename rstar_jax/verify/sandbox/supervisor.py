@@ -22,7 +22,7 @@ from rstar_jax.verify.sandbox.image import image
 from rstar_jax.verify.sandbox.isolation import Isolation
 from rstar_jax.verify.sandbox.memo import Memo
 from rstar_jax.verify.sandbox.pool import Pool
-from rstar_jax.verify.sandbox.pump import Mailbox, Pump
+from rstar_jax.verify.sandbox.pump import Pump, ResultQueue
 from rstar_jax.verify.sandbox.result import ExecResult, Limits
 from rstar_jax.verify.sandbox.worker import Job
 
@@ -73,7 +73,7 @@ class Sandbox:
         self._memo = Memo(self._memo_path)
         make_pool = functools.partial(Pool, self.workers, self.limits, self.isolation)
         self._pump = Pump(make_pool, self._memo.put)
-        self._tickets, self._submitted = itertools.count(), Mailbox(everything=False)
+        self._tickets, self._submitted = itertools.count(), ResultQueue(everything=False)
         # Neither may hold this object, which would then never be collected.
         self._finalizer = weakref.finalize(self, _close, self._pump, self._memo)
 
@@ -86,7 +86,8 @@ class Sandbox:
 
     @property
     def layers(self) -> dict[str, str]:
-        """What the self-test found: layer -> what it does here, or "missing: why". Starts the sandbox."""
+        """Return what the self-test found: layer -> what it does here, or "missing: why". Starts the
+        sandbox."""
         self._start()
         return dict(self._pump.layers())
 
@@ -98,7 +99,7 @@ class Sandbox:
     def run(self, codes: Sequence[str]) -> list[ExecResult]:
         """Runs every snippet on its own and returns their results in order."""
         _require_texts(codes)
-        box = Mailbox(everything=True)
+        box = ResultQueue(everything=True)
         try:
             self._order(codes, range(len(codes)), box)
             done = self._pump.collect(box)
@@ -135,7 +136,7 @@ class Sandbox:
             depends_on = [dataclasses.astuple(self.limits), image(layers)]
             self._stem = hashlib.sha256(json.dumps(depends_on).encode())
 
-    def _order(self, codes: Sequence[str], numbers: Sequence[int], box: Mailbox) -> None:
+    def _order(self, codes: Sequence[str], numbers: Sequence[int], box: ResultQueue) -> None:
         self._start()
         assert self._stem is not None
         jobs: list[tuple[int, Job]] = []

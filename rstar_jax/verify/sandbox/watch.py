@@ -37,7 +37,7 @@ class Ended(Exception):
 
 
 class Seen(NamedTuple):
-    """What became of a child.
+    """End of a child.
 
     got: bytes of output. killed: why it was, "" if it ended by itself. starved: the host kept it from running
     until its wall limit. stalled_s: seconds that the host stood still.

@@ -29,7 +29,7 @@ _ZYGOTE = Path(__file__).with_name("zygote.py")
 _STATUSES = frozenset(get_args(ExecStatus))
 
 
-class Broken(Exception):
+class WorkerDied(Exception):
     """The zygote has ended, or sends what is no answer."""
 
 
@@ -46,7 +46,7 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a zygote found.
+    """Answer of a zygote.
 
     starved: the host kept the snippet from running until its wall limit, or was out of memory.
     """
@@ -115,7 +115,7 @@ class Worker:
 
     @property
     def stuck(self) -> bool:
-        """Whether it has been silent for longer than any snippet may take."""
+        """Return whether it has been silent for longer than any snippet may take."""
         if self.layers is None:
             return time.monotonic() - self._since > START_S
         return bool(self.jobs) and time.monotonic() - self._since > self._patience
@@ -126,11 +126,11 @@ class Worker:
 
     @property
     def full(self) -> bool:
-        """Whether part of a program waits for room in the pipe."""
+        """Return whether part of a program waits for room in the pipe."""
         return bool(self._outgoing)
 
     def send(self, job: Job) -> None:
-        """Gives it a snippet. Raises Broken."""
+        """Gives it a snippet. Raises WorkerDied."""
         if not self.jobs and self.layers is not None:
             self._since = time.monotonic()
         self.jobs.append(job)
@@ -139,32 +139,33 @@ class Worker:
         self.flush()
 
     def flush(self) -> None:
-        """Writes what the pipe takes. Raises Broken."""
+        """Writes what the pipe takes. Raises WorkerDied."""
         try:
             while self._outgoing:
                 del self._outgoing[: os.write(self.stdin, self._outgoing)]
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            raise Broken from None
+            raise WorkerDied from None
 
     def receive(self) -> Iterator[tuple[Job, Answer]]:
         """The snippets that were answered, with their answers; to be taken to the end.
 
-        Raises Broken, also at what the zygote cannot have said by itself; UserError where it refuses to work.
+        Raises WorkerDied, also at what the zygote cannot have said by itself; UserError where it refuses to
+        work.
         """
         try:
             data = os.read(self.stdout, 1 << 16)
         except BlockingIOError:
             return
         if not data:
-            raise Broken
+            raise WorkerDied
         self._since = time.monotonic()
         self._incoming += data
         while len(self._incoming) >= 4:
             (size,) = struct.unpack_from("!I", self._incoming)
             if size > self._max_frame:
-                raise Broken
+                raise WorkerDied
             if len(self._incoming) < 4 + size:
                 break
             frame = bytes(self._incoming[4 : 4 + size])
@@ -175,7 +176,7 @@ class Worker:
                     continue
                 answer = self._answer(frame)
             except (ValueError, TypeError):
-                raise Broken from None
+                raise WorkerDied from None
             yield answer
 
     def _begin(self, word: str, what: Any) -> None:

@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from rstar_jax.evolve import seek, summary
+from rstar_jax.evolve import search_stages, summary
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.stages import Workdir
@@ -49,8 +49,8 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
         reasoner = types.SimpleNamespace(same=lambda *_: False, grade=FUNCTIONS.grade)
         yield types.SimpleNamespace(grow=grow, reasoner=reasoner, result=dict)
 
-    monkeypatch.setattr(seek, "_seeker", seeker)
-    monkeypatch.setattr(seek, "_policy_alone", lambda _: {"policy_pass1": None, "unknown_steps": 0})
+    monkeypatch.setattr(search_stages, "_seeker", seeker)
+    monkeypatch.setattr(search_stages, "_policy_alone", lambda _: {"policy_pass1": None, "unknown_steps": 0})
     with Workdir(tmp_path, settings) as work:
         context = types.SimpleNamespace(
             settings=settings,
@@ -59,7 +59,7 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
             models=lambda *_: None,
             progress=types.SimpleNamespace(log=told.append),
         )
-        result = seek.evaluate(context, 1)["result"]
+        result = search_stages.evaluate(context, 1)["result"]
     ((option, value),) = budget.items()
     said = f"3 of 5 held-out problems had no answer yet when config.evaluate.{option}={value} was spent"
     assert result["search_cut_off"] == cut_off and len(told) == bool(cut_off)

@@ -9,10 +9,10 @@ import tokenizers
 
 from rstar_jax import models, train
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.learn import _named, deaths, training_mesh, ungradable
 from rstar_jax.evolve.rounds import TINY_BASE
-from rstar_jax.evolve.seek import unknown_steps
+from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
+from rstar_jax.evolve.train_stages import _named, deaths, training_mesh, ungradable
 from rstar_jax.language import grammar
 from rstar_jax.language.prompts import PROMPTS
 from rstar_jax.language.tokenizer import Tokenizer
@@ -47,8 +47,11 @@ def test_new_tokens_start_from_their_text_even_where_the_vocabulary_has_room(lac
         (at,) = lacking.encode(token)
         mean = trained[pieces].mean(axis=0)
         np.testing.assert_allclose(embed[at], mean * usual / np.linalg.norm(mean), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(embed[lacking.vocab_size :], trained.mean(axis=0)[None].repeat(
-        len(embed) - lacking.vocab_size, 0), atol=1e-6)
+    np.testing.assert_allclose(
+        embed[lacking.vocab_size :],
+        trained.mean(axis=0)[None].repeat(len(embed) - lacking.vocab_size, 0),
+        atol=1e-6,
+    )
 
 
 def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path):

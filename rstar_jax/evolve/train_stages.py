@@ -19,7 +19,7 @@ from rstar_jax import models, records, sharding, train
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.seek import deaths, unknown_steps
+from rstar_jax.evolve.search_stages import deaths, unknown_steps
 from rstar_jax.evolve.shards import read_trees
 from rstar_jax.language import usage
 from rstar_jax.language.prompts import PROMPTS
@@ -157,7 +157,7 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
 def _card(
     context: Context, kind: Literal["policy", "reward"], round: int, data: dict[str, int], section: str
 ) -> str:
-    """What this run knows of a model it has made. section: how it is used."""
+    """Facts of a model that this run has made, for its card. section: how it is used."""
     settings = context.settings
     provenance = {
         "base_model": settings.policy.init
@@ -250,7 +250,7 @@ def _training(
 
 
 def _seed(context: Context, round: int) -> int:
-    """Of the order of examples and of new weights: another one each round; round 0 is a warm start."""
+    """Seed of the order of examples and of new weights, another one each round; round 0 is a warm start."""
     return context.settings.seed * 1000 + round
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "search"))
-from paced import shuffled
+from fake_services import shuffled
 from scripted import World, problems
 
 from rstar_jax import records
@@ -71,7 +71,7 @@ class Files:
 
 
 def search(folder: Path, shuffle: int) -> None:
-    """A stage with a second tree for what stays unsolved, as `seek.search` has it."""
+    """A stage with a second tree for what stays unsolved, as `search_stages.search` has it."""
     log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     world, stored = World(rates=(0.4, 0.4, 0.2)), records.write_rows
 

@@ -61,7 +61,7 @@ class _Seeker:
         return shards
 
     def result(self) -> dict[str, Any]:
-        """What every stage that searches tells in its manifest."""
+        """Return what every stage that searches tells in its manifest."""
         return {"layers": self.layers, "rereading": self.reasoner.rereading(), **self.reasoner.result()}
 
 
@@ -104,12 +104,12 @@ def search(context: Context, round: int) -> dict[str, Any]:
 
 
 def unknown_steps(trees: Iterable[Tree]) -> int:
-    """How many steps the sandbox could not tell anything of."""
+    """Count the steps that the sandbox has no result of."""
     return sum(node.status == "unknown" for tree in trees for node in tree.nodes)
 
 
 def deaths(trees: Iterable[Tree]) -> dict[str, int]:
-    """Why candidate steps were no valid nodes: cause (with the exception's type) -> count."""
+    """Count the causes for which candidate steps were no valid nodes (with the exception's type)."""
     causes: Counter[str] = Counter()
     for tree in trees:
         for node in tree.nodes:
@@ -189,7 +189,7 @@ def _searched(context: Context, seeker: _Seeker, title: str, unknown: int) -> di
 
 
 def _cut_off(counts: Counter[Ended], problems: int, settings: EvaluateSettings) -> str:
-    """Which budgets left how many problems without an answer, and what to do; empty if none did."""
+    """Say which budgets left how many problems without an answer, and what to do; empty if none did."""
     return "; ".join(
         f"{count} of {problems} held-out problems had no answer yet when config.evaluate.{option}="
         f"{getattr(settings, option)} was spent, and count as not right: raise it"
