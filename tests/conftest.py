@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import tempfile
 
 import pytest
@@ -22,6 +23,12 @@ OPTIONAL = {
 }
 # Each takes a minute or more.
 _LONG = ("test_hostile.py", "test_rounds.py", "test_sharding.py")
+
+
+# A shell ignores SIGINT in what it runs in the background, and whatever that starts inherits it and
+# leaves it so: the tests of signals would send theirs in vain.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:

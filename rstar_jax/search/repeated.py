@@ -19,7 +19,7 @@ def repeated(problem: Problem, config: SearchConfig, name: TreeId) -> Ensemble:
     """`config.searches` trees side by side: those that "mcts" grows with index 0, 1, and so on."""
     first = name.tree_index * config.searches
     parts = [
-        Mcts(problem, config, dataclasses.replace(name, index=first + i)) for i in range(config.searches)
+        Mcts(problem, config, dataclasses.replace(name, tree_index=first + i)) for i in range(config.searches)
     ]
 
     def best(tree: Tree) -> list[int]:
