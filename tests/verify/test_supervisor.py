@@ -179,7 +179,8 @@ def test_nothing_outlives_a_killed_caller(tmp_path, below):
 
 def test_a_fork_of_the_caller_leaves_its_zygotes_alone_and_has_its_own():
     body = """
-import threading
+import threading, warnings
+warnings.simplefilter("ignore")  # Python 3.12 warns of threads beside a fork
 s = Sandbox(workers=1)
 assert s.run(["print(1)"])[0].stdout == "1\\n"
 ticket, = s.submit(["import time; time.sleep(0.5); print(2)"])
