@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# A program that takes long to compile, which JAX does in a thread that a signal does not stop. jax 0.10 heeds it
-# at once, jax 0.11 when the compilation has ended.
+# A program that takes long to compile, which JAX does in a thread that a signal does not stop. jax 0.10 heeds
+# it at once, jax 0.11 when the compilation has ended.
 _CODE = """
 import sys
 from rstar_jax.launch import signals
