@@ -144,7 +144,7 @@ def harmless(text: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    r"""What the last balanced `\boxed{...}` holds, stripped; None if there is none.
+    r"""Return what the last balanced `\boxed{...}` holds, stripped; None if there is none.
 
     Backslash escapes (`\{`, `\}`) do not count as braces. Of nested boxes the innermost last one counts.
     Boxes with nothing but a separator and a name between them are one answer: `x=\boxed{2}, y=\boxed{3}`
