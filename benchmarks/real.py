@@ -51,10 +51,8 @@ BY_MAJORITY = {"vote": "majority", "top_k": 0}
 # Several small searches rather than a large one: a tree drops repeats, so that its unlikely steps weigh as
 # much as the likely one, and a PPM of a few hundred pairs does not make up for that. It orders each search's
 # candidates; among the answers the most frequent one is taken.
-EVALUATE = {
-    **{"strategy": "mcts_repeated", "searches": 8, "rollouts": 1, "candidates": 2, "temperature": 0.7},
-    **BY_MAJORITY,
-}
+SEVERAL = {"strategy": "mcts_repeated", "searches": 8, "rollouts": 1, "candidates": 2, "temperature": 0.7}
+EVALUATE = SEVERAL | BY_MAJORITY
 ROUND = {
     "policy__dtype": "bfloat16",
     "policy__delimiters": "text",
@@ -160,13 +158,8 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
         "search": SearchConfig(batch=16, **EVALUATE),
     }
     # Repeated searches take each tree's best by a PPM: without one a single tree of as many rollouts.
-    unguided = SearchConfig(
-        batch=16,
-        rollouts=EVALUATE["searches"],
-        candidates=2,
-        temperature=EVALUATE["temperature"],
-        **BY_MAJORITY,
-    )
+    one = {"strategy": "mcts", "searches": 1, "rollouts": SEVERAL["searches"]}
+    unguided = SearchConfig(batch=16, **(EVALUATE | one))
     lines = []
     for stage, models in stages.items():
         for way, config in ways.items():

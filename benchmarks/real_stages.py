@@ -22,6 +22,7 @@ from rstar_jax.language import grammar
 from rstar_jax.models import model_hash
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import FlawRates, sample_solution
+from rstar_jax.report import read_report
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import SearchConfig
 from rstar_jax.types import Grade, Problem, Tree
@@ -60,7 +61,7 @@ def launch(config: str, workdir: Path, options: Sequence[str]) -> dict[str, Any]
     status = subprocess.run([*command, *options], check=False).returncode
     if status:
         raise SystemExit(f"{' '.join([*command, *options])}: exit status {status}")
-    return json.loads((workdir / "report.json").read_text())
+    return read_report(workdir / "report.json")
 
 
 def flawed_rows(path: Path, per_family: int, seed: int) -> int:

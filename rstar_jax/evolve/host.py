@@ -14,7 +14,7 @@ import numpy as np
 from rstar_jax.evolve.cost import Device
 
 WIDTH = 1024  # of the square product that is timed
-BYTES = 2**26  # that are copied: more than caches hold
+BYTES = 2**26  # that are copied: more than most caches hold
 TRIES = 3  # of which the fastest counts
 
 
