@@ -120,6 +120,11 @@ def placed(x: jax.Array, axes: Sequence[str | None], mesh: Mesh | None) -> jax.A
     return jax.lax.with_sharding_constraint(x, sharding(mesh, axes, x.shape, preset_for(mesh)))
 
 
+def on_mesh(axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh | None) -> NamedSharding | None:
+    """Return the sharding of an array with these logical axes by `preset_for`; None without a mesh."""
+    return mesh and sharding(mesh, axes, shape, preset_for(mesh))
+
+
 def preset_for(mesh: Mesh) -> str:
     """The preset that uses every axis of this mesh that has more than one device."""
     if mesh.shape.get("expert", 1) > 1:

@@ -21,8 +21,8 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from rstar_jax import sharding
 from rstar_jax.errors import UserError
-from rstar_jax.models.loading import place
 from rstar_jax.models.params import ParamSpec
 from rstar_jax.models.weight_files import WeightFiles
 from rstar_jax.records import write_json
@@ -97,7 +97,9 @@ def _restore(
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     args = {
         name: ocp.ArrayRestoreArgs(
-            sharding=place(spec, mesh) or here, global_shape=spec.shape, dtype=jnp.dtype(dtype)
+            sharding=sharding.on_mesh(spec.axes, spec.shape, mesh) or here,
+            global_shape=spec.shape,
+            dtype=jnp.dtype(dtype),
         )
         for name, spec in specs.items()
     }

@@ -19,6 +19,7 @@ from rstar_jax.models.families import Weight
 from rstar_jax.models.families.fields import Fields
 from rstar_jax.models.params import ParamSpec
 from rstar_jax.models.safetensors_format import Stored
+from rstar_jax.models.scalar_head import OURS, Reading
 
 # What the tensors' names begin with: transformers' classifiers and Qwen2.5-Math's reward models; DeepSpeed's
 # and others'; TRL's AutoModelForCausalLMWithValueHead; OpenRLHF's.
@@ -39,21 +40,6 @@ class OtherKind(UserError):
     """A policy where a reward model is expected, or the other way round."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """Layout of a question and its steps for a reward model; texts, which its own tokenizer encodes.
-
-    prompt: what stands before the first step, with `{question}` in it; empty: the prompt of a policy that was
-    trained on steps. separator: follows every step. end: follows the last one alone. The value stands at the
-    last token of all.
-    """
-
-    prompt: str = ""
-    separator: str = ""
-    end: str = ""
-
-
-OURS = Reading()
 # By the architecture of config.json; a `step_scoring` object of these fields there counts before them.
 READINGS: dict[str, Reading] = {
     # huggingface.co/Qwen/Qwen2.5-Math-PRM-7B (also 72B and 7B-PRM800K): the value stands at <extra_0>.

@@ -128,7 +128,10 @@ class _Entry:
     ) -> None:
         self.files, self.name, self.layer = files, name, layer
         self.weight, self.dtype = wanted.weight, dtype
-        self.shape, self.where = wanted.spec.shape, place(wanted.spec, mesh)
+        self.shape, self.where = (
+            wanted.spec.shape,
+            sharding.on_mesh(wanted.spec.axes, wanted.spec.shape, mesh),
+        )
         self.places = wanted.places
         if layer is not None:
             self.shape = self.shape[1:]
@@ -162,11 +165,6 @@ class _Entry:
             return jax.device_put(next(iter(memory.values())))
         shards = [jax.device_put(memory[part], device) for device, part in self.parts.items()]
         return jax.make_array_from_single_device_arrays(self.shape, self.where, shards)
-
-
-def place(spec: ParamSpec, mesh: Mesh | None) -> NamedSharding | None:
-    """Return where a parameter lies on a mesh."""
-    return mesh and sharding.sharding(mesh, spec.axes, spec.shape, sharding.preset_for(mesh))
 
 
 def shares(shape: Sequence[int], where: NamedSharding | None) -> dict[Any, Index]:
@@ -252,7 +250,9 @@ def _on_host(mesh: Mesh | None) -> bool:
 
 
 def _zeros(spec: ParamSpec, dtype: Any, mesh: Mesh | None) -> jax.Array:
-    return jax.jit(lambda: jnp.zeros(spec.shape, dtype), out_shardings=place(spec, mesh))()
+    return jax.jit(
+        lambda: jnp.zeros(spec.shape, dtype), out_shardings=sharding.on_mesh(spec.axes, spec.shape, mesh)
+    )()
 
 
 @functools.lru_cache(maxsize=64)

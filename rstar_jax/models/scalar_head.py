@@ -17,9 +17,25 @@ from flax import nnx
 
 from rstar_jax.models.config import Remat
 from rstar_jax.models.decoder import Decoder
-from rstar_jax.models.heads import OURS, Reading
 
 HEAD = ("score", "score_bias", "score_in", "score_in_bias")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """Layout of a question and its steps for a reward model; texts, which its own tokenizer encodes.
+
+    prompt: what stands before the first step, with `{question}` in it; empty: the prompt of a policy that was
+    trained on steps. separator: follows every step. end: follows the last one alone. The value stands at the
+    last token of all.
+    """
+
+    prompt: str = ""
+    separator: str = ""
+    end: str = ""
+
+
+OURS = Reading()
 
 
 class RewardModel(nnx.Module):

@@ -14,7 +14,6 @@ import numpy as np
 from rstar_jax import sharding
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
-from rstar_jax.models.loading import place
 from rstar_jax.models.params import param_specs
 
 
@@ -70,5 +69,7 @@ def resize_vocab(
 
     for name in ("embed", "head"):
         if name in params:
-            params[name] = jax.jit(resize, out_shardings=place(specs[name], mesh))(params[name])
+            params[name] = jax.jit(
+                resize, out_shardings=sharding.on_mesh(specs[name].axes, specs[name].shape, mesh)
+            )(params[name])
     return Decoder(config, params, compute_dtype=model.compute_dtype, mesh=mesh)
