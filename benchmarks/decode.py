@@ -29,7 +29,8 @@ import transformers
 from engine import Ours, cpu_seconds
 from shape import add_flags, folder, name
 
-from rstar_jax.models import Decoder, load_pretrained
+from rstar_jax.models import Decoder
+from rstar_jax.weights import load_pretrained
 
 
 class Theirs:

@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 from shape import SHAPE
 
-from rstar_jax.decode import sampling
+from rstar_jax.engine import sampling
 from rstar_jax.models import Decoder, init_random
 from rstar_jax.models.cache import lay_out
-from rstar_jax.models.decode_layout import for_decode
+from rstar_jax.transforms.decode_layout import for_decode
 
 STEPS, S = 32, 64  # of a call; columns of the suffix caches
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rstar_jax.decode import DecodeConfig, Stats, StepDecoder, StepRequest
+from rstar_jax.engine import DecodeConfig, Stats, StepDecoder, StepRequest
 from rstar_jax.models import Decoder
 
 

@@ -26,10 +26,10 @@ from gpu_decode import CHUNK, SHAPES, N, S
 from jax.experimental import topologies
 
 from rstar_jax import sharding
-from rstar_jax.decode import programs, stops
-from rstar_jax.decode.shape import EngineModel
-from rstar_jax.models.decode_layout import kept_apart, unstack_layers
+from rstar_jax.engine import programs, stops
+from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models.params import param_specs
+from rstar_jax.transforms.decode_layout import kept_apart, unstack_layers
 
 H100 = """
 gpu_device_info {

@@ -33,12 +33,13 @@ import numpy as np
 from models import SHAPES as QWEN
 from slots import requests  # after jax, whose platform it would set to the CPU
 
-from rstar_jax.decode import DecodeConfig, StepDecoder, pool, programs, stops
-from rstar_jax.decode.buckets import cache_bucket
-from rstar_jax.decode.shape import EngineModel
-from rstar_jax.evolve.cost import Shape as Cost
-from rstar_jax.models import Decoder, DecoderConfig, candidates, decode_layout
+from rstar_jax.engine import DecodeConfig, StepDecoder, pool, programs, stops
+from rstar_jax.engine.buckets import cache_bucket
+from rstar_jax.engine.shape import EngineModel
+from rstar_jax.models import Decoder, DecoderConfig, candidates
 from rstar_jax.models.params import param_specs
+from rstar_jax.plan.cost import Shape as Cost
+from rstar_jax.transforms import decode_layout
 
 TINY = DecoderConfig(vocab_size=512, width=64, layers=2, heads=4, kv_heads=2, head_dim=16, mlp=128)
 SHAPES = {"1.5b": QWEN["1.5B"], "7b": QWEN["7B"], "tiny": TINY}

@@ -24,8 +24,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from rstar_jax.grading.answer import Grader
 from rstar_jax.problems.suite import generate
-from rstar_jax.verify.answer import Grader
 
 Pair = tuple[str, str]  # prediction, reference
 CHUNK = 50

@@ -28,13 +28,13 @@ import numpy as np
 from flax import nnx
 
 import rstar_jax
-from rstar_jax import models
-from rstar_jax.decode import DecodeConfig, StepDecoder, StepRequest
-from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models.quantize import parameter_bytes, to_int8
+from rstar_jax import models, weights
+from rstar_jax.engine import DecodeConfig, StepDecoder, StepRequest
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
+from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.transforms.quantize import parameter_bytes, to_int8
 
 TINY_BASE = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 ROWS = 9
@@ -92,7 +92,7 @@ def measure(folder: Path, dtype: str, count: int) -> Measured:
     tokenizer = Tokenizer.load(folder)
     rows = texts(tokenizer, count)
     T = -(-max(len(ids) for _, ids, _ in rows) // 64) * 64
-    model = models.load_pretrained(folder, dtype=jnp.dtype(dtype))
+    model = weights.load_pretrained(folder, dtype=jnp.dtype(dtype))
     figures, choices, steps, logs = [], [], [], []
     for int8 in (False, True):
         if int8:

@@ -47,9 +47,9 @@ def make(folder: Path, layers: int, shard_bytes: int) -> int:
     import jax.numpy as jnp
     import numpy as np
 
-    from rstar_jax.models import FAMILIES
-    from rstar_jax.models.families import places
-    from rstar_jax.models.weight_files import write_weights
+    from rstar_jax.weights import FAMILIES
+    from rstar_jax.weights.families import places
+    from rstar_jax.weights.weight_files import write_weights
 
     config = CONFIG | {"num_hidden_layers": layers}
     folder.mkdir(parents=True)
@@ -113,7 +113,7 @@ def prepare(kind: str, folder: Path) -> Callable[[], int]:
     import jax.numpy as jnp
 
     from rstar_jax import sharding
-    from rstar_jax.models import load_pretrained, loading, save_pretrained
+    from rstar_jax.weights import load_pretrained, loading, save_pretrained
 
     options: dict[str, Any] = {"dtype": jnp.bfloat16}
     if kind == "mesh" or kind.startswith("cache"):

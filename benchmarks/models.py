@@ -26,10 +26,11 @@ import optax
 from flax import nnx
 from shape import SHAPES, add_flags, folder, name
 
-from rstar_jax.models import Decoder, DecoderConfig, Rope, attention, load_pretrained
+from rstar_jax.models import Decoder, DecoderConfig, Rope, attention
 from rstar_jax.models.config import Remat
 from rstar_jax.models.params import param_specs
 from rstar_jax.train import TrainConfig, policy_loss
+from rstar_jax.weights import load_pretrained
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bfloat16 operations a second
 ON_GPU = {

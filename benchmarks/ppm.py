@@ -20,10 +20,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rstar_jax import records
-from rstar_jax.language import grammar
+from rstar_jax.grading.answer import GRADINGS
 from rstar_jax.search import votes
+from rstar_jax.text import grammar
 from rstar_jax.types import PreferencePair, Tree
-from rstar_jax.verify.answer import GRADINGS
 
 KINDS = ("first", "later", "code end", "answer")
 SHIFTS = (-3.0, -1.0, 0.0, 1.0, 3.0)

@@ -20,17 +20,18 @@ import jax.numpy as jnp
 from shape import SHAPES
 
 import rstar_jax
-from rstar_jax import models, train
-from rstar_jax.assemble import Reasoner
-from rstar_jax.decode import DecodeConfig
-from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models.lora import LoraConfig
+from rstar_jax import models, train, weights
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.inference import Reasoner
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import clean_solution
+from rstar_jax.sandbox import Sandbox
 from rstar_jax.search.contract import Leaf
+from rstar_jax.tasks import MathTask
+from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.transforms.lora import LoraConfig
 from rstar_jax.types import SftRow
-from rstar_jax.verify import MathTask, Sandbox
 
 BUNDLED = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 
@@ -46,7 +47,7 @@ def main() -> None:
     part = Part()
     if not (folder / "config.json").exists():
         model = models.init_random(SHAPES[given.shape], 0, dtype=jnp.bfloat16)
-        models.save_pretrained(model, folder, tokenizer_from=BUNDLED)
+        weights.save_pretrained(model, folder, tokenizer_from=BUNDLED)
         del model
         part.done("made and saved")
     expand(folder, part)
@@ -89,7 +90,7 @@ def expand(folder: Path, part: Part) -> None:
 
 def teach(folder: Path, part: Part) -> None:
     """One optimiser step on two solutions, rows of 512 tokens."""
-    model = models.load_pretrained(folder, dtype=jnp.bfloat16)
+    model = weights.load_pretrained(folder, dtype=jnp.bfloat16)
     part.done("loaded to train")
     rng = random.Random(0)
     rows = []

@@ -12,21 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import records
-from rstar_jax.assemble import Reasoner
-from rstar_jax.decode import DecodeConfig
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.context import open_sandbox
 from rstar_jax.evolve.settings import VerifySettings
 from rstar_jax.evolve.shards import Shards, Source
-from rstar_jax.language import grammar
-from rstar_jax.models import model_hash
+from rstar_jax.grading import grade
+from rstar_jax.inference import Reasoner
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.report import read_report
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import SearchConfig
+from rstar_jax.tasks import TASKS
+from rstar_jax.text import grammar
 from rstar_jax.types import Grade, Problem, Tree
-from rstar_jax.verify import TASKS, grade
+from rstar_jax.weights import model_hash
 
 # A step of a general model: a line of thought and some lines of code.
 DECODE: dict[str, Any] = {"leaves": 16, "rows": 2, "max_step_tokens": 128, "context": 1536}

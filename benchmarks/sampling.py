@@ -22,7 +22,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 
-from rstar_jax.decode import sampling
+from rstar_jax.engine import sampling
 
 CUTS: dict[str, dict[str, Any]] = {
     "plain": {},

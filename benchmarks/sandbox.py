@@ -5,7 +5,7 @@
 
 Sets of distinct programs, so that nothing is remembered: trivial (arithmetic), sympy (an equation is solved),
 mixed (one in four imports sympy, the others the standard library). Ways:
-- sandbox: rstar_jax.verify.sandbox, one worker, all layers.
+- sandbox: rstar_jax.sandbox, one worker, all layers.
 - fresh, imports: `python -c` with sympy and numpy imported first, as graders run a model's program.
 - fresh, bare: `python -c` with the program's own imports alone.
 - pool: exec() in a process of concurrent.futures that has imported both. Fast, and no isolation at all: no
@@ -13,7 +13,7 @@ mixed (one in four imports sympy, the others the standard library). Ways:
 
 CPU seconds are those of all processes; starting is left out (the difference of a long and a short run). A
 latency is the time on the clock of one program alone. --soak runs that many snippets, a third of them hostile
-(tests/verify/hostile), and says what they left.
+(tests/sandbox/hostile), and says what they left.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rstar_jax.verify.sandbox import Limits, Sandbox
+from rstar_jax.sandbox import Limits, Sandbox
 
 Run = Callable[[str], str]  # program -> what it printed
 _IMPORTS = "import sympy, numpy\n"
@@ -152,8 +152,8 @@ def measure(count: int, alone: int) -> None:
 
 
 def soak(count: int) -> int:
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "verify" / "hostile"))
-    from soak import soak as run
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.sandbox.hostile.soak import soak as run
 
     with tempfile.TemporaryDirectory() as folder:
         soaked = run(count, Path(folder))

@@ -34,8 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 from shape import add_flags, decoder
 
-from rstar_jax.assemble.services import Desk
-from rstar_jax.decode import (
+from rstar_jax.engine import (
     DecodeConfig,
     Sample,
     ScoreRequest,
@@ -45,14 +44,15 @@ from rstar_jax.decode import (
     programs,
     sampling,
 )
-from rstar_jax.decode.buckets import cache_bucket, padded, prefill_bucket
-from rstar_jax.decode.shape import EngineModel
+from rstar_jax.engine.buckets import cache_bucket, padded, prefill_bucket
+from rstar_jax.engine.shape import EngineModel
+from rstar_jax.inference.services import Desk
 from rstar_jax.models import KV, Decoder, RewardModel, from_policy
 from rstar_jax.models.cache import Suffix, lay_out
-from rstar_jax.models.decode_layout import for_decode
 from rstar_jax.search import Functions, Leaf, SearchConfig, grow_trees
 from rstar_jax.search.contract import Services
 from rstar_jax.search.services import Called
+from rstar_jax.transforms.decode_layout import for_decode
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
 
 PROMPT, LONGEST = 200, 64  # tokens of a prompt; most of a step

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import jax.numpy as jnp
 
-from rstar_jax.models import Decoder, DecoderConfig, Rope, init_random, load_pretrained, save_pretrained
+from rstar_jax.models import Decoder, DecoderConfig, Rope, init_random
+from rstar_jax.weights import load_pretrained, save_pretrained
 
 SHAPES = {
     # The Qwen2 shape in small.

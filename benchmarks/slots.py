@@ -18,7 +18,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
-from rstar_jax.decode import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.types import Finish
 

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 
 from rstar_jax import sharding
-from rstar_jax.models import suffix_tpu
+from rstar_jax.kernels import suffix_tpu
 from rstar_jax.models.cache import ByToken
 from rstar_jax.models.candidates import PLAIN, Choice, attend
 

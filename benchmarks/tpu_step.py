@@ -27,11 +27,11 @@ from shape import SHAPES
 from tpu_decode import CHIPS, N, S
 
 from rstar_jax import sharding
-from rstar_jax.decode import programs, stops
-from rstar_jax.decode.shape import EngineModel
+from rstar_jax.engine import programs, stops
+from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import DecoderConfig, cache
-from rstar_jax.models.decode_layout import unstack_layers
 from rstar_jax.models.params import param_specs
+from rstar_jax.transforms.decode_layout import unstack_layers
 
 CHUNK = 16
 LIMIT = 80  # of layers that are unrolled

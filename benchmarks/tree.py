@@ -176,17 +176,18 @@ def loop(title: str, functions: Functions, problems: list[Problem], config: Sear
 
 
 def real() -> None:
-    from rstar_jax import models
-    from rstar_jax.assemble import Reasoner
-    from rstar_jax.decode import DecodeConfig
+    from rstar_jax import models, weights
+    from rstar_jax.engine import DecodeConfig
     from rstar_jax.evolve.rounds import TINY_BASE
+    from rstar_jax.inference import Reasoner
     from rstar_jax.problems.load import load_problems
-    from rstar_jax.verify import Limits, MathTask, Sandbox
+    from rstar_jax.sandbox import Limits, Sandbox
+    from rstar_jax.tasks import MathTask
 
     problems = load_problems("96", seed=0, split="train")
     with tempfile.TemporaryDirectory() as folder, Sandbox(workers=1, limits=Limits()) as sandbox:
-        ppm = models.from_policy(models.load_pretrained(TINY_BASE))
-        models.save_reward_model(ppm, Path(folder) / "ppm", tokenizer_from=TINY_BASE)
+        ppm = models.from_policy(weights.load_pretrained(TINY_BASE))
+        weights.save_reward_model(ppm, Path(folder) / "ppm", tokenizer_from=TINY_BASE)
         reasoner = Reasoner(
             TINY_BASE,
             Path(folder) / "ppm",

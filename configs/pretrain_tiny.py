@@ -8,7 +8,7 @@ rstar_jax/assets/. How often which step of which family is flawed: --config.flaw
 --config.solutions=5000.
 """
 
-from rstar_jax.evolve.pretrain import PretrainConfig
+from rstar_jax.pretrain import PretrainConfig
 from rstar_jax.settings import to_config_dict
 
 

@@ -7,7 +7,7 @@ rollouts and candidates, learning rates for a model of a third of a million para
 """
 
 from rstar_jax.curate import CurateConfig
-from rstar_jax.decode import DecodeConfig
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
     ProblemSettings,

@@ -10,7 +10,7 @@ Takes the run's own models and options, and refuses models that are not those th
 the run's search needs. Exit status 2 if a step came out otherwise, with where it did.
 """
 
-from rstar_jax.evolve.replay import ReplaySettings
+from rstar_jax.replay import ReplaySettings
 from rstar_jax.settings import to_config_dict
 
 

@@ -12,11 +12,11 @@ pass@8. A few hundred rows teach a base new tokens badly: --config.policy.delimi
 a policy.init it trains the bundled tiny base, whose tokens suit the embedded problems alone.
 """
 
-from rstar_jax.decode import DecodeConfig
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve.sft import SftSettings, SftTraining
-from rstar_jax.models.lora import LoraConfig
 from rstar_jax.settings import to_config_dict
 from rstar_jax.train import TrainConfig
+from rstar_jax.transforms.lora import LoraConfig
 
 
 def get_config():

@@ -13,7 +13,7 @@ max_seconds=10 and so on; Ctrl-C ends it with the best answer so far. --config.s
 what is compiled, which is kept for the next one (--compiled=DIR says where).
 """
 
-from rstar_jax.decode import DecodeConfig
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.search import SearchConfig
 from rstar_jax.settings import to_config_dict
 from rstar_jax.solve.settings import SolveSettings

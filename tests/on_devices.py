@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_TESTS = Path(__file__).parent
-_PATHS = (_TESTS.parent, _TESTS, _TESTS / "models")  # beside the folder of the script itself
+_ROOT = Path(__file__).parents[1]
 
 
 def start(file: str, *arguments: object, devices: int = 8) -> subprocess.Popen[str]:
@@ -17,10 +16,9 @@ def start(file: str, *arguments: object, devices: int = 8) -> subprocess.Popen[s
         "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
         f"--xla_force_host_platform_device_count={devices}"
     )
-    paths = ":".join(map(str, _PATHS))
     return subprocess.Popen(
         [sys.executable, file, *map(str, arguments)],
-        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin", "PYTHONPATH": paths},
+        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -99,9 +99,9 @@ def test_a_model_of_a_run_is_held_to_its_manifest_wherever_it_is_loaded_from(tmp
         return
     with pytest.raises(UserError, match=rf"config\.run: .*{message}"):
         of_run(tmp_path)
-    from rstar_jax import models
+    from rstar_jax import weights
 
-    for load in (models.check_pretrained, models.load_pretrained, models.load_reward_model):
+    for load in (weights.check_pretrained, weights.load_pretrained, weights.load_reward_model):
         (model / "config.json").touch()
         with pytest.raises(UserError, match=message):
             load(model)

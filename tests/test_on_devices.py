@@ -1,7 +1,8 @@
 """What a script in another process says reaches the test, above all that it failed."""
 
 import pytest
-from on_devices import printed
+
+from tests.on_devices import printed
 
 
 def test_a_script_that_fails_fails_its_test_with_what_it_said(tmp_path):

@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 import pytest
-from on_devices import printed
 
 from rstar_jax import sharding
 from rstar_jax.errors import UserError
+from tests.on_devices import printed
 
 CUBE, WIDE = {"data": 2, "fsdp": 2, "tensor": 2}, {"tensor": 8}
 EXPERT = {"fsdp": 2, "tensor": 2, "expert": 2}
@@ -37,9 +37,10 @@ def compare(folder: Path) -> None:
     import jax.numpy as jnp
     import numpy as np
     from flax import nnx
-    from zoo import config
 
-    from rstar_jax.models import FAMILIES, init_random, load_pretrained, save_pretrained
+    from rstar_jax.models import init_random
+    from rstar_jax.weights import FAMILIES, load_pretrained, save_pretrained
+    from tests.models.zoo import config
 
     @functools.partial(nnx.jit, static_argnames="remat")
     def run(model, tokens, segments, remat):

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import needs
-from rstar_jax.evolve.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape
-from rstar_jax.evolve.plan import Assumed, Lora, SearchLoad, TrainLoad, plan
 from rstar_jax.evolve.settings import RunSettings, at_round
-from rstar_jax.evolve.texts import FRESH, Prompts
+from rstar_jax.plan import needs
+from rstar_jax.plan.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape
+from rstar_jax.plan.estimate import Assumed, Lora, SearchLoad, TrainLoad, plan
+from rstar_jax.plan.texts import FRESH, Prompts
 from rstar_jax.train import TrainConfig
 
 # Times the free memory, from which on a run is refused and not only warned.

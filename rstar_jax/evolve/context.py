@@ -9,18 +9,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rstar_jax import compilations
-from rstar_jax.assemble import Reasoner
 from rstar_jax.evolve.settings import RunSettings, VerifySettings, at_round
 from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.texts import Prompts, demand
-from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models import model_hash, tokenizer_folder
+from rstar_jax.inference import Reasoner
+from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.report.progress import Progress
+from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.search import SearchConfig
 from rstar_jax.settings import home_expanded
+from rstar_jax.tasks import TASKS, Task
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
-from rstar_jax.verify import TASKS, Limits, Sandbox, Task
+from rstar_jax.weights import model_hash, tokenizer_folder
 
 
 def open_sandbox(v: VerifySettings, root: Path | None) -> Sandbox:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.settings import at_round
-from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models import tokenizer_folder
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
+from rstar_jax.weights import tokenizer_folder
 
 _NAMED = 5  # ids that a message lists
 _FRAMES = 8  # remembered; a task that puts more than the question into a prompt has one for each

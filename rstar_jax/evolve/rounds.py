@@ -19,31 +19,32 @@ import jax.numpy as jnp
 from rich.console import Console
 
 import rstar_jax
-from rstar_jax import models
-from rstar_jax.assemble import StepText, devices
-from rstar_jax.decode import DecodeConfig
-from rstar_jax.decode.memory import free_bytes
-from rstar_jax.decode.prefixes import pages_for
-from rstar_jax.decode.shape import EngineModel
+from rstar_jax import weights
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.engine.memory import free_bytes
+from rstar_jax.engine.prefixes import pages_for
+from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import host, search_stages, train_stages
+from rstar_jax.evolve import search_stages, train_stages
 from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.cost import Shape
-from rstar_jax.evolve.needs import Machine
 from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import collect, keep_estimates
-from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.inference import StepText, devices
 from rstar_jax.models import DecoderConfig
-from rstar_jax.models.lora import check as check_lora
 from rstar_jax.models.params import param_specs
+from rstar_jax.plan import host
+from rstar_jax.plan.cost import Shape
+from rstar_jax.plan.needs import Machine
 from rstar_jax.problems.load import load_problems
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.settings import home_expanded
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.transforms.lora import check as check_lora
 from rstar_jax.types import Problem
 
 TINY_BASE = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
@@ -128,14 +129,14 @@ def _estimate(context: Context) -> dict[str, Any]:
 
 def shape_of(folder: Path) -> Shape:
     """The numbers of a folder's model that cost anything."""
-    config = models.check_pretrained(folder)
+    config = weights.check_pretrained(folder)
     return Shape.of_decoder(config, sum(math.prod(spec.shape) for spec in param_specs(config).values()))
 
 
 def machine(context: Context) -> Machine:
     """Describe this host for estimates, with the page pool that the run's base gets here."""
     s = context.settings
-    engine = EngineModel(models.check_pretrained(context.base), jnp.dtype(s.policy.dtype))
+    engine = EngineModel(weights.check_pretrained(context.base), jnp.dtype(s.policy.dtype))
     pool = pages_for(engine, s.decode, context.demand) * s.decode.page_size * engine.token_bytes
     kind = jax.devices()[0].device_kind
     found = Machine(kind, free_bytes(), pool)
@@ -170,7 +171,7 @@ def base_folder(spec: str, option: str = "config.policy.init") -> Path:
         raise UserError(f"{option}: '' given; 'tiny', a model's folder or a hub id expected.")
     folder = home_expanded(Path(spec), option)
     try:
-        return folder if folder.exists() else models.local_folder(spec)
+        return folder if folder.exists() else weights.local_folder(spec)
     except UserError as error:
         raise UserError(f"{option}: {error}") from error
 
@@ -183,8 +184,8 @@ def require_models(context: Context, asked: Mapping[Path, str]) -> None:
     require_devices(context.settings.decode)
     for folder, option in asked.items():
         try:
-            shape = models.check_pretrained(folder)
-            Tokenizer.load(models.tokenizer_folder(folder))
+            shape = weights.check_pretrained(folder)
+            Tokenizer.load(weights.tokenizer_folder(folder))
         except UserError as error:
             raise UserError(f"{option}: {error}") from error
         if folder == context.base:
@@ -204,7 +205,7 @@ def _require_judge(context: Context) -> None:
     if context.judge is None:
         return
     try:
-        policy = Tokenizer.load(models.tokenizer_folder(context.bootstrap))
+        policy = Tokenizer.load(weights.tokenizer_folder(context.bootstrap))
         reader = StepText.checked(context.judge, policy)
     except UserError as error:
         raise UserError(f"config.policy.ppm: {error}") from error
@@ -226,9 +227,9 @@ def _inputs(context: Context) -> dict[str, str]:
     return {
         "problems.train": rows(context.train),
         "problems.heldout": rows(context.heldout),
-        **({"policy.ppm": models.model_hash(context.judge)} if context.judge else {}),
-        "policy.init": models.model_hash(context.base),
-        "policy.bootstrap": models.model_hash(context.bootstrap),
+        **({"policy.ppm": weights.model_hash(context.judge)} if context.judge else {}),
+        "policy.init": weights.model_hash(context.base),
+        "policy.bootstrap": weights.model_hash(context.bootstrap),
     }
 
 

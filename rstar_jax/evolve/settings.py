@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 from rstar_jax.curate import CurateConfig
-from rstar_jax.decode import DecodeConfig
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
+from rstar_jax.sandbox import Isolation
 from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.settings import nearest
 from rstar_jax.sharding import MeshConfig
+from rstar_jax.tasks import TASKS
 from rstar_jax.train import Delimiters, TrainConfig
-from rstar_jax.verify import TASKS, Isolation
 
 T = TypeVar("T")
 
@@ -185,7 +186,7 @@ class VerifySettings:
     of a program, waiting included. memory_mb: most memory of a program, MiB. output_kb: most that a program
     may print, KiB.
     memo: whether results of programs are kept in the working directory, for a run that goes on.
-    sandbox: how strongly programs are shut in (`verify/sandbox/isolation.py`)."""
+    sandbox: how strongly programs are shut in (`sandbox/isolation.py`)."""
 
     task: str = "math"
     grading: str = "strict"

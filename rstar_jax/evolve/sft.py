@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from rstar_jax import models, records
-from rstar_jax.decode import DecodeConfig
+from rstar_jax import records, weights
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_warm_start
@@ -39,8 +39,7 @@ from rstar_jax.evolve.settings import (
 )
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
-from rstar_jax.evolve.texts import SAMPLE
-from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.problems.executed import executed
 from rstar_jax.problems.load import load_problems
 from rstar_jax.problems.rows import read_given, rows_file
@@ -48,6 +47,7 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.sharding import MeshConfig
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig
 from rstar_jax.types import Problem, SftRow
 
@@ -177,7 +177,7 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
     inputs = {
         "rows": records.digest(rows),
         "heldout": hashlib.sha256(repr(heldout).encode(errors="replace")).hexdigest(),
-        "policy.init": models.model_hash(context.base),
+        "policy.init": weights.model_hash(context.base),
     }
     work.claim_inputs(inputs)
     try:
@@ -208,7 +208,7 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
 def _estimate(context: Context, settings: SftSettings) -> None:
     """Say what evaluations and training will need, once the rows are known."""
     rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
-    tokenizer = Tokenizer.load(models.tokenizer_folder(context.base))
+    tokenizer = Tokenizer.load(weights.tokenizer_folder(context.base))
     prompt = context.asking("finetuned").prompt
 
     def length(row: SftRow) -> int:

@@ -15,15 +15,15 @@ from jax.sharding import Mesh
 
 import rstar_jax
 from rstar_jax import curate as curation
-from rstar_jax import models, records, sharding, train
+from rstar_jax import models, records, sharding, train, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.search_stages import deaths, unknown_steps
 from rstar_jax.evolve.shards import read_trees
-from rstar_jax.language import usage
-from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.text import usage
+from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
 from rstar_jax.types import PreferencePair, SftRow, Tree
 
@@ -143,7 +143,7 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
         loader = usage.loader(tokenizer, model.config.family)
         section = usage.policy_usage(PROMPTS["finetuned"], loader)
         card = _card(context, "policy", round, {"solutions": len(rows)}, section)
-        models.save_pretrained(
+        weights.save_pretrained(
             model, folder / "model", tokenizer_from=tokenizer, card=card, stops=usage.GENERATION_STOPS
         )
     written = train.probabilities(summary.metrics)
@@ -169,20 +169,20 @@ def _card(
         "options, SHA-256": records.digest(context.work.root / "config.json"),
         "made with": f"rstar_jax {rstar_jax.__version__}",
     }
-    return models.model_card(kind, provenance, base=context.base, usage=section)
+    return weights.model_card(kind, provenance, base=context.base, usage=section)
 
 
 def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.Decoder:
     """A decoder to train: parameters in float32, or as they are computed with where they are frozen."""
     compute = context.settings.policy.dtype
     dtype = jnp.dtype(compute if config.lora.rank else "float32")
-    return models.load_pretrained(
+    return weights.load_pretrained(
         folder, dtype=dtype, compute_dtype=compute, mesh=training_mesh(context), cache=context.cache(folder)
     )
 
 
 def _base_tokenizer(context: Context) -> Tokenizer:
-    return Tokenizer.load(models.tokenizer_folder(context.base))
+    return Tokenizer.load(weights.tokenizer_folder(context.base))
 
 
 def training_mesh(context: Context) -> Mesh | None:
@@ -213,7 +213,7 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
             loader = usage.loader(tokenizer, model.decoder.config.family)
             section = usage.reward_usage(PROMPTS["finetuned"], loader, context.ppm_scale)
             card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
-            models.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
+            weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
         if note := train.saturation(summary.metrics):
             context.progress.log(f"round {round}, the PPM: {note}.")
         return {**_result(summary), "pair_accuracy": summary.metrics["accuracy"], "note": note}

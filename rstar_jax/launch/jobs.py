@@ -19,9 +19,9 @@ Job = Callable[[ConfigDict], Callable[[Path], Any]]
 _SETTINGS = {
     "evolve": ("rstar_jax.evolve.settings", "RunSettings"),
     "sft": ("rstar_jax.evolve.sft", "SftSettings"),
-    "pretrain": ("rstar_jax.evolve.pretrain", "PretrainConfig"),
+    "pretrain": ("rstar_jax.pretrain", "PretrainConfig"),
     "solve": ("rstar_jax.solve.settings", "SolveSettings"),
-    "replay": ("rstar_jax.evolve.replay", "ReplaySettings"),
+    "replay": ("rstar_jax.replay", "ReplaySettings"),
 }
 
 
@@ -80,7 +80,7 @@ def _solve(config: ConfigDict) -> Callable[[Path], Any]:
 JOBS: dict[str, Job] = {
     "evolve": _job("evolve", "rstar_jax.evolve.rounds", _plain),
     "sft": _job("sft", "rstar_jax.evolve.sft", _plain),
-    "pretrain": _job("pretrain", "rstar_jax.evolve.pretrain", _plain),
+    "pretrain": _job("pretrain", "rstar_jax.pretrain", _plain),
     "solve": _solve,
-    "replay": _job("replay", "rstar_jax.evolve.replay", _plain),
+    "replay": _job("replay", "rstar_jax.replay", _plain),
 }

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
-from rstar_jax.models import attention_gpu, attention_mesh, attention_tpu, attention_xla
-from rstar_jax.models.attention_xla import MASKED, Sometimes, Window, bound, softcap
+from rstar_jax.kernels import attention_gpu, attention_mesh, attention_tpu, attention_xla
+from rstar_jax.kernels.attention_xla import MASKED, Sometimes, Window, bound, softcap
 from rstar_jax.models.bfloat16 import rounded, select
 from rstar_jax.models.config import DecoderConfig
 

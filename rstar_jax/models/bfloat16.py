@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rstar_jax.models import attention_mesh
+from rstar_jax.kernels import attention_mesh
 
 
 def rounded(x: jax.Array, dtype: Any) -> jax.Array:

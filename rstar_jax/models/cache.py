@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 
-from rstar_jax.models import attention, attention_mesh, rope
+from rstar_jax.kernels import attention_mesh
+from rstar_jax.models import attention, rope
 from rstar_jax.models.config import DecoderConfig
 
 KV = attention.KV  # a prefix's keys and values, each [L, B, P, G, A]

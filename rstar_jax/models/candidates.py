@@ -16,9 +16,10 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
 from rstar_jax import sharding
-from rstar_jax.models import attention, attention_mesh, prefix_gpu, prefix_tpu, suffix_tpu
+from rstar_jax.kernels import attention_mesh, prefix_gpu, prefix_tpu, suffix_tpu
+from rstar_jax.kernels.attention_xla import MASKED, Window, bound
+from rstar_jax.models import attention
 from rstar_jax.models import cache as caches
-from rstar_jax.models.attention_xla import MASKED, Window, bound
 from rstar_jax.models.cache import KV, ByToken, Suffix
 from rstar_jax.models.config import DecoderConfig
 

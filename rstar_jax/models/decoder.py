@@ -3,7 +3,7 @@
 What a layer does is in `layers.py`, by the differences that the config names; parameters are those of
 `params.param_specs`. Folders are `hf.py`'s affair.
 
-Not here: sampling and cache management (`decode/`), losses.
+Not here: sampling and cache management (`engine/`), losses.
 """
 
 from __future__ import annotations

@@ -6,11 +6,11 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from rstar_jax.language import grammar
 from rstar_jax.problems.rows import Given
+from rstar_jax.tasks.code_steps import code_ended
+from rstar_jax.tasks.task import Task
+from rstar_jax.text import grammar
 from rstar_jax.types import SftRow, StepVerdict
-from rstar_jax.verify.code_steps import code_ended
-from rstar_jax.verify.task import Task
 
 _WHOLE = re.compile(r"(-?\d+)\.0")  # what a division of whole numbers prints
 

@@ -22,8 +22,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from rstar_jax.language import grammar
 from rstar_jax.problems.naming import name_of
+from rstar_jax.text import grammar
 
 _NUMBER = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 # "<<48/2=24>>24": what is calculated, its result, and the result once more as it is read.

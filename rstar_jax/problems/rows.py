@@ -1,7 +1,7 @@
 r"""Solutions that a user gives to train on, from any file of `tables.py`, whose rows may be of several forms.
 
     a round's curate/sft.parquet           SftRows, as they are
-    {"question", "steps": [...]}           step texts of `language/grammar.py`
+    {"question", "steps": [...]}           step texts of `text/grammar.py`
     {"question", "solution": "..."}        their concatenation
     {"question", "answer": "... #### 72"}  GSM8K's own form: a working, to be converted (`gsm8k.py`)
     {"problem", "solution", "answer"}      the same with the answer by itself
@@ -21,12 +21,12 @@ from typing import Any
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.language import grammar
 from rstar_jax.problems import gsm8k
 from rstar_jax.problems.tables import Place, read_objects, require_text, shown
 from rstar_jax.settings import home_expanded
+from rstar_jax.tasks.code_steps import after_code_fault, code_ended, code_fault
+from rstar_jax.text import grammar
 from rstar_jax.types import Problem, SftRow
-from rstar_jax.verify.code_steps import after_code_fault, code_ended, code_fault
 
 _FORMS = "question (or problem) with steps, solution or GSM8K's answer"
 
@@ -144,7 +144,7 @@ def _require_steps(steps: Sequence[str], where: Place) -> None:
         if why:
             raise UserError(
                 f"{where}: step {i + 1} of {len(steps)} is malformed ({why}): {shown(steps[i])}. "
-                f"Steps are those of rstar_jax/language/grammar.py: {grammar.CODE} first, each ended by "
+                f"Steps are those of rstar_jax/text/grammar.py: {grammar.CODE} first, each ended by "
                 f"{grammar.END_STEP}, {grammar.END_CODE} or {grammar.END_ANSWER}, at most one answer, the "
                 "last step, with a \\boxed{...} in it."
             )

@@ -12,10 +12,10 @@ import random
 import re
 
 from rstar_jax.errors import UserError
-from rstar_jax.language import grammar
 from rstar_jax.problems.family import Instance, Split
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.settings import nearest
+from rstar_jax.text import grammar
 
 # Per family, how often each step that has habits falls for one.
 HABITS: dict[str, tuple[float, ...]] = {

@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from rstar_jax.language import grammar
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import alive
 from rstar_jax.search.votes import Class
+from rstar_jax.text import grammar
 from rstar_jax.types import Node, Tree
 
 SHOW = ("brief", "full", "answer")

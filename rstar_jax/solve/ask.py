@@ -12,15 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-from rstar_jax import models
-from rstar_jax.assemble import Reasoner, StepText
+from rstar_jax import weights
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import open_sandbox
 from rstar_jax.evolve.rounds import require_devices
-from rstar_jax.evolve.texts import Prompts, demand
-from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.inference import Reasoner, StepText
+from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.report.status import Status
 from rstar_jax.report.transcript import Transcript
+from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import SearchConfig, SearchEvent, Services, votes, watch_trees
 from rstar_jax.search.contract import SearchStats
 from rstar_jax.search.services import Called
@@ -29,8 +29,9 @@ from rstar_jax.solve.chosen import ModelFolders, chosen
 from rstar_jax.solve.seen import Seen
 from rstar_jax.solve.settings import SolveSettings
 from rstar_jax.solve.stop import Stop, Stopped
+from rstar_jax.tasks import TASKS, Task
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
-from rstar_jax.verify import TASKS, Sandbox, Task
 
 _WHY = {
     "rollouts": "ended",
@@ -166,7 +167,7 @@ def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
 def _require_fit(found: ModelFolders, prompt: str, question: str, room: int) -> int:
     """Tokens of the policy's prompt. Refuses a question that leaves no step any room, for either model, and a
     PPM that cannot read steps."""
-    tokenizer = Tokenizer.load(models.tokenizer_folder(found.policy))
+    tokenizer = Tokenizer.load(weights.tokenizer_folder(found.policy))
     lengths = {"its prompt": len(tokenizer.encode_prompt(prompt))}
     if found.ppm is not None:
         try:

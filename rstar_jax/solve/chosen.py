@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import get_args, get_type_hints
 
-from rstar_jax import models, records
+from rstar_jax import records, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.manifests import MANIFEST
@@ -25,8 +25,8 @@ class ModelFolders:
 
 # By option: what looks at a folder before anything is loaded, and what is expected there.
 _KINDS = {
-    "policy": (models.check_pretrained, "A policy, which writes text, is"),
-    "ppm": (models.check_reward_model, "A PPM with its value head, such as roundN/ppm/model of a run, is"),
+    "policy": (weights.check_pretrained, "A policy, which writes text, is"),
+    "ppm": (weights.check_reward_model, "A PPM with its value head, such as roundN/ppm/model of a run, is"),
 }
 
 
@@ -45,10 +45,10 @@ def _folder(option: str, spec: str) -> Path:
     path = home_expanded(Path(spec), f"config.{option}")
     check, expected = _KINDS[option]
     try:
-        folder = models.local_folder(path if path.exists() else spec)
+        folder = weights.local_folder(path if path.exists() else spec)
         check(folder)
         return folder
-    except models.OtherKind as error:
+    except weights.OtherKind as error:
         raise UserError(f"config.{option}: {error} {expected} expected.") from error
     except UserError as error:
         raise UserError(f"config.{option}: {error}") from error
@@ -67,7 +67,7 @@ def of_run(run: Path) -> ModelFolders:
     policy, ppm = folders
     try:
         for model in folders:
-            models.require_whole(model)
+            weights.require_whole(model)
     except UserError as error:
         raise UserError(f"config.run: {error}") from error
     if not ppm.exists():

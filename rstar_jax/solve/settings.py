@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from rstar_jax.decode import DecodeConfig
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import VerifySettings
 from rstar_jax.search import SearchConfig

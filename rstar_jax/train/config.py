@@ -8,7 +8,7 @@ from typing import Literal
 
 from rstar_jax.errors import UserError
 from rstar_jax.models.config import Remat
-from rstar_jax.models.lora import LoraConfig
+from rstar_jax.transforms.lora import LoraConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TrainConfig:
         of low-rank training it drifts to where tanh is flat. 0 = none, as in the paper.
     checkpoint_every_s: seconds after which the state is saved; 0: never for that reason.
         checkpoint_every_steps: steps after which the state is saved; 0: never for that reason.
-    lora: train low-rank additions to frozen weights (`models/lora.py`).
+    lora: train low-rank additions to frozen weights (`transforms/lora.py`).
     """
 
     epochs: int = 2

@@ -16,14 +16,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from rstar_jax.errors import UserError
-from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.losses import LOSSES, Terms
-from rstar_jax.models import Decoder, lora
+from rstar_jax.models import Decoder
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, pack, share, shuffled
 from rstar_jax.train.vocabulary import TERMS, marks
+from rstar_jax.transforms import lora
 from rstar_jax.types import SftRow
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from rstar_jax.language import grammar
-from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import Decoder, resize_vocab
+from rstar_jax.text import grammar
+from rstar_jax.text.tokenizer import Tokenizer
 
 Delimiters = Literal["tokens", "text"]
 # What the policy writes; outputs and turns are others'.

@@ -19,14 +19,12 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "search"))
-from fake_services import shuffled
-from scripted import World, problems
-
 from rstar_jax import records
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.search import SearchConfig
+from tests.search.fake_services import shuffled
+from tests.search.scripted import World, problems
 
 CONFIG = SearchConfig(rollouts=2, candidates=2, batch=5)
 AUDITED = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from rstar_jax import models
-from rstar_jax.assemble import Reasoner
-from rstar_jax.decode import DecodeConfig
+from rstar_jax import models, weights
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.rounds import TINY_BASE, judge_folder, run
 from rstar_jax.evolve.settings import PolicySettings, ProblemSettings, RunSettings
 from rstar_jax.evolve.stages import Workdir
+from rstar_jax.inference import Reasoner
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf
 from rstar_jax.types import Problem
@@ -37,7 +37,7 @@ def test_a_reasoner_is_compiled_ahead_where_the_run_says_so(tmp_path: Path, prec
 
 def test_a_reward_model_of_others_stands_in_for_the_rounds_own(tmp_path: Path) -> None:
     judge = tmp_path / "judge"
-    models.save_reward_model(models.from_policy(models.load_pretrained(TINY_BASE)), judge)
+    weights.save_reward_model(models.from_policy(weights.load_pretrained(TINY_BASE)), judge)
     settings = dataclasses.replace(RunSettings(), policy=PolicySettings(ppm=str(judge)))
     with Workdir(tmp_path / "w", settings) as work, Progress(enabled=False) as progress:
         context = Context(settings, work, progress, TINY_BASE, TINY_BASE, [], [], judge_folder(settings))
@@ -61,8 +61,8 @@ def test_one_that_is_none_is_refused_at_the_start(tmp_path: Path, folder: str, m
 
 def test_one_whose_prompts_leave_no_room_is_refused_at_the_start(tmp_path: Path) -> None:
     judge, few = tmp_path / "judge", ProblemSettings(train="2", heldout="2")
-    reward = models.from_policy(models.load_pretrained(TINY_BASE))
-    models.save_reward_model(reward, judge, tokenizer_from=TINY_BASE)
+    reward = models.from_policy(weights.load_pretrained(TINY_BASE))
+    weights.save_reward_model(reward, judge, tokenizer_from=TINY_BASE)
     about = json.loads((judge / "config.json").read_text())
     about["step_scoring"] = {"prompt": "say " * 4000 + "{question}"}
     (judge / "config.json").write_text(json.dumps(about))

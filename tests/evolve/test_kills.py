@@ -15,13 +15,16 @@ KILLS = 50
 SEED = 6
 
 
-class Nursery:
+class Searches:
     """Processes that search in a folder."""
 
     def __init__(self):
-        script = Path(__file__).with_name("killable_search.py")
         self._process = subprocess.Popen(
-            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.evolve.killable_search"],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def search(self, folder, shuffle=0, *, fatal=0, seconds=0.0):
@@ -38,7 +41,7 @@ class Nursery:
 
 @pytest.fixture(scope="module")
 def killable():
-    found = Nursery()
+    found = Searches()
     yield found
     found.close()
 

@@ -6,7 +6,6 @@ import shutil
 import types
 
 import pytest
-from small_runs import SMALL, small
 
 from rstar_jax import launch
 from rstar_jax.errors import UserError
@@ -14,8 +13,10 @@ from rstar_jax.evolve import rounds
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.models import from_policy, load_pretrained, save_reward_model
+from rstar_jax.models import from_policy
 from rstar_jax.types import Problem
+from rstar_jax.weights import load_pretrained, save_reward_model
+from tests.evolve.small_runs import SMALL, small
 
 
 def test_a_round_without_its_predecessor_names_the_command(tmp_path):

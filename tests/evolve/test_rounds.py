@@ -5,17 +5,18 @@ import json
 import shutil
 
 import pytest
-from small_runs import small
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.summary import figures
-from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models import load_pretrained, load_reward_model
 from rstar_jax.report.progress import Progress
+from rstar_jax.sandbox import Sandbox
+from rstar_jax.tasks import MathTask
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow, Tree
-from rstar_jax.verify import MathTask, Sandbox
+from rstar_jax.weights import load_pretrained, load_reward_model
+from tests.evolve.small_runs import small
 
 
 @pytest.fixture(scope="module")

@@ -5,20 +5,20 @@ import random
 
 import numpy as np
 import pytest
-from small_runs import small
 
-from rstar_jax import launch, models, records
+from rstar_jax import launch, records, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds, sft
 from rstar_jax.evolve.summary import figures
-from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
 from rstar_jax.report import read_report, tables
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
 from rstar_jax.solve.chosen import of_run
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import SftRow
+from tests.evolve.small_runs import small
 
 SMALL = (
     "--config.heldout=6",
@@ -94,7 +94,7 @@ def test_what_is_learnt_are_the_rows_as_given_and_the_conversion_as_it_ran(unbro
     given = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [list(row.steps) for row in learnt[:10]] == [row["steps"] for row in given[:10]]
     assert "<output>72.0<end_of_output>" in learnt[10].steps[2] and "\\boxed{72}" in learnt[10].steps[3]
-    base, policy = (models.load_pretrained(f).params() for f in (rounds.TINY_BASE, folder / "policy/model"))
+    base, policy = (weights.load_pretrained(f).params() for f in (rounds.TINY_BASE, folder / "policy/model"))
     assert any((np.asarray(base[name]) != np.asarray(policy[name])).any() for name in base)
 
 

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import tokenizers
 
-from rstar_jax import models, train
+from rstar_jax import models, train, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
 from rstar_jax.evolve.train_stages import _named, deaths, training_mesh, ungradable
-from rstar_jax.language import grammar
-from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer
-from rstar_jax.models.lora import LoraConfig
 from rstar_jax.sharding import MeshConfig
+from rstar_jax.text import grammar
+from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.transforms.lora import LoraConfig
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
 
 
@@ -36,7 +36,7 @@ def lacking() -> Tokenizer:
 def test_new_tokens_start_from_their_text_even_where_the_vocabulary_has_room(lacking, unused):
     """As that of Qwen2.5, which has 271 rows that no token of its tokenizer uses."""
     spelt = {token: lacking.encode(token) for token in grammar.SPECIAL_TOKENS}
-    first, base = lacking.vocab_size, models.load_pretrained(TINY_BASE)
+    first, base = lacking.vocab_size, weights.load_pretrained(TINY_BASE)
     trained = np.asarray(base.params()["embed"])[:first]
     grown = train.with_delimiters(models.resize_vocab(base, first + unused), lacking, "tokens")
     embed = np.asarray(grown.params()["embed"])
@@ -61,7 +61,7 @@ def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path)
         f"{grammar.ANSWER}5{grammar.END_ANSWER}",
     )
     new = range(lacking.vocab_size, lacking.vocab_size + len(grammar.SPECIAL_TOKENS))
-    base = models.resize_vocab(models.load_pretrained(TINY_BASE), new.start)
+    base = models.resize_vocab(weights.load_pretrained(TINY_BASE), new.start)
     model = train.with_delimiters(base, lacking, "tokens")
     before = np.asarray(model.params()["embed"])
     config = train.TrainConfig(
@@ -71,8 +71,8 @@ def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path)
     options = lacking, PROMPTS["finetuned"], config
     summary = train.train_policy(model, rows, *options, new_tokens=new)
     assert summary.last_loss < summary.first_loss
-    models.save_pretrained(model, tmp_path, tokenizer_from=lacking)
-    policy, again = models.load_pretrained(tmp_path), Tokenizer.load(tmp_path)
+    weights.save_pretrained(model, tmp_path, tokenizer_from=lacking)
+    policy, again = weights.load_pretrained(tmp_path), Tokenizer.load(tmp_path)
     assert again.vocab_size == new.stop == policy.config.vocab_size and again.stop_ids
     embed = np.asarray(policy.params()["embed"])
     np.testing.assert_array_equal(embed[: new.start], before[: new.start])
@@ -94,7 +94,7 @@ def test_a_mesh_that_the_devices_do_not_fit_is_named():
 
 
 def test_a_vocabulary_that_has_them_stays_as_it_is():
-    base = models.load_pretrained(TINY_BASE)
+    base = weights.load_pretrained(TINY_BASE)
     assert train.with_delimiters(base, Tokenizer.load(TINY_BASE), "tokens") is base
 
 

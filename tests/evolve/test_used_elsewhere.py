@@ -16,24 +16,25 @@ import pytest
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import small
 
-from rstar_jax import models, records
-from rstar_jax.assemble import Reasoner
-from rstar_jax.decode import DecodeConfig
+from rstar_jax import records, weights
+from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve import train_stages
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.language import grammar
-from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer
+from rstar_jax.inference import Reasoner
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.report.progress import Progress
+from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.search import SearchConfig, grow_trees
+from rstar_jax.tasks import MathTask
+from rstar_jax.text import grammar
+from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow
-from rstar_jax.verify import Limits, MathTask, Sandbox
+from tests.evolve.small_runs import small
 
 FINETUNED = PROMPTS["finetuned"]
 OURS, THEIRS = Tokenizer.load(TINY_BASE), transformers.AutoTokenizer.from_pretrained(TINY_BASE)
@@ -167,7 +168,7 @@ def test_transformers_alone_values_a_step_as_we_do(
     folder = trained / "round1/ppm/model"
     value = executed(folder, monkeypatch)["value"]
     assert abs(float(capsys.readouterr().out)) < 1  # the card's own example
-    model = models.load_reward_model(folder)
+    model = weights.load_reward_model(folder)
     for question, steps in solutions(4, seed=2):
         ids, _ = OURS.encode_solution(FINETUNED(question), steps)
         ours = np.tanh(np.asarray(model.raw(jnp.asarray([ids]))))[0, -1]

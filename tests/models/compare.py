@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from zoo import VOCAB
 
 from rstar_jax.models import Decoder
+from tests.models.zoo import VOCAB
 
 LENGTHS = [13, 4, 9]
 T = sum(LENGTHS) + 2

@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from on_devices import printed
 
 from rstar_jax import sharding
-from rstar_jax.models import DecoderConfig, attention, prefix_tpu, suffix_tpu
+from rstar_jax.kernels import prefix_tpu, suffix_tpu
+from rstar_jax.models import DecoderConfig, attention
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import ByToken
 from rstar_jax.models.candidates import Choice, attend, choice, describe
+from tests.on_devices import printed
 
 KERNELS = Choice("mosaic", "mosaic", "")
 FAR = Choice("mosaic", "plain", "")

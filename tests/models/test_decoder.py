@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import zoo
 from flax import nnx
 
 from rstar_jax.models import Decoder, init_random, resize_vocab
 from rstar_jax.models.cache import lay_out
 from rstar_jax.models.config import Remat
 from rstar_jax.models.decoder import REMAT
+from tests.models import zoo
 
 B, N, P, S = 3, 2, 5, 4
 LENGTH = np.array([5, 3, 0], np.int32)  # a full, a part-filled and an empty prefix

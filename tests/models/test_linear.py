@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import zoo
 
 from rstar_jax.models.linear import SUMMED, LowRank, Quantized, grouped_matmul, matmul
 from rstar_jax.models.params import param_specs
-from rstar_jax.models.quantize import quantized
+from rstar_jax.transforms.quantize import quantized
+from tests.models import zoo
 
 SIZES = {"d": 6, "h": 3, "a": 4, "f": 5, "r": 7, "v": 8, "e": 2, ".": 2}
 # Every pattern of the decoder, and what the weight sums over where it is used the straight way.

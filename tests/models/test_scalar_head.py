@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.models import (
-    Decoder,
-    from_policy,
-    load_pretrained,
-    load_reward_model,
-    save_pretrained,
-    save_reward_model,
-)
+from rstar_jax.models import Decoder, from_policy
+from rstar_jax.weights import load_pretrained, load_reward_model, save_pretrained, save_reward_model
 
 
 def test_it_copies_the_policy_and_leaves_its_head_behind(tiny: Decoder) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from rstar_jax.models import FAMILIES, DecoderConfig
+from rstar_jax.models import DecoderConfig
+from rstar_jax.weights import FAMILIES
 
 VOCAB = 100
 SIZES = {

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from rstar_jax.language import grammar
 from rstar_jax.problems.executed import executed
 from rstar_jax.problems.gsm8k import NotConverted, convert, reference
 from rstar_jax.problems.rows import Given, read_given
+from rstar_jax.sandbox import Limits, Sandbox
+from rstar_jax.tasks import MathTask
+from rstar_jax.text import grammar
 from rstar_jax.types import Problem, SftRow
-from rstar_jax.verify import Limits, MathTask, Sandbox
 
 # (question, working, answer, what the program prints)
 WORKINGS = {

@@ -8,11 +8,12 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.language import grammar
 from rstar_jax.problems.executed import executed
 from rstar_jax.problems.rows import read_given, rows_file
+from rstar_jax.sandbox import Limits, Sandbox
+from rstar_jax.tasks import MathTask
+from rstar_jax.text import grammar
 from rstar_jax.types import SftRow
-from rstar_jax.verify import Limits, MathTask, Sandbox
 
 STEPS = grammar.render(["# Step 1: add\nx = 1 + 1", "print(x)"], output="2", answer="It is \\boxed{2}")
 PLAIN = f"\n{grammar.ANSWER}It is 2{grammar.END_ANSWER}"

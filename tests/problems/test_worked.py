@@ -10,11 +10,11 @@ import random
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.language import grammar
 from rstar_jax.problems.family import FORGET
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import HABITS, FlawRates, clean_solution, sample_solution
 from rstar_jax.settings import from_config, to_dict
+from rstar_jax.text import grammar
 
 NO_FLAWS = FlawRates(
     habits=tuple((name, (0.0,) * len(rates)) for name, rates in HABITS.items()),

@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scripted import World, problems
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
 from rstar_jax.types import Candidate, StepVerdict
+from tests.search.scripted import World, problems
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, max_depth=5)
 LIVELY = (0.6, 0.3, 0.1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from scripted import DEPTH, World, problems
 
 from rstar_jax.search import SearchConfig, grow_trees
+from tests.search.scripted import DEPTH, World, problems
 
 CONFIG = SearchConfig(rollouts=5, strategy="sample")
 GREEDY = dataclasses.replace(CONFIG, strategy="greedy")

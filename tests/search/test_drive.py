@@ -6,10 +6,8 @@ import dataclasses
 import gc
 
 import pytest
-from fake_services import Clock, all_open, shuffled, timed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scripted import Early, World, problems
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import (
@@ -22,6 +20,8 @@ from rstar_jax.search import (
     votes,
     watch_trees,
 )
+from tests.search.fake_services import Clock, all_open, shuffled, timed
+from tests.search.scripted import Early, World, problems
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, batch=3)
 RATES = (0.5, 0.3, 0.1, 0.1)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from golden import Playback, tags
 
 from rstar_jax.curate import CurateConfig, curate
 from rstar_jax.types import Tree
+from tests.search.golden import Playback, tags
 
 FOLDER = os.environ.get("RSTAR_GOLDEN_DIR")
 pytestmark = [

@@ -6,11 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from scripted import DEPTH, World, problems
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import Functions, SearchConfig, grow_trees
 from rstar_jax.types import Candidate, StepVerdict
+from tests.search.scripted import DEPTH, World, problems
 
 CONFIG = SearchConfig(rollouts=8, candidates=4)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from write_goldens import FOLDER, MODES, search, stored
+
+from tests.search.write_goldens import FOLDER, MODES, search, stored
 
 
 def test_there_is_a_file_for_each_mode():

@@ -7,13 +7,13 @@ import itertools
 
 import numpy as np
 import pytest
-from fake_services import Clock, timed
-from scripted import DEPTH, Early, World, problems
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
 from rstar_jax.search.rules import RELEASED_RULES
 from rstar_jax.types import Candidate, Origin
+from tests.search.fake_services import Clock, timed
+from tests.search.scripted import DEPTH, Early, World, problems
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, max_depth=5)
 LIVELY = (0.6, 0.3, 0.1)

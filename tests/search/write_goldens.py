@@ -1,6 +1,6 @@
 """Writes tests/golden/search/: scripted trees in the mode of the paper and of the released code.
 
-    python tests/search/write_goldens.py
+    python -m tests.search.write_goldens
 
 A change that alters these files alters what every search finds: say why in the commit.
 """
@@ -8,16 +8,12 @@ A change that alters these files alters what every search finds: say why in the 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from scripted import Early, problems
-
 from rstar_jax.search import SearchConfig, grow_trees
 from rstar_jax.types import Tree
+from tests.search.scripted import Early, problems
 
 FOLDER = Path(__file__).parent.parent / "golden" / "search"
 RATES = (0.5, 0.3, 0.1, 0.1)

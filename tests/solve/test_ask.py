@@ -15,9 +15,8 @@ import sys
 import numpy as np
 import pytest
 
-from rstar_jax import launch, manifests, models, records
+from rstar_jax import launch, manifests, models, records, weights
 from rstar_jax.evolve.rounds import TINY_BASE
-from rstar_jax.language import grammar
 from rstar_jax.problems.suite import generate
 from rstar_jax.report.transcript import Transcript
 from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
@@ -25,8 +24,9 @@ from rstar_jax.search.services import Called, as_services
 from rstar_jax.solve.ask import watched
 from rstar_jax.solve.chosen import of_run
 from rstar_jax.solve.seen import Seen
+from rstar_jax.tasks import MathTask
+from rstar_jax.text import grammar
 from rstar_jax.types import Candidate, Problem, StepVerdict
-from rstar_jax.verify import MathTask
 
 PROBLEM = Problem("question", "How much?", "")
 CONFIG = SearchConfig(rollouts=5, candidates=4, searches=2, subtrees=2, beam_width=2)
@@ -233,8 +233,8 @@ def test_the_bundled_base_answers_a_problem_of_the_suite(capsys, tmp_path, monke
     assert [line for line in again.splitlines() if line.startswith((" ", "--"))] == shown
 
     made = tmp_path / "run"
-    ppm = models.from_policy(models.load_pretrained(TINY_BASE), seed=0)
-    models.save_reward_model(ppm, made / "round2" / "ppm" / "model", tokenizer_from=TINY_BASE)
+    ppm = models.from_policy(weights.load_pretrained(TINY_BASE), seed=0)
+    weights.save_reward_model(ppm, made / "round2" / "ppm" / "model", tokenizer_from=TINY_BASE)
     shutil.copytree(TINY_BASE, made / "round2" / "policy" / "model")
     for stage in ("policy", "ppm"):
         folder = made / "round2" / stage
@@ -285,8 +285,8 @@ def test_whoever_stops_reading_ends_it_without_a_word(capsys, tmp_path, monkeypa
 
 
 def test_a_policy_for_a_ppm_and_a_ppm_for_a_policy_are_refused_by_option(capsys, tmp_path):
-    ppm = models.from_policy(models.load_pretrained(TINY_BASE), seed=0)
-    models.save_reward_model(ppm, tmp_path / "ppm", tokenizer_from=TINY_BASE)
+    ppm = models.from_policy(weights.load_pretrained(TINY_BASE), seed=0)
+    weights.save_reward_model(ppm, tmp_path / "ppm", tokenizer_from=TINY_BASE)
     for option, folder, expected in (
         ("ppm", TINY_BASE, "A PPM with its value head, such as roundN/ppm/model of a run, is expected."),
         ("policy", tmp_path / "ppm", "A policy, which writes text, is expected."),
@@ -297,8 +297,8 @@ def test_a_policy_for_a_ppm_and_a_ppm_for_a_policy_are_refused_by_option(capsys,
 
 
 def test_a_ppm_without_a_tokenizer_reads_the_policys_ids_or_is_refused(capsys, tmp_path):
-    ppm = models.resize_vocab(models.load_pretrained(TINY_BASE), 50)
-    models.save_reward_model(models.from_policy(ppm), tmp_path / "ppm")
+    ppm = models.resize_vocab(weights.load_pretrained(TINY_BASE), 50)
+    weights.save_reward_model(models.from_policy(ppm), tmp_path / "ppm")
     flags = ("--config.question=What is the remainder?", f"--config.ppm={tmp_path / 'ppm'}", *SMALL)
     status, out, err = launched(capsys, tmp_path, *flags)
     assert (status, out) == (2, "") and f"error: config.ppm: {tmp_path / 'ppm'}: no tokenizer there" in err

@@ -8,9 +8,9 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel, from_policy
-from rstar_jax.models.lora import LoraConfig, adapted, additions
 from rstar_jax.train import PolicyBatches, PpmBatches, TrainConfig, fit, policy_loss, ppm_loss
 from rstar_jax.train.checkpoints import Checkpoints
+from rstar_jax.transforms.lora import LoraConfig, adapted, additions
 
 CONFIG = TrainConfig(
     epochs=5,

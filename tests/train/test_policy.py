@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import DecoderConfig, init_random
+from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import PolicyBatches, TrainConfig, policy, policy_loss, train_policy
 from rstar_jax.train.packing import pack
 from rstar_jax.types import SftRow

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.language.prompts import PROMPTS
-from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import DecoderConfig, from_policy, init_random
+from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import PpmBatches, TrainConfig, fit, ppm, ppm_loss, saturation, train_ppm
 from rstar_jax.types import PreferencePair
 

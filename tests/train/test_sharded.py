@@ -3,10 +3,10 @@
 import json
 
 import numpy as np
-from on_devices import printed
 
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.train import Example, PolicyBatches, PpmBatches, TrainConfig, fit, policy_loss, ppm_loss
+from tests.on_devices import printed
 
 
 def main():

@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tokenizers
-from on_devices import printed
 from tokenizers import decoders, models, pre_tokenizers
 
 from rstar_jax import sharding
-from rstar_jax.language import grammar
-from rstar_jax.language.tokenizer import Tokenizer
 from rstar_jax.models import Decoder, DecoderConfig, init_random
+from rstar_jax.text import grammar
+from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig, policy_loss, probabilities, train_policy, weakness, with_delimiters
 from rstar_jax.train import policy as policies
 from rstar_jax.train.packing import Example, pack
 from rstar_jax.train.vocabulary import TERMS, WRITTEN, marks
 from rstar_jax.types import SftRow
+from tests.on_devices import printed
 
 ONE_STEP = grammar.render(("print(17)",), output="17", answer="It is \\boxed{17}")
 TWO_STEPS = grammar.render(("x = 8 + 9", "print(x)"), output="17", answer="It is \\boxed{17}")

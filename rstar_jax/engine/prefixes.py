@@ -1,0 +1,327 @@
+"""The texts that one model has read: what of a text is in the pool is found there, the rest is run, once."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import operator
+import threading
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from rstar_jax.engine import memory, pool
+from rstar_jax.engine.buckets import cache_bucket, prefill_bucket, score_bucket
+from rstar_jax.engine.clock import timed
+from rstar_jax.engine.pages import Branch, PageTree
+from rstar_jax.engine.requests import DecodeConfig, Stats
+from rstar_jax.engine.shape import EngineModel
+from rstar_jax.errors import UserError
+from rstar_jax.kernels import attention_mesh
+from rstar_jax.models import KV
+
+# Texts read at once, always so many, as their number shapes roundings: from their start, and from where they
+# are known (mostly an interpreter's few words). One text alone keeps a core as busy as eight do.
+_ROWS, _ROWS_ON_CPU, _ROWS_ON = 8, 1, 4
+
+Text = tuple[Hashable, list[int]]  # the problem it belongs to, its tokens
+
+
+class _Part(NamedTuple):
+    """The last tokens of a text, which are to be run. known: how many stand before them in the pool."""
+
+    branch: Branch
+    known: int
+    tokens: list[int]
+    slots: list[int]
+    copies: list[tuple[int, int]]
+
+
+class PrefixCache:
+    """The pool of one model on its devices, and what lies where in it.
+
+    A token's keys and values are made once, by the program that ran it first: with the whole prompt, after a
+    prefix, or as it was sampled. Which one that is changes roundings, and nothing else.
+    """
+
+    def __init__(self, shape: EngineModel, config: DecodeConfig, stats: Stats, demand: int = 0) -> None:
+        """demand: tokens of the texts that will be gone back to, as far as somebody knows.
+
+        Raises UserError if `cache_mb` does not hold one text of the longest.
+        """
+        self.shape, self.page_size, self.stats = shape, config.page_size, stats
+        self._config, self._demand = config, demand
+        # What is free is known when all models are there, which is when one is first used.
+        self.pages = pages_for(shape, config, demand) if config.cache_mb else 0
+        self.tree = PageTree(self.pages, self.page_size)
+        self.params: dict[str, jax.Array] = {}
+        self._given: list[jax.Array] = []
+        self.rows = _ROWS_ON_CPU if self.on_cpu else _ROWS
+        self.alone = threading.Lock()  # for whoever compiles by running
+        self._stores: set[tuple[tuple[int, ...], ...]] = set()
+
+    @property
+    def on_cpu(self) -> bool:
+        """Return whether its programs run on a CPU."""
+        return attention_mesh.platform(self.shape.mesh) == "cpu"
+
+    def load(self, params: dict[str, jax.Array]) -> None:
+        """Takes these parameters; where they are not those of before, every text is forgotten.
+
+        Raises UserError if the memory that is free does not hold one text of the longest.
+        """
+        arrays = jax.tree.leaves(params)
+        if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
+            return
+        self.params = {}
+        vars(self).pop("pool", None)  # there must not be two of either
+        self._given, self.params = arrays, self.shape.place(params)
+        self.pages = self.pages or pages_for(self.shape, self._config, self._demand)
+        self.tree = PageTree(self.pages, self.page_size)
+        self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
+        self.abstract_pool = abstract(self.pool)
+        self.kind = self.shape, self.pages, jax.tree.structure(self.params)  # what programs are compiled for
+
+    def forget(self) -> None:
+        """Forgets every text, when the parameters are next given."""
+        self._given = []
+
+    def read(self, texts: Sequence[Text], later: Sequence[Text] = ()) -> list[Branch | None]:
+        """Branches that hold the texts, each held once; None for a text without tokens.
+
+        Fewer than there are texts, if the pages do not suffice for all at once: the first ones. later: texts
+        that will be asked for; they are read where they fill rows that would be idle, if there is room.
+        """
+        found: list[Branch | None] = []
+        fresh: dict[Branch, int] = {}  # how many runs must come before one can go on from it
+        waves: list[list[_Part]] = []
+        for problem, tokens in texts:
+            if not tokens:
+                found.append(None)
+                continue
+            key = self.key(problem, tokens)
+            branch, known = self.tree.match(key, tokens)
+            if known == len(tokens):
+                assert branch is not None
+                self.stats.reused += known
+                self.tree.hold(branch)
+                found.append(branch)
+                continue
+            grown = self.tree.grow(key, branch, known, tokens[known:])
+            if grown is None and branch is not None:
+                # What it would share, and all before that, is not given away for its own sake: read it anew.
+                branch, known = None, 0
+                grown = self.tree.grow(key, None, 0, tokens)
+            if grown is None:
+                break
+            self.stats.reused += known
+            self.stats.reread += self.tree.found_again(key, len(tokens) - known)
+            new, writes = grown
+            fresh[new] = wave = fresh.get(branch, -1) + 1 if branch else 0
+            waves += [[]] * (wave + 1 - len(waves))
+            waves[wave] = [*waves[wave], _Part(new, known, tokens[known:], writes.slots, writes.copies)]
+            found.append(new)
+        fillers = self._prefetch(waves[0], later) if waves else []
+        for i, wave in enumerate(waves):
+            self._run(wave if i else wave + fillers)
+        for part in fillers:
+            self.tree.release(part.branch)
+        return found
+
+    def _prefetch(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
+        """New texts, held, for the idle rows of the blocks that these will be read in."""
+        idle = collections.Counter(self._prefill(len(part.tokens)) for part in parts if not part.known)
+        idle = {bucket: -count % self.rows for bucket, count in idle.items()}
+        fillers = []
+        for problem, tokens in later:
+            bucket = self._prefill(len(tokens))
+            if not idle.get(bucket) or self.tree.free * self.page_size < 2 * len(tokens):
+                continue
+            key = self.key(problem, tokens)
+            if self.tree.match(key, tokens)[1] or not (grown := self.tree.grow(key, None, 0, tokens)):
+                continue
+            idle[bucket] -= 1
+            fillers.append(_Part(grown[0], 0, tokens, grown[1].slots, grown[1].copies))
+        return fillers
+
+    def columns(self, length: int) -> int:
+        """Columns in which a text of so many tokens is read on from, or decoded after."""
+        return cache_bucket(length, self._config.context)
+
+    def _prefill(self, length: int) -> int:
+        """Columns in which so many first tokens are read."""
+        return prefill_bucket(length, self._config.context)
+
+    def key(self, problem: Hashable, tokens: Sequence[int]) -> Hashable:
+        """Under which a text of a problem lies in the tree."""
+        return problem, self.shape.long(len(tokens) + 1)
+
+    def tables(self, branches: Sequence[Branch | None], rows: int, columns: int) -> np.ndarray:
+        """Their pages [rows, Q] int32: as many as hold the first `columns` tokens."""
+        table = np.zeros((rows, -(-columns // self.page_size)), np.int32)
+        for row, branch in zip(table, branches, strict=False):
+            if branch is not None:
+                pages = branch.table[: len(row)]
+                row[: len(pages)] = pages
+        return table
+
+    def store(self, new: KV, todo: pool.PageWrites) -> None:
+        """Copies pages, and writes tokens' keys and values [L, R, G, A]."""
+        self.pool = pool.store_rows(self.pool, new, todo, shape=self.shape)
+
+    def programs(self, lengths: Iterable[int]) -> list[Callable[[], None]]:
+        """Return functions that compile the reading of texts of such lengths, and of a few tokens behind
+        them."""
+        sizes = [(0, T) for T in sorted({self._prefill(length) for length in lengths})]
+        known = sorted({self.columns(length) for length in lengths})
+        sizes += [(P, T) for P in known for T in sorted({score_bucket(length) for length in range(1, 65)})]
+        return [functools.partial(self._compile, *size) for size in sizes]
+
+    def _compile(self, P: int, T: int) -> None:
+        """On a mesh by reading nothing, which tells where each result lies; else without running anything."""
+        if self.shape.mesh is not None:
+            with self.alone:
+                self._run_block([], P, T)
+                jax.block_until_ready(self.pool)
+            return
+        R = _ROWS_ON if P else self.rows
+        tokens, slots, counts = np.zeros((R, T), np.int32), np.zeros(R * T, np.int32), np.zeros(R, np.int32)
+        if P:
+            tables = self.tables([], R, P)
+            with timed(self.stats, "read on", self.kind, R, P, T):
+                lowered = pool.read_on.lower(
+                    self.params, self.abstract_pool, tables, counts, tokens, counts, shape=self.shape
+                )
+                lowered.compile()
+        else:
+            with timed(self.stats, "read", self.kind, R, T):
+                lowered = pool.read.lower(self.params, tokens, counts, shape=self.shape)
+                lowered.compile()
+        self.compile_store(lowered.out_info, pool.orders([], R, self.pages, slots))
+
+    def compile_store(self, new: Any, todo: pool.PageWrites) -> None:
+        """Compiles the writing of such new keys and values, if that was not done. Not for a mesh."""
+        sizes = tuple(a.shape for a in jax.tree.leaves((new, todo)))
+        if sizes in self._stores:
+            return
+        self._stores.add(sizes)
+        pool.store_rows.lower(self.abstract_pool, abstract(new), todo, shape=self.shape).compile()
+
+    def _run(self, parts: list[_Part]) -> None:
+        groups: dict[tuple[int, int], list[_Part]] = {}
+        for part in parts:
+            key = (0, self._prefill(len(part.tokens)))
+            if part.known:
+                key = self.columns(part.known), score_bucket(len(part.tokens))
+            groups.setdefault(key, []).append(part)
+        for (P, T), members in sorted(groups.items(), key=lambda group: group[0]):
+            rows = _ROWS_ON if P else self.rows
+            for at in range(0, len(members), rows):
+                self._run_block(members[at : at + rows], P, T)
+
+    def _run_block(self, block: list[_Part], P: int, T: int) -> None:
+        R, none = _ROWS_ON if P else self.rows, self.pages * self.page_size
+        tokens, slots = np.zeros((R, T), np.int32), np.full((R, T), none, np.int32)
+        known, length = np.zeros(R, np.int32), np.zeros(R, np.int32)
+        for r, part in enumerate(block):
+            count = len(part.tokens)
+            tokens[r, :count], slots[r, :count] = part.tokens, part.slots
+            known[r], length[r] = part.known, part.known + count
+            self.stats.prefilled += count
+        if P:
+            tables = self.tables([part.branch.parent for part in block], R, P)
+            with timed(self.stats, "read on", self.kind, R, P, T):
+                new = pool.read_on(self.params, self.pool, tables, known, tokens, length, shape=self.shape)
+        else:
+            with timed(self.stats, "read", self.kind, R, T):
+                new = pool.read(self.params, tokens, length, shape=self.shape)
+        self.store(new, pool.orders([pair for part in block for pair in part.copies], R, self.pages, slots))
+
+
+def abstract(arrays: Any) -> Any:
+    """Their shapes and types: what compiles for them where they will have been given away."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arrays)
+
+
+class PrefixCaches:
+    """The caches of a model that several groups of devices hold, each for itself (`EngineModel.over`)."""
+
+    def __init__(
+        self, shape: EngineModel, mesh: Mesh | None, config: DecodeConfig, stats: Stats, demand: int = 0
+    ) -> None:
+        shapes = shape.over(mesh)
+        self.replicas = [PrefixCache(one, config, stats, -(-demand // len(shapes))) for one in shapes]
+        self._replica_of: dict[Hashable, int] = {}
+        self._alone = itertools.count()
+
+    def replica(self, problem: Hashable) -> int:
+        """Return the index of the replica with a problem's texts; new problems, and texts of none, go round
+        robin."""
+        if problem is None:
+            return next(self._alone) % len(self.replicas)
+        return self._replica_of.setdefault(problem, len(self._replica_of) % len(self.replicas))
+
+    def held(self) -> dict[str, int]:
+        """Pages that there are, their MiB, those in use, the tokens in them, and those that had to go."""
+        trees = [cache.tree for cache in self.replicas]
+        pages = sum(tree.pages for tree in trees)
+        page = self.replicas[0].page_size * self.replicas[0].shape.token_bytes
+        return {
+            "pages": pages,
+            "pages_mb": pages * page // 2**20,
+            "pages_used": sum(tree.pages - tree.free for tree in trees),
+            "tokens_held": sum(tree.tokens for tree in trees),
+            "tokens_evicted": sum(tree.evicted for tree in trees),
+        }
+
+    def load(self, params: dict[str, jax.Array]) -> None:
+        """`PrefixCache.load` of each."""
+        for cache in self.replicas:
+            cache.load(params)
+
+    def forget(self) -> None:
+        """`PrefixCache.forget` of each."""
+        for cache in self.replicas:
+            cache.forget()
+
+
+def pages_for(shape: EngineModel, config: DecodeConfig, demand: int) -> int:
+    """Size a pool in pages: that of `cache_mb`, or one that holds `demand` tokens if the memory is free now.
+
+    Raises UserError if they do not hold one text of the longest.
+    """
+    page = config.page_size * shape.token_bytes
+    least, most = -(-config.context // config.page_size) + 1, 2**31 // config.page_size - 1
+    device = jax.local_devices()[0] if shape.mesh is None else shape.mesh.devices.flat[0]
+    free = memory.free_bytes() if device.platform == "cpu" else _free_on(device)
+    if config.cache_mb:
+        pages = config.cache_mb * 2**20 // page
+        if free is not None and device.platform == "cpu" and min(pages, most) * page > free:
+            raise UserError(
+                f"decode.cache_mb: {config.cache_mb:,} given, but {free // 2**20:,} MB of memory are free. "
+                "Give less, or 0 for what a search has use for within a quarter of that."
+            )
+    elif free is not None and device.platform != "cpu":
+        pages = free // 2 // (config.page_size * shape.token_bytes_a_device)
+    else:
+        pages = memory.pool_pages(page, least, demand * shape.token_bytes, free)
+    if pages < least:
+        given = f"{float(config.cache_mb)} MB"
+        if not config.cache_mb:
+            given = f"0 given, and {pages * page / 2**20:.1f} MB of the free memory may be used"
+        raise UserError(
+            f"decode.cache_mb: {given}, but one text of decode.context = {config.context} tokens has"
+            f" {least * page / 2**20:.1f} MB of keys and values in this model. Give more memory "
+            "or a shorter context."
+        )
+    return int(min(pages, most))
+
+
+def _free_on(device: Any) -> int | None:
+    """Bytes that are free on an accelerator, None where it does not tell."""
+    stats = device.memory_stats()
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats and "bytes_limit" in stats else None

@@ -1,0 +1,262 @@
+"""Values of candidate steps: what was read of a text is kept, each candidate's own tokens are run once."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from rstar_jax.engine import pool, programs
+from rstar_jax.engine.buckets import cache_bucket, score_bucket
+from rstar_jax.engine.clock import timed
+from rstar_jax.engine.pages import Branch
+from rstar_jax.engine.prefixes import PrefixCache, PrefixCaches
+from rstar_jax.engine.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
+from rstar_jax.engine.shape import EngineModel
+from rstar_jax.errors import UserError
+from rstar_jax.models import RewardModel
+
+# Requests whose values are started together, and groups (see below) that one program scores, always so many.
+# On a CPU one group alone is as fast by the token, is not padded to the length of others, and has the same
+# value, bit for bit, whatever is asked of other problems.
+ROWS, ROWS_ON_CPU = 16, 1
+# Candidates that share a row of the prefix cache; a request with more takes several rows. Few, because those
+# that died in the sandbox leave ragged numbers, and padding costs as much as a candidate (4: a third slower).
+GROUP = 2
+
+
+class _Asked(NamedTuple):
+    """A request that waits: prefix and those suffixes that fit behind it, by their places in the answer."""
+
+    ticket: int
+    request: ScoreRequest
+    prefix: list[int]
+    suffixes: dict[int, list[int]]
+
+
+class _Group(NamedTuple):
+    """Up to GROUP suffixes of one request. read: where its prefix lies. which: places in the answer."""
+
+    asked: _Asked
+    read: Branch | None
+    which: list[int]
+
+    @property
+    def longest(self) -> int:
+        return max(len(self.asked.suffixes[k]) for k in self.which)
+
+
+class StepScorer:
+    """Values from a reward model. `stats` counts since the scorer was made.
+
+    scale: values are tanh(raw / scale); 1 as in arXiv 2501.04519, 5 as in the released code. config: of the
+    engine; how it samples does not matter here. mesh, demand: as for StepDecoder. The model's
+    parameters are read anew whenever nothing is being scored.
+    """
+
+    def __init__(
+        self,
+        model: RewardModel,
+        config: DecodeConfig,
+        *,
+        scale: float = 1.0,
+        mesh: Mesh | None = None,
+        demand: int = 0,
+    ) -> None:
+        if not 0 < scale < float("inf"):
+            raise UserError(f"scale: {scale} given, a positive number expected.")
+        self.stats = Stats()
+        self._model, self._config, self._scale = model, config, scale
+        shape = EngineModel.of(model.decoder, config.kernels)
+        self._caches = PrefixCaches(shape, mesh, config, self.stats, demand)
+        self._together = min(ROWS, config.leaves)
+        self._rows = ROWS_ON_CPU if self._caches.replicas[0].on_cpu else self._together
+        self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.replicas]
+        self._flights: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.replicas]
+        self._values: dict[int, np.ndarray] = {}  # of what is not done
+        self._missing: dict[int, int] = {}  # of its suffixes
+        self._done: dict[int, np.ndarray] = {}
+        self._next = 0
+
+    def submit(self, requests: Sequence[ScoreRequest]) -> list[int]:
+        """Takes requests for `poll` to answer; returns their tickets, in order. Never waits.
+
+        Raises UserError for an empty prefix and tokens outside of the vocabulary; then none is taken.
+        """
+        fits = [self._checked(request, f"request {i}") for i, request in enumerate(requests)]
+        tickets = list(range(self._next, self._next + len(requests)))
+        self._next += len(requests)
+        for ticket, request, which in zip(tickets, requests, fits, strict=True):
+            self._values[ticket] = np.full(len(request.suffixes), -1.0, np.float32)
+            self._missing[ticket] = len(which)
+            if which:
+                prefix, suffixes = request.prefix.tolist(), {k: request.suffixes[k].tolist() for k in which}
+                if not all(suffixes.values()):  # the prefix's last token then is everybody's first
+                    suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
+                    prefix = prefix[:-1]
+                home = self._caches.replica(request.problem)
+                self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
+            else:
+                self._finish(ticket)
+        return tickets
+
+    def poll(self, wait: bool = False) -> list[tuple[int, np.ndarray]]:
+        """Return what is done by now: tickets and values, float32 [n] in [-1, 1], in any order, each once.
+
+        A value stands at the last token of its suffix; an empty suffix has that of the prefix's last token,
+        a text longer than the context has -1. wait: for at least one result, if any is outstanding.
+        """
+        self.load()
+        while True:
+            for home, flight in enumerate(self._flights):
+                if flight and (cast(Any, flight[-1][1]).is_ready() or (wait and not self._done)):
+                    self._harvest(home)
+                if not self._flights[home] and self._waiting[home]:
+                    self._start(home)
+            if not wait or self._done or not any(self._flights):
+                done, self._done = list(self._done.items()), {}
+                return done
+
+    def turn(self) -> None:
+        """Starts what waits, if nothing is under way, and waits for it."""
+        self._done |= dict(self.poll(wait=True))
+
+    def programs(self, shortest: int = 1) -> list[Callable[[], None]]:
+        """Return functions that compile what requests may need, as `StepDecoder.programs`."""
+        self.load()
+        c, work = self._config, list[Callable[[], None]]()
+        lengths = range(max(1, shortest - 1), c.context + 1)
+        prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
+        steps = sorted({score_bucket(length) for length in range(1, min(c.max_step_tokens, c.context) + 1)})
+        for cache in self._caches.replicas:
+            work += cache.programs(lengths)
+            work += [functools.partial(self._compile, cache, P, T) for P in prefixes for T in steps]
+        return work
+
+    def _compile(self, cache: PrefixCache, P: int, T: int) -> None:
+        """On a mesh by scoring nothing, as the results lie where that puts them; else without running it."""
+        if cache.shape.mesh is not None:
+            with cache.alone:
+                jax.block_until_ready(self._run(cache, [], P, T))
+            return
+        B = self._rows
+        tables, length = cache.tables([], B, P), np.zeros(B, np.int32)
+        tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
+        with timed(self.stats, "score", cache.kind, B, P, T):
+            lowered = programs.values.lower(
+                cache.params, cache.abstract_pool, tables, length, tokens, last, shape=cache.shape
+            )
+            lowered.compile()
+        cache.compile_store(lowered.out_info[1], pool.orders([], B * GROUP, cache.pages, tokens))
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]:
+        """Values for each request, in order: `submit`, and `poll` until all are there."""
+        tickets = self.submit(requests)
+        found: dict[int, np.ndarray] = {}
+        while not found.keys() >= set(tickets):
+            found |= dict(self.poll(wait=True))
+        self._done |= {ticket: found.pop(ticket) for ticket in found.keys() - set(tickets)}
+        return [found[ticket] for ticket in tickets]
+
+    def cancel(self, tickets: Iterable[int]) -> None:
+        """Drop these requests."""
+        for ticket in tickets:
+            self._values.pop(ticket, None)
+            self._missing.pop(ticket, None)
+            self._done.pop(ticket, None)
+        for home, waiting in enumerate(self._waiting):
+            self._waiting[home] = deque(asked for asked in waiting if asked.ticket in self._values)
+
+    def held(self) -> dict[str, int]:
+        """Count what the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
+        return self._caches.held()
+
+    def load(self) -> None:
+        """Lays the parameters out and makes the cache, unless something is being scored."""
+        if not any(self._flights):
+            self._caches.load(self._model.params())
+
+    def _checked(self, request: ScoreRequest, where: str) -> list[int]:
+        """Find the suffixes that fit into the context behind the prefix."""
+        V = self._model.decoder.config.vocab_size
+        check_prefix(request.prefix, V, where)
+        for k, suffix in enumerate(request.suffixes):
+            check_tokens(suffix, V, f"{where}, suffix {k}")
+        room = self._config.context - len(request.prefix)
+        return [k for k, suffix in enumerate(request.suffixes) if len(suffix) <= room]
+
+    def _finish(self, ticket: int) -> None:
+        del self._missing[ticket]
+        self._done[ticket] = self._values.pop(ticket)
+
+    def _start(self, home: int) -> None:
+        """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
+        cache, waiting = self._caches.replicas[home], self._waiting[home]
+        P = cache.columns(len(waiting[0].prefix))
+        block = [asked for asked in waiting if cache.columns(len(asked.prefix)) == P][: self._together]
+        read = cache.read([(asked.request.home, asked.prefix) for asked in block])
+        block = block[: len(read)]
+        taken = {asked.ticket for asked in block}
+        self._waiting[home] = deque(asked for asked in waiting if asked.ticket not in taken)
+        groups = []
+        for asked, branch in zip(block, read, strict=True):
+            # Like lengths together: the longest of a batch sets the padded length of all.
+            order = sorted(asked.suffixes, key=lambda k, asked=asked: len(asked.suffixes[k]))
+            groups += [_Group(asked, branch, order[at : at + GROUP]) for at in range(0, len(order), GROUP)]
+        groups.sort(key=lambda group: group.longest)
+        for at in range(0, len(groups), self._rows):
+            some = groups[at : at + self._rows]
+            T = score_bucket(max(group.longest for group in some))
+            self._flights[home].append((some, self._run(cache, some, P, T)))
+        for branch in read:
+            if branch is not None:
+                cache.tree.release(branch)
+
+    def _run(self, cache: PrefixCache, groups: list[_Group], P: int, T: int) -> jax.Array:
+        """Starts the values [B, GROUP] of some groups, of at most T tokens, and keeps what is read."""
+        B = self._rows
+        tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
+        slots = np.full((B, GROUP, T), cache.pages * cache.page_size, np.int32)
+        length, copies, held = np.zeros(B, np.int32), [], list[Branch]()
+        for b, group in enumerate(groups):
+            asked, length[b] = group.asked, len(group.asked.prefix)
+            for g, k in enumerate(group.which):
+                suffix = asked.suffixes[k]
+                tokens[b, g, : len(suffix)], last[b, g] = suffix, len(suffix) - 1
+                key = cache.key(asked.request.home, asked.prefix)
+                grown = cache.tree.grow(key, group.read, len(asked.prefix), suffix)
+                if grown is not None:
+                    slots[b, g, : len(suffix)] = grown[1].slots
+                    copies += grown[1].copies
+                    held.append(grown[0])  # until it is written, or another might get its pages
+                self.stats.scored += len(suffix)
+                self.stats.busy += len(suffix)
+        self.stats.steps += tokens.size
+        tables = cache.tables([group.read for group in groups], B, P)
+        with timed(self.stats, "score", cache.kind, B, P, T):
+            raw, new = programs.values(
+                cache.params, cache.pool, tables, length, tokens, last, shape=cache.shape
+            )
+        cache.store(new, pool.orders(copies, B * GROUP, cache.pages, slots))
+        for branch in held:
+            cache.tree.release(branch)
+        return raw
+
+    def _harvest(self, home: int) -> None:
+        for groups, raw in self._flights[home]:
+            with timed(self.stats):
+                values = np.tanh(np.asarray(raw) / self._scale)
+            for b, group in enumerate(groups):
+                ticket = group.asked.ticket
+                if ticket not in self._values:  # cancelled
+                    continue
+                self._values[ticket][group.which] = values[b, : len(group.which)]
+                self._missing[ticket] -= len(group.which)
+                if not self._missing[ticket]:
+                    self._finish(ticket)
+        self._flights[home] = []

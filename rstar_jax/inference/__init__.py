@@ -1,0 +1,7 @@
+"""Checkpoints and options -> what a search is handed."""
+
+from rstar_jax.inference.meter import Meter
+from rstar_jax.inference.reading import StepText
+from rstar_jax.inference.reasoner import Reasoner, problem_key
+
+__all__ = ["Meter", "Reasoner", "StepText", "problem_key"]

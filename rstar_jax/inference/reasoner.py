@@ -1,0 +1,288 @@
+"""Models, a task and options -> the services that a search is handed.
+
+The one place where text meets arrays: search speaks of steps, the engine of token ids.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from rstar_jax import models, weights
+from rstar_jax.engine import DecodeConfig, Sample, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.inference import devices
+from rstar_jax.inference.meter import Meter
+from rstar_jax.inference.reading import StepText
+from rstar_jax.inference.services import Desk, Waiters
+from rstar_jax.search import Functions, Leaf, Services
+from rstar_jax.search.contract import CheckRequest
+from rstar_jax.search.contract import ScoreRequest as ScoreAsked
+from rstar_jax.tasks import Task
+from rstar_jax.text import grammar, opening
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.transforms import decode_layout, quantize
+from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict
+
+# The interpreter writes outputs and the user questions; a policy never does.
+_MOST_WRITTEN = 1 << 16  # steps of which it is remembered where they lie
+_NEVER_SAMPLED = (grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSISTANT)
+
+
+class Reasoner:
+    """A policy, optionally a PPM, and a task (which holds the policy's prompt), ready for a search.
+
+    policy, ppm: Hugging Face folders. decode: also says on which devices. dtype: of the computation, and of
+    the weights unless decode.weights says otherwise. ppm_scale: as StepScorer's scale, for a PPM of ours.
+    cache: of the policy's converted weights. demand: tokens of text that searches will go back to, by which
+    the engine's caches are sized; 0: not known. Raises UserError for a folder that holds no such model.
+    """
+
+    def __init__(
+        self,
+        policy: Path,
+        ppm: Path | None,
+        task: Task,
+        *,
+        decode: DecodeConfig,
+        dtype: str,
+        seed: int,
+        ppm_scale: float = 1.0,
+        cache: Path | None = None,
+        demand: int = 0,
+    ):
+        self._tokenizer = Tokenizer.load(weights.tokenizer_folder(policy))
+        self._task = task
+        self.meter = Meter()
+        tokenizer = self._tokenizer
+        never = [
+            i
+            for token in _NEVER_SAMPLED
+            for i in tokenizer.encode(token)[:1]
+            if len(tokenizer.encode(token)) == 1
+        ]
+        model = weights.load_pretrained(policy, dtype=jnp.dtype(dtype), cache=cache)
+        sequences = tokenizer.stop_sequences()
+        never += _control(tokenizer, model.config) - {ids[0] for ids in sequences if len(ids) == 1}
+        stops: dict[int | tuple[int, ...], Finish] = {**sequences}
+        _hold(model, decode)
+        mesh = devices.mesh(decode)
+        rows = model.config.vocab_size
+        self._decode = decode
+        self._decoder = StepDecoder(
+            model,
+            stops,
+            decode,
+            seed=seed,
+            forbidden=never,
+            opening=opening.automaton(tokenizer, task.opening, rows) if task.opening else None,
+            mesh=mesh,
+            demand=demand,
+        )
+        self._devices = 1 if mesh is None else mesh.size
+        self._faults = {"repeats": "repeats itself", "astray": f"no {task.opening}"}
+        self._scorer = None
+        self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
+        if ppm is not None:
+            reward = weights.load_reward_model(ppm, dtype=jnp.dtype(dtype))
+            self._read = StepText.of(ppm, reward.reading, reward.decoder.config.vocab_size, tokenizer)
+            _hold(reward, decode)
+            scale = 1.0 if reward.of_probability else ppm_scale
+            self._scorer = StepScorer(reward, decode, scale=scale, mesh=mesh, demand=demand)
+
+    def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
+        """The task's verdicts on final answers, in order."""
+        with self.meter.time("execution"):
+            return self._task.check_finals(requests)
+
+    def same(self, problem: Problem, one: str, other: str) -> bool:
+        """Return whether two answers to a problem are one to the task; its reference is not looked at."""
+        with self.meter.time("execution"):
+            return self._task.same(problem, one, other)
+
+    @property
+    def tokens(self) -> int:
+        """Sampled until now, those of candidates that are still being written included."""
+        return self._decoder.stats.generated
+
+    def on_compile(self, told: Callable[[str], None]) -> None:
+        """Has `told` called with the name of each program before it is compiled, and with "" after."""
+        self._decoder.stats.on_compile = told
+        if self._scorer is not None:
+            self._scorer.stats.on_compile = told
+
+    def result(self) -> dict[str, object]:
+        """JSON-ready: what the meter counted and how the engine was used."""
+        stats = self._decoder.stats
+        engine = {
+            "devices": self._devices,
+            "attention": self._decoder.attention,
+            **self._decoder.held(),
+            "generated": stats.generated,
+            "prefilled": stats.prefilled,
+            "reused": stats.reused,
+            "reread": stats.reread,
+            "scored": self._scorer.stats.scored if self._scorer else 0,
+            "occupancy": round(stats.occupancy, 4),
+            "compile_seconds": round(
+                stats.compile_seconds + (self._scorer.stats.compile_seconds if self._scorer else 0.0), 3
+            ),
+        }
+        if self._scorer:
+            theirs, names = self._scorer.stats, ("prefilled", "reused", "reread")
+            engine["ppm"] = {**self._scorer.held(), **{name: getattr(theirs, name) for name in names}}
+        return {**self.meter.result(), "engine": engine}
+
+    def load(self) -> list[str]:
+        """Makes the engine's caches; returns a line for a log about each of them."""
+        lines = []
+        for name, engine in (("policy", self._decoder), ("PPM", self._scorer)):
+            if engine is not None:
+                engine.load()
+                held, size, context = engine.held(), self._decode.page_size, self._decode.context
+                tokens = held["pages"] * size
+                lines.append(
+                    f"cache of the {name}: {held['pages_mb']:,} MB in {held['pages']:,} pages of {size}: "
+                    f"{tokens:,} tokens, or {tokens // context:,} texts of {context:,}."
+                )
+        return lines
+
+    def rereading(self) -> str:
+        """Name the engine that has read more again, for want of pages, than it has written or scored, and
+        what helps; empty if none has."""
+        counts = {"the policy wrote": (self._decoder.stats.reread, self._decoder.stats.generated)}
+        if self._scorer:
+            counts["the PPM scored"] = self._scorer.stats.reread, self._scorer.stats.scored
+        said = [
+            f"{again:,} tokens were read again where {who} {new:,}"
+            for who, (again, new) in counts.items()
+            if again > new
+        ]
+        if not said:
+            return ""
+        return (
+            f"{' and '.join(said)}, as the cache holds too few texts: raise config.decode.cache_mb, or "
+            "search fewer trees at a time (config.search.batch)"
+        )
+
+    def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:
+        """Return functions that compile most of what a search may need, a program each; they may be run
+        before it, by several threads. shortest, candidates: as `StepDecoder.programs`; the PPM's prompts may
+        be shorter."""
+        scored = self._scorer.programs() if self._scorer else []
+        return [*self._decoder.programs(shortest, candidates), *scored]
+
+    def services(self, round: int) -> Services:
+        """Return the services of one search at a time. `round` names the randomness of its samples."""
+        decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
+        request = functools.partial(self._step_request, round)
+        return Services(
+            propose=Desk(self._decoder, request, self._candidates, decode),
+            check=Waiters(self._check, self._checked),
+            grade=Waiters(self.grade),
+            score=self._scorer and Desk(self._scorer, self._score_request, lambda _, values: values, ppm),
+        )
+
+    def functions(self, round: int) -> Functions:
+        """The same as plain functions of batches."""
+
+        def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
+            with self.meter.time("decode"):
+                found = self._decoder.propose([self._step_request(round, leaf) for leaf in leaves])
+            return [self._candidates(leaf, samples) for leaf, samples in zip(leaves, found, strict=True)]
+
+        def check(requests: Sequence[CheckRequest]) -> list[StepVerdict]:
+            verdicts = self._check(requests)
+            for request, verdict in zip(requests, verdicts, strict=True):
+                self._checked(request, verdict)
+            return verdicts
+
+        def score(requests: Sequence[ScoreAsked]) -> list[np.ndarray]:
+            assert self._scorer is not None
+            with self.meter.time("ppm"):
+                return self._scorer.score([self._score_request(request) for request in requests])
+
+        return Functions(propose, check, self.grade, score if self._scorer else None)
+
+    def _step_request(self, round: int, leaf: Leaf) -> StepRequest:
+        key = problem_key(leaf.problem.id)
+        return StepRequest(
+            prefix=self._tokens(self._task.prompt(leaf.problem), leaf.steps),
+            n=leaf.n,
+            temperature=leaf.temperature,
+            name=(round, key, leaf.tree, leaf.node),
+            problem=key,
+            opens=bool(self._task.opening) and not leaf.steps,
+        )
+
+    def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
+        problem, steps, texts = asked
+        return ScoreRequest(
+            prefix=self._read.prefix(problem.problem, steps),
+            suffixes=tuple(map(self._read.suffix, texts)),
+            problem=problem_key(problem.id),
+        )
+
+    def _check(self, requests: Sequence[CheckRequest]) -> list[StepVerdict]:
+        with self.meter.time("execution"):
+            return self._task.check_steps(requests)
+
+    def _checked(self, request: CheckRequest, verdict: StepVerdict) -> None:
+        """Check steps and free the cache pages of those that failed: they are never expanded."""
+        problem, steps = request
+        sample = self._written.pop((problem.id, steps), None)
+        if sample is not None and not verdict.alive:
+            self._decoder.drop([sample])
+
+    def _candidates(self, leaf: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
+        candidates = [self._candidate(sample) for sample in samples]
+        self.meter.tokens += sum(len(sample.tokens) for sample in samples)
+        if len(self._written) > _MOST_WRITTEN:
+            self._written.clear()  # of repeats, which are never checked; the rest's pages go a little later
+        for sample, candidate in zip(samples, candidates, strict=True):
+            if sample.branch is not None:
+                self._written[leaf.problem.id, (*leaf.steps, candidate.text)] = sample
+        return candidates
+
+    def _tokens(self, prompt: str, steps: tuple[str, ...]) -> np.ndarray:
+        asked = np.asarray(self._tokenizer.encode_prompt(prompt), np.int32)
+        return np.concatenate([asked, self._steps(steps)])
+
+    def _steps(self, steps: tuple[str, ...]) -> np.ndarray:
+        return np.asarray(self._tokenizer.encode_steps(steps), np.int32)
+
+    def _candidate(self, sample: Sample) -> Candidate:
+        tokens, finish = sample.tokens, sample.finish
+        text = self._tokenizer.decode(tokens)
+        if tokens and tokens[-1] not in self._tokenizer.stop_ids:
+            # A vocabulary without the stops: their text may be followed by the rest of its last token, or be
+            # written with tokens that the engine was not told of.
+            text, finish = grammar.cut_at_stop(text)
+        fault = self._faults.get(sample.cut, "") if finish == "length" else ""
+        return Candidate(text, tokens, sample.logprob, finish, fault)
+
+
+def _control(tokenizer: Tokenizer, config: models.DecoderConfig) -> set[int]:
+    """Ids that stand in no step: ends of text, chat marks, padding, and spare rows, which are no tokens.
+
+    A general model likes to end its text where a step should go on, and a step cut there is lost.
+    """
+    ends = {*config.end_ids, tokenizer.eos_id, tokenizer.bos_id, *tokenizer.control_ids} - {None}
+    return {i for i in ends if i < config.vocab_size} | {*range(tokenizer.vocab_size, config.vocab_size)}
+
+
+def _hold(model: models.Decoder | models.RewardModel, decode: DecodeConfig) -> None:
+    """Makes of a loaded model's weights what the engine is to hold."""
+    decoder = model.decoder if isinstance(model, models.RewardModel) else model
+    if decode.weights == "int8":
+        quantize.to_int8(model)
+    decode_layout.keep_apart(decoder, decoder.config)
+
+
+def problem_key(problem_id: str) -> int:
+    """A problem's name as 31 bits, the same in every process and release."""
+    return int.from_bytes(hashlib.sha256(problem_id.encode()).digest()[:4], "big") >> 1

@@ -1,0 +1,67 @@
+"""Causal attention on an NVIDIA GPU: cuDNN's flash attention by way of `jax.nn.dot_product_attention`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rstar_jax.kernels.attention_xla import Window, seen
+
+
+def missing(
+    q_shape: tuple[int, ...], v_shape: tuple[int, ...], dtype: Any, segments: bool, cap: float | None
+) -> str:
+    """Return why cuDNN cannot do it, or "": its conditions as JAX states them for a forward and backward
+    pass."""
+    widest = 256 if _capability() >= 9.0 else 128
+    A, C = q_shape[3], v_shape[3]
+    if jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):
+        return f"cuDNN: {jnp.dtype(dtype).name}, not bfloat16 or float16"
+    if cap is not None:
+        return "cuDNN: soft caps"
+    if A % 8 or widest < A or A < C:
+        return f"cuDNN: head dimensions {A} and {C}; they must be multiples of 8 up to {widest}"
+    if q_shape[1] % 2:
+        return f"cuDNN: {q_shape[1]} tokens, an odd number"
+    return ""
+
+
+def _capability() -> float:
+    """The compute capability of this host's GPU; 0.0 without one, as when compiling ahead of time."""
+    return float(getattr(jax.devices()[0], "compute_capability", 0.0))
+
+
+def causal(
+    q_BxTxHxA: jax.Array,
+    k_BxTxGxA: jax.Array,
+    v_BxTxGxC: jax.Array,
+    segments_BxT: jax.Array | None,
+    window: Window,
+) -> jax.Array:
+    """`attention.causal` on one device.
+
+    Segments go in as a mask [B, 1, T, T], which costs 2 bytes a pair, not 4 H: cuDNN's own packed rows take
+    segments that are contiguous and counted beforehand. A window goes into the same mask, for cuDNN takes
+    one beside a mask only if there is none. Values narrower than keys are filled up with zeros.
+    """
+    T, A, C = q_BxTxHxA.shape[1], q_BxTxHxA.shape[3], v_BxTxGxC.shape[3]
+    mask, local = None, None
+    if segments_BxT is None and (window is None or isinstance(window, int)):
+        local = None if window is None else (window - 1, 0)
+    else:
+        both = None if segments_BxT is None else (segments_BxT, segments_BxT)
+        mask = seen(jnp.arange(T), jnp.arange(T), both, window)[:, None]
+    v = jnp.pad(v_BxTxGxC, [(0, 0)] * 3 + [(0, A - C)]) if C < A else v_BxTxGxC
+    out = jax.nn.dot_product_attention(
+        q_BxTxHxA,
+        k_BxTxGxA,
+        v,
+        mask=mask,
+        scale=1.0,
+        is_causal=True,
+        local_window_size=local,
+        implementation="cudnn",
+    )
+    return out[..., :C]

@@ -1,0 +1,169 @@
+"""Estimates of what rounds need of a model: memory, tokens, hours.
+
+Estimates from the models' shapes (cost.py, needs.py), the run's own prompts (texts.py) and what `Assumed`
+says of the rest, which the report states. Running the candidates' code is not in the hours: it takes
+the host's cores, not the devices. `announce.py` makes them for a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rstar_jax.plan import needs
+from rstar_jax.plan.cost import USABLE, Device, Shape
+from rstar_jax.plan.texts import FRESH, STEP, STEPS, Prompts
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Assumed:
+    """Assumed sizes of a problem. prompt: tokens. steps: of a rollout's trajectory, of `step` tokens each;
+    texts.FRESH of them are expanded for it. rows, pairs: SFT rows and preference pairs per problem; both
+    sides of a pair are read whole.
+    """
+
+    prompt: int = 200
+    step: float = STEP
+    steps: int = STEPS
+    rows: int = 2
+    pairs: int = 8
+
+    @classmethod
+    def of(cls, prompts: Prompts | None, context: int) -> Assumed:
+        """Return those of a run's own prompts; steps that a context of so many tokens leaves room for."""
+        return cls() if prompts is None else cls(prompts.mean, prompts.solution(context) / STEPS)
+
+    @property
+    def row(self) -> float:
+        return self.prompt + self.steps * self.step
+
+
+ASSUMED = Assumed()
+Lora = tuple[int, tuple[str, ...]]
+NO_LORA: Lora = (0, ())
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchLoad:
+    """One round's search. rollouts: per problem, before any escalation. leaves: expanded in one call.
+
+    context, max_step_tokens: room that the KV cache keeps for a prefix and for each candidate.
+    size: bytes of a number (cache, and weights unless int8). int8: whether weights take a byte each (their
+    scales are not counted). ppm: whether a PPM scores the candidates. rows: candidates of a leaf that are
+    decoded at once.
+    """
+
+    rollouts: int = 16
+    candidates: int = 8
+    leaves: int = 32
+    context: int = 4096
+    max_step_tokens: int = 2048
+    size: int = 2
+    int8: bool = False
+    ppm: bool = True
+    rows: int = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainLoad:
+    """One round's trainings. rows: packed sequences of seq_len tokens in one device call.
+
+    policy_lora, ppm_lora: rank and targets of low-rank additions; rank 0 where all parameters train.
+    """
+
+    policy_epochs: int = 2
+    ppm_epochs: int = 1
+    seq_len: int = 4096
+    rows: int = 1
+    size: int = 2
+    remat: str = "full"
+    policy_lora: Lora = NO_LORA
+    ppm_lora: Lora = NO_LORA
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Estimate of one round of a model on chips of one kind; sizes in GiB, over all chips.
+
+    weights, cache: while searching (policy, and PPM where there is one). optimiser: parameters, gradients
+    and AdamW's two moments in float32, and frozen parameters; of the training that needs more. activations:
+    of one call. tokens: that the policy writes.
+    hours: on `chips`, None where the device is unknown.
+    """
+
+    parameters: int
+    weights: float
+    cache: float
+    optimiser: float
+    activations: float
+    tokens: float
+    chips: int
+    search_hours: float | None
+    train_hours: float | None
+
+    @property
+    def peak(self) -> float:
+        """GiB, over all chips: searching or training, whichever needs more."""
+        return max(self.weights + self.cache, self.optimiser + self.activations)
+
+    @property
+    def hours(self) -> float | None:
+        if self.search_hours is None or self.train_hours is None:
+            return None
+        return self.search_hours + self.train_hours
+
+
+def plan(
+    model: Shape | Mapping[str, Any],
+    search: SearchLoad,
+    problems: int,
+    train: TrainLoad,
+    device: Device | None = None,
+    assumed: Assumed = ASSUMED,
+) -> Plan:
+    """Memory and time of one round for a model, or that of a Hugging Face config.json.
+
+    Raises KeyError naming a field that the config lacks.
+    """
+    shape = model if isinstance(model, Shape) else Shape.of(model)
+    models = 2 if search.ppm else 1
+    slots = search.leaves * (search.context + search.candidates * search.max_step_tokens)
+    weights = models * shape.parameters * (1 if search.int8 else search.size) / GIB
+    cache = slots * shape.kv_bytes(search.size) / GIB
+    trainings = [
+        needs.training(shape, train, lora, needs.Machine()) for lora in (train.policy_lora, train.ppm_lora)
+    ]
+    optimiser = max(parts["weights"] + parts["optimiser"] for parts in trainings) / GIB
+    activations = shape.activation_bytes(train.rows, train.seq_len, train.size, train.remat) / GIB
+    expansions = problems * search.rollouts * assumed.steps * FRESH
+    step = min(assumed.step, search.max_step_tokens)
+    tokens = expansions * search.candidates * step
+    sized = Plan(
+        shape.parameters, weights, cache, optimiser, activations, tokens,
+        chips=1, search_hours=None, train_hours=None,
+    )  # fmt: skip
+    if device is None:
+        return sized
+    chips = max(1, math.ceil(sized.peak * GIB / (USABLE * device.memory)))
+    prefix = min(assumed.prompt + assumed.steps * assumed.step / 2, search.context)
+    call = shape.read_seconds(device, search.leaves, prefix, search.size)
+    call += step * shape.decode_seconds(
+        device, search.leaves, search.candidates, prefix, step / 2, search.size
+    )
+    if search.ppm:
+        read = prefix + search.candidates * step
+        call += shape.read_seconds(device, search.leaves, read, search.size)
+    row = min(assumed.row, train.seq_len)
+    learnt = problems * (
+        train.policy_epochs * assumed.rows * row + train.ppm_epochs * assumed.pairs * 2 * row
+    )
+    return dataclasses.replace(
+        sized,
+        chips=chips,
+        search_hours=expansions / search.leaves * call / chips / 3600,
+        train_hours=shape.train_seconds(device, learnt, train.seq_len, train.remat) / chips / 3600,
+    )

@@ -1,0 +1,119 @@
+"""Memory that the process of a stage takes, part by part, from a run's own model, prompts and machine.
+
+Estimates, in bytes, over all devices of a host. On a CPU they hold the whole process; on an accelerator what
+lies on the device. `report.json` sets them beside what was used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from rstar_jax.plan.cost import Device, Shape, device_of
+
+Parts = dict[str, float]
+# Python and JAX in a process on a CPU, and a program's share of each layer, as all of them stand in each; an
+# accelerator's runtime is in cost.USABLE.
+RUNTIME, PROGRAM_LAYER = 450 * 2**20, 1.3 * 2**20
+# Programs that are there at a time: of a training; of greedy decoding, of candidates beside it (as many again
+# for each length of prefix and suffix), and of a PPM.
+TRAINING, GREEDY, SEARCH, VALUES = 9, 9, 27, 18
+SUFFIX = 128  # columns that steps of ordinary length take in the caches of candidates
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """The host and its devices. kind: JAX's name of the devices, None where unknown. free: bytes of the
+    host's memory that this process may take, None where unknown. pool: bytes of the pages of one model.
+    measured: a CPU's figures, where it was tried (host.py)."""
+
+    kind: str | None = None
+    free: int | None = None
+    pool: int = 0
+    measured: Device | None = None
+
+    @property
+    def device(self) -> Device | None:
+        """One chip, None where no table knows it."""
+        return self.measured or device_of(self.kind)
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.kind is not None and "cpu" in self.kind.lower()
+
+
+def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
+    """A search, or an evaluation by one. load: a `plan.SearchLoad`.
+
+    weights: of policy and PPM as they are loaded. laid out: their layers once more, in the order in which a
+    CPU decodes. pages: of texts. leaves: of those under way, prefixes and candidates. logits: of a decode
+    step with what is drawn from them, or what a layer holds while a prompt is read.
+    """
+    models = 2 if load.ppm else 1
+    one = 1 if load.int8 else load.size
+    rows = load.leaves * min(load.rows, load.candidates)
+    layers = shape.parameters - (1 if shape.tied else 2) * shape.vocab * shape.width
+    suffix = min(SUFFIX, load.max_step_tokens)
+    columns = load.leaves * load.context + rows * suffix
+    # A text is read alone on a CPU: what attends to what, in float32, and the MLP's inside.
+    read = load.context * (4 * shape.heads * load.context + load.size * (3 * shape.mlp + 6 * shape.width))
+    parts = {
+        "weights": models * shape.parameters * one,
+        "laid out": models * layers * load.size if machine.on_cpu and not load.int8 else 0,
+        "pages": models * machine.pool,
+        # While leaves get longer caches the shorter ones are there, too, by half as long.
+        "leaves": 1.5 * columns * shape.kv_bytes(load.size),
+        "logits": max(4 * rows * shape.vocab * 4, read),
+    }
+    programs = GREEDY + (SEARCH if load.candidates > 1 else 0) + (VALUES if load.ppm else 0)
+    return {**parts, "runtime": _runtime(shape, machine, programs)}
+
+
+def training(
+    shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine: Machine, *, logits: bool = True
+) -> Parts:
+    """A training of the policy or the PPM. load: a `plan.TrainLoad`. lora: rank and targets. logits: of the
+    whole vocabulary, as a policy has them.
+
+    weights: in float32, or as computed with where they are frozen. optimiser: gradients and AdamW's two
+    moments of what trains. activations: of one call, logits included.
+
+    A CPU computes bfloat16 in float32: activations, and frozen weights once more, take that much.
+    """
+    trained = adapted(shape, lora) if lora[0] else shape.parameters
+    weights = load.size * shape.parameters + 4 * trained if lora[0] else 4 * shape.parameters
+    if lora[0] and machine.on_cpu and load.size < 4:
+        weights += 4 * shape.parameters
+    size = 4 if machine.on_cpu else load.size
+    return {
+        "weights": weights,
+        "optimiser": 12 * trained,
+        "activations": shape.activation_bytes(load.rows, load.seq_len, size, load.remat, logits),
+        "runtime": _runtime(shape, machine, TRAINING),
+    }
+
+
+def _runtime(shape: Shape, machine: Machine, programs: int) -> float:
+    return RUNTIME + programs * shape.layers * PROGRAM_LAYER if machine.on_cpu else 0
+
+
+def adapted(shape: Shape, lora: tuple[int, tuple[str, ...]]) -> int:
+    """Numbers in the low-rank additions of a rank to some targets."""
+    rank, targets = lora
+    width, heads, kv = shape.width, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    ends = {  # inputs and outputs of each weight of a layer
+        "q": width + heads,
+        "k": width + kv,
+        "v": width + kv,
+        "o": heads + width,
+        "gate": width + shape.mlp,
+        "up": width + shape.mlp,
+        "down": shape.mlp + width,
+    }
+    return shape.layers * rank * sum(ends.get(name, 0) for name in targets)
+
+
+def megabytes(parts: Mapping[str, float]) -> int:
+    """Their sum in MiB."""
+    return round(sum(parts.values()) / 2**20)

@@ -1,0 +1,212 @@
+"""What was read once is not read again, and gives what reading it anew gives."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from rstar_jax import compilations
+from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.errors import UserError
+from rstar_jax.models import Decoder, RewardModel
+from tests.engine.decode_settings import CONFIG, STOPS, V
+
+LONG = dataclasses.replace(CONFIG, context=160, page_size=8)
+TOOL = [9, 11, 13]  # what an interpreter puts behind a step
+
+
+def grow(decoder: StepDecoder, config: DecodeConfig, depth: int) -> list[list[tuple[int, ...]]]:
+    """A search of three problems, which goes on from the first and last live candidate of each leaf."""
+    rng = np.random.default_rng(0)
+    leaves = [(p, rng.integers(V, size=int(n)).tolist()) for p, n in enumerate([30, 7, 21])]
+    found = []
+    for level in range(depth):
+        asked = [
+            StepRequest(np.array(text, np.int32), 3, 1.0, (p, level, i), problem=p)
+            for i, (p, text) in enumerate(leaves)
+        ]
+        answers = decoder.propose(asked)
+        found += [[s.tokens for s in row] for row in answers]
+        following = []
+        for (p, text), row in zip(leaves, answers, strict=True):
+            alive = [s for s in row if s.finish != "length"]
+            decoder.drop([s for s in row if s.finish == "length"])
+            for sample in alive[:1] + alive[2:]:
+                tool = TOOL if sample.finish == "code" else []
+                following.append((p, [*text, *sample.tokens, *tool]))
+        leaves = [leaf for leaf in following if len(leaf[1]) < config.context - 30][:6]
+    return found
+
+
+def test_a_search_reads_every_token_once(policy: Decoder) -> None:
+    decoder = StepDecoder(policy, STOPS, LONG, seed=3)
+    reused = grow(decoder, LONG, 4)
+    assert any(len(row) for row in reused[3:])  # it went on below the roots
+    stats = decoder.stats
+    tools = stats.prefilled - (29 + 6 + 20)  # the prompts without their last token
+    assert 0 <= tools <= 4 * 6 * (len(TOOL) + 1) and stats.reused > 100 and stats.reread == 0
+    # Anew for every request: the same search.
+    anew = StepDecoder(policy, STOPS, LONG, seed=3)
+    keys = itertools.count()
+    anew._caches.replicas[0].key = lambda problem, tokens: next(keys)  # nothing is found again
+    assert grow(anew, LONG, 4) == reused
+    assert anew.stats.reused == 0 and anew.stats.prefilled > 2 * stats.prefilled
+
+
+def test_a_pool_that_is_too_small_costs_time_and_nothing_else(policy: Decoder) -> None:
+    roomy = grow(StepDecoder(policy, STOPS, LONG, seed=3), LONG, 4)
+    tight = StepDecoder(policy, STOPS, LONG, seed=3)
+    for cache in tight._caches.replicas:
+        cache.pages = 2 * LONG.context // LONG.page_size
+    assert grow(tight, LONG, 4) == roomy
+    assert tight._caches.replicas[0].tree.evicted > 0
+    assert 0 < tight.stats.reread <= tight._caches.replicas[0].tree.evicted
+    assert tight.stats.reread <= tight.stats.prefilled
+    assert tight._caches.replicas[0].tree.free >= 0
+
+
+@pytest.fixture
+def two_texts() -> list[np.ndarray]:
+    """Long ones that have their beginning in common."""
+    rng = np.random.default_rng(0)
+    one = rng.integers(V, size=80).astype(np.int32)
+    return [one, np.concatenate([one[:20], rng.integers(V, size=60)]).astype(np.int32)]
+
+
+def test_a_text_that_begins_like_the_one_that_must_go_is_read_anew(
+    policy: Decoder, reward: RewardModel, two_texts: list[np.ndarray]
+) -> None:
+    decoder, scorer = StepDecoder(policy, STOPS, CONFIG, seed=3), StepScorer(reward, CONFIG)
+    for cache in (*decoder._caches.replicas, *scorer._caches.replicas):
+        cache.pages = -(-CONFIG.context // CONFIG.page_size) + 1  # the fewest that are accepted
+    for i, text in enumerate(two_texts):
+        assert decoder.submit([StepRequest(text, 2, 1.0, (i,), problem=7)]) == [i]
+        assert [ticket for ticket, _ in decoder.poll(wait=True)] == [i]
+        scorer.submit([ScoreRequest(text, (text[:3],), problem=7)])
+        assert [ticket for ticket, _ in scorer.poll(wait=True)] == [i]
+
+
+def test_values_are_true_whatever_pages_there_are(policy: Decoder, reward: RewardModel) -> None:
+    rng = np.random.default_rng(0)
+    text = rng.integers(V, size=45).astype(np.int32)
+    a, b = (rng.integers(V, size=40).astype(np.int32) for _ in range(2))
+    behind = np.concatenate([text, b])
+    found = []
+    for pages in (-(-CONFIG.context // CONFIG.page_size) + 1, 60):
+        scorer = StepScorer(reward, CONFIG)
+        for cache in scorer._caches.replicas:
+            cache.pages = pages
+        first = scorer.score([ScoreRequest(text, (a, b), problem=1)])[0]
+        found.append([*first, *scorer.score([ScoreRequest(behind, (a[:3],), problem=1)])[0]])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+
+
+def test_what_is_cancelled_never_comes_and_frees_its_slots(
+    policy: Decoder, reward: RewardModel, asked: list[StepRequest]
+) -> None:
+    wanted = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked[:1])
+    decoder = StepDecoder(policy, STOPS, CONFIG, seed=4)
+    tickets = decoder.submit(asked)
+    decoder.poll()
+    decoder.turn()
+    decoder.cancel(tickets)
+    assert decoder.poll(wait=True) == [] and not decoder._busy
+    assert decoder.propose(asked[:1]) == wanted
+    scorer = StepScorer(reward, CONFIG)
+    requests = [ScoreRequest(r.prefix, (r.prefix,)) for r in asked]
+    tickets = scorer.submit(requests)
+    scorer.poll()
+    scorer.cancel(tickets[1:])
+    assert [ticket for ticket, _ in scorer.poll(wait=True)] == tickets[:1]
+    assert scorer.poll(wait=True) == [] and not scorer._values
+
+
+def test_nothing_stays_held(policy: Decoder) -> None:
+    decoder = StepDecoder(policy, STOPS, LONG, seed=3)
+    grow(decoder, LONG, 3)
+    tree = decoder._caches.replicas[0].tree
+    branches, seen = [b for roots in tree._roots.values() for b in roots], 0
+    while branches:
+        branch = branches.pop()
+        seen += 1
+        assert branch.holds == 0 and not branch.evicted
+        branches += branch.children
+    held = decoder.held()
+    # A branch wastes no more than what is free of its last page, and the start of its first that it copied.
+    assert 0 <= held["pages_used"] * LONG.page_size - held["tokens_held"] <= 2 * seen * (LONG.page_size - 1)
+
+
+def test_a_pool_that_holds_no_text_is_refused(policy: Decoder) -> None:
+    with pytest.raises(UserError, match=r"decode.cache_mb: 1\.0 MB"):
+        StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, context=10_000, cache_mb=1), seed=0)
+
+
+def test_two_halves_give_what_one_gives(policy: Decoder, asked: list[StepRequest]) -> None:
+    whole = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    halves = StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, halves=2), seed=4).propose(asked)
+    assert [[s.tokens for s in row] for row in halves] == [[s.tokens for s in row] for row in whole]
+
+
+def test_results_come_as_they_are_done_and_requests_at_any_time(
+    policy: Decoder, asked: list[StepRequest]
+) -> None:
+    wanted = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    decoder = StepDecoder(policy, STOPS, CONFIG, seed=4)
+    assert decoder.poll() == [] and decoder.poll(wait=True) == []
+    found, tickets, polls = {}, decoder.submit(asked[:5]), 0
+    while len(found) < len(asked):
+        polls += 1
+        if polls == 3:
+            tickets += decoder.submit(asked[5:])
+        done = decoder.poll(wait=polls > 3)
+        assert done or polls <= 3
+        found |= dict(done)
+    assert polls > 4 and decoder.poll(wait=True) == []
+    assert [[s.tokens for s in found[t]] for t in tickets] == [[s.tokens for s in row] for row in wanted]
+    with pytest.raises(UserError, match="empty prefix"):
+        decoder.submit([asked[0], dataclasses.replace(asked[0], prefix=np.zeros(0, np.int32))])
+    assert decoder.poll(wait=True) == []  # of those, none was taken
+
+
+def test_values_are_read_on_from_what_was_scored(reward: RewardModel) -> None:
+    rng, config = np.random.default_rng(5), reward.decoder.config
+    raw = jax.jit(lambda params, score, tokens: RewardModel(Decoder(config, params), score).raw(tokens))
+    scorer, text = StepScorer(reward, LONG), rng.integers(V, size=20).tolist()
+    for _ in range(4):
+        steps = [rng.integers(V, size=int(n)).tolist() for n in rng.integers(1, 20, size=3)]
+        suffixes = tuple(np.array(step, np.int32) for step in steps)
+        request = ScoreRequest(np.array(text, np.int32), suffixes, problem=7)
+        values = scorer.score([request])[0]
+        for value, step in zip(values, steps, strict=True):
+            whole = raw(reward.decoder.params(), reward.score[...], np.array([[*text, *step]], np.int32))
+            assert value == pytest.approx(np.tanh(np.asarray(whole)[0, -1]), abs=1e-5)
+        text += steps[1]
+    assert scorer.stats.prefilled == 20  # the prompt; all else was read when it was scored
+
+
+def test_what_is_compiled_ahead_is_not_compiled_later(policy: Decoder, asked: list[StepRequest]) -> None:
+    config = dataclasses.replace(CONFIG, leaves=3, context=64, max_step_tokens=16, chunk=4)
+    decoder = StepDecoder(policy, STOPS, config, seed=3)
+    work, compiled = decoder.programs(), list[str]()
+    compilations.together(work, threads=3)
+    ahead = list(decoder.stats.programs)
+    assert 0 < len(ahead) <= len(work)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
+    )
+    decoder.propose([r for r in asked if len(r.prefix) < 60])
+    assert decoder.stats.programs == ahead
+    # Neither does JAX compile anything again but the moving of slots; that the listener hears.
+    large = {"jit_read", "jit_read_on", "jit_admit", "jit_advance", "jit_store_rows"}
+    assert not large & {name.replace("jit(", "jit_").strip(")") for name in compiled}
+    jax.jit(lambda x: x * 3 + 1)(np.ones(11))
+    assert compiled
+
+
+def test_ahead_of_a_search_only_what_it_asks_for_is_compiled(policy: Decoder) -> None:
+    config = dataclasses.replace(CONFIG, leaves=3, context=500, max_step_tokens=16)
+    decoder = StepDecoder(policy, STOPS, config, seed=3)
+    assert len(decoder.programs(shortest=300)) < len(decoder.programs()) // 2
+    assert len(decoder.programs(300, [5])) < len(decoder.programs(300, [1, 5]))

@@ -1,0 +1,237 @@
+"""The estimates: known parameter counts, published ceilings, and sane behaviour."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.announce import announce, by_stage, loads
+from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.models import DecoderConfig
+from rstar_jax.plan import host, needs
+from rstar_jax.plan.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
+from rstar_jax.plan.estimate import Assumed, SearchLoad, TrainLoad, plan
+from rstar_jax.plan.texts import STEP, STEPS, Prompts, demand
+from rstar_jax.search import SearchConfig
+from rstar_jax.train.policy import LOGITS_AT_ONCE
+from rstar_jax.transforms.lora import LoraConfig
+from rstar_jax.types import Problem
+
+
+def test_parameters_are_the_published_ones():
+    assert Shape.of(QWEN_1_5B).parameters == pytest.approx(1.54e9, rel=0.01)
+    assert Shape.of(QWEN_7B).parameters == pytest.approx(7.62e9, rel=0.01)
+    assert Shape.of(QWEN_1_5B).kv_bytes(2) == 28_672
+    assert Shape.of(QWEN_7B).kv_bytes(2) == 57_344
+
+
+@pytest.mark.parametrize(
+    ("config", "device", "leaves", "candidates", "thousand_tokens"),
+    [  # tokens per second at the whole roofline, contexts of 1000, 256 sequences, by hand from the shapes
+        (QWEN_1_5B, "H200", 256, 1, 106),
+        (QWEN_1_5B, "H200", 16, 16, 242),
+        (QWEN_7B, "H200", 256, 1, 38),
+        (QWEN_7B, "H200", 16, 16, 54),
+        (QWEN_7B, "v5p", 16, 16, 32),
+    ],
+)
+def test_decoding_meets_the_roofline(config, device, leaves, candidates, thousand_tokens):
+    seconds = SHARE * Shape.of(config).decode_seconds(DEVICES[device], leaves, candidates, 1000, 0, 2)
+    assert leaves * candidates / seconds / 1000 == pytest.approx(thousand_tokens, rel=0.02)
+
+
+def test_training_costs_six_operations_a_parameter():
+    shape, device = Shape.of(QWEN_7B), DEVICES["H200"]
+    flops = SHARE * shape.train_seconds(device, 1.0, 0, "none") * device.flops
+    assert flops == pytest.approx(42.4e9, rel=0.01)
+
+
+def test_memory_in_gib():
+    p = plan(QWEN_1_5B, SearchLoad(leaves=1, context=1024, max_step_tokens=0, ppm=False), 1, TrainLoad())
+    assert p.weights == pytest.approx(2 * 1.54e9 / 2**30, rel=0.01)
+    assert p.cache == pytest.approx(1024 * 28_672 / 2**30)
+    assert p.optimiser == pytest.approx(8 * p.weights)
+    assert p.hours is None
+
+
+def test_int8_weights_and_low_rank_training_take_less():
+    search = SearchLoad(leaves=1, context=1024, max_step_tokens=0)
+    full, small = (plan(QWEN_7B, s, 1, TrainLoad()) for s in (search, dataclasses.replace(search, int8=True)))
+    assert small.weights == full.weights / 2 and small.cache == full.cache
+    # by hand: 28 layers, rank 16, q: 3584 + 3584, v: 3584 + 512, down: 18944 + 3584
+    lora = (16, ("q", "v", "down"))
+    trained = 28 * 16 * (7168 + 4096 + 22528)
+    both = plan(QWEN_7B, search, 1, TrainLoad(policy_lora=lora, ppm_lora=lora))
+    assert both.optimiser * 2**30 == 2 * Shape.of(QWEN_7B).parameters + 16 * trained
+    assert plan(QWEN_7B, search, 1, TrainLoad(policy_lora=lora)).optimiser == full.optimiser  # the PPM's
+
+
+def test_plan_grows_with_the_work():
+    device = DEVICES["v5e"]
+    small = plan(QWEN_1_5B, SearchLoad(), 100, TrainLoad(), device)
+    double = plan(QWEN_1_5B, SearchLoad(), 200, TrainLoad(), device)
+    assert small.hours and double.hours == pytest.approx(2 * small.hours)
+    assert double.tokens == 2 * small.tokens
+    without_ppm = plan(QWEN_1_5B, SearchLoad(ppm=False), 100, TrainLoad(), device)
+    assert without_ppm.search_hours < small.search_hours
+    kept = plan(QWEN_1_5B, SearchLoad(), 100, TrainLoad(remat="none"), device)
+    assert kept.activations > 2 * small.activations
+    dots = plan(QWEN_1_5B, SearchLoad(), 100, TrainLoad(remat="dots"), device)
+    assert small.activations < dots.activations < kept.activations
+    assert kept.train_hours * kept.chips < dots.train_hours * dots.chips < small.train_hours * small.chips
+    seven = plan(QWEN_7B, SearchLoad(), 100, TrainLoad(), device)
+    assert seven.chips > small.chips
+    assert seven.peak * 2**30 <= seven.chips * device.memory
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("TPU v5 lite", "v5e"), ("TPU v5p", "v5p"), ("TPU v6 lite", "v6e"), ("NVIDIA H200", "H200")],
+)
+def test_devices_by_the_names_jax_gives(kind, name):
+    assert device_of(kind).name == name
+
+
+def test_unknown_device_has_no_hours():
+    assert device_of("Quantum 9000") is None and device_of(None) is None
+    said = []
+    machine = needs.Machine("Quantum 9000")
+    found = announce(settings(), "mine", (SMALL, SMALL), PROMPTS, machine, 200, 50, said.append)
+    assert "hours" not in " ".join(said)
+    assert {(s["hours"], s["chips"]) for s in found["stages"].values()} == {(None, None)}
+
+
+def test_a_cpu_is_tried_and_that_is_what_estimates_go_by():
+    tried = host.cpu("float32")
+    assert 1e8 < tried.bandwidth < 1e13 and 1e8 < tried.flops < 1e15
+    machine = dataclasses.replace(MACHINE, measured=dataclasses.replace(tried, flops=1e9, bandwidth=1e9))
+    slow, fast = (
+        by_stage(settings(), (SMALL, SMALL), PROMPTS, m, 200, 50)
+        for m in (machine, dataclasses.replace(machine, measured=dataclasses.replace(tried, flops=1e12)))
+    )
+    hours = [sum(stage["hours"] for stage in found.values()) for found in (slow, fast)]
+    assert hours[0] > 5 * hours[1]
+
+
+def settings():
+    """Three rounds of few, small steps."""
+    run = RunSettings(rounds=(1, 2, 3))
+    return dataclasses.replace(
+        run,
+        search=dataclasses.replace(run.search, rollouts=(8, 16), candidates=(5, 8), ppm=(False, False, True)),
+        decode=dataclasses.replace(run.decode, leaves=8, context=512, max_step_tokens=64),
+    )
+
+
+MACHINE = needs.Machine("cpu", free=2**50, pool=100 * 2**20)
+PROMPTS = {
+    ("bootstrap", "train"): Prompts(800, 870, 900),
+    ("bootstrap", "heldout"): Prompts(800, 870, 900),
+    ("finetuned", "train"): Prompts(40, 60, 90),
+    ("finetuned", "heldout"): Prompts(40, 60, 90),
+}
+SMALL = Shape.of({**QWEN_1_5B, "hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 512})
+
+
+def test_a_run_says_what_its_own_model_needs_and_keeps_the_papers_for_the_report():
+    said = []
+    found = announce(settings(), "mine", (SMALL, SMALL), PROMPTS, MACHINE, 200, 50, said.append)
+    stages = found["stages"]
+    most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
+    assert len(said) == 2
+    assert said[0].startswith("200 training problems, 50 held out; mine has ")
+    assert said[1].startswith(f"By estimate {stages[most]['memory_mb']:,} MB at most ({most}: ")
+    assert said[1].endswith(f"{sum(s['hours'] for s in stages.values()):.2f} hours on 1 x cpu core.")
+    assert "Qwen" not in " ".join(said)
+    assert {(row["model"], row["device"]) for row in found["paper"]} == {
+        (f"Qwen2.5-Math-{size}", chip) for size in ("1.5B", "7B") for chip in ("H200", "v5e", "v5p")
+    }
+    assert found["assumed"]["prompt"] == 870 and found["assumed"]["roofline"] == SHARE
+    each = ["search", "policy", "ppm", "evaluate"]
+    assert list(stages) == ["base/evaluate", *(f"round{r}/{stage}" for r in (1, 2, 3) for stage in each)]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_too_little_memory_is_said_and_far_too_little_refused():
+    said = []
+    stages = by_stage(settings(), (SMALL, SMALL), PROMPTS, MACHINE, 200, 50)
+    most = max(stage["memory_mb"] for stage in stages.values()) * 2**20
+    tight, hopeless = (dataclasses.replace(MACHINE, free=most // share) for share in (2, 9))
+    announce(settings(), "mine", (SMALL, SMALL), PROMPTS, tight, 200, 50, said.append)
+    assert f"more than the {most // 2 // 2**20:,} MB that are free here" in said[-1]
+    with pytest.raises(UserError, match=r"by estimate .* MB .*fewer config\.decode\.leaves"):
+        announce(settings(), "mine", (SMALL, SMALL), PROMPTS, hopeless, 200, 50, said.append)
+
+
+def test_estimates_follow_prompts_model_and_machine():
+    run = settings()
+    few = by_stage(run, (SMALL, SMALL), PROMPTS, MACHINE, 200, 50)
+    # The context of 512 leaves nothing behind prompts of 870: tokens written are few.
+    roomy = dataclasses.replace(run, decode=dataclasses.replace(run.decode, context=2048))
+    many = by_stage(roomy, (SMALL, SMALL), PROMPTS, MACHINE, 200, 50)
+    assert many["round1/search"]["tokens"] > 100 * few["round1/search"]["tokens"]
+    assert many["round1/search"]["parts"]["leaves"] > few["round1/search"]["parts"]["leaves"]
+    assert few["round1/search"]["parts"]["pages"] == 100  # no PPM in rounds 1 and 2
+    assert few["round3/search"]["parts"]["pages"] == 200
+    large = Shape.of(QWEN_1_5B)
+    with_bootstrap = by_stage(run, (SMALL, large), PROMPTS, MACHINE, 200, 50)
+    assert with_bootstrap["round1/search"]["memory_mb"] > few["round1/search"]["memory_mb"]
+    assert with_bootstrap["round2/search"] == few["round2/search"]
+    elsewhere = by_stage(run, (SMALL, SMALL), PROMPTS, needs.Machine("TPU v5p"), 200, 50)
+    assert elsewhere["round1/search"]["parts"]["runtime"] == 0
+    assert all(size >= 0 for stage in many.values() for size in stage["parts"].values())
+
+
+def test_a_decoders_shape_is_a_folders():
+    sizes = {"width": 1536, "layers": 28, "heads": 12, "kv_heads": 2, "head_dim": 128, "mlp": 8960}
+    config = DecoderConfig(vocab_size=151936, **sizes)
+    shape = Shape.of_decoder(config, 1_543_714_304)
+    assert shape == dataclasses.replace(Shape.of(QWEN_1_5B), exact=1_543_714_304)
+    assert shape.parameters == 1_543_714_304
+
+
+def test_logits_are_held_in_pieces_of_the_size_that_training_cuts():
+    assert PIECE == LOGITS_AT_ONCE
+    shape = Shape.of(QWEN_1_5B)
+    rest = shape.activation_bytes(1, 4096, 2, "full", logits=False)
+    assert shape.activation_bytes(1, 4096, 2, "full") - rest == 12 * PIECE
+    assert shape.activation_bytes(8, 4096, 2, "full") - 8 * rest == 12 * PIECE  # one piece, however many rows
+
+
+def test_prompts_are_measured_and_make_the_demand():
+    problems = [Problem(str(i), "x" * i, "1") for i in range(1, 301)]
+    found = Prompts.of(problems, lambda problem: len(problem.problem))
+    assert found == Prompts(1, 150, 298)  # of every third
+    assert Prompts.of([], lambda problem: 1) is None
+    assert Prompts(800, 870, 900).solution(1152) == 282 and found.solution(4096) == STEP * STEPS
+    assert Prompts(800, 870, 900).solution(500) == 1
+    tree = SearchConfig(rollouts=8, candidates=4)
+    prompts = Prompts(800, 870, 900)
+    assert demand([(tree, 32, prompts)], 1152) == 32 * (870 + 8 * 282)
+    assert demand([(dataclasses.replace(tree, batch=4), 32, prompts)], 1152) == 4 * (870 + 8 * 282)
+    several = dataclasses.replace(tree, strategy="mcts_repeated", searches=3)
+    assert demand([(several, 2, prompts)], 1152) == 2 * (870 + 3 * 8 * 282)
+    greedy = SearchConfig(strategy="greedy")
+    assert demand([(tree, 1, prompts), (greedy, 2, prompts), (tree, 9, None)], 1152) == 870 + 8 * 282
+    assert Assumed.of(prompts, 1152).row == pytest.approx(1152) and Assumed.of(None, 9) == Assumed()
+
+
+def test_the_rounds_ask_for_what_their_settings_say():
+    searches = [search for search, _ in loads(settings())]
+    assert [(s.rollouts, s.candidates) for s in searches] == [(8, 5), (16, 8), (16, 8)]
+    assert [s.ppm for s in searches] == [False, False, True]
+    assert {(s.leaves, s.context, s.max_step_tokens) for s in searches} == {(8, 512, 64)}
+    run = RunSettings(decode=DecodeConfig(weights="int8"))
+    lora = dataclasses.replace(run.train.ppm, lora=LoraConfig(rank=8, targets=("q",)))
+    run = dataclasses.replace(run, train=dataclasses.replace(run.train, ppm=lora))
+    search, train = loads(run)[0]
+    assert search.int8 and (train.policy_lora[0], train.ppm_lora) == (0, (8, ("q",)))
+
+
+def test_planning_needs_no_jax():
+    code = "import sys, rstar_jax.plan.estimate; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,8 +1,0 @@
-"""The project's own hostile snippets, by category."""
-
-from corpus import crashes, escape, exceptions, forging, hangs, persistence, resources, syscalls, texts
-
-CASES = [
-    *(*escape.CASES, *syscalls.CASES, *resources.CASES, *hangs.CASES),
-    *(*forging.CASES, *exceptions.CASES, *persistence.CASES, *crashes.CASES, *texts.CASES),
-]
