@@ -77,7 +77,7 @@ def expand(folder: Path, part: Part) -> None:
         reasoner = Reasoner(folder, None, task, decode=decode, dtype="bfloat16", seed=0)
         part.done("loaded to decode")
         for node in (0, 1):  # the second has compiled programs, and the prompt in its cache
-            leaf = Leaf(problem, (), tree=0, node=node, n=8, temperature=1.0)
+            leaf = Leaf(problem, (), tree_index=0, node=node, n=8, temperature=1.0)
             (found,) = reasoner.functions(1).propose([leaf])
             engine = reasoner.result()["engine"]
             assert isinstance(engine, dict) and len(found) == 8

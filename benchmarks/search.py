@@ -208,7 +208,10 @@ class Texts:
         return np.concatenate([prompt, written]).astype(np.int32)
 
     def asked(self, leaf: Leaf) -> StepRequest:
-        prefix, name = self.tokens(leaf.problem, leaf.steps), (int(leaf.problem.id), leaf.tree, leaf.node)
+        prefix, name = (
+            self.tokens(leaf.problem, leaf.steps),
+            (int(leaf.problem.id), leaf.tree_index, leaf.node),
+        )
         return StepRequest(prefix, leaf.n, leaf.temperature, name, leaf.problem.id)
 
     def wanted(self, request: tuple[Problem, tuple[str, ...], list[str]]) -> ScoreRequest:

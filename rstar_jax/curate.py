@@ -35,7 +35,7 @@ class CurateConfig:
     """
 
     trajectories_per_problem: int = 2
-    pairs: Literal["paper", "released_code"] = "paper"
+    pairs: Literal["paper", "reference_code"] = "paper"
     min_margin: float = 0.0
     min_edits: int = 0
     weight: Literal["uniform", "node"] = "uniform"
@@ -85,7 +85,7 @@ def curate(trees: Iterable[Tree], config: CurateConfig, round: int) -> Curated:
         dropped["error"] += len(right) - len(sound)
         dropped["duplicate"] += len(sound) - len(distinct(sound))
         for t in best:
-            curated.sft.append(SftRow(problem_id, problem.problem, t.steps, mean_q(t), min(t.q), round))
+            curated.sft.append(SftRow(problem_id, problem.question, t.steps, mean_q(t), min(t.q), round))
         pairs = [pair for tree in group for pair in PAIRS[config.pairs](tree, config, round)]
         if config.pairs == "paper":
             wrong = distinct([t for t in found if t.grade == "wrong"])
@@ -160,7 +160,7 @@ def node_pairs(tree: Tree, config: CurateConfig, round: int) -> list[PreferenceP
     return found
 
 
-def released_code_pairs(tree: Tree, config: CurateConfig, round: int) -> list[PreferencePair]:
+def reference_code_pairs(tree: Tree, config: CurateConfig, round: int) -> list[PreferencePair]:
     """The released code's choice, where it differs: only nodes reached through children that lead to both;
     four children of a side where the other has a single one; the mean Q of the best way on (through the best
     children that lead to right, the worst that lead to wrong) must be greater for the positive.
@@ -215,7 +215,7 @@ def final_pairs(
     return [
         PreferencePair(
             problem_id=problem.id,
-            question=problem.problem,
+            question=problem.question,
             prefix=(),
             positive=positive.steps,
             negative=negative.steps,
@@ -231,7 +231,7 @@ def final_pairs(
 
 PAIRS: dict[str, Callable[[Tree, CurateConfig, int], list[PreferencePair]]] = {
     "paper": node_pairs,
-    "released_code": released_code_pairs,
+    "reference_code": reference_code_pairs,
 }
 
 
@@ -267,7 +267,7 @@ def _against(
     return [
         PreferencePair(
             problem_id=tree.problem.id,
-            question=tree.problem.problem,
+            question=tree.problem.question,
             prefix=prefix,
             positive=(tree.nodes[p].text,),
             negative=(tree.nodes[n].text,),

@@ -7,22 +7,19 @@ moment leaves the old file or none. A file that cannot be read back is moved asi
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
-import functools
 import hashlib
 import json
 import os
 import stat
-import types
-import typing
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rstar_jax import columns
 from rstar_jax.errors import UserError
 
 T = TypeVar("T")
@@ -131,8 +128,8 @@ def _signature(value: dict[str, Any]) -> str:
 
 def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
     """Writes dataclass instances of one `kind` as a Parquet file, atomically. Returns how many."""
-    plain = [_plain(row) for row in rows]
-    table = pa.Table.from_pylist(plain, schema=_schema(kind))
+    plain = [columns.plain(row) for row in rows]
+    table = pa.Table.from_pylist(plain, schema=columns.schema(kind))
     with replacing(path) as temporary:
         _write(table, temporary)
     return len(plain)
@@ -146,16 +143,18 @@ def read_rows(path: Path, kind: type[T]) -> list[T]:
     Raises UserError where the system cannot read it now, which says nothing of what it holds.
     """
     with _damage(path):
-        rows = [_build(kind, row) for row in _read(path, kind).to_pylist()]
+        rows = [columns.build(kind, row) for row in _read(path, kind).to_pylist()]
         for row in rows if hasattr(kind, "check") else []:
             row.check()  # type: ignore[attr-defined]
         return rows
 
 
 def is_of(path: Path, kind: type) -> bool:
-    """Return whether a file is Parquet with exactly the columns of a `kind`, as write_rows makes it."""
+    """Return whether a file is Parquet with the columns of a `kind`, as write_rows makes or, in the last
+    release, made it."""
     try:
-        return pq.read_schema(path) == _schema(kind)
+        found = pq.read_schema(path)
+        return found == columns.schema(kind) or columns.is_older(found, kind)
     except (OSError, pa.ArrowException):
         return False
 
@@ -184,13 +183,17 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _read(path: Path, kind: type) -> pa.Table:
+    """Read rows of a kind; those of the last release in today's columns."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
-    if table.schema != _schema(kind):
+    if table.schema == columns.schema(kind):
+        return table
+    if not columns.is_older(table.schema, kind):
         names = table.schema.names
-        what = "types" if names == _schema(kind).names else f"columns {names}, not those"
+        what = "types" if names == columns.schema(kind).names else f"columns {names}, not those"
         raise ValueError(f"{what} of {kind.__name__}")
-    return table
+    rows = [columns.brought_up(kind, row) for row in table.to_pylist()]
+    return pa.Table.from_pylist(rows, schema=columns.schema(kind))
 
 
 @contextlib.contextmanager
@@ -279,55 +282,3 @@ def digest(path: Path) -> str:
     require_file(path)
     with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@functools.cache
-def _schema(kind: type) -> pa.Schema:
-    hints = get_type_hints(kind)
-    return pa.schema([(f.name, _arrow(hints[f.name])) for f in dataclasses.fields(kind)])
-
-
-def _arrow(hint: Any) -> pa.DataType:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _arrow(next(a for a in args if a is not type(None)))
-    if origin is typing.Literal or hint is str:
-        return pa.string()
-    if origin is tuple:
-        return pa.list_(_arrow(args[0]))
-    if dataclasses.is_dataclass(hint):
-        return pa.struct(list(_schema(hint)))  # type: ignore[arg-type]
-    return {int: pa.int64(), float: pa.float64(), bool: pa.bool_()}[hint]
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
-@functools.cache
-def _names(kind: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(kind))
-
-
-def _build(kind: type[T], row: dict[str, Any]) -> T:
-    return kind(**{name: convert(row[name]) for name, convert in _converters(kind)})
-
-
-@functools.cache
-def _converters(kind: type) -> Sequence[tuple[str, Callable[[Any], Any]]]:
-    hints = get_type_hints(kind)
-    return [(name, _converter(hints[name])) for name in _names(kind)]
-
-
-def _converter(hint: Any) -> Callable[[Any], Any]:
-    args = get_args(hint)
-    if get_origin(hint) is tuple:
-        inner = _converter(args[0])
-        return lambda values: tuple(inner(v) for v in values)
-    if dataclasses.is_dataclass(hint):
-        return lambda row: _build(hint, row)  # type: ignore[arg-type]
-    return lambda value: value

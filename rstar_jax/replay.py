@@ -130,7 +130,7 @@ def again(functions: Functions, chosen: Sequence[ReplayItem]) -> Iterator[tuple[
 def _leaf(tree: Tree, i: int) -> Leaf:
     """The leaf that a step was proposed at."""
     node, at = tree.nodes[i], tree.nodes[i].origin
-    return Leaf(tree.problem, tree.steps(node.parent), at.tree, at.node, at.n, at.temperature)
+    return Leaf(tree.problem, tree.steps(node.parent), at.tree_index, at.node, at.n, at.temperature)
 
 
 def _context(workdir: Path, progress: Progress) -> Context:

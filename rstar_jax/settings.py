@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import logging
 import math
 import re
 import types
@@ -22,6 +23,11 @@ from ml_collections import ConfigDict
 from rstar_jax.errors import UserError
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+# Options and values by the name that they had in the last release, which is taken for one more.
+_OLD_OPTIONS = {"released_code": "reference_code", "released_rules": "reference_rules"}
+_OLD_VALUES = {("pairs", "released_code"): "reference_code"}
 
 
 def to_config_dict(settings: Any) -> ConfigDict:
@@ -50,11 +56,27 @@ def from_config(kind: type[T], values: Mapping[str, Any], *, where: str = "confi
     """
     hints = get_type_hints(kind)
     known = {f.name for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in values:
+    fields = {}
+    for given, value in values.items():
+        key = renamed(given, known, where)
         if key not in known:
             raise UserError(f"{where}.{key}: no such option. {nearest(key, known)}")
-    fields = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+        if isinstance(value, str) and (key, value) in _OLD_VALUES:
+            new = _OLD_VALUES[key, value]
+            log.warning("%s.%s='%s' is called '%s' now; the old name will go.", where, key, value, new)
+            value = new
+        fields[key] = _convert(hints[key], value, f"{where}.{key}")
     return kind(**fields)
+
+
+def renamed(key: str, known: typing.Container[str], where: str) -> str:
+    """Return today's name of an option, with a warning where `key` is its name of the last release."""
+    new = _OLD_OPTIONS.get(key, key)
+    if key in known or new not in known:
+        return key
+    if new != key:
+        log.warning("%s.%s is called %s now; the old name will go.", where, key, new)
+    return new
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:

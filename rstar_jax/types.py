@@ -36,7 +36,7 @@ class Problem:
     """A question with its reference answer. `level` is 1 (easy) to 9, 0 if unknown; the suite's go to 3."""
 
     id: str
-    problem: str
+    question: str = dataclasses.field(metadata={"was": "problem"})
     answer: str
     level: int = 0
     source: str = ""
@@ -140,12 +140,12 @@ class PreferencePair:
 class Origin:
     """Place at which steps were proposed, one for all candidates of a leaf.
 
-    tree, node: as in the `search.contract.Leaf`. With the seed, the round, the problem and the candidate they
-        name the randomness that made a step; -1 at the root.
+    tree_index, node: as in the `search.contract.Leaf`. With the seed, the round, the problem and the
+        candidate they name the randomness that made a step; -1 at the root.
     n, temperature: how many candidates were asked for there, and at which temperature.
     """
 
-    tree: int = -1
+    tree_index: int = dataclasses.field(default=-1, metadata={"was": "tree"})
     node: int = -1
     n: int = 0
     temperature: float = 0.0
@@ -207,7 +207,7 @@ class Node:
 class Tree:
     """A finished search of one problem: what a shard stores and what everything later reads.
 
-    index: which of a problem's trees. rollouts: how many were done. round: of self-evolution.
+    tree_index: which of a problem's trees. rollouts: how many were done. round: of self-evolution.
     nodes: every node, parents before children, failed candidates (status neither ok nor answer) included; an
         "unknown" one has no visit and no value.
     ended: what ended the search. tokens: written by the policy for it, dropped repeats included.
@@ -217,7 +217,7 @@ class Tree:
 
     problem: Problem
     round: int
-    index: int
+    tree_index: int = dataclasses.field(metadata={"was": "index"})
     rollouts: int
     nodes: tuple[Node, ...]
     ended: Ended = "rollouts"
@@ -243,8 +243,8 @@ class Tree:
                 raise ValueError(f"node {i} is of {origin.n} candidates, 0 to {MOST_CANDIDATES} expected")
             if i and not (node.candidate < max(origin.n, 1) and 0 <= origin.temperature < HOTTEST):
                 raise ValueError(f"node {i} is candidate {node.candidate} of {origin}")
-            if not all(-1 <= name < 2**32 for name in (origin.tree, origin.node)):
-                raise ValueError(f"node {i} was proposed at node {origin.node} of tree {origin.tree}")
+            if not all(-1 <= name < 2**32 for name in (origin.tree_index, origin.node)):
+                raise ValueError(f"node {i} was proposed at node {origin.node} of tree {origin.tree_index}")
         if self.ended not in get_args(Ended) or any(not 0 < i < len(self.nodes) for i in self.finals):
             raise ValueError(f"it ended by '{self.ended}', with the answers {self.finals}")
 

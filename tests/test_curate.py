@@ -79,7 +79,7 @@ def test_failed_steps_are_negatives_only_if_asked():
     assert found[(), ("a",), ("d",)] == pytest.approx(1.8)
 
 
-@pytest.mark.parametrize("pairs", ["paper", "released_code"])
+@pytest.mark.parametrize("pairs", ["paper", "reference_code"])
 def test_what_was_not_found_out_stands_on_no_side(pairs):
     """Neither a lost step, nor one that leads to ungraded answers alone, nor such an answer, even where the
     PPM, which stands in for its Q, condemned it wholly."""
@@ -138,7 +138,7 @@ def test_ties_of_mean_q_go_to_the_higher_minimum_then_to_the_earlier():
 
 
 def test_errors_and_repeats_are_not_taught():
-    again = dataclasses.replace(KNOWN, index=1)
+    again = dataclasses.replace(KNOWN, tree_index=1)
     shows = tree(step(0, "<output>NameError: y<end_of_output>", 1.0), answer(1, "A", "right"), index=2)
     found = curate([KNOWN, again, shows], CONFIG, 1)
     assert [row.steps for row in found.sft] == [("a", "A"), ("b", "B")]

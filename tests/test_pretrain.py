@@ -30,7 +30,7 @@ def tokenizer() -> Tokenizer:
 
 def test_it_reads_every_family_and_no_held_out_problem():
     rows = solutions(540, FlawRates(), seed=1)
-    held = {p.problem for seed in range(3) for p in generate(540, seed=seed, split="heldout")}
+    held = {p.question for seed in range(3) for p in generate(540, seed=seed, split="heldout")}
     assert not held & {row.question for row in rows}
     assert len({row.problem_id for row in rows}) == 540
     assert rows == solutions(540, FlawRates(), seed=1) != solutions(540, FlawRates(), seed=2)

@@ -41,10 +41,10 @@ nodes = st.builds(
 trees = st.builds(
     Tree,
     problem=st.builds(
-        Problem, id=st.text(max_size=5), problem=st.text(max_size=9), answer=st.text(max_size=3)
+        Problem, id=st.text(max_size=5), question=st.text(max_size=9), answer=st.text(max_size=3)
     ),
     round=st.integers(1, 4),
-    index=st.integers(0, 2),
+    tree_index=st.integers(0, 2),
     rollouts=st.integers(0, 64),
     nodes=st.lists(st.tuples(nodes, st.integers(0, 5)), min_size=1, max_size=6).map(grown),
 )
@@ -173,3 +173,64 @@ def test_quarantine_keeps_every_damaged_copy(tmp_path):
         path.write_text("{")
         assert records.quarantine(path).name == f"x.json.damaged-{n}"
     assert not path.exists()
+
+
+@dataclasses.dataclass(frozen=True)
+class _OldLeaf:
+    tree: int
+    node: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _OldRow:
+    problem: str
+    leaves: tuple[_OldLeaf, ...]
+    first: _OldLeaf
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+    tree_index: int = dataclasses.field(metadata={"was": "tree"})
+    node: int = 0
+    shown: str = "nothing"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    question: str = dataclasses.field(metadata={"was": "problem"})
+    leaves: tuple[_Leaf, ...] = ()
+    first: _Leaf = _Leaf(0)
+    tags: tuple[str, ...] = ("none",)
+
+
+def test_rows_of_the_last_release_are_read_by_their_old_names(tmp_path):
+    old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
+    records.write_rows(
+        old,
+        _OldRow,
+        [_OldRow("why", (_OldLeaf(3, 4), _OldLeaf(5, 6)), _OldLeaf(7, 8)), _OldRow("?", (), _OldLeaf(1, 2))],
+    )
+    now = [_Row("why", (_Leaf(3, 4), _Leaf(5, 6)), _Leaf(7, 8)), _Row("?", (), _Leaf(1, 2))]
+    assert records.is_of(old, _Row) and records.read_rows(old, _Row) == now
+    records.write_rows(new, _Row, now[:1])
+    records.join_rows(tmp_path / "both.parquet", _Row, [old, new])
+    assert records.read_rows(tmp_path / "both.parquet", _Row) == [*now, now[0]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanting:
+    """Lacks a column that has no default."""
+
+    problem: str
+    leaves: tuple[_OldLeaf, ...]
+    first: _OldLeaf
+    more: int
+
+
+@pytest.mark.parametrize("kind", [_Wanting, _OldLeaf])
+def test_rows_of_another_kind_are_not_taken_for_old_ones(tmp_path, kind):
+    path = tmp_path / "old.parquet"
+    records.write_rows(path, _OldRow, [_OldRow("why", (), _OldLeaf(7, 8))])
+    assert not records.is_of(path, kind)
+    with pytest.raises(records.Damaged, match=f"columns .* not those of {kind.__name__}"):
+        records.read_rows(path, kind)

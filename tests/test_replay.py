@@ -80,7 +80,7 @@ def test_every_step_of_a_run_comes_out_the_same(searched, capsys):
     assert {node.origin.n for node in steps} == {3, 5}  # some problems had more candidates
     assert any(node.cpu_s > 0 for node in steps)
     merged = [tree for tree in trees(searched, "round1/evaluate") if tree.ppm and tree.finals]
-    assert {node.origin.tree for tree in merged for node in tree.nodes[1:]} == {0, 1}
+    assert {node.origin.tree_index for tree in merged for node in tree.nodes[1:]} == {0, 1}
 
 
 def test_a_sample_a_tree_or_a_step_alone(searched, capsys):

@@ -51,7 +51,7 @@ def with_room(context: Context) -> Context:
 
 def warn_of_seen(context: Context) -> None:
     """Say which held-out questions are trained on, too."""
-    if seen := asked_before(context.heldout, (problem.problem for problem in context.train)):
+    if seen := asked_before(context.heldout, (problem.question for problem in context.train)):
         context.progress.log(
             f"warning: config.problems.heldout: {_listed(seen)} asked in config.problems.train, too. On such "
             "questions accuracies measure memory. Take them out of one of the files."
@@ -61,7 +61,7 @@ def warn_of_seen(context: Context) -> None:
 def asked_before(heldout: Sequence[Problem], questions: Iterable[str]) -> list[Problem]:
     """Find the held-out problems among questions, spaces and capitals aside."""
     plain = {*map(_plain, questions)}
-    return [problem for problem in heldout if _plain(problem.problem) in plain]
+    return [problem for problem in heldout if _plain(problem.question) in plain]
 
 
 class _Fits:
@@ -76,7 +76,7 @@ class _Fits:
         self._frames: dict[tuple[str, str], int] = {}
 
     def __call__(self, problem: Problem) -> bool:
-        prompt, question = self._prompt(problem), problem.problem
+        prompt, question = self._prompt(problem), problem.question
         before, inside, after = prompt.partition(question)
         # No vocabulary writes ASCII in more tokens than letters.
         if inside and question.isascii():

@@ -210,7 +210,7 @@ def _require_judge(context: Context) -> None:
     except UserError as error:
         raise UserError(f"config.policy.ppm: {error}") from error
     room, problems = context.settings.decode.context, (*context.train[:100], *context.heldout[:100])
-    shortest = min((len(reader.prefix(problem.problem, ())) for problem in problems), default=0)
+    shortest = min((len(reader.prefix(problem.question, ())) for problem in problems), default=0)
     if shortest >= room:
         raise UserError(
             f"config.decode.context: {room} tokens given, but the prompts that {context.judge} reads have "

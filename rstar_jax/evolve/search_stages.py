@@ -38,11 +38,11 @@ class _Seeker:
         problems: Sequence[Problem],
         config: SearchConfig,
         *,
-        index: int = 0,
+        tree_index: int = 0,
         training: bool = False,
     ) -> Shards:
         """A tree for each problem, in the files NAME-*; those that are there are not searched again."""
-        progress, source = self.context.progress, dataclasses.replace(self.source, index=index)
+        progress, source = self.context.progress, dataclasses.replace(self.source, tree_index=tree_index)
         said = bool(self.reasoner.rereading())
         shards = Shards(self.folder, name, problems, source, size=self.context.settings.search.shard)
         before = self.reasoner.tokens
@@ -94,7 +94,9 @@ def search(context: Context, round: int) -> dict[str, Any]:
             for index in range(at_round(s.trees, round)):
                 trees += len(unsolved)
                 title = "search" if index == 0 else f"search again ({index + 1})"
-                shards = seeker.grow(title, f"trees-{index}", unsolved, config, index=index, training=True)
+                shards = seeker.grow(
+                    title, f"trees-{index}", unsolved, config, tree_index=index, training=True
+                )
                 unsolved = [problem for problem in unsolved if problem.id not in shards.solved]
                 if not unsolved:
                     break

@@ -60,8 +60,8 @@ def _named(group: str, **options: Any) -> SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProblemSettings:
-    """train, heldout: a file of rows {id, problem, answer} (`problems/load.py`), or a number: that many suite
-    problems. seed: draws the suite problems."""
+    """train, heldout: a file of rows {id, question, answer} (`problems/load.py`), or a number: that many
+    suite problems. seed: draws the suite problems."""
 
     train: str = "240"
     heldout: str = "120"
@@ -101,7 +101,7 @@ class SearchSettings:
     max_depth, c, unvisited, first_visit, drop_repeats, parallel_leaves, virtual_loss: as in
     `search.SearchConfig`.
     escalation_candidates, by_difficulty: as in `search.SearchConfig`, one value a round.
-    released_code, released_rules: as in `search.SearchConfig`, in every search of the run.
+    reference_code, reference_rules: as in `search.SearchConfig`, in every search of the run.
     """
 
     rollouts: tuple[int, ...] = (8, 16, 16, 16)
@@ -116,8 +116,8 @@ class SearchSettings:
     unvisited: Literal["value", "first"] = "value"
     first_visit: bool = True
     drop_repeats: bool = True
-    released_code: bool = False
-    released_rules: tuple[str, ...] = ()
+    reference_code: bool = False
+    reference_rules: tuple[str, ...] = ()
     escalation_candidates: tuple[tuple[int, ...], ...] = ((),)
     by_difficulty: tuple[tuple[int, ...], ...] = ((),)
     parallel_leaves: int = 1
@@ -172,8 +172,8 @@ class SearchSettings:
     def shared(self) -> dict[str, Any]:
         """Options that every search of a run shares, by `SearchConfig`'s names."""
         names = (
-            *("max_depth", "c", "unvisited", "first_visit", "drop_repeats", "released_code"),
-            *("released_rules", "parallel_leaves", "virtual_loss", "batch"),
+            *("max_depth", "c", "unvisited", "first_visit", "drop_repeats", "reference_code"),
+            *("reference_rules", "parallel_leaves", "virtual_loss", "batch"),
         )
         return {name: getattr(self, name) for name in names}
 

@@ -68,8 +68,8 @@ class SftSettings:
 
     rows: the file of solutions (`problems/rows.py` says of which forms). limit: so many of its first rows
         are taken; 0: all.
-    heldout: a file of rows {id, problem, answer} (`problems/load.py`), or a number: that many suite problems;
-        empty: nothing is evaluated.
+    heldout: a file of rows {id, question, answer} (`problems/load.py`), or a number: that many suite
+        problems; empty: nothing is evaluated.
     base: the prompt with which the base is evaluated before, "none": it is not.
     samples: so many solutions of each held-out problem are sampled besides, at `temperature`, for the
         majority of their answers (maj@k) and for whether any is right (pass@k); 0: none.

@@ -33,7 +33,7 @@ class Source:
     """Origin of the trees of a search; each tree names it. Fields as in `types.Tree`."""
 
     round: int
-    index: int = 0
+    tree_index: int = 0
     seed: int = 0
     policy: str = ""
     ppm: str = ""
@@ -86,7 +86,7 @@ class Shards:
             services,
             config,
             round=source.round,
-            index=source.index,
+            tree_index=source.tree_index,
             training=training,
             on_progress=tell,
         )

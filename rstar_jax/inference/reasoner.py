@@ -214,7 +214,7 @@ class Reasoner:
             prefix=self._tokens(self._task.prompt(leaf.problem), leaf.steps),
             n=leaf.n,
             temperature=leaf.temperature,
-            name=(round, key, leaf.tree, leaf.node),
+            name=(round, key, leaf.tree_index, leaf.node),
             problem=key,
             opens=bool(self._task.opening) and not leaf.steps,
         )
@@ -222,7 +222,7 @@ class Reasoner:
     def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
         problem, steps, texts = asked
         return ScoreRequest(
-            prefix=self._read.prefix(problem.problem, steps),
+            prefix=self._read.prefix(problem.question, steps),
             suffixes=tuple(map(self._read.suffix, texts)),
             problem=problem_key(problem.id),
         )

@@ -13,7 +13,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rstar_jax.errors import UserError
-from rstar_jax.settings import nearest
+from rstar_jax.settings import nearest, renamed
 
 
 def folders() -> list[Path]:
@@ -109,9 +109,10 @@ def known() -> list[str]:
 def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     """Applies `--config.a.b=value` flags. Raises UserError naming the flag and the nearest known option."""
     # Given twice, the last one holds; the library would join the two where the option is a tuple.
-    overrides = list({flag.partition("=")[0]: flag for flag in overrides}.values())
+    given = list({flag.partition("=")[0]: flag for flag in overrides}.values())
     kinds: dict[str, type] = {}
-    for flag in overrides:
+    overrides = []
+    for flag in given:
         path = flag.partition("=")[0].removeprefix("--config.").split(".")
         group: Any = config
         for i, key in enumerate(path):
@@ -119,14 +120,18 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
                 raise UserError(
                     f"--config.{'.'.join(path)}: config.{'.'.join(path[:i])} is an option, not a group."
                 )
+            where = ".".join(("config", *path[:i]))
+            path[i] = key = renamed(key, group.keys(), where)
             if key not in group:
-                where = ".".join(("config", *path[:i]))
                 raise UserError(
                     f"--config.{'.'.join(path)}: {where} has no option '{key}'. {nearest(key, group.keys())}"
                 )
             group = group[key]
         if isinstance(group, ConfigDict):
             raise UserError(f"{flag}: a group of options ({', '.join(group.keys())}); set one of them.")
+        _, equals, value = flag.partition("=")
+        flag = f"--config.{'.'.join(path)}{equals}{value}"
+        overrides.append(flag)
         kinds[flag] = type(group)
     values = flags.FlagValues()
     try:

@@ -17,7 +17,7 @@ from rstar_jax.types import Problem
 _MOST = 10**6  # problems of the suite: memory holds them, and to make them takes minutes
 _KINDS = {
     "id": (str, int),
-    "problem": (str,),
+    "question": (str,),
     "answer": (str, int, float),
     "level": (int,),
     "source": (str,),
@@ -30,9 +30,9 @@ def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> li
     array or Parquet (`tables.py`).
 
     option: which one `spec` is of, for errors; config.problems.SPLIT unless given.
-    Rows hold id, problem, answer and optionally level (0 to 9), source, synthetic; other keys are left
-    alone. Of an answer that ends in "#### 72", GSM8K's form, that number is taken. Raises UserError naming
-    file and line of the first bad row.
+    Rows hold id, question (or `problem`), answer and optionally level (0 to 9), source, synthetic; other keys
+    are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is taken. Raises UserError
+    naming file and line of the first bad row.
     """
     spec, option = str(spec).strip(), option or f"config.problems.{split}"
     if spec.removeprefix("-").isdecimal():
@@ -48,7 +48,7 @@ def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> li
         )
     problems: list[Problem] = []
     first: dict[str, str] = {}
-    for place, row in read_objects(path, "id, problem and answer"):
+    for place, row in read_objects(path, "id, question and answer"):
         problem = _problem(row, place)
         if problem.id in first:
             raise UserError(f"{place}: id '{problem.id}' is already that of {first[problem.id]}.")
@@ -56,15 +56,17 @@ def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> li
         problems.append(problem)
     if not problems:
         raise UserError(
-            f"{path}: no problems in it; one JSON object with id, problem and answer a line expected."
+            f"{path}: no problems in it; one JSON object with id, question and answer a line expected."
         )
     return problems
 
 
 def _problem(row: dict[str, Any], where: Place) -> Problem:
-    for key in ("id", "problem", "answer"):
+    if row.get("question") is None and "problem" in row:
+        row = {**row, "question": row["problem"]}
+    for key in ("id", "question", "answer"):
         if key not in row or row[key] is None or (isinstance(row[key], str) and not row[key].strip()):
-            raise UserError(f"{where}: no '{key}'. Every row needs id, problem and answer.")
+            raise UserError(f"{where}: no '{key}'. Every row needs id, question and answer.")
     fields: dict[str, Any] = {key: row[key] for key in _KINDS if row.get(key) is not None}
     for key, value in fields.items():
         if not isinstance(value, _KINDS[key]) or (isinstance(value, bool) and bool not in _KINDS[key]):

@@ -45,7 +45,7 @@ def generate(count: int, *, seed: int, split: Split) -> list[Problem]:
         problems.append(
             Problem(
                 id=f"suite/{split}/{family.name}/{number}",
-                problem=instance.question,
+                question=instance.question,
                 answer=instance.answer,
                 level=family.level,
                 source="suite",

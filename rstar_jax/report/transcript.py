@@ -63,7 +63,7 @@ class Transcript:
         standing = [node for node in children if alive(node)]
         fates = Counter(node.detail or node.status for node in children if not alive(node))
         fates["dropped"] = leaf.n - len(children)  # repeats, further answers
-        where = f"after {self._way(leaf.tree, leaf.steps)}" if leaf.steps else "from the question"
+        where = f"after {self._way(leaf.tree_index, leaf.steps)}" if leaf.steps else "from the question"
         causes = "".join(f", {n} {cause}" for cause, n in fates.items() if n)
         self.say(
             f"-- {where}, depth {len(leaf.steps) + 1}: {len(standing)} of {leaf.n} "
@@ -73,7 +73,7 @@ class Transcript:
             self._step(leaf, node)
 
     def _step(self, leaf: Leaf, node: Node) -> None:
-        name, steps = (leaf.tree, (*leaf.steps, node.text)), (*leaf.steps, node.text)
+        name, steps = (leaf.tree_index, (*leaf.steps, node.text)), (*leaf.steps, node.text)
         again = " (again)" if name in self._numbers else ""
         number = self._numbers.setdefault(name, len(self._numbers) + 1)
         value = "" if node.ppm is None else f"ppm {node.ppm:+.2f}  "

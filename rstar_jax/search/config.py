@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 from rstar_jax.errors import UserError
-from rstar_jax.search.rules import RELEASED_RULES
+from rstar_jax.search.rules import REFERENCE_RULES
 from rstar_jax.search.uct import UNVISITED
 from rstar_jax.search.votes import SCORES, VOTES
 from rstar_jax.settings import nearest
@@ -29,8 +29,8 @@ class SearchConfig:
     UCT. c: weight of the exploration bonus. unvisited: what a child without visits is worth, a row of
         `uct.UNVISITED`. first_visit: whether the PPM's value of a new step counts as a visit, as q(s)^0; else
         it only stands for Q before the first. drop_repeats: whether candidates of equal text count once.
-        released_code: whether the rules of the authors' released code hold where they differ
-        (`search/rules.py`). released_rules: some of these rules by name, the others as in the paper.
+        reference_code: whether the rules of the authors' released code hold where they differ
+        (`search/rules.py`). reference_rules: some of these rules by name, the others as in the paper.
     parallel_leaves: how many rollouts of a tree go on at a time. virtual_loss: what each rollout under way
         takes from the steps on its way, so that the others go elsewhere.
 
@@ -66,8 +66,8 @@ class SearchConfig:
     unvisited: Literal["value", "first"] = "value"
     first_visit: bool = True
     drop_repeats: bool = True
-    released_code: bool = False
-    released_rules: tuple[str, ...] = ()
+    reference_code: bool = False
+    reference_rules: tuple[str, ...] = ()
     parallel_leaves: int = 1
     virtual_loss: float = 1.0
     escalation_candidates: tuple[int, ...] = ()
@@ -94,9 +94,9 @@ class SearchConfig:
         for name, known in (("vote", VOTES), ("scores", SCORES), ("unvisited", UNVISITED)):
             value = getattr(self, name)
             self._expect(value in known, name, f"one of {', '.join(known)}")
-        for rule in self.released_rules:
-            hint = nearest(rule, RELEASED_RULES)
-            self._expect(rule in RELEASED_RULES, "released_rules", f"names of rules. {hint} Each")
+        for rule in self.reference_rules:
+            hint = nearest(rule, REFERENCE_RULES)
+            self._expect(rule in REFERENCE_RULES, "reference_rules", f"names of rules. {hint} Each")
         self._check_totals()
         self._check_combinations()
 
@@ -124,17 +124,17 @@ class SearchConfig:
         )
 
     def _check_combinations(self) -> None:
-        is_tree, released = self.strategy in _TREES, self.released_code or self.released_rules
+        is_tree, released = self.strategy in _TREES, self.reference_code or self.reference_rules
         self._refuse(self.escalation and self.by_difficulty, "escalation", "by_difficulty")
         for name in ("escalation", "by_difficulty"):
             self._refuse(getattr(self, name) and self.strategy != "mcts", name, "strategy")
         self._refuse(self.parallel_leaves > 1 and not is_tree, "parallel_leaves", "strategy")
-        self._refuse(self.parallel_leaves > 1 and released, "parallel_leaves", "released_code")
+        self._refuse(self.parallel_leaves > 1 and released, "parallel_leaves", "reference_code")
         self._refuse(self.scores == "orm" and self.strategy != "best_of_n", "scores", "strategy")
         self._refuse(self.early_stop and self.vote == "best", "early_stop", "vote")
         self._refuse(self.early_stop and self.top_k, "early_stop", "top_k")
         self._refuse(self.early_stop and self.scores != "last", "early_stop", "scores")
-        self._refuse(self.early_stop and released, "early_stop", "released_code")
+        self._refuse(self.early_stop and released, "early_stop", "reference_code")
 
     def _expect(self, holds: object, name: str, expected: str) -> None:
         if not holds:
@@ -151,10 +151,10 @@ _WHY = {
     ("escalation", "strategy"): "only one tree of a problem, 'mcts', goes on to further totals",
     ("by_difficulty", "strategy"): "only one tree of a problem, 'mcts', goes on to further totals",
     ("parallel_leaves", "strategy"): "only searches by UCT have rollouts to do in parallel",
-    ("parallel_leaves", "released_code"): "the released code does one rollout after the other",
+    ("parallel_leaves", "reference_code"): "the released code does one rollout after the other",
     ("scores", "strategy"): "an outcome reward model judges whole trajectories: strategy 'best_of_n'",
     ("early_stop", "vote"): "a better trajectory may always come; use the majority or the weighted vote",
     ("early_stop", "top_k"): "a further answer may push others out of the top k; use top_k=0",
     ("early_stop", "scores"): "weights are bounded for scores='last' alone",
-    ("early_stop", "released_code"): "it may value several answers in a rollout",
+    ("early_stop", "reference_code"): "it may value several answers in a rollout",
 }

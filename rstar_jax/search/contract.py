@@ -25,7 +25,7 @@ class Leaf:
 
     problem: Problem
     steps: tuple[str, ...]
-    tree: int
+    tree_index: int
     node: int
     n: int
     temperature: float

@@ -43,9 +43,10 @@ class Clock(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class SearchEvent:
-    """An expansion, or the end of a tree. index: which of the problems. leaf, children: empty at an end.
+    """An expansion, or the end of a tree.
 
-    tree: makes the tree as it is now; call it at once, as the tree goes on.
+    problem_index: which of the problems. leaf, children: empty at an end. tree: makes the
+    tree as it is now; call it at once, as the tree goes on.
     """
 
     problem_index: int
@@ -66,8 +67,8 @@ class _Run:
     open: its expansions under way, in the order asked for. begun: it has one.
     """
 
-    def __init__(self, index: int, growing: SearchState, began: float, together: bool):
-        self.index, self.growing, self.began, self.together = index, growing, began, together
+    def __init__(self, problem_index: int, growing: SearchState, began: float, together: bool):
+        self.problem_index, self.growing, self.began, self.together = problem_index, growing, began, together
         self.open: dict[Expansion, None] = {}
         self.tokens = 0
         self.begun = False
@@ -198,7 +199,7 @@ def stream(
             desk.forget(run)
         del runs[run]
         done += 1
-        return SearchEvent(run.index, True, run.tree)
+        return SearchEvent(run.problem_index, True, run.tree)
 
     def begin() -> Iterator[SearchEvent]:
         while len(runs) < config.batch and (entry := next(waiting, None)) is not None:
@@ -222,7 +223,7 @@ def stream(
             rollouts += growing.rollouts - before[0]
             trajectories += growing.trajectories - before[1]
             nodes += growing.nodes - before[2]
-            yield SearchEvent(run.index, False, run.tree, complete.leaf, children)
+            yield SearchEvent(run.problem_index, False, run.tree, complete.leaf, children)
         if not run.open and not wanted:
             yield close(run)
         elif wanted and (why := over(run)):

@@ -201,7 +201,7 @@ class Expansion:
         if self._missing:
             return
         leaf, depth = self.leaf, len(self.leaf.steps) + 1
-        origin = Origin(leaf.tree, leaf.node, leaf.n, leaf.temperature)
+        origin = Origin(leaf.tree_index, leaf.node, leaf.n, leaf.temperature)
         self.children = [
             Node(
                 parent=leaf.node,

@@ -101,7 +101,7 @@ class Barrier:
         return [(asked, self._children[asked.node]) for asked in self._leaves]
 
 
-def merged(trees: Sequence[Tree], index: int, finals: Sequence[Sequence[int]] | None = None) -> Tree:
+def merged(trees: Sequence[Tree], tree_index: int, finals: Sequence[Sequence[int]] | None = None) -> Tree:
     """Trees of one problem as one: they meet at the root, whose visits and values are summed.
 
     finals: of each tree, the answers that may be the final one.
@@ -120,7 +120,7 @@ def merged(trees: Sequence[Tree], index: int, finals: Sequence[Sequence[int]] | 
     return Tree(
         trees[0].problem,
         trees[0].round,
-        index,
+        tree_index,
         sum(tree.rollouts for tree in trees),
         tuple(nodes),
         finals=tuple(chosen),

@@ -40,7 +40,7 @@ from rstar_jax.types import Ended, Node, Problem, Tree
 
 def manner(config: SearchConfig) -> ExpandConfig:
     """Expansion of its leaves."""
-    follows = rules(config.released_code, config.released_rules)
+    follows = rules(config.reference_code, config.reference_rules)
     unique = distinct if config.drop_repeats else everything
     alone = "answer_alone" in follows
     return ExpandConfig(
@@ -67,7 +67,7 @@ class Mcts:
         self.rollouts = self.trajectories = self.nodes = 0
         self.ended: Ended = "rollouts"
         self.solved = False
-        self._follows = rules(config.released_code, config.released_rules)
+        self._follows = rules(config.reference_code, config.reference_rules)
         self._numbers = Statistics(UNVISITED[config.unvisited])
         self._nodes, self._expanded = [root()], set[int]()
         self._walkers: list[_Rollout] = []

@@ -1,7 +1,7 @@
 """Differences between the paper's search and that of the authors' released code.
 
-Where arXiv 2501.04519 is silent both do as the released code does. They differ here; `released_code` takes
-all rules of the right column, `released_rules` some by name, which measures each by itself:
+Where arXiv 2501.04519 is silent both do as the released code does. They differ here; `reference_code` takes
+all rules of the right column, `reference_rules` some by name, which measures each by itself:
 
 | name | of what | paper | released code |
 |---|---|---|---|
@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-RELEASED_RULES = ("answer_alone", "answers_at_once", "extra_depth", "lazy_closing", "short_first")
+REFERENCE_RULES = ("answer_alone", "answers_at_once", "extra_depth", "lazy_closing", "short_first")
 
 
-def rules(released_code: bool, names: tuple[str, ...]) -> Set[str]:
+def rules(reference_code: bool, names: tuple[str, ...]) -> Set[str]:
     """The rules of the released code that a search follows."""
-    return frozenset(RELEASED_RULES if released_code else names)
+    return frozenset(REFERENCE_RULES if reference_code else names)

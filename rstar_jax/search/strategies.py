@@ -67,7 +67,7 @@ def watch_trees(
     config: SearchConfig,
     *,
     round: int,
-    index: int = 0,
+    tree_index: int = 0,
     training: bool = False,
     on_progress: OnProgress | None = None,
     clock: Clock = time,
@@ -83,7 +83,7 @@ def watch_trees(
             "search.early_stop: True given while training data are made, where every trajectory counts. "
             "Leave it out."
         )
-    tree, manner = TreeId(round, index, training), strategy.manner(config)
+    tree, manner = TreeId(round, tree_index, training), strategy.manner(config)
     if functions.score is None:
         manner = dataclasses.replace(manner, score="nothing")
     return stream(
@@ -103,15 +103,15 @@ def grow_trees(
     config: SearchConfig,
     *,
     round: int,
-    index: int = 0,
+    tree_index: int = 0,
     training: bool = False,
     on_progress: OnProgress | None = None,
     clock: Clock = time,
 ) -> list[Tree]:
     """One tree for each problem, in their order, the same whatever else is searched with it.
 
-    round, index: which round of self-evolution, and which tree of each problem this is; both name the
-    randomness, so another index is another tree.
+    round, tree_index: which round of self-evolution, and which tree of each problem this is; both name the
+    randomness, so another one is another tree.
     training: answers are valued by their grade and unsolved trees escalate; else by the PPM.
     on_progress: called with the counts so far, whenever something happened or might have; what it raises ends
     the search. clock: where time comes from.
@@ -124,7 +124,7 @@ def grow_trees(
         functions,
         config,
         round=round,
-        index=index,
+        tree_index=tree_index,
         training=training,
         on_progress=on_progress,
         clock=clock,

@@ -15,8 +15,8 @@ Finals = Callable[[Tree], list[int]]
 class Ensemble:
     """Parts that grow side by side. finals: of each part; without it, all that were visited."""
 
-    def __init__(self, parts: Sequence[SearchState], index: int, finals: Finals | None = None):
-        self._parts, self._index, self._finals = parts, index, finals
+    def __init__(self, parts: Sequence[SearchState], tree_index: int, finals: Finals | None = None):
+        self._parts, self._tree_index, self._finals = parts, tree_index, finals
         self._whose: dict[tuple[int, int], SearchState] = {}
         self._busy = dict.fromkeys(parts, 0)
 
@@ -40,12 +40,12 @@ class Ensemble:
         return [leaf for part in self._parts for leaf in self._asked(part, part.start())]
 
     def update(self, leaf: Leaf, children: list[Node]) -> list[Leaf]:
-        part = self._whose.pop((leaf.tree, leaf.node))
+        part = self._whose.pop((leaf.tree_index, leaf.node))
         self._busy[part] -= 1
         return self._asked(part, part.update(leaf, children))
 
     def _asked(self, part: SearchState, leaves: list[Leaf]) -> list[Leaf]:
-        self._whose |= {(leaf.tree, leaf.node): part for leaf in leaves}
+        self._whose |= {(leaf.tree_index, leaf.node): part for leaf in leaves}
         self._busy[part] += len(leaves)
         return leaves
 
@@ -64,4 +64,4 @@ class Ensemble:
     def tree(self) -> Tree:
         trees = [part.tree() for part in self._parts]
         finals = None if self._finals is None else [self._finals(tree) for tree in trees]
-        return merged(trees, self._index, finals)
+        return merged(trees, self._tree_index, finals)

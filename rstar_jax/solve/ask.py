@@ -56,7 +56,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
     """
     began = time.monotonic()
     problem = Problem("question", settings.question.strip(), "")
-    if not problem.problem:
+    if not problem.question:
         raise UserError(
             f"config.question: {settings.question!r} given, a question expected. "
             "For example --config.question='What is 2 plus 3?'"
@@ -72,7 +72,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
     status = Status(sys.stderr, interval=None if settings.show == "answer" else 10.0)
     with open_sandbox(settings.verify, workdir) as sandbox, status:
         task = _task(settings, sandbox, problem)
-        prompt = _require_fit(found, task.prompt(problem), problem.problem, settings.decode.context)
+        prompt = _require_fit(found, task.prompt(problem), problem.question, settings.decode.context)
         asked = (settings.search, 1, Prompts(prompt, prompt, prompt))
         script = Transcript(
             sys.stdout,
@@ -83,7 +83,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         )
         if settings.show != "answer":
             script.say(f"policy: {found.policy}\nppm: {found.ppm or 'none'}")
-            script.say(f"search: {settings.search.strategy}\nquestion: {problem.problem}\n")
+            script.say(f"search: {settings.search.strategy}\nquestion: {problem.question}\n")
         status.doing = "loading the models"
         reasoner = Reasoner(
             found.policy,

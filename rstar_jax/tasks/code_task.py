@@ -77,7 +77,7 @@ class CodeTask(Task):
     opening: ClassVar[str] = grammar.CODE
 
     def prompt(self, problem: Problem) -> str:
-        return _PROMPTS[self.prompt_name](problem.problem)
+        return _PROMPTS[self.prompt_name](problem.question)
 
     def require(self, problem: Problem) -> None:
         tests, room = unit_tests(problem), self.sandbox.limits.output_kb * 1024

@@ -34,7 +34,7 @@ class MathTask(Task):
     GRADINGS: ClassVar[tuple[str, ...]] = tuple(GRADINGS)
 
     def prompt(self, problem: Problem) -> str:
-        return PROMPTS[self.prompt_name](problem.problem)
+        return PROMPTS[self.prompt_name](problem.question)
 
     def check_finals(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
         return shared(self.grading).grade([(answer, problem.answer) for problem, answer in requests])

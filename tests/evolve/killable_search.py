@@ -76,13 +76,13 @@ def search(folder: Path, shuffle: int) -> None:
     def propose(leaves):
         for leaf in leaves:
             if not leaf.steps:
-                os.write(log, f"began {leaf.tree} {leaf.problem.id}\n".encode())
+                os.write(log, f"began {leaf.tree_index} {leaf.problem.id}\n".encode())
         return World.propose(world, leaves)
 
     def write_rows(path: Path, kind: type, rows: Any) -> int:
         stored(path, kind, rows)
         for tree in rows:
-            os.write(log, f"stored {tree.index} {tree.problem.id}\n".encode())
+            os.write(log, f"stored {tree.tree_index} {tree.problem.id}\n".encode())
         return len(rows)
 
     records.write_rows, world.propose = write_rows, propose

@@ -30,7 +30,7 @@ def test_a_reasoner_is_compiled_ahead_where_the_run_says_so(tmp_path: Path, prec
     assert isinstance(made, Reasoner)
     before = compiled(made)
     assert (before > 0) == precompile
-    leaf = Leaf(Problem("p", "What is 2 plus 3?", "5"), (), tree=0, node=0, n=1, temperature=1.0)
+    leaf = Leaf(Problem("p", "What is 2 plus 3?", "5"), (), tree_index=0, node=0, n=1, temperature=1.0)
     assert len(made.functions(1).propose([leaf])[0]) == 1
     assert (compiled(made) == before) == precompile
 

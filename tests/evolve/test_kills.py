@@ -64,7 +64,7 @@ def rows(folder):
 
 def on_disk(folder):
     """(index, problem) of every tree on disk, those left over beside their shard counted once."""
-    return {(t.index, t.problem.id) for trees in rows(folder).values() for t in trees}
+    return {(t.tree_index, t.problem.id) for trees in rows(folder).values() for t in trees}
 
 
 def test_a_search_that_is_killed_and_goes_on_ends_as_an_unbroken_one(killable, tmp_path):

@@ -34,7 +34,7 @@ def test_a_gap_in_the_rounds_names_the_command(tmp_path):
 def test_a_model_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
     assert rounds.base_folder("tiny") == rounds.TINY_BASE
     assert rounds.base_folder(str(tmp_path)) == tmp_path
-    monkeypatch.setattr(rounds.models, "local_folder", lambda spec: tmp_path / spec)
+    monkeypatch.setattr(rounds.weights, "local_folder", lambda spec: tmp_path / spec)
     assert rounds.base_folder("Qwen/Qwen2.5-Math-1.5B") == tmp_path / "Qwen/Qwen2.5-Math-1.5B"
 
 

@@ -34,8 +34,8 @@ def test_an_evaluation_may_use_any_strategy(strategy):
     [
         ({"evaluate": {"early_stop": True}}, r"config.evaluate: early_stop=True and top_k=8 do not"),
         ({"search": {"by_difficulty": ((1, 2, 3),)}}, r"config.search.by_difficulty: \(1, 2, 3\) given"),
-        ({"search": {"released_rules": ("lazy",)}}, r"config.search.released_rules: .*'lazy_closing'"),
-        ({"search": {"released_code": True, "parallel_leaves": 4}}, "config.search: parallel_leaves=4 and"),
+        ({"search": {"reference_rules": ("lazy",)}}, r"config.search.reference_rules: .*'lazy_closing'"),
+        ({"search": {"reference_code": True, "parallel_leaves": 4}}, "config.search: parallel_leaves=4 and"),
     ],
 )
 def test_what_does_not_go_together_is_told_at_once_and_of_its_group(options, message):

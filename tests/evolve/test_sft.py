@@ -215,7 +215,7 @@ def test_rows_that_are_too_long_are_told_before_the_base_is_evaluated_and_not_co
 
 
 def test_held_out_questions_among_the_rows_are_told(tmp_path, capsys):
-    held = generate(6, seed=0, split="heldout")[0].problem
+    held = generate(6, seed=0, split="heldout")[0].question
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({**WORKING, "question": "  ".join(held.split()) + "\n"}))  # spaces aside
     options = ("--config.base=none", "--config.train.policy.batch=1")

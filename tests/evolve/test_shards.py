@@ -74,7 +74,7 @@ def test_what_is_done_is_in_shards_and_says_where_it_comes_from(tmp_path):
     trees = list(shards.trees())
     assert trees == read_trees(tmp_path) and [tree.problem for tree in trees] == PROBLEMS
     for tree in trees:
-        assert (tree.round, tree.index, tree.seed, tree.policy, tree.ppm) == (1, 0, 5, "p", "q")
+        assert (tree.round, tree.tree_index, tree.seed, tree.policy, tree.ppm) == (1, 0, 5, "p", "q")
         (step,) = tree.nodes[1:]
         assert (step.cpu_s, step.candidate, dataclasses.astuple(step.origin)) == (0.5, 0, (0, 0, 1, 1.0))
     assert shards.done == shards.trajectories == 8 and shards.solved == {"p1", "p3", "p5", "p7"}
@@ -93,10 +93,10 @@ def test_what_is_there_is_not_searched_again(broken, tmp_path_factory):
 
 def test_trees_come_in_the_order_of_numbers(tmp_path):
     for index in (0, 2, 10):
-        source = dataclasses.replace(SOURCE, index=index)
+        source = dataclasses.replace(SOURCE, tree_index=index)
         shards = Shards(tmp_path, f"trees-{index}", PROBLEMS[:4], source, size=3)
         shards.grow(World().functions(), CONFIG, training=True)
-    assert [tree.index for tree in read_trees(tmp_path)] == [0] * 4 + [2] * 4 + [10] * 4
+    assert [tree.tree_index for tree in read_trees(tmp_path)] == [0] * 4 + [2] * 4 + [10] * 4
 
 
 def test_of_no_problems_there_are_no_trees(tmp_path):
@@ -179,8 +179,11 @@ def test_a_full_disk_is_said_and_loses_nothing(broken, monkeypatch, writes):
         ({"origin": Origin(n=-1)}, "node 1 is of -1 candidates"),
         ({"origin": Origin(n=2, temperature=float("nan"))}, "node 1 is candidate"),
         ({"origin": Origin(n=2, temperature=1e31)}, "node 1 is candidate"),
-        ({"origin": Origin(tree=0, node=2**40, n=2)}, "node 1 was proposed at node 1099511627776 of tree 0"),
-        ({"origin": Origin(tree=-5, node=0, n=2)}, "node 1 was proposed at node 0 of tree -5"),
+        (
+            {"origin": Origin(tree_index=0, node=2**40, n=2)},
+            "node 1 was proposed at node 1099511627776 of tree 0",
+        ),
+        ({"origin": Origin(tree_index=-5, node=0, n=2)}, "node 1 was proposed at node 0 of tree -5"),
     ],
 )
 def test_what_is_no_tree_is_damaged(tmp_path, change, message):

@@ -73,7 +73,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def texts() -> list[str]:
     """Prompts of each role, worked solutions and delimiters, of the whole suite."""
-    asked = [p.problem for split in ("train", "heldout") for p in generate(270, seed=3, split=split)]
+    asked = [p.question for split in ("train", "heldout") for p in generate(270, seed=3, split=split)]
     prompts = [prompt(question) for prompt in PROMPTS.values() for question in asked]
     solved = ["".join(steps) for _, steps in solutions(270)]
     whole = [FINETUNED(question) + "".join(steps) for question, steps in solutions(54)]
@@ -155,8 +155,8 @@ def test_transformers_alone_solves_problems_as_we_do(
         if not trajectories:
             continue
         (mine,) = trajectories
-        text, answer = solve(problem.problem)
-        assert text == FINETUNED(problem.problem) + "".join(mine.steps)
+        text, answer = solve(problem.question)
+        assert text == FINETUNED(problem.question) + "".join(mine.steps)
         solved += answer == problem.answer
     assert solved
 

@@ -45,7 +45,7 @@ def across() -> None:
 
     task = MathTask(Sandbox(workers=1), prompt="finetuned")
     problems = [Problem(str(i), f"What is {i} plus 3?", "5") for i in range(3)]
-    leaves = [Leaf(problem, (), tree=0, node=0, n=3, temperature=1.0) for problem in problems]
+    leaves = [Leaf(problem, (), tree_index=0, node=0, n=3, temperature=1.0) for problem in problems]
 
     def written(**options: int) -> object:
         decode = DecodeConfig(leaves=2, rows=2, max_step_tokens=12, context=512, **options)

@@ -16,6 +16,7 @@ from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.inference import Reasoner, StepText
+from rstar_jax.models import Reading
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.tasks import MathTask
 from rstar_jax.text import grammar
@@ -105,15 +106,15 @@ def test_a_steps_value_is_that_of_its_mark_in_the_whole_text(prm: Path, scale: f
 
 def test_a_ppm_of_ours_reads_the_prompt_it_was_trained_with(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(TINY_BASE)
-    reader = StepText.of(tmp_path, weights.Reading(), 640, tokenizer)  # a folder without a tokenizer
+    reader = StepText.of(tmp_path, Reading(), 640, tokenizer)  # a folder without a tokenizer
     lead = "Let's think step by step and solve the problem with code."
     ids, _ = tokenizer.encode_solution(f"<|user|>:\nWhat is 2 plus 3?\n<|assistant|>: {lead}", STEPS[:2])
-    assert [*reader.prefix(PROBLEM.problem, STEPS[:1]), *reader.suffix(STEPS[1])] == ids
+    assert [*reader.prefix(PROBLEM.question, STEPS[:1]), *reader.suffix(STEPS[1])] == ids
 
 
 def test_what_follows_the_last_step_alone_is_no_part_of_prefixes(prm: Path) -> None:
     tokenizer = Tokenizer.load(prm)
-    reader = StepText(tokenizer, weights.Reading("Q: {question} A:", "\n", "<|im_end|>"), "here")
+    reader = StepText(tokenizer, Reading("Q: {question} A:", "\n", "<|im_end|>"), "here")
     prefix = tokenizer.decode(reader.prefix("Why?", STEPS[:1]))
     assert prefix == f"Q: Why? A:{STEPS[0]}\n"
     assert tokenizer.decode(reader.suffix(STEPS[1])) == f"{STEPS[1]}\n<|im_end|>"
@@ -144,7 +145,7 @@ def test_a_tokenizer_without_the_mark_is_refused_before_anything_is_loaded(
     content = json.loads((prm / "tokenizer.json").read_text())
     content["added_tokens"] = [token for token in content["added_tokens"] if token["content"] != MARK]
     (tmp_path / "m" / "tokenizer.json").write_text(json.dumps(content))
-    monkeypatch.delattr(models, "load_pretrained")
+    monkeypatch.delattr(weights, "load_pretrained")
     status, out, err = launched(capsys, tmp_path / "w", f"--config.ppm={tmp_path / 'm'}")
     assert (status, out) == (2, "") and f"config.ppm: {tmp_path / 'm'}: its values stand at the token" in err
     with pytest.raises(UserError, match="step_scoring"):
@@ -153,6 +154,6 @@ def test_a_tokenizer_without_the_mark_is_refused_before_anything_is_loaded(
 
 def test_a_prompt_that_leaves_no_room_is_refused(prm: Path, capsys, tmp_path: Path) -> None:
     reader = StepText(Tokenizer.load(prm), weights.reading_of(prm), "here")
-    room = len(reader.prefix(PROBLEM.problem, ()))
+    room = len(reader.prefix(PROBLEM.question, ()))
     status, out, err = launched(capsys, tmp_path, f"--config.ppm={prm}", f"--config.decode.context={room}")
     assert (status, out) == (2, "") and f"{room} tokens given, but the question with the PPM's prompt" in err

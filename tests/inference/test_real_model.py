@@ -26,7 +26,7 @@ def test_its_steps_open_code_behind_the_bootstrap_prompt():
     folder = Path(os.environ["RSTAR_REAL_MODEL"])
     decode = DecodeConfig(leaves=2, rows=8, max_step_tokens=8, context=1280, chunk=8)
     leaves = [
-        Leaf(Problem(str(i), question, ""), (), tree=0, node=0, n=8, temperature=0.7)
+        Leaf(Problem(str(i), question, ""), (), tree_index=0, node=0, n=8, temperature=0.7)
         for i, question in enumerate(QUESTIONS)
     ]
     with Sandbox(workers=1) as sandbox:

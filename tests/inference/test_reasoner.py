@@ -48,7 +48,7 @@ def reasoner(policy, ppm=None, *, prompt="finetuned", dtype="float32", ppm_scale
 
 def test_steps_of_a_policy_without_stop_tokens_are_cut_from_its_text(plain, monkeypatch):
     made = reasoner(plain, prompt="bootstrap")
-    (leaf,) = [Leaf(PROBLEM, (), tree=0, node=0, n=2, temperature=1.0)]
+    (leaf,) = [Leaf(PROBLEM, (), tree_index=0, node=0, n=2, temperature=1.0)]
     assert [c.finish for c in made.functions(1).propose([leaf])[0]]  # samples with no stop to be found
 
     text = f"{grammar.CODE}\n# Step 1: add\nt = 2 + 3\n{grammar.END_STEP}\n# Now print"
@@ -76,7 +76,7 @@ def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
 
 def test_a_first_step_that_opens_no_code_is_sampled_no_further(plain):
     """Where delimiters are tokens, and where they are text; what goes on from steps is left alone."""
-    first = Leaf(PROBLEM, (), tree=0, node=0, n=8, temperature=30.0)
+    first = Leaf(PROBLEM, (), tree_index=0, node=0, n=8, temperature=30.0)
     second = dataclasses.replace(first, steps=(f"{grammar.CODE}\nx = 1\n",), node=1)
     for policy in (plain, TINY_BASE):
         made = reasoner(policy)
@@ -135,12 +135,12 @@ def test_spare_rows_of_the_vocabulary_are_never_sampled(tmp_path):
     """As meshes and real models have them: here they would be by far the likeliest."""
     base = weights.load_pretrained(TINY_BASE)
     rows = base.config.vocab_size
-    asked = np.array(Tokenizer.load(TINY_BASE).encode(PROMPTS["finetuned"](PROBLEM.problem)))
+    asked = np.array(Tokenizer.load(TINY_BASE).encode(PROMPTS["finetuned"](PROBLEM.question)))
     model = models.resize_vocab(base, rows + 7)
     model.embed[...] = model.embed[...].at[rows:].set(50 * base.hidden(jnp.asarray(asked)[None])[0, -1])
     weights.save_pretrained(model, tmp_path / "m", tokenizer_from=TINY_BASE)
     made = reasoner(tmp_path / "m")
-    leaf = Leaf(PROBLEM, (), tree=0, node=0, n=4, temperature=1.0)
+    leaf = Leaf(PROBLEM, (), tree_index=0, node=0, n=4, temperature=1.0)
     written = [token for c in made.functions(1).propose([leaf])[0] for token in c.tokens]
     assert written and max(written) < rows
     free = StepDecoder(made._decoder._model, {0: "length"}, DECODE, seed=0)
@@ -159,7 +159,7 @@ def test_the_ppm_is_served_as_it_was_trained(tmp_path, dtype):
         functions = reasoner(TINY_BASE, tmp_path, dtype=dtype, ppm_scale=scale).functions(1)
         assert functions.score is not None
         (values[scale],) = functions.score([(PROBLEM, (), steps)])
-        leaf = Leaf(PROBLEM, tuple(steps[:1]), tree=0, node=1, n=3, temperature=1.0)
+        leaf = Leaf(PROBLEM, tuple(steps[:1]), tree_index=0, node=1, n=3, temperature=1.0)
         assert len(functions.propose([leaf])[0]) == 3
     assert np.abs(values[5.0]).max() > 0.01
     np.testing.assert_allclose(values[1.0], np.tanh(5 * np.arctanh(values[5.0])), atol=1e-4)
@@ -169,7 +169,7 @@ def test_a_search_with_int8_weights_writes_and_values_nearly_the_same(tmp_path):
     model = models.from_policy(weights.load_pretrained(TINY_BASE), seed=0)
     model.score[...] = model.score[...] * 10
     weights.save_reward_model(model, tmp_path, tokenizer_from=TINY_BASE)
-    leaf = Leaf(PROBLEM, (), tree=0, node=0, n=1, temperature=0.0)
+    leaf = Leaf(PROBLEM, (), tree_index=0, node=0, n=1, temperature=0.0)
     texts, values = [], []
     for form in ("full", "int8"):
         made = reasoner(TINY_BASE, tmp_path, weights=form)

@@ -204,7 +204,7 @@ def test_logits_are_held_in_pieces_of_the_size_that_training_cuts():
 
 def test_prompts_are_measured_and_make_the_demand():
     problems = [Problem(str(i), "x" * i, "1") for i in range(1, 301)]
-    found = Prompts.of(problems, lambda problem: len(problem.problem))
+    found = Prompts.of(problems, lambda problem: len(problem.question))
     assert found == Prompts(1, 150, 298)  # of every third
     assert Prompts.of([], lambda problem: 1) is None
     assert Prompts(800, 870, 900).solution(1152) == 282 and found.solution(4096) == STEP * STEPS

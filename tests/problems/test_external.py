@@ -19,4 +19,4 @@ def test_a_real_benchmark_loads_whole(name):
     problems = load_problems(str(path), seed=0, split="train")
     with open(path, encoding="utf-8") as file:
         assert len(problems) == sum(1 for line in file if line.strip())
-    assert all(p.problem and p.answer for p in problems)
+    assert all(p.question and p.answer for p in problems)

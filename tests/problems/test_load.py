@@ -16,7 +16,7 @@ from rstar_jax.problems.load import load_problems
 from rstar_jax.problems.suite import generate
 from rstar_jax.types import Problem
 
-GOOD = {"id": "a", "problem": "1 + 1?", "answer": "2"}
+GOOD = {"id": "a", "question": "1 + 1?", "answer": "2"}
 
 
 def load(path):
@@ -46,36 +46,36 @@ def test_rows_of_a_file(tmp_path):
     [
         ("{", "not JSON"),
         ("[1]", "list given"),
-        ('{"id": "b", "problem": "1?"}', "no 'answer'"),
-        ('{"id": "b", "problem": "1?", "answer": " "}', "no 'answer'"),
-        ('{"id": "b", "answer": "1"}', "no 'problem'"),
-        ('{"problem": "1?", "answer": "1"}', "no 'id'"),
-        ('{"id": "a", "problem": "1?", "answer": "1"}', "'a' is already that of line 1"),
-        ('{"id": "b", "problem": "1?", "answer": [1]}', "answer is \\[1\\]"),
-        ('{"id": "b", "problem": "1?", "answer": "1", "level": 10}', "level is 10"),
-        ('{"id": "b", "problem": "1?", "answer": "1", "level": true}', "level is True"),
+        ('{"id": "b", "question": "1?"}', "no 'answer'"),
+        ('{"id": "b", "question": "1?", "answer": " "}', "no 'answer'"),
+        ('{"id": "b", "answer": "1"}', "no 'question'"),
+        ('{"question": "1?", "answer": "1"}', "no 'id'"),
+        ('{"id": "a", "question": "1?", "answer": "1"}', "'a' is already that of line 1"),
+        ('{"id": "b", "question": "1?", "answer": [1]}', "answer is \\[1\\]"),
+        ('{"id": "b", "question": "1?", "answer": "1", "level": 10}', "level is 10"),
+        ('{"id": "b", "question": "1?", "answer": "1", "level": true}', "level is True"),
         (
-            '{"id": "b", "problem": "1?", "answer": "1", "level": "' + "x" * 999 + '"}',
+            '{"id": "b", "question": "1?", "answer": "1", "level": "' + "x" * 999 + '"}',
             r"level is '.{76}\.\.\. \(str",
         ),
-        ('{"id": "b", "problem": "1?", "answer": NaN}', "answer is nan"),
-        ('{"id": "b", "problem": "1?", "answer": 1e400}', "answer is inf"),
-        pytest.param('{"id": "b", "problem": "1?", "answer": ' + "9" * 5000 + "}", "as JSON", id="digits"),
+        ('{"id": "b", "question": "1?", "answer": NaN}', "answer is nan"),
+        ('{"id": "b", "question": "1?", "answer": 1e400}', "answer is inf"),
+        pytest.param('{"id": "b", "question": "1?", "answer": ' + "9" * 5000 + "}", "as JSON", id="digits"),
         pytest.param("[" * 100_000, "as JSON", id="brackets"),
-        (r'{"id": "b", "problem": "1 \ud800?", "answer": "1"}', "problem holds half a character"),
+        (r'{"id": "b", "question": "1 \ud800?", "answer": "1"}', "question holds half a character"),
         (
-            r'{"id": "b", "problem": "$\frac{1}{2}$", "answer": "1"}',
-            r"problem holds '\\x0crac'.*Write '\\\\frac'",
+            r'{"id": "b", "question": "$\frac{1}{2}$", "answer": "1"}',
+            r"question holds '\\x0crac'.*Write '\\\\frac'",
         ),
-        (r'{"id": "b", "problem": "1", "answer": "\boxed{1}"}', r"answer holds '\\x08oxed'"),
-        (r'{"id": "b", "problem": "2 \times 3", "answer": "6"}', r"'\\times'. Write"),
-        (r'{"id": "b", "problem": "an angle \theta_1", "answer": "6"}', r"'\\theta'. Write"),
-        (r'{"id": "b", "problem": "$\left(1\right)$", "answer": "6"}', "not JSON"),
-        (r'{"id": "b", "problem": "(1\right)", "answer": "6"}', r"'\\right'. Write"),
-        (r'{"id": "b", "problem": "x \neq 3", "answer": "6"}', r"'\\neq'. Write"),
-        (r'{"id": "b", "problem": "$x \to 3$", "answer": "6"}', r"'\\to'. Write"),
-        (r'{"id": "b", "problem": "\alpha", "answer": "6"}', "not JSON.*written as two"),
-        ('{"id": "b", "problem": "1?", "answer": "It is one. #### "}', "nothing behind '####'"),
+        (r'{"id": "b", "question": "1", "answer": "\boxed{1}"}', r"answer holds '\\x08oxed'"),
+        (r'{"id": "b", "question": "2 \times 3", "answer": "6"}', r"'\\times'. Write"),
+        (r'{"id": "b", "question": "an angle \theta_1", "answer": "6"}', r"'\\theta'. Write"),
+        (r'{"id": "b", "question": "$\left(1\right)$", "answer": "6"}', "not JSON"),
+        (r'{"id": "b", "question": "(1\right)", "answer": "6"}', r"'\\right'. Write"),
+        (r'{"id": "b", "question": "x \neq 3", "answer": "6"}', r"'\\neq'. Write"),
+        (r'{"id": "b", "question": "$x \to 3$", "answer": "6"}', r"'\\to'. Write"),
+        (r'{"id": "b", "question": "\alpha", "answer": "6"}', "not JSON.*written as two"),
+        ('{"id": "b", "question": "1?", "answer": "It is one. #### "}', "nothing behind '####'"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, line, message):
@@ -98,8 +98,8 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, line, message):
 )
 def test_ordinary_tabs_and_line_ends_stay(tmp_path, problem):
     path = tmp_path / "own.jsonl"
-    path.write_text(json.dumps({**GOOD, "problem": problem}), encoding="utf-8")
-    assert load(path)[0].problem == problem
+    path.write_text(json.dumps({**GOOD, "question": problem}), encoding="utf-8")
+    assert load(path)[0].question == problem
 
 
 def test_files_of_every_kind_are_read_as_what_they_are(tmp_path):
@@ -119,7 +119,7 @@ def test_files_of_every_kind_are_read_as_what_they_are(tmp_path):
         ("a.jsonl.gz", gzip.compress(b"{}" * 999, mtime=0)[:-9], "damaged"),
         ("a.parquet", b"PAR1" + b"\0" * 99, "damaged"),
         ("a.json", b'[\n{"id": "a",\n}]', "not JSON .*line 3"),
-        ("b.json", b'[{"id": "a", "problem": "?", "answer": "1"}, 7]', "item 2: int given"),
+        ("b.json", b'[{"id": "a", "question": "?", "answer": "1"}, 7]', "item 2: int given"),
         ("c.json", json.dumps([GOOD, GOOD]).encode(), "item 2: id 'a' is already that of item 1"),
     ],
 )

@@ -22,8 +22,8 @@ def test_same_seed_same_problems_and_other_seed_others():
     first = generate(81, seed=3, split="train")
     assert first == generate(81, seed=3, split="train")
     assert first == generate(200, seed=3, split="train")[:81]
-    others = {p.problem for p in generate(81, seed=4, split="train")}
-    assert sum(p.problem in others for p in first) < 10
+    others = {p.question for p in generate(81, seed=4, split="train")}
+    assert sum(p.question in others for p in first) < 10
 
 
 def test_levels_and_families_are_balanced_at_any_count():
@@ -39,13 +39,13 @@ def test_levels_and_families_are_balanced_at_any_count():
 def test_ids_are_unique_and_questions_fresh():
     problems = generate(1500, seed=0, split="heldout")
     assert len({p.id for p in problems}) == 1500
-    assert len({p.problem for p in problems}) == 1500
+    assert len({p.question for p in problems}) == 1500
     assert problems[0].id == f"suite/heldout/{problems[0].id.split('/')[2]}/0"
 
 
 def test_no_held_out_problem_in_training_whatever_the_seeds():
-    train = {p.problem for seed in range(4) for p in generate(1000, seed=seed, split="train")}
-    held = {p.problem for seed in range(4) for p in generate(400, seed=seed + 100, split="heldout")}
+    train = {p.question for seed in range(4) for p in generate(1000, seed=seed, split="train")}
+    held = {p.question for seed in range(4) for p in generate(400, seed=seed + 100, split="heldout")}
     assert not train & held
 
 

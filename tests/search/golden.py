@@ -53,7 +53,7 @@ class Playback:
             candidates=config["n_generate_sample"],
             max_depth=config["max_depth"],
             c=config["c_puct"],
-            released_code=True,
+            reference_code=True,
         )
         score = self.score if config["need_value_func"] else None
         functions = Functions(self.propose, self.check, self.grade, score)

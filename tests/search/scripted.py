@@ -45,7 +45,7 @@ class World:
         return [[self.candidate(leaf, k) for k in range(leaf.n)] for leaf in leaves]
 
     def candidate(self, leaf: Leaf, k: int) -> Candidate:
-        draw = drawn(leaf.problem.id, leaf.tree, leaf.node, k)
+        draw = drawn(leaf.problem.id, leaf.tree_index, leaf.node, k)
         if len(leaf.steps) == DEPTH:
             good = sum(" good " in step for step in leaf.steps)
             return Candidate(f"\\boxed{{{good}}} {draw.randrange(3)}", (1, 2), -1.0, "answer")

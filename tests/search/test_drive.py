@@ -38,7 +38,7 @@ def test_the_order_of_results_changes_nothing(seed, strategy, how):
     options = (
         {},
         {"max_tokens": 40},
-        {"released_code": True},
+        {"reference_code": True},
         {"early_stop": True, "vote": "majority"},
         {"parallel_leaves": 3} if strategy.startswith("mcts") else {"batch": 1},
     )[how]

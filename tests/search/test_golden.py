@@ -1,4 +1,4 @@
-"""`released_code` mode against searches by the authors' released code (folder RSTAR_GOLDEN_DIR)."""
+"""`reference_code` mode against searches by the authors' released code (folder RSTAR_GOLDEN_DIR)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_every_snapshot_is_the_same(stored):
 
 @pytest.mark.parametrize("stored", SEARCHES)
 def test_solutions_and_pairs_are_the_same(stored):
-    curated = curate([Playback(stored).search()], CurateConfig(pairs="released_code"), 1)
+    curated = curate([Playback(stored).search()], CurateConfig(pairs="reference_code"), 1)
     assert ["".join(row.steps) for row in curated.sft] == [row["response"] for row in stored["sft"]]
     assert [row.mean_q for row in curated.sft] == pytest.approx(
         [r["mean_q"] for r in stored["sft"]], abs=1e-9
@@ -81,5 +81,5 @@ def test_solutions_and_pairs_are_the_same(stored):
 
 @pytest.mark.parametrize("stored", SEARCHES)
 def test_the_released_filter_keeps_as_many_pairs(stored):
-    config = CurateConfig(pairs="released_code", min_margin=0.5, min_edits=20)
+    config = CurateConfig(pairs="reference_code", min_margin=0.5, min_edits=20)
     assert len(curate([Playback(stored).search()], config, 1).pairs) == stored["n_pairs_kept"]

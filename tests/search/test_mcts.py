@@ -76,8 +76,8 @@ def test_trees_do_not_depend_on_what_is_searched_with_them(ppm):
 
 
 def test_another_index_is_another_tree():
-    assert searched(World(), index=1)[0].nodes != searched(World(), index=0)[0].nodes
-    assert searched(World(), index=1)[0].index == 1
+    assert searched(World(), tree_index=1)[0].nodes != searched(World(), tree_index=0)[0].nodes
+    assert searched(World(), tree_index=1)[0].tree_index == 1
 
 
 def test_each_leaf_is_asked_for_once_and_no_tree_waits():
@@ -129,8 +129,8 @@ def test_only_broken_code_ends_at_once():
 
 
 @pytest.mark.parametrize("ppm", [False, True])
-@pytest.mark.parametrize("released_code", [False, True])
-def test_a_step_nothing_is_known_of_is_as_if_it_had_not_been_proposed(ppm, released_code):
+@pytest.mark.parametrize("reference_code", [False, True])
+def test_a_step_nothing_is_known_of_is_as_if_it_had_not_been_proposed(ppm, reference_code):
     world = World(ppm=ppm)
 
     def grown(lost):
@@ -142,7 +142,7 @@ def test_a_step_nothing_is_known_of_is_as_if_it_had_not_been_proposed(ppm, relea
             return [[*lost, *candidates] for candidates in known]
 
         functions = dataclasses.replace(world.functions(), propose=propose)
-        config = dataclasses.replace(CONFIG, released_code=released_code)
+        config = dataclasses.replace(CONFIG, reference_code=reference_code)
         found = grow_trees(problems(6), functions, config, round=1, training=True)
         return found, [
             {t.steps(i): (n.visits, n.value_sum) for i, n in enumerate(t.nodes) if n.status != "unknown"}
@@ -204,10 +204,10 @@ def test_training_without_a_reference_backs_nothing_up():
         assert all(n.q == 0.0 for n in tree.nodes if n.status in ("ok", "answer"))
 
 
-@pytest.mark.parametrize("released_code", [False, True])
-def test_one_ungraded_answer_among_others_moves_no_value(released_code):
+@pytest.mark.parametrize("reference_code", [False, True])
+def test_one_ungraded_answer_among_others_moves_no_value(reference_code):
     """Every value is a mean of +1 and -1 alone, of as many answers as there were visits."""
-    world, config = World(rates=(0.5, 0.5, 0.0)), dataclasses.replace(CONFIG, released_code=released_code)
+    world, config = World(rates=(0.5, 0.5, 0.0)), dataclasses.replace(CONFIG, reference_code=reference_code)
 
     def grade(requests):
         grades = zip(requests, world.grade(requests), strict=True)
@@ -243,13 +243,13 @@ def test_the_first_answer_of_an_expansion_stays_with_the_other_steps():
 
     paper = one(scripted(propose=propose), dataclasses.replace(CONFIG, rollouts=1))
     assert [n.text for n in paper.nodes[1:4]] == ["\\boxed{1}", "#a good step", "#another"]
-    released = one(scripted(propose=propose), dataclasses.replace(CONFIG, rollouts=1, released_code=True))
+    released = one(scripted(propose=propose), dataclasses.replace(CONFIG, rollouts=1, reference_code=True))
     assert [n.text for n in released.nodes[1:]] == ["\\boxed{1}"]
 
 
 def test_the_released_depth_limit_is_one_deeper_after_a_shorter_first_rollout():
     functions = scripted(propose=lambda leaf: [step(f"#{leaf.node} {k}") for k in range(leaf.n)])
-    config = dataclasses.replace(CONFIG, max_depth=2, released_code=True)
+    config = dataclasses.replace(CONFIG, max_depth=2, reference_code=True)
     first = one(functions, dataclasses.replace(config, rollouts=1))
     assert {(node.depth, node.status) for node in first.nodes} == {(0, "ok"), (1, "ok"), (2, "ok")}
     second = one(functions, dataclasses.replace(config, rollouts=2))

@@ -10,7 +10,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
-from rstar_jax.search.rules import RELEASED_RULES
+from rstar_jax.search.rules import REFERENCE_RULES
 from rstar_jax.types import Candidate, Origin
 from tests.search.fake_services import Clock, timed
 from tests.search.scripted import DEPTH, Early, World, problems
@@ -19,10 +19,12 @@ CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_wid
 LIVELY = (0.6, 0.3, 0.1)
 
 
-def grown(strategy="mcts", *, world=None, n=5, training=False, round=1, index=0, **options):
+def grown(strategy="mcts", *, world=None, n=5, training=False, round=1, tree_index=0, **options):
     world = world or World(ppm=True, rates=LIVELY)
     config = dataclasses.replace(CONFIG, strategy=strategy, **options)
-    return grow_trees(problems(n), world.functions(), config, round=round, index=index, training=training)
+    return grow_trees(
+        problems(n), world.functions(), config, round=round, tree_index=tree_index, training=training
+    )
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -31,12 +33,12 @@ def test_every_strategy_gives_whole_trees_of_its_own(strategy, training):
     world = World(ppm=True, rates=(0.5, 0.3, 0.1, 0.1))
     found = grown(strategy, world=world, training=training)
     leaves = [leaf for leaves in world.calls for leaf in leaves]
-    assert len({(leaf.problem.id, leaf.tree, leaf.node) for leaf in leaves}) == len(leaves)
+    assert len({(leaf.problem.id, leaf.tree_index, leaf.node) for leaf in leaves}) == len(leaves)
     for problem, tree in zip(problems(5), found, strict=True):
         assert tree.problem == problem and tree.ended in ("rollouts", "exhausted")
         assert tree.tokens >= sum(node.tokens for node in tree.nodes)
         asked = {
-            (Origin(leaf.tree, leaf.node, leaf.n, leaf.temperature), leaf.steps)
+            (Origin(leaf.tree_index, leaf.node, leaf.n, leaf.temperature), leaf.steps)
             for leaf in leaves
             if leaf.problem == problem
         }
@@ -163,7 +165,7 @@ def test_diverse_subtrees_know_nothing_of_each_other():
 
 def test_repeated_searches_are_those_of_other_indices_and_each_has_one_vote():
     config = {"scores": "mean"}
-    apart = [grown(index=i) for i in range(CONFIG.searches)]
+    apart = [grown(tree_index=i) for i in range(CONFIG.searches)]
     for p, tree in enumerate(grown("mcts_repeated", **config)):
         trees = [of[p] for of in apart]
         assert tree.nodes[1:] == tuple(
@@ -270,17 +272,17 @@ def test_budgets_follow_the_difficulty():
 BY_DIFFICULTY = {"rollouts": 2, "by_difficulty": (2, 5, 9)}
 
 
-def test_each_rule_of_the_released_code_makes_a_difference_and_all_are_it():
+def test_each_rule_of_the_reference_code_makes_a_difference_and_all_are_it():
     options = {"world": World(rates=(0.5, 0.2, 0.3)), "n": 20, "training": True, "max_depth": 3}
     paper = grown(**options)
-    assert grown(released_rules=RELEASED_RULES, **options) == grown(released_code=True, **options) != paper
+    assert grown(reference_rules=REFERENCE_RULES, **options) == grown(reference_code=True, **options) != paper
     answers_early = {"answer_alone", "answers_at_once"}  # need an expansion of answers beside steps
-    for rule in RELEASED_RULES:
+    for rule in REFERENCE_RULES:
         world = Early(rates=(0.5, 0.2, 0.3)) if rule in answers_early else options["world"]
         rest = {**options, "world": world}
         # Nobody stands so deep but where there is an extra depth.
         beside = ("extra_depth",) if rule == "short_first" else ()
-        assert grown(released_rules=(*beside, rule), **rest) != grown(released_rules=beside, **rest), rule
+        assert grown(reference_rules=(*beside, rule), **rest) != grown(reference_rules=beside, **rest), rule
 
 
 def test_other_choices_have_flags_that_measure_them():
@@ -306,12 +308,12 @@ class Repeating(World):
         {"strategy": "beam", "escalation": (64,)},
         {"strategy": "sample", "by_difficulty": (16, 16, 32)},
         {"strategy": "dvts", "parallel_leaves": 2},
-        {"released_code": True, "parallel_leaves": 2},
+        {"reference_code": True, "parallel_leaves": 2},
         {"scores": "orm"},
         {"early_stop": True, "vote": "best"},
         {"early_stop": True, "top_k": 4},
         {"early_stop": True, "scores": "min"},
-        {"early_stop": True, "released_rules": ("answers_at_once",)},
+        {"early_stop": True, "reference_rules": ("answers_at_once",)},
     ],
 )
 def test_what_does_not_go_together_is_refused(wrong):
@@ -324,7 +326,7 @@ def test_what_does_not_go_together_is_refused(wrong):
     [
         ({"vote": "majorty"}, "search.vote: 'majorty' given, one of best, majority, weighted expected"),
         ({"scores": "median"}, "search.scores: 'median' given"),
-        ({"released_rules": ("lazy",)}, "search.released_rules: .*'lazy_closing'"),
+        ({"reference_rules": ("lazy",)}, "search.reference_rules: .*'lazy_closing'"),
         ({"escalation": (64,), "escalation_candidates": (8, 8)}, "search.escalation_candidates"),
         ({"escalation": (64,), "escalation_candidates": (2**17,)}, "a number from 1 to 65536 for each"),
         ({"candidates": 2**16 + 1}, "search.candidates: 65537 given, at most 65536 expected"),

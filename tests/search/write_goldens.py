@@ -29,7 +29,7 @@ MODES = {
 def search(mode: str) -> list[Tree]:
     """Three problems in one of MODES; those that stay unsolved have a second helping of rollouts."""
     released, ppm, training = MODES[mode]
-    config = SearchConfig(rollouts=8, candidates=4, escalation=(12,), released_code=released)
+    config = SearchConfig(rollouts=8, candidates=4, escalation=(12,), reference_code=released)
     world = Early(ppm=ppm, rates=RATES)
     return grow_trees(problems(3), world.functions(), config, round=1, training=training)
 

@@ -36,7 +36,7 @@ def propose(leaves):
     """Two numbers are chosen, added and told; now and then a step fails."""
 
     def candidate(leaf, k):
-        draw, depth = random.Random(repr((leaf.tree, leaf.node, k))), len(leaf.steps)
+        draw, depth = random.Random(repr((leaf.tree_index, leaf.node, k))), len(leaf.steps)
         if draw.random() < 0.2 and depth < 3:
             return f"{'' if depth else grammar.CODE}\nundefined\n{grammar.END_STEP}", "step"
         if depth < 2:
@@ -222,7 +222,7 @@ def test_the_bundled_base_answers_a_problem_of_the_suite(capsys, tmp_path, monke
 
     monkeypatch.setattr(MathTask, "check_finals", looked)
     problem = generate(1, seed=7, split="train")[0]
-    question = f"--config.question={problem.problem}"
+    question = f"--config.question={problem.question}"
     status, out, _ = launched(capsys, tmp_path, question, *SMALL)
     assert status == 0 and re.search(r"^votes: \d+ of \d+ traj", out, re.MULTILINE) and "ppm: none" in out
     program = out.split("the program, run as it stands:\n")[1].split("what it printed:\n")[0]

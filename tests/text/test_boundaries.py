@@ -17,7 +17,7 @@ from rstar_jax.types import Problem
 from tests.text.vocabularies import STEPS, backends, merging, plain
 
 QUESTIONS = ["How many?", "Is 3 < 4.", "Ends in a line\n", " ", "A <code> in it", "x = <"]
-QUESTIONS += [problem.problem for problem in generate(6, seed=3, split="train")]
+QUESTIONS += [problem.question for problem in generate(6, seed=3, split="train")]
 PROMPTS = {
     (task, name): kind(None, prompt=name, grading=kind.GRADINGS[0]).prompt  # nothing is run
     for task, kind in TASKS.items()

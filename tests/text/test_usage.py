@@ -25,7 +25,7 @@ FOLDERS = [("llama", None), ("qwen2", "Qwen2Tokenizer"), ("qwen3", None), ("gemm
 def texts() -> list[str]:
     """Prompts of each role, worked solutions, delimiters between all kinds of text."""
     rng = random.Random(0)
-    questions = [problem.problem for problem in generate(27, seed=3, split="train")]
+    questions = [problem.question for problem in generate(27, seed=3, split="train")]
     solved = [sample_solution(name, rng, FlawRates(), split="train") for name in FAMILIES]
     around = ("x", ".", "\n", "\n\n", " ", "<", ">", "1", "")
     return [
