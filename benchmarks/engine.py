@@ -9,6 +9,7 @@ import numpy as np
 
 from rstar_jax.engine import DecodeConfig, Stats, StepDecoder, StepRequest
 from rstar_jax.models import Decoder
+from rstar_jax.queues import call
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -44,7 +45,7 @@ class Ours:
             for i, prefix in enumerate(self.prefixes)
         ]
         begin, before = time.process_time(), self.decoder.stats.generated
-        samples = self.decoder.propose(requests)
+        samples = call(self.decoder, requests)
         assert sum(len(s.tokens) for row in samples for s in row) == self.tokens
         (first, done), (last, all_done) = self.marks[0], self.marks[-1]
         each = (last - first) / (all_done - done)

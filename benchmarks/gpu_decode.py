@@ -39,6 +39,7 @@ from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import Decoder, DecoderConfig, candidates
 from rstar_jax.models.params import param_specs
 from rstar_jax.plan.cost import Shape as Cost
+from rstar_jax.queues import call
 from rstar_jax.transforms import decode_layout
 
 TINY = DecoderConfig(vocab_size=512, width=64, layers=2, heads=4, kv_heads=2, head_dim=16, mlp=128)
@@ -204,10 +205,10 @@ def busy(name: str, model: Decoder, flags: argparse.Namespace) -> None:
         leaves = max(1, most // rows)
         config = DecodeConfig(leaves=leaves, rows=rows, max_step_tokens=S, context=512)
         decoder = StepDecoder(model, {0: "step"}, config, seed=0, bias=end)
-        decoder.propose(requests(leaves, N, seed=0))  # compiles
+        call(decoder, requests(leaves, N, seed=0))  # compiles
         before = dataclasses.replace(decoder.stats)
         begin = time.perf_counter()
-        samples = decoder.propose(requests(8 * leaves, N, seed=1))
+        samples = call(decoder, requests(8 * leaves, N, seed=1))
         took, stats = time.perf_counter() - begin, decoder.stats
         share = (stats.busy - before.busy) / (stats.steps - before.steps)
         length = statistics.mean(len(s.tokens) for row in samples for s in row)

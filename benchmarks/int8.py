@@ -32,6 +32,7 @@ from rstar_jax import models, weights
 from rstar_jax.engine import DecodeConfig, StepDecoder, StepRequest
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
+from rstar_jax.queues import call
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms.quantize import parameter_bytes, to_int8
@@ -84,7 +85,7 @@ def first_steps(model: models.Decoder, tokenizer: Tokenizer, rows: list) -> list
     config = DecodeConfig(leaves=ROWS, rows=1, max_step_tokens=64, context=512)
     decoder = StepDecoder(model, tokenizer.stop_ids, config, seed=0)
     asked = [StepRequest(np.array(ids[:n], np.int32), 1, 0.0, (i,)) for i, (n, ids, _) in enumerate(rows)]
-    return [samples[0].tokens for samples in decoder.propose(asked)]
+    return [samples[0].tokens for samples in call(decoder, asked)]
 
 
 def measure(folder: Path, dtype: str, count: int) -> Measured:

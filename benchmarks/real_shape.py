@@ -25,9 +25,10 @@ from rstar_jax.engine import DecodeConfig
 from rstar_jax.inference import Reasoner
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import clean_solution
+from rstar_jax.queues import call
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search.contract import Leaf
-from rstar_jax.tasks import MathTask
+from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms.lora import LoraConfig
@@ -73,12 +74,12 @@ def expand(folder: Path, part: Part) -> None:
     (problem,) = generate(1, seed=0, split="heldout")
     decode = DecodeConfig(leaves=1, rows=8, max_step_tokens=16, context=1536)
     with Sandbox(workers=1) as sandbox:
-        task = MathTask(sandbox, prompt="bootstrap")
-        reasoner = Reasoner(folder, None, task, decode=decode, dtype="bfloat16", seed=0)
+        task = Checker(MathTask(), sandbox)
+        reasoner = Reasoner(folder, None, task, role="bootstrap", decode=decode, dtype="bfloat16", seed=0)
         part.done("loaded to decode")
         for node in (0, 1):  # the second has compiled programs, and the prompt in its cache
             leaf = Leaf(problem, (), tree_index=0, node=node, n=8, temperature=1.0)
-            (found,) = reasoner.functions(1).propose([leaf])
+            (found,) = call(reasoner.queues(1).propose, [leaf])
             engine = reasoner.result()["engine"]
             assert isinstance(engine, dict) and len(found) == 8
             known = Tokenizer.load(folder).vocab_size

@@ -24,7 +24,7 @@ from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.report import read_report
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import SearchConfig
-from rstar_jax.tasks import TASKS
+from rstar_jax.tasks import TASKS, Checker, Role
 from rstar_jax.text import grammar
 from rstar_jax.types import Grade, Problem, Tree
 from rstar_jax.weights import model_hash
@@ -98,25 +98,27 @@ def problem_rows(source: Path, first: int, count: int, path: Path) -> None:
 
 def measure(
     folder: Path,
-    models: tuple[Path, Path | None, str],
+    models: tuple[Path, Path | None, Role],
     problems: Sequence[Problem],
     config: SearchConfig,
 ) -> dict[str, Any]:
-    """Search problems, leave the trees in `folder`, return the engine's figures. models: policy, PPM, prompt.
+    """Search problems, leave the trees in `folder`, return the engine's figures.
+
+    models: policy, PPM, and what the policy is asked as.
 
     Trees that are on disk are not searched again; the figures are of the rest alone.
     """
-    policy, ppm, prompt = models
+    policy, ppm, role = models
     folder.mkdir(parents=True, exist_ok=True)
     source = Source(0, policy=model_hash(policy), ppm=model_hash(ppm) if ppm else "")
     with open_sandbox(VerifySettings(), folder) as sandbox, Progress() as progress:
-        task = TASKS["math"](sandbox, prompt=prompt)
+        task = Checker(TASKS["math"](), sandbox)
         decode = DecodeConfig(**(DECODE if config.strategy.startswith("mcts") else CHAINS))
-        reasoner = Reasoner(policy, ppm, task, decode=decode, dtype="bfloat16", seed=0)
+        reasoner = Reasoner(policy, ppm, task, role=role, decode=decode, dtype="bfloat16", seed=0)
         shards = Shards(folder, "trees", problems, source, size=256)
         with progress.stage(folder.name, len(problems), "problems", done=shards.done):
             shards.grow(
-                reasoner.services(0),
+                reasoner.queues(0),
                 config,
                 training=False,
                 on_progress=lambda done, found: progress.update(done, trajectories=found),

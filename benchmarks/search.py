@@ -19,7 +19,6 @@ same nodes.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
 import os
 import time
@@ -46,12 +45,10 @@ from rstar_jax.engine import (
 )
 from rstar_jax.engine.buckets import cache_bucket, padded, prefill_bucket
 from rstar_jax.engine.shape import EngineModel
-from rstar_jax.inference.services import Desk
 from rstar_jax.models import KV, Decoder, RewardModel, from_policy
 from rstar_jax.models.cache import Suffix, lay_out
-from rstar_jax.search import Functions, Leaf, SearchConfig, grow_trees
-from rstar_jax.search.contract import Services
-from rstar_jax.search.services import Called
+from rstar_jax.queues import Batched, Coded
+from rstar_jax.search import Leaf, Queues, SearchConfig, grow_trees
 from rstar_jax.transforms.decode_layout import for_decode
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
 
@@ -232,19 +229,17 @@ def grade(requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
     return ["right" if zlib.crc32(text.encode()) % 4 == 0 else "wrong" for _, text in requests]
 
 
-def ours(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Services:
+def ours(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Queues:
     sizes = {"leaves": args.leaves, "rows": args.rows, "max_step_tokens": LONGEST, "context": 2048}
     config = DecodeConfig(**sizes, min_p=MIN_P)
     texts = Texts(policy.config.vocab_size)
     engine, scorer = StepDecoder(policy, texts.stops, config, seed=0), StepScorer(ppm, config)
-    propose: Desk[Leaf, list[Candidate] | Candidate] = Desk(
-        engine, texts.asked, candidates, contextlib.nullcontext
-    )
-    score = Desk(scorer, texts.wanted, lambda _, values: values, contextlib.nullcontext)
-    return Services(propose, Called(texts.check), Called(grade), score)
+    propose = Coded(engine, texts.asked, candidates)
+    score = Coded(scorer, texts.wanted, lambda _, values: values)
+    return Queues(propose, Batched(texts.check), Batched(grade), score)
 
 
-def reference(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Functions:
+def reference(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Queues:
     engine, texts = Reference(policy, ppm, args.leaves * args.rows), Texts(policy.config.vocab_size)
 
     def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
@@ -254,17 +249,17 @@ def reference(policy: Decoder, ppm: RewardModel, args: argparse.Namespace) -> Fu
     def score(requests: Sequence[tuple[Problem, tuple[str, ...], list[str]]]) -> list[np.ndarray]:
         return engine.score([texts.wanted(request) for request in requests])
 
-    return Functions(propose, texts.check, grade, score)
+    return Queues(Batched(propose), Batched(texts.check), Batched(grade), Batched(score))
 
 
-def run(functions: Functions | Services, args: argparse.Namespace) -> tuple[list[Tree], float]:
+def run(queues: Queues, args: argparse.Namespace) -> tuple[list[Tree], float]:
     """The trees and the CPU seconds of a search."""
     problems = [Problem(str(i), "", "") for i in range(args.problems)]
     config = SearchConfig(
         rollouts=args.rollouts, candidates=args.candidates, max_depth=8, temperature=TEMPERATURE
     )
     begin = time.process_time()
-    trees = grow_trees(problems, functions, config, round=0, training=True)
+    trees = grow_trees(problems, queues, config, round=0, training=True)
     return trees, time.process_time() - begin
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.models import DecoderConfig, from_policy, init_random
+from rstar_jax.queues import call
 from rstar_jax.types import Finish
 
 TINY = DecoderConfig(vocab_size=512, width=96, layers=3, heads=4, kv_heads=2, head_dim=24, mlp=256)
@@ -48,13 +49,13 @@ def engine(args: argparse.Namespace) -> None:
         leaves=args.leaves, rows=args.rows, chunk=args.chunk, max_step_tokens=args.longest, context=512
     )
     asked = requests(args.requests, args.n, seed=1)
-    compiling = cpu_seconds(lambda: StepDecoder(model, stops, config, seed=0).propose(asked))
+    compiling = cpu_seconds(lambda: call(StepDecoder(model, stops, config, seed=0), asked))
     decoder = StepDecoder(model, stops, config, seed=0)  # same programs, fresh counts
     samples: list = []
-    took = cpu_seconds(lambda: samples.extend(decoder.propose(asked)))
+    took = cpu_seconds(lambda: samples.extend(call(decoder, asked)))
     lengths = [len(s.tokens) for row in samples for s in row]
     stats = decoder.stats
-    again = StepDecoder(model, stops, config, seed=0).propose(asked[::-1])[::-1]
+    again = call(StepDecoder(model, stops, config, seed=0), asked[::-1])[::-1]
     print(f"the same samples, bit for bit, in another order: {again == samples}")
     print(
         f"steps: {len(lengths)}, of {np.mean(lengths):.1f} tokens, "
@@ -70,9 +71,9 @@ def engine(args: argparse.Namespace) -> None:
         ScoreRequest(q.prefix, tuple(np.array(s.tokens, np.int32) for s in row))
         for q, row in zip(asked, samples, strict=True)
     ]
-    compiling = cpu_seconds(lambda: StepScorer(reward, config).score(wanted))
+    compiling = cpu_seconds(lambda: call(StepScorer(reward, config), wanted))
     scorer = StepScorer(reward, config)
-    took = cpu_seconds(lambda: scorer.score(wanted))
+    took = cpu_seconds(lambda: call(scorer, wanted))
     print(
         f"score: {scorer.stats.scored / took:,.0f} useful tokens per CPU second, "
         f"{len(lengths) / took:,.0f} steps, "

@@ -5,7 +5,7 @@
 UCT: 64 simulations of 16 actions in 64 to 4,096 trees, as mctx's muzero_policy is measured: select, append 16
 children, back up; the best of three runs. --peer runs mctx (pip install mctx) on the same sizes, in turn with
 ours; the mean depth of what was expanded is printed, as it decides what a simulation costs. Loop: whole
-searches whose services answer at once. --search: a search with the bundled model, a PPM made from it and the
+searches whose queues answer at once. --search: a search with the bundled model, a PPM made from it and the
 sandbox; the model is so small that nothing hides what the search costs.
 """
 
@@ -24,7 +24,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import numpy as np
 
-from rstar_jax.search import Functions, SearchConfig, collector, grow_trees
+from rstar_jax.queues import Batched
+from rstar_jax.search import Queues, SearchConfig, collector, grow_trees
 from rstar_jax.search.uct import Statistics
 from rstar_jax.types import Candidate, Problem, StepVerdict
 
@@ -114,7 +115,7 @@ def simulations(with_peer: bool) -> None:
             print(f"{'':9} {batch:5} trees: {ratio:.2f} times as many as mctx, the median of three pairs")
 
 
-def instant() -> Functions:
+def instant() -> Queues:
     """Candidates, verdicts and values that cost next to nothing; answers after three steps."""
     draw = random.Random(0)
 
@@ -136,36 +137,38 @@ def instant() -> Functions:
     def score(requests):
         return [np.fromiter((draw.uniform(-1, 1) for _ in texts), float) for _, _, texts in requests]
 
-    return Functions(propose, check, lambda rs: ["right" if a == "1" else "wrong" for _, a in rs], score)
+    grade = Batched(lambda rs: ["right" if a == "1" else "wrong" for _, a in rs])
+    return Queues(Batched(propose), Batched(check), grade, Batched(score))
 
 
-def metered(functions: Functions) -> tuple[Functions, list[float]]:
-    """The functions, and how many CPU and wall seconds were spent in them."""
+def metered(queues: Queues) -> tuple[Queues, list[float]]:
+    """The queues, and how many CPU and wall seconds were spent in them."""
     spent = [0.0, 0.0]
 
-    def timed(function: Callable) -> Callable:
-        def call(requests):
+    def timed(method: Callable) -> Callable:
+        def measured(*arguments):
             cpu, wall = time.process_time(), time.perf_counter()
-            result = function(requests)
+            result = method(*arguments)
             spent[0] += time.process_time() - cpu
             spent[1] += time.perf_counter() - wall
             return result
 
-        return call
+        return measured
 
-    score = timed(functions.score) if functions.score is not None else None
-    return Functions(timed(functions.propose), timed(functions.check), timed(functions.grade), score), spent
+    for queue in filter(None, (queues.propose, queues.check, queues.grade, queues.score)):
+        queue.submit, queue.poll = timed(queue.submit), timed(queue.poll)
+    return queues, spent
 
 
-def loop(title: str, functions: Functions, problems: list[Problem], config: SearchConfig) -> None:
-    functions, spent = metered(functions)
+def loop(title: str, queues: Queues, problems: list[Problem], config: SearchConfig) -> None:
+    queues, spent = metered(queues)
     expansions, began, wall = 0, time.process_time(), time.perf_counter()
 
     def count(stats) -> None:
         nonlocal expansions
         expansions = stats.expansions
 
-    trees = grow_trees(problems, functions, config, round=1, training=True, on_progress=count)
+    trees = grow_trees(problems, queues, config, round=1, training=True, on_progress=count)
     own, wall = time.process_time() - began - spent[0], time.perf_counter() - wall
     nodes = sum(len(tree.nodes) - 1 for tree in trees)
     print(
@@ -182,7 +185,7 @@ def real() -> None:
     from rstar_jax.inference import Reasoner
     from rstar_jax.problems.load import load_problems
     from rstar_jax.sandbox import Limits, Sandbox
-    from rstar_jax.tasks import MathTask
+    from rstar_jax.tasks import Checker, MathTask
 
     problems = load_problems("96", seed=0, split="train")
     with tempfile.TemporaryDirectory() as folder, Sandbox(workers=1, limits=Limits()) as sandbox:
@@ -191,14 +194,15 @@ def real() -> None:
         reasoner = Reasoner(
             TINY_BASE,
             Path(folder) / "ppm",
-            MathTask(sandbox),
+            Checker(MathTask(), sandbox),
+            role="finetuned",
             decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
             dtype="float32",
             seed=0,
         )
         config = SearchConfig(rollouts=6, candidates=6, temperature=0.7)
-        grow_trees(problems, reasoner.functions(0), config, round=0, training=True)  # compiles
-        loop("tiny model", reasoner.functions(1), problems, config)
+        grow_trees(problems, reasoner.queues(0), config, round=0, training=True)  # compiles
+        loop("tiny model", reasoner.queues(1), problems, config)
 
 
 def main() -> None:

@@ -23,9 +23,8 @@ from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.search import SearchConfig, grow_trees
-from rstar_jax.tasks import MathTask
-from rstar_jax.text import usage
-from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.tasks import Checker, MathTask
+from rstar_jax.text import prompts, usage
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig, TrainSummary, train_policy
 from rstar_jax.types import SftRow, Tree
@@ -104,7 +103,7 @@ def run(config: PretrainConfig, workdir: Path) -> Path:
         raise UserError(f"config.solutions: {config.solutions} given, at least 1 expected.")
     # 1.
     rows = solutions(config.solutions, config.flaws, seed=config.seed)
-    prompt = PROMPTS["finetuned"]
+    prompt = prompts.finetuned
     # 2.
     written = ["".join(row.steps) for row in rows[:_TOKENIZER_EXAMPLES]]
     asked = [prompt(row.question) for row in rows[:_TOKENIZER_EXAMPLES]]
@@ -171,17 +170,18 @@ def measure(folder: Path, config: MeasureConfig) -> dict[str, float]:
         reasoner = Reasoner(
             folder,
             None,
-            MathTask(sandbox),
+            Checker(MathTask(), sandbox),
+            role="finetuned",
             decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
             dtype="float32",
             seed=config.seed,
         )
-        functions = reasoner.functions(0)
+        queues = reasoner.queues(0)
         greedy = SearchConfig(strategy="greedy", batch=64)
-        figures = _shares("greedy", grow_trees(problems, functions, greedy, round=0), 1)
+        figures = _shares("greedy", grow_trees(problems, queues, greedy, round=0), 1)
         if config.samples:
             sample = SearchConfig(strategy="sample", rollouts=config.samples, temperature=1.0, batch=64)
-            trees = grow_trees(problems, functions, sample, round=0)
+            trees = grow_trees(problems, queues, sample, round=0)
             ended = sum(len(tree.trajectories()) for tree in trees) / (len(trees) * config.samples)
             figures |= _shares("sampled", trees, config.samples)
             figures["ended"] = round(100 * ended, 1)
@@ -251,6 +251,6 @@ trajectories each at temperature 1; "ended": the share of them that reach an ans
 |---|---|
 {table}
 
-{usage.policy_usage(PROMPTS["finetuned"])}""",
+{usage.policy_usage(prompts.finetuned)}""",
         encoding="utf-8",
     )

@@ -22,8 +22,9 @@ from rstar_jax.evolve.rounds import first_policies, judge_folder
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.shards import Source, in_order, joined, tree_files
 from rstar_jax.evolve.stages import Workdir
+from rstar_jax.queues import call
 from rstar_jax.report.progress import Progress
-from rstar_jax.search import Functions, Leaf
+from rstar_jax.search import Leaf, Queues
 from rstar_jax.settings import from_config
 from rstar_jax.types import Tree
 
@@ -105,7 +106,7 @@ def _run(settings: ReplaySettings, workdir: Path) -> None:
         )
 
 
-def again(functions: Functions, chosen: Sequence[ReplayItem]) -> Iterator[tuple[ReplayItem, int, str, str]]:
+def again(queues: Queues, chosen: Sequence[ReplayItem]) -> Iterator[tuple[ReplayItem, int, str, str]]:
     """Chosen steps, sampled and checked again: each with its node, what the policy writes now, and that with
     what the interpreter shows."""
     needed = {(k, i) for k, c in enumerate(chosen) for node in c.nodes for i in c.tree.path(node)}
@@ -113,7 +114,7 @@ def again(functions: Functions, chosen: Sequence[ReplayItem]) -> Iterator[tuple[
     for depth in range(1, deepest + 1):
         steps = [(chosen[k], i) for k, i in sorted(needed) if chosen[k].tree.nodes[i].depth == depth]
         leaves = list(dict.fromkeys(_leaf(c.tree, i) for c, i in steps))
-        found = dict(zip(leaves, functions.propose(leaves), strict=True))
+        found = dict(zip(leaves, call(queues.propose, leaves), strict=True))
         wanted = [(c, i) for c, i in steps if i in c.nodes]
         written = [found[_leaf(c.tree, i)][c.tree.nodes[i].candidate] for c, i in wanted]
         run = [candidate.finish != "length" for candidate in written]  # as in a search, others are never run
@@ -122,7 +123,7 @@ def again(functions: Functions, chosen: Sequence[ReplayItem]) -> Iterator[tuple[
             for (c, i), candidate, runs in zip(wanted, written, run, strict=True)
             if runs
         ]
-        verdicts = iter(functions.check(requests))
+        verdicts = iter(call(queues.check, requests))
         for (c, i), candidate, runs in zip(wanted, written, run, strict=True):
             yield c, i, candidate.text, next(verdicts).text if runs else candidate.text
 
@@ -267,11 +268,11 @@ def _replay(context: Context, name: str, batches: Iterator[list[ReplayItem]]) ->
     _require_source(context, models, now, first)  # before the models are loaded
     differing = replayed = 0
     with context.sandbox() as sandbox, progress.stage(f"replay {name}", None, "steps"):
-        functions = context.reasoner(models, sandbox).functions(round)
+        queues = context.reasoner(models, sandbox).queues(round)
         for chosen in itertools.chain([first], batches):
             _require_source(context, models, now, chosen)
             for at in range(0, len(chosen), _TOGETHER):
-                for c, node, written, shown in again(functions, chosen[at : at + _TOGETHER]):
+                for c, node, written, shown in again(queues, chosen[at : at + _TOGETHER]):
                     replayed += 1
                     progress.update(replayed)
                     stored = c.tree.nodes[node].text

@@ -28,6 +28,7 @@ Outcome = Literal["ok", "fail", "unknown"]
 Ended = Literal["rollouts", "exhausted", "tokens", "seconds", "vote"]
 # Candidates of one leaf, at most; each takes max_step_tokens numbers on the host, in every slot that decodes.
 MOST_CANDIDATES = 1 << 16
+MOST_OBSERVED = 1000  # characters of what the interpreter showed that a node keeps
 HOTTEST = 1e30  # temperatures are less: float32 on the device
 
 
@@ -41,6 +42,11 @@ class Problem:
     level: int = 0
     source: str = ""
     synthetic: bool = False
+
+
+# A trajectory whose last step is to be checked; an answer to be graded.
+CheckRequest = tuple[Problem, tuple[str, ...]]
+GradeRequest = tuple[Problem, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +165,7 @@ class Node:
     logprob: nats, of the step's tokens. tokens: how many the policy wrote.
     cpu_s: CPU seconds of the program up to and including the step; 0 if nothing was run.
     origin, candidate: where the step was proposed, and which of the candidates there it was; -1 at the root.
+    observation: what the interpreter showed, its first MOST_OBSERVED characters.
     """
 
     parent: int
@@ -176,6 +183,7 @@ class Node:
     cpu_s: float = 0.0
     origin: Origin = Origin()
     candidate: int = -1
+    observation: str = ""
 
     @property
     def q(self) -> float:
@@ -200,6 +208,7 @@ class Node:
             self.cpu_s,
             self.origin,
             self.candidate,
+            self.observation,
         )
 
 

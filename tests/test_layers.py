@@ -30,7 +30,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("curate",)),
     (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations")),
     (1, ("text", "grading", "sandbox", "tasks", "problems")),
-    (0, ("types", "records", "columns", "manifests", "settings", "errors")),
+    (0, ("types", "queues", "records", "columns", "manifests", "settings", "errors")),
 )
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}

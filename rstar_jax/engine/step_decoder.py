@@ -34,12 +34,13 @@ from rstar_jax.engine.shape import EngineModel
 from rstar_jax.engine.stops import build
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, candidates
+from rstar_jax.queues import Queue
 from rstar_jax.types import HOTTEST, MOST_CANDIDATES, Finish
 
 Waiting = deque[tuple[int, StepRequest]]
 
 
-class StepDecoder:
+class StepDecoder(Queue[StepRequest, list[Sample]]):
     """Samples steps from a policy. `stats` counts since the decoder was made.
 
     stops: tokens, or sequences of tokens, that end a step, and how. forbidden: tokens never sampled (padding,
@@ -55,6 +56,8 @@ class StepDecoder:
     The model's parameters are read anew whenever nothing is being decoded, so it may be trained in between.
     """
 
+    cooperative = True
+
     def __init__(
         self,
         model: Decoder,
@@ -69,6 +72,7 @@ class StepDecoder:
         on_progress: Callable[[Stats], None] | None = None,
         demand: int = 0,
     ) -> None:
+        super().__init__()
         V = model.config.vocab_size
         check_tokens(np.array(list(forbidden), np.int64), V, "forbidden")
         self.stats = Stats()
@@ -94,49 +98,44 @@ class StepDecoder:
         self._caches = PrefixCaches(EngineModel.of(model, config.kernels), mesh, config, self.stats, demand)
         self._waiting: dict[tuple[int, int], Waiting] = {}  # by cache and rows of a leaf
         self._batches: dict[tuple[int, int], list[Batch]] = {}
-        self._done: dict[int, list[Sample]] = {}
-        self._next = 0
         self._on_progress = on_progress
 
     def submit(self, requests: Sequence[StepRequest]) -> list[int]:
-        """Takes requests for `poll` to answer; returns their tickets, in order. Never waits.
+        """Take requests as `Queue.submit`.
 
+        A request's samples do not depend on the other requests, but for roundings (`DecodeConfig`). A prefix
+        that fills the context gives samples without tokens that finish by "length".
         Raises UserError for n < 0, a temperature that is negative or no number, an empty prefix, and tokens
-        outside of the vocabulary; then none is taken.
+        outside of the vocabulary; then none is taken. `poll` raises UserError if the policy's logits are no
+        distribution; all that is asked is forgotten then.
         """
         for i, request in enumerate(requests):
             _check(request, self._model.config.vocab_size, f"request {i}")
-        tickets = []
-        for request in requests:
-            ticket, self._next = self._next, self._next + 1
-            tickets.append(ticket)
+        return super().submit(requests)
+
+    def _begin(self, entries: Mapping[int, StepRequest]) -> None:
+        for ticket, request in entries.items():
             if len(request.prefix) >= self._config.context:
-                self._done[ticket] = [Sample((), 0.0, "length")] * request.n
+                self._finish(ticket, [Sample((), 0.0, "length")] * request.n)
             elif not request.n:
-                self._done[ticket] = []
+                self._finish(ticket, [])
             else:
                 where = self._caches.replica(request.problem), min(request.n, self._config.rows)
                 self._waiting.setdefault(where, deque()).append((ticket, request))
-        return tickets
 
-    def poll(self, wait: bool = False) -> list[tuple[int, list[Sample]]]:
-        """Return what is done by now: tickets and their samples, in any order, each once.
-
-        Every call sees to it that the device has work. wait: for at least one result, if any is outstanding.
-        A request's samples do not depend on the other requests, but for roundings (`DecodeConfig`). A prefix
-        that fills the context gives
-        samples without tokens that finish by "length".
-        Raises UserError if the policy's logits are no distribution; all that is asked is forgotten then.
-        """
+    def _work(self, block: bool) -> None:
+        """Wait for the chunk under way that was started first, if there is one, and see to it that the device
+        has work; whether it is enough to `block` for is for `poll` to say."""
+        del block
         self.load()
+        started = [(where, b) for where, batches in self._batches.items() for b in batches if b.pending]
+        if started:
+            where, batch = min(started, key=lambda found: found[1].started)
+            self._turn(batch, self._waiting[where])
         for where, waiting in self._waiting.items():
             for batch in self._at(where):
                 if not batch.pending or batch.is_ready():
                     self._turn(batch, waiting)
-        while wait and not self._done and self._busy:
-            self.turn()
-        done, self._done = list(self._done.items()), {}
-        return done
 
     def load(self) -> None:
         """Lays the parameters out and makes the cache, unless leaves are being decoded."""
@@ -146,8 +145,10 @@ class StepDecoder:
     def _turn(self, batch: Batch, waiting: Waiting) -> None:
         if batch.pending:
             try:
-                self._done |= batch.harvest()
+                for ticket, samples in batch.harvest().items():
+                    self._finish(ticket, samples)
             except UserError:  # what is not finite may lie in any of the caches
+                self._open.clear()
                 self._waiting.clear()
                 self._batches.clear()
                 self._caches.forget()
@@ -171,26 +172,6 @@ class StepDecoder:
                 Batch(self._caches.replicas[where[0]], c, self._rules, where[1], count) for count in leaves
             ]
         return self._batches[where]
-
-    def turn(self) -> None:
-        """Waits for the chunk under way that was started first, if there is one, and starts the next."""
-        self.load()
-        flying = [(where, b) for where, batches in self._batches.items() for b in batches if b.pending]
-        if flying:
-            where, batch = min(flying, key=lambda found: found[1].started)
-            self._turn(batch, self._waiting[where])
-
-    def propose(self, requests: Sequence[StepRequest]) -> list[list[Sample]]:
-        """n samples for each request, in order: `submit`, and `poll` until all are there."""
-        tickets = self.submit(requests)
-        others: dict[int, list[Sample]] = {}
-        found: dict[int, list[Sample]] = {}
-        mine = set(tickets)
-        while len(found) < len(mine):
-            for ticket, samples in self.poll(wait=True):
-                (found if ticket in mine else others)[ticket] = samples
-        self._done |= others
-        return [found[ticket] for ticket in tickets]
 
     def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:
         """Return functions that compile what requests may need, a program each (`stats.programs` names those
@@ -230,16 +211,12 @@ class StepDecoder:
         """Count what the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
         return self._caches.held()
 
-    def cancel(self, tickets: Iterable[int]) -> None:
-        """Drop these requests: their slots are free from the next chunk on."""
-        gone = set(tickets)
+    def _drop(self, tickets: set[int]) -> None:
         for where, waiting in self._waiting.items():
-            self._waiting[where] = deque(entry for entry in waiting if entry[0] not in gone)
+            self._waiting[where] = deque(entry for entry in waiting if entry[0] not in tickets)
         for batches in self._batches.values():
             for batch in batches:
-                batch.cancel(gone)
-        for ticket in gone:
-            self._done.pop(ticket, None)
+                batch.cancel(tickets)
 
     def drop(self, samples: Sequence[Sample]) -> None:
         """Says that nobody will go on from these: their pages are free."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -20,6 +20,7 @@ from rstar_jax.engine.requests import DecodeConfig, ScoreRequest, Stats, check_p
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel
+from rstar_jax.queues import Queue
 
 # Requests whose values are started together, and groups (see below) that one program scores, always so many.
 # On a CPU one group alone is as fast by the token, is not padded to the length of others, and has the same
@@ -51,13 +52,15 @@ class _Group(NamedTuple):
         return max(len(self.asked.suffixes[k]) for k in self.which)
 
 
-class StepScorer:
+class StepScorer(Queue[ScoreRequest, np.ndarray]):
     """Values from a reward model. `stats` counts since the scorer was made.
 
     scale: values are tanh(raw / scale); 1 as in arXiv 2501.04519, 5 as in the released code. config: of the
     engine; how it samples does not matter here. mesh, demand: as for StepDecoder. The model's
     parameters are read anew whenever nothing is being scored.
     """
+
+    cooperative = True
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class StepScorer:
     ) -> None:
         if not 0 < scale < float("inf"):
             raise UserError(f"scale: {scale} given, a positive number expected.")
+        super().__init__()
         self.stats = Stats()
         self._model, self._config, self._scale = model, config, scale
         shape = EngineModel.of(model.decoder, config.kernels)
@@ -80,51 +84,49 @@ class StepScorer:
         self._flights: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.replicas]
         self._values: dict[int, np.ndarray] = {}  # of what is not done
         self._missing: dict[int, int] = {}  # of its suffixes
-        self._done: dict[int, np.ndarray] = {}
-        self._next = 0
 
     def submit(self, requests: Sequence[ScoreRequest]) -> list[int]:
-        """Takes requests for `poll` to answer; returns their tickets, in order. Never waits.
-
-        Raises UserError for an empty prefix and tokens outside of the vocabulary; then none is taken.
-        """
-        fits = [self._checked(request, f"request {i}") for i, request in enumerate(requests)]
-        tickets = list(range(self._next, self._next + len(requests)))
-        self._next += len(requests)
-        for ticket, request, which in zip(tickets, requests, fits, strict=True):
-            self._values[ticket] = np.full(len(request.suffixes), -1.0, np.float32)
-            self._missing[ticket] = len(which)
-            if which:
-                prefix, suffixes = request.prefix.tolist(), {k: request.suffixes[k].tolist() for k in which}
-                if not all(suffixes.values()):  # the prefix's last token then is everybody's first
-                    suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
-                    prefix = prefix[:-1]
-                home = self._caches.replica(request.problem)
-                self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
-            else:
-                self._finish(ticket)
-        return tickets
-
-    def poll(self, wait: bool = False) -> list[tuple[int, np.ndarray]]:
-        """Return what is done by now: tickets and values, float32 [n] in [-1, 1], in any order, each once.
+        """Take requests as `Queue.submit`; results are values, float32 [n] in [-1, 1].
 
         A value stands at the last token of its suffix; an empty suffix has that of the prefix's last token,
-        a text longer than the context has -1. wait: for at least one result, if any is outstanding.
+        a text longer than the context has -1.
+        Raises UserError for an empty prefix and tokens outside of the vocabulary; then none is taken.
         """
+        V = self._model.decoder.config.vocab_size
+        for i, request in enumerate(requests):
+            check_prefix(request.prefix, V, f"request {i}")
+            for k, suffix in enumerate(request.suffixes):
+                check_tokens(suffix, V, f"request {i}, suffix {k}")
+        return super().submit(requests)
+
+    def _begin(self, entries: Mapping[int, ScoreRequest]) -> None:
+        for ticket, request in entries.items():
+            room = self._config.context - len(request.prefix)
+            which = [k for k, suffix in enumerate(request.suffixes) if len(suffix) <= room]
+            self._values[ticket] = np.full(len(request.suffixes), -1.0, np.float32)
+            self._missing[ticket] = len(which)
+            if not which:
+                self._complete(ticket)
+                continue
+            prefix, suffixes = request.prefix.tolist(), {k: request.suffixes[k].tolist() for k in which}
+            if not all(suffixes.values()):  # the prefix's last token then is everybody's first
+                suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
+                prefix = prefix[:-1]
+            home = self._caches.replica(request.problem)
+            self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
+
+    def _work(self, block: bool) -> None:
+        """Start what waits where nothing is under way, and wait until something is done."""
+        del block
         self.load()
         while True:
             for home, flight in enumerate(self._flights):
-                if flight and (cast(Any, flight[-1][1]).is_ready() or (wait and not self._done)):
+                if flight and (not self._done or cast(Any, flight[-1][1]).is_ready()):
                     self._harvest(home)
                 if not self._flights[home] and self._waiting[home]:
                     self._start(home)
-            if not wait or self._done or not any(self._flights):
-                done, self._done = list(self._done.items()), {}
-                return done
-
-    def turn(self) -> None:
-        """Starts what waits, if nothing is under way, and waits for it."""
-        self._done |= dict(self.poll(wait=True))
+            if self._done or not any(self._flights):
+                return
 
     def programs(self, shortest: int = 1) -> list[Callable[[], None]]:
         """Return functions that compile what requests may need, as `StepDecoder.programs`."""
@@ -154,21 +156,10 @@ class StepScorer:
             lowered.compile()
         cache.compile_store(lowered.out_info[1], pool.orders([], B * GROUP, cache.pages, tokens))
 
-    def score(self, requests: Sequence[ScoreRequest]) -> list[np.ndarray]:
-        """Values for each request, in order: `submit`, and `poll` until all are there."""
-        tickets = self.submit(requests)
-        found: dict[int, np.ndarray] = {}
-        while not found.keys() >= set(tickets):
-            found |= dict(self.poll(wait=True))
-        self._done |= {ticket: found.pop(ticket) for ticket in found.keys() - set(tickets)}
-        return [found[ticket] for ticket in tickets]
-
-    def cancel(self, tickets: Iterable[int]) -> None:
-        """Drop these requests."""
+    def _drop(self, tickets: set[int]) -> None:
         for ticket in tickets:
             self._values.pop(ticket, None)
             self._missing.pop(ticket, None)
-            self._done.pop(ticket, None)
         for home, waiting in enumerate(self._waiting):
             self._waiting[home] = deque(asked for asked in waiting if asked.ticket in self._values)
 
@@ -181,18 +172,9 @@ class StepScorer:
         if not any(self._flights):
             self._caches.load(self._model.params())
 
-    def _checked(self, request: ScoreRequest, where: str) -> list[int]:
-        """Find the suffixes that fit into the context behind the prefix."""
-        V = self._model.decoder.config.vocab_size
-        check_prefix(request.prefix, V, where)
-        for k, suffix in enumerate(request.suffixes):
-            check_tokens(suffix, V, f"{where}, suffix {k}")
-        room = self._config.context - len(request.prefix)
-        return [k for k, suffix in enumerate(request.suffixes) if len(suffix) <= room]
-
-    def _finish(self, ticket: int) -> None:
+    def _complete(self, ticket: int) -> None:
         del self._missing[ticket]
-        self._done[ticket] = self._values.pop(ticket)
+        self._finish(ticket, self._values.pop(ticket))
 
     def _start(self, home: int) -> None:
         """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
@@ -258,5 +240,5 @@ class StepScorer:
                 self._values[ticket][group.which] = values[b, : len(group.which)]
                 self._missing[ticket] -= len(group.which)
                 if not self._missing[ticket]:
-                    self._finish(ticket)
+                    self._complete(ticket)
         self._flights[home] = []

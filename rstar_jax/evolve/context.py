@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import platform
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rstar_jax import compilations
@@ -18,7 +18,7 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.search import SearchConfig
 from rstar_jax.settings import home_expanded
-from rstar_jax.tasks import TASKS, Task
+from rstar_jax.tasks import TASKS, Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
 from rstar_jax.weights import model_hash, tokenizer_folder
@@ -39,7 +39,7 @@ class Models:
 
     policy: Path
     ppm: Path | None
-    prompt: str
+    prompt: Role
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +96,15 @@ class Context:
             return None
         return home_expanded(Path(kept), "config.policy.cache")
 
-    def task(self, sandbox: Sandbox, *, prompt: str) -> Task:
-        """The run's task over an opened sandbox. prompt: "bootstrap" or "finetuned"."""
+    @functools.cached_property
+    def task(self) -> Task:
+        """The run's task."""
         v = self.settings.verify
-        return TASKS[v.task](sandbox, prompt=prompt, grading=v.grading)
+        return TASKS[v.task](grading=v.grading, output_kb=v.output_kb)
 
-    def asking(self, prompt: str) -> Task:
-        """The run's task for its prompts alone: its sandbox is not started and writes nothing."""
-        return self.task(open_sandbox(self.settings.verify, None), prompt=prompt)
+    def prompt(self, role: Role) -> Callable[[str], str]:
+        """The task's prompt of a question for one who is asked."""
+        return functools.partial(self.task.prompt, role=role)
 
     def sandbox(self) -> Sandbox:
         """The processes that run what models write, with this run's limits, not yet started.
@@ -116,11 +117,12 @@ class Context:
     def prompts(self) -> dict[tuple[str, str], Prompts | None]:
         """Lengths of prompts by kind ("bootstrap", "finetuned") and problems ("train", "heldout")."""
         tokenizer, found = Tokenizer.load(tokenizer_folder(self.base)), {}
-        for kind in {*self.settings.search.prompt, "finetuned"}:
-            prompt = self.asking(kind).prompt
+        kinds: set[Role] = {*self.settings.search.prompt, "finetuned"}
+        for kind in kinds:
+            prompt = self.prompt(kind)
             for name, problems in (("train", self.train), ("heldout", self.heldout)):
                 found[kind, name] = Prompts.of(
-                    problems, lambda p, f=prompt: len(tokenizer.encode_prompt(f(p)))
+                    problems, lambda p, f=prompt: len(tokenizer.encode_prompt(f(p.question)))
                 )
         return found
 
@@ -145,7 +147,8 @@ class Context:
         made = Reasoner(
             models.policy,
             models.ppm,
-            self.task(sandbox, prompt=models.prompt),
+            Checker(self.task, sandbox),
+            role=models.prompt,
             decode=s.decode,
             dtype=s.policy.dtype,
             seed=s.seed,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.settings import at_round
+from rstar_jax.tasks import Role
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
 from rstar_jax.weights import tokenizer_folder
@@ -23,8 +24,8 @@ def with_room(context: Context) -> Context:
     Every prompt that the run asks its policies with counts. Raises UserError where no problem is left.
     """
     settings, room = context.settings, context.settings.decode.context
-    kinds = {*(at_round(settings.search.prompt, round) for round in settings.rounds), "finetuned"}
-    prompts = [context.asking(kind).prompt for kind in sorted(kinds)]
+    kinds: set[Role] = {*(at_round(settings.search.prompt, round) for round in settings.rounds), "finetuned"}
+    prompts = [context.prompt(kind) for kind in sorted(kinds)]
     asked = [
         _Fits(Tokenizer.load(tokenizer_folder(folder)), prompt, room)
         for folder in sorted({context.base, context.bootstrap})
@@ -71,12 +72,12 @@ class _Fits:
     examples takes a millisecond to encode, and there are up to 747,000.
     """
 
-    def __init__(self, tokenizer: Tokenizer, prompt: Callable[[Problem], str], room: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Callable[[str], str], room: int) -> None:
         self._tokenizer, self._prompt, self._room = tokenizer, prompt, room
         self._frames: dict[tuple[str, str], int] = {}
 
     def __call__(self, problem: Problem) -> bool:
-        prompt, question = self._prompt(problem), problem.question
+        prompt, question = self._prompt(problem.question), problem.question
         before, inside, after = prompt.partition(question)
         # No vocabulary writes ASCII in more tokens than letters.
         if inside and question.isascii():

@@ -206,7 +206,7 @@ def _require_judge(context: Context) -> None:
         return
     try:
         policy = Tokenizer.load(weights.tokenizer_folder(context.bootstrap))
-        reader = StepText.checked(context.judge, policy)
+        reader = StepText.checked(context.judge, policy, context.prompt("ppm"))
     except UserError as error:
         raise UserError(f"config.policy.ppm: {error}") from error
     room, problems = context.settings.decode.context, (*context.train[:100], *context.heldout[:100])
@@ -235,9 +235,8 @@ def _inputs(context: Context) -> dict[str, str]:
 
 def _require_problems(context: Context) -> None:
     """Refuses problems that the run's task cannot check."""
-    task = context.asking("finetuned")
     for problem in (*context.train, *context.heldout):
-        task.require(problem)
+        context.task.require(problem)
 
 
 def _require_trainable(context: Context, shape: DecoderConfig) -> None:

@@ -56,8 +56,8 @@ class _Seeker:
 
         self.reasoner.on_compile(lambda what: progress.update(doing=f"compiling: {what}" if what else ""))
         with progress.stage(title, len(problems), "problems", source.round or None, done=shards.done):
-            services = self.reasoner.services(source.round)
-            shards.grow(services, config, training=training, on_progress=show)
+            queues = self.reasoner.queues(source.round)
+            shards.grow(queues, config, training=training, on_progress=show)
         return shards
 
     def result(self) -> dict[str, Any]:

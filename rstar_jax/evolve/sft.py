@@ -47,6 +47,7 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.sharding import MeshConfig
+from rstar_jax.tasks import Checker
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig
 from rstar_jax.types import Problem, SftRow
@@ -209,10 +210,10 @@ def _estimate(context: Context, settings: SftSettings) -> None:
     """Say what evaluations and training will need, once the rows are known."""
     rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
     tokenizer = Tokenizer.load(weights.tokenizer_folder(context.base))
-    prompt = context.asking("finetuned").prompt
+    prompt = context.prompt("finetuned")
 
     def length(row: SftRow) -> int:
-        return len(tokenizer.encode_solution(prompt(Problem("", row.question, "")), row.steps)[0])
+        return len(tokenizer.encode_solution(prompt(row.question), row.steps)[0])
 
     some, room = rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE], settings.train.policy.seq_len
     lengths = [tokens for row in some if (tokens := length(row)) <= room]
@@ -252,11 +253,11 @@ def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
         lost: Counter[str] = Counter()
         with context.sandbox() as sandbox, context.progress.stage("rows", len(given), "rows"):
             context.progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
-            task = context.task(sandbox, prompt="finetuned")
+            checker = Checker(context.task, sandbox)
             for problem in context.heldout:
-                task.require(problem)
+                context.task.require(problem)
             for first in range(0, len(given), _AT_ONCE):
-                for one in executed(given[first : first + _AT_ONCE], task):
+                for one in executed(given[first : first + _AT_ONCE], checker):
                     if one.row:
                         kept.append(one.row)
                     else:

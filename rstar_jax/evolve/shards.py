@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rstar_jax import records
-from rstar_jax.search import Functions, SearchConfig, SearchStats, Services, watch_trees
+from rstar_jax.search import Queues, SearchConfig, SearchStats, watch_trees
 from rstar_jax.types import Problem, Tree
 
 # Called as a search goes on: trees on disk, and trajectories found in all, unfinished trees included.
@@ -61,7 +61,7 @@ class Shards:
 
     def grow(
         self,
-        services: Functions | Services,
+        queues: Queues,
         config: SearchConfig,
         *,
         training: bool = False,
@@ -83,7 +83,7 @@ class Shards:
 
         search = watch_trees(
             [self._problems[place] for place in places],
-            services,
+            queues,
             config,
             round=source.round,
             tree_index=source.tree_index,

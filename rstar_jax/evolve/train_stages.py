@@ -22,7 +22,6 @@ from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.search_stages import deaths, unknown_steps
 from rstar_jax.evolve.shards import read_trees
 from rstar_jax.text import usage
-from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
 from rstar_jax.types import PreferencePair, SftRow, Tree
@@ -136,12 +135,13 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     config = context.settings.train.policy
     base = _load(context, context.base, config)
     model = train.with_delimiters(base, tokenizer, context.settings.policy.delimiters)
+    prompt = context.prompt("finetuned")
     title = f"round {round}, the policy" if round else "the policy"
     with _training(context, round, "train the policy", folder, tokenizer) as options:
-        summary = train.train_policy(model, rows, tokenizer, PROMPTS["finetuned"], config, **options)
-        tokenizer.set_chat_template(usage.chat_template(PROMPTS["finetuned"], tokenizer))
+        summary = train.train_policy(model, rows, tokenizer, prompt, config, **options)
+        tokenizer.set_chat_template(usage.chat_template(prompt, tokenizer))
         loader = usage.loader(tokenizer, model.config.family)
-        section = usage.policy_usage(PROMPTS["finetuned"], loader)
+        section = usage.policy_usage(prompt, loader)
         card = _card(context, "policy", round, {"solutions": len(rows)}, section)
         weights.save_pretrained(
             model, folder / "model", tokenizer_from=tokenizer, card=card, stops=usage.GENERATION_STOPS
@@ -208,10 +208,11 @@ def train_ppm(context: Context, round: int) -> dict[str, Any]:
         tokenizer = Tokenizer.load(source)
         config = context.settings.train.ppm
         model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
+        prompt = context.prompt("ppm")
         with _training(context, round, "train the PPM", folder, tokenizer) as options:
-            summary = train.train_ppm(model, pairs, tokenizer, PROMPTS["finetuned"], config, **options)
+            summary = train.train_ppm(model, pairs, tokenizer, prompt, config, **options)
             loader = usage.loader(tokenizer, model.decoder.config.family)
-            section = usage.reward_usage(PROMPTS["finetuned"], loader, context.ppm_scale)
+            section = usage.reward_usage(prompt, loader, context.ppm_scale)
             card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
             weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
         if note := train.saturation(summary.metrics):

@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import atexit
 import collections
+import contextlib
 import functools
 import hashlib
 import os
+import queue
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from rstar_jax.errors import UserError
@@ -30,6 +32,7 @@ from rstar_jax.grading.algebra import Allowance, Inquiry, Pool
 from rstar_jax.grading.budget import Budget, Compare, Spent
 from rstar_jax.grading.equal import equal
 from rstar_jax.grading.spelling import clean
+from rstar_jax.queues import Queue
 from rstar_jax.types import Grade
 
 _REMEMBERED = 1 << 17  # verdicts
@@ -100,14 +103,11 @@ class Grader:
         verdicts: dict[tuple[str, str], Grade] = {}
         waiting: list[tuple[str, str]] = []
         for pair in dict.fromkeys((prediction, reference) for prediction, reference in pairs):
-            verdict = self._remembered(pair)
+            verdict = self._at_once(pair)
             if verdict is None:
-                try:
-                    verdict = self._rules(pair[0], pair[1], _ask_nobody)
-                except _NeedsAlgebra:
-                    waiting.append(pair)
-                    continue
-            verdicts[pair] = verdict
+                waiting.append(pair)
+            else:
+                verdicts[pair] = verdict
         ask = self._with_algebra
         found = self._threads.map(ask, waiting) if len(waiting) > 1 else map(ask, waiting)
         for pair, (verdict, lost) in zip(waiting, found, strict=True):
@@ -122,14 +122,25 @@ class Grader:
                 self._known.popitem(last=False)
         return [verdicts[prediction, reference] for prediction, reference in pairs]
 
+    def queue(self) -> Queue[tuple[str, str], Grade]:
+        """Make a queue of pairs to grade; each owner has one of its own."""
+        return _Gradings(self)
+
     def _with_algebra(self, pair: tuple[str, str]) -> tuple[Grade, bool]:
         """The verdict, and whether a process was lost on the way."""
         inquiry = Inquiry(self._pool)
         return self._rules(pair[0], pair[1], inquiry.compare), inquiry.lost
 
-    def _remembered(self, pair: tuple[str, str]) -> Grade | None:
+    def _at_once(self, pair: tuple[str, str]) -> Grade | None:
+        """The verdict, if it is remembered or the rules alone decide; None if it needs algebra."""
         with self._lock:
-            return self._known.get(_digest(pair))
+            known = self._known.get(_digest(pair))
+        if known is not None:
+            return known
+        try:
+            return self._rules(pair[0], pair[1], _ask_nobody)
+        except _NeedsAlgebra:
+            return None
 
     def close(self) -> None:
         """Ends the processes, for good. Comparisons under way are waited for."""
@@ -144,6 +155,34 @@ class Grader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Gradings(Queue[tuple[str, str], Grade]):
+    """Pairs of one owner: what needs algebra is waited for by the grader's threads."""
+
+    cooperative = False
+
+    def __init__(self, grader: Grader) -> None:
+        super().__init__()
+        self._grader = grader
+        self._answers: queue.SimpleQueue[tuple[int, Future[list[Grade]]]] = queue.SimpleQueue()
+
+    def _begin(self, entries: Mapping[int, tuple[str, str]]) -> None:
+        for ticket, pair in entries.items():
+            grade = self._grader._at_once(pair)
+            if grade is not None:
+                self._finish(ticket, grade)
+                continue
+            future = self._grader._threads.submit(self._grader.grade, [pair])
+            future.add_done_callback(lambda done, ticket=ticket: self._answers.put((ticket, done)))
+
+    def _work(self, block: bool) -> None:
+        wait = block and bool(self._open) and not self._done
+        with contextlib.suppress(queue.Empty):
+            while True:
+                ticket, future = self._answers.get(wait)
+                wait = False
+                self._finish(ticket, future.result()[0])
 
 
 def _digest(pair: tuple[str, str]) -> bytes:

@@ -70,7 +70,7 @@ def guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _beside(*names: str, folder: str = "") -> list[Any]:
-    """Modules of this script's folder, or of one in it."""
+    """Modules of this script's folder, or of one beside it."""
     here = os.path.join(os.path.dirname(os.path.abspath(__file__)), folder)
     sys.path.insert(0, here)
     modules = [importlib.import_module(name) for name in names]
@@ -97,7 +97,7 @@ def _load(paths: list[str]) -> Any:
 
 
 def _give_up_rights(memory_mb: int) -> None:
-    (layers,) = _beside("layers", folder="sandbox")
+    (layers,) = _beside("layers", folder="../sandbox")
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     sys.dont_write_bytecode = True
     prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

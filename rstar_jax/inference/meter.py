@@ -1,12 +1,13 @@
-"""Clock of a search's time, by kind of work."""
+"""Clocks of a search's time, by kind of work."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class Meter:
@@ -26,6 +27,22 @@ class Meter:
         finally:
             with self._lock:
                 self.seconds[kind] += time.perf_counter() - began
+
+    def gauge(self, kind: str) -> Callable[[str], Callable[[int], None]]:
+        """Return what makes watchers (`Queue.watch`) of several queues, by name: the time in which any of
+        them has something open is added to `kind`."""
+        counts: dict[str, int] = {}
+        since = 0.0
+
+        def told(name: str, count: int) -> None:
+            nonlocal since
+            before, counts[name] = any(counts.values()), count
+            if before and not any(counts.values()):
+                self.seconds[kind] += time.perf_counter() - since
+            elif not before and count:
+                since = time.perf_counter()
+
+        return lambda name: functools.partial(told, name)
 
     def result(self) -> dict[str, object]:
         """JSON-ready: seconds by kind, and tokens written, duplicates included."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,10 @@ import numpy as np
 from rstar_jax import weights
 from rstar_jax.errors import UserError
 from rstar_jax.models import Reading
-from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.text.tokenizer_files import has_tokenizer
 
+Prompt = Callable[[str], str]  # of a question
 _SPECIAL = re.compile(r"<[^<>\s]+>")  # takes "<extra_0>", not "\n" or "a < b"
 
 
@@ -25,35 +25,35 @@ class StepText:
     `Reading` says: where it has a separator, that follows every step, in prefixes as well.
     """
 
-    def __init__(self, tokenizer: Tokenizer, reading: Reading, where: str) -> None:
-        """where: the reward model's folder, for messages. Raises UserError for a separator that should be one
-        token and is none."""
-        self._tokenizer, self._prompt = tokenizer, reading.prompt
+    def __init__(self, tokenizer: Tokenizer, reading: Reading, where: str, prompt: Prompt) -> None:
+        """where: the reward model's folder, for messages. prompt: of our PPMs. Raises UserError for a
+        separator that should be one token and is none."""
+        self._tokenizer, self._layout, self._prompt = tokenizer, reading.prompt, prompt
         self._separator = self._mark(reading.separator, where)
         self._end = self._mark(reading.end, where)
 
     @classmethod
-    def checked(cls, ppm: Path, policy: Tokenizer) -> StepText:
+    def checked(cls, ppm: Path, policy: Tokenizer, prompt: Prompt) -> StepText:
         """The same before the reward model is loaded. Raises UserError for a folder that holds none."""
         rows = weights.check_reward_model(ppm).vocab_size
-        return cls.of(ppm, weights.reading_of(ppm), rows, policy)
+        return cls.of(ppm, weights.reading_of(ppm), rows, policy, prompt)
 
     @classmethod
-    def of(cls, ppm: Path, reading: Reading, rows: int, policy: Tokenizer) -> StepText:
+    def of(cls, ppm: Path, reading: Reading, rows: int, policy: Tokenizer, prompt: Prompt) -> StepText:
         """Read by the tokenizer of a reward model's folder or, where it has none, the policy's.
 
         rows: of the reward model's embeddings. Raises UserError where they are fewer than the policy's ids.
         """
         folder = weights.tokenizer_folder(ppm)
         if has_tokenizer(folder):
-            return cls(Tokenizer.load(folder), reading, str(ppm))
+            return cls(Tokenizer.load(folder), reading, str(ppm), prompt)
         if rows < policy.used_ids:
             raise UserError(
                 f"{ppm}: no tokenizer there, and its embeddings have {rows} rows, but the policy's tokenizer "
                 f"has {policy.used_ids} ids. A PPM with its own tokenizer, or one that was trained from this "
                 "policy, is expected."
             )
-        return cls(policy, reading, str(ppm))
+        return cls(policy, reading, str(ppm), prompt)
 
     def _mark(self, text: str, where: str) -> list[int]:
         ids = self._tokenizer.encode_mark(text) if text else []
@@ -67,10 +67,10 @@ class StepText:
 
     def prefix(self, question: str, steps: Sequence[str]) -> np.ndarray:
         """Ids of a question and of steps that are not to be valued, int32 [P]."""
-        if self._prompt:
-            asked = self._tokenizer.encode_prompt(self._prompt.replace("{question}", question), question)
+        if self._layout:
+            asked = self._tokenizer.encode_prompt(self._layout.replace("{question}", question), question)
         else:  # as it was trained, whatever the policy is asked with
-            asked = self._tokenizer.encode_prompt(PROMPTS["finetuned"](question))
+            asked = self._tokenizer.encode_prompt(self._prompt(question))
         ids = [*asked, *(i for step in steps for i in self._step(step))]
         return np.asarray(ids, np.int32)
 

@@ -1,4 +1,4 @@
-"""Models, a task and options -> the services that a search is handed.
+"""Models, a task and options -> the queues that a search is handed.
 
 The one place where text meets arrays: search speaks of steps, the engine of token ids.
 """
@@ -18,15 +18,14 @@ from rstar_jax.engine import DecodeConfig, Sample, ScoreRequest, StepDecoder, St
 from rstar_jax.inference import devices
 from rstar_jax.inference.meter import Meter
 from rstar_jax.inference.reading import StepText
-from rstar_jax.inference.services import Desk, Waiters
-from rstar_jax.search import Functions, Leaf, Services
-from rstar_jax.search.contract import CheckRequest
+from rstar_jax.queues import Coded
+from rstar_jax.search import Leaf, Queues
 from rstar_jax.search.contract import ScoreRequest as ScoreAsked
-from rstar_jax.tasks import Task
+from rstar_jax.tasks import Checker, Role
 from rstar_jax.text import grammar, opening
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms import decode_layout, quantize
-from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict
+from rstar_jax.types import Candidate, CheckRequest, Finish, Grade, GradeRequest, Problem, StepVerdict
 
 # The interpreter writes outputs and the user questions; a policy never does.
 _MOST_WRITTEN = 1 << 16  # steps of which it is remembered where they lie
@@ -34,7 +33,7 @@ _NEVER_SAMPLED = (grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSI
 
 
 class Reasoner:
-    """A policy, optionally a PPM, and a task (which holds the policy's prompt), ready for a search.
+    """A policy, optionally a PPM, and a task at work, ready for a search. role: as what the policy is asked.
 
     policy, ppm: Hugging Face folders. decode: also says on which devices. dtype: of the computation, and of
     the weights unless decode.weights says otherwise. ppm_scale: as StepScorer's scale, for a PPM of ours.
@@ -46,8 +45,9 @@ class Reasoner:
         self,
         policy: Path,
         ppm: Path | None,
-        task: Task,
+        checker: Checker,
         *,
+        role: Role,
         decode: DecodeConfig,
         dtype: str,
         seed: int,
@@ -56,7 +56,8 @@ class Reasoner:
         demand: int = 0,
     ):
         self._tokenizer = Tokenizer.load(weights.tokenizer_folder(policy))
-        self._task = task
+        self._checker, self._task = checker, checker.task
+        self._role: Role = role
         self.meter = Meter()
         tokenizer = self._tokenizer
         never = [
@@ -79,30 +80,32 @@ class Reasoner:
             decode,
             seed=seed,
             forbidden=never,
-            opening=opening.automaton(tokenizer, task.opening, rows) if task.opening else None,
+            opening=opening.automaton(tokenizer, self._task.opening, rows) if self._task.opening else None,
             mesh=mesh,
             demand=demand,
         )
         self._devices = 1 if mesh is None else mesh.size
-        self._faults = {"repeats": "repeats itself", "astray": f"no {task.opening}"}
+        self._faults = {"repeats": "repeats itself", "astray": f"no {self._task.opening}"}
         self._scorer = None
         self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
         if ppm is not None:
             reward = weights.load_reward_model(ppm, dtype=jnp.dtype(dtype))
-            self._read = StepText.of(ppm, reward.reading, reward.decoder.config.vocab_size, tokenizer)
+            rows = reward.decoder.config.vocab_size
+            prompt = functools.partial(self._task.prompt, role="ppm")
+            self._read = StepText.of(ppm, reward.reading, rows, tokenizer, prompt)
             _hold(reward, decode)
             scale = 1.0 if reward.of_probability else ppm_scale
             self._scorer = StepScorer(reward, decode, scale=scale, mesh=mesh, demand=demand)
 
-    def grade(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """The task's verdicts on final answers, in order."""
+    def grade(self, requests: Sequence[GradeRequest]) -> list[Grade]:
+        """Return the task's grades of final answers, in order."""
         with self.meter.time("execution"):
-            return self._task.check_finals(requests)
+            return self._checker.grade(requests)
 
     def same(self, problem: Problem, one: str, other: str) -> bool:
         """Return whether two answers to a problem are one to the task; its reference is not looked at."""
         with self.meter.time("execution"):
-            return self._task.same(problem, one, other)
+            return self._checker.same(problem, one, other)
 
     @property
     def tokens(self) -> int:
@@ -176,42 +179,24 @@ class Reasoner:
         scored = self._scorer.programs() if self._scorer else []
         return [*self._decoder.programs(shortest, candidates), *scored]
 
-    def services(self, round: int) -> Services:
-        """Return the services of one search at a time. `round` names the randomness of its samples."""
+    def queues(self, round: int) -> Queues:
+        """Return the queues of one search at a time. `round` names the randomness of its samples."""
         decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
         request = functools.partial(self._step_request, round)
-        return Services(
-            propose=Desk(self._decoder, request, self._candidates, decode),
-            check=Waiters(self._check, self._checked),
-            grade=Waiters(self.grade),
-            score=self._scorer and Desk(self._scorer, self._score_request, lambda _, values: values, ppm),
+        check, grade = self._checker.steps(self._checked), self._checker.finals()
+        execution = self.meter.gauge("execution")
+        check.watch, grade.watch = execution("check"), execution("grade")
+        return Queues(
+            propose=Coded(self._decoder, request, self._candidates, decode),
+            check=check,
+            grade=grade,
+            score=self._scorer and Coded(self._scorer, self._score_request, lambda _, values: values, ppm),
         )
-
-    def functions(self, round: int) -> Functions:
-        """The same as plain functions of batches."""
-
-        def propose(leaves: Sequence[Leaf]) -> list[list[Candidate]]:
-            with self.meter.time("decode"):
-                found = self._decoder.propose([self._step_request(round, leaf) for leaf in leaves])
-            return [self._candidates(leaf, samples) for leaf, samples in zip(leaves, found, strict=True)]
-
-        def check(requests: Sequence[CheckRequest]) -> list[StepVerdict]:
-            verdicts = self._check(requests)
-            for request, verdict in zip(requests, verdicts, strict=True):
-                self._checked(request, verdict)
-            return verdicts
-
-        def score(requests: Sequence[ScoreAsked]) -> list[np.ndarray]:
-            assert self._scorer is not None
-            with self.meter.time("ppm"):
-                return self._scorer.score([self._score_request(request) for request in requests])
-
-        return Functions(propose, check, self.grade, score if self._scorer else None)
 
     def _step_request(self, round: int, leaf: Leaf) -> StepRequest:
         key = problem_key(leaf.problem.id)
         return StepRequest(
-            prefix=self._tokens(self._task.prompt(leaf.problem), leaf.steps),
+            prefix=self._tokens(self._task.prompt(leaf.problem.question, self._role), leaf.steps),
             n=leaf.n,
             temperature=leaf.temperature,
             name=(round, key, leaf.tree_index, leaf.node),
@@ -227,12 +212,8 @@ class Reasoner:
             problem=problem_key(problem.id),
         )
 
-    def _check(self, requests: Sequence[CheckRequest]) -> list[StepVerdict]:
-        with self.meter.time("execution"):
-            return self._task.check_steps(requests)
-
     def _checked(self, request: CheckRequest, verdict: StepVerdict) -> None:
-        """Check steps and free the cache pages of those that failed: they are never expanded."""
+        """Free the cache pages of steps that failed: they are never expanded."""
         problem, steps = request
         sample = self._written.pop((problem.id, steps), None)
         if sample is not None and not verdict.alive:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 
 from rstar_jax.problems.rows import Given
+from rstar_jax.tasks.checker import Checker
 from rstar_jax.tasks.code_steps import code_ended
-from rstar_jax.tasks.task import Task
 from rstar_jax.text import grammar
 from rstar_jax.types import SftRow, StepVerdict
 
@@ -23,7 +23,7 @@ class Executed:
     lost: str = ""
 
 
-def executed(given: Sequence[Given], task: Task) -> list[Executed]:
+def executed(given: Sequence[Given], checker: Checker) -> list[Executed]:
     """Each given row as it is to be learnt, in order; all programs of a call run together.
 
     A converted working is run step by step and gets its output and its answer, which is graded against the
@@ -35,14 +35,14 @@ def executed(given: Sequence[Given], task: Task) -> list[Executed]:
         for row in given
     ]
     requests = [(row.problem, steps) for row, each in zip(given, asked, strict=True) for steps in each]
-    verdicts = iter(task.check_steps(requests))
+    verdicts = iter(checker.check(requests))
     found = [_ran(row, [next(verdicts) for _ in each]) for row, each in zip(given, asked, strict=True)]
     converted = [
         (i, given[i].problem, grammar.boxed(one.row.steps[-1]) or "")
         for i, one in enumerate(found)
         if one.row and given[i].converted
     ]
-    grades = task.check_finals([(problem, answer) for _, problem, answer in converted])
+    grades = checker.grade([(problem, answer) for _, problem, answer in converted])
     for (i, _, _), grade in zip(converted, grades, strict=True):
         if grade != "right":
             found[i] = Executed(None, f"its answer is {grade}")

@@ -28,9 +28,6 @@ _PIPE = 110  # columns where there is no terminal
 _MOST_OUTPUT = 40  # columns of what a step printed, in its one line
 _DELIMITERS = (grammar.CODE, *grammar.STOPS, grammar.ANSWER)
 
-# What the interpreter showed for the last of these steps.
-Observed = Callable[[tuple[str, ...]], str]
-
 
 class Transcript:
     """Prints to `out`. show: "brief", a line for each accepted step; "full", all that it holds; "answer",
@@ -40,11 +37,10 @@ class Transcript:
         self,
         out: TextIO,
         show: str,
-        observed: Observed,
         seconds: Callable[[], float],
         ahead: Callable[[], None] = lambda: None,
     ):
-        self._out, self._show, self._observed, self._seconds = out, show, observed, seconds
+        self._out, self._show, self._seconds = out, show, seconds
         self._ahead = ahead
         self._width = max(60, shutil.get_terminal_size((_PIPE, 24)).columns if out.isatty() else _PIPE)
         self._numbers: dict[tuple[int, tuple[str, ...]], int] = {}
@@ -73,12 +69,12 @@ class Transcript:
             self._step(leaf, node)
 
     def _step(self, leaf: Leaf, node: Node) -> None:
-        name, steps = (leaf.tree_index, (*leaf.steps, node.text)), (*leaf.steps, node.text)
+        name = (leaf.tree_index, (*leaf.steps, node.text))
         again = " (again)" if name in self._numbers else ""
         number = self._numbers.setdefault(name, len(self._numbers) + 1)
         value = "" if node.ppm is None else f"ppm {node.ppm:+.2f}  "
         kind = f"answer {node.answer}: " if node.status == "answer" else ""
-        lines, output = _written(node.text), self._observed(steps)
+        lines, output = _written(node.text), node.observation
         head = f"{number:>5}  {value}{kind}"
         if self._show == "full":
             self.say(f"{head}{again}".rstrip())
@@ -133,7 +129,8 @@ class Transcript:
         steps = tree.steps(first.node)
         self.say("\nthe program, run as it stands:\n")
         self.say(grammar.program(steps))
-        output = next((o for k in range(len(steps), 0, -1) if (o := self._observed(steps[:k]))), "")
+        path = reversed(tree.path(first.node))
+        output = next((o for i in path if (o := tree.nodes[i].observation)), "")
         self.say("what it printed:\n")
         self.say(output or "(nothing)")
         self.say("\nwhat the policy made of it:\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from rstar_jax.errors import UserError
 from rstar_jax.sandbox.pool import Pool
@@ -102,11 +102,18 @@ class Pump:
             done, box.done = box.done, []
             return done
 
-    def withdraw(self, box: ResultQueue) -> None:
-        """Forgets a mailbox; what only it waited for is not run, or ended where it runs already."""
+    def withdraw(self, box: ResultQueue, numbers: Container[int] | None = None) -> None:
+        """Forget what was ordered into a queue, or these numbers of it; what nobody else waits for is not
+        run, or ended where it runs already."""
         with self._changed:
             for key, (job, waiting) in list(self._waiting.items()):
-                waiting[:] = [(other, number) for other, number in waiting if other is not box]
+                kept = [
+                    (other, number)
+                    for other, number in waiting
+                    if other is not box or (numbers is not None and number not in numbers)
+                ]
+                box.left -= len(waiting) - len(kept)
+                waiting[:] = kept
                 if not waiting:
                     del self._waiting[key]
                     self._dropped.append(job)

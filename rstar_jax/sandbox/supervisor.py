@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 import logging
 import operator
 import os
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rstar_jax.errors import UserError
+from rstar_jax.queues import Queue
 from rstar_jax.sandbox import source
 from rstar_jax.sandbox.image import image
 from rstar_jax.sandbox.isolation import Isolation
@@ -73,7 +73,6 @@ class Sandbox:
         self._memo = Memo(self._memo_path)
         make_pool = functools.partial(Pool, self.workers, self.limits, self.isolation)
         self._pump = Pump(make_pool, self._memo.put)
-        self._tickets, self._submitted = itertools.count(), ResultQueue(everything=False)
         # Neither may hold this object, which would then never be collected.
         self._finalizer = weakref.finalize(self, _close, self._pump, self._memo)
 
@@ -108,19 +107,9 @@ class Sandbox:
             raise
         return [result for _, result in sorted(done, key=operator.itemgetter(0))]
 
-    def submit(self, codes: Sequence[str]) -> list[int]:
-        """Has snippets run and returns at once: the numbers under which `poll` gives their results."""
-        _require_texts(codes)
-        tickets = list(itertools.islice(self._tickets, len(codes)))
-        self._order(codes, tickets, self._submitted)
-        return tickets
-
-    def poll(self, timeout_s: float = 0.0) -> list[tuple[int, ExecResult]]:
-        """The results of submitted snippets that have come since the last poll, with their tickets.
-
-        Waits up to `timeout_s` seconds for the first; [] if none is outstanding.
-        """
-        return self._pump.collect(self._submitted, timeout_s)
+    def queue(self) -> Queue[str, ExecResult]:
+        """Make a queue of snippets to run; each owner has one of its own."""
+        return _Runs(self)
 
     def close(self) -> None:
         """Ends every process and thread of the sandbox; a later snippet starts new ones."""
@@ -162,6 +151,43 @@ class Sandbox:
         self._pump.release()
         self._memo.release()
         self._begin_anew()
+
+
+class _Runs(Queue[str, ExecResult]):
+    """Snippets of one owner. In a fork of its process nothing is open: that is the parent's."""
+
+    cooperative = False
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        super().__init__()
+        self._sandbox, self._pump, self._box = sandbox, sandbox._pump, ResultQueue(everything=False)
+
+    def submit(self, requests: Sequence[str]) -> list[int]:
+        """Take snippets as `Queue.submit`. Raises UserError for what is no list of texts."""
+        _require_texts(requests)
+        return super().submit(requests)
+
+    def _begin(self, entries: Mapping[int, str]) -> None:
+        if self._pump is not self._sandbox._pump:
+            self.__init__(self._sandbox)
+            self._open |= entries
+        self._sandbox._order(list(entries.values()), list(entries), self._box)
+
+    def _work(self, block: bool) -> None:
+        if self._pump is not self._sandbox._pump:
+            self._open.clear()
+        elif self._open:
+            try:
+                done = self._pump.collect(self._box, None if block else 0.0)
+            except BaseException:
+                if not self._box.left:  # what ended the thread, with all that was open
+                    self._open.clear()
+                raise
+            for ticket, result in done:
+                self._finish(ticket, result)
+
+    def _drop(self, tickets: set[int]) -> None:
+        self._pump.withdraw(self._box, tickets)
 
 
 def _require_texts(codes: Any) -> None:

@@ -1,11 +1,11 @@
 """The loop that all strategies share: every tree stands at its own point, and none waits for another.
 
-A turn goes once round the services; each is handed what is ready in one submit and gives what it has
+A turn goes once round the queues; each is handed what is ready in one submit and gives what it has
 finished, whatever that is. One tree's slow program or long step so delays that tree alone. Waiting, when
 nothing has finished:
 
-- A service that works when polled (the engine) did a bounded piece of work by being polled: go round again.
-- Where one service alone has anything open, which works by itself, and no budget of seconds runs, it is
+- A cooperative queue (the engine) did a bounded piece of work by being polled: go round again.
+- Where one queue alone has anything open, which works by itself, and no budget of seconds runs, it is
   waited for.
 - Otherwise several work by themselves: sleep, from 0.1 ms doubling up to 5 ms. Bells between threads would
   save at most that, of steps that take a thousand times as long.
@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, Protocol
 
+from rstar_jax.queues import Part, Queue
 from rstar_jax.search import collector
 from rstar_jax.search.budget import exhausted_budget, vote_is_decided
 from rstar_jax.search.config import SearchConfig
-from rstar_jax.search.contract import Functions, Leaf, OnProgress, SearchStats, Service, Services
+from rstar_jax.search.contract import Leaf, OnProgress, Queues, SearchStats
 from rstar_jax.search.expand import ExpandConfig, Expansion
 from rstar_jax.search.grow import SearchState
-from rstar_jax.search.services import as_services
-from rstar_jax.types import Candidate, Ended, Node, Problem, Tree
+from rstar_jax.types import Ended, Node, Problem, Tree
 
 _NAP, _LONGEST_NAP = 1e-4, 5e-3  # seconds
 
@@ -91,40 +91,40 @@ class _Run:
 
 
 class _Dispatcher:
-    """The services: what is to be asked, what is open, and whose it is."""
+    """The queues: what is to be asked, what is open, and whose it is."""
 
-    def __init__(self, services: Services):
-        self._services: dict[str, Service] = {"check": services.check, "grade": services.grade}
-        if services.score is not None:
-            self._services["score"] = services.score
-        self._services["propose"] = services.propose
+    def __init__(self, queues: Queues):
+        self._queues: dict[str, Queue] = {"check": queues.check, "grade": queues.grade}
+        if queues.score is not None:
+            self._queues["score"] = queues.score
+        self._queues["propose"] = queues.propose
         self._ready: dict[str, list[tuple[Any, tuple[_Run, Expansion, Any]]]] = {
-            name: [] for name in self._services
+            name: [] for name in self._queues
         }
-        self._open: dict[str, dict[int, tuple[_Run, Expansion, Any]]] = {name: {} for name in self._services}
+        self._open: dict[str, dict[int, tuple[_Run, Expansion, Any]]] = {name: {} for name in self._queues}
 
     def ask(self, kind: str, request: Any, run: _Run, expansion: Expansion, key: Any) -> None:
         self._ready[kind].append((request, (run, expansion, key)))
 
     def turn(self, wait: bool) -> Iterator[list[tuple[str, _Run, Expansion, Any, Any]]]:
-        """Goes once round the services: hands out what is ready, takes what has finished.
+        """Go once round the queues: hands out what is ready, takes what has finished.
 
-        wait: for a service that alone has anything to do and does it by itself. One that works when polled
+        wait: for a queue that alone has anything to do and does it by itself. A cooperative one
         is left after each piece of work, so that whoever watches or ends the search is heard. Candidates are
-        asked for last, with what the other services have just made ready.
+        asked for last, with what the other queues have just made ready.
         """
         if not any(self._open.values()) and not any(self._ready.values()):
             raise RuntimeError("trees wait for results, but nothing was asked for")
-        for name, service in self._services.items():
+        for name, queue in self._queues.items():
             if ready := self._ready[name]:
                 self._ready[name] = []
-                tickets = service.submit([request for request, _ in ready])
+                tickets = queue.submit([request for request, _ in ready])
                 self._open[name].update(zip(tickets, (whose for _, whose in ready), strict=True))
             if self._open[name]:
                 alone = not any(
                     self._open[other] or self._ready[other] for other in self._open if other != name
                 )
-                yield self._finished(name, service.poll(wait and alone and not service.works_in_poll))
+                yield self._finished(name, queue.poll(wait and alone and not queue.cooperative))
 
     def _finished(
         self, name: str, results: list[tuple[int, Any]]
@@ -134,34 +134,34 @@ class _Dispatcher:
             if ticket not in tickets:
                 raise RuntimeError(
                     f"'{name}' reported ticket {ticket}, which this search did not ask for or had already: "
-                    "two searches may not share a service at a time"
+                    "two searches may not share a queue at a time"
                 )
-            early = name == "propose" and isinstance(result, Candidate)
+            early = isinstance(result, Part)
             whose = tickets[ticket] if early else tickets.pop(ticket)
-            finished.append(("sample" if early else name, *whose, result))
+            finished.append(("sample", *whose, result.result) if early else (name, *whose, result))
         return finished
 
     @property
     def must_nap(self) -> bool:
         """Return whether everything open works by itself."""
-        return not any(self._services[name].works_in_poll for name, tickets in self._open.items() if tickets)
+        return not any(self._queues[name].cooperative for name, tickets in self._open.items() if tickets)
 
     def forget(self, run: _Run | None = None) -> None:
         """Drops all that is asked for a run, or for all of them."""
-        for name, service in self._services.items():
+        for name, queue in self._queues.items():
             self._ready[name] = [entry for entry in self._ready[name] if run and entry[1][0] is not run]
             mine = [t for t, whose in self._open[name].items() if run is None or whose[0] is run]
             for ticket in mine:
                 del self._open[name][ticket]
             if mine:
-                service.cancel(mine)
+                queue.cancel(mine)
 
 
 def stream(
     problems: Sequence[Problem],
     make: Callable[[Problem], SearchState],
     manner: ExpandConfig,
-    functions: Functions | Services,
+    queues: Queues,
     config: SearchConfig,
     *,
     on_progress: OnProgress | None = None,
@@ -169,10 +169,10 @@ def stream(
 ) -> Generator[SearchEvent, None, None]:
     """Searches every problem, `config.batch` at a time, and tells of every expansion as it happens.
 
-    Ends with the last problem; closing the iterator, or what any service or `on_progress` raises, ends it at
-    once. Either way nothing stays open in the services.
+    Ends with the last problem; closing the iterator, or what any queue or `on_progress` raises, ends it at
+    once. Either way nothing stays open in the queues.
     """
-    desk, runs, waiting = _Dispatcher(as_services(functions)), dict[_Run, None](), iter(enumerate(problems))
+    dispatcher, runs, waiting = _Dispatcher(queues), dict[_Run, None](), iter(enumerate(problems))
     done = expansions = tokens = nap = 0
     rollouts = trajectories = nodes = 0
     together = bool(config.max_tokens) or config.early_stop
@@ -181,7 +181,7 @@ def stream(
         for leaf in leaves:
             expansion = Expansion(leaf, manner)
             run.open[expansion] = None
-            desk.ask("propose", leaf, run, expansion, None)
+            dispatcher.ask("propose", leaf, run, expansion, None)
 
     def over(run: _Run) -> Ended | None:
         seconds = clock.monotonic() - run.began if config.max_seconds else 0.0
@@ -196,7 +196,7 @@ def stream(
     def close(run: _Run) -> SearchEvent:
         nonlocal done
         if run.open:
-            desk.forget(run)
+            dispatcher.forget(run)
         del runs[run]
         done += 1
         return SearchEvent(run.problem_index, True, run.tree)
@@ -237,13 +237,13 @@ def stream(
             yield from begin()
             while runs:
                 idle = True
-                for finished in desk.turn(wait=not config.max_seconds):
+                for finished in dispatcher.turn(wait=not config.max_seconds):
                     for kind, run, expansion, key, result in finished:
                         idle = False
                         if run not in runs:  # ended by a result that came with this one
                             continue
-                        for service, name, request in expansion.take(kind, key, result):
-                            desk.ask(service, request, run, expansion, name)
+                        for queue, name, request in expansion.take(kind, key, result):
+                            dispatcher.ask(queue, request, run, expansion, name)
                         if expansion.children is not None:
                             yield from hand_over(run, expansion)
                 if config.max_seconds:
@@ -257,7 +257,7 @@ def stream(
                     counts = (rollouts, trajectories, nodes, tokens, expansions)
                     on_progress(SearchStats(len(problems), done, *counts))
                 nap = 0.0 if not idle else min(_LONGEST_NAP, 2 * nap or _NAP)
-                if nap and runs and desk.must_nap:
+                if nap and runs and dispatcher.must_nap:
                     clock.sleep(nap)
     finally:
-        desk.forget()
+        dispatcher.forget()

@@ -11,7 +11,7 @@ import numpy as np
 
 from rstar_jax.errors import UserError
 from rstar_jax.search.contract import Leaf
-from rstar_jax.types import Candidate, Grade, Node, Origin, Status, StepVerdict
+from rstar_jax.types import MOST_OBSERVED, Candidate, Grade, Node, Origin, Status, StepVerdict
 
 
 class Step(NamedTuple):
@@ -79,7 +79,7 @@ class ExpandConfig:
 
 
 Kind = Literal["check", "grade", "score"]
-# What an expansion wants to be told: the service, what to name the result when it comes, the request.
+# What an expansion wants to be told: the queue, what to name the result when it comes, the request.
 Ask = tuple[Kind, Any, Any]
 
 
@@ -112,7 +112,7 @@ class Expansion:
         self._missing = 0  # grades and values
 
     def take(self, kind: str, key: Any, result: Any) -> list[Ask]:
-        """A result: a "sample" (one candidate before the list of all) or all that were asked of a service,
+        """A result: a "sample" (one candidate before the list of all) or all that were asked of a queue,
         "propose", "check", "grade" or "score"; key: as it was asked for."""
         if kind == "sample":
             return self._check([result])
@@ -219,6 +219,7 @@ class Expansion:
                 cpu_s=step.verdict.cpu_s,
                 origin=origin,
                 candidate=step.k,
+                observation=step.verdict.observation[:MOST_OBSERVED],
             )
             for i, step in enumerate(self._steps)
         ]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from rstar_jax.errors import UserError
 from rstar_jax.search import beam, chains, mcts, repeated
 from rstar_jax.search.config import SearchConfig
-from rstar_jax.search.contract import Functions, OnProgress, Services
+from rstar_jax.search.contract import OnProgress, Queues
 from rstar_jax.search.drive import Clock, SearchEvent, stream
 from rstar_jax.search.expand import ExpandConfig
 from rstar_jax.search.grow import SearchState, TreeId
@@ -63,7 +63,7 @@ def strategy_of(config: SearchConfig, *, ppm: bool) -> Strategy:
 
 def watch_trees(
     problems: Sequence[Problem],
-    functions: Functions | Services,
+    queues: Queues,
     config: SearchConfig,
     *,
     round: int,
@@ -77,20 +77,20 @@ def watch_trees(
     Whatever is told has the tree so far (`SearchEvent.tree`), and `votes.final_answer` of it is the best
     answer so far. Parameters and errors as of `grow_trees`.
     """
-    strategy = strategy_of(config, ppm=functions.score is not None)
+    strategy = strategy_of(config, ppm=queues.score is not None)
     if training and config.early_stop:
         raise UserError(
             "search.early_stop: True given while training data are made, where every trajectory counts. "
             "Leave it out."
         )
     tree, manner = TreeId(round, tree_index, training), strategy.manner(config)
-    if functions.score is None:
+    if queues.score is None:
         manner = dataclasses.replace(manner, score="nothing")
     return stream(
         problems,
         lambda problem: strategy.make(problem, config, tree),
         manner,
-        functions,
+        queues,
         config,
         on_progress=on_progress,
         clock=clock,
@@ -99,7 +99,7 @@ def watch_trees(
 
 def grow_trees(
     problems: Sequence[Problem],
-    functions: Functions | Services,
+    queues: Queues,
     config: SearchConfig,
     *,
     round: int,
@@ -121,7 +121,7 @@ def grow_trees(
     found: dict[int, Tree] = {}
     for news in watch_trees(
         problems,
-        functions,
+        queues,
         config,
         round=round,
         tree_index=tree_index,

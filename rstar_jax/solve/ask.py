@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rstar_jax import weights
@@ -18,20 +19,18 @@ from rstar_jax.evolve.context import open_sandbox
 from rstar_jax.evolve.rounds import require_devices
 from rstar_jax.inference import Reasoner, StepText
 from rstar_jax.plan.texts import Prompts, demand
+from rstar_jax.queues import Batched
 from rstar_jax.report.status import Status
 from rstar_jax.report.transcript import Transcript
-from rstar_jax.sandbox import Sandbox
-from rstar_jax.search import SearchConfig, SearchEvent, Services, votes, watch_trees
+from rstar_jax.search import Queues, SearchConfig, SearchEvent, votes, watch_trees
 from rstar_jax.search.contract import SearchStats
-from rstar_jax.search.services import Called
 from rstar_jax.search.strategies import strategy_of
 from rstar_jax.solve.chosen import ModelFolders, chosen
-from rstar_jax.solve.seen import Seen
 from rstar_jax.solve.settings import SolveSettings
 from rstar_jax.solve.stop import Stop, Stopped
-from rstar_jax.tasks import TASKS, Task
+from rstar_jax.tasks import TASKS, Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.types import Problem
+from rstar_jax.types import Grade, GradeRequest, Problem
 
 _WHY = {
     "rollouts": "ended",
@@ -71,13 +70,12 @@ def run(settings: SolveSettings, workdir: Path) -> int:
     leaves = max(min(settings.decode.leaves, strategy.leaves(settings.search)), settings.decode.halves)
     status = Status(sys.stderr, interval=None if settings.show == "answer" else 10.0)
     with open_sandbox(settings.verify, workdir) as sandbox, status:
-        task = _task(settings, sandbox, problem)
-        prompt = _require_fit(found, task.prompt(problem), problem.question, settings.decode.context)
+        task = _task(settings, problem)
+        prompt = _require_fit(found, task, settings.prompt, problem.question, settings.decode.context)
         asked = (settings.search, 1, Prompts(prompt, prompt, prompt))
         script = Transcript(
             sys.stdout,
             settings.show,
-            lambda steps: seen.observed(steps),  # of the sandbox, once it is used
             lambda: time.monotonic() - began,
             status.clear,
         )
@@ -88,27 +86,25 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         reasoner = Reasoner(
             found.policy,
             found.ppm,
-            task,
+            Checker(task, sandbox),
+            role=settings.prompt,
             decode=dataclasses.replace(settings.decode, leaves=leaves),
             dtype=settings.dtype,
             seed=settings.seed,
             ppm_scale=1.0 if found.ppm_value == "tanh" else 5.0,  # as it was trained
             demand=demand([asked], settings.decode.context),
         )
-        services = reasoner.services(0)
-        seen = Seen(services.check)
         # There is no reference to look at.
-        blind = Called(lambda requests: ["ungraded"] * len(requests))
-        services = dataclasses.replace(services, check=seen, grade=blind)
+        queues = dataclasses.replace(reasoner.queues(0), grade=Batched(_ungraded))
         status.doing, status.tokens = "reading the question", lambda: reasoner.tokens
         reasoner.on_compile(status.compiles)
         equal = functools.partial(reasoner.same, problem)
-        return watched(problem, services, settings.search, script, equal, status)
+        return watched(problem, queues, settings.search, script, equal, status)
 
 
 def watched(
     problem: Problem,
-    services: Services,
+    queues: Queues,
     search: SearchConfig,
     script: Transcript,
     equal: votes.Equal,
@@ -132,7 +128,7 @@ def watched(
                 status.note = f"rollout {stats.rollouts + 1}, {stats.nodes} steps"
 
         try:
-            for last in watch_trees([problem], services, search, round=0, on_progress=progress):  # 2
+            for last in watch_trees([problem], queues, search, round=0, on_progress=progress):  # 2
                 if last.leaf is not None:
                     script.expanded(last.leaf, last.children)
                 if not last.done and (began := time.monotonic()) >= quiet_until:
@@ -151,9 +147,13 @@ def watched(
     return 0 if classes else 1
 
 
-def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
+def _ungraded(requests: Sequence[GradeRequest]) -> list[Grade]:
+    return ["ungraded"] * len(requests)
+
+
+def _task(settings: SolveSettings, problem: Problem) -> Task:
     v = settings.verify
-    task = TASKS[v.task](sandbox, prompt=settings.prompt, grading=v.grading)
+    task = TASKS[v.task](grading=v.grading, output_kb=v.output_kb)
     try:
         task.require(problem)
     except UserError as error:
@@ -164,14 +164,15 @@ def _task(settings: SolveSettings, sandbox: Sandbox, problem: Problem) -> Task:
     return task
 
 
-def _require_fit(found: ModelFolders, prompt: str, question: str, room: int) -> int:
+def _require_fit(found: ModelFolders, task: Task, role: Role, question: str, room: int) -> int:
     """Tokens of the policy's prompt. Refuses a question that leaves no step any room, for either model, and a
     PPM that cannot read steps."""
     tokenizer = Tokenizer.load(weights.tokenizer_folder(found.policy))
-    lengths = {"its prompt": len(tokenizer.encode_prompt(prompt))}
+    lengths = {"its prompt": len(tokenizer.encode_prompt(task.prompt(question, role)))}
     if found.ppm is not None:
         try:
-            reader = StepText.checked(found.ppm, tokenizer)
+            prompt = functools.partial(task.prompt, role="ppm")
+            reader = StepText.checked(found.ppm, tokenizer, prompt)
         except UserError as error:
             raise UserError(f"config.ppm: {error}") from error
         lengths["the PPM's prompt"] = len(reader.prefix(question, ()))

@@ -1,16 +1,17 @@
 """What is asked of a policy and how its steps and answers are judged: `task.py` says what a task is, `TASKS`
 names those there are.
 
-To add one, derive a class from `Task` in a file of its own and give it a row; `code_steps.py` holds what
-those share whose steps are Python.
+`checker.py` puts one to work. To add one, derive a class from `Task` in a file of its own and give it a row;
+`code_steps.py` holds what those share whose steps are Python.
 """
 
 from __future__ import annotations
 
+from rstar_jax.tasks.checker import Checker
 from rstar_jax.tasks.code_task import CodeTask
 from rstar_jax.tasks.math_task import MathTask
-from rstar_jax.tasks.task import Task
+from rstar_jax.tasks.task import Role, Task
 
 TASKS: dict[str, type[Task]] = {"math": MathTask, "code": CodeTask}
 
-__all__ = ["TASKS", "CodeTask", "MathTask", "Task"]
+__all__ = ["TASKS", "Checker", "CodeTask", "MathTask", "Role", "Task"]

@@ -19,13 +19,13 @@ import hashlib
 import json
 import keyword
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from rstar_jax.errors import UserError
 from rstar_jax.sandbox import ExecResult
 from rstar_jax.tasks import code_steps
-from rstar_jax.tasks.task import Task
+from rstar_jax.tasks.task import Program, Role, Task
 from rstar_jax.text import grammar, prompts
 from rstar_jax.types import Grade, Problem, StepVerdict
 
@@ -57,9 +57,6 @@ def bootstrap(question: str) -> str:
     return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {question}\nSolution:\n"
 
 
-_PROMPTS = {"finetuned": prompts.finetuned, "bootstrap": bootstrap}
-
-
 @dataclasses.dataclass(frozen=True)
 class UnitTests:
     """function: its name. arguments: a list for every call, as JSON. expected: what each call returns."""
@@ -70,66 +67,51 @@ class UnitTests:
 
 
 class CodeTask(Task):
-    """Functions checked by unit tests in the sandbox. All methods but `prompt` raise UserError for a problem
-    whose answer holds no tests."""
+    """Functions checked by unit tests in the sandbox. `require`, `final`, `read_final` and `same` raise
+    UserError for a problem whose answer holds no tests."""
 
-    PROMPTS: ClassVar[tuple[str, ...]] = tuple(_PROMPTS)
     opening: ClassVar[str] = grammar.CODE
+    judges: ClassVar[type] = Program
 
-    def prompt(self, problem: Problem) -> str:
-        return _PROMPTS[self.prompt_name](problem.question)
+    def prompt(self, question: str, role: Role) -> str:
+        return bootstrap(question) if role == "bootstrap" else prompts.finetuned(question)
 
     def require(self, problem: Problem) -> None:
-        tests, room = unit_tests(problem), self.sandbox.limits.output_kb * 1024
+        tests, room = unit_tests(problem), self.output_kb * 1024
         if (size := len(json.dumps(tests.expected))) > room // 2:  # the program may print, too
             raise UserError(
                 f"problem {problem.id}: answer: its tests expect {size:,} characters, and verify.output_kb "
                 f"leaves {room // 2:,} for them. Give it fewer tests, or raise --config.verify.output_kb."
             )
 
-    def check_steps(self, requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
-        """Verdicts in order; all programs of a call run in the sandbox together."""
-        faults = [code_steps.code_fault(steps) for _, steps in requests]
-        programs = [
-            grammar.program(steps) for (_, steps), why in zip(requests, faults, strict=True) if not why
-        ]
-        results = iter(self.sandbox.run(programs))
-        return [
-            StepVerdict(steps[-1], "malformed", detail=why) if why else _ran(steps, next(results))
-            for (_, steps), why in zip(requests, faults, strict=True)
-        ]
+    def step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict | Program:
+        why = code_steps.code_fault(steps)
+        return StepVerdict(steps[-1], "malformed", detail=why) if why else Program(grammar.program(steps))
 
-    def check_finals(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """Grades in order; all programs run together. "ungraded" if the sandbox lost one twice."""
-        return [
-            "ungraded" if result.lost else "right" if _meets(tests, returned) else "wrong"
-            for tests, result, returned in self._returned(requests)
-        ]
+    def read(self, problem: Problem, steps: tuple[str, ...], result: ExecResult) -> StepVerdict:
+        verdict = code_steps.verdict(steps[-1], result)
+        if verdict.status != "ok" or grammar.finish_of(steps[-1]) != "code":
+            return verdict
+        return dataclasses.replace(verdict, status="answer", answer=grammar.program(steps))
 
-    def same(self, problem: Problem, one: str, other: str) -> bool:
+    def final(self, problem: Problem, answer: str) -> Program:
+        return _calls(answer, unit_tests(problem))[0]
+
+    def read_final(self, problem: Problem, answer: str, result: ExecResult) -> Grade:
+        """Return the grade; "ungraded" if the sandbox lost the program twice."""
+        if result.lost:
+            return "ungraded"
+        tests = unit_tests(problem)
+        returned = _read(result, _calls(answer, tests)[1])
+        return "right" if returned is not None and equal(returned, list(tests.expected)) else "wrong"
+
+    def same(self, problem: Problem, one: str, other: str, ask: Callable[[Sequence[Any]], list[Any]]) -> bool:
         """Return whether both return the same for all of the tests' arguments. One that fails is like no
         other."""
-        (_, _, ours), (_, _, theirs) = self._returned([(problem, one), (problem, other)])
+        calls = [_calls(program, unit_tests(problem)) for program in (one, other)]
+        results = ask([program for program, _ in calls])
+        ours, theirs = (_read(result, marker) for result, (_, marker) in zip(results, calls, strict=True))
         return ours is not None and theirs is not None and equal(ours, theirs)
-
-    def _returned(
-        self, requests: Sequence[tuple[Problem, str]]
-    ) -> list[tuple[UnitTests, ExecResult, list[Any] | None]]:
-        """Return how each program ended on its tests and what the calls returned; None if it did not say."""
-        tests = [unit_tests(problem) for problem, _ in requests]
-        calls = [_calls(program, t) for (_, program), t in zip(requests, tests, strict=True)]
-        results = self.sandbox.run([code for code, _ in calls])
-        return [
-            (t, result, _read(result, marker))
-            for t, result, (_, marker) in zip(tests, results, calls, strict=True)
-        ]
-
-
-def _ran(steps: tuple[str, ...], result: ExecResult) -> StepVerdict:
-    verdict = code_steps.verdict(steps[-1], result)
-    if verdict.status != "ok" or grammar.finish_of(steps[-1]) != "code":
-        return verdict
-    return dataclasses.replace(verdict, status="answer", answer=grammar.program(steps))
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -178,7 +160,7 @@ def __plain(value):
 """
 
 
-def _calls(program: str, tests: UnitTests) -> tuple[str, str]:
+def _calls(program: str, tests: UnitTests) -> tuple[Program, str]:
     """(the program with the calls behind it, the line before what they returned).
 
     The line follows from the program, which therefore cannot hold it: what it prints is not taken for ours.
@@ -192,7 +174,7 @@ print("\\n{marker}\\n" + __json.dumps(
     [{tests.function}(*__arguments) for __arguments in __json.loads({tests.arguments!r})],
     default=__plain), file=__sys.__stdout__)
 """
-    return code, marker
+    return Program(code), marker
 
 
 def _read(result: ExecResult, marker: str) -> list[Any] | None:
@@ -204,10 +186,6 @@ def _read(result: ExecResult, marker: str) -> list[Any] | None:
     except (ValueError, RecursionError):
         return None
     return values if isinstance(values, list) else None
-
-
-def _meets(tests: UnitTests, returned: list[Any] | None) -> bool:
-    return returned is not None and equal(returned, list(tests.expected))
 
 
 def equal(one: Any, other: Any) -> bool:

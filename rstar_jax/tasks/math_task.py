@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
-from rstar_jax.grading.answer import GRADINGS, shared
+from rstar_jax.grading.answer import GRADINGS
 from rstar_jax.sandbox import ExecResult
 from rstar_jax.tasks import code_steps
-from rstar_jax.tasks.task import Task
-from rstar_jax.text import grammar
-from rstar_jax.text.prompts import PROMPTS
+from rstar_jax.tasks.task import Pair, Program, Role, Task
+from rstar_jax.text import grammar, prompts
 from rstar_jax.types import Grade, Problem, StepVerdict
 
 _LONE_DECIMAL = re.compile(r"-?\d+\.\d{5,}")
@@ -29,35 +28,35 @@ _LONE_DECIMAL = re.compile(r"-?\d+\.\d{5,}")
 class MathTask(Task):
     r"""The task of the paper. Answers are what `\boxed{}` holds; GRADINGS says how they are judged."""
 
-    PROMPTS: ClassVar[tuple[str, ...]] = tuple(PROMPTS)
     opening: ClassVar[str] = grammar.CODE
     GRADINGS: ClassVar[tuple[str, ...]] = tuple(GRADINGS)
 
-    def prompt(self, problem: Problem) -> str:
-        return PROMPTS[self.prompt_name](problem.question)
+    def prompt(self, question: str, role: Role) -> str:
+        return prompts.bootstrap(question) if role == "bootstrap" else prompts.finetuned(question)
 
-    def check_finals(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        return shared(self.grading).grade([(answer, problem.answer) for problem, answer in requests])
+    def step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict | Program:
+        if code_steps.code_ended(steps[:-1]):
+            return _after_code(steps[-1])
+        why = code_steps.code_fault(steps)
+        return StepVerdict(steps[-1], "malformed", detail=why) if why else Program(grammar.program(steps))
 
-    def same(self, problem: Problem, one: str, other: str) -> bool:
-        return GRADINGS[self.grading](one, other) == "right"
+    def read(self, problem: Problem, steps: tuple[str, ...], result: ExecResult) -> StepVerdict:
+        verdict = code_steps.verdict(steps[-1], result)
+        if verdict.status != "ok" or grammar.finish_of(steps[-1]) != "code":
+            return verdict
+        output = verdict.observation
+        if _LONE_DECIMAL.fullmatch(output):
+            output = str(round(float(output), 4))
+        return dataclasses.replace(verdict, text=grammar.with_output(steps[-1], output), observation=output)
 
-    def check_steps(self, requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
-        """Verdicts in order; all programs of a call run in the sandbox together."""
-        verdicts = [_without_running(steps) for _, steps in requests]
-        waiting = [i for i, verdict in enumerate(verdicts) if verdict is None]
-        results = self.sandbox.run([grammar.program(requests[i][1]) for i in waiting])
-        for i, result in zip(waiting, results, strict=True):
-            verdicts[i] = _ran(requests[i][1][-1], result)
-        return [verdict for verdict in verdicts if verdict is not None]
+    def final(self, problem: Problem, answer: str) -> Pair:
+        return Pair(answer, problem.answer)
 
+    def read_final(self, problem: Problem, answer: str, result: Grade) -> Grade:
+        return result
 
-def _without_running(steps: tuple[str, ...]) -> StepVerdict | None:
-    """The verdict on the last step if its text alone decides; None if its program must be run."""
-    if code_steps.code_ended(steps[:-1]):
-        return _after_code(steps[-1])
-    why = code_steps.code_fault(steps)
-    return StepVerdict(steps[-1], "malformed", detail=why) if why else None
+    def same(self, problem: Problem, one: str, other: str, ask: Callable[[Sequence[Any]], list[Any]]) -> bool:
+        return ask([Pair(one, other)]) == ["right"]
 
 
 def _after_code(step: str) -> StepVerdict:
@@ -67,13 +66,3 @@ def _after_code(step: str) -> StepVerdict:
     if grammar.finish_of(step) != "answer":
         return StepVerdict(step, "ok")
     return StepVerdict(step, "answer", answer=grammar.boxed(code_steps.body(step)))
-
-
-def _ran(step: str, result: ExecResult) -> StepVerdict:
-    verdict = code_steps.verdict(step, result)
-    if verdict.status != "ok" or grammar.finish_of(step) != "code":
-        return verdict
-    output = verdict.observation
-    if _LONE_DECIMAL.fullmatch(output):
-        output = str(round(float(output), 4))
-    return dataclasses.replace(verdict, text=grammar.with_output(step, output), observation=output)

@@ -1,67 +1,87 @@
-"""Interface of a task. Search, curation and training know tasks only through this."""
+"""Interface of a task: pure rules. Search, curation and training know tasks only through this.
+
+    task.step(problem, steps)  -> StepVerdict, or a Program to run, whose result task.read makes a verdict of
+    task.final(problem, answer) -> Grade, or what to ask, whose result task.read_final makes a grade of
+
+`checker.Checker` puts a task to work: it runs programs in a sandbox and has pairs graded.
+"""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from rstar_jax.errors import UserError
-from rstar_jax.sandbox import Sandbox
+from rstar_jax.sandbox import ExecResult, Limits
 from rstar_jax.settings import nearest
 from rstar_jax.types import Grade, Problem, StepVerdict
 
+# Who is asked: a general model that never saw the steps; a policy that has learnt them, or is to; a PPM.
+Role = Literal["bootstrap", "finetuned", "ppm"]
+
+
+class Program(str):
+    """A Python program for the sandbox."""
+
+
+class Pair(NamedTuple):
+    """An answer and its reference for the grader."""
+
+    prediction: str
+    reference: str
+
 
 class Task(abc.ABC):
-    """A kind of problem: how it is put to the policy, and how steps and answers are checked.
+    """A kind of problem: how it is put to a model, and what steps and answers must be. Holds no process.
 
-    Steps and answers come many at a time, so that their programs run together; `check_step` and `check_final`
-    are the same for one. All methods may be called from several threads.
-
-    sandbox: the caller opens and closes it. prompt: what stands before the first step, one of `PROMPTS`.
-    grading: how answers are judged, one of `GRADINGS`. Raises UserError for an unknown one.
+    grading: how answers are judged, one of `GRADINGS`. output_kb: what a program may print. Raises UserError
+    for an unknown one.
 
     opening: what every first step begins with, white space before it aside; empty: anything. One that begins
-    otherwise is sampled no further.
+        otherwise is sampled no further. judges: what finals ask, `Pair` or `Program`.
     """
 
-    PROMPTS: ClassVar[tuple[str, ...]]
     opening: ClassVar[str] = ""
+    judges: ClassVar[type] = Pair
     GRADINGS: ClassVar[tuple[str, ...]] = ("strict",)
 
-    def __init__(self, sandbox: Sandbox, *, prompt: str = "finetuned", grading: str = "strict") -> None:
-        for name, value, known in (("prompt", prompt, self.PROMPTS), ("grading", grading, self.GRADINGS)):
-            if value not in known:
-                raise UserError(
-                    f"{name}: {value!r} given, one of {', '.join(known)} expected. {nearest(value, known)}"
-                )
-        self.sandbox, self.prompt_name, self.grading = sandbox, prompt, grading
+    def __init__(self, *, grading: str = "strict", output_kb: int = Limits().output_kb) -> None:
+        if grading not in self.GRADINGS:
+            raise UserError(
+                f"grading: {grading!r} given, one of {', '.join(self.GRADINGS)} expected. "
+                f"{nearest(grading, self.GRADINGS)}"
+            )
+        self.grading, self.output_kb = grading, output_kb
 
     @abc.abstractmethod
-    def prompt(self, problem: Problem) -> str:
-        """The text that stands before the first step."""
+    def prompt(self, question: str, role: Role) -> str:
+        """Return the text that stands before the first step. Of a problem only the question is known to who
+        trains on its solution."""
 
     @abc.abstractmethod
-    def check_steps(self, requests: Sequence[tuple[Problem, tuple[str, ...]]]) -> list[StepVerdict]:
-        """Return what became of each request's last step, given the steps before it; in order."""
+    def step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict | Program:
+        """Return what became of the last step, given those before it, or the program that shows it."""
 
     @abc.abstractmethod
-    def check_finals(self, requests: Sequence[tuple[Problem, str]]) -> list[Grade]:
-        """Return whether each terminal's answer is right; "ungraded" where that could not be found out; in
-        order."""
+    def read(self, problem: Problem, steps: tuple[str, ...], result: ExecResult) -> StepVerdict:
+        """Return what became of the last step by the run of its program."""
 
     @abc.abstractmethod
-    def same(self, problem: Problem, one: str, other: str) -> bool:
-        """Return whether two answers are alike, for votes; what the problem expects is not looked at."""
+    def final(self, problem: Problem, answer: str) -> Grade | Pair | Program:
+        """Return whether a terminal's answer is right, or what to ask to find out."""
+
+    @abc.abstractmethod
+    def read_final(self, problem: Problem, answer: str, result: Any) -> Grade:
+        """Return whether it is right by what was found out; "ungraded" where that says nothing."""
+
+    @abc.abstractmethod
+    def same(self, problem: Problem, one: str, other: str, ask: Callable[[Sequence[Any]], list[Any]]) -> bool:
+        """Return whether two answers are alike, for votes; what the problem expects is not looked at.
+
+        ask: gets results of what finals ask, in order.
+        """
 
     def require(self, problem: Problem) -> None:
         """Raises UserError naming the problem's id and field where it is none that this task can check."""
         del problem  # any text may be an answer, unless a task says otherwise
-
-    def check_step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict:
-        """Return what became of the last of `steps`: its outcome (ok, fail or unknown) and an observation."""
-        return self.check_steps([(problem, steps)])[0]
-
-    def check_final(self, problem: Problem, answer: str) -> Grade:
-        """Return whether a terminal's answer is right."""
-        return self.check_finals([(problem, answer)])[0]

@@ -1,4 +1,4 @@
-r"""Prompts: the text before a solution's first step. One row per kind of policy in `PROMPTS`.
+r"""Prompts: the text before a solution's first step, for each kind of policy (`PROMPTS`).
 
 "finetuned" is the released code's prompt for a policy that has learnt the step grammar. "bootstrap" is for a
 general model that never saw it: instructions and two worked examples, so that its first rounds write steps

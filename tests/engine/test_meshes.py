@@ -6,6 +6,7 @@ import math
 import jax
 import numpy as np
 
+from rstar_jax.queues import call
 from tests.on_devices import printed
 
 
@@ -38,10 +39,10 @@ def across() -> None:
             texts, found = [text[:n] for n in (9, 30)], []
             for level in range(2):
                 asked = [StepRequest(t, 3, 1.0, (level, p), problem=p) for p, t in enumerate(texts)]
-                rows = decoder.propose(asked)
+                rows = call(decoder, asked)
                 steps = [[np.array(s.tokens, np.int32) for s in row] for row in rows]
                 both = enumerate(zip(texts, steps, strict=True))
-                values = scorer.score([ScoreRequest(t, tuple(s), problem=p) for p, (t, s) in both])
+                values = call(scorer, [ScoreRequest(t, tuple(s), problem=p) for p, (t, s) in both])
                 found += [([s.tokens for s in row], v) for row, v in zip(rows, values, strict=True)]
                 texts = [np.concatenate([t, s[0]]) for t, s in zip(texts, steps, strict=True)]
             return found, decoder.stats.reused

@@ -11,6 +11,7 @@ from rstar_jax import compilations
 from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, RewardModel
+from rstar_jax.queues import call
 from tests.engine.decode_settings import CONFIG, STOPS, V
 
 LONG = dataclasses.replace(CONFIG, context=160, page_size=8)
@@ -27,7 +28,7 @@ def grow(decoder: StepDecoder, config: DecodeConfig, depth: int) -> list[list[tu
             StepRequest(np.array(text, np.int32), 3, 1.0, (p, level, i), problem=p)
             for i, (p, text) in enumerate(leaves)
         ]
-        answers = decoder.propose(asked)
+        answers = call(decoder, asked)
         found += [[s.tokens for s in row] for row in answers]
         following = []
         for (p, text), row in zip(leaves, answers, strict=True):
@@ -83,9 +84,9 @@ def test_a_text_that_begins_like_the_one_that_must_go_is_read_anew(
         cache.pages = -(-CONFIG.context // CONFIG.page_size) + 1  # the fewest that are accepted
     for i, text in enumerate(two_texts):
         assert decoder.submit([StepRequest(text, 2, 1.0, (i,), problem=7)]) == [i]
-        assert [ticket for ticket, _ in decoder.poll(wait=True)] == [i]
+        assert [ticket for ticket, _ in decoder.poll(block=True)] == [i]
         scorer.submit([ScoreRequest(text, (text[:3],), problem=7)])
-        assert [ticket for ticket, _ in scorer.poll(wait=True)] == [i]
+        assert [ticket for ticket, _ in scorer.poll(block=True)] == [i]
 
 
 def test_values_are_true_whatever_pages_there_are(policy: Decoder, reward: RewardModel) -> None:
@@ -98,29 +99,29 @@ def test_values_are_true_whatever_pages_there_are(policy: Decoder, reward: Rewar
         scorer = StepScorer(reward, CONFIG)
         for cache in scorer._caches.replicas:
             cache.pages = pages
-        first = scorer.score([ScoreRequest(text, (a, b), problem=1)])[0]
-        found.append([*first, *scorer.score([ScoreRequest(behind, (a[:3],), problem=1)])[0]])
+        first = call(scorer, [ScoreRequest(text, (a, b), problem=1)])[0]
+        found.append([*first, *call(scorer, [ScoreRequest(behind, (a[:3],), problem=1)])[0]])
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
 def test_what_is_cancelled_never_comes_and_frees_its_slots(
     policy: Decoder, reward: RewardModel, asked: list[StepRequest]
 ) -> None:
-    wanted = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked[:1])
+    wanted = call(StepDecoder(policy, STOPS, CONFIG, seed=4), asked[:1])
     decoder = StepDecoder(policy, STOPS, CONFIG, seed=4)
     tickets = decoder.submit(asked)
     decoder.poll()
-    decoder.turn()
+    decoder.poll()
     decoder.cancel(tickets)
-    assert decoder.poll(wait=True) == [] and not decoder._busy
-    assert decoder.propose(asked[:1]) == wanted
+    assert decoder.poll(block=True) == [] and not decoder._busy
+    assert call(decoder, asked[:1]) == wanted
     scorer = StepScorer(reward, CONFIG)
     requests = [ScoreRequest(r.prefix, (r.prefix,)) for r in asked]
     tickets = scorer.submit(requests)
     scorer.poll()
     scorer.cancel(tickets[1:])
-    assert [ticket for ticket, _ in scorer.poll(wait=True)] == tickets[:1]
-    assert scorer.poll(wait=True) == [] and not scorer._values
+    assert [ticket for ticket, _ in scorer.poll(block=True)] == tickets[:1]
+    assert scorer.poll(block=True) == [] and not scorer._values
 
 
 def test_nothing_stays_held(policy: Decoder) -> None:
@@ -144,30 +145,30 @@ def test_a_pool_that_holds_no_text_is_refused(policy: Decoder) -> None:
 
 
 def test_two_halves_give_what_one_gives(policy: Decoder, asked: list[StepRequest]) -> None:
-    whole = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
-    halves = StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, halves=2), seed=4).propose(asked)
+    whole = call(StepDecoder(policy, STOPS, CONFIG, seed=4), asked)
+    halves = call(StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, halves=2), seed=4), asked)
     assert [[s.tokens for s in row] for row in halves] == [[s.tokens for s in row] for row in whole]
 
 
 def test_results_come_as_they_are_done_and_requests_at_any_time(
     policy: Decoder, asked: list[StepRequest]
 ) -> None:
-    wanted = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    wanted = call(StepDecoder(policy, STOPS, CONFIG, seed=4), asked)
     decoder = StepDecoder(policy, STOPS, CONFIG, seed=4)
-    assert decoder.poll() == [] and decoder.poll(wait=True) == []
+    assert decoder.poll() == [] and decoder.poll(block=True) == []
     found, tickets, polls = {}, decoder.submit(asked[:5]), 0
     while len(found) < len(asked):
         polls += 1
         if polls == 3:
             tickets += decoder.submit(asked[5:])
-        done = decoder.poll(wait=polls > 3)
+        done = decoder.poll(block=polls > 3)
         assert done or polls <= 3
         found |= dict(done)
-    assert polls > 4 and decoder.poll(wait=True) == []
+    assert polls > 4 and decoder.poll(block=True) == []
     assert [[s.tokens for s in found[t]] for t in tickets] == [[s.tokens for s in row] for row in wanted]
     with pytest.raises(UserError, match="empty prefix"):
         decoder.submit([asked[0], dataclasses.replace(asked[0], prefix=np.zeros(0, np.int32))])
-    assert decoder.poll(wait=True) == []  # of those, none was taken
+    assert decoder.poll(block=True) == []  # of those, none was taken
 
 
 def test_values_are_read_on_from_what_was_scored(reward: RewardModel) -> None:
@@ -178,7 +179,7 @@ def test_values_are_read_on_from_what_was_scored(reward: RewardModel) -> None:
         steps = [rng.integers(V, size=int(n)).tolist() for n in rng.integers(1, 20, size=3)]
         suffixes = tuple(np.array(step, np.int32) for step in steps)
         request = ScoreRequest(np.array(text, np.int32), suffixes, problem=7)
-        values = scorer.score([request])[0]
+        values = call(scorer, [request])[0]
         for value, step in zip(values, steps, strict=True):
             whole = raw(reward.decoder.params(), reward.score[...], np.array([[*text, *step]], np.int32))
             assert value == pytest.approx(np.tanh(np.asarray(whole)[0, -1]), abs=1e-5)
@@ -196,7 +197,7 @@ def test_what_is_compiled_ahead_is_not_compiled_later(policy: Decoder, asked: li
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
     )
-    decoder.propose([r for r in asked if len(r.prefix) < 60])
+    call(decoder, [r for r in asked if len(r.prefix) < 60])
     assert decoder.stats.programs == ahead
     # Neither does JAX compile anything again but the moving of slots; that the listener hears.
     large = {"jit_read", "jit_read_on", "jit_admit", "jit_advance", "jit_store_rows"}

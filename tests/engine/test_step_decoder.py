@@ -15,6 +15,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.kernels import attention_mesh
 from rstar_jax.models import Decoder, DecoderConfig, init_random
 from rstar_jax.models.linear import Unstacked
+from rstar_jax.queues import call
 from tests.engine.decode_settings import CONFIG, STOPS, V
 
 
@@ -60,7 +61,7 @@ def tokens(samples: list[list[Sample]]) -> list[list[tuple[int, ...]]]:
 def test_equals_decoding_without_a_cache(
     policy: Decoder, decoder: StepDecoder, asked: list[StepRequest]
 ) -> None:
-    found = decoder.propose(asked)
+    found = call(decoder, asked)
     for i, request in enumerate(asked):
         assert len(found[i]) == request.n
         for candidate in (0, request.n - 1):
@@ -73,11 +74,11 @@ def test_equals_decoding_without_a_cache(
 
 
 def test_samples_do_not_depend_on_company(decoder: StepDecoder, asked: list[StepRequest]) -> None:
-    together = tokens(decoder.propose(asked))
-    assert tokens(decoder.propose(asked[::-1])[::-1]) == together
-    assert [tokens(decoder.propose([request]))[0] for request in asked] == together
+    together = tokens(call(decoder, asked))
+    assert tokens(call(decoder, asked[::-1])[::-1]) == together
+    assert [tokens(call(decoder, [request]))[0] for request in asked] == together
     fewer = [dataclasses.replace(request, n=2) for request in asked]
-    assert tokens(decoder.propose(fewer)) == [row[:2] for row in together]
+    assert tokens(call(decoder, fewer)) == [row[:2] for row in together]
 
 
 @pytest.mark.parametrize("change", [{"leaves": 2}, {"rows": 3}, {"chunk": 5}])
@@ -85,19 +86,19 @@ def test_samples_do_not_depend_on_the_slots(
     policy: Decoder, decoder: StepDecoder, asked: list[StepRequest], change: dict[str, int]
 ) -> None:
     other = StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, **change), seed=4)
-    assert tokens(other.propose(asked[:6])) == tokens(decoder.propose(asked[:6]))
+    assert tokens(call(other, asked[:6])) == tokens(call(decoder, asked[:6]))
 
 
 def test_a_leaf_alone_sits_in_every_slot(policy: Decoder, asked: list[StepRequest]) -> None:
     """Its candidates then begin together: as many steps as the longest of them has tokens."""
     alone, crowd = (StepDecoder(policy, STOPS, CONFIG, seed=4) for _ in range(2))
     request = dataclasses.replace(asked[0], n=CONFIG.leaves * CONFIG.rows)
-    found = alone.propose([request])[0]
+    found = call(alone, [request])[0]
     longest = max(len(s.tokens) for s in found)
     assert alone.stats.steps == longest * request.n
     assert alone.stats.busy == sum(len(s.tokens) for s in found)
     others = [dataclasses.replace(r, name=(9, i)) for i, r in enumerate(asked[: CONFIG.leaves])]
-    assert tokens(crowd.propose([request, *others]))[0] == [s.tokens for s in found]
+    assert tokens(call(crowd, [request, *others]))[0] == [s.tokens for s in found]
     assert len(set(s.tokens for s in found)) > 1
 
 
@@ -125,16 +126,16 @@ def test_seed_name_and_candidate_all_matter(
     policy: Decoder, decoder: StepDecoder, asked: list[StepRequest]
 ) -> None:
     request = asked[0]
-    mine = tokens(decoder.propose([request]))[0]
+    mine = tokens(call(decoder, [request]))[0]
     assert len(set(mine)) > 1
-    assert tokens(StepDecoder(policy, STOPS, CONFIG, seed=5).propose([request]))[0] != mine
-    assert tokens(decoder.propose([dataclasses.replace(request, name=(11, 99))]))[0] != mine
+    assert tokens(call(StepDecoder(policy, STOPS, CONFIG, seed=5), [request]))[0] != mine
+    assert tokens(call(decoder, [dataclasses.replace(request, name=(11, 99))]))[0] != mine
 
 
 def test_logprobs_are_the_same_to_the_bit_in_one_bucket(decoder: StepDecoder) -> None:
     rng = np.random.default_rng(0)
     asked = [StepRequest(rng.integers(V, size=k).astype(np.int32), 3, 1.0, (k,)) for k in range(10, 20)]
-    assert decoder.propose(asked[::-1])[::-1] == decoder.propose(asked)
+    assert call(decoder, asked[::-1])[::-1] == call(decoder, asked)
 
 
 def test_limits_end_a_step(decoder: StepDecoder, policy: Decoder) -> None:
@@ -143,7 +144,7 @@ def test_limits_end_a_step(decoder: StepDecoder, policy: Decoder) -> None:
         StepRequest(np.ones(length, np.int32), 2, 1.0, (0,)) for length in (CONFIG.context - 3, 96, 200)
     )
     short = StepRequest(np.ones(5, np.int32), 2, 1.0, (1,))
-    found = free.propose([near, full, beyond, short])
+    found = call(free, [near, full, beyond, short])
     assert [[len(s.tokens) for s in row] for row in found] == [[3, 3], [0, 0], [0, 0], [24, 24]]
     assert {s.finish for row in found for s in row} == {"length"}
     assert found[1][0].logprob == 0
@@ -153,7 +154,7 @@ def test_wider_caches_are_made_as_steps_grow(policy: Decoder) -> None:
     config = DecodeConfig(leaves=2, rows=1, max_step_tokens=70, context=200, chunk=16)
     rng = np.random.default_rng(0)
     asked = [StepRequest(rng.integers(V, size=20).astype(np.int32), 1, 0.0, (i,)) for i in range(2)]
-    found = StepDecoder(policy, {}, config, seed=0).propose(asked)
+    found = call(StepDecoder(policy, {}, config, seed=0), asked)
     for request, row in zip(asked, found, strict=True):
         text = np.concatenate([request.prefix, np.array(row[0].tokens)])
         assert len(row[0].tokens) == 70
@@ -163,7 +164,7 @@ def test_wider_caches_are_made_as_steps_grow(policy: Decoder) -> None:
 
 def test_forbidden_tokens_are_never_sampled(policy: Decoder, asked: list[StepRequest]) -> None:
     banned = range(8, V)
-    found = StepDecoder(policy, STOPS, CONFIG, seed=0, forbidden=banned).propose(asked[:4])
+    found = call(StepDecoder(policy, STOPS, CONFIG, seed=0, forbidden=banned), asked[:4])
     assert all(token < 8 for row in found for s in row for token in s.tokens)
 
 
@@ -171,10 +172,10 @@ def test_what_does_not_begin_as_it_must_ends_there(policy: Decoder, asked: list[
     """And is otherwise what it was; requests that do not ask for it are as they were."""
     opening = np.full((2, V), -2, np.int8)
     opening[0, 20:], opening[1, 8:40] = 1, -1  # two tokens of some kinds
-    plain = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
+    plain = call(StepDecoder(policy, STOPS, CONFIG, seed=4), asked)
     decoder = StepDecoder(policy, STOPS, CONFIG, seed=4, opening=opening)
-    assert tokens(decoder.propose(asked)) == tokens(plain)
-    found = decoder.propose([dataclasses.replace(request, opens=True) for request in asked])
+    assert tokens(call(decoder, asked)) == tokens(plain)
+    found = call(decoder, [dataclasses.replace(request, opens=True) for request in asked])
     cuts = set()
     for wanted, sample in zip(chain(*plain), chain(*found), strict=True):
         state = at = 0
@@ -193,37 +194,37 @@ def test_a_guard_that_is_longer_than_any_step_is_left_out(policy: Decoder, asked
     off = StepDecoder(policy, STOPS, dataclasses.replace(CONFIG, guard=longest), seed=4)
     assert off._rules.table.need is None
     one = StepDecoder(policy, {}, dataclasses.replace(CONFIG, guard=8), seed=4, bias={9: 1e6})
-    assert {(s.tokens, s.finish, s.cut) for row in one.propose(asked[:4]) for s in row} == {
+    assert {(s.tokens, s.finish, s.cut) for row in call(one, asked[:4]) for s in row} == {
         ((9,) * 8, "length", "repeats")
     }
 
 
 def test_nothing_asked(decoder: StepDecoder, asked: list[StepRequest]) -> None:
-    assert decoder.propose([]) == []
+    assert call(decoder, []) == []
     none = dataclasses.replace(asked[0], n=0)
-    mixed = decoder.propose([none, asked[1], none])
+    mixed = call(decoder, [none, asked[1], none])
     assert mixed[0] == mixed[2] == [] and len(mixed[1]) == asked[1].n
 
 
 def test_training_between_calls_is_seen(policy: Decoder, asked: list[StepRequest]) -> None:
     model = init_random(policy.config, 1)
     decoder = StepDecoder(model, STOPS, CONFIG, seed=4)
-    before = decoder.propose(asked[:1])
+    before = call(decoder, asked[:1])
     model.embed[...] = policy.embed[...]
     for name, param in model.layers.items():
         param[...] = policy.layers[name][...]
-    after = decoder.propose(asked[:1])
+    after = call(decoder, asked[:1])
     assert after != before
-    assert tokens(after) == tokens(StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked[:1]))
+    assert tokens(after) == tokens(call(StepDecoder(policy, STOPS, CONFIG, seed=4), asked[:1]))
 
 
 def test_a_second_model_of_the_shape_compiles_nothing(policy: Decoder, asked: list[StepRequest]) -> None:
-    StepDecoder(policy, STOPS, CONFIG, seed=0).propose(asked[:2])
+    call(StepDecoder(policy, STOPS, CONFIG, seed=0), asked[:2])
     seen: list[int] = []
     other = StepDecoder(
         init_random(policy.config, 3), STOPS, CONFIG, seed=1, on_progress=lambda s: seen.append(s.generated)
     )
-    found = other.propose(asked[:2])
+    found = call(other, asked[:2])
     stats = other.stats
     assert stats.programs == [] and stats.compile_seconds == 0 and stats.seconds > 0
     assert stats.generated == sum(len(s.tokens) for row in found for s in row) == stats.busy == seen[-1]
@@ -252,7 +253,7 @@ def test_bad_requests_are_named(
     decoder: StepDecoder, asked: list[StepRequest], change: dict, message: str
 ) -> None:
     with pytest.raises(UserError, match=f"request 1: .*{message}"):
-        decoder.propose([asked[0], dataclasses.replace(asked[1], **change)])
+        call(decoder, [asked[0], dataclasses.replace(asked[1], **change)])
 
 
 def test_logits_that_are_no_numbers_end_it_and_leave_nothing_behind(
@@ -260,18 +261,18 @@ def test_logits_that_are_no_numbers_end_it_and_leave_nothing_behind(
 ) -> None:
     model = init_random(policy.config, 1)
     decoder = StepDecoder(model, STOPS, CONFIG, seed=4)
-    decoder.propose(asked[:2])
+    call(decoder, asked[:2])
     model.embed[...] = jnp.asarray(policy.embed[...]).at[9].set(jnp.nan)
     for name, param in model.layers.items():
         param[...] = policy.layers[name][...]
     with pytest.raises(
         UserError, match=r"leaf \(11, \d+\), candidate \d: the policy's logits after \d+ tokens"
     ):
-        decoder.propose(asked)
-    assert decoder.poll(wait=True) == []
+        call(decoder, asked)
+    assert decoder.poll(block=True) == []
     model.embed[...] = policy.embed[...]
-    expected = StepDecoder(policy, STOPS, CONFIG, seed=4).propose(asked)
-    assert tokens(decoder.propose(asked)) == tokens(expected)
+    expected = call(StepDecoder(policy, STOPS, CONFIG, seed=4), asked)
+    assert tokens(call(decoder, asked)) == tokens(expected)
 
 
 def test_bad_settings_are_named(policy: Decoder) -> None:
@@ -294,14 +295,14 @@ def test_bad_settings_are_named(policy: Decoder) -> None:
 def test_layers_unrolled_as_on_a_gpu(
     policy: Decoder, decoder: StepDecoder, asked: list[StepRequest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = decoder.propose(asked)
+    expected = call(decoder, asked)
     for module in ("cache", "decoder"):
         monkeypatch.setattr(f"rstar_jax.models.{module}.UNROLL_UP_TO", 0)
     monkeypatch.setattr(attention_mesh, "platform", lambda mesh: "cuda")
     config = dataclasses.replace(policy.config, max_positions=policy.config.max_positions + 1)
     model = Decoder(config, policy.params())  # of another shape: empty caches are made by compiled programs
     there = StepDecoder(model, STOPS, CONFIG, seed=4)
-    found = there.propose(asked)
+    found = call(there, asked)
     assert isinstance(there._caches.replicas[0].params["layers.q"], Unstacked)
     assert tokens(found) == tokens(expected)
     for some, others in zip(found, expected, strict=True):

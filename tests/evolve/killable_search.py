@@ -23,7 +23,7 @@ from rstar_jax import records
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.search import SearchConfig
-from tests.search.fake_services import shuffled
+from tests.search.fake_queues import shuffled
 from tests.search.scripted import World, problems
 
 CONFIG = SearchConfig(rollouts=2, candidates=2, batch=5)

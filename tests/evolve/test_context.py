@@ -14,6 +14,7 @@ from rstar_jax.evolve.rounds import TINY_BASE, judge_folder, run
 from rstar_jax.evolve.settings import PolicySettings, ProblemSettings, RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner
+from rstar_jax.queues import call
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf
 from rstar_jax.types import Problem
@@ -31,7 +32,7 @@ def test_a_reasoner_is_compiled_ahead_where_the_run_says_so(tmp_path: Path, prec
     before = compiled(made)
     assert (before > 0) == precompile
     leaf = Leaf(Problem("p", "What is 2 plus 3?", "5"), (), tree_index=0, node=0, n=1, temperature=1.0)
-    assert len(made.functions(1).propose([leaf])[0]) == 1
+    assert len(call(made.queues(1).propose, [leaf])[0]) == 1
     assert (compiled(made) == before) == precompile
 
 

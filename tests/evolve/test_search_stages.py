@@ -10,8 +10,8 @@ from rstar_jax.evolve.settings import EvaluateSettings, RunSettings
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report import tables
-from rstar_jax.search import Functions
 from rstar_jax.types import Candidate, Problem, StepVerdict
+from tests.search.scripted import Functions
 
 HELDOUT = [Problem(f"p{i}", f"What is {i}?", str(i)) for i in range(5)]
 
@@ -41,7 +41,7 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
 
     def grow(title, name, problems, config):
         shards = Shards(tmp_path / "round1/evaluate", name, problems, Source(1), size=9)
-        shards.grow(FUNCTIONS, config)
+        shards.grow(FUNCTIONS.queues(), config)
         return shards
 
     @contextlib.contextmanager

@@ -9,8 +9,9 @@ import pytest
 from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.shards import Shards, Source, read_trees
-from rstar_jax.search import Functions, SearchConfig
+from rstar_jax.search import SearchConfig
 from rstar_jax.types import Candidate, Node, Origin, Problem, StepVerdict, Tree
+from tests.search.scripted import Functions
 
 PROBLEMS = [Problem(f"p{i}", f"What is {i}?", str(i % 2)) for i in range(8)]  # every other one is solved
 SOURCE = Source(1, seed=5, policy="p", ppm="q")
@@ -47,7 +48,7 @@ def grown(folder, problems=PROBLEMS, source=SOURCE, **options):
     """(the shards once all is searched, which problems were)."""
     world = World()
     shards = Shards(folder, "trees-0", problems, source, size=3)
-    shards.grow(world.functions(), CONFIG, training=True, **options)
+    shards.grow(world.functions().queues(), CONFIG, training=True, **options)
     return shards, [int(name[1:]) for name in world.searched]
 
 
@@ -63,7 +64,7 @@ def broken(tmp_path):
     """A search that ended with five trees on disk: a shard, and two of the next block."""
     with pytest.raises(Killed):
         shards = Shards(tmp_path, "trees-0", PROBLEMS, SOURCE, size=3)
-        shards.grow(World(lives=5).functions(), CONFIG, training=True)
+        shards.grow(World(lives=5).functions().queues(), CONFIG, training=True)
     assert names(tmp_path) == [SHARDS[0], "trees-0-000003.tree", "trees-0-000004.tree"]
     return tmp_path
 
@@ -95,7 +96,7 @@ def test_trees_come_in_the_order_of_numbers(tmp_path):
     for index in (0, 2, 10):
         source = dataclasses.replace(SOURCE, tree_index=index)
         shards = Shards(tmp_path, f"trees-{index}", PROBLEMS[:4], source, size=3)
-        shards.grow(World().functions(), CONFIG, training=True)
+        shards.grow(World().functions().queues(), CONFIG, training=True)
     assert [tree.tree_index for tree in read_trees(tmp_path)] == [0] * 4 + [2] * 4 + [10] * 4
 
 

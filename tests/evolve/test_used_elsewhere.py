@@ -28,13 +28,14 @@ from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.report.progress import Progress
 from rstar_jax.sandbox import Limits, Sandbox
-from rstar_jax.search import SearchConfig, grow_trees
-from rstar_jax.tasks import MathTask
+from rstar_jax.search import SearchConfig
+from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text import grammar
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow
 from tests.evolve.small_runs import small
+from tests.search.scripted import grow_trees
 
 FINETUNED = PROMPTS["finetuned"]
 OURS, THEIRS = Tokenizer.load(TINY_BASE), transformers.AutoTokenizer.from_pretrained(TINY_BASE)
@@ -144,9 +145,17 @@ def test_transformers_alone_solves_problems_as_we_do(
     problems = generate(9, seed=11, split="heldout")
     with Sandbox(workers=1, limits=Limits()) as sandbox:
         decode = DecodeConfig(leaves=4, rows=1, max_step_tokens=64, context=384)
-        reasoner = Reasoner(folder, None, MathTask(sandbox), decode=decode, dtype="float32", seed=0)
+        reasoner = Reasoner(
+            folder,
+            None,
+            Checker(MathTask(), sandbox),
+            role="finetuned",
+            decode=decode,
+            dtype="float32",
+            seed=0,
+        )
         greedy = SearchConfig(strategy="greedy", batch=9)
-        trees = grow_trees(problems, reasoner.functions(0), greedy, round=0)
+        trees = grow_trees(problems, reasoner.queues(0), greedy, round=0)
     solve = executed(folder, monkeypatch)["solve"]
     assert "<code>" in capsys.readouterr().out  # the card's own example
     solved = 0

@@ -38,19 +38,20 @@ def across() -> None:
     """Run by the test below in a process with four devices."""
     from rstar_jax.evolve.rounds import TINY_BASE
     from rstar_jax.inference import Reasoner
+    from rstar_jax.queues import call
     from rstar_jax.sandbox import Sandbox
     from rstar_jax.search import Leaf
-    from rstar_jax.tasks import MathTask
+    from rstar_jax.tasks import Checker, MathTask
     from rstar_jax.types import Problem
 
-    task = MathTask(Sandbox(workers=1), prompt="finetuned")
+    task = Checker(MathTask(), Sandbox(workers=1))
     problems = [Problem(str(i), f"What is {i} plus 3?", "5") for i in range(3)]
     leaves = [Leaf(problem, (), tree_index=0, node=0, n=3, temperature=1.0) for problem in problems]
 
     def written(**options: int) -> object:
         decode = DecodeConfig(leaves=2, rows=2, max_step_tokens=12, context=512, **options)
-        made = Reasoner(TINY_BASE, None, task, decode=decode, dtype="float32", seed=0)
-        found = [[c.tokens for c in row] for row in made.functions(1).propose(leaves)]
+        made = Reasoner(TINY_BASE, None, task, role="finetuned", decode=decode, dtype="float32", seed=0)
+        found = [[c.tokens for c in row] for row in call(made.queues(1).propose, leaves)]
         engine = made.result()["engine"]
         assert isinstance(engine, dict) and engine["devices"] == max(options.get("devices", 0), 1)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -17,9 +18,11 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.inference import Reasoner, StepText
 from rstar_jax.models import Reading
+from rstar_jax.queues import call
 from rstar_jax.sandbox import Sandbox
-from rstar_jax.tasks import MathTask
+from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text import grammar
+from rstar_jax.text.prompts import finetuned
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
 from rstar_jax.weights.weight_files import WEIGHTS
@@ -89,13 +92,15 @@ def by_the_card(folder: Path, steps: tuple[str, ...]) -> np.ndarray:
 
 def reasoner(ppm: Path, *, scale: float = 1.0) -> Reasoner:
     decode = DecodeConfig(leaves=2, rows=2, max_step_tokens=64, context=1024)
-    task = MathTask(Sandbox(workers=1), prompt="finetuned")
-    return Reasoner(TINY_BASE, ppm, task, decode=decode, dtype="float32", seed=0, ppm_scale=scale)
+    task = Checker(MathTask(), Sandbox(workers=1))
+    return Reasoner(
+        TINY_BASE, ppm, task, role="finetuned", decode=decode, dtype="float32", seed=0, ppm_scale=scale
+    )
 
 
 @pytest.mark.parametrize("scale", [1.0, 5.0])
 def test_a_steps_value_is_that_of_its_mark_in_the_whole_text(prm: Path, scale: float) -> None:
-    score = reasoner(prm, scale=scale).functions(0).score
+    score = functools.partial(call, reasoner(prm, scale=scale).queues(0).score)
     assert score is not None
     wanted = by_the_card(prm, STEPS)
     for k in range(3):
@@ -106,7 +111,7 @@ def test_a_steps_value_is_that_of_its_mark_in_the_whole_text(prm: Path, scale: f
 
 def test_a_ppm_of_ours_reads_the_prompt_it_was_trained_with(tmp_path: Path) -> None:
     tokenizer = Tokenizer.load(TINY_BASE)
-    reader = StepText.of(tmp_path, Reading(), 640, tokenizer)  # a folder without a tokenizer
+    reader = StepText.of(tmp_path, Reading(), 640, tokenizer, finetuned)  # a folder without a tokenizer
     lead = "Let's think step by step and solve the problem with code."
     ids, _ = tokenizer.encode_solution(f"<|user|>:\nWhat is 2 plus 3?\n<|assistant|>: {lead}", STEPS[:2])
     assert [*reader.prefix(PROBLEM.question, STEPS[:1]), *reader.suffix(STEPS[1])] == ids
@@ -114,7 +119,7 @@ def test_a_ppm_of_ours_reads_the_prompt_it_was_trained_with(tmp_path: Path) -> N
 
 def test_what_follows_the_last_step_alone_is_no_part_of_prefixes(prm: Path) -> None:
     tokenizer = Tokenizer.load(prm)
-    reader = StepText(tokenizer, Reading("Q: {question} A:", "\n", "<|im_end|>"), "here")
+    reader = StepText(tokenizer, Reading("Q: {question} A:", "\n", "<|im_end|>"), "here", finetuned)
     prefix = tokenizer.decode(reader.prefix("Why?", STEPS[:1]))
     assert prefix == f"Q: Why? A:{STEPS[0]}\n"
     assert tokenizer.decode(reader.suffix(STEPS[1])) == f"{STEPS[1]}\n<|im_end|>"
@@ -149,11 +154,13 @@ def test_a_tokenizer_without_the_mark_is_refused_before_anything_is_loaded(
     status, out, err = launched(capsys, tmp_path / "w", f"--config.ppm={tmp_path / 'm'}")
     assert (status, out) == (2, "") and f"config.ppm: {tmp_path / 'm'}: its values stand at the token" in err
     with pytest.raises(UserError, match="step_scoring"):
-        StepText.of(tmp_path / "m", weights.reading_of(tmp_path / "m"), 400, Tokenizer.load(TINY_BASE))
+        StepText.of(
+            tmp_path / "m", weights.reading_of(tmp_path / "m"), 400, Tokenizer.load(TINY_BASE), finetuned
+        )
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(prm: Path, capsys, tmp_path: Path) -> None:
-    reader = StepText(Tokenizer.load(prm), weights.reading_of(prm), "here")
+    reader = StepText(Tokenizer.load(prm), weights.reading_of(prm), "here", finetuned)
     room = len(reader.prefix(PROBLEM.question, ()))
     status, out, err = launched(capsys, tmp_path, f"--config.ppm={prm}", f"--config.decode.context={room}")
     assert (status, out) == (2, "") and f"{room} tokens given, but the question with the PPM's prompt" in err

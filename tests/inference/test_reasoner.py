@@ -14,9 +14,10 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.inference import Reasoner
 from rstar_jax.models.linear import Quantized
+from rstar_jax.queues import Batched, call
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import Leaf
-from rstar_jax.tasks import MathTask
+from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text import grammar
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
@@ -40,24 +41,24 @@ def plain(tmp_path_factory):
     return folder
 
 
-def reasoner(policy, ppm=None, *, prompt="finetuned", dtype="float32", ppm_scale=1.0, weights="full"):
-    task = MathTask(Sandbox(workers=1), prompt=prompt)
+def reasoner(policy, ppm=None, *, role="finetuned", dtype="float32", ppm_scale=1.0, weights="full"):
+    task = Checker(MathTask(), Sandbox(workers=1))
     decode = dataclasses.replace(DECODE, weights=weights)
-    return Reasoner(policy, ppm, task, decode=decode, dtype=dtype, seed=0, ppm_scale=ppm_scale)
+    return Reasoner(policy, ppm, task, role=role, decode=decode, dtype=dtype, seed=0, ppm_scale=ppm_scale)
 
 
 def test_steps_of_a_policy_without_stop_tokens_are_cut_from_its_text(plain, monkeypatch):
-    made = reasoner(plain, prompt="bootstrap")
+    made = reasoner(plain, role="bootstrap")
     (leaf,) = [Leaf(PROBLEM, (), tree_index=0, node=0, n=2, temperature=1.0)]
-    assert [c.finish for c in made.functions(1).propose([leaf])[0]]  # samples with no stop to be found
+    assert [c.finish for c in call(made.queues(1).propose, [leaf])[0]]  # samples with no stop to be found
 
     text = f"{grammar.CODE}\n# Step 1: add\nt = 2 + 3\n{grammar.END_STEP}\n# Now print"
     tokens = tuple(Tokenizer.load(plain).encode(text))
-    monkeypatch.setattr(made._decoder, "propose", lambda asked: [[Sample(tokens, -1.0, "length")]])
-    ((candidate,),) = made.functions(1).propose([leaf])
+    monkeypatch.setattr(made, "_decoder", Batched(lambda asked: [[Sample(tokens, -1.0, "length")]]))
+    ((candidate,),) = call(made.queues(1).propose, [leaf])
     assert candidate.text == text[: text.index("\n# Now")]
     assert candidate.finish == "step"
-    assert made.functions(1).check([(PROBLEM, (candidate.text,))])[0].alive
+    assert call(made.queues(1).check, [(PROBLEM, (candidate.text,))])[0].alive
 
 
 def test_stops_are_met_on_the_device_whatever_the_vocabulary(plain):
@@ -80,7 +81,7 @@ def test_a_first_step_that_opens_no_code_is_sampled_no_further(plain):
     second = dataclasses.replace(first, steps=(f"{grammar.CODE}\nx = 1\n",), node=1)
     for policy in (plain, TINY_BASE):
         made = reasoner(policy)
-        begun, gone_on = made.functions(1).propose([first, second])
+        begun, gone_on = call(made.queues(1).propose, [first, second])
         assert not any(candidate.fault for candidate in gone_on)
         astray = [candidate for candidate in begun if candidate.fault]
         for candidate in begun:
@@ -92,7 +93,9 @@ def test_a_first_step_that_opens_no_code_is_sampled_no_further(plain):
             assert (candidate.finish, candidate.fault) == ("length", "no <code>")
             before = made._tokenizer.decode(candidate.tokens[:-1]).lstrip("\ufffd \n\t")
             assert grammar.CODE.startswith(before)  # it ends with the token that departs
-            assert made.functions(1).check([(PROBLEM, (candidate.text + grammar.END_STEP,))])[0].detail in (
+            assert call(made.queues(1).check, [(PROBLEM, (candidate.text + grammar.END_STEP,))])[
+                0
+            ].detail in (
                 "no <code>",
                 "a delimiter inside the step",
             )
@@ -141,11 +144,11 @@ def test_spare_rows_of_the_vocabulary_are_never_sampled(tmp_path):
     weights.save_pretrained(model, tmp_path / "m", tokenizer_from=TINY_BASE)
     made = reasoner(tmp_path / "m")
     leaf = Leaf(PROBLEM, (), tree_index=0, node=0, n=4, temperature=1.0)
-    written = [token for c in made.functions(1).propose([leaf])[0] for token in c.tokens]
+    written = [token for c in call(made.queues(1).propose, [leaf])[0] for token in c.tokens]
     assert written and max(written) < rows
     free = StepDecoder(made._decoder._model, {0: "length"}, DECODE, seed=0)
     request = StepRequest(asked, n=4, temperature=1.0, name=(1,))
-    assert max(token for sample in free.propose([request])[0] for token in sample.tokens) >= rows
+    assert max(token for sample in call(free, [request])[0] for token in sample.tokens) >= rows
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -156,11 +159,11 @@ def test_the_ppm_is_served_as_it_was_trained(tmp_path, dtype):
     steps = [f"{grammar.CODE}\n# Step 1: add\nt = 2 + 3\n{grammar.END_STEP}", f"{grammar.CODE}\nt = 1\n"]
     values = {}
     for scale in (1.0, 5.0):
-        functions = reasoner(TINY_BASE, tmp_path, dtype=dtype, ppm_scale=scale).functions(1)
-        assert functions.score is not None
-        (values[scale],) = functions.score([(PROBLEM, (), steps)])
+        queues = reasoner(TINY_BASE, tmp_path, dtype=dtype, ppm_scale=scale).queues(1)
+        assert queues.score is not None
+        (values[scale],) = call(queues.score, [(PROBLEM, (), steps)])
         leaf = Leaf(PROBLEM, tuple(steps[:1]), tree_index=0, node=1, n=3, temperature=1.0)
-        assert len(functions.propose([leaf])[0]) == 3
+        assert len(call(queues.propose, [leaf])[0]) == 3
     assert np.abs(values[5.0]).max() > 0.01
     np.testing.assert_allclose(values[1.0], np.tanh(5 * np.arctanh(values[5.0])), atol=1e-4)
 
@@ -174,9 +177,9 @@ def test_a_search_with_int8_weights_writes_and_values_nearly_the_same(tmp_path):
     for form in ("full", "int8"):
         made = reasoner(TINY_BASE, tmp_path, weights=form)
         held = made._decoder._model.params()["layers.q"], made._scorer._model.decoder.params()["embed"]
-        assert [isinstance(w, Quantized) for w in held] == [weights == "int8"] * 2
-        functions = made.functions(1)
-        texts.append(functions.propose([leaf])[0][0].text)
-        values.append(functions.score([(PROBLEM, (), [f"{grammar.CODE}\nt = 1\n"])])[0])
+        assert [isinstance(w, Quantized) for w in held] == [form == "int8"] * 2
+        queues = made.queues(1)
+        texts.append(call(queues.propose, [leaf])[0][0].text)
+        values.append(call(queues.score, [(PROBLEM, (), [f"{grammar.CODE}\nt = 1\n"])])[0])
     assert texts[0] == texts[1]
     assert 0 < np.abs(values[0] - values[1]).max() < 0.05

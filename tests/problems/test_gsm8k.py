@@ -12,7 +12,7 @@ from rstar_jax.problems.executed import executed
 from rstar_jax.problems.gsm8k import NotConverted, convert, reference
 from rstar_jax.problems.rows import Given, read_given
 from rstar_jax.sandbox import Limits, Sandbox
-from rstar_jax.tasks import MathTask
+from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text import grammar
 from rstar_jax.types import Problem, SftRow
 
@@ -91,7 +91,7 @@ WORKINGS = {
 @pytest.fixture(scope="module")
 def task():
     with Sandbox(workers=1, limits=Limits()) as sandbox:
-        yield MathTask(sandbox)
+        yield Checker(MathTask(), sandbox)
 
 
 def given(question: str, working: str, answer: str) -> Given:
@@ -107,10 +107,10 @@ def test_a_working_becomes_steps_that_run_and_say_the_answer(name, task):
     steps = found.row.steps
     assert grammar.parse("".join(steps)) == list(steps)
     assert f"{grammar.OUTPUT}{printed}{grammar.END_OUTPUT}" in steps[-2]
-    assert task.check_final(Problem("a", question, answer), grammar.boxed(steps[-1]) or "") == "right"
+    assert task.grade([(Problem("a", question, answer), grammar.boxed(steps[-1]) or "")])[0] == "right"
     for end in range(1, len(steps) + 1):  # as a search would judge them
         *before, last = steps[:end]
-        verdict = task.check_step(Problem("a", question, answer), (*before, grammar.split_tool(last)[0]))
+        verdict = task.check([(Problem("a", question, answer), (*before, grammar.split_tool(last)[0]))])[0]
         assert (verdict.outcome, verdict.text) == ("ok", last)
 
 

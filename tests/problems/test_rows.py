@@ -11,7 +11,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.problems.executed import executed
 from rstar_jax.problems.rows import read_given, rows_file
 from rstar_jax.sandbox import Limits, Sandbox
-from rstar_jax.tasks import MathTask
+from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text import grammar
 from rstar_jax.types import SftRow
 
@@ -172,6 +172,6 @@ def test_solutions_in_our_grammar_stay_as_they_are_but_for_an_output_that_is_mis
         {"question": "1 + 1?", "steps": ["<code>\nprint(y)\n<end_of_code>"]},
     )
     with Sandbox(workers=1, limits=Limits()) as sandbox:
-        found = executed(read_given(path), MathTask(sandbox))
+        found = executed(read_given(path), Checker(MathTask(), sandbox))
     kept = [one.row.steps if one.row else one.lost for one in found]
     assert kept == [tuple(STEPS), tuple(STEPS), (crash,), "a step fails: NameError"]

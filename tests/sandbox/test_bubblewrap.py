@@ -80,7 +80,8 @@ def eval_list(text: str) -> list[str]:
 @needs_bwrap
 def test_closing_and_killing_leave_nothing(below):
     with Sandbox(workers=1, isolation=INSIDE, limits=Limits(wall_s=30)) as sandbox:
-        sandbox.submit(["import time\ntime.sleep(60)"])
+        queue = sandbox.queue()
+        queue.submit(["import time\ntime.sleep(60)"])
         assert soon(lambda: len(below()) == 4)  # bwrap, its init, the zygote, its child
         started = below()
     assert soon(lambda: not set(started) & living().keys())
@@ -88,7 +89,8 @@ def test_closing_and_killing_leave_nothing(below):
         started = below()
         for pid in started:
             os.kill(pid, signal.SIGSTOP)
-        sandbox.submit(["print(1)"])
+        queue = sandbox.queue()
+        queue.submit(["print(1)"])
     assert soon(lambda: not set(started) & living().keys())
 
 

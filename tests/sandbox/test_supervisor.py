@@ -24,32 +24,34 @@ def opened(below):
         yield sandbox
 
 
-def everything(sandbox: Sandbox) -> dict[int, str]:
+def everything(queue) -> dict[int, str]:
     """All that is outstanding, by ticket."""
     done = {}
-    while arrived := sandbox.poll(10):
+    while arrived := queue.poll(block=True):
         done |= {ticket: result.stdout for ticket, result in arrived}
     return done
 
 
 def test_submitted_snippets_run_while_the_caller_does_something_else(opened):
-    tickets = opened.submit([f"print({i})" for i in range(50)])
+    queue = opened.queue()
+    tickets = queue.submit([f"print({i})" for i in range(50)])
     assert len(set(tickets)) == 50
     assert soon(lambda: opened.snippets_run == 50)  # nobody has polled
-    more = opened.submit(["print(7)", "x =", "print(7)"])
-    done = everything(opened)
+    more = queue.submit(["print(7)", "x =", "print(7)"])
+    done = everything(queue)
     assert done == dict(zip(tickets + more, [f"{i}\n" for i in range(50)] + ["7\n", "", "7\n"], strict=True))
     assert opened.snippets_run == 51  # print(7) was known
-    assert opened.poll() == opened.poll(5) == []
+    assert queue.poll() == queue.poll(block=True) == []
 
 
-def test_poll_waits_for_the_first_result_and_no_longer_than_it_is_told(opened):
-    opened.submit(["import time\ntime.sleep(1.2)\nprint(1)", "print(2)"])
+def test_poll_waits_for_the_first_result_and_no_longer(opened):
+    queue = opened.queue()
+    queue.submit(["import time\ntime.sleep(1.2)\nprint(1)", "print(2)"])
     start = time.monotonic()
-    assert [r.stdout for _, r in opened.poll(10)] == ["2\n"]
-    assert opened.poll() == opened.poll(0.05) == []
+    assert [r.stdout for _, r in queue.poll(block=True)] == ["2\n"]
+    assert queue.poll() == []
     assert time.monotonic() - start < 1.2
-    assert [r.stdout for _, r in opened.poll(10)] == ["1\n"]
+    assert [r.stdout for _, r in queue.poll(block=True)] == ["1\n"]
 
 
 def test_threads_share_a_sandbox_and_a_program_runs_once(opened):
@@ -72,7 +74,8 @@ def test_a_failure_of_the_thread_reaches_all_who_wait_and_is_over_then(opened, b
         turn(pool)
 
     monkeypatch.setattr(Pool, "turn", fail)
-    tickets = opened.submit([SLEEP])
+    queue = opened.queue()
+    tickets = queue.submit([SLEEP])
     with ThreadPoolExecutor(3) as threads:
         waiting = [threads.submit(opened.run, [f"{SLEEP}\nprint({i})"]) for i in range(3)]
         assert soon(lambda: len(below()) == 4)
@@ -81,8 +84,8 @@ def test_a_failure_of_the_thread_reaches_all_who_wait_and_is_over_then(opened, b
             with pytest.raises(RuntimeError, match="the kernel is tired"):
                 one.result(20)
     with pytest.raises(RuntimeError, match="the kernel is tired"):
-        opened.poll(10)
-    assert opened.poll(10) == [] and tickets
+        queue.poll(block=True)
+    assert queue.poll(block=True) == [] and tickets
     broken.clear()
     assert opened.run(["print(1)"])[0].stdout == "1\n"
 
@@ -94,13 +97,14 @@ def test_an_interrupt_ends_what_it_waited_for_and_nothing_else():
     previous = signal.signal(signal.SIGALRM, interrupt)
     try:
         with Sandbox(workers=2, limits=Limits(wall_s=30)) as sandbox:
-            sandbox.submit(["import time\ntime.sleep(1.5)\nprint('submitted')"])
+            queue = sandbox.queue()
+            queue.submit(["import time\ntime.sleep(1.5)\nprint('submitted')"])
             start = time.monotonic()
             signal.setitimer(signal.ITIMER_REAL, 0.5)
             with pytest.raises(KeyboardInterrupt):
                 sandbox.run([f"{SLEEP}\nprint({i})" for i in range(5)])
             assert sandbox.run(["print(1)", "print(2)"])[1].stdout == "2\n"
-            assert list(everything(sandbox).values()) == ["submitted\n"]
+            assert list(everything(queue).values()) == ["submitted\n"]
             assert time.monotonic() - start < 15  # the sleepers' slots were freed
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -113,7 +117,7 @@ def test_closing_leaves_nothing(tmp_path, below, monkeypatch):
     for _ in range(2):
         sandbox = Sandbox(workers=2, memo=tmp_path / "memo")
         sandbox.run([f"print({i})" for i in range(5)])
-        sandbox.submit([SLEEP])
+        sandbox.queue().submit([SLEEP])
         sandbox.close()
         sandbox.close()
         assert (descriptors(), set(below()), threading.active_count()) == before
@@ -152,7 +156,7 @@ def script(body: str, **options) -> subprocess.Popen:
 
 def test_an_exit_without_closing_leaves_nothing_and_says_nothing():
     process = script(
-        f"s = Sandbox(workers=2)\ns.submit([{SLEEP!r}] * 3)\n"
+        f"s = Sandbox(workers=2)\ns.queue().submit([{SLEEP!r}] * 3)\n"
         "from pathlib import Path\n"
         "print(*Path(f'/proc/self/task/{os.getpid()}/children').read_text().split())\n"
         "print(*[Path(f'/proc/self/task/{t}/children').read_text() for t in os.listdir('/proc/self/task')])"
@@ -183,17 +187,18 @@ import threading, warnings
 warnings.simplefilter("ignore")  # Python 3.12 warns of threads beside a fork
 s = Sandbox(workers=1)
 assert s.run(["print(1)"])[0].stdout == "1\\n"
-ticket, = s.submit(["import time; time.sleep(0.5); print(2)"])
+q = s.queue()
+ticket, = q.submit(["import time; time.sleep(0.5); print(2)"])
 if os.fork() == 0:
     names = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2]
     assert not [name for name in names if "pipe:" in name or "event" in name], names
     s.close()
-    assert s.poll(1) == []
+    assert q.poll(block=True) == []
     assert s.run(["print(3)"])[0].stdout == "3\\n"
     sys.exit(0)
 pid, status = os.wait()
 assert status == 0, status
-assert [(t, r.stdout) for t, r in s.poll(10)] == [(ticket, "2\\n")]
+assert [(t, r.stdout) for t, r in q.poll(block=True)] == [(ticket, "2\\n")]
 assert s.snippets_run == 2
 """
     process = script(body)

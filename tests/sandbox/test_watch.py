@@ -16,7 +16,8 @@ WORK = "import time\nwhile time.process_time() < 0.4: pass\nprint('done')"
 
 def test_time_in_which_the_host_stood_still_does_not_count(below):
     with Sandbox(workers=1, limits=Limits(cpu_s=5, wall_s=3)) as sandbox:
-        sandbox.submit([WORK])
+        queue = sandbox.queue()
+        queue.submit([WORK])
         assert soon(lambda: len(below()) == 2)
         processes = below()
         for pid in processes:
@@ -24,7 +25,7 @@ def test_time_in_which_the_host_stood_still_does_not_count(below):
         time.sleep(4)
         for pid in processes:  # the zygote first
             os.kill(pid, signal.SIGCONT)
-        ((_, result),) = sandbox.poll(60)
+        ((_, result),) = queue.poll(block=True)
         # On a host that hardly runs it afterwards either, nothing is found out: no verdict in any case.
         assert (result.status, result.stdout) == ("ok", "done\n") or result.lost
 
@@ -32,25 +33,27 @@ def test_time_in_which_the_host_stood_still_does_not_count(below):
 def test_a_snippet_that_was_stopped_from_outside_is_run_again(below):
     with Sandbox(workers=1, limits=Limits(cpu_s=5, wall_s=0.7)) as sandbox:
         (zygote,) = below()
-        sandbox.submit([WORK])
+        queue = sandbox.queue()
+        queue.submit([WORK])
         assert soon(lambda: len(below()) == 2)
         (child,) = set(below()) - {zygote}
         os.kill(child, signal.SIGSTOP)
-        ((_, result),) = sandbox.poll(60)
+        ((_, result),) = queue.poll(block=True)
         assert (result.status, result.stdout) == ("ok", "done\n") or result.lost
         assert sandbox.snippets_run == 2
 
 
 def test_a_sleeper_is_a_timeout_though_the_host_stood_still(below):
     with Sandbox(workers=1, limits=Limits(cpu_s=5, wall_s=1)) as sandbox:
-        sandbox.submit(["import time\ntime.sleep(100)"])
+        queue = sandbox.queue()
+        queue.submit(["import time\ntime.sleep(100)"])
         assert soon(lambda: len(below()) == 2)
         processes = below()
         for number in (signal.SIGSTOP, signal.SIGCONT):
             for pid in processes:
                 os.kill(pid, number)
             time.sleep(1.5 if number == signal.SIGSTOP else 0)
-        ((_, result),) = sandbox.poll(60)
+        ((_, result),) = queue.poll(block=True)
         assert (result.status, result.lost, sandbox.snippets_run) == ("timeout_wall", False, 1)
 
 

@@ -127,12 +127,13 @@ def test_zygotes_that_do_nothing_but_die_are_an_error(monkeypatch, tmp_path):
 
 def test_a_killed_zygote_is_replaced_and_its_snippet_run_again(opened, below):
     (zygote,) = below()
-    opened.submit(["import time\ntime.sleep(0.4)\nprint('done')", "print('waited')"])
+    queue = opened.queue()
+    queue.submit(["import time\ntime.sleep(0.4)\nprint('done')", "print('waited')"])
     assert soon(lambda: len(below()) == 2)
     os.kill(zygote, signal.SIGKILL)
     results = []
     while len(results) < 2:
-        results += opened.poll(10)
+        results += queue.poll(block=True)
     assert [r.stdout for _, r in sorted(results, key=lambda item: item[0])] == ["done\n", "waited\n"]
     assert zygote not in below()
     os.kill(below()[0], signal.SIGKILL)  # one that has nothing to do
@@ -169,7 +170,8 @@ def test_silence_while_nobody_could_listen_is_no_sign_of_a_stuck_zygote(monkeypa
 def test_a_stopped_zygote_does_not_keep_the_sandbox_from_closing(below):
     with Sandbox(workers=1) as sandbox:
         (zygote,) = below()
-        sandbox.submit(["import time\ntime.sleep(60)"])
+        queue = sandbox.queue()
+        queue.submit(["import time\ntime.sleep(60)"])
         assert soon(lambda: len(below()) == 2)
         os.kill(zygote, signal.SIGSTOP)
     assert soon(lambda: not below())

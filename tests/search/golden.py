@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from rstar_jax.search import Functions, Leaf, SearchConfig, grow_trees
+from rstar_jax.search import Leaf, SearchConfig
 from rstar_jax.types import Candidate, Finish, Grade, Problem, StepVerdict, Tree
+from tests.search.scripted import Functions, grow_trees
 
 _TAGS = re.compile(r"<code>|<end_of_step>|<end_of_code>")
 _FINISH: dict[str, Finish] = {"<end_of_answer>": "answer", "<end_of_code>": "code"}

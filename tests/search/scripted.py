@@ -8,14 +8,53 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 import numpy as np
 
-from rstar_jax.search import Functions, Leaf
-from rstar_jax.types import Candidate, Grade, Problem, StepVerdict
+from rstar_jax import search
+from rstar_jax.queues import Batched
+from rstar_jax.search import Leaf, Queues, SearchEvent
+from rstar_jax.types import Candidate, Grade, Problem, StepVerdict, Tree
 
 DEPTH = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Functions:
+    """What a search asks as plain functions of batches."""
+
+    propose: Callable[[Sequence[Leaf]], list[list[Candidate]]]
+    check: Callable[[Sequence[tuple[Problem, tuple[str, ...]]]], list[StepVerdict]]
+    grade: Callable[[Sequence[tuple[Problem, str]]], list[Grade]]
+    score: Callable[[Sequence[Any]], list[np.ndarray]] | None = None
+
+    def queues(self) -> Queues:
+        return Queues(
+            Batched(self.propose),
+            Batched(self.check),
+            Batched(self.grade),
+            self.score and Batched(self.score),
+        )
+
+
+def _queues(given: Functions | Queues) -> Queues:
+    return given.queues() if isinstance(given, Functions) else given
+
+
+def grow_trees(
+    problems: Sequence[Problem], asked: Functions | Queues, *options: Any, **more: Any
+) -> list[Tree]:
+    """`search.grow_trees`, of plain functions as well."""
+    return search.grow_trees(problems, _queues(asked), *options, **more)
+
+
+def watch_trees(
+    problems: Sequence[Problem], asked: Functions | Queues, *options: Any, **more: Any
+) -> Generator[SearchEvent, None, None]:
+    """`search.watch_trees`, of plain functions as well."""
+    return search.watch_trees(problems, _queues(asked), *options, **more)
 
 
 def problems(n: int, start: int = 0) -> list[Problem]:

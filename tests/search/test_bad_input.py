@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
+from rstar_jax.search import STRATEGIES, SearchConfig, votes
 from rstar_jax.types import Candidate, StepVerdict
-from tests.search.scripted import World, problems
+from tests.search.scripted import Functions, World, grow_trees, problems
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, max_depth=5)
 LIVELY = (0.6, 0.3, 0.1)

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from rstar_jax.search import SearchConfig, grow_trees
-from tests.search.scripted import DEPTH, World, problems
+from rstar_jax.search import SearchConfig
+from tests.search.scripted import DEPTH, World, grow_trees, problems
 
 CONFIG = SearchConfig(rollouts=5, strategy="sample")
 GREEDY = dataclasses.replace(CONFIG, strategy="greedy")

@@ -10,18 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_jax.errors import UserError
-from rstar_jax.search import (
-    STRATEGIES,
-    Leaf,
-    SearchConfig,
-    Services,
-    collector,
-    grow_trees,
-    votes,
-    watch_trees,
-)
-from tests.search.fake_services import Clock, all_open, shuffled, timed
-from tests.search.scripted import Early, World, problems
+from rstar_jax.queues import Part
+from rstar_jax.search import STRATEGIES, Leaf, Queues, SearchConfig, collector, votes
+from tests.search.fake_queues import Clock, all_open, shuffled, timed
+from tests.search.scripted import Early, World, grow_trees, problems, watch_trees
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, batch=3)
 RATES = (0.5, 0.3, 0.1, 0.1)
@@ -43,41 +35,41 @@ def test_the_order_of_results_changes_nothing(seed, strategy, how):
         {"parallel_leaves": 3} if strategy.startswith("mcts") else {"batch": 1},
     )[how]
     config = config_of(strategy, **options)
-    services = shuffled(functions, seed, one_by_one=seed % 2 == 0)
-    found = grow_trees(problems(5), services, config, round=1)
+    queues = shuffled(functions, seed, one_by_one=seed % 2 == 0)
+    found = grow_trees(problems(5), queues, config, round=1)
     assert found == grow_trees(problems(5), functions, config, round=1)
-    assert all_open(services) == 0
+    assert all_open(queues) == 0
 
 
 def test_a_slow_tree_delays_itself_alone():
     functions = World(ppm=True).functions()
     clock = Clock()
-    services = timed(functions, clock, chunk=0.1, check=lambda request: 1e4 if request[0].id == "p0" else 0.5)
+    queues = timed(functions, clock, chunk=0.1, check=lambda request: 1e4 if request[0].id == "p0" else 0.5)
     ends = {}
-    for news in watch_trees(problems(4), services, config_of("mcts"), round=1, clock=clock):
+    for news in watch_trees(problems(4), queues, config_of("mcts"), round=1, clock=clock):
         if news.done:
             ends[news.problem_index] = clock.now
     assert set(ends) == {0, 1, 2, 3} and ends[0] > 1e4 and max(ends[1], ends[2], ends[3]) < 500
     alone = Clock()
-    services = timed(functions, alone, chunk=0.1, check=lambda request: 0.5)
-    grow_trees(problems(4)[1:], services, config_of("mcts"), round=1, clock=alone)
+    queues = timed(functions, alone, chunk=0.1, check=lambda request: 0.5)
+    grow_trees(problems(4)[1:], queues, config_of("mcts"), round=1, clock=alone)
     assert max(ends[1], ends[2], ends[3]) < 2 * alone.now
 
 
 def test_nobody_spins_while_others_work():
-    """Services with threads of their own: sleeps between polls, none longer than 5 ms."""
+    """Queues with threads of their own: sleeps between polls, none longer than 5 ms."""
     clock = Clock()
-    services = timed(World(ppm=True).functions(), clock, check=lambda r: 3.0, grade=lambda r: 1.0)
-    grow_trees(problems(3), services, config_of("mcts"), round=1, clock=clock)
-    polls = sum(s.polls for s in (services.propose, services.check, services.grade, services.score))
+    queues = timed(World(ppm=True).functions(), clock, check=lambda r: 3.0, grade=lambda r: 1.0)
+    grow_trees(problems(3), queues, config_of("mcts"), round=1, clock=clock)
+    polls = sum(s.polls for s in (queues.propose, queues.check, queues.grade, queues.score))
     assert clock.naps and max(clock.naps) <= 5e-3
     assert polls < 4 * clock.now / 5e-3
 
 
 def test_an_engine_that_works_when_polled_is_not_slept_over():
     clock = Clock()
-    services = timed(World(ppm=True).functions(), clock, chunk=0.05, check=lambda r: 0.01)
-    for news in watch_trees(problems(3), services, config_of("sample"), round=1, clock=clock):
+    queues = timed(World(ppm=True).functions(), clock, chunk=0.05, check=lambda r: 0.01)
+    for news in watch_trees(problems(3), queues, config_of("sample"), round=1, clock=clock):
         assert news.problem_index in range(3)
     assert sum(clock.naps) < 0.1 * clock.now
 
@@ -85,14 +77,14 @@ def test_an_engine_that_works_when_polled_is_not_slept_over():
 def test_what_is_ready_together_is_asked_for_together():
     world = World()
     clock, submits = Clock(), []
-    services = timed(world.functions(), clock)
+    queues = timed(world.functions(), clock)
     for name in ("propose", "check"):
-        service = getattr(services, name)
-        submit = service.submit
-        service.submit = lambda requests, submit=submit, name=name: (
+        queue = getattr(queues, name)
+        submit = queue.submit
+        queue.submit = lambda requests, submit=submit, name=name: (
             submits.append((name, len(requests))) or submit(requests)
         )
-    grow_trees(problems(3), services, config_of("mcts"), round=1, clock=clock)
+    grow_trees(problems(3), queues, config_of("mcts"), round=1, clock=clock)
     assert submits[0] == ("propose", 3) and submits[1][0] == "check" and submits[1][1] > 3
 
 
@@ -104,50 +96,50 @@ def test_candidates_are_checked_while_others_are_written():
         asked.append([steps[-1] for _, steps in requests])
         return functions.check(requests)
 
-    services = shuffled(dataclasses.replace(functions, check=check), 0)
+    queues = shuffled(dataclasses.replace(functions, check=check), 0)
     (candidates,) = functions.propose([Leaf(problems(1)[0], (), 0, 0, 4, 1.0)])
-    events = [[(0, candidates[0])], [], [(0, candidates)]]
+    events = [[(0, Part(candidates[0]))], [], [(0, candidates)]]
 
     class Early:
-        works_in_poll = True
+        cooperative = True
 
         def submit(self, requests):
             return list(range(len(requests)))
 
-        def poll(self, wait):
-            del wait
+        def poll(self, block=False):
+            del block
             return events.pop(0)
 
         def cancel(self, tickets):
             pass
 
-    services = dataclasses.replace(services, propose=Early())
-    grow_trees(problems(1), services, config_of("sample", rollouts=4, max_depth=1), round=1)
+    queues = dataclasses.replace(queues, propose=Early())
+    grow_trees(problems(1), queues, config_of("sample", rollouts=4, max_depth=1), round=1)
     texts = [text for batch in asked for text in batch]
     assert asked[0] == [candidates[0].text]
     assert sorted(texts) == sorted({c.text for c in candidates})
 
 
 class Broken(Exception):
-    """What a service of the test raises."""
+    """What a queue of the test raises."""
 
 
 @pytest.mark.parametrize("name", ["propose", "check", "grade", "score"])
 @pytest.mark.parametrize("when", ["submit", "poll"])
 def test_what_a_service_raises_ends_the_search_and_leaves_nothing_open(name, when):
-    services = shuffled(World(ppm=True).functions(), 1)
+    queues = shuffled(World(ppm=True).functions(), 1)
 
     def fail(*_):
         raise Broken(name)
 
-    setattr(getattr(services, name), when, fail)
+    setattr(getattr(queues, name), when, fail)
     with pytest.raises(Broken, match=name):
-        grow_trees(problems(4), services, config_of("mcts"), round=1)
-    assert all_open(services) == 0
+        grow_trees(problems(4), queues, config_of("mcts"), round=1)
+    assert all_open(queues) == 0
 
 
 def test_a_stop_request_ends_the_search_and_leaves_nothing_open():
-    services, seen = shuffled(World(ppm=True).functions(), 2), []
+    queues, seen = shuffled(World(ppm=True).functions(), 2), []
 
     def on_progress(stats):
         seen.append(stats)
@@ -155,60 +147,60 @@ def test_a_stop_request_ends_the_search_and_leaves_nothing_open():
             raise InterruptedError("stop")
 
     with pytest.raises(InterruptedError):
-        grow_trees(problems(4), services, config_of("mcts"), round=1, on_progress=on_progress)
-    assert all_open(services) == 0 and seen[-1].nodes > 20
+        grow_trees(problems(4), queues, config_of("mcts"), round=1, on_progress=on_progress)
+    assert all_open(queues) == 0 and seen[-1].nodes > 20
 
 
 def test_a_search_that_is_watched_can_be_left():
-    services = shuffled(World(ppm=True).functions(), 3)
-    watched = watch_trees(problems(4), services, config_of("mcts"), round=1)
+    queues = shuffled(World(ppm=True).functions(), 3)
+    watched = watch_trees(problems(4), queues, config_of("mcts"), round=1)
     next(watched)
     watched.close()
-    assert all_open(services) == 0
+    assert all_open(queues) == 0
 
 
 def test_a_ticket_of_somebody_else_is_named():
-    services = shuffled(World().functions(), 4)
-    services.check.poll = lambda wait: [(12345, None)]
+    queues = shuffled(World().functions(), 4)
+    queues.check.poll = lambda block: [(12345, None)]
     with pytest.raises(RuntimeError, match="'check' reported ticket 12345"):
-        grow_trees(problems(1), services, config_of("mcts"), round=1)
+        grow_trees(problems(1), queues, config_of("mcts"), round=1)
 
 
 def test_a_program_that_never_ends_costs_the_budget_of_seconds_and_no_more():
     clock = Clock()
     hangs = lambda r: r[0].id == "p1" and len(r[1]) > 1  # noqa: E731
-    services = timed(World().functions(), clock, check=lambda r: 1e9 if hangs(r) else 0.2)
-    found = grow_trees(problems(3), services, config_of("mcts", max_seconds=60.0), round=1, clock=clock)
+    queues = timed(World().functions(), clock, check=lambda r: 1e9 if hangs(r) else 0.2)
+    found = grow_trees(problems(3), queues, config_of("mcts", max_seconds=60.0), round=1, clock=clock)
     assert [tree.ended for tree in found] == ["rollouts", "seconds", "rollouts"]
-    assert 60 <= clock.now < 61 and len(found[1].nodes) > 1 and all_open(services) == 0
+    assert 60 <= clock.now < 61 and len(found[1].nodes) > 1 and all_open(queues) == 0
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_no_tree_ends_with_its_seconds_before_it_has_an_expansion(strategy):
     """Where a first step waits for compiling or for other trees, a small budget left nothing at all."""
     clock = Clock()
-    services = timed(World(ppm=True).functions(), clock, check=lambda r: 30.0)
-    found = grow_trees(problems(3), services, config_of(strategy, max_seconds=1.5), round=1, clock=clock)
+    queues = timed(World(ppm=True).functions(), clock, check=lambda r: 30.0)
+    found = grow_trees(problems(3), queues, config_of(strategy, max_seconds=1.5), round=1, clock=clock)
     assert all(len(tree.nodes) > 1 for tree in found) and any(tree.ended == "seconds" for tree in found)
-    assert 30 <= clock.now < 35 and all_open(services) == 0
+    assert 30 <= clock.now < 35 and all_open(queues) == 0
 
 
 def test_progress_is_told_while_nothing_finishes():
     """So that a stop request is heard, and a display goes on."""
     clock, told = Clock(), []
-    services = timed(World().functions(), clock, check=lambda r: 100.0)
+    queues = timed(World().functions(), clock, check=lambda r: 100.0)
     config = config_of("mcts", max_seconds=50.0)
     tell = lambda stats: told.append(clock.now)  # noqa: E731
-    grow_trees(problems(2), services, config, round=1, clock=clock, on_progress=tell)
+    grow_trees(problems(2), queues, config, round=1, clock=clock, on_progress=tell)
     assert sum(1 < now < 50 for now in told) > 1000
 
 
 def test_progress_is_told_while_steps_are_written():
     """An engine that works when polled is left after each chunk, not when a leaf is done."""
     clock, told = Clock(), []
-    services = timed(World().functions(), clock, chunk=0.5, propose=lambda leaf: 100.0)
+    queues = timed(World().functions(), clock, chunk=0.5, propose=lambda leaf: 100.0)
     tell = lambda stats: told.append(clock.now)  # noqa: E731
-    grow_trees(problems(1), services, config_of("greedy"), round=1, clock=clock, on_progress=tell)
+    grow_trees(problems(1), queues, config_of("greedy"), round=1, clock=clock, on_progress=tell)
     assert sum(now < 100 for now in told) >= 199
 
 
@@ -240,10 +232,10 @@ def test_what_ranks_by_a_ppm_asks_for_one(strategy):
 
 
 def test_services_are_used_as_they_are():
-    services = shuffled(World(ppm=True).functions(), 5)
-    assert isinstance(services, Services)
-    grow_trees(problems(2), services, config_of("greedy"), round=1)
-    assert services.score.submits == []  # nobody reads a PPM's values here
+    queues = shuffled(World(ppm=True).functions(), 5)
+    assert isinstance(queues, Queues)
+    grow_trees(problems(2), queues, config_of("greedy"), round=1)
+    assert queues.score.submits == []  # nobody reads a PPM's values here
 
 
 def test_the_garbage_collector_comes_rarely_until_the_last_search_has_ended():

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.search import Functions, SearchConfig, grow_trees
+from rstar_jax.search import SearchConfig
 from rstar_jax.types import Candidate, StepVerdict
-from tests.search.scripted import DEPTH, World, problems
+from tests.search.scripted import DEPTH, Functions, World, grow_trees, problems
 
 CONFIG = SearchConfig(rollouts=8, candidates=4)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
+from rstar_jax.search import STRATEGIES, SearchConfig, votes
 from rstar_jax.search.rules import REFERENCE_RULES
 from rstar_jax.types import Candidate, Origin
-from tests.search.fake_services import Clock, timed
-from tests.search.scripted import DEPTH, Early, World, problems
+from tests.search.fake_queues import Clock, timed
+from tests.search.scripted import DEPTH, Early, Functions, World, grow_trees, problems
 
 CONFIG = SearchConfig(rollouts=6, candidates=4, searches=3, subtrees=3, beam_width=2, max_depth=5)
 LIVELY = (0.6, 0.3, 0.1)
@@ -68,16 +68,16 @@ def test_a_strategy_says_how_many_leaves_it_may_ask_for(strategy):
     options = {"parallel_leaves": 2} if strategy.startswith("mcts") else {}
     config = dataclasses.replace(CONFIG, strategy=strategy, **options)
     clock, open_now = Clock(), [0]
-    services = timed(World(ppm=True, rates=LIVELY).functions(), clock, propose=lambda leaf: 1 + leaf.node % 3)
-    submit = services.propose.submit
+    queues = timed(World(ppm=True, rates=LIVELY).functions(), clock, propose=lambda leaf: 1 + leaf.node % 3)
+    submit = queues.propose.submit
 
     def count(requests):
         tickets = submit(requests)
-        open_now.append(len(services.propose.open))
+        open_now.append(len(queues.propose.open))
         return tickets
 
-    services.propose.submit = count
-    grow_trees(problems(12), services, dataclasses.replace(config, batch=1), round=1, clock=clock)
+    queues.propose.submit = count
+    grow_trees(problems(12), queues, dataclasses.replace(config, batch=1), round=1, clock=clock)
     assert max(open_now) == STRATEGIES[strategy].leaves(config)
 
 
@@ -201,9 +201,9 @@ def test_a_budget_of_tokens_ends_at_the_expansion_that_reaches_it():
 
 def test_a_budget_of_seconds_ends_a_search_on_time():
     clock = Clock()
-    services = timed(World(ppm=True, rates=LIVELY).functions(), clock)
+    queues = timed(World(ppm=True, rates=LIVELY).functions(), clock)
     config = dataclasses.replace(CONFIG, rollouts=100, max_seconds=20.0)
-    for tree in grow_trees(problems(2), services, config, round=1, clock=clock):
+    for tree in grow_trees(problems(2), queues, config, round=1, clock=clock):
         assert tree.ended == "seconds" and len(tree.nodes) > 10
     assert clock.now < 21
 

@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rstar_jax.search import SearchConfig, grow_trees
+from rstar_jax.search import SearchConfig
 from rstar_jax.types import Tree
-from tests.search.scripted import Early, problems
+from tests.search.scripted import Early, grow_trees, problems
 
 FOLDER = Path(__file__).parent.parent / "golden" / "search"
 RATES = (0.5, 0.3, 0.1, 0.1)

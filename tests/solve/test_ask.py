@@ -18,15 +18,15 @@ import pytest
 from rstar_jax import launch, manifests, models, records, weights
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.problems.suite import generate
+from rstar_jax.queues import Batched
 from rstar_jax.report.transcript import Transcript
-from rstar_jax.search import STRATEGIES, Functions, SearchConfig, grow_trees, votes
-from rstar_jax.search.services import Called, as_services
+from rstar_jax.search import STRATEGIES, SearchConfig, votes
 from rstar_jax.solve.ask import watched
 from rstar_jax.solve.chosen import of_run
-from rstar_jax.solve.seen import Seen
 from rstar_jax.tasks import MathTask
 from rstar_jax.text import grammar
 from rstar_jax.types import Candidate, Problem, StepVerdict
+from tests.search.scripted import Functions, grow_trees
 
 PROBLEM = Problem("question", "How much?", "")
 CONFIG = SearchConfig(rollouts=5, candidates=4, searches=2, subtrees=2, beam_width=2)
@@ -76,12 +76,11 @@ def score(requests):
 FUNCTIONS = Functions(propose, check, lambda requests: ["ungraded"] * len(requests), score)
 
 
-def asked(config=CONFIG, functions=FUNCTIONS, show="brief", services=None):
+def asked(config=CONFIG, functions=FUNCTIONS, show="brief", queues=None):
     """The status, and what was printed."""
-    services = services or as_services(functions)
-    seen, out = Seen(services.check), io.StringIO()
-    script = Transcript(out, show, seen.observed, lambda: 0.0)
-    status = watched(PROBLEM, dataclasses.replace(services, check=seen), config, script, str.__eq__)
+    out = io.StringIO()
+    script = Transcript(out, show, lambda: 0.0)
+    status = watched(PROBLEM, queues or functions.queues(), config, script, str.__eq__)
     return status, out.getvalue()
 
 
@@ -122,11 +121,11 @@ def test_steps_are_shown_in_a_line_whole_or_not_at_all():
 
 def test_what_would_steer_a_terminal_is_written_out():
     def paints(requests):
-        return [dataclasses.replace(v, observation="\x1b[2J\u202e") for v in check(requests)]
+        return [dataclasses.replace(v, observation="\x1b[2J\u202e\u00e9") for v in check(requests)]
 
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    script = Transcript(out, "full", lambda steps: "\x1b[2J\u202e\u00e9", lambda: 0.0)
-    watched(PROBLEM, as_services(dataclasses.replace(FUNCTIONS, check=paints)), CONFIG, script, str.__eq__)
+    script = Transcript(out, "full", lambda: 0.0)
+    watched(PROBLEM, dataclasses.replace(FUNCTIONS, check=paints).queues(), CONFIG, script, str.__eq__)
     printed = out.buffer.getvalue()
     assert b"\x1b" not in printed and rb"\x1b[2J\u202e\xe9" in printed
 
@@ -139,21 +138,21 @@ def test_without_an_answer_it_says_why():
 
 
 class Signals:
-    """The service that checks steps; sends this process a signal with its nth poll."""
+    """The queue that checks steps; sends this process a signal with its nth poll."""
 
-    works_in_poll = True
+    cooperative = True
 
     def __init__(self, number, nth):
-        self.number, self.nth, self.inner = number, nth, as_services(FUNCTIONS).check
+        self.number, self.nth, self.inner = number, nth, FUNCTIONS.queues().check
 
     def submit(self, requests):
         return self.inner.submit(requests)
 
-    def poll(self, wait):
+    def poll(self, block=False):
         self.nth -= 1
         if not self.nth:
             signal.raise_signal(self.number)
-        return self.inner.poll(wait)
+        return self.inner.poll(block)
 
     def cancel(self, tickets):
         self.inner.cancel(tickets)
@@ -163,10 +162,10 @@ class Signals:
 def test_ctrl_c_gives_the_best_answer_so_far(strategy, capsys):
     config = dataclasses.replace(CONFIG, strategy=strategy, rollouts=50, beam_width=30)
     out, before = io.StringIO(), signal.getsignal(signal.SIGINT)
-    script = Transcript(out, "answer", lambda steps: "", lambda: 0.0)
-    services = dataclasses.replace(as_services(FUNCTIONS), check=Signals(signal.SIGINT, 4))
+    script = Transcript(out, "answer", lambda: 0.0)
+    queues = dataclasses.replace(FUNCTIONS.queues(), check=Signals(signal.SIGINT, 4))
     with pytest.raises(KeyboardInterrupt, match="best so far"):
-        watched(PROBLEM, services, config, script, str.__eq__)
+        watched(PROBLEM, queues, config, script, str.__eq__)
     text = out.getvalue()
     assert "search: was stopped after" in text and signal.getsignal(signal.SIGINT) == before
     assert "stopping after what is under way" in capsys.readouterr().err
@@ -187,17 +186,17 @@ def test_ctrl_c_before_the_first_step_and_a_second_one(capsys):
 
 
 def test_it_ends_with_its_time_whatever_is_under_way():
-    class Never(Called):
+    class Never(Batched):
         """Checks first steps alone."""
 
-        def poll(self, wait):
+        def poll(self, block=False):
             self.polls += 1
-            return super().poll(wait) if self.polls == 1 else []
+            return super().poll(block) if self.polls == 1 else []
 
     check = Never(FUNCTIONS.check)
     check.polls = 0
-    services = dataclasses.replace(as_services(FUNCTIONS), check=check)
-    status, text = asked(dataclasses.replace(CONFIG, max_seconds=0.05), services=services)
+    queues = dataclasses.replace(FUNCTIONS.queues(), check=check)
+    status, text = asked(dataclasses.replace(CONFIG, max_seconds=0.05), queues=queues)
     assert status == 1 and "search: had spent its time after 0 rollouts" in text
 
 
@@ -220,7 +219,7 @@ def test_the_bundled_base_answers_a_problem_of_the_suite(capsys, tmp_path, monke
     def looked(*_):
         raise AssertionError("a question has no reference")
 
-    monkeypatch.setattr(MathTask, "check_finals", looked)
+    monkeypatch.setattr(MathTask, "final", looked)
     problem = generate(1, seed=7, split="train")[0]
     question = f"--config.question={problem.question}"
     status, out, _ = launched(capsys, tmp_path, question, *SMALL)

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from rstar_jax.curate import CurateConfig, curate
 from rstar_jax.errors import UserError
 from rstar_jax.sandbox import ExecResult
-from rstar_jax.search import Functions, SearchConfig, grow_trees, votes
-from rstar_jax.tasks import TASKS, CodeTask, code_task
+from rstar_jax.search import SearchConfig, votes
+from rstar_jax.tasks import TASKS, Checker, CodeTask, code_task
 from rstar_jax.types import Candidate, Node, Problem, Tree
+from tests.search.scripted import Functions, grow_trees
 from tests.tasks.code_problems import CODES
 
 DOUBLE = Problem("p", "Write `double(x)`.", '{"function": "double", "tests": [[[2], 4], [["ab"], "abab"]]}')
@@ -25,12 +26,12 @@ LAST = "\n# Step 2: the function\ndef double(x):\n    return twice(x)\n<end_of_c
 
 @pytest.fixture
 def task(sandbox):
-    return TASKS["code"](sandbox)
+    return Checker(TASKS["code"](), sandbox)
 
 
 def grade(task, source, *tests):
     """The grade of a program for function f, given [arguments, expected] of each test."""
-    return task.check_final(Problem("p", "", json.dumps({"function": "f", "tests": tests})), source)
+    return task.grade([(Problem("p", "", json.dumps({"function": "f", "tests": tests})), source)])[0]
 
 
 def returning(task, expression, expected):
@@ -39,14 +40,14 @@ def returning(task, expression, expected):
 
 @pytest.mark.parametrize("code", CODES, ids=lambda code: code.name)
 def test_solutions_meet_tests_that_were_computed_another_way(task, code):
-    task.require(code.problem)
+    task.task.require(code.problem)
     for i in range(1, len(code.steps)):
-        assert task.check_step(code.problem, code.steps[:i]).status == "ok"
-    verdict = task.check_step(code.problem, code.steps)
+        assert task.check([(code.problem, code.steps[:i])])[0].status == "ok"
+    verdict = task.check([(code.problem, code.steps)])[0]
     assert verdict.status == "answer" and verdict.outcome == "ok" and verdict.text == code.steps[-1]
-    assert task.check_final(code.problem, verdict.answer) == "right"
+    assert task.grade([(code.problem, verdict.answer)])[0] == "right"
     nothing = f"def {code.name}(*_):\n    return 'nothing'\n"
-    assert task.check_final(code.problem, nothing) == "wrong"
+    assert task.grade([(code.problem, nothing)])[0] == "wrong"
     assert not task.same(code.problem, verdict.answer, nothing)
 
 
@@ -123,14 +124,12 @@ def test_no_program_makes_itself_right(task, source):
     assert grade(task, source, [[2], 4]) == "wrong"
 
 
-def test_what_is_expected_never_enters_the_sandbox(task, monkeypatch):
-    ran = []
-    monkeypatch.setattr(
-        task.sandbox, "run", lambda codes: ran.extend(codes) or [ExecResult("ok")] * len(codes)
-    )
-    assert grade(task, "def f(x):\n    return x\n", [["given"], "expected-9173"]) == "wrong"
-    assert task.same(DOUBLE, "a", "b") is False
-    assert "given" in ran[0] and not any("9173" in code or "abab" in code for code in ran)
+def test_what_is_expected_never_enters_the_sandbox():
+    task, ran = CodeTask(), []
+    tests = json.dumps({"function": "f", "tests": [[["given"], "expected-9173"]]})
+    ran.append(task.final(Problem("p", "", tests), "def f(x):\n    return x\n"))
+    assert not task.same(DOUBLE, "a", "b", lambda codes: ran.extend(codes) or [ExecResult("ok")] * len(codes))
+    assert "given" in ran[0] and not any("9173" in code or "abab" in code for code in ran) and len(ran) == 3
 
 
 def test_arguments_are_not_shared_between_calls(task):
@@ -142,13 +141,10 @@ def test_printing_does_no_harm(task):
     assert grade(task, "print('start')\ndef f(x):\n    print(x, end='')\n    return x\n", [[2], 2]) == "right"
 
 
-def test_many_answers_are_run_together_and_keep_their_order(task, monkeypatch):
-    runs, run = [], task.sandbox.run
-    monkeypatch.setattr(task.sandbox, "run", lambda codes: runs.append(codes) or run(codes))
+def test_many_answers_keep_their_order(task):
     right, wrong = "def double(x):\n    return 2 * x\n", "def double(x):\n    return 3 * x\n"
     answers = [right, wrong, "def", right]
-    assert task.check_finals([(DOUBLE, a) for a in answers]) == ["right", "wrong", "wrong", "right"]
-    assert len(runs) == 1
+    assert task.grade([(DOUBLE, a) for a in answers]) == ["right", "wrong", "wrong", "right"]
 
 
 def test_answers_are_alike_if_they_return_the_same(task):
@@ -159,12 +155,12 @@ def test_answers_are_alike_if_they_return_the_same(task):
     assert not task.same(DOUBLE, fails, fails + "\n\n")  # failures are no class of answers
 
 
-def test_a_program_lost_twice_is_no_label(task, monkeypatch):
-    monkeypatch.setattr(task.sandbox, "run", lambda codes: [ExecResult("signal", lost=True)] * len(codes))
-    verdict = task.check_step(DOUBLE, (FIRST,))
+def test_a_program_lost_twice_is_no_label():
+    task, lost = CodeTask(), ExecResult("signal", lost=True)
+    verdict = task.read(DOUBLE, (FIRST,), lost)
     assert (verdict.status, verdict.outcome, verdict.alive) == ("unknown", "unknown", False)
-    assert task.check_final(DOUBLE, "def double(x): return 2 * x") == "ungraded"
-    assert not task.same(DOUBLE, "a", "b")
+    assert task.read_final(DOUBLE, "def double(x): return 2 * x", lost) == "ungraded"
+    assert not task.same(DOUBLE, "a", "b", lambda codes: [lost] * len(codes))
 
 
 @pytest.mark.parametrize(
@@ -178,7 +174,7 @@ def test_a_program_lost_twice_is_no_label(task, monkeypatch):
     ],
 )
 def test_malformed_steps(task, steps, detail):
-    verdict = task.check_step(DOUBLE, steps)
+    verdict = task.check([(DOUBLE, steps)])[0]
     assert (verdict.status, verdict.outcome, verdict.detail) == ("malformed", "fail", detail)
 
 
@@ -197,26 +193,26 @@ def test_malformed_steps(task, steps, detail):
         ('{"function": "f", "tests": [[[1], "%s"]]}' % ("x" * 9000), "verify.output_kb leaves 4,096"),
     ],
 )
-def test_problems_without_sound_tests_are_named(task, answer, message):
+def test_problems_without_sound_tests_are_named(answer, message):
     with pytest.raises(UserError, match=message):
-        task.require(Problem("p", "", answer))
+        CodeTask(output_kb=8).require(Problem("p", "", answer))
 
 
-def test_prompts(task, sandbox):
-    assert task.prompt(DOUBLE).startswith("<|user|>:\nWrite `double(x)`.")
-    assert "worked" not in CodeTask(sandbox, prompt="bootstrap").prompt(DOUBLE)
-    with pytest.raises(UserError, match=r"prompt: 'boostrap' given.*Did you mean 'bootstrap'"):
-        CodeTask(sandbox, prompt="boostrap")
+def test_prompts():
+    task = CodeTask()
+    for role in ("finetuned", "ppm"):
+        assert task.prompt(DOUBLE.question, role).startswith("<|user|>:\nWrite `double(x)`.")
+    assert "second_largest" in task.prompt(DOUBLE.question, "bootstrap")
     with pytest.raises(UserError, match="grading: 'released' given, one of strict expected"):
-        CodeTask(sandbox, grading="released")
+        CodeTask(grading="released")
 
 
 def test_the_worked_example_of_the_prompt_is_true(task):
     tests = json.dumps({"function": "second_largest", "tests": [[[[3, 1, 3, 2]], 2], [[[5, 4]], 4]]})
     problem = Problem("p", "", tests)
     steps = tuple(code_task._EXAMPLE_STEPS)
-    assert task.check_step(problem, steps[:1]).status == "ok"
-    assert task.check_final(problem, task.check_step(problem, steps).answer) == "right"
+    assert task.check([(problem, steps[:1])])[0].status == "ok"
+    assert task.grade([(problem, task.check([(problem, steps)])[0].answer)])[0] == "right"
 
 
 CHOICES = {  # by the number of steps before
@@ -242,7 +238,7 @@ def propose(leaves):
 
 
 def test_a_search_and_its_curation_need_no_other_code_than_mathematics(task):
-    functions = Functions(propose, task.check_steps, task.check_finals)
+    functions = Functions(propose, task.check, task.grade)
     config = SearchConfig(rollouts=8, candidates=4)
     (tree,) = grow_trees([DOUBLE], functions, config, round=1, training=True)
     grades = {tree.steps(i): n.grade for i, n in enumerate(tree.nodes) if n.status == "answer"}
@@ -285,4 +281,4 @@ def test_votes_count_answers_that_do_the_same(task):
 )
 def test_values_that_are_numbers_or_lists_in_python(task, returned, expected, grade):
     problem = Problem("p", "f", json.dumps({"function": "f", "tests": [[[], expected]]}))
-    assert task.check_final(problem, f"def f():\n    return {returned}") == grade
+    assert task.grade([(problem, f"def f():\n    return {returned}")])[0] == grade

@@ -4,7 +4,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.sandbox import ExecResult
-from rstar_jax.tasks import TASKS, MathTask
+from rstar_jax.tasks import TASKS, Checker, MathTask
 from rstar_jax.text import grammar, prompts
 from rstar_jax.types import Problem
 
@@ -17,8 +17,8 @@ ANSWER = "\n<answer>There are \\boxed{17}.<end_of_answer>"
 
 @pytest.fixture
 def check(sandbox):
-    task = MathTask(sandbox)
-    return lambda *steps: task.check_steps([(PROBLEM, steps)])[0]
+    task = Checker(MathTask(), sandbox)
+    return lambda *steps: task.check([(PROBLEM, steps)])[0]
 
 
 def test_a_solution_step_by_step(check):
@@ -101,43 +101,40 @@ def test_output_as_the_policy_sees_it(check, expression, shown):
     ],
 )
 def test_outcome_and_observation(sandbox, step, outcome, observation):
-    verdict = MathTask(sandbox).check_step(PROBLEM, (FIRST, step))
+    verdict = Checker(MathTask(), sandbox).check([(PROBLEM, (FIRST, step))])[0]
     assert (verdict.outcome, verdict.observation) == (outcome, observation)
 
 
-def test_a_program_lost_twice_is_no_label(sandbox, monkeypatch):
-    task = MathTask(sandbox)
-    monkeypatch.setattr(sandbox, "run", lambda codes: [ExecResult("signal", lost=True)] * len(codes))
-    verdict = task.check_step(PROBLEM, (FIRST,))
+def test_a_program_lost_twice_is_no_label():
+    task = MathTask()
+    verdict = task.read(PROBLEM, (FIRST,), ExecResult("signal", lost=True))
     assert (verdict.status, verdict.outcome, verdict.alive) == ("unknown", "unknown", False)
-    monkeypatch.setattr(sandbox, "run", lambda codes: [ExecResult("signal", wall_s=0.1)] * len(codes))
-    assert task.check_step(PROBLEM, (FIRST,)).outcome == "fail"  # a crash of its own
+    crashed = task.read(PROBLEM, (FIRST,), ExecResult("signal", wall_s=0.1))
+    assert crashed.outcome == "fail"  # a crash of its own
 
 
 def test_the_released_grading_is_an_option(sandbox):
     pi = Problem("p", "What is pi?", "3.14159")
-    assert MathTask(sandbox).check_final(pi, "3.1416") == "wrong"
-    assert MathTask(sandbox, grading="released").check_final(pi, "3.1416") == "right"
+    assert Checker(MathTask(), sandbox).grade([(pi, "3.1416")])[0] == "wrong"
+    assert Checker(MathTask(grading="released"), sandbox).grade([(pi, "3.1416")])[0] == "right"
 
 
 def test_answers_are_alike_as_the_grader_sees_them(sandbox):
-    task = MathTask(sandbox)
+    task = Checker(MathTask(), sandbox)
     assert task.same(PROBLEM, "0.5", "1/2") and not task.same(PROBLEM, "17", "18")
     assert not task.same(PROBLEM, "", "")
 
 
 def test_requests_keep_their_order_and_grades_their_meaning(sandbox):
-    task = TASKS["math"](sandbox, prompt="bootstrap")
+    task = Checker(TASKS["math"](), sandbox)
     requests = [(PROBLEM, (f"<code>\nprint({i})\n<end_of_code>",)) for i in range(5)]
     requests.insert(2, (PROBLEM, ("nothing",)))
-    shown = [v.text.partition("<output>")[2] for v in task.check_steps(requests)]
+    shown = [v.text.partition("<output>")[2] for v in task.check(requests)]
     assert shown == ["0<end_of_output>", "1<end_of_output>", "", *(f"{i}<end_of_output>" for i in (2, 3, 4))]
-    assert (task.check_final(PROBLEM, "17.0"), task.check_final(PROBLEM, "71")) == ("right", "wrong")
-    assert task.prompt(PROBLEM) == prompts.bootstrap("How many?")
+    assert (task.grade([(PROBLEM, "17.0")])[0], task.grade([(PROBLEM, "71")])[0]) == ("right", "wrong")
+    assert task.task.prompt("How many?", "bootstrap") == prompts.bootstrap("How many?")
 
 
-def test_an_unknown_prompt_is_named(sandbox):
-    with pytest.raises(UserError, match="bootstrap"):
-        MathTask(sandbox, prompt="bootstrp")
+def test_an_unknown_grading_is_named():
     with pytest.raises(UserError, match=r"grading: 'strickt' given.*Did you mean 'strict'"):
-        MathTask(sandbox, grading="strickt")
+        MathTask(grading="strickt")

@@ -1,7 +1,9 @@
 """No token reaches across the end of a prompt or a step, in any vocabulary."""
 
+import functools
 import itertools
 import json
+from typing import get_args
 
 import pytest
 import tokenizers
@@ -9,19 +11,18 @@ from tokenizers import processors
 
 from rstar_jax.errors import UserError
 from rstar_jax.problems.suite import generate
-from rstar_jax.tasks import TASKS
+from rstar_jax.tasks import TASKS, Role
 from rstar_jax.text import grammar
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.vocabulary import WRITTEN, marks
-from rstar_jax.types import Problem
 from tests.text.vocabularies import STEPS, backends, merging, plain
 
 QUESTIONS = ["How many?", "Is 3 < 4.", "Ends in a line\n", " ", "A <code> in it", "x = <"]
 QUESTIONS += [problem.question for problem in generate(6, seed=3, split="train")]
 PROMPTS = {
-    (task, name): kind(None, prompt=name, grading=kind.GRADINGS[0]).prompt  # nothing is run
+    (task, role): functools.partial(kind().prompt, role=role)
     for task, kind in TASKS.items()
-    for name in kind.PROMPTS
+    for role in get_args(Role)
 }
 SOLUTIONS = [
     STEPS,
@@ -45,14 +46,14 @@ VOCABULARIES = dict(with_and_without_tokens())
 def test_a_text_goes_on_from_the_ids_of_its_beginning(name):
     tokenizer = VOCABULARIES[name]
     for (_, prompt), question, steps in itertools.product(PROMPTS.items(), QUESTIONS, SOLUTIONS):
-        text = prompt(Problem("p", question, "1"))
+        text = prompt(question)
         ids = tokenizer.encode_prompt(text)
         for step in steps:
             ids, text = ids + tokenizer.encode_steps([step]), text + step
             assert ids == tokenizer.encode_prompt(text)
         assert tokenizer.decode(ids) == text
         assert marks(ids, tokenizer).max() == len(WRITTEN)  # the training finds them in any vocabulary
-        assert ids == tokenizer.encode_solution(prompt(Problem("p", question, "1")), steps)[0]
+        assert ids == tokenizer.encode_solution(prompt(question), steps)[0]
 
 
 @pytest.mark.parametrize("name", [name for name in VOCABULARIES if name.endswith("text")])

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from rstar_jax.engine import DecodeConfig, ScoreRequest, StepScorer
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, Reading, RewardModel
+from rstar_jax.queues import call
 from rstar_jax.weights import (
     OtherKind,
     check_reward_model,
@@ -136,7 +137,7 @@ def test_the_engine_gives_a_steps_value_at_its_last_token(folder: Path, form: st
     model = load_reward_model(folder, dtype=jnp.dtype(dtype))
     scorer = StepScorer(model, DecodeConfig(leaves=2, max_step_tokens=16, context=64, page_size=4))
     prefix, steps = np.arange(1, 8, dtype=np.int32), [np.array([9, 10, 11]), np.array([12, 13])]
-    (found,) = scorer.score([ScoreRequest(prefix, tuple(s.astype(np.int32) for s in steps))])
+    (found,) = call(scorer, [ScoreRequest(prefix, tuple(s.astype(np.int32) for s in steps))])
     for value, step in zip(found, steps, strict=True):
         whole = np.tanh(model.raw(jnp.asarray(np.concatenate([prefix, step]))[None]))[0, -1]
         assert abs(value - whole) < (1e-4 if dtype == "float32" else 0.05)

@@ -1,4 +1,4 @@
-"""Services that finish when and in what order they like, under a clock of their own."""
+"""Queues that finish when and in what order they like, under a clock of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rstar_jax.search import Functions, Services
+from rstar_jax.queues import Part
+from rstar_jax.search import Queues
+from tests.search.scripted import Functions
 
 
 class Clock:
@@ -29,7 +31,7 @@ class Shuffled:
     one_by_one: candidates are reported singly before their list. waited: how often a poll had to wait.
     """
 
-    works_in_poll = True
+    cooperative = True
 
     def __init__(self, function: Callable, draw: random.Random, *, one_by_one: bool = False):
         self.function, self.draw, self.one_by_one = function, draw, one_by_one
@@ -48,18 +50,18 @@ class Shuffled:
             self.open[ticket] = result
             tickets.append(ticket)
             if self.one_by_one:
-                singles = [(ticket, candidate) for candidate in result]
+                singles = [(ticket, Part(candidate)) for candidate in result]
                 self.draw.shuffle(singles)
                 self.results += singles[: self.draw.randrange(len(singles) + 1)]
         return tickets
 
-    def poll(self, wait: bool) -> list[tuple[int, Any]]:
+    def poll(self, block: bool = False) -> list[tuple[int, Any]]:
         self.polls += 1
         share = self.draw.choice((0.0, 0.2, 1.0))
         singles = [entry for entry in self.results if self.draw.random() < share and entry[0] in self.open]
         done = [t for t in self.open if self.draw.random() < share and t not in {s for s, _ in self.results}]
         self.results = [entry for entry in self.results if entry not in singles and entry[0] in self.open]
-        if wait and not singles and not done and self.open:
+        if block and not singles and not done and self.open:
             done = [min(self.open)]
             self.results = [entry for entry in self.results if entry[0] != done[0]]
         self.draw.shuffle(done)
@@ -70,10 +72,10 @@ class Shuffled:
             del self.open[ticket]
 
 
-def shuffled(functions: Functions, seed: int, *, one_by_one: bool = False) -> Services:
-    """These functions as services of which nobody knows when they answer."""
+def shuffled(functions: Functions, seed: int, *, one_by_one: bool = False) -> Queues:
+    """These functions as queues of which nobody knows when they answer."""
     draw = random.Random(seed)
-    return Services(
+    return Queues(
         Shuffled(functions.propose, draw, one_by_one=one_by_one),
         Shuffled(functions.check, draw),
         Shuffled(functions.grade, draw),
@@ -82,14 +84,14 @@ def shuffled(functions: Functions, seed: int, *, one_by_one: bool = False) -> Se
 
 
 class Timed:
-    """Each request takes its own time. others: services that may not have anything open when it waits.
+    """Each request takes its own time. others: queues that may not have anything open when it waits.
 
-    works_in_poll: each poll takes `chunk` seconds; otherwise time passes by itself.
+    cooperative: each poll takes `chunk` seconds; otherwise time passes by itself.
     """
 
     def __init__(self, function: Callable, clock: Clock, seconds: Callable[[Any], float], chunk: float = 0.0):
         self.function, self.clock, self.seconds, self.chunk = function, clock, seconds, chunk
-        self.works_in_poll = chunk > 0
+        self.cooperative = chunk > 0
         self.open: dict[int, tuple[float, Any]] = {}
         self.next = self.polls = 0
         self.others: list[Timed] = []
@@ -102,11 +104,11 @@ class Timed:
             self.open[ticket] = (self.clock.now + self.seconds(request), result)
         return tickets
 
-    def poll(self, wait: bool) -> list[tuple[int, Any]]:
+    def poll(self, block: bool = False) -> list[tuple[int, Any]]:
         self.polls += 1
         if self.open:
             self.clock.now += self.chunk
-        if wait and self.open:
+        if block and self.open:
             assert not any(other.open for other in self.others), "waited for one while another had work"
             self.clock.now = max(self.clock.now, min(due for due, _ in self.open.values()))
         done = [ticket for ticket, (due, _) in self.open.items() if due <= self.clock.now]
@@ -117,8 +119,8 @@ class Timed:
             del self.open[ticket]
 
 
-def timed(functions: Functions, clock: Clock, *, chunk: float = 0.0, **seconds: Callable) -> Services:
-    """These functions as services that take time: seconds of a request, by service; 1 unless given."""
+def timed(functions: Functions, clock: Clock, *, chunk: float = 0.0, **seconds: Callable) -> Queues:
+    """These functions as queues that take time: seconds of a request, by queue; 1 unless given."""
     names = ("propose", "check", "grade", *(("score",) if functions.score else ()))
     made = {
         name: Timed(
@@ -129,12 +131,12 @@ def timed(functions: Functions, clock: Clock, *, chunk: float = 0.0, **seconds: 
         )
         for name in names
     }
-    for service in made.values():
-        service.others = [other for other in made.values() if other is not service]
-    return Services(**made)
+    for queue in made.values():
+        queue.others = [other for other in made.values() if other is not queue]
+    return Queues(**made)
 
 
-def all_open(services: Services) -> int:
+def all_open(queues: Queues) -> int:
     """How many requests are open in all of them."""
-    every = (services.propose, services.check, services.grade, services.score)
-    return sum(len(service.open) for service in every if service is not None)  # type: ignore[attr-defined]
+    every = (queues.propose, queues.check, queues.grade, queues.score)
+    return sum(len(queue.open) for queue in every if queue is not None)  # type: ignore[attr-defined]
