@@ -142,14 +142,14 @@ def instant() -> Queues:
 
 
 def metered(queues: Queues) -> tuple[Queues, list[float]]:
-    """The queues, and how many CPU and wall seconds were spent in them."""
+    """The queues, and how many CPU (of this thread) and wall seconds were spent in them."""
     spent = [0.0, 0.0]
 
     def timed(method: Callable) -> Callable:
         def measured(*arguments):
-            cpu, wall = time.process_time(), time.perf_counter()
+            cpu, wall = time.thread_time(), time.perf_counter()
             result = method(*arguments)
-            spent[0] += time.process_time() - cpu
+            spent[0] += time.thread_time() - cpu
             spent[1] += time.perf_counter() - wall
             return result
 
@@ -162,14 +162,14 @@ def metered(queues: Queues) -> tuple[Queues, list[float]]:
 
 def loop(title: str, queues: Queues, problems: list[Problem], config: SearchConfig) -> None:
     queues, spent = metered(queues)
-    expansions, began, wall = 0, time.process_time(), time.perf_counter()
+    expansions, began, wall = 0, time.thread_time(), time.perf_counter()
 
     def count(stats) -> None:
         nonlocal expansions
         expansions = stats.expansions
 
     trees = grow_trees(problems, queues, config, round=1, training=True, on_progress=count)
-    own, wall = time.process_time() - began - spent[0], time.perf_counter() - wall
+    own, wall = time.thread_time() - began - spent[0], time.perf_counter() - wall
     nodes = sum(len(tree.nodes) - 1 for tree in trees)
     print(
         f"{title}: {expansions:,} expansions, {nodes:,} nodes; the search itself "

@@ -91,9 +91,9 @@ class Shards:
             on_progress=tell,
         )
         with contextlib.closing(search) as told:
-            for news in told:
-                if news.done:
-                    self._add(places[news.problem_index], news.tree())
+            for index, made in told:
+                if isinstance(made, Tree):
+                    self._add(places[index], made)
 
     def trees(self) -> Iterator[Tree]:
         """All trees in the order of the problems, once all are done; in memory is one shard at a time."""

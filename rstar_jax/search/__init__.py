@@ -2,17 +2,20 @@
 
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf, OnProgress, Queues, SearchStats
-from rstar_jax.search.drive import SearchEvent
-from rstar_jax.search.strategies import STRATEGIES, grow_trees, watch_trees
+from rstar_jax.search.scheduler import Search, SearchEvent, SearchRequest
+from rstar_jax.search.strategies import STRATEGIES, grow_trees, search_queue, watch_trees
 
 __all__ = [
     "STRATEGIES",
     "Leaf",
     "OnProgress",
     "Queues",
+    "Search",
     "SearchConfig",
     "SearchEvent",
+    "SearchRequest",
     "SearchStats",
     "grow_trees",
+    "search_queue",
     "watch_trees",
 ]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import time
 from collections.abc import Callable, Generator, Sequence
 
 from rstar_jax.errors import UserError
+from rstar_jax.queues import Part
 from rstar_jax.search import beam, chains, mcts, repeated
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import OnProgress, Queues
-from rstar_jax.search.drive import Clock, SearchEvent, stream
 from rstar_jax.search.expand import ExpandConfig
 from rstar_jax.search.grow import SearchState, TreeId
+from rstar_jax.search.scheduler import Clock, Search, SearchEvent, SearchRequest
 from rstar_jax.settings import nearest
 from rstar_jax.types import Problem, Tree
 
@@ -61,6 +64,30 @@ def strategy_of(config: SearchConfig, *, ppm: bool) -> Strategy:
     return strategy
 
 
+def search_queue(queues: Queues, *, clock: Clock = time) -> Search:
+    """Make the queue of problems to search.
+
+    Its `submit` raises UserError for an unknown strategy, or one that needs a PPM where there is none; its
+    `poll` if a value of the PPM is not finite.
+    """
+
+    def plan(request: SearchRequest) -> tuple[Callable[[], SearchState], ExpandConfig]:
+        config = request.config
+        strategy = strategy_of(config, ppm=queues.score is not None)
+        if request.training and config.early_stop:
+            raise UserError(
+                "search.early_stop: True given while training data are made, where every trajectory counts. "
+                "Leave it out."
+            )
+        manner = strategy.manner(config)
+        if queues.score is None:
+            manner = dataclasses.replace(manner, score="nothing")
+        tree_id = TreeId(request.round, request.tree_index, request.training)
+        return functools.partial(strategy.make, request.problem, config, tree_id), manner
+
+    return Search(queues, plan, clock=clock)
+
+
 def watch_trees(
     problems: Sequence[Problem],
     queues: Queues,
@@ -71,30 +98,43 @@ def watch_trees(
     training: bool = False,
     on_progress: OnProgress | None = None,
     clock: Clock = time,
-) -> Generator[SearchEvent, None, None]:
+) -> Generator[tuple[int, SearchEvent | Tree], None, None]:
     """A search that tells of every expansion, and can be left at any moment.
 
-    Whatever is told has the tree so far (`SearchEvent.tree`), and `votes.final_answer` of it is the best
-    answer so far. Parameters and errors as of `grow_trees`.
+    Yields which of the problems, and an expansion (with the tree so far: `votes.final_answer` of it is the
+    best answer so far) or, at its end, its tree. Parameters and errors as of `grow_trees`.
     """
-    strategy = strategy_of(config, ppm=queues.score is not None)
-    if training and config.early_stop:
-        raise UserError(
-            "search.early_stop: True given while training data are made, where every trajectory counts. "
-            "Leave it out."
-        )
-    tree, manner = TreeId(round, tree_index, training), strategy.manner(config)
-    if queues.score is None:
-        manner = dataclasses.replace(manner, score="nothing")
-    return stream(
-        problems,
-        lambda problem: strategy.make(problem, config, tree),
-        manner,
-        queues,
-        config,
-        on_progress=on_progress,
-        clock=clock,
+    request = functools.partial(
+        SearchRequest, config=config, round=round, tree_index=tree_index, training=training
     )
+    search = search_queue(queues, clock=clock)
+    for problem in problems[:1]:
+        search.cancel(search.submit([request(problem)]))  # raises for what is wrong with all of them
+
+    def told() -> Generator[tuple[int, SearchEvent | Tree], None, None]:
+        waiting, places = iter(enumerate(problems)), dict[int, int]()
+
+        def submit() -> None:
+            # So many at a time: of a million problems most are not there before it is their turn.
+            fresh = list(itertools.islice(waiting, 2 * config.batch - len(places)))
+            tickets = search.submit([request(problem) for _, problem in fresh])
+            places.update(zip(tickets, (place for place, _ in fresh), strict=True))
+
+        try:
+            submit()
+            while places:
+                for ticket, result in search.poll():
+                    if isinstance(result, Part):
+                        yield places[ticket], result.result
+                    else:
+                        yield places.pop(ticket), result
+                if on_progress is not None:
+                    on_progress(dataclasses.replace(search.stats(), problems=len(problems)))
+                submit()
+        finally:
+            search.cancel(list(places))
+
+    return told()
 
 
 def grow_trees(
@@ -118,17 +158,7 @@ def grow_trees(
     Raises UserError for an unknown strategy, one that needs a PPM where there is none, or if a value of the
     PPM is not finite.
     """
-    found: dict[int, Tree] = {}
-    for news in watch_trees(
-        problems,
-        queues,
-        config,
-        round=round,
-        tree_index=tree_index,
-        training=training,
-        on_progress=on_progress,
-        clock=clock,
-    ):
-        if news.done:
-            found[news.problem_index] = news.tree()
-    return [found[i] for i in range(len(problems))]
+    options = {"round": round, "tree_index": tree_index, "training": training}
+    watched = watch_trees(problems, queues, config, **options, on_progress=on_progress, clock=clock)
+    found = {place: told for place, told in watched if isinstance(told, Tree)}
+    return [found[place] for place in range(len(problems))]

@@ -30,7 +30,7 @@ from rstar_jax.solve.settings import SolveSettings
 from rstar_jax.solve.stop import Stop, Stopped
 from rstar_jax.tasks import TASKS, Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.types import Grade, GradeRequest, Problem
+from rstar_jax.types import Grade, GradeRequest, Problem, Tree
 
 _WHY = {
     "rollouts": "ended",
@@ -114,11 +114,14 @@ def watched(
 
     status: is told how far it is.
     """
-    last: SearchEvent | None = None
+    latest: SearchEvent | Tree | None = None
     quiet_until = 0.0
 
-    def election(news: SearchEvent) -> list[votes.Class]:
-        return votes.election(news.tree(), search.vote, top_k=search.top_k, equal=equal, scores=search.scores)
+    def so_far(told: SearchEvent | Tree) -> Tree:
+        return told if isinstance(told, Tree) else told.tree()
+
+    def election(tree: Tree) -> list[votes.Class]:
+        return votes.election(tree, search.vote, top_k=search.top_k, equal=equal, scores=search.scores)
 
     with Stop() as stop:
 
@@ -128,21 +131,22 @@ def watched(
                 status.note = f"rollout {stats.rollouts + 1}, {stats.nodes} steps"
 
         try:
-            for last in watch_trees([problem], queues, search, round=0, on_progress=progress):  # 2
-                if last.leaf is not None:
-                    script.expanded(last.leaf, last.children)
-                if not last.done and (began := time.monotonic()) >= quiet_until:
-                    script.leads(election(last))
+            for _, latest in watch_trees([problem], queues, search, round=0, on_progress=progress):  # 2
+                if isinstance(latest, Tree):
+                    continue
+                script.expanded(latest.leaf, latest.children)
+                if (began := time.monotonic()) >= quiet_until:
+                    script.leads(election(latest.tree()))
                     now = time.monotonic()
                     quiet_until = now + 20 * (now - began)  # in a large tree a vote takes its time
         except Stopped:
             pass
-        classes = election(last) if last is not None else []  # 3
-        if last is None:
+        found = None if latest is None else so_far(latest)  # 3
+        classes = [] if found is None else election(found)
+        if found is None:
             script.say("no answer: stopped before the first step.")
         else:
-            tree = last.tree()
-            script.concludes(tree, classes, "was stopped" if stop.signal else _WHY[tree.ended])
+            script.concludes(found, classes, "was stopped" if stop.signal else _WHY[found.ended])
     stop.go_on()
     return 0 if classes else 1
 

@@ -6,6 +6,7 @@ fails, an answer) is drawn from the names of its node alone, so that it never de
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 from collections.abc import Callable, Generator, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from rstar_jax import search
 from rstar_jax.queues import Batched
 from rstar_jax.search import Leaf, Queues, SearchEvent
-from rstar_jax.types import Candidate, Grade, Problem, StepVerdict, Tree
+from rstar_jax.types import Candidate, Grade, Node, Problem, StepVerdict, Tree
 
 DEPTH = 3
 
@@ -50,11 +51,31 @@ def grow_trees(
     return search.grow_trees(problems, _queues(asked), *options, **more)
 
 
+@dataclasses.dataclass(frozen=True)
+class News:
+    """An expansion, or the end of a tree. leaf, children: empty at an end."""
+
+    problem_index: int
+    done: bool
+    tree: Callable[[], Tree]
+    leaf: Leaf | None = None
+    children: Sequence[Node] = ()
+
+
 def watch_trees(
     problems: Sequence[Problem], asked: Functions | Queues, *options: Any, **more: Any
-) -> Generator[SearchEvent, None, None]:
+) -> Generator[News, None, None]:
     """`search.watch_trees`, of plain functions as well."""
-    return search.watch_trees(problems, _queues(asked), *options, **more)
+
+    def told(watched: Generator[tuple[int, SearchEvent | Tree], None, None]) -> Generator[News, None, None]:
+        with contextlib.closing(watched):
+            for index, news in watched:
+                if isinstance(news, Tree):
+                    yield News(index, True, lambda tree=news: tree)
+                else:
+                    yield News(index, False, news.tree, news.leaf, news.children)
+
+    return told(search.watch_trees(problems, _queues(asked), *options, **more))
 
 
 def problems(n: int, start: int = 0) -> list[Problem]:
