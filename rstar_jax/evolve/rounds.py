@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,7 @@ def _estimate(context: Context) -> dict[str, Any]:
 def shape_of(folder: Path) -> Shape:
     """The numbers of a folder's model that cost anything."""
     config = weights.check_pretrained(folder)
-    return Shape.of_decoder(config, sum(math.prod(spec.shape) for spec in param_specs(config).values()))
+    return Shape.of_decoder(config, param_specs(config))
 
 
 def machine(context: Context) -> Machine:

@@ -73,7 +73,15 @@ def device_of(kind: str | None) -> Device | None:
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """The numbers of a decoder that cost anything."""
+    """The numbers of a decoder that cost anything.
+
+    kv_heads, head_dim: also what a token leaves in the cache, as keys and as values, in each layer.
+
+    The rest is read by `of_decoder` from a model's own config. exact: all parameters, to the last norm.
+    dense: those that every token is multiplied with. routed: those of experts, of which a token takes the
+    share `active`. inner: width of a head's keys and values together where nothing is cached, 0: twice
+    head_dim. sliding: layers in which a token sees no more than `window` tokens.
+    """
 
     width: int
     layers: int
@@ -83,14 +91,45 @@ class Shape:
     mlp: int
     vocab: int
     tied: bool
-    exact: int = 0  # parameters, where they are known to the last norm
+    exact: int = 0
+    dense: int = 0
+    routed: int = 0
+    active: float = 1.0
+    inner: int = 0
+    sliding: int = 0
+    window: int = 0
 
     @classmethod
-    def of_decoder(cls, c: Any, parameters: int) -> Shape:
-        """From a `models.DecoderConfig` and the number of its parameters: what a folder holds, whatever its
-        family calls it."""
-        names = ("width", "layers", "heads", "kv_heads", "head_dim", "mlp", "tied")
-        return cls(**{name: getattr(c, name) for name in names}, vocab=c.vocab_size, exact=parameters)
+    def of_decoder(cls, c: Any, specs: Mapping[str, Any]) -> Shape:
+        """From a `models.DecoderConfig` and its `param_specs`: what a folder holds, whatever its family calls
+        it."""
+        sizes = {name: math.prod(spec.shape) for name, spec in specs.items()}
+        # Norms and biases cost nothing beside products.
+        products = {name: size for name, size in sizes.items() if not name.endswith(("norm", "bias"))}
+        routed = sum(size for name, size in products.items() if ".experts_" in name)
+        dense = sum(products.values()) - routed - (0 if c.tied else sizes["embed"])
+        mlp, active = c.mlp, 1.0
+        if c.experts is not None:
+            active = c.experts.active / c.experts.count
+            widths = [s.count * (s.mlp + s.experts * c.experts.active * c.experts.mlp) for s in c.stacks]
+            mlp = round(sum(widths) / c.layers)
+        return cls(
+            width=c.width,
+            layers=c.layers,
+            heads=c.heads,
+            kv_heads=c.kv_heads,
+            head_dim=c.head_dim,
+            mlp=mlp,
+            vocab=c.vocab_size,
+            tied=c.tied,
+            exact=sum(sizes.values()),
+            dense=dense,
+            routed=routed,
+            active=active,
+            inner=c.latent.nope + c.latent.rope + c.latent.value if c.latent else 0,
+            sliding=sum(c.slides),
+            window=c.window or 0,
+        )
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
@@ -108,44 +147,56 @@ class Shape:
         )
 
     @property
-    def matrices(self) -> int:
-        """Parameters that every token is multiplied with: the layers and the head."""
+    def matrices(self) -> float:
+        """Parameters that a token is multiplied with: the layers, of experts its own, and the head."""
+        if self.dense:
+            return self.dense + self.active * self.routed
         attention = 2 * self.width * self.head_dim * (self.heads + self.kv_heads)
         return self.layers * (attention + 3 * self.width * self.mlp) + self.vocab * self.width
+
+    def read_parameters(self, tokens: float) -> float:
+        """Count the parameters that a call over so many tokens reads: of experts those that some token takes,
+        if each takes its own by chance."""
+        if not self.routed:
+            return self.matrices
+        return self.dense + self.routed * (1 - (1 - self.active) ** tokens)
 
     @property
     def parameters(self) -> int:
         """All parameters, without norms and biases unless it is known exactly; an untied embedding counts
         beside the head."""
-        return self.exact or self.matrices + (0 if self.tied else self.vocab * self.width)
+        return self.exact or round(self.matrices) + (0 if self.tied else self.vocab * self.width)
 
     def kv_bytes(self, size: int) -> int:
         """Bytes that a token's keys and values take in all layers, with `size` bytes a number."""
         return 2 * self.layers * self.kv_heads * self.head_dim * size
 
-    def attention_flops(self, keys: float) -> float:
-        """Operations of one token's attention over `keys` tokens, in all layers."""
-        return 4 * self.layers * self.heads * self.head_dim * keys
+    def attention_flops(self, keys: float, *, cached: bool = True) -> float:
+        """Operations of one token's attention over `keys` tokens, in all layers. cached: keys and values are
+        those of the cache."""
+        seen = (self.layers - self.sliding) * keys + self.sliding * min(keys, self.window)
+        return 2 * self.heads * (2 * self.head_dim if cached else self.inner or 2 * self.head_dim) * seen
 
     def decode_seconds(
         self, device: Device, leaves: int, candidates: int, prefix: float, suffix: float, size: int
     ) -> float:
         """One token for each candidate of each leaf; a leaf's candidates share its prefix's cache."""
         rows = leaves * candidates
-        read = size * self.matrices + self.kv_bytes(size) * (leaves * prefix + rows * suffix)
+        read = size * self.read_parameters(rows) + self.kv_bytes(size) * (leaves * prefix + rows * suffix)
         return device.seconds(read, rows * (2 * self.matrices + self.attention_flops(prefix + suffix)))
 
     def read_seconds(self, device: Device, rows: int, tokens: float, size: int) -> float:
         """One pass forward over `rows` sequences of `tokens` each (prefill, scoring)."""
         flops = rows * tokens * (2 * self.matrices + self.attention_flops(tokens / 2))
-        return device.seconds(size * self.matrices, flops)
+        return device.seconds(size * self.read_parameters(rows * tokens), flops)
 
     def train_seconds(self, device: Device, tokens: float, row: int, remat: str) -> float:
         """Forward and backward over `tokens` in rows of `row`: 3 passes forward's worth, and what `remat`
         (`TrainConfig.remat`) computes again: "full" all of it, "dots" attention alone."""
         products = 4 if remat == "full" else 3
         attention = 3 if remat == "none" else 4
-        flops = tokens * (products * 2 * self.matrices + attention * self.attention_flops(row / 2))
+        seen = self.attention_flops(row / 2, cached=False)
+        flops = tokens * (products * 2 * self.matrices + attention * seen)
         return device.seconds(0, flops)
 
     def activation_bytes(self, rows: int, row: int, size: int, remat: str, logits: bool = True) -> float:
@@ -156,12 +207,12 @@ class Shape:
         Attention weights and logits are float32: of long rows a block of the former at a time, of the latter
         a piece, with its exponentials and its gradient.
         """
-        tokens, heads = rows * row, self.head_dim * (self.heads + self.kv_heads)
+        tokens, keys = rows * row, self.heads if self.inner else self.kv_heads
+        head = (self.inner or 2 * self.head_dim) / 2
+        heads = head * (self.heads + keys)
         inside = tokens * size * (5 * self.width + 2 * heads + 3 * self.mlp)
         weights = 4 * self.heads * row * rows * min(row, BLOCK)
         inside, block = (inside + weights, 0) if row <= BLOCK else (inside, weights)
-        kept = self.width + (self.width + heads + self.head_dim * self.kv_heads + 2 * self.mlp) * (
-            remat == "dots"
-        )
+        kept = self.width + (self.width + heads + head * keys + 2 * self.mlp) * (remat == "dots")
         layers = self.layers * inside if remat == "none" else self.layers * tokens * size * kept + inside
         return layers + block + 3 * 4 * min(tokens * self.vocab, max(PIECE, self.vocab)) * logits

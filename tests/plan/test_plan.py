@@ -12,6 +12,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.announce import announce, by_stage, loads
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.models import DecoderConfig
+from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host, needs
 from rstar_jax.plan.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
 from rstar_jax.plan.estimate import Assumed, SearchLoad, TrainLoad, plan
@@ -20,6 +21,8 @@ from rstar_jax.search import SearchConfig
 from rstar_jax.train.policy import LOGITS_AT_ONCE
 from rstar_jax.transforms.lora import LoraConfig
 from rstar_jax.types import Problem
+from rstar_jax.weights import FAMILIES
+from tests.weights.hub import HUB
 
 
 def test_parameters_are_the_published_ones():
@@ -189,9 +192,47 @@ def test_estimates_follow_prompts_model_and_machine():
 def test_a_decoders_shape_is_a_folders():
     sizes = {"width": 1536, "layers": 28, "heads": 12, "kv_heads": 2, "head_dim": 128, "mlp": 8960}
     config = DecoderConfig(vocab_size=151936, **sizes)
-    shape = Shape.of_decoder(config, 1_543_714_304)
-    assert shape == dataclasses.replace(Shape.of(QWEN_1_5B), exact=1_543_714_304)
+    shape, by_hand = Shape.of_decoder(config, param_specs(config)), Shape.of(QWEN_1_5B)
     assert shape.parameters == 1_543_714_304
+    known = dataclasses.replace(shape, exact=0, dense=0)
+    assert known == by_hand and shape.matrices == by_hand.matrices
+
+
+@pytest.mark.parametrize(
+    ("name", "billions", "active", "cache"),
+    [  # as published (of Gemma's the embeddings count); numbers that a token leaves in the cache
+        ("Qwen2.5-Math-7B", 7.62, 7.07, 2 * 28 * 4 * 128),
+        ("gemma-2-2b", 2.61, 2.61, 2 * 26 * 4 * 256),
+        ("gemma-3-1b-it", 1.0, 1.0, 2 * 26 * 1 * 256),
+        ("Mistral-7B-v0.1", 7.24, 7.11, 2 * 32 * 8 * 128),
+        ("DeepSeek-Coder-V2-Lite", 15.7, 2.4, 2 * 27 * (512 + 64)),
+        ("DeepSeek-V2", 236.0, 21.0, 2 * 60 * (512 + 64)),
+    ],
+)
+def test_every_familys_parameters_are_the_published_ones(name, billions, active, cache):
+    config = FAMILIES[HUB[name]["model_type"]].read(HUB[name], "config.json")
+    shape = Shape.of_decoder(config, param_specs(config))
+    assert shape.parameters / 1e9 == pytest.approx(billions, rel=0.01)
+    assert shape.matrices / 1e9 == pytest.approx(active, rel=0.08)  # with or without the embeddings
+    assert shape.kv_bytes(1) == cache
+
+
+def test_a_token_reads_its_own_experts_and_many_tokens_read_all():
+    config = FAMILIES["deepseek_v2"].read(HUB["DeepSeek-Coder-V2-Lite"], "config.json")
+    shape = Shape.of_decoder(config, param_specs(config))
+    assert shape.read_parameters(1) == pytest.approx(shape.matrices)
+    assert shape.read_parameters(10_000) == pytest.approx(shape.dense + shape.routed)
+    # by hand: 26 layers of 64 experts of 3 * 2048 * 1408
+    assert shape.routed == 26 * 64 * 3 * 2048 * 1408 and shape.active == 6 / 64
+    assert shape.attention_flops(100, cached=False) == 27 * 2 * 16 * (128 + 64 + 128) * 100
+
+
+def test_layers_that_slide_see_their_window():
+    config = FAMILIES["gemma2"].read(HUB["gemma-2-2b"], "config.json")
+    shape = Shape.of_decoder(config, param_specs(config))
+    one = 4 * 8 * 256  # of a key, in a layer
+    assert shape.attention_flops(1000) == 26 * one * 1000  # within the window of 4,096
+    assert shape.attention_flops(10_000) == 13 * one * (10_000 + 4096)
 
 
 def test_logits_are_held_in_pieces_of_the_size_that_training_cuts():
