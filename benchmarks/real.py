@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from real_stages import DECODE, TRAIN, flags, flawed_rows, launch, measure, problem_rows, rights, voted
 
-from rstar_jax.evolve.search_stages import deaths
+from rstar_jax.evolve.search_stages import failures
 from rstar_jax.problems.load import load_problems
 from rstar_jax.search import SearchConfig
 from rstar_jax.types import Tree
@@ -172,7 +172,7 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
                 lines.append(f"    engine, {stage}, {way}: {engine['engine']}")
             right, trees = rights(folder, pattern, **BY_MAJORITY)
             found = well_formed(trees) if way == "greedy" else inside(trees)
-            failed = f"; failed: {deaths(trees)}" if way == "greedy" else ""
+            failed = f"; failed: {failures(trees)}" if way == "greedy" else ""
             lines.append(f"  {stage}, {way}: {share(right)}; {found}{failed}")
     print(f"\nSmolLM2 on GSM8K: {scale.problems} problems searched, {scale.problems} held out")
     print("\n".join(lines))
@@ -226,7 +226,7 @@ def account(report: dict[str, Any], workdir: Path) -> None:
     """Why steps failed, and each stage's time, memory, tokens and compilations; the estimates beside what it
     took are in the tables that the run itself has printed."""
     for found in report.get("rounds", []):
-        print(f"  round {found['round']}: steps failed by {dict(list(found['deaths'].items())[:6])}")
+        print(f"  round {found['round']}: steps failed by {dict(list(found['failures'].items())[:6])}")
     for manifest in sorted(workdir.rglob("DONE.json")):
         _account_of(manifest, workdir)
 

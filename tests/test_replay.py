@@ -7,7 +7,7 @@ import pytest
 
 from rstar_jax import launch, models, records, weights
 from rstar_jax import replay as replaying
-from rstar_jax.evolve import search_stages
+from rstar_jax.evolve import stage_table
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.settings import RunSettings
@@ -46,9 +46,8 @@ def searched(tmp_path_factory):
         reward = models.from_policy(weights.load_pretrained(TINY_BASE), seed=0)
         weights.save_reward_model(reward, folder / "round1/ppm/model", tokenizer_from=TINY_BASE)
         context = Context(settings, work, progress, TINY_BASE, TINY_BASE, train, heldout)
-        search_stages.evaluate_base(context)
-        search_stages.search(context, 1)
-        search_stages.evaluate(context, 1)
+        for name in ("base", "search", "evaluate"):
+            stage_table.run(context, name, 1)
     return folder
 
 

@@ -24,7 +24,7 @@ from rstar_jax.engine.memory import free_bytes
 from rstar_jax.engine.prefixes import pages_for
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import search_stages, train_stages
+from rstar_jax.evolve import stage_table, train_stages
 from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.problems import warn_of_seen, with_room
@@ -55,9 +55,8 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     1. read problems and models; refuse what does not go with them or with the devices
     2. claim the folder; read earlier rounds' manifests; try the sandbox
     3. print what the run will need
-    4. evaluate the base model alone (with round 1)
-    5. for each round: search -> curate -> policy -> ppm -> evaluate
-    6. report, also where a round had to stop
+    4. the base model alone (with round 1); for each round: search -> curate -> policy -> ppm -> evaluate
+    5. report, also where a round had to stop
 
     Raises UserError for bad input, for a sandbox that would not hold, for rounds whose predecessors are not
     there, and where a first round solves no problem at all.
@@ -87,29 +86,23 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
 
 
 def _rounds(context: Context) -> dict[str, Any]:
-    """Points 2 to 6 of `run`."""
+    """Points 2 to 5 of `run`."""
     settings, work, progress = context.settings, context.work, context.progress
-    _require_rounds_before(context)
+    stage_table.require_inputs(context)
     work.claim_inputs(_inputs(context))
     with context.sandbox() as sandbox:  # refuses to start where it would not hold
         progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
     keep_estimates(work.root, _estimate(context))  # 3
     report = work.root / "report.json"
     try:
-        if settings.rounds[0] == 1:  # 4
-            search_stages.evaluate_base(context)
-        for round in settings.rounds:  # 5
-            search_stages.search(context, round)
-            train_stages.curate(context, round)
-            train_stages.train_policy(context, round)
-            train_stages.train_ppm(context, round)
-            search_stages.evaluate(context, round)
+        for name, round in stage_table.chosen(context):  # 4
+            stage_table.run(context, name, round)
             write_report(report, collect(work.root, settings))
     except UserError:
         with contextlib.suppress(UserError):  # a disk that is full is full for the report too
             _report(context, report)  # what was found until then, and why it stopped
         raise
-    return _report(context, report)  # 6
+    return _report(context, report)  # 5
 
 
 def _estimate(context: Context) -> dict[str, Any]:
@@ -244,18 +237,3 @@ def _require_trainable(context: Context, shape: DecoderConfig) -> None:
     train = context.settings.train
     for config in (train.policy.lora, train.ppm.lora):
         check_lora(shape, config)
-
-
-def _require_rounds_before(context: Context) -> None:
-    rounds = context.settings.rounds
-    for round in rounds:
-        before = f"round{round - 1}"
-        if round == 1 or round - 1 in rounds:
-            continue
-        named = f", or of the configs for one round by --config={before}" if round <= 5 else ""
-        for stage in ("policy", "ppm"):
-            if context.work.manifest(f"{before}/{stage}") is None:
-                raise UserError(
-                    f"--workdir={context.work.root}: round {round} starts from {before}/{stage}, which is "
-                    f"not there. Make it first, by this command with --config.rounds='({round - 1},)'{named}."
-                )

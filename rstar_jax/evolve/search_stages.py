@@ -12,6 +12,7 @@ from typing import Any
 
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.results import EvaluateResult, SearchResult
 from rstar_jax.evolve.settings import EvaluateSettings, at_round
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.inference import Reasoner
@@ -61,7 +62,7 @@ class _Seeker:
         return shards
 
     def result(self) -> dict[str, Any]:
-        """Return what every stage that searches tells in its manifest."""
+        """Return the fields of `results.Searching`."""
         return {"layers": self.layers, "rereading": self.reasoner.rereading(), **self.reasoner.result()}
 
 
@@ -75,34 +76,26 @@ def _seeker(
         yield _Seeker(context, folder, reasoner, context.source(round, models), sandbox.layers)
 
 
-def search(context: Context, round: int) -> dict[str, Any]:
+def search(context: Context, round: int, folder: Path) -> SearchResult:
     """Grows trees for every training problem with the policy (and PPM) of the round before.
 
     Problems that stay unsolved get further trees, with other seeds, where the round allows it.
     """
-
-    def work(folder: Path) -> dict[str, Any]:
-        s, models = context.settings.search, context.models(round, "search")
-        if at_round(s.ppm, round) and models.ppm is None:
-            context.progress.log(
-                f"round {round}: no PPM of round {round - 1}; the search is terminal-guided."
-            )
-        config = s.config(round)
-        candidates = config.candidates, *config.escalation_candidates
-        with _seeker(context, round, models, folder, candidates) as seeker:
-            unsolved, trees = context.train, 0
-            for index in range(at_round(s.trees, round)):
-                trees += len(unsolved)
-                title = "search" if index == 0 else f"search again ({index + 1})"
-                shards = seeker.grow(
-                    title, f"trees-{index}", unsolved, config, tree_index=index, training=True
-                )
-                unsolved = [problem for problem in unsolved if problem.id not in shards.solved]
-                if not unsolved:
-                    break
-            return {"problems": len(context.train), "trees": trees, **seeker.result()}
-
-    return context.work.stage(f"round{round}/search", work)
+    s, models = context.settings.search, context.models(round, "search")
+    if at_round(s.ppm, round) and models.ppm is None:
+        context.progress.log(f"round {round}: no PPM of round {round - 1}; the search is terminal-guided.")
+    config = s.config(round)
+    candidates = config.candidates, *config.escalation_candidates
+    with _seeker(context, round, models, folder, candidates) as seeker:
+        unsolved, trees = context.train, 0
+        for index in range(at_round(s.trees, round)):
+            trees += len(unsolved)
+            title = "search" if index == 0 else f"search again ({index + 1})"
+            shards = seeker.grow(title, f"trees-{index}", unsolved, config, tree_index=index, training=True)
+            unsolved = [problem for problem in unsolved if problem.id not in shards.solved]
+            if not unsolved:
+                break
+        return SearchResult(problems=len(context.train), trees=trees, **seeker.result())
 
 
 def unknown_steps(trees: Iterable[Tree]) -> int:
@@ -110,7 +103,7 @@ def unknown_steps(trees: Iterable[Tree]) -> int:
     return sum(node.status == "unknown" for tree in trees for node in tree.nodes)
 
 
-def deaths(trees: Iterable[Tree]) -> dict[str, int]:
+def failures(trees: Iterable[Tree]) -> dict[str, int]:
     """Count the causes for which candidate steps were no valid nodes (with the exception's type)."""
     causes: Counter[str] = Counter()
     for tree in trees:
@@ -120,52 +113,44 @@ def deaths(trees: Iterable[Tree]) -> dict[str, int]:
     return dict(causes.most_common())
 
 
-def evaluate_base(context: Context) -> dict[str, Any]:
+def evaluate_base(context: Context, round: int, folder: Path) -> EvaluateResult:
     """Held-out pass@1 of the base model alone, before any round."""
-    return evaluate_alone(context, "base/evaluate", context.models(0, "evaluate"))
+    return evaluate_alone(context, context.models(round - 1, "evaluate"), folder)
 
 
 def evaluate_alone(
-    context: Context, stage: str, models: Models, *, samples: bool = False, needs: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """Held-out pass@1 of a policy that no round made, greedily and alone; the manifest of `stage`.
+    context: Context, models: Models, folder: Path, *, samples: bool = False
+) -> EvaluateResult:
+    """Held-out pass@1 of a policy that no round made, greedily and alone.
 
     samples: also by the run's `evaluate`, which here is a strategy that asks no PPM.
     """
-
-    def work(folder: Path) -> dict[str, Any]:
-        e = context.settings.evaluate
-        with _seeker(context, 0, models, folder, (1, e.rollouts) if samples else (1,)) as seeker:
-            result = _policy_alone(seeker)
-            if samples:
-                result |= _searched(context, seeker, "sample", result["unknown_steps"])
-            return {**result, **seeker.result()}
-
-    return context.work.stage(stage, work, needs=needs)
+    e = context.settings.evaluate
+    with _seeker(context, 0, models, folder, (1, e.rollouts) if samples else (1,)) as seeker:
+        result = _policy_alone(seeker)
+        if samples:
+            result |= _searched(context, seeker, "sample", result["unknown_steps"])
+        return EvaluateResult(**result, **seeker.result())
 
 
-def evaluate(context: Context, round: int) -> dict[str, Any]:
+def evaluate(context: Context, round: int, folder: Path) -> EvaluateResult:
     """Held-out pass@1 of a round's policy alone, and accuracy of its search with the round's PPM.
 
     A strategy that needs a PPM is left out where the round has none: its accuracy is None.
     """
-
-    def work(folder: Path) -> dict[str, Any]:
-        e, models = context.settings.evaluate, context.models(round, "evaluate")
-        with _seeker(context, round, models, folder, (1, e.candidates)) as seeker:
-            result = _policy_alone(seeker)
-            if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
-                context.progress.log(
-                    f"round {round}: no PPM, by which evaluate.strategy={e.strategy} ranks; the policy alone "
-                    "is evaluated."
-                )
-                return {**result, "search_accuracy": None, "search_ungraded": 0, **seeker.result()}
-            searched = _searched(context, seeker, "evaluate the search", result["unknown_steps"])
-            if searched["note"]:
-                context.progress.log(f"round {round}: {searched['note']}.")
-            return {**result, **searched, **seeker.result()}
-
-    return context.work.stage(f"round{round}/evaluate", work)
+    e, models = context.settings.evaluate, context.models(round, "evaluate")
+    with _seeker(context, round, models, folder, (1, e.candidates)) as seeker:
+        result = _policy_alone(seeker)
+        if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
+            context.progress.log(
+                f"round {round}: no PPM, by which evaluate.strategy={e.strategy} ranks; the policy alone "
+                "is evaluated."
+            )
+            return EvaluateResult(**result, **seeker.result())
+        result |= _searched(context, seeker, "evaluate the search", result["unknown_steps"])
+        if result["note"]:
+            context.progress.log(f"round {round}: {result['note']}.")
+        return EvaluateResult(**result, **seeker.result())
 
 
 def _searched(context: Context, seeker: _Seeker, title: str, unknown: int) -> dict[str, Any]:
@@ -212,6 +197,6 @@ def _policy_alone(seeker: _Seeker) -> dict[str, Any]:
         "policy_ungraded": grades.count("ungraded"),
         "policy_answered": sum(answer is not None for answer in answers) / len(answers),
         "policy_steps": sum(len(tree.nodes) - 1 for tree in trees),
-        "policy_deaths": deaths(trees),
+        "policy_failures": failures(trees),
         "unknown_steps": unknown_steps(trees),
     }

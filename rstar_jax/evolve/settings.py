@@ -261,13 +261,19 @@ class TrainSettings:
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
 
+STAGE_NAMES = ("base", "search", "curate", "policy", "ppm", "evaluate")  # rows of stage_table.STAGES
+
+
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """A run of self-evolution. rounds: which of the rounds this command does, in order. seed: names all
-    randomness of the run: the same seed gives the same trees and models."""
+    """A run of self-evolution. rounds: which of the rounds this command does, in order. stages: which stages
+    of them, by name (base, search, curate, policy, ppm, evaluate), where others are done by another command,
+    also on another machine; empty: all. seed: names all randomness of the run: the same seed gives the same
+    trees and models."""
 
     job: str = "evolve"
     rounds: tuple[int, ...] = (1, 2, 3, 4)
+    stages: tuple[str, ...] = ()
     seed: int = 0
     problems: ProblemSettings = ProblemSettings()
     policy: PolicySettings = PolicySettings()
@@ -284,6 +290,12 @@ class RunSettings:
         _check(
             self.rounds and rising, "rounds", self.rounds, "rounds from 1 on, in order, such as (1, 2, 3, 4)"
         )
+        # A single word on the command line may hold several: --config.stages=curate,policy.
+        names = tuple(name for word in self.stages for name in word.split(","))
+        object.__setattr__(self, "stages", names)
+        for name in self.stages:
+            hint = f"names of stages. {nearest(name, STAGE_NAMES)} Each"
+            _check(name in STAGE_NAMES, "stages", self.stages, hint)
         for round in self.rounds:  # what does not go together is told before hours of work, not after
             self.search.config(round)
         self.evaluate.config(self.search)

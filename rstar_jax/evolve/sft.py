@@ -24,7 +24,7 @@ from rich.console import Console
 from rstar_jax import records, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import rounds, search_stages, train_stages
+from rstar_jax.evolve import results, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.problems import asked_before, with_room
@@ -174,7 +174,7 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
 def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str, Any]:
     """Points 2 to 7 of `run`."""
     work, progress, heldout = context.work, context.progress, context.heldout
-    evaluated, workdir = bool(settings.heldout), work.root
+    evaluated, sampled, workdir = bool(settings.heldout), settings.samples > 0, work.root
     inputs = {
         "rows": records.digest(rows),
         "heldout": hashlib.sha256(repr(heldout).encode(errors="replace")).hexdigest(),
@@ -186,13 +186,12 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
         _estimate(context, settings)
         if evaluated and settings.base != "none":  # 4
             asked = context.models(0, "evaluate")
-            search_stages.evaluate_alone(context, "base/evaluate", asked, samples=settings.samples > 0)
+            _evaluate(context, "base/evaluate", asked, sampled)
         _train(context)  # 5
         policy = work.root / "policy" / "model"
         if evaluated:  # 6
             asked = Models(policy, None, "finetuned")
-            sampled = settings.samples > 0
-            search_stages.evaluate_alone(context, "evaluate", asked, samples=sampled, needs=("policy",))
+            _evaluate(context, "evaluate", asked, sampled)
     finally:
         report = collect_warm_start(work.root, settings)  # 7
         with contextlib.suppress(UserError):  # a disk that is full is full for the report too
@@ -244,7 +243,7 @@ def _heldout(settings: SftSettings) -> list[Problem]:
     return load_problems(settings.heldout, seed=0, split="heldout", option="config.heldout")
 
 
-def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
+def _rows(context: Context, path: Path, limit: int) -> None:
     """Read, convert and run the rows; keep those that hold and count why the others do not."""
 
     def work(folder: Path) -> dict[str, Any]:
@@ -276,25 +275,33 @@ def _rows(context: Context, path: Path, limit: int) -> dict[str, Any]:
         note = f"{seen} held-out questions stand in the rows, too: they measure memory" if seen else ""
         if note:
             context.progress.log(f"config.heldout: {note}.")
-        return {
-            "read": len(given),
-            "kept": len(kept),
-            "converted": sum(row.converted for row in given),
-            "lost": dict(lost.most_common()),
-            "heldout_seen": seen,
-            "note": note,
-            "layers": sandbox.layers,
-        }
+        return results.to_json(
+            results.RowsResult(
+                read=len(given),
+                kept=len(kept),
+                converted=sum(row.converted for row in given),
+                lost=dict(lost.most_common()),
+                heldout_seen=seen,
+                note=note,
+                layers=sandbox.layers,
+            )
+        )
 
-    return context.work.stage("rows", work)
+    context.work.stage("rows", work)
 
 
-def _train(context: Context) -> dict[str, Any]:
+def _train(context: Context) -> None:
     def work(folder: Path) -> dict[str, Any]:
         rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
         problems = {row.question: Problem(row.problem_id, row.question, "") for row in rows}
-        return train_stages.fine_tune(
-            dataclasses.replace(context, train=list(problems.values())), 0, folder, rows
-        )
+        learnt = dataclasses.replace(context, train=list(problems.values()))
+        return results.to_json(train_stages.fine_tune(learnt, 0, folder, rows))
 
-    return context.work.stage("policy", work, needs=("rows",))
+    context.work.stage("policy", work)
+
+
+def _evaluate(context: Context, stage: str, models: Models, samples: bool) -> None:
+    def work(folder: Path) -> dict[str, Any]:
+        return results.to_json(search_stages.evaluate_alone(context, models, folder, samples=samples))
+
+    context.work.stage(stage, work)

@@ -34,7 +34,7 @@ _STAGES = ("base", "round*", "rows", "policy", "evaluate")
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.
 _FREE_TO_CHANGE = (
-    *("rounds", "policy.cache", "search.batch", "batch", "verify.workers", "verify.memo"),
+    *("rounds", "stages", "policy.cache", "search.batch", "batch", "verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("verify.sandbox.allow_unsafe", "verify.sandbox.bubblewrap", "verify.sandbox.without"),
 )
@@ -129,18 +129,12 @@ class Workdir:
         else:
             records.write_signed(path, digests)
 
-    def stage(
-        self, name: str, work: Callable[[Path], dict[str, Any]], *, needs: tuple[str, ...] = ()
-    ) -> dict[str, Any]:
+    def stage(self, name: str, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Runs `work(folder)` unless stage `name` is done; returns its manifest either way.
 
-        `work` writes its outputs into the folder and returns a JSON-ready result. needs: stages that must
-        be done first. The manifest: {name, result, seconds, peak_mb, compiled (as `compilations.Counts`),
-        outputs: {path: [bytes, sha256]}}.
+        `work` writes its outputs into the folder and returns a JSON-ready result. The manifest: {name,
+        result, seconds, peak_mb, compiled (as `compilations.Counts`), outputs: {path: [bytes, sha256]}}.
         """
-        for other in needs:
-            if self.manifest(other) is None:
-                raise UserError(f"{self.root / name}: needs {self.root / other}, which is not there.")
         done = self.manifest(name)
         if done is not None:
             return done

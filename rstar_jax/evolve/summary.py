@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import manifests, records
-from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve import results
+from rstar_jax.evolve.results import CurateResult, EvaluateResult, SearchResult, TrainResult
+from rstar_jax.evolve.settings import STAGE_NAMES, RunSettings
 from rstar_jax.settings import to_dict
 
-STAGES = ("search", "curate", "policy", "ppm", "evaluate")
 _ESTIMATES = "estimates.json"  # what a run was expected to need (announce.py)
 
 
@@ -31,16 +32,17 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
     for folder in sorted(
         (p for p in root.glob("round*") if p.name[5:].isdecimal()), key=lambda p: int(p.name[5:])
     ):
-        done = {stage: m for stage in STAGES if (m := _manifest(root, folder.name, stage))}
+        done = {stage: m for stage in STAGE_NAMES if (m := _manifest(root, folder.name, stage))}
         stages += [stage_times(m) for m in done.values()]
         manifests += done.values()
         if "curate" in done:
-            rounds.append(_round(int(folder.name[5:]), done))
+            found = {stage: results.of_json(results.KINDS[stage], m["result"]) for stage, m in done.items()}
+            rounds.append(_round(int(folder.name[5:]), found))
             files.update(_files(folder, done))
             models = _models(folder, done) or models
     files["report"] = str(root / "report.json")
     return {
-        "base": _base(base) if base else {"policy_pass1": None},
+        "base": _base(results.of_json(EvaluateResult, base["result"])) if base else {"policy_pass1": None},
         "layers": _layers(m for m in manifests if m),
         "rounds": rounds,
         "stages": stages,
@@ -56,17 +58,18 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
     """The report of a warm start's working directory (evolve/sft.py): as a run's, without rounds."""
     names = {"rows": ("rows",), "base": ("base", "evaluate"), "policy": ("policy",), "after": ("evaluate",)}
     done = {name: m for name, parts in names.items() if (m := _manifest(root, *parts))}
-    results = {name: m["result"] for name, m in done.items()}
+    kinds = {"rows": "rows", "base": "base", "policy": "policy", "after": "evaluate"}
+    found = {name: results.of_json(results.KINDS[kinds[name]], m["result"]) for name, m in done.items()}
     stages = [stage_times(m) for m in done.values()]
     _estimates(root, stages)
     files = {"solutions": root / "rows" / "sft.parquet", "policy (Hugging Face)": root / "policy" / "model"}
     files["report"] = root / "report.json"
     return {
-        "base": _alone(results.get("base", {})),
+        "base": _alone(found.get("base")),
         "warm_start": {
-            "rows": results.get("rows"),
-            "policy_training": results.get("policy"),
-            **_alone(results.get("after", {})),
+            "rows": found.get("rows") and results.to_json(found["rows"]),
+            "policy_training": _trained(found.get("policy")),
+            **_alone(found.get("after")),
             "samples": settings.samples,
         },
         "layers": _layers(done.values()),
@@ -79,19 +82,31 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
     }
 
 
-def _alone(result: dict[str, Any]) -> dict[str, Any]:
+def _alone(result: EvaluateResult | None) -> dict[str, Any]:
     """Figures of a policy alone from an evaluation; None where there was none, or nothing was sampled."""
-    shares, sampled = result.get("policy_pass1") or {}, result.get("search_accuracy") or {}
+    shares, sampled = (result and result.policy_pass1) or {}, (result and result.search_accuracy) or {}
     return {
         "policy_pass1": shares.get("all"),
         "policy_pass1_by_level": shares or None,
-        **{key: result.get(f"policy_{key}") for key in ("answered", "steps", "deaths")},
+        "answered": result and result.policy_answered,
+        "steps": result and result.policy_steps,
+        **_failures(result and result.policy_failures),
         "majority": sampled.get("all"),
         "majority_by_level": sampled or None,
-        "pass_at_k": result.get("search_solved"),
-        "ungraded": sum(result.get(f"{kind}_ungraded", 0) for kind in ("policy", "search")),
-        "unknown_steps": result.get("unknown_steps"),
+        "pass_at_k": result and result.search_solved,
+        "ungraded": result.policy_ungraded + result.search_ungraded if result else 0,
+        "unknown_steps": result and result.unknown_steps,
     }
+
+
+def _failures(counts: dict[str, int] | None) -> dict[str, Any]:
+    """The counts under today's name, and for this release under that of the last one."""
+    return {"failures": counts, "deaths": counts}
+
+
+def _trained(result: TrainResult | None) -> dict[str, Any] | None:
+    """A training's figures, as far as it has them."""
+    return None if result is None else {k: v for k, v in results.to_json(result).items() if v is not None}
 
 
 def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
@@ -142,48 +157,45 @@ def figures(report: Any) -> Any:
     return [figures(value) for value in report] if isinstance(report, list) else report
 
 
-def _base(manifest: dict[str, Any]) -> dict[str, Any]:
-    shares = manifest["result"]["policy_pass1"]
-    return {"policy_pass1": shares["all"], "policy_pass1_by_level": shares}
+def _base(result: EvaluateResult) -> dict[str, Any]:
+    return {"policy_pass1": result.policy_pass1["all"], "policy_pass1_by_level": result.policy_pass1}
 
 
 def _round(number: int, done: dict[str, Any]) -> dict[str, Any]:
-    curated = done["curate"]["result"]
-    search = done.get("search", {}).get("result", {})
-    evaluated = done.get("evaluate", {}).get("result", {})
-    policy, ppm = done.get("policy", {}).get("result", {}), done.get("ppm", {}).get("result", {})
-    alone, searched = evaluated.get("policy_pass1") or {}, evaluated.get("search_accuracy") or {}
+    curated: CurateResult = done["curate"]
+    search: SearchResult | None = done.get("search")
+    evaluated: EvaluateResult | None = done.get("evaluate")
+    policy, ppm = done.get("policy"), done.get("ppm")
+    alone, searched = evaluated and evaluated.policy_pass1, evaluated and evaluated.search_accuracy
+    told = (curated, policy, ppm, evaluated)
     return {
         "round": number,
-        "problems": search.get("problems"),
-        "coverage": curated["coverage"],
-        "policy_pass1": alone.get("all"),
-        "policy_pass1_by_level": alone or None,
-        "search_accuracy": searched.get("all"),
-        "search_accuracy_by_level": searched or None,
+        "problems": search and search.problems,
+        "coverage": curated.coverage,
+        "policy_pass1": alone and alone.get("all"),
+        "policy_pass1_by_level": alone,
+        "search_accuracy": searched and searched.get("all"),
+        "search_accuracy_by_level": searched,
         **{
-            key: curated[key]
-            for key in ("trajectories", "steps", "tokens", "sft_rows", "pairs", "difficulty", "deaths")
+            key: getattr(curated, key)
+            for key in ("trajectories", "steps", "tokens", "sft_rows", "pairs", "difficulty")
         },
-        **{key: curated[key] for key in ("ungraded", "unknown_steps", "ungradable")},
-        "heldout_ungraded": _added(evaluated, "policy_ungraded", "search_ungraded"),
-        "heldout_cut_off": evaluated.get("search_cut_off"),
-        "heldout_unknown_steps": evaluated.get("unknown_steps"),
-        "dropped": curated["dropped"],
-        "policy_training": policy or None,
-        "ppm_training": ppm or None,
-        "ppm_pair_accuracy": ppm.get("pair_accuracy"),
-        "note": "; ".join(n for of in (curated, policy, ppm, evaluated) if (n := of.get("note"))),
+        **_failures(curated.failures),
+        **{key: getattr(curated, key) for key in ("ungraded", "unknown_steps", "ungradable")},
+        "heldout_ungraded": evaluated and evaluated.policy_ungraded + evaluated.search_ungraded,
+        "heldout_cut_off": evaluated and evaluated.search_cut_off,
+        "heldout_unknown_steps": evaluated and evaluated.unknown_steps,
+        "dropped": curated.dropped,
+        "policy_training": _trained(policy),
+        "ppm_training": _trained(ppm),
+        "ppm_pair_accuracy": ppm and ppm.pair_accuracy,
+        "note": "; ".join(result.note for result in told if result is not None and result.note),
     }
-
-
-def _added(result: dict[str, Any], *keys: str) -> int | None:
-    return sum(result[key] for key in keys) if all(key in result for key in keys) else None
 
 
 def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
     """Layers of the sandbox in the last stage that ran any program."""
-    told = [m["result"]["layers"] for m in manifests if "layers" in m["result"]]
+    told = [m["result"]["layers"] for m in manifests if m["result"].get("layers")]
     return told[-1] if told else {}
 
 

@@ -19,7 +19,8 @@ from rstar_jax import models, records, sharding, train, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.search_stages import deaths, unknown_steps
+from rstar_jax.evolve.results import CurateResult, TrainResult
+from rstar_jax.evolve.search_stages import failures, unknown_steps
 from rstar_jax.evolve.shards import read_trees
 from rstar_jax.text import usage
 from rstar_jax.text.tokenizer import Tokenizer
@@ -30,48 +31,44 @@ SFT, PAIRS = "sft.parquet", "pairs.parquet"
 _NAMED = 5  # ungradable problems named in the note; report.json has all of them
 
 
-def curate(context: Context, round: int) -> dict[str, Any]:
+def curate(context: Context, round: int, folder: Path) -> CurateResult:
     """Chooses what the round's trees teach (section 3.2, 3.3) and counts what they show.
 
     A round that solved nothing, or compares nothing, learns from earlier rounds' rows or pairs; its note
     says so.
     """
-
-    def work(folder: Path) -> dict[str, Any]:
-        trees = read_trees(context.folder(round, "search"))
-        with context.progress.stage("curate", len(trees), "trees", round):
-            found = curation.curate(trees, context.settings.curate, round)
-            context.progress.update(len(trees), note=f"{len(found.sft)} solutions, {len(found.pairs)} pairs")
-        sft, pairs, notes = list(found.sft), list(found.pairs), []
-        if not sft:
-            sft = _earlier(context, round, SFT, SftRow)
-            notes.append(f"no problem solved; {_instead(sft, 'solutions')}")
-        if not pairs:
-            pairs = _earlier(context, round, PAIRS, PreferencePair)
-            notes.append(f"no preference pairs found; {_instead(pairs, 'pairs')}")
-        if never_graded := ungradable(trees):
-            notes.append(_named(never_graded))
-        records.write_rows(folder / SFT, SftRow, sft)
-        records.write_rows(folder / PAIRS, PreferencePair, pairs)
-        for note in notes:
-            context.progress.log(f"round {round}: {note}.")
-        return {
-            "coverage": coverage(trees),
-            "trajectories": sum(len(tree.trajectories()) for tree in trees),
-            "steps": sum(len(tree.nodes) - 1 for tree in trees),
-            "tokens": sum(node.tokens for tree in trees for node in tree.nodes),
-            "sft_rows": len(sft),
-            "pairs": len(pairs),
-            "difficulty": dict(Counter(found.difficulty.values())),
-            "dropped": dict(found.dropped),
-            "deaths": deaths(trees),
-            "ungraded": sum(node.grade == "ungraded" for tree in trees for node in tree.nodes),
-            "unknown_steps": unknown_steps(trees),
-            "ungradable": never_graded,
-            "note": "; ".join(notes),
-        }
-
-    return context.work.stage(f"round{round}/curate", work, needs=(f"round{round}/search",))
+    trees = read_trees(context.folder(round, "search"))
+    with context.progress.stage("curate", len(trees), "trees", round):
+        found = curation.curate(trees, context.settings.curate, round)
+        context.progress.update(len(trees), note=f"{len(found.sft)} solutions, {len(found.pairs)} pairs")
+    sft, pairs, notes = list(found.sft), list(found.pairs), []
+    if not sft:
+        sft = _earlier(context, round, SFT, SftRow)
+        notes.append(f"no problem solved; {_instead(sft, 'solutions')}")
+    if not pairs:
+        pairs = _earlier(context, round, PAIRS, PreferencePair)
+        notes.append(f"no preference pairs found; {_instead(pairs, 'pairs')}")
+    if never_graded := ungradable(trees):
+        notes.append(_named(never_graded))
+    records.write_rows(folder / SFT, SftRow, sft)
+    records.write_rows(folder / PAIRS, PreferencePair, pairs)
+    for note in notes:
+        context.progress.log(f"round {round}: {note}.")
+    return CurateResult(
+        coverage=coverage(trees),
+        trajectories=sum(len(tree.trajectories()) for tree in trees),
+        steps=sum(len(tree.nodes) - 1 for tree in trees),
+        tokens=sum(node.tokens for tree in trees for node in tree.nodes),
+        sft_rows=len(sft),
+        pairs=len(pairs),
+        difficulty=dict(Counter(found.difficulty.values())),
+        dropped=dict(found.dropped),
+        failures=failures(trees),
+        ungraded=sum(node.grade == "ungraded" for tree in trees for node in tree.nodes),
+        unknown_steps=unknown_steps(trees),
+        ungradable=never_graded,
+        note="; ".join(notes),
+    )
 
 
 def _earlier(context: Context, round: int, name: str, kind: type) -> list[Any]:
@@ -109,24 +106,20 @@ def _named(problems: list[str]) -> str:
     return f"{what} a reference that no answer could be graded against: {first}"
 
 
-def train_policy(context: Context, round: int) -> dict[str, Any]:
+def train_policy(context: Context, round: int, folder: Path) -> TrainResult:
     """Fine-tunes the base on the round's solutions; writes the policy in Hugging Face format."""
-
-    def work(folder: Path) -> dict[str, Any]:
-        rows = records.read_rows(context.folder(round, "curate") / SFT, SftRow)
-        if not rows:
-            raise UserError(
-                f"round {round}: no training problem was solved and no earlier round has solutions, so there "
-                "is nothing to train on. Give the search easier problems (--config.problems.train), more "
-                "rollouts (--config.search.rollouts), or a stronger policy (--config.policy.bootstrap). The "
-                f"report says why steps died: {context.work.root / 'report.json'}"
-            )
-        return fine_tune(context, round, folder, rows)
-
-    return context.work.stage(f"round{round}/policy", work, needs=(f"round{round}/curate",))
+    rows = records.read_rows(context.folder(round, "curate") / SFT, SftRow)
+    if not rows:
+        raise UserError(
+            f"round {round}: no training problem was solved and no earlier round has solutions, so there "
+            "is nothing to train on. Give the search easier problems (--config.problems.train), more "
+            "rollouts (--config.search.rollouts), or a stronger policy (--config.policy.bootstrap). The "
+            f"report says why steps died: {context.work.root / 'report.json'}"
+        )
+    return fine_tune(context, round, folder, rows)
 
 
-def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]) -> dict[str, Any]:
+def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]) -> TrainResult:
     """Fine-tune the base on solutions, write FOLDER/model (Hugging Face format), return the figures.
 
     round: whose solutions they are; 0 for those of a warm start, which were given.
@@ -151,7 +144,7 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     context.progress.log(f"{title}: probability of each delimiter where it stands: {said}.")
     if note := train.weakness(summary.metrics, summary.steps, len(options["new_tokens"])):
         context.progress.log(f"{title}: {note}.")
-    return {**_result(summary), "delimiters": written, "note": note}
+    return TrainResult(**_figures(summary), delimiters=written, note=note)
 
 
 def _card(
@@ -194,32 +187,26 @@ def training_mesh(context: Context) -> Mesh | None:
     return mesh if mesh.size > 1 else None
 
 
-def train_ppm(context: Context, round: int) -> dict[str, Any]:
+def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
     """Trains the round's PPM from the round's policy (section 3.3); none where there are no pairs."""
-
-    def work(folder: Path) -> dict[str, Any]:
-        pairs = records.read_rows(context.folder(round, "curate") / PAIRS, PreferencePair)
-        if not pairs:
-            context.progress.log(
-                f"round {round}: no preference pairs yet, so no PPM; search votes without one."
-            )
-            return {"note": "no PPM: no preference pairs"}
-        source = context.policy(round)
-        tokenizer = Tokenizer.load(source)
-        config = context.settings.train.ppm
-        model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
-        prompt = context.prompt("ppm")
-        with _training(context, round, "train the PPM", folder, tokenizer) as options:
-            summary = train.train_ppm(model, pairs, tokenizer, prompt, config, **options)
-            loader = usage.loader(tokenizer, model.decoder.config.family)
-            section = usage.reward_usage(prompt, loader, context.ppm_scale)
-            card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
-            weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
-        if note := train.saturation(summary.metrics):
-            context.progress.log(f"round {round}, the PPM: {note}.")
-        return {**_result(summary), "pair_accuracy": summary.metrics["accuracy"], "note": note}
-
-    return context.work.stage(f"round{round}/ppm", work, needs=(f"round{round}/policy",))
+    pairs = records.read_rows(context.folder(round, "curate") / PAIRS, PreferencePair)
+    if not pairs:
+        context.progress.log(f"round {round}: no preference pairs yet, so no PPM; search votes without one.")
+        return TrainResult(note="no PPM: no preference pairs")
+    source = context.policy(round)
+    tokenizer = Tokenizer.load(source)
+    config = context.settings.train.ppm
+    model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
+    prompt = context.prompt("ppm")
+    with _training(context, round, "train the PPM", folder, tokenizer) as options:
+        summary = train.train_ppm(model, pairs, tokenizer, prompt, config, **options)
+        loader = usage.loader(tokenizer, model.decoder.config.family)
+        section = usage.reward_usage(prompt, loader, context.ppm_scale)
+        card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
+        weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
+    if note := train.saturation(summary.metrics):
+        context.progress.log(f"round {round}, the PPM: {note}.")
+    return TrainResult(**_figures(summary), pair_accuracy=summary.metrics["accuracy"], note=note)
 
 
 @contextlib.contextmanager
@@ -255,6 +242,6 @@ def _seed(context: Context, round: int) -> int:
     return context.settings.seed * 1000 + round
 
 
-def _result(summary: train.TrainSummary) -> dict[str, Any]:
+def _figures(summary: train.TrainSummary) -> dict[str, Any]:
     """A training's figures, JSON-ready."""
     return {**dataclasses.asdict(summary), "metrics": dict(summary.metrics)}

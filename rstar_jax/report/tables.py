@@ -33,7 +33,7 @@ class Table:
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Every table that the report has something for, in the order shown."""
     makers: tuple[Callable[[Mapping[str, Any]], Table], ...] = (
-        coverage, given, accuracy, data, deaths, times, shares, estimates,
+        coverage, given, accuracy, data, failures, times, shares, estimates,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -129,10 +129,13 @@ def data(report: Mapping[str, Any]) -> Table:
     return Table("What the searches gave", _by_round(rounds), tuple(shown))
 
 
-def deaths(report: Mapping[str, Any]) -> Table:
+def failures(report: Mapping[str, Any]) -> Table:
     """Candidate steps that were dropped, by cause and round, the commonest cause first."""
     rounds = [*_warm_start(report), *_rounds(report)]
-    counts = [collections.Counter({c: n or 0 for c, n in (r.get("deaths") or {}).items()}) for r in rounds]
+    counts = [
+        collections.Counter({c: n or 0 for c, n in (r.get("failures") or r.get("deaths") or {}).items()})
+        for r in rounds
+    ]
     total = sum(counts, collections.Counter())
     common = [cause for cause, _ in total.most_common(CAUSES)]
     rows = [(cause, *(f"{c[cause]:,}" for c in counts)) for cause in common]

@@ -2,7 +2,8 @@
 
     {"base": {"policy_pass1"}, "layers": {layer of the sandbox: what it does, or "missing: why"},
      "rounds": [{"round", "problems", "coverage": {"all", "level1", "level2", "level3"}, "policy_pass1",
-                 "search_accuracy", "trajectories", "steps", "deaths": {cause: count}, "sft_rows", "pairs",
+                 "search_accuracy", "trajectories", "steps", "failures": {cause: count},
+                 "deaths": the same under its old name, which will go, "sft_rows", "pairs",
                  "difficulty": {"easy", "medium", "hard"}, "ppm_pair_accuracy", "note",
                  "ungraded", "ungradable": [problem ids], "unknown_steps", "heldout_ungraded",
                  "heldout_cut_off", "heldout_unknown_steps"}],
@@ -17,7 +18,7 @@
 A warm start's (evolve/sft.py) has no rounds but
 
      "warm_start": {"rows": {"read", "kept", "converted", "lost": {reason: count}, "heldout_seen"},
-                    "policy_training", "policy_pass1", "answered", "steps", "deaths", "samples",
+                    "policy_training", "policy_pass1", "answered", "steps", "failures", "samples",
                     "majority", "pass_at_k", "ungraded", "unknown_steps"}
 
 and "base" holds the same figures of the base. answered: share of held-out problems that got an answer;

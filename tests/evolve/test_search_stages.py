@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from rstar_jax.evolve import search_stages, summary
+from rstar_jax.evolve import results, search_stages, stage_table, summary
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.stages import Workdir
@@ -30,6 +30,14 @@ def check(requests):
     ]
 
 
+ALONE = {
+    "policy_pass1": {"all": 0.0},
+    "policy_ungraded": 0,
+    "policy_answered": 0.0,
+    "policy_steps": 0,
+    "policy_failures": {},
+    "unknown_steps": 0,
+}
 FUNCTIONS = Functions(propose, check, lambda requests: ["wrong"] * len(requests))
 
 
@@ -50,7 +58,7 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
         yield types.SimpleNamespace(grow=grow, reasoner=reasoner, result=dict)
 
     monkeypatch.setattr(search_stages, "_seeker", seeker)
-    monkeypatch.setattr(search_stages, "_policy_alone", lambda _: {"policy_pass1": None, "unknown_steps": 0})
+    monkeypatch.setattr(search_stages, "_policy_alone", lambda _: dict(ALONE))
     with Workdir(tmp_path, settings) as work:
         context = types.SimpleNamespace(
             settings=settings,
@@ -59,15 +67,16 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
             models=lambda *_: None,
             progress=types.SimpleNamespace(log=told.append),
         )
-        result = search_stages.evaluate(context, 1)["result"]
+        result = results.to_json(stage_table.run(context, "evaluate", 1))
     ((option, value),) = budget.items()
     said = f"3 of 5 held-out problems had no answer yet when config.evaluate.{option}={value} was spent"
     assert result["search_cut_off"] == cut_off and len(told) == bool(cut_off)
     assert all(said in line and "raise it" in line for line in (*told, result["note"]) if line)
-    curated = dict.fromkeys(
-        ("coverage", "trajectories", "steps", "tokens", "sft_rows", "pairs", "difficulty", "deaths")
-        + ("ungraded", "unknown_steps", "ungradable", "dropped", "note")
+    counts = dict.fromkeys(("trajectories", "steps", "tokens", "sft_rows", "pairs", "ungraded"), 0)
+    curated = results.CurateResult(
+        **counts, coverage={}, difficulty={}, dropped={}, failures={}, unknown_steps=0, ungradable=[]
     )
-    row = summary._round(1, {"curate": {"result": curated}, "evaluate": {"result": result}})
+    evaluated = results.of_json(results.EvaluateResult, result)
+    row = summary._round(1, {"curate": curated, "evaluate": evaluated})
     shown = tables.render({"rounds": [row]})
     assert ("held-out problems cut off by a budget" in shown) == (said in shown) == bool(cut_off)

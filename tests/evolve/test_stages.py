@@ -123,11 +123,6 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
         pass
 
 
-def test_a_stage_without_its_inputs_is_refused(tmp_path):
-    with Workdir(tmp_path, Options()) as workdir, pytest.raises(UserError, match="round1/search"):
-        workdir.stage("round1/curate", Work(), needs=("round1/search",))
-
-
 @pytest.mark.parametrize(
     "manifest", ["[]", "{}", '{"outputs": []}', '{"name": "x", "result": [], "seconds": 1, "outputs": {}}']
 )

@@ -12,7 +12,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
-from rstar_jax.evolve.train_stages import _named, deaths, training_mesh, ungradable
+from rstar_jax.evolve.train_stages import _named, failures, training_mesh, ungradable
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.text import grammar
 from rstar_jax.text.prompts import PROMPTS
@@ -128,4 +128,4 @@ def test_the_note_names_the_first_of_them():
 def test_a_step_nothing_is_known_of_did_not_die():
     trees = [tree("a", "exception", "unknown"), tree("b", "unknown", "timeout", "right")]
     assert unknown_steps(trees) == 2
-    assert deaths(trees) == {"exception": 1, "timeout": 1}
+    assert failures(trees) == {"exception": 1, "timeout": 1}

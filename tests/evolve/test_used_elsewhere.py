@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rstar_jax import records, weights
 from rstar_jax.engine import DecodeConfig
-from rstar_jax.evolve import train_stages
+from rstar_jax.evolve import stage_table, train_stages
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.stages import Workdir
@@ -67,8 +67,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Workdir(root, run) as work, Progress(enabled=False) as progress:
         context = Context(run, work, progress, TINY_BASE, TINY_BASE, [], [])
         work.stage("round1/curate", curate)
-        train_stages.train_policy(context, 1)
-        train_stages.train_ppm(context, 1)
+        stage_table.run(context, "policy", 1)
+        stage_table.run(context, "ppm", 1)
     return root
 
 

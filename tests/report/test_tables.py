@@ -25,7 +25,7 @@ REPORT = {
             "sft_rows": 230,
             "pairs": 512,
             "difficulty": {"easy": 40, "medium": 80, "hard": 120},
-            "deaths": {"NameError": 900, "malformed": 30, "timeout": 1},
+            "failures": {"NameError": 900, "malformed": 30, "timeout": 1},
             "steps": 9310,
             "ppm_pair_accuracy": 0.7,
             "note": "",
@@ -35,7 +35,7 @@ REPORT = {
             "coverage": {"all": 0.625},
             "policy_pass1": 0.55,
             "search_accuracy": 0.65,
-            "deaths": {f"Error{i}": 20 - i for i in range(12)},
+            "failures": {f"Error{i}": 20 - i for i in range(12)},
             "note": "nothing [new] solved",
             "ungraded": 17,
             "ungradable": ["p1", "p2"],
@@ -103,7 +103,7 @@ def test_causes_of_death_lose_none():
     assert table.rows[0] == ("NameError", "900", "0")
     assert table.rows[-1] == ("steps dead, % of all", "10.0", "-")
     for i, r in enumerate(REPORT["rounds"], start=1):
-        assert sum(int(row[i].replace(",", "")) for row in table.rows[:-1]) == sum(r["deaths"].values())
+        assert sum(int(row[i].replace(",", "")) for row in table.rows[:-1]) == sum(r["failures"].values())
 
 
 def test_files_are_one_line():

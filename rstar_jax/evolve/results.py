@@ -1,0 +1,136 @@
+"""What each stage found out: written into its manifest as JSON, read by the report.
+
+A field that had another name in the last release says so (`was`), and manifests of that release are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+Shares = dict[str, float]  # by level, and of "all"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Searching:
+    """Fields of every stage that searches.
+
+    layers: what shuts programs in. rereading: what to do about a cache that is too small. seconds: busy ones
+    by kind of work. tokens: written. engine: how it was used.
+    """
+
+    layers: dict[str, str] = dataclasses.field(default_factory=dict)
+    rereading: str = ""
+    seconds: dict[str, float] = dataclasses.field(default_factory=dict)
+    tokens: int | None = None
+    engine: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SearchResult(Searching):
+    """Trees of the training problems."""
+
+    problems: int
+    trees: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CurateResult:
+    """What a round's trees teach, and what they show.
+
+    coverage: share of problems solved, by level. failures: candidate steps that were no valid nodes, by
+    cause. difficulty, dropped: problems and trajectories by kind. ungradable: ids of problems.
+    """
+
+    coverage: dict[str, float | None]
+    trajectories: int
+    steps: int
+    tokens: int
+    sft_rows: int
+    pairs: int
+    difficulty: dict[str, int]
+    dropped: dict[str, int]
+    failures: dict[str, int] = dataclasses.field(metadata={"was": "deaths"})
+    ungraded: int
+    unknown_steps: int
+    ungradable: list[str]
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A training; all but `note` is None or empty where there was nothing to learn from.
+
+    delimiters: the policy's probability of each where it stands. pair_accuracy: of a PPM.
+    """
+
+    examples: int | None = None
+    dropped: int | None = None
+    tokens: int | None = None
+    steps: int | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    seconds: float = 0.0
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    delimiters: dict[str, float] | None = None
+    pair_accuracy: float | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateResult(Searching):
+    """Held-out accuracy of a policy alone and, where it was searched with, of the search; shares by level."""
+
+    policy_pass1: Shares
+    policy_ungraded: int
+    policy_answered: float
+    policy_steps: int
+    policy_failures: dict[str, int] = dataclasses.field(metadata={"was": "policy_deaths"})
+    unknown_steps: int
+    search_accuracy: Shares | None = None
+    search_solved: float | None = None
+    search_ungraded: int = 0
+    search_cut_off: int | None = None
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RowsResult:
+    """Given solutions of a warm start. lost: how many, by reason."""
+
+    read: int
+    kept: int
+    converted: int
+    lost: dict[str, int]
+    heldout_seen: int
+    note: str = ""
+    layers: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def to_json(result: Any) -> dict[str, Any]:
+    """Return a result's fields as JSON takes them."""
+    return dataclasses.asdict(result)
+
+
+def of_json(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Make a result of what `to_json` gave, in this release or the last."""
+    found = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        name = field.name if field.name in values else field.metadata.get("was", "")
+        if name in values:
+            found[field.name] = values[name]
+    return kind(**found)
+
+
+# By stage: of a run, and of a warm start.
+KINDS: dict[str, type] = {
+    "base": EvaluateResult,
+    "search": SearchResult,
+    "curate": CurateResult,
+    "policy": TrainResult,
+    "ppm": TrainResult,
+    "evaluate": EvaluateResult,
+    "rows": RowsResult,
+}
