@@ -2,7 +2,8 @@
 
     taskset -c 1 python benchmarks/slots.py [--leaves=32] [--chunk=16]
 
-A random model of the bundled base's shape, 200 requests of 8 candidates after prefixes of 60 to 180 tokens.
+A random model like the bundled base (three layers where that has two, 512 tokens for 640), 200 requests of 8
+candidates after prefixes of 60 to 180 tokens.
 Every token ends its step with a fixed chance, so lengths are geometric, more ragged than those of real
 steps: a trained policy fills the slots better.
 """

@@ -2,8 +2,8 @@
 
     make quickstart        or        python -m rstar_jax.launch --config=quickstart
 
-Hardware: two cores, 4 GiB. The paper's four rounds in small: the same stages, rules and order; fewer
-rollouts and candidates, learning rates for a model of a third of a million parameters.
+Hardware: one core, 2 GiB, four to five minutes. The paper's four rounds in small: the same stages, rules and
+order; fewer rollouts and candidates, learning rates for a model of a quarter of a million parameters.
 """
 
 from rstar_jax.curate import CurateConfig

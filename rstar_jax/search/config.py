@@ -45,8 +45,9 @@ class SearchConfig:
     searches: independent tree searches of a problem ("mcts_repeated"), each gives its best trajectory.
 
     Answers. scores: what the PPM's values of its steps make a trajectory worth, a row of `votes.SCORES`; for
-        "orm" the answer alone is read. vote: how trajectories choose the answer, a row of `votes.VOTES`.
-        top_k: only so many trajectories that the PPM likes best vote; 0, or without PPM values: all.
+        "orm" the answer alone is read, by an outcome reward model that was trained elsewhere. vote: how
+        trajectories choose the answer, a row of `votes.VOTES`. top_k: only so many trajectories that the PPM
+        likes best vote; 0, or without PPM values: all.
 
     Budgets of each problem. max_tokens: most tokens that the policy writes, the expansions under way being
         the last; 0: no limit. max_seconds: most seconds of the clock, after which expansions under way are

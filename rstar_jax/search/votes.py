@@ -23,7 +23,8 @@ def _product(values: Sequence[float]) -> float:
 
 
 # What the PPM's values of its steps, in [-1, 1], make a trajectory worth, in [-1, 1]. The product is of what
-# they say as chances, in [0, 1]. "orm": the one value that an outcome reward model gives, of the answer.
+# they say as chances, in [0, 1]. "orm": the one value that an outcome reward model gives, of the answer; no
+# stage trains one, it comes from elsewhere.
 SCORES: dict[str, Callable[[Sequence[float]], float]] = {
     "last": lambda values: values[-1],
     "mean": lambda values: sum(values) / len(values),
