@@ -23,7 +23,6 @@ from rstar_jax.search.votes import Class
 from rstar_jax.text import grammar
 from rstar_jax.types import Node, Tree
 
-SHOW = ("brief", "full", "answer")
 _PIPE = 110  # columns where there is no terminal
 _MOST_OUTPUT = 40  # columns of what a step printed, in its one line
 _DELIMITERS = (grammar.CODE, *grammar.STOPS, grammar.ANSWER)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -136,11 +135,6 @@ class Checkpoints:
         if self._manager is not None:
             self._manager.close()
             self._manager = None
-
-    def delete(self) -> None:
-        """Removes the folder: for the caller, once the trained model is saved elsewhere."""
-        self.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _named(state: Any) -> dict[str, jax.Array]:
