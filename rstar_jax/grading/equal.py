@@ -33,11 +33,11 @@ from rstar_jax.grading.quantity import Quantity
 from rstar_jax.grading.units import same_measures, split_unit
 
 _MAX_ITEMS, _MAX_DEPTH = 30, 8
-_TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")
-_BUILDER = re.compile(
+_TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")  # takes `2^3^4`, not `2^3+4`
+_BUILDER = re.compile(  # takes `\{x \mid x > 1\}`, not `\{1, 2\}`
     r"\\\{ ?([a-zA-Z])(?: ?\\in ?(?:\\mathbb\{[RC]\}|R))? ?(?:\\mid(?![a-z])|\||:) ?(.+)\\\}"
 )
-_FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")
+_FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")  # takes `f(x)` and `y`, not `f(2)`
 
 
 def equal(a: str, b: str, budget: Budget, depth: int = 0) -> bool | None:
