@@ -108,7 +108,7 @@ class _Cut:
         found = read(logits, temperature)
         uniform = jnp.where(_greedy(temperature), 0.0, uniform)
         block_B, below_B = _first_above(found.sums, uniform * jnp.sum(found.sums, axis=-1))
-        index = block_B[:, None] * self.width + jnp.arange(self.width)
+        index = block_B[:, None] * self.width + jnp.arange(self.width)[None]
         if read == self.read_columns:
             picked = jnp.take_along_axis(logits.T, index.T, axis=0, mode="fill", fill_value=-jnp.inf).T
         else:
@@ -130,7 +130,7 @@ class _Cut:
         heat = jnp.where(greedy, 1.0, temperature)
         logits = logits.astype(jnp.float32)
         if self.bias_V is not None:
-            logits = logits + self.bias_V
+            logits = logits + self.bias_V[None]
         top = jnp.max(logits, axis=-1)
         scaled = (logits - top[:, None]) / heat[:, None]
         least = cuts.least_kept(scaled, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p, select=by_rows)
@@ -161,13 +161,13 @@ class _Cut:
         # The barriers keep XLA from reading everything once more for the largest, and for the sum, of all.
         tops = jax.lax.optimization_barrier(jnp.max(blocks, axis=1))
         top = jnp.max(tops, axis=0)
-        scaled = (blocks - top) / heat
+        scaled = (blocks - top[None, None]) / heat[None, None]
         sums = jax.lax.optimization_barrier(jnp.sum(jnp.exp(scaled), axis=1))
         total, least = jnp.sum(sums, axis=0), jnp.full(len(logits), -jnp.inf)
         if self.min_p > 0:
             least = jnp.full(len(logits), jnp.log(jnp.float32(self.min_p)))
             sums = jnp.sum(_weights(scaled, least), axis=1)
-        sums = jnp.where(greedy, (tops == top).astype(jnp.float32), sums)
+        sums = jnp.where(greedy[None], (tops == top[None]).astype(jnp.float32), sums)
         return _Read(top, heat, least, total, sums.T)
 
 

@@ -163,14 +163,14 @@ def step(table: Table, state: State, token_BxN: jax.Array) -> tuple[State, jax.A
         assert recent is not None and run is not None and table.guard is not None
         run = jnp.where(recent == token_BxN[..., None], run + 1, 0)
         recent = jnp.concatenate([token_BxN[..., None], recent[..., :-1]], axis=-1)
-        hit = jnp.where(jnp.any(run >= table.need, axis=-1), table.guard, hit)
+        hit = jnp.where(jnp.any(run >= table.need[None, None], axis=-1), table.guard, hit)
     if table.opening is not None:
         assert begun is not None and table.astray is not None
         following = table.opening[jnp.maximum(begun, 0), token_BxN].astype(jnp.int32)
         begun = jnp.where(begun == OPEN, OPEN, following)
         hit = jnp.where(begun == ASTRAY, table.astray, hit)
     if table.single is not None:
-        equal = token_BxN[..., None] == table.single
+        equal = token_BxN[..., None] == table.single[None, None]
         stop = jnp.argmax(equal, axis=-1).astype(jnp.int32)
         hit = jnp.where(jnp.any(equal, axis=-1), stop, hit)
     if table.next is not None:

@@ -45,10 +45,10 @@ def seen(
 
     segments: [B, Q] and [B, K] of the two, or None where all of a row is one.
     """
-    mask = (rows[:, None] >= columns)[None]
+    mask = (rows[:, None] >= columns[None])[None]
     width = bound(window)
     if width is not None:
-        mask = mask & (rows[:, None] - columns < width)
+        mask = mask & (rows[:, None] - columns[None] < width)[None]
     if segments is not None:
         mask = mask & (segments[0][:, :, None] == segments[1][:, None, :])
     return mask

@@ -112,7 +112,7 @@ def part(
         name="prefix_part",
     )(*inputs)
     both = jnp.max(top, axis=0)
-    share = jnp.exp(top - both)
+    share = jnp.exp(top - both[None])
     out, total = jnp.sum(out * share[..., None], axis=0), jnp.sum(total * share, axis=0)
     return out, both[..., None], total[..., None]
 
@@ -137,7 +137,7 @@ def _kernel(
     layer, head, length = where[0], where[1] + pl.program_id(2), length[0]
     some = pl.program_id(0) * rows + jnp.arange(rows) < R
     in_keys, in_values = _within(A, wide), _within(C, wide_C)
-    queries = triton.load(q, mask=some[:, None] & (jnp.arange(wide) < A), other=0.0)
+    queries = triton.load(q, mask=some[:, None] & (jnp.arange(wide) < A)[None], other=0.0)
     each = -(-(P // columns) // splits)
     begin = pl.program_id(1) * each
     end = jnp.minimum(begin + each, pl.cdiv(jnp.minimum(length, P), columns))
@@ -149,8 +149,8 @@ def _kernel(
     def step(j: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         top, total, sums = carry
         at = pl.ds(pl.multiple_of(j * columns, columns), columns)
-        place = j * columns + jnp.arange(columns)
-        seen = (place < length)[None]
+        place = (j * columns + jnp.arange(columns))[None]
+        seen = place < length
         if firsts is not None:
             seen = seen & (place >= firsts[:, None])
         if by_token:
@@ -167,7 +167,7 @@ def _kernel(
 
     start = (jnp.full(rows, MASKED), jnp.zeros(rows), jnp.zeros((rows, wide_C)))
     top, total, sums = jax.lax.fori_loop(begin, end, step, start)
-    triton.store(out, sums, mask=some[:, None] & (jnp.arange(wide_C) < C))
+    triton.store(out, sums, mask=some[:, None] & (jnp.arange(wide_C) < C)[None])
     triton.store(top_out, top, mask=some)
     triton.store(total_out, total, mask=some)
 

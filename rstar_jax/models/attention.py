@@ -130,7 +130,8 @@ def write_suffix(k: jax.Array, v: jax.Array, new: KV, start: jax.Array) -> KV:
             jax.lax.dynamic_update_slice(k, new_k, (0, 0, 0, 0, start)),
             jax.lax.dynamic_update_slice(v, new_v, (0, 0, 0, start, 0)),
         )
-    which = jnp.arange(S) - per_row(start)[..., None]  # [B, N or 1, S]: the new token that a slot gets
+    # [B, N or 1, S]: the new token that a slot gets
+    which = jnp.arange(S)[None, None] - per_row(start)[..., None]
     here = (which >= 0) & (which < T)
     if T > 1:
         at = jnp.clip(which, 0, T - 1)
@@ -167,11 +168,12 @@ def shared_prefix(
     G, S, P = k.shape[2], k.shape[4], prefix[0].shape[-1]
     M = H // G
     q = q_BxNxTxHxA.reshape(B, N, T, G, M, A)
-    place = (per_row(start)[..., None] + jnp.arange(T))[..., None]  # [B or 1, N or 1, T, 1]: own suffix slot
-    seen = jnp.arange(S) <= place
+    slots = jnp.arange(S)[None, None, None]
+    place = (per_row(start)[..., None] + jnp.arange(T)[None, None])[..., None]  # [B or 1, N or 1, T, 1]: own
+    seen = slots <= place
     width = bound(window)
     if width is not None:
-        seen = seen & (place - jnp.arange(S) < width)
+        seen = seen & (place - slots < width)
     q_near = jnp.transpose(q, (0, 1, 3, 2, 4, 5)).reshape(B, N, G, T * M, A)
     seen = jnp.repeat(seen, M, axis=2)[:, :, None]
     out, top, total = near_part(q_near) if near_part else part(q_near, k, v, seen, cap)
@@ -179,9 +181,10 @@ def shared_prefix(
     top, total = top.reshape(B, N, G, T, M, 1), total.reshape(B, N, G, T, M, 1)
     if P:
         q_far = jnp.transpose(q, (0, 3, 1, 2, 4, 5)).reshape(B, G, N * T * M, A)
-        seen = (jnp.arange(P) < prefix_length_B[:, None])[:, None]  # [B, 1, P]
+        columns = jnp.arange(P)
+        seen = (columns[None] < prefix_length_B[:, None])[:, None]  # [B, 1, P]
         if width is not None:
-            near = prefix_length_B[:, None, None, None] + place - jnp.arange(P) < width
+            near = prefix_length_B[:, None, None, None] + place - columns[None, None, None] < width
             near = jnp.broadcast_to(near[..., None, :], (B, N, T, M, P)).reshape(B, N * T * M, P)
             seen = seen & near
         far = far_part(q_far) if far_part else part(q_far, *prefix, seen[:, None], cap)

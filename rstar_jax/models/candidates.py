@@ -270,14 +270,14 @@ def _by_kernels(
         """The prefix's part for queries in the order of candidates, tokens and `each` heads."""
         first = None
         if width is not None:
-            place = attention.per_row(start)[..., None] + jnp.arange(T)
+            place = attention.per_row(start)[..., None] + jnp.arange(T)[None, None]
             first = jnp.broadcast_to(prefix_length[:, None, None] + place - width + 1, (B, N, T))
             first = jnp.repeat(first.reshape(B, N * T), each, axis=1)
         if way.far != "plain":
             kernel = prefix_tpu.part if way.far == "mosaic" else prefix_gpu.part
             return kernel(q_BxGxRxA, k, v, at, prefix_length, first, cap, head=head, interpret=interpret)
-        columns = jnp.arange(P)
-        seen = (columns < prefix_length[:, None])[:, None]
+        columns = jnp.arange(P)[None, None]
+        seen = columns < prefix_length[:, None, None]
         seen = seen if first is None else seen & (columns >= first[..., None])
         return attention.part(q_BxGxRxA, *caches.get(prefix, layer), seen[:, None], cap)
 

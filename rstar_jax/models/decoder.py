@@ -149,7 +149,7 @@ class Decoder(nnx.Module):
         Call it before a loop over tokens: inside, XLA:CPU would compute the rotary angles for every head and
         layer.
         """
-        positions = prefix_length_B[:, None] + jnp.arange(S)
+        positions = prefix_length_B[:, None] + jnp.arange(S)[None]
         long = self._long_prefix(prefix_length_B if text_length_B is None else text_length_B)
         return Shared(layers, self._tables(positions, long))
 
@@ -176,7 +176,7 @@ class Decoder(nnx.Module):
         shared, c = prefix, self.config
         start = jnp.asarray(start, jnp.int32)
         B, N, T = tokens_BxNxT.shape
-        slots = attention.per_row(start)[..., None] + jnp.arange(T)  # [B or 1, N or 1, T]
+        slots = attention.per_row(start)[..., None] + jnp.arange(T)[None, None]  # [B or 1, N or 1, T]
         leaf = jnp.arange(B)[:, None, None]
         tables = tuple((cos[leaf, slots], sin[leaf, slots]) for cos, sin in shared.tables)
 

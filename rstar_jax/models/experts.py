@@ -24,7 +24,7 @@ def route(e: Experts, logits_RxE: jax.Array) -> tuple[jax.Array, jax.Array]:
     if e.groups > 1:
         best = jnp.max(scores.reshape(-1, e.groups, e.count // e.groups), axis=-1)
         _, groups = jax.lax.top_k(best, e.active_groups)
-        kept = jnp.any(groups[..., None] == jnp.arange(e.groups), axis=1)
+        kept = jnp.any(groups[..., None] == jnp.arange(e.groups)[None, None], axis=1)
         scores = jnp.where(jnp.repeat(kept, e.count // e.groups, axis=1), scores, 0.0)
     weight, expert = jax.lax.top_k(scores, e.active)
     return expert, weight * e.scale
@@ -84,7 +84,7 @@ def _routed(
     flat = jnp.where((flat >= 0) & (flat < held), flat, held)  # those of other devices come last
     order = jnp.argsort(flat)
     rows = x[order // e.active]
-    sizes = jnp.sum(flat[:, None] == jnp.arange(held), axis=0, dtype=jnp.int32)
+    sizes = jnp.sum(flat[:, None] == jnp.arange(held)[None], axis=0, dtype=jnp.int32)
     gate = grouped_matmul(rows, w["experts_gate"], sizes, dtype).astype(dtype)
     up = grouped_matmul(rows, w["experts_up"], sizes, dtype).astype(dtype)
     out = grouped_matmul(activated(gate, up), w["experts_down"], sizes, dtype)

@@ -100,7 +100,7 @@ def rms_norm(c: DecoderConfig, x: jax.Array, weight: jax.Array, eps: float | Non
     scaled = x32 * jax.lax.rsqrt(
         jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + (c.norm_eps if eps is None else eps)
     )
-    weight = weight.astype(jnp.float32)
+    weight = _as_wide(weight, x.ndim)
     return (scaled * (1 + weight if c.norm_offset else weight)).astype(x.dtype)
 
 
@@ -140,7 +140,7 @@ def _grouped(
     out, cache = attend(q, k, v, cache)
     out = matmul("...ha,had->...d", out, w["o"], dtype)
     if c.o_bias:
-        out = out + w["o_bias"].astype(jnp.float32)
+        out = out + _as_wide(w["o_bias"], out.ndim)
     return out.astype(dtype), cache
 
 
@@ -190,4 +190,9 @@ def _latent(
 
 def _project(c: DecoderConfig, w: Weights, h: jax.Array, name: str) -> jax.Array:
     out = matmul("...d,dha->...ha", h, w[name], h.dtype)
-    return out + w[f"{name}_bias"].astype(jnp.float32) if c.qkv_bias else out
+    return out + _as_wide(w[f"{name}_bias"], out.ndim) if c.qkv_bias else out
+
+
+def _as_wide(weight: jax.Array, ndim: int) -> jax.Array:
+    """A weight of the last dimensions in float32, with as many dimensions as what it meets."""
+    return jnp.expand_dims(weight.astype(jnp.float32), range(ndim - weight.ndim))

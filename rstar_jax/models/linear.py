@@ -236,9 +236,11 @@ def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
         return _einsum(pattern, dtype, x, weight)
     x_names, names, out_names = _names(pattern)
     if all(weight.scale.shape[i] == 1 for i, name in enumerate(names) if name not in out_names):
-        return matmul(pattern, x, weight.values, dtype) * _along(out_names, weight.scale, names)
+        out = matmul(pattern, x, weight.values, dtype)
+        return out * _along(out_names, weight.scale, names, out.ndim)
     # Used the other way round (latent attention): what were outputs are summed over.
-    return matmul(pattern, x.astype(jnp.float32) * _along(x_names, weight.scale, names), weight.values, dtype)
+    scaled = x.astype(jnp.float32) * _along(x_names, weight.scale, names, x.ndim)
+    return matmul(pattern, scaled, weight.values, dtype)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
@@ -326,9 +328,10 @@ def _with_new(logits: jax.Array, new: jax.Array, first: int) -> jax.Array:
     By a product with ones and zeros, exact, as each device of a mesh that splits V can make its own part.
     """
     at = jnp.arange(logits.shape[-1]) - first
-    ones = (jnp.arange(new.shape[-1])[:, None] == at).astype(new.dtype)
+    ones = (jnp.arange(new.shape[-1])[:, None] == at[None]).astype(new.dtype)
     spread = jnp.einsum("...k,kv->...v", new, ones, precision="highest")
-    return jnp.where((at >= 0) & (at < new.shape[-1]), spread, logits)
+    inside = jnp.expand_dims((at >= 0) & (at < new.shape[-1]), range(logits.ndim - 1))
+    return jnp.where(inside, spread, logits)
 
 
 def _names(pattern: str) -> tuple[str, str, str]:
@@ -338,6 +341,7 @@ def _names(pattern: str) -> tuple[str, str, str]:
     return x.removeprefix("..."), weight, out.removeprefix("...")
 
 
-def _along(target: str, scale: jax.Array, names: str) -> jax.Array:
-    """The scale in a shape that multiplies an array whose last dimensions are `target`."""
-    return scale.reshape([scale.shape[names.index(n)] if n in names else 1 for n in target])
+def _along(target: str, scale: jax.Array, names: str, ndim: int) -> jax.Array:
+    """The scale in a shape that multiplies an array of `ndim` dimensions, the last of them `target`."""
+    sizes = [scale.shape[names.index(n)] if n in names else 1 for n in target]
+    return scale.reshape([1] * (ndim - len(sizes)) + sizes)

@@ -91,10 +91,13 @@ def tables(
     """
     rotated = int(dim * rope.partial_rotary_factor)
     place = positions[..., None].astype(jnp.float32)
-    angle = place * jnp.asarray(KINDS[rope.kind](rope, rotated), jnp.float32)
+    before = tuple(range(positions.ndim))
+    angle = place * jnp.expand_dims(jnp.asarray(KINDS[rope.kind](rope, rotated), jnp.float32), before)
     if rope.kind == "longrope" and long is not None:
         frequency = _plain(rope, rotated) / np.asarray(rope.long_factor, np.float64)
-        angle = jnp.where(long[..., None], place * jnp.asarray(frequency, jnp.float32), angle)
+        angle = jnp.where(
+            long[..., None], place * jnp.expand_dims(jnp.asarray(frequency, jnp.float32), before), angle
+        )
     scale = magnitude(rope, max_positions)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)

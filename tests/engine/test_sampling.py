@@ -169,7 +169,7 @@ def test_a_bias_is_added_and_forbids(logits: np.ndarray) -> None:
     rows, u = jnp.broadcast_to(jnp.asarray(logits, jnp.float32), (999, V)), (jnp.arange(999) + 0.5) / 999
     heat = jnp.full(999, 1.2)
     biased = draw(rows, u, heat, top_p=0.9, bias_V=jnp.asarray(bias))
-    added = draw(rows + bias, u, heat, top_p=0.9)
+    added = draw(rows + bias[None], u, heat, top_p=0.9)
     assert (biased[0] == added[0]).all() and (biased[1] == added[1]).all()
     assert np.argmax(logits) not in set(np.asarray(biased[0]).tolist())
 
@@ -242,7 +242,7 @@ def test_greedy_is_the_largest_of_logits_that_end_in_a_factor(
     x = jnp.asarray(rng.standard_normal((16, 96)), jnp.float32)
 
     def logits(x: jax.Array) -> jax.Array:
-        made = (x @ weights.astype(jnp.float32).T) * scales
+        made = (x @ weights.astype(jnp.float32).T) * scales[None]
         return 30.0 * jnp.tanh(made / 30.0) if softcap else made
 
     def greedy(x: jax.Array) -> jax.Array:

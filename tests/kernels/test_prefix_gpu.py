@@ -46,13 +46,13 @@ def test_it_equals_plain_operations(name: str, dtype: Any) -> None:
         assert prefix_gpu.blocks(B * G, R, A, C, P, 2) == sizes
     length, head = jnp.array(lengths), heads - G
     first = None if latest is None else jnp.asarray(rng.integers(-5, latest, (B, R))).at[0].max(64)
-    seen = (jnp.arange(P) < length[:, None])[:, None]
+    seen = (jnp.arange(P)[None] < length[:, None])[:, None]
     if first is not None:
-        seen = seen & (jnp.arange(P) >= first[..., None])
+        seen = seen & (jnp.arange(P)[None, None] >= first[..., None])
     # What is not seen is not read either: a NaN would show.
-    unread = jnp.arange(P) >= -(-length // 64)[:, None] * 64
+    unread = jnp.arange(P)[None] >= -(-length // 64)[:, None] * 64
     if first is not None:
-        unread = unread | (jnp.arange(P) < jnp.min(first, axis=1)[:, None] // 64 * 64)
+        unread = unread | (jnp.arange(P)[None] < jnp.min(first, axis=1)[:, None] // 64 * 64)
         assert unread[0, :64].all()
     k = jnp.where(unread[None, :, None, None], jnp.nan, k)
     v = jnp.where(unread[None, :, None, :, None], jnp.nan, v)

@@ -95,7 +95,7 @@ def test_many_queries_go_in_blocks() -> None:
     assert prefix_tpu.blocks(2, R, A, A, P, 4) == (272, 512)
     length, first = jnp.array([300, 1024]), jnp.broadcast_to(jnp.array([[0], [600]]), (B, R))
     out = prefix_tpu.part(q, k, v, 1, length, first, interpret=True)
-    columns = jnp.arange(P)
+    columns = jnp.arange(P)[None]
     seen = (columns < length[:, None]) & (columns >= first[:, :1])
     for one, other in zip(out, attention.part(q, k[1], v[1], seen[:, None, None], None), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)

@@ -64,7 +64,9 @@ def test_every_family_computes_with_the_rounded_weights_in_every_way(name: str) 
 
 
 def test_a_weight_is_off_by_half_a_step_of_its_channel_at_most() -> None:
-    weight = jax.random.normal(jax.random.key(0), (3, 16, 4, 2)) * jnp.geomspace(1e-3, 1e3, 4)[:, None]
+    weight = (
+        jax.random.normal(jax.random.key(0), (3, 16, 4, 2)) * jnp.geomspace(1e-3, 1e3, 4)[None, None, :, None]
+    )
     weight = weight.at[1, :, 2].set(0.0)
     int8 = quantized(weight, (1,), ("layers", "embed", "heads", None))
     assert int8.scale.shape == (3, 1, 4, 2)
