@@ -58,7 +58,7 @@ def test_a_name_that_is_no_stage_is_refused_with_the_nearest():
         one("serach")
 
 
-@pytest.mark.parametrize("kind", set(results.KINDS.values()), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", dict.fromkeys(results.KINDS.values()), ids=lambda kind: kind.__name__)
 def test_results_come_back_from_json_and_those_of_the_last_release_by_their_old_names(kind: type):
     def value(field):
         named: dict[str, Callable] = {"int": lambda: 3, "float": lambda: 0.5, "str": lambda: "a"}
