@@ -76,7 +76,13 @@ def _work(stages: Mapping[str, Any], device: Device | None) -> str:
     if device is None:
         return told
     hours, chips = (sum(s["hours"] for s in stages.values()), max(s["chips"] for s in stages.values()))
-    return f"{told}; {hours:,.2f} hours on {chips} x {device.name}"
+    return f"{told}; {_duration(hours)} on {chips} x {device.name}"
+
+
+def _duration(hours: float) -> str:
+    if hours >= 0.1:
+        return f"{hours:,.2f} hours"
+    return f"{60 * hours:.0f} minutes" if hours >= 1.5 / 60 else "about a minute"
 
 
 def of_the_paper(settings: RunSettings, train: int, assumed: Assumed) -> list[dict[str, Any]]:

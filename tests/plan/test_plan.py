@@ -9,7 +9,7 @@ import pytest
 
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.announce import announce, by_stage, loads
+from rstar_jax.evolve.announce import _duration, announce, by_stage, loads
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.models import DecoderConfig
 from rstar_jax.models.params import param_specs
@@ -148,7 +148,14 @@ def test_a_run_says_what_its_own_model_needs_and_keeps_the_papers_for_the_report
     assert len(said) == 2
     assert said[0].startswith("200 training problems, 50 held out; mine has ")
     assert said[1].startswith(f"By estimate {stages[most]['memory_mb']:,} MB at most ({most}: ")
-    assert said[1].endswith(f"{sum(s['hours'] for s in stages.values()):.2f} hours on 1 x cpu core.")
+    hours = sum(stage["hours"] for stage in stages.values())
+    assert said[1].endswith(f"{_duration(hours)} on 1 x cpu core.")
+    assert [_duration(h) for h in (12.345, 0.1, 0.05, 0.02)] == [
+        "12.35 hours",
+        "0.10 hours",
+        "3 minutes",
+        "about a minute",
+    ]
     assert "Qwen" not in " ".join(said)
     assert {(row["model"], row["device"]) for row in found["paper"]} == {
         (f"Qwen2.5-Math-{size}", chip) for size in ("1.5B", "7B") for chip in ("H200", "v5e", "v5p")
