@@ -104,7 +104,7 @@ class RewardModel(nnx.Module):
         if "score_in" in head:
             x = jnp.einsum("...d,dh->...h", x, head["score_in"], preferred_element_type=jnp.float32)
             if "score_in_bias" in head:
-                x = x + head["score_in_bias"].astype(jnp.float32)
+                x = x + jnp.expand_dims(head["score_in_bias"].astype(jnp.float32), range(x.ndim - 1))
             x = jax.nn.relu(x).astype(head["score"].dtype)
         value = jnp.einsum("...d,d->...", x, head["score"], preferred_element_type=jnp.float32)
         return value + head["score_bias"].astype(jnp.float32) if "score_bias" in head else value

@@ -167,7 +167,7 @@ def test_bad_limits_are_named():
 
 @pytest.mark.parametrize("codes", ["print(1)", b"print(1)", [1], [b"x"], None, 5, ("a", None)], ids=repr)
 def test_what_is_no_list_of_programs_is_refused(sandbox, codes):
-    for ask in (sandbox.run, sandbox.submit):
+    for ask in (sandbox.run, sandbox.queue().submit):
         with pytest.raises(UserError, match="a list of texts expected, one a program"):
             ask(codes)
 

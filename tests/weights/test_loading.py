@@ -47,7 +47,8 @@ def compare(folder: Path) -> None:
                 params = loading.read_params(source.files, source.wanted, np.float32, mesh)
                 for name, value in params.items():
                     np.testing.assert_array_equal(value, alone[name], err_msg=name)
-                    assert value.sharding == loading.place(source.wanted[name].spec, mesh)
+                    spec = source.wanted[name].spec
+                    assert value.sharding == sharding.on_mesh(spec.axes, spec.shape, mesh)
             for name, wanted in source.wanted.items():
                 for shard in params[name].addressable_shards[::3]:
                     before = source.files.bytes_read
