@@ -27,7 +27,7 @@ from typing import Any
 from rstar_jax import compilations, manifests, records
 from rstar_jax.errors import UserError
 from rstar_jax.manifests import MANIFEST
-from rstar_jax.settings import to_dict
+from rstar_jax.settings import from_config, to_dict
 
 # Folders in which stages lie: those of rounds, and those of a warm start.
 _STAGES = ("base", "round*", "rows", "policy", "evaluate")
@@ -98,7 +98,7 @@ class Workdir:
                     f"{path}: damaged, so that nobody can tell which options made this folder's files; it "
                     f"now lies in {aside.name}. Choose a new --workdir."
                 ) from error
-            changed = list(_differences(theirs, mine, _free(mine)))
+            changed = list(_differences(self._brought_up(theirs), mine, _free(mine)))
             if changed:
                 raise UserError(
                     f"--workdir={self.root}: made with other options:\n  "
@@ -107,6 +107,13 @@ class Workdir:
                 )
         else:
             records.write_signed(path, mine)
+
+    def _brought_up(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Give options of an earlier release today's names, and those that it lacked their defaults."""
+        try:
+            return to_dict(from_config(type(self._settings), options))
+        except UserError:  # not this kind's: the differences say so
+            return options
 
     def _begun(self) -> bool:
         """Return whether a stage wrote something; a run that failed before that leaves nothing to protect."""

@@ -187,3 +187,23 @@ def test_what_no_result_depends_on_may_change_and_how_answers_are_graded_may_not
     for fixed in (VerifySettings(grading="released"), VerifySettings(cpu_s=4.0), VerifySettings(task="code")):
         with pytest.raises(UserError, match=r"config\.verify\.(grading|cpu_s|task): there"):
             Workdir(tmp_path, dataclasses.replace(begun, verify=fixed)).__enter__()
+
+
+def test_a_folder_of_the_last_release_is_gone_on_with_and_another_difference_still_refused(tmp_path, caplog):
+    settings = RunSettings(rounds=(1,))
+    with Workdir(tmp_path, settings) as workdir:
+        workdir.stage("round1/search", Work())
+    old = records.read_signed(tmp_path / "config.json")
+    search = old["search"]
+    search["released_code"], search["released_rules"] = (
+        search.pop("reference_code"),
+        search.pop("reference_rules"),
+    )
+    del old["stages"]  # it had no such option yet
+    records.write_signed(tmp_path / "config.json", old)
+    work = Work()
+    with Workdir(tmp_path, settings) as workdir:
+        workdir.stage("round1/search", work)
+    assert work.runs == 0 and "released_code is called reference_code now" in caplog.text
+    with pytest.raises(UserError, match=r"config.seed: there 0, now 1\n"):
+        Workdir(tmp_path, dataclasses.replace(settings, seed=1)).__enter__()
