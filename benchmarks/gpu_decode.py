@@ -30,7 +30,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from models import SHAPES as QWEN
+from models import ON_GPU as QWEN
 from slots import requests  # after jax, whose platform it would set to the CPU
 
 from rstar_jax.engine import DecodeConfig, StepDecoder, pool, programs, stops
@@ -103,7 +103,7 @@ def random_decoder(c: DecoderConfig) -> Decoder:
 
 
 def cost(c: DecoderConfig) -> Cost:
-    return Cost(c.width, c.layers, c.heads, c.kv_heads, c.head_dim, c.mlp, c.vocab_size, c.tied)
+    return Cost.of_decoder(c, param_specs(c))
 
 
 def decode_seconds(model: Decoder, leaves: int, prefix: int, when: Any, turns: int) -> float:

@@ -17,8 +17,9 @@ import sys
 import time
 from pathlib import Path
 
+from rstar_jax.evolve.settings import STAGE_NAMES
 from rstar_jax.evolve.stages import MANIFEST
-from rstar_jax.evolve.summary import STAGES, figures
+from rstar_jax.evolve.summary import figures
 from rstar_jax.report import read_report
 
 SMALL = ["--config.problems.train=24", "--config.problems.heldout=12", "--config.search.shard=8"]
@@ -47,7 +48,7 @@ def kill_in_every_stage(command: list[str], workdir: Path, rounds: int) -> int:
     """Runs `command` to its end, killing it once in each stage; returns how often it was killed."""
     rng, kills = random.Random(0), 0
     due = [workdir / "base" / "evaluate"]
-    due += [workdir / f"round{r}" / stage for r in range(1, rounds + 1) for stage in STAGES]
+    due += [workdir / f"round{r}" / stage for r in range(1, rounds + 1) for stage in STAGE_NAMES[1:]]
     while True:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         while process.poll() is None:
