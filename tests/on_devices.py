@@ -18,7 +18,13 @@ def start(file: str, *arguments: object, devices: int = 8) -> subprocess.Popen[s
     )
     return subprocess.Popen(
         [sys.executable, file, *map(str, arguments)],
-        env={"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)},
+        env={
+            "JAX_PLATFORMS": "cpu",
+            "JAX_NUMPY_RANK_PROMOTION": "raise",
+            "XLA_FLAGS": flags,
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(_ROOT),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
