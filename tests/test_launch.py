@@ -332,21 +332,3 @@ def test_a_closed_pipe_ends_it_without_a_traceback(tmp_path, job, together, mess
     assert ended.returncode == status
     told = ended.stderr or ""
     assert told.startswith(message) and len(told.splitlines()) == bool(message)
-
-
-@pytest.mark.parametrize(
-    ("flag", "said"),
-    [
-        ("--config.search.released_code=True", "config.search.released_code is called reference_code now"),
-        ("--config.search.released_rules=('lazy_closing',)", "released_rules is called reference_rules now"),
-        (
-            "--config.curate.pairs=released_code",
-            "config.curate.pairs='released_code' is called 'reference_code'",
-        ),
-    ],
-)
-def test_options_of_the_last_release_are_taken_and_say_their_new_name(flag, said, caplog):
-    config = launch.override(launch.load("round3").get_config(), [flag])
-    old = from_config(RunSettings, config.to_dict())
-    new = launch.override(launch.load("round3").get_config(), [flag.replace("released", "reference")])
-    assert said in caplog.text and old == from_config(RunSettings, new.to_dict())

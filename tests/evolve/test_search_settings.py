@@ -2,9 +2,11 @@
 
 import pytest
 
+from rstar_jax import launch
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings
 from rstar_jax.search import STRATEGIES
+from rstar_jax.settings import from_config
 
 
 def test_a_round_has_its_own_totals_and_candidates():
@@ -47,3 +49,21 @@ def test_what_does_not_go_together_is_told_at_once_and_of_its_group(options, mes
 def test_a_misspelt_strategy_is_named():
     with pytest.raises(UserError, match=r"config.evaluate.strategy: 'beem' given, .*Did you mean 'beam'"):
         EvaluateSettings(strategy="beem")
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--config.search.released_code=True", "config.search.released_code is called reference_code now"),
+        ("--config.search.released_rules=('lazy_closing',)", "released_rules is called reference_rules now"),
+        (
+            "--config.curate.pairs=released_code",
+            "config.curate.pairs='released_code' is called 'reference_code'",
+        ),
+    ],
+)
+def test_options_of_the_last_release_are_taken_and_say_their_new_name(flag, said, caplog):
+    config = launch.override(launch.load("round3").get_config(), [flag])
+    old = from_config(RunSettings, config.to_dict())
+    new = launch.override(launch.load("round3").get_config(), [flag.replace("released", "reference")])
+    assert said in caplog.text and old == from_config(RunSettings, new.to_dict())
