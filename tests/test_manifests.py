@@ -6,6 +6,7 @@ import pytest
 
 from rstar_jax import manifests, records
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import _manifest
 from rstar_jax.solve.chosen import of_run
@@ -14,7 +15,7 @@ RESULT = {"policy": 0.833, "note": "as it was", "by_level": {"1": [0.5, 2e-7]}, 
 
 
 FILES = ("model/model.safetensors", "model/README.md", "metrics.jsonl")
-OPTIONS = {"train": {"ppm": {"ppm_value": "tanh"}}}
+OPTIONS = RunSettings()
 
 
 def stage(folder, name="round1/policy"):
@@ -26,17 +27,8 @@ def stage(folder, name="round1/policy"):
             (room / file).write_bytes(file.encode() * 100)
         return RESULT
 
-    with Workdir(folder, _Options()) as workdir:
+    with Workdir(folder, OPTIONS) as workdir:
         return workdir.stage(name, work)
-
-
-class _Options:
-    pass
-
-
-@pytest.fixture(autouse=True)
-def options(monkeypatch):
-    monkeypatch.setattr("rstar_jax.evolve.stages.to_dict", lambda _: OPTIONS)
 
 
 def test_any_flipped_bit_of_a_manifest_is_noticed_or_changes_nothing(tmp_path):
@@ -114,7 +106,7 @@ def test_the_options_of_a_run_are_held_to_what_was_written(tmp_path):
     path.write_text(path.read_text().replace("tanh", "tanj"))
     with pytest.raises(UserError, match=r"config\.json: damaged .*checksum.*--config\.policy=DIR"):
         of_run(tmp_path)
-    with pytest.raises(UserError, match=r"config\.json: damaged"), Workdir(tmp_path, _Options()):
+    with pytest.raises(UserError, match=r"config\.json: damaged"), Workdir(tmp_path, OPTIONS):
         pass
 
 
