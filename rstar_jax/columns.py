@@ -1,7 +1,8 @@
 """Dataclasses as columns: the Parquet schema of a kind of rows, its instances as plain values and back.
 
 A field that had another name in the last release says so in its metadata (`was`); columns of that release are
-read for one more, and what they lack that has a default gets it.
+read for one more, and what they lack that has a default gets it. One that is of no use in a file says
+`stored: False` there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ T = TypeVar("T")
 def schema(kind: type) -> pa.Schema:
     """Return the columns of a kind."""
     hints = get_type_hints(kind)
-    return pa.schema([(f.name, _arrow(hints[f.name])) for f in dataclasses.fields(kind)])
+    return pa.schema([(name, _arrow(hints[name])) for name in _names(kind)])
 
 
 def _arrow(hint: Any) -> pa.DataType:
@@ -49,7 +50,11 @@ def plain(value: Any) -> Any:
 
 @functools.cache
 def _names(kind: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(kind))
+    return tuple(field.name for field in _stored(kind))
+
+
+def _stored(kind: type) -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(kind) if field.metadata.get("stored", True)]
 
 
 def build(kind: type[T], row: dict[str, Any]) -> T:
@@ -76,7 +81,7 @@ def _converter(hint: Any) -> Callable[[Any], Any]:
 def is_older(fields: Iterable[pa.Field], kind: type) -> bool:
     """Return whether columns are those of the last release."""
     hints, rest = get_type_hints(kind), {field.name: field.type for field in fields}
-    for field in dataclasses.fields(kind):
+    for field in _stored(kind):
         found = rest.pop(field.name, None) or rest.pop(field.metadata.get("was", ""), None)
         if found is None:
             if field.default is dataclasses.MISSING:
@@ -92,7 +97,7 @@ def is_older(fields: Iterable[pa.Field], kind: type) -> bool:
 def brought_up(kind: type, row: dict[str, Any]) -> dict[str, Any]:
     """Give the plain values of the last release today's names, and those that it lacks their defaults."""
     hints, values = get_type_hints(kind), {}
-    for field in dataclasses.fields(kind):
+    for field in _stored(kind):
         key = field.name if field.name in row else field.metadata.get("was", "")
         value, inner = row.get(key, field.default), _inner(hints[field.name])
         if key not in row or inner is None:

@@ -85,7 +85,8 @@ def curate(trees: Iterable[Tree], config: CurateConfig, round: int) -> Curated:
         dropped["error"] += len(right) - len(sound)
         dropped["duplicate"] += len(sound) - len(distinct(sound))
         for t in best:
-            curated.sft.append(SftRow(problem_id, problem.question, t.steps, mean_q(t), min(t.q), round))
+            row = SftRow(problem_id, problem.question, t.steps, mean_q(t), min(t.q), round, t.token_ids)
+            curated.sft.append(row)
         pairs = [pair for tree in group for pair in PAIRS[config.pairs](tree, config, round)]
         if config.pairs == "paper":
             wrong = distinct([t for t in found if t.grade == "wrong"])

@@ -25,6 +25,7 @@ from rstar_jax.evolve.stages import Workdir
 from rstar_jax.queues import call
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf, Queues
+from rstar_jax.search.grow import leaf_at
 from rstar_jax.settings import from_config
 from rstar_jax.types import Tree
 
@@ -131,7 +132,7 @@ def again(queues: Queues, chosen: Sequence[ReplayItem]) -> Iterator[tuple[Replay
 def _leaf(tree: Tree, i: int) -> Leaf:
     """The leaf that a step was proposed at."""
     node, at = tree.nodes[i], tree.nodes[i].origin
-    return Leaf(tree.problem, tree.steps(node.parent), at.tree_index, at.node, at.n, at.temperature)
+    return leaf_at(tree.problem, tree.nodes, node.parent, at.node, at.tree_index, at.n, at.temperature)
 
 
 def _context(workdir: Path, progress: Progress) -> Context:

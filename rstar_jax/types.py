@@ -13,7 +13,7 @@ Dimension letters (suffixes of local arrays, `tokens_BxT`; in dataclass fields `
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 Grade = Literal["right", "wrong", "ungraded"]
 Finish = Literal["step", "code", "answer", "length"]
@@ -49,6 +49,14 @@ CheckRequest = tuple[Problem, tuple[str, ...]]
 GradeRequest = tuple[Problem, str]
 
 
+class Handle(Protocol):
+    """The keys and values of a text that ends with a step, where an engine keeps them."""
+
+    def release(self) -> None:
+        """Say that nobody will go on from here: the memory is free."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Candidate:
     """One step as the policy wrote it, before it was run.
@@ -58,6 +66,7 @@ class Candidate:
     logprob: sum of log-probabilities (nats, at the sampling temperature) of `tokens`.
     finish: which stop ended it; "length" if none did.
     fault: why it was given up before it was as long as it may be, for the report's causes of death.
+    handle: what a leaf below this step goes on from; None where nothing is kept.
     """
 
     text: str
@@ -65,6 +74,7 @@ class Candidate:
     logprob: float
     finish: Finish
     fault: str = ""
+    handle: Handle | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +84,7 @@ class StepVerdict:
     text: the step as it enters the tree; to one that ends the code a task may append what the interpreter
         showed, as `<output>...<end_of_output>`.
     status: "ok", "answer" (a terminal with `answer`), the reason why the step is no valid node, or "unknown".
-    answer: the final answer as `check_final` takes it, if status is "answer".
+    answer: the final answer as `Task.final` takes it, if status is "answer".
     detail: exception type or the like, for the report's causes of death.
     observation: what the interpreter showed: the program's output, or its exception with the message; empty
         if nothing was run.
@@ -102,18 +112,25 @@ class StepVerdict:
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """Steps from the root to a terminal answer. q: mean value of each step, [-1, 1] (section 3.2)."""
+    """Steps from the root to a terminal answer. q: mean value of each step, [-1, 1] (section 3.2).
+
+    token_ids: those that each step was sampled with, as `Node.token_ids`.
+    """
 
     problem_id: str
     steps: tuple[str, ...]
     q: tuple[float, ...]
     answer: str
     grade: Grade
+    token_ids: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class SftRow:
-    """One verified solution for the policy to learn (section 3.4)."""
+    """One verified solution for the policy to learn (section 3.4).
+
+    token_ids: those that each step was sampled with, for a training that learns these; empty if not known.
+    """
 
     problem_id: str
     question: str
@@ -121,6 +138,7 @@ class SftRow:
     mean_q: float
     min_q: float
     round: int
+    token_ids: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +184,9 @@ class Node:
     cpu_s: CPU seconds of the program up to and including the step; 0 if nothing was run.
     origin, candidate: where the step was proposed, and which of the candidates there it was; -1 at the root.
     observation: what the interpreter showed, its first MOST_OBSERVED characters.
+    token_ids: those that the policy sampled, stop token included; empty if not known (trees of earlier
+        releases). They may go on behind the text where a vocabulary has no token for a stop.
+    handle: while the tree grows, what a leaf here goes on from; never stored.
     """
 
     parent: int
@@ -184,6 +205,10 @@ class Node:
     origin: Origin = Origin()
     candidate: int = -1
     observation: str = ""
+    token_ids: tuple[int, ...] = ()
+    handle: Handle | None = dataclasses.field(
+        default=None, compare=False, repr=False, metadata={"stored": False}
+    )
 
     @property
     def q(self) -> float:
@@ -191,7 +216,8 @@ class Node:
         return self.value_sum / self.visits if self.visits else (self.ppm or 0.0)
 
     def with_stats(self, visits: int, value_sum: float, parent: int) -> Node:
-        """The same step below this node, with these statistics; faster than `dataclasses.replace`."""
+        """The same step below this node, with these statistics and no handle; faster than
+        `dataclasses.replace`."""
         return Node(
             parent,
             self.text,
@@ -209,6 +235,7 @@ class Node:
             self.origin,
             self.candidate,
             self.observation,
+            self.token_ids,
         )
 
 
@@ -290,6 +317,7 @@ class Tree:
                         tuple(self.nodes[j].q for j in way),
                         node.answer,
                         node.grade,
+                        tuple(self.nodes[j].token_ids for j in way),
                     )
                 )
         return found

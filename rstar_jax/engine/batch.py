@@ -19,8 +19,8 @@ import numpy as np
 from rstar_jax.engine import pool, programs, sampling, stops
 from rstar_jax.engine.buckets import suffix_bucket
 from rstar_jax.engine.clock import timed
-from rstar_jax.engine.pages import Branch, Writes
-from rstar_jax.engine.prefixes import PrefixCache, Text, abstract
+from rstar_jax.engine.pages import BranchHandle, Writes
+from rstar_jax.engine.prefixes import Prefix, PrefixCache, abstract
 from rstar_jax.engine.requests import Cut, DecodeConfig, Sample, StepRequest
 from rstar_jax.engine.seats import Leaf, Seat, shared_out
 from rstar_jax.errors import UserError
@@ -87,15 +87,15 @@ class Batch:
         asked = [waiting[i] for i in range(min(len(free), len(waiting)))]
         if not asked:
             return
-        prefixes = [_text(request) for _, request in asked]
+        prefixes = [_prefix(request) for _, request in asked]
         later = itertools.islice(waiting, len(asked), len(asked) + 4 * self.cache.rows)
-        read = self.cache.read(prefixes, [_text(request) for _, request in later])
+        read = self.cache.read(prefixes, [_prefix(request) for _, request in later])
         if not read:
             return  # every page is held by leaves that sit; they end some time
         lines = iter({*range(self.leaves)} - {seat.leaf.line for seat in self._seats if seat})
         leaves = [
-            Leaf(*waiting.popleft(), branch, self.cache.key(*text), next(lines))
-            for branch, text in zip(read, prefixes, strict=False)
+            Leaf(*waiting.popleft(), branch, self.cache.key(prefix), next(lines))
+            for branch, prefix in zip(read, prefixes, strict=False)
         ]
         room = len(leaves) if waiting else len(free)
         seats = shared_out(leaves, self.N, room)
@@ -286,7 +286,7 @@ class Batch:
         tree, line = self.cache.tree, leaf.line
         if leaf.read is not None:
             tree.release(leaf.read)
-        samples, branches = [], dict[tuple[int, ...], Branch | None]()
+        samples, handles = [], dict[tuple[int, ...], BranchHandle | None]()
         for k in range(leaf.request.n):
             tokens = tuple(self._tokens[line, k, : self._counts[line, k]].tolist())
             hit, branch = self._hits[line, k], leaf.own.get(k)
@@ -294,11 +294,11 @@ class Batch:
             cut: Cut = self.rules.cut[hit] if hit >= 0 else ""
             if branch is not None:
                 tree.release(branch)
-            if branch is not None and (finish == "length" or tokens in branches):
+            if branch is not None and (finish == "length" or tokens in handles):
                 tree.drop(branch)  # nobody goes on from here, or from here a second time
-            branches.setdefault(tokens, None if finish == "length" else branch)
-            kept = branches[tokens] and (tree, branches[tokens])
-            samples.append(Sample(tokens, float(self._logprobs[line, k]), finish, cut, kept))
+            kept = None if branch is None or finish == "length" else BranchHandle(tree, branch)
+            handle = handles.setdefault(tokens, kept)
+            samples.append(Sample(tokens, float(self._logprobs[line, k]), finish, cut, handle))
         return samples
 
     def cancel(self, tickets: Container[int]) -> None:
@@ -338,7 +338,7 @@ class Batch:
         self._hits = np.pad(self._hits, ((0, 0), (0, more)))
 
 
-def _text(request: StepRequest) -> Text:
+def _prefix(request: StepRequest) -> Prefix:
     """Return the tokens to read before a request's candidates: all but the last token, which each of them is
     fed."""
-    return request.home, request.prefix[:-1].tolist()
+    return Prefix(request.key, request.prefix[:-1].tolist(), request.after)

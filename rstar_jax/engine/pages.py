@@ -19,13 +19,18 @@ from collections.abc import Hashable, Sequence
 class Branch:
     """Tokens in pages.
 
-    parent: the branch that it goes on from, None at the start of a text. start: how many tokens come before
-    its own. tokens: its own. table: the pages of the whole text up to its end; page i of them holds the
-    tokens from i * page_size on. holds: by whoever needs it, and one for each child that is held. gone: its
+    key: under which its text is cached, its problem's mostly. parent: the branch that it goes on from, None
+    at the start of a text. start: how many tokens come before its own. tokens: its own. table: the pages of
+    the whole text up to its end; page i of them holds the tokens from i * page_size on. holds: by whoever
+    needs it, and one for each child that is held. used: when it, or one below it, was used last. evicted: its
     pages were given away.
+
+        [problem A] -- 0 prompt (start 0, 90 tokens)        holds: 2, as both children are held
+                         |-- step 1 (start 90, 30 tokens)   holds: 1, a slot reads it
+                         `-- step 1' (start 90, 25 tokens)  holds: 1
     """
 
-    problem: Hashable
+    key: Hashable
     parent: Branch | None
     start: int
     tokens: list[int]
@@ -52,17 +57,33 @@ class Writes:
     copies: list[tuple[int, int]]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class BranchHandle:
+    """A branch that whoever had it written may go on from (`types.Handle`), as long as it is there."""
+
+    tree: PageTree
+    branch: Branch
+
+    def release(self) -> None:
+        """Give its pages away now, unless somebody else needs them."""
+        self.tree.drop(self.branch)
+
+
 class PageTree:
     """The branches in a pool of `pages` pages of `page_size` tokens.
 
     Pages that are needed are taken from the branch without children that was used longest ago and that nobody
     holds; what it held must be computed again if it is asked for. evicted: tokens that went that way.
-    missing: by problem, how many of them nobody has read again.
+    missing: by key, how many of them nobody has read again.
 
-        grow()         release() by all, no children                  _take() needs its pages
+        grow()         release() by all, no children            _take() needs its pages, or drop()
     -----------> held ---------------------------------> idle ----------------------------------> evicted
                    ^                                       |
                    `----------------- hold() --------------'   (a use moves it to the end of the line)
+
+    drop() comes for what is never gone on from: a candidate that met its length, a repeat, one without room
+    (`batch.py`), and a step that is no valid node (`BranchHandle.release`, called by `search/expand.py`). A
+    finished tree's branches are not dropped: they are the next to be evicted.
 
     A text of 5 tokens in pages of 4, and another that goes on from its third:
         first = [0 1 2 3] [4 . . .]     second shares no page: it copies the page with 0 1 2, then writes.
@@ -94,10 +115,19 @@ class PageTree:
             below += branch.children
         return count
 
-    def match(self, problem: Hashable, tokens: Sequence[int]) -> tuple[Branch | None, int]:
-        """The branch that holds most of the first tokens, and how many; it counts as used now."""
+    def match(
+        self, key: Hashable, tokens: Sequence[int], at: Branch | None = None
+    ) -> tuple[Branch | None, int]:
+        """The branch that holds most of the first tokens, and how many; it counts as used now.
+
+        at: where these tokens, as far as before its own, are known to lie; looked for from the root
+        without.
+        """
         best, length, tokens = None, 0, list(tokens)
-        level = self._roots.get(problem, [])
+        if at is not None and at.key == key and not at.evicted:
+            best, length, level = at.parent, at.start, [at]
+        else:
+            level = self._roots.get(key, [])
         while level:
             deeper = [(b, b.start + _common(b.tokens, tokens[b.start : b.end])) for b in level]
             branch, reached = max(deeper, key=lambda found: found[1])
@@ -108,7 +138,7 @@ class PageTree:
         return best, length
 
     def grow(
-        self, problem: Hashable, parent: Branch | None, start: int, tokens: Sequence[int]
+        self, key: Hashable, parent: Branch | None, start: int, tokens: Sequence[int]
     ) -> tuple[Branch, Writes] | None:
         """A new branch, held once, with these tokens behind the first `start` ones of the parent's text.
 
@@ -118,7 +148,7 @@ class PageTree:
             return None
         size = self.page_size
         shared = parent.table[: start // size] if parent else []
-        branch = Branch(problem, parent, start, [], list(shared))
+        branch = Branch(key, parent, start, [], list(shared))
         self.hold(branch)  # lest its parent's pages are taken for it
         pages = self._take(-(-(start + len(tokens)) // size) - len(shared))
         if pages is None:
@@ -126,7 +156,7 @@ class PageTree:
             return None
         copies = [(parent.table[start // size], pages[0])] if parent and start % size else []
         self._lengthen(branch, pages)
-        (parent.children if parent else self._roots.setdefault(problem, [])).append(branch)
+        (parent.children if parent else self._roots.setdefault(key, [])).append(branch)
         self._branches += 1
         return branch, Writes(self._write(branch, tokens), copies)
 
@@ -179,12 +209,12 @@ class PageTree:
         if not branch.evicted and not branch.children and not branch.holds:
             self._remove(branch)
 
-    def found_again(self, problem: Hashable, tokens: int) -> int:
-        """Count how many of `tokens` to read for a problem were evicted before, at most."""
-        again = min(tokens, self.missing[problem])
-        self.missing[problem] -= again
-        if not self.missing[problem]:
-            del self.missing[problem]
+    def found_again(self, key: Hashable, tokens: int) -> int:
+        """Count how many of `tokens` to read under a key were evicted before, at most."""
+        again = min(tokens, self.missing[key])
+        self.missing[key] -= again
+        if not self.missing[key]:
+            del self.missing[key]
         return again
 
     def _write(self, branch: Branch, tokens: Sequence[int]) -> list[int]:
@@ -202,7 +232,7 @@ class PageTree:
             entry = heapq.heappop(self._idle)
             if self._may_go(entry):
                 self.evicted += len(entry[2].tokens)
-                self.missing[entry[2].problem] += len(entry[2].tokens)
+                self.missing[entry[2].key] += len(entry[2].tokens)
                 self._remove(entry[2])
         return [self._free.pop() for _ in range(count)]
 
@@ -231,12 +261,12 @@ class PageTree:
         self._free += branch.table[branch.start // self.page_size :]
         branch.evicted = True
         self._branches -= 1
-        siblings = branch.parent.children if branch.parent else self._roots[branch.problem]
+        siblings = branch.parent.children if branch.parent else self._roots[branch.key]
         siblings.remove(branch)
         if branch.parent is not None:
             self._mark_idle(branch.parent)
         elif not siblings:
-            del self._roots[branch.problem]
+            del self._roots[branch.key]
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -1,4 +1,11 @@
-"""The texts that one model has read: what of a text is in the pool is found there, the rest is run, once."""
+"""The prefixes that one model has read: what of one is in the pool is found there, the rest is run, once.
+
+    read([Q + a, Q + a + b, Q + c])      Q: a prompt of 90 tokens; a, b, c: steps. Nothing is known yet.
+        level 0: Q + a from its start                              pool.read, in a row of 90 + |a| tokens
+        level 1: b behind Q + a, c behind the 90 tokens of Q       pool.read_on, two rows of one call
+
+A prefix whose beginning another of the same call reads must wait for it: its level is one more.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +24,30 @@ from jax.sharding import Mesh
 from rstar_jax.engine import memory, pool
 from rstar_jax.engine.buckets import cache_bucket, prefill_bucket, score_bucket
 from rstar_jax.engine.clock import timed
-from rstar_jax.engine.pages import Branch, PageTree
+from rstar_jax.engine.pages import Branch, BranchHandle, PageTree
 from rstar_jax.engine.requests import DecodeConfig, Stats
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
 from rstar_jax.kernels import attention_mesh
 from rstar_jax.models import KV
+from rstar_jax.types import Handle
 
 # Texts read at once, always so many, as their number shapes roundings: from their start, and from where they
 # are known (mostly an interpreter's few words). One text alone keeps a core as busy as eight do.
 _ROWS, _ROWS_ON_CPU, _ROWS_ON = 8, 1, 4
 
-Text = tuple[Hashable, list[int]]  # the problem it belongs to, its tokens
+
+class Prefix(NamedTuple):
+    """Tokens whose keys and values are to be in the pool. key: under which they are cached. after: where they
+    lie in part, as `Sample.handle`."""
+
+    key: Hashable
+    tokens: list[int]
+    after: Handle | None = None
 
 
-class _Part(NamedTuple):
-    """The last tokens of a text, which are to be run. known: how many stand before them in the pool."""
+class _Unread(NamedTuple):
+    """The last tokens of a prefix, which are to be run. known: how many stand before them in the pool."""
 
     branch: Branch
     known: int
@@ -90,21 +105,22 @@ class PrefixCache:
         """Forgets every text, when the parameters are next given."""
         self._given = []
 
-    def read(self, texts: Sequence[Text], later: Sequence[Text] = ()) -> list[Branch | None]:
-        """Branches that hold the texts, each held once; None for a text without tokens.
+    def read(self, prefixes: Sequence[Prefix], later: Sequence[Prefix] = ()) -> list[Branch | None]:
+        """Return branches that hold the prefixes, each held once; None for one without tokens.
 
-        Fewer than there are texts, if the pages do not suffice for all at once: the first ones. later: texts
+        May return a shorter list: as many leading ones as fit in the pages that are not held. later: those
         that will be asked for; they are read where they fill rows that would be idle, if there is room.
         """
         found: list[Branch | None] = []
-        fresh: dict[Branch, int] = {}  # how many runs must come before one can go on from it
-        waves: list[list[_Part]] = []
-        for problem, tokens in texts:
+        level_of: dict[Branch, int] = {}
+        levels: list[list[_Unread]] = []
+        for prefix in prefixes:
+            tokens = prefix.tokens
             if not tokens:
                 found.append(None)
                 continue
-            key = self.key(problem, tokens)
-            branch, known = self.tree.match(key, tokens)
+            key = self.key(prefix)
+            branch, known = self.tree.match(key, tokens, self._handled(prefix.after))
             if known == len(tokens):
                 assert branch is not None
                 self.stats.reused += known
@@ -121,32 +137,40 @@ class PrefixCache:
             self.stats.reused += known
             self.stats.reread += self.tree.found_again(key, len(tokens) - known)
             new, writes = grown
-            fresh[new] = wave = fresh.get(branch, -1) + 1 if branch else 0
-            waves += [[]] * (wave + 1 - len(waves))
-            waves[wave] = [*waves[wave], _Part(new, known, tokens[known:], writes.slots, writes.copies)]
+            level_of[new] = level = level_of.get(branch, -1) + 1 if branch else 0
+            if level == len(levels):
+                levels.append([])
+            levels[level].append(_Unread(new, known, tokens[known:], writes.slots, writes.copies))
             found.append(new)
-        fillers = self._prefetch(waves[0], later) if waves else []
-        for i, wave in enumerate(waves):
-            self._run(wave if i else wave + fillers)
-        for part in fillers:
-            self.tree.release(part.branch)
+        prefetched = self._prefetch(levels[0], later) if levels else []
+        for i, level in enumerate(levels):
+            self._run(level if i else level + prefetched)
+        for unread in prefetched:
+            self.tree.release(unread.branch)
         return found
 
-    def _prefetch(self, parts: list[_Part], later: Sequence[Text]) -> list[_Part]:
-        """New texts, held, for the idle rows of the blocks that these will be read in."""
-        idle = collections.Counter(self._prefill(len(part.tokens)) for part in parts if not part.known)
-        idle = {bucket: -count % self.rows for bucket, count in idle.items()}
-        fillers = []
-        for problem, tokens in later:
+    def _handled(self, after: Handle | None) -> Branch | None:
+        """Return the branch of a handle, None where it is not of this cache as it is now."""
+        return after.branch if isinstance(after, BranchHandle) and after.tree is self.tree else None
+
+    def _prefetch(self, started: list[_Unread], later: Sequence[Prefix]) -> list[_Unread]:
+        """New prefixes, held, for the idle rows of the blocks that these will be read in."""
+        lengths = (len(unread.tokens) for unread in started if not unread.known)
+        filled = collections.Counter(map(self._prefill, lengths))
+        idle = {bucket: -count % self.rows for bucket, count in filled.items()}
+        found = []
+        for prefix in later:
+            tokens = prefix.tokens
             bucket = self._prefill(len(tokens))
             if not idle.get(bucket) or self.tree.free * self.page_size < 2 * len(tokens):
                 continue
-            key = self.key(problem, tokens)
-            if self.tree.match(key, tokens)[1] or not (grown := self.tree.grow(key, None, 0, tokens)):
+            key = self.key(prefix)
+            known = self.tree.match(key, tokens, self._handled(prefix.after))[1]
+            if known or not (grown := self.tree.grow(key, None, 0, tokens)):
                 continue
             idle[bucket] -= 1
-            fillers.append(_Part(grown[0], 0, tokens, grown[1].slots, grown[1].copies))
-        return fillers
+            found.append(_Unread(grown[0], 0, tokens, grown[1].slots, grown[1].copies))
+        return found
 
     def columns(self, length: int) -> int:
         """Columns in which a text of so many tokens is read on from, or decoded after."""
@@ -156,9 +180,9 @@ class PrefixCache:
         """Columns in which so many first tokens are read."""
         return prefill_bucket(length, self._config.context)
 
-    def key(self, problem: Hashable, tokens: Sequence[int]) -> Hashable:
-        """Under which a text of a problem lies in the tree."""
-        return problem, self.shape.long(len(tokens) + 1)
+    def key(self, prefix: Prefix) -> Hashable:
+        """Under which a prefix lies in the tree."""
+        return prefix.key, self.shape.long(len(prefix.tokens) + 1)
 
     def tables(self, branches: Sequence[Branch | None], rows: int, columns: int) -> np.ndarray:
         """Their pages [rows, Q] int32: as many as hold the first `columns` tokens."""
@@ -211,35 +235,36 @@ class PrefixCache:
         self._stores.add(sizes)
         pool.store_rows.lower(self.abstract_pool, abstract(new), todo, shape=self.shape).compile()
 
-    def _run(self, parts: list[_Part]) -> None:
-        groups: dict[tuple[int, int], list[_Part]] = {}
-        for part in parts:
-            key = (0, self._prefill(len(part.tokens)))
-            if part.known:
-                key = self.columns(part.known), score_bucket(len(part.tokens))
-            groups.setdefault(key, []).append(part)
+    def _run(self, level: list[_Unread]) -> None:
+        groups: dict[tuple[int, int], list[_Unread]] = {}
+        for unread in level:
+            size = (0, self._prefill(len(unread.tokens)))
+            if unread.known:
+                size = self.columns(unread.known), score_bucket(len(unread.tokens))
+            groups.setdefault(size, []).append(unread)
         for (P, T), members in sorted(groups.items(), key=lambda group: group[0]):
             rows = _ROWS_ON if P else self.rows
             for at in range(0, len(members), rows):
                 self._run_block(members[at : at + rows], P, T)
 
-    def _run_block(self, block: list[_Part], P: int, T: int) -> None:
+    def _run_block(self, block: list[_Unread], P: int, T: int) -> None:
         R, none = _ROWS_ON if P else self.rows, self.pages * self.page_size
         tokens, slots = np.zeros((R, T), np.int32), np.full((R, T), none, np.int32)
         known, length = np.zeros(R, np.int32), np.zeros(R, np.int32)
-        for r, part in enumerate(block):
-            count = len(part.tokens)
-            tokens[r, :count], slots[r, :count] = part.tokens, part.slots
-            known[r], length[r] = part.known, part.known + count
+        for r, unread in enumerate(block):
+            count = len(unread.tokens)
+            tokens[r, :count], slots[r, :count] = unread.tokens, unread.slots
+            known[r], length[r] = unread.known, unread.known + count
             self.stats.prefilled += count
         if P:
-            tables = self.tables([part.branch.parent for part in block], R, P)
+            tables = self.tables([unread.branch.parent for unread in block], R, P)
             with timed(self.stats, "read on", self.kind, R, P, T):
                 new = pool.read_on(self.params, self.pool, tables, known, tokens, length, shape=self.shape)
         else:
             with timed(self.stats, "read", self.kind, R, T):
                 new = pool.read(self.params, tokens, length, shape=self.shape)
-        self.store(new, pool.orders([pair for part in block for pair in part.copies], R, self.pages, slots))
+        copies = [pair for unread in block for pair in unread.copies]
+        self.store(new, pool.orders(copies, R, self.pages, slots))
 
 
 def abstract(arrays: Any) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Hashable
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from rstar_jax.errors import UserError
-from rstar_jax.types import Finish
+from rstar_jax.types import Finish, Handle
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +98,7 @@ class StepRequest:
     the leaf (problem, tree, node …); with the seed, the candidate and the position they are the randomness.
     problem: texts of one problem are looked for among what is cached of it; None: this is alone. It changes
     roundings alone. opens: whether the candidates must begin as the decoder's `opening` says.
+    after: the handle of the Sample that the prefix goes on from: all that stood before that is the same.
     """
 
     prefix: np.ndarray
@@ -106,9 +107,10 @@ class StepRequest:
     name: tuple[int, ...]
     problem: Hashable = None
     opens: bool = False
+    after: Handle | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @property
-    def home(self) -> Hashable:
+    def key(self) -> Hashable:
         """Under which its text is cached."""
         return self.name if self.problem is None else self.problem
 
@@ -126,14 +128,14 @@ class Sample:
     temperature) before top-k and top-p cut it (temperature 1 where greedy). finish: by the stop token;
     "length" if none came within `max_step_tokens` or the context (no tokens if the prefix fills it), or if
     it was ended early. cut: by what, then.
-    branch: where the engine keeps it, for `StepDecoder.drop`.
+    handle: where its keys and values are kept; equal samples of a request share one. None: nowhere.
     """
 
     tokens: tuple[int, ...]
     logprob: float
     finish: Finish
     cut: Cut = ""
-    branch: Any = dataclasses.field(default=None, compare=False, repr=False)
+    handle: Handle | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +150,7 @@ class ScoreRequest:
     problem: Hashable = None
 
     @property
-    def home(self) -> Hashable:
+    def key(self) -> Hashable:
         """Under which its text is cached."""
         return id(self) if self.problem is None else self.problem
 

@@ -188,10 +188,10 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
         prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
         suffixes = sorted({suffix_bucket(length, longest) for length in range(c.chunk, longest + c.chunk)})
         rows = sorted({min(n, c.rows) for n in candidates if n} or {1, c.rows})
-        for home, cache in enumerate(self._caches.replicas):
+        for replica, cache in enumerate(self._caches.replicas):
             work += cache.programs(lengths)
             for N in rows:
-                one_of_each = {batch.leaves: batch for batch in self._at((home, N))}.values()
+                one_of_each = {batch.leaves: batch for batch in self._at((replica, N))}.values()
                 work += [
                     functools.partial(batch.compile, P, S)
                     for batch in one_of_each
@@ -217,13 +217,6 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
         for batches in self._batches.values():
             for batch in batches:
                 batch.cancel(tickets)
-
-    def drop(self, samples: Sequence[Sample]) -> None:
-        """Says that nobody will go on from these: their pages are free."""
-        for sample in samples:
-            if sample.branch is not None:
-                tree, branch = sample.branch
-                tree.drop(branch)
 
 
 def _as_array(bias: Mapping[int, float], V: int) -> jax.Array:

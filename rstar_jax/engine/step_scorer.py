@@ -15,7 +15,7 @@ from rstar_jax.engine import pool, programs
 from rstar_jax.engine.buckets import cache_bucket, score_bucket
 from rstar_jax.engine.clock import timed
 from rstar_jax.engine.pages import Branch
-from rstar_jax.engine.prefixes import PrefixCache, PrefixCaches
+from rstar_jax.engine.prefixes import Prefix, PrefixCache, PrefixCaches
 from rstar_jax.engine.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
@@ -81,7 +81,7 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         self._together = min(ROWS, config.leaves)
         self._rows = ROWS_ON_CPU if self._caches.replicas[0].on_cpu else self._together
         self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.replicas]
-        self._flights: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.replicas]
+        self._in_flight: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.replicas]
         self._values: dict[int, np.ndarray] = {}  # of what is not done
         self._missing: dict[int, int] = {}  # of its suffixes
 
@@ -112,20 +112,20 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
             if not all(suffixes.values()):  # the prefix's last token then is everybody's first
                 suffixes = {k: [prefix[-1], *suffix] for k, suffix in suffixes.items()}
                 prefix = prefix[:-1]
-            home = self._caches.replica(request.problem)
-            self._waiting[home].append(_Asked(ticket, request, prefix, suffixes))
+            replica = self._caches.replica(request.problem)
+            self._waiting[replica].append(_Asked(ticket, request, prefix, suffixes))
 
     def _work(self, block: bool) -> None:
         """Start what waits where nothing is under way, and wait until something is done."""
         del block
         self.load()
         while True:
-            for home, flight in enumerate(self._flights):
+            for replica, flight in enumerate(self._in_flight):
                 if flight and (not self._done or cast(Any, flight[-1][1]).is_ready()):
-                    self._harvest(home)
-                if not self._flights[home] and self._waiting[home]:
-                    self._start(home)
-            if self._done or not any(self._flights):
+                    self._harvest(replica)
+                if not self._in_flight[replica] and self._waiting[replica]:
+                    self._start(replica)
+            if self._done or not any(self._in_flight):
                 return
 
     def programs(self, shortest: int = 1) -> list[Callable[[], None]]:
@@ -160,8 +160,8 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         for ticket in tickets:
             self._values.pop(ticket, None)
             self._missing.pop(ticket, None)
-        for home, waiting in enumerate(self._waiting):
-            self._waiting[home] = deque(asked for asked in waiting if asked.ticket in self._values)
+        for replica, waiting in enumerate(self._waiting):
+            self._waiting[replica] = deque(asked for asked in waiting if asked.ticket in self._values)
 
     def held(self) -> dict[str, int]:
         """Count what the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
@@ -169,22 +169,22 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
 
     def load(self) -> None:
         """Lays the parameters out and makes the cache, unless something is being scored."""
-        if not any(self._flights):
+        if not any(self._in_flight):
             self._caches.load(self._model.params())
 
     def _complete(self, ticket: int) -> None:
         del self._missing[ticket]
         self._finish(ticket, self._values.pop(ticket))
 
-    def _start(self, home: int) -> None:
+    def _start(self, replica: int) -> None:
         """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
-        cache, waiting = self._caches.replicas[home], self._waiting[home]
+        cache, waiting = self._caches.replicas[replica], self._waiting[replica]
         P = cache.columns(len(waiting[0].prefix))
         block = [asked for asked in waiting if cache.columns(len(asked.prefix)) == P][: self._together]
-        read = cache.read([(asked.request.home, asked.prefix) for asked in block])
+        read = cache.read([Prefix(asked.request.key, asked.prefix) for asked in block])
         block = block[: len(read)]
         taken = {asked.ticket for asked in block}
-        self._waiting[home] = deque(asked for asked in waiting if asked.ticket not in taken)
+        self._waiting[replica] = deque(asked for asked in waiting if asked.ticket not in taken)
         groups = []
         for asked, branch in zip(block, read, strict=True):
             # Like lengths together: the longest of a batch sets the padded length of all.
@@ -194,7 +194,7 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         for at in range(0, len(groups), self._rows):
             some = groups[at : at + self._rows]
             T = score_bucket(max(group.longest for group in some))
-            self._flights[home].append((some, self._run(cache, some, P, T)))
+            self._in_flight[replica].append((some, self._run(cache, some, P, T)))
         for branch in read:
             if branch is not None:
                 cache.tree.release(branch)
@@ -210,7 +210,7 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
             for g, k in enumerate(group.which):
                 suffix = asked.suffixes[k]
                 tokens[b, g, : len(suffix)], last[b, g] = suffix, len(suffix) - 1
-                key = cache.key(asked.request.home, asked.prefix)
+                key = cache.key(Prefix(asked.request.key, asked.prefix))
                 grown = cache.tree.grow(key, group.read, len(asked.prefix), suffix)
                 if grown is not None:
                     slots[b, g, : len(suffix)] = grown[1].slots
@@ -229,8 +229,8 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
             cache.tree.release(branch)
         return raw
 
-    def _harvest(self, home: int) -> None:
-        for groups, raw in self._flights[home]:
+    def _harvest(self, replica: int) -> None:
+        for groups, raw in self._in_flight[replica]:
             with timed(self.stats):
                 values = np.tanh(np.asarray(raw) / self._scale)
             for b, group in enumerate(groups):
@@ -241,4 +241,4 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
                 self._missing[ticket] -= len(group.which)
                 if not self._missing[ticket]:
                     self._complete(ticket)
-        self._flights[home] = []
+        self._in_flight[replica] = []

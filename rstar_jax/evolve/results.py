@@ -63,7 +63,8 @@ class CurateResult:
 class TrainResult:
     """A training; all but `note` is None or empty where there was nothing to learn from.
 
-    delimiters: the policy's probability of each where it stands. pair_accuracy: of a PPM.
+    delimiters: the policy's probability of each where it stands. as_sampled: steps that the policy learnt by
+    the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM.
     """
 
     examples: int | None = None
@@ -75,6 +76,7 @@ class TrainResult:
     seconds: float = 0.0
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     delimiters: dict[str, float] | None = None
+    as_sampled: int | None = None
     pair_accuracy: float | None = None
     note: str = ""
 

@@ -144,6 +144,11 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     context.progress.log(f"{title}: probability of each delimiter where it stands: {said}.")
     if note := train.weakness(summary.metrics, summary.steps, len(options["new_tokens"])):
         context.progress.log(f"{title}: {note}.")
+    if summary.as_sampled:
+        context.progress.log(
+            f"{title}: {summary.as_sampled:,} steps are learnt by the ids that were sampled; its tokenizer "
+            "spells them otherwise."
+        )
     return TrainResult(**_figures(summary), delimiters=written, note=note)
 
 

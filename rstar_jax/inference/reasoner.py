@@ -25,10 +25,9 @@ from rstar_jax.tasks import Checker, Role
 from rstar_jax.text import grammar, opening
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms import decode_layout, quantize
-from rstar_jax.types import Candidate, CheckRequest, Finish, Grade, GradeRequest, Problem, StepVerdict
+from rstar_jax.types import Candidate, Finish, Grade, GradeRequest, Problem
 
 # The interpreter writes outputs and the user questions; a policy never does.
-_MOST_WRITTEN = 1 << 16  # steps of which it is remembered where they lie
 _NEVER_SAMPLED = (grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSISTANT)
 
 
@@ -87,7 +86,6 @@ class Reasoner:
         self._devices = 1 if mesh is None else mesh.size
         self._faults = {"repeats": "repeats itself", "astray": f"no {self._task.opening}"}
         self._scorer = None
-        self._written: dict[tuple[str, tuple[str, ...]], Sample] = {}  # what is not checked yet
         if ppm is not None:
             reward = weights.load_reward_model(ppm, dtype=jnp.dtype(dtype))
             rows = reward.decoder.config.vocab_size
@@ -183,7 +181,7 @@ class Reasoner:
         """Return the queues of one search at a time. `round` names the randomness of its samples."""
         decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
         request = functools.partial(self._step_request, round)
-        check, grade = self._checker.steps(self._checked), self._checker.finals()
+        check, grade = self._checker.steps(), self._checker.finals()
         execution = self.meter.gauge("execution")
         check.watch, grade.watch = execution("check"), execution("grade")
         return Queues(
@@ -196,12 +194,13 @@ class Reasoner:
     def _step_request(self, round: int, leaf: Leaf) -> StepRequest:
         key = problem_key(leaf.problem.id)
         return StepRequest(
-            prefix=self._tokens(self._task.prompt(leaf.problem.question, self._role), leaf.steps),
+            prefix=self._tokens(leaf),
             n=leaf.n,
             temperature=leaf.temperature,
             name=(round, key, leaf.tree_index, leaf.node),
             problem=key,
             opens=bool(self._task.opening) and not leaf.steps,
+            after=leaf.handle,
         )
 
     def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
@@ -212,29 +211,13 @@ class Reasoner:
             problem=problem_key(problem.id),
         )
 
-    def _checked(self, request: CheckRequest, verdict: StepVerdict) -> None:
-        """Free the cache pages of steps that failed: they are never expanded."""
-        problem, steps = request
-        sample = self._written.pop((problem.id, steps), None)
-        if sample is not None and not verdict.alive:
-            self._decoder.drop([sample])
-
-    def _candidates(self, leaf: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
-        candidates = [self._candidate(sample) for sample in samples]
+    def _candidates(self, _: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
         self.meter.tokens += sum(len(sample.tokens) for sample in samples)
-        if len(self._written) > _MOST_WRITTEN:
-            self._written.clear()  # of repeats, which are never checked; the rest's pages go a little later
-        for sample, candidate in zip(samples, candidates, strict=True):
-            if sample.branch is not None:
-                self._written[leaf.problem.id, (*leaf.steps, candidate.text)] = sample
-        return candidates
+        return [self._candidate(sample) for sample in samples]
 
-    def _tokens(self, prompt: str, steps: tuple[str, ...]) -> np.ndarray:
-        asked = np.asarray(self._tokenizer.encode_prompt(prompt), np.int32)
-        return np.concatenate([asked, self._steps(steps)])
-
-    def _steps(self, steps: tuple[str, ...]) -> np.ndarray:
-        return np.asarray(self._tokenizer.encode_steps(steps), np.int32)
+    def _tokens(self, leaf: Leaf) -> np.ndarray:
+        prompt = self._tokenizer.encode_prompt(self._task.prompt(leaf.problem.question, self._role))
+        return np.asarray([*prompt, *self._tokenizer.encode_steps(leaf.steps, leaf.token_ids)], np.int32)
 
     def _candidate(self, sample: Sample) -> Candidate:
         tokens, finish = sample.tokens, sample.finish
@@ -244,7 +227,7 @@ class Reasoner:
             # written with tokens that the engine was not told of.
             text, finish = grammar.cut_at_stop(text)
         fault = self._faults.get(sample.cut, "") if finish == "length" else ""
-        return Candidate(text, tokens, sample.logprob, finish, fault)
+        return Candidate(text, tokens, sample.logprob, finish, fault, sample.handle)
 
 
 def _control(tokenizer: Tokenizer, config: models.DecoderConfig) -> set[int]:

@@ -72,6 +72,11 @@ def _sft_rows(path: Path) -> Iterator[Given]:
         _text({"question": row.question}, place, "question")
         _require_texts(list(row.steps), place)
         _require_steps(row.steps, place)
+        if row.token_ids and len(row.token_ids) != len(row.steps):
+            raise UserError(
+                f"{place}: token_ids of {len(row.token_ids)} steps given, but it has {len(row.steps)}; those "
+                "of each step, or none at all, expected."
+            )
         yield Given(row, Problem(row.problem_id, row.question, ""))
 
 

@@ -7,6 +7,8 @@ independent beam searches, usually one beam wide, so that early favourites do no
 
 from __future__ import annotations
 
+import dataclasses
+
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import alive, failed
@@ -51,7 +53,8 @@ class Beam:
             return []
         first = len(self._nodes)
         for asked, nodes in taken:
-            self._nodes += [node.with_stats(0, 0.0, asked.node - self._first) for node in nodes]
+            parent = asked.node - self._first
+            self._nodes += [dataclasses.replace(node, parent=parent) for node in nodes]
         self.nodes = len(self._nodes) - 1
         living = [i for i in range(first, len(self._nodes)) if alive(self._nodes[i])]
         best = sorted(living, key=lambda i: -(self._nodes[i].ppm or 0.0))[: self._width]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rstar_jax.search.config import SearchConfig
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import ExpandConfig, failed
-from rstar_jax.search.grow import TreeId, root
+from rstar_jax.search.grow import TreeId, leaf_below, root
 from rstar_jax.types import Ended, Node, Problem, Tree
 
 
@@ -65,8 +65,7 @@ class Chains:
         chain = self._chains[k]
         if chain[-1].status == "ok":
             name = 1 + k * self._max_depth + len(chain) - 1
-            steps = tuple(node.text for node in chain)
-            return [Leaf(self.problem, steps, self._name.tree_index, name, 1, self._temperature)]
+            return [leaf_below(self.problem, chain, name, self._name.tree_index, 1, self._temperature)]
         self.rollouts += 1
         self.trajectories += chain[-1].status == "answer"
         return []

@@ -8,16 +8,18 @@ from collections.abc import Callable
 import numpy as np
 
 from rstar_jax.queues import Queue
-from rstar_jax.types import Candidate, CheckRequest, Grade, GradeRequest, Problem, StepVerdict
+from rstar_jax.types import Candidate, CheckRequest, Grade, GradeRequest, Handle, Problem, StepVerdict
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
     """A node that wants `n` candidate steps.
 
-    steps: the texts from the root's child down to the node. tree, node: with the round and the problem they
-    name the randomness, so that a search gives the same trees whatever else is searched with it, and in
+    steps: the texts from the root's child down to the node. tree_index, node: with the round and the problem
+    they name the randomness, so that a search gives the same trees whatever else is searched with it, and in
     whatever order results come. No two leaves of a problem have the same.
+    token_ids: of each step, those that it was sampled with; empty if not known. handle: where the text that
+    ends here is kept; None: it is looked for, or read again.
     """
 
     problem: Problem
@@ -26,6 +28,8 @@ class Leaf:
     node: int
     n: int
     temperature: float
+    token_ids: tuple[tuple[int, ...], ...] = ()
+    handle: Handle | None = dataclasses.field(default=None, compare=False, repr=False)
 
 
 # A request to score: problem, the texts of the steps so far, the new steps' texts.
@@ -39,8 +43,7 @@ GRADE_VALUES: dict[str, float] = {"right": 1.0, "wrong": -1.0}
 class Queues:
     """The policy, the interpreter, the grader and the PPM, each at its own pace; one search at a time.
 
-    propose: a leaf's candidates, at most n. Before the list it may tell single candidates as they are sampled
-        (`queues.Part`): these are then checked while the others are still written.
+    propose: a leaf's candidates, at most n. Those that nobody can go on from are told so by their handles.
     check: the verdict on the last step of a trajectory.
     grade: an answer against its problem's reference; "ungraded" where that could not be found out.
     score: one float array of values in [-1, 1], one for each new step; None without a PPM.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
-from rstar_jax.queues import Part, Queue
+from rstar_jax.queues import Queue
 from rstar_jax.search.contract import Queues
 from rstar_jax.search.expand import Expansion
 
@@ -58,9 +58,7 @@ class Dispatcher(Generic[Run]):
                     f"'{name}' reported ticket {ticket}, which this search did not ask for or had already: "
                     "two searches may not share a queue at a time"
                 )
-            early = isinstance(result, Part)
-            whose = tickets[ticket] if early else tickets.pop(ticket)
-            finished.append(("sample", *whose, result.result) if early else (name, *whose, result))
+            finished.append((name, *tickets.pop(ticket), result))
         return finished
 
     @property

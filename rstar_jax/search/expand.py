@@ -90,10 +90,9 @@ class Expansion:
     ---- asks "check" of  ------> asks "grade" of answers and   --------------------------------> children
          each new text            "score" of the steps that live
 
-    A "sample" is one candidate ahead of "propose": its check is asked for at once.
-
     children: the leaf's children once all is known, failed ones included, in the order proposed. Until then
-        None. tokens: sampled for it.
+        None. tokens: sampled for it. What no child can be gone on from, engines need not keep: its handle is
+        released.
     Raises UserError if a value of the PPM is no number in [-1, 1].
     """
 
@@ -101,9 +100,9 @@ class Expansion:
         self.leaf, self.tokens = leaf, 0
         self.children: list[Node] | None = None
         self._manner = manner
-        self._kept: list[tuple[int, Candidate]] | None = None  # with which of the leaf's candidates it is
+        self._proposals: Sequence[Candidate] = ()
+        self._kept: list[tuple[int, Candidate]] = []  # with which of the leaf's candidates it is
         self._verdicts: dict[str, StepVerdict] = {}  # by text: equal steps run once
-        self._asked: set[str] = set()
         self._unchecked = 0
         self._steps: list[Step] = []
         self._scored: list[int] = []  # which of the steps the PPM was asked about
@@ -112,10 +111,7 @@ class Expansion:
         self._missing = 0  # grades and values
 
     def take(self, kind: str, key: Any, result: Any) -> list[Ask]:
-        """A result: a "sample" (one candidate before the list of all) or all that were asked of a queue,
-        "propose", "check", "grade" or "score"; key: as it was asked for."""
-        if kind == "sample":
-            return self._check([result])
+        """A result of "propose", "check", "grade" or "score"; key: as it was asked for."""
         if kind == "propose":
             return self._proposed(result)
         if kind == "check":
@@ -136,25 +132,15 @@ class Expansion:
         self.tokens = sum(len(candidate.tokens) for candidate in candidates)
         order = {id(candidate): i for i, candidate in reversed(list(enumerate(candidates)))}
         kept = self._manner.keep(candidates)
-        self._kept = [(order[id(candidate)], candidate) for candidate in kept]
-        return self._check(kept) or ([] if self._unchecked else self._checked())
-
-    def _check(self, candidates: Sequence[Candidate]) -> list[Ask]:
-        asks: list[Ask] = []
-        for candidate in candidates:
-            text = candidate.text
-            # One that met the token limit before a stop is dead as it is: the interpreter never sees it.
-            if candidate.finish != "length" and text not in self._asked:
-                self._asked.add(text)
-                asks.append(("check", text, (self.leaf.problem, (*self.leaf.steps, text))))
-        self._unchecked += len(asks)
-        return asks
+        self._proposals, self._kept = candidates, [(order[id(candidate)], candidate) for candidate in kept]
+        # One that met the token limit before a stop is dead as it is: the interpreter never sees it.
+        texts = dict.fromkeys(candidate.text for candidate in kept if candidate.finish != "length")
+        self._unchecked = len(texts)
+        asks: list[Ask] = [("check", text, (self.leaf.problem, (*self.leaf.steps, text))) for text in texts]
+        return asks or self._checked()
 
     def _checked(self) -> list[Ask]:
-        """Asks for grades and values, once every verdict is there: also of those that came early and were
-        not kept, so that nothing comes after the end."""
-        if self._kept is None:
-            return []
+        """Asks for grades and values, once every verdict is there."""
         steps = [
             Step(k, candidate, StepVerdict(candidate.text, "malformed", detail=candidate.fault or "length"))
             if candidate.finish == "length"
@@ -220,6 +206,13 @@ class Expansion:
                 origin=origin,
                 candidate=step.k,
                 observation=step.verdict.observation[:MOST_OBSERVED],
+                token_ids=step.candidate.tokens,
+                handle=step.candidate.handle if self._status(step) == "ok" else None,
             )
             for i, step in enumerate(self._steps)
         ]
+        # Equal candidates share one.
+        needed = {child.handle for child in self.children}
+        for handle in dict.fromkeys(candidate.handle for candidate in self._proposals):
+            if handle is not None and handle not in needed:
+                handle.release()

@@ -74,11 +74,20 @@ def leaf_at(
     problem: Problem, nodes: Sequence[Node], at: int, name: int, tree: int, n: int, temperature: float
 ) -> Leaf:
     """The request for `n` candidates at node `at`. name: what `Leaf.node` is to be."""
-    steps = []
+    path = list[Node]()
     while at > 0:
-        steps.append(nodes[at].text)
+        path.append(nodes[at])
         at = nodes[at].parent
-    return Leaf(problem, tuple(reversed(steps)), tree, name, n, temperature)
+    return leaf_below(problem, path[::-1], name, tree, n, temperature)
+
+
+def leaf_below(
+    problem: Problem, path: Sequence[Node], name: int, tree: int, n: int, temperature: float
+) -> Leaf:
+    """The request for `n` candidates after the nodes of a path from the root's child on."""
+    steps, token_ids = tuple(node.text for node in path), tuple(node.token_ids for node in path)
+    handle = path[-1].handle if path else None
+    return Leaf(problem, steps, tree, name, n, temperature, token_ids, handle)
 
 
 class Barrier:

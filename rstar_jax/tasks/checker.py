@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rstar_jax.grading.answer import shared
@@ -12,8 +12,6 @@ from rstar_jax.sandbox import Sandbox
 from rstar_jax.tasks.task import Pair, Task
 from rstar_jax.types import CheckRequest, Grade, GradeRequest, Problem, StepVerdict
 
-Told = Callable[[CheckRequest, StepVerdict], None]
-
 
 class Checker:
     """What a task asks, asked. sandbox: the caller opens and closes it. For any number of threads."""
@@ -21,21 +19,14 @@ class Checker:
     def __init__(self, task: Task, sandbox: Sandbox) -> None:
         self.task, self.sandbox = task, sandbox
 
-    def steps(self, told: Told | None = None) -> Queue[CheckRequest, StepVerdict]:
-        """Make a queue of trajectories whose last step is checked. told: called with each verdict."""
-
-        def heard(request: CheckRequest, verdict: StepVerdict) -> StepVerdict:
-            if told is not None:
-                told(request, verdict)
-            return verdict
+    def steps(self) -> Queue[CheckRequest, StepVerdict]:
+        """Make a queue of trajectories whose last step is checked."""
 
         def encode(request: CheckRequest) -> Any:
             asked = self.task.step(*request)
-            return Known(heard(request, asked)) if isinstance(asked, StepVerdict) else asked
+            return Known(asked) if isinstance(asked, StepVerdict) else asked
 
-        return Coded(
-            self.sandbox.queue(), encode, lambda request, ran: heard(request, self.task.read(*request, ran))
-        )
+        return Coded(self.sandbox.queue(), encode, lambda request, ran: self.task.read(*request, ran))
 
     def finals(self) -> Queue[GradeRequest, Grade]:
         """Make a queue of answers to grade."""

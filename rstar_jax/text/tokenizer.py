@@ -27,6 +27,8 @@ from rstar_jax.text import apart, byte_pairs, grammar, tokenizer_files, tokenize
 from rstar_jax.text.spellings import spellings
 from rstar_jax.types import Finish
 
+Ids = tuple[int, ...]
+
 _END_OF_TEXT = "<|endoftext|>"
 _AS_WRITTEN = "PreTrainedTokenizerFast"  # what makes transformers take tokenizer.json as it is
 _MARK = re.compile(r"<([|\uff5c]).*\1>")  # takes "<|im_end|>", which not every vocabulary calls special
@@ -291,27 +293,55 @@ class Tokenizer:
         """The text of ids, special tokens kept."""
         return self._backend.decode(list(map(int, ids)), skip_special_tokens=False)
 
-    def encode_steps(self, steps: Sequence[str]) -> list[int]:
-        """Ids of the steps, each encoded on its own (and remembered)."""
-        return [token for step in steps for piece in self._encode_step(step) for token in piece]
+    def encode_steps(self, steps: Sequence[str], sampled: Sequence[Ids] = ()) -> list[int]:
+        """Ids of the steps, each encoded on its own (and remembered).
 
-    def encode_solution(self, prompt: str, steps: Sequence[str]) -> tuple[list[int], list[bool]]:
+        sampled: those that each was sampled with, as `encode_step` takes them; empty if not known.
+        """
+        given = sampled or [()] * len(steps)
+        pieces = (piece for step in zip(steps, given, strict=True) for piece in self.encode_step(*step))
+        return [token for piece in pieces for token in piece]
+
+    def encode_step(self, step: str, sampled: Ids = ()) -> tuple[Ids, Ids]:
+        """Ids of what the policy wrote of a step, and of the output that the interpreter appended.
+
+        sampled: what a policy wrote the step with. A text can be spelt in several ways, and a policy does not
+        always choose the one that merging gives. These ids stand for the text if they are ids of it in this
+        vocabulary with every delimiter spelt as `encode` spells it; else (another tokenizer's, cut at a
+        stop) they are passed over.
+        """
+        return self._encode_step(step, sampled)
+
+    def encode_solution(
+        self, prompt: str, steps: Sequence[str], sampled: Sequence[Ids] = ()
+    ) -> tuple[list[int], list[bool]]:
         """Ids of prompt and steps, and which of them the policy learns.
 
         False for the prompt and for output that the interpreter wrote. No EOS is added: a solution's end is
-        its `<end_of_answer>`.
+        its `<end_of_answer>`. sampled: as for `encode_steps`.
         """
         ids = self.encode_prompt(prompt)
         mask = [False] * len(ids)
-        for step in steps:
-            written, tool = self._encode_step(step)
-            ids += written + tool
-            mask += [True] * len(written) + [False] * len(tool)
+        for step in zip(steps, sampled or [()] * len(steps), strict=True):
+            written, output = self.encode_step(*step)
+            ids += written + output
+            mask += [True] * len(written) + [False] * len(output)
         return ids, mask
 
-    def _step_pieces(self, step: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        written, tool = grammar.split_tool(step)
-        return tuple(self._continuing(written)), tuple(self._continuing(tool))
+    def _step_pieces(self, step: str, sampled: Ids) -> tuple[Ids, Ids]:
+        written, output = grammar.split_tool(step)
+        ids = sampled if sampled and self._spells(sampled, written) else tuple(self._continuing(written))
+        return ids, tuple(self._continuing(output))
+
+    def _spells(self, ids: Ids, text: str) -> bool:
+        if not 0 <= min(ids) <= max(ids) < self.used_ids or self.decode(ids) != text:
+            return False
+        for token in (token for token in grammar.SPECIAL_TOKENS if token in text):
+            spelt = self._encode_step(token, ())[0]
+            found = sum(ids[i : i + len(spelt)] == spelt for i in range(len(ids)) if ids[i] == spelt[0])
+            if found != text.count(token):
+                return False
+        return True
 
     @functools.cached_property
     def _anchor(self) -> list[int]:

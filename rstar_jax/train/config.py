@@ -32,6 +32,8 @@ class TrainConfig:
     ppm_center: weight of the mean square of what the two values of a pair, before tanh, sum up to, as an
         addition to the preference loss (arXiv 2312.09244). Pairs alone say nothing of the sum: at the rates
         of low-rank training it drifts to where tanh is flat. 0 = none, as in the paper.
+    sampled_ids: the policy learns a step by the very ids that it was sampled with, where the tokenizer would
+        spell the text otherwise; False: always by the tokenizer's. The PPM, which reads texts, learns those.
     checkpoint_every_s: seconds after which the state is saved; 0: never for that reason.
         checkpoint_every_steps: steps after which the state is saved; 0: never for that reason.
     lora: train low-rank additions to frozen weights (`transforms/lora.py`).
@@ -52,6 +54,7 @@ class TrainConfig:
     remat: Remat = "none"
     ppm_value: Literal["tanh", "raw"] = "tanh"
     ppm_center: float = 0.0
+    sampled_ids: bool = True
     checkpoint_every_s: float = 60.0
     checkpoint_every_steps: int = 0
     lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
@@ -82,6 +85,8 @@ class TrainSummary:
     examples: seen over all epochs. tokens: read by the model, padding left out. dropped: distinct examples
     left out as longer than a row. first_loss, last_loss: of the first and last step. seconds: wall time,
     earlier parts of a resumed training included. metrics: means over the last tenth of the steps.
+    as_sampled: distinct steps that the policy learnt by the ids they were sampled with, where the tokenizer
+    spells them otherwise.
     """
 
     steps: int
@@ -92,3 +97,4 @@ class TrainSummary:
     last_loss: float
     seconds: float
     metrics: Mapping[str, float]
+    as_sampled: int | None = None

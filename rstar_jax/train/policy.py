@@ -6,6 +6,7 @@ the prompt nor what the interpreter prints.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -55,14 +56,17 @@ def train_policy(
     """
     if not rows:
         raise UserError("training the policy: no solutions given. At least one verified solution is needed.")
-    examples = []
+    examples, as_sampled = [], 0
     for row in rows:
-        ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps)
+        sampled = row.token_ids if config.sampled_ids else ()
+        ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps, sampled)
+        pairs = zip(row.steps, sampled, strict=False)
+        as_sampled += sum(tokenizer.encode_step(*pair) != tokenizer.encode_step(pair[0]) for pair in pairs)
         tokens, learnt = np.asarray(ids, np.int32), np.asarray(trained, bool)
         examples.append(Example(tokens, learnt, marks(ids, tokenizer)))
     batches = PolicyBatches(examples, config, seed)
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
-        return fit(
+        summary = fit(
             model,
             batches,
             policy_loss,
@@ -74,6 +78,7 @@ def train_policy(
             metrics=metrics,
             on_step=on_step,
         )
+    return dataclasses.replace(summary, as_sampled=as_sampled)
 
 
 class PolicyBatches:

@@ -9,6 +9,7 @@ import pytest
 
 from rstar_jax import compilations
 from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.engine.pages import PageTree
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, RewardModel
 from rstar_jax.queues import call
@@ -18,25 +19,29 @@ LONG = dataclasses.replace(CONFIG, context=160, page_size=8)
 TOOL = [9, 11, 13]  # what an interpreter puts behind a step
 
 
-def grow(decoder: StepDecoder, config: DecodeConfig, depth: int) -> list[list[tuple[int, ...]]]:
-    """A search of three problems, which goes on from the first and last live candidate of each leaf."""
+def grow(
+    decoder: StepDecoder, config: DecodeConfig, depth: int, *, handles: bool = False
+) -> list[list[tuple[int, ...]]]:
+    """A search of three problems, which goes on from the first and last live candidate of each leaf; by
+    their handles, or by their texts alone."""
     rng = np.random.default_rng(0)
-    leaves = [(p, rng.integers(V, size=int(n)).tolist()) for p, n in enumerate([30, 7, 21])]
+    leaves = [(p, rng.integers(V, size=int(n)).tolist(), None) for p, n in enumerate([30, 7, 21])]
     found = []
     for level in range(depth):
         asked = [
-            StepRequest(np.array(text, np.int32), 3, 1.0, (p, level, i), problem=p)
-            for i, (p, text) in enumerate(leaves)
+            StepRequest(np.array(text, np.int32), 3, 1.0, (p, level, i), problem=p, after=handle)
+            for i, (p, text, handle) in enumerate(leaves)
         ]
         answers = call(decoder, asked)
         found += [[s.tokens for s in row] for row in answers]
         following = []
-        for (p, text), row in zip(leaves, answers, strict=True):
+        for (p, text, _), row in zip(leaves, answers, strict=True):
             alive = [s for s in row if s.finish != "length"]
-            decoder.drop([s for s in row if s.finish == "length"])
+            assert not any(s.handle for s in row if s.finish == "length")
             for sample in alive[:1] + alive[2:]:
                 tool = TOOL if sample.finish == "code" else []
-                following.append((p, [*text, *sample.tokens, *tool]))
+                handle = sample.handle if handles else None
+                following.append((p, [*text, *sample.tokens, *tool], handle))
         leaves = [leaf for leaf in following if len(leaf[1]) < config.context - 30][:6]
     return found
 
@@ -51,9 +56,54 @@ def test_a_search_reads_every_token_once(policy: Decoder) -> None:
     # Anew for every request: the same search.
     anew = StepDecoder(policy, STOPS, LONG, seed=3)
     keys = itertools.count()
-    anew._caches.replicas[0].key = lambda problem, tokens: next(keys)  # nothing is found again
+    anew._caches.replicas[0].key = lambda prefix: next(keys)  # nothing is found again
     assert grow(anew, LONG, 4) == reused
     assert anew.stats.reused == 0 and anew.stats.prefilled > 2 * stats.prefilled
+
+
+def test_a_step_is_gone_on_from_where_its_handle_says(policy: Decoder) -> None:
+    """The same steps and the same counts as when its text is looked for."""
+    by_text, by_handle = (StepDecoder(policy, STOPS, LONG, seed=3) for _ in range(2))
+    found = grow(by_text, LONG, 4)
+    roots, match = [], PageTree.match
+
+    def matched(tree, key, tokens, at=None):
+        roots.append(at is None)
+        return match(tree, key, tokens, at)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PageTree, "match", matched)
+        assert grow(by_handle, LONG, 4, handles=True) == found
+    assert sum(roots) == 3 < len(roots)  # the prompts alone, as nothing was evicted
+    for name in ("prefilled", "reused", "reread", "generated"):
+        assert getattr(by_handle.stats, name) == getattr(by_text.stats, name)
+
+
+def test_a_handle_is_a_hint_that_may_have_come_to_nothing(policy: Decoder) -> None:
+    """Released, of another cache, or of a step whose last tokens were spelt otherwise after all."""
+    text = np.arange(1, 30, dtype=np.int32) % V
+
+    def next_steps(decoder, tokens, handle):
+        asked = np.concatenate([text, np.array(tokens, np.int32)])
+        (found,) = call(decoder, [StepRequest(asked, 3, 1.0, (2,), problem=0, after=handle)])
+        return [sample.tokens for sample in found]
+
+    decoder, other = (StepDecoder(policy, STOPS, LONG, seed=5) for _ in range(2))
+    (samples,) = call(decoder, [StepRequest(text, 8, 1.0, (1,), problem=0)])
+    first, second, *_ = [sample for sample in samples if sample.handle]
+    assert len(first.tokens) > 3
+    expected = next_steps(other, first.tokens, first.handle)
+    assert expected == next_steps(decoder, first.tokens, first.handle)
+    cut = first.tokens[:2] + (1, 2, 3)
+    reused = decoder.stats.reused
+    assert next_steps(decoder, cut, first.handle) == next_steps(other, cut, None)
+    assert decoder.stats.reused - reused == len(text) + 2  # as far as they are the same
+    first.handle.release()  # which somebody goes on from: nothing is lost
+    assert expected == next_steps(decoder, first.tokens, first.handle)
+    free = second.handle.tree.free
+    second.handle.release()
+    assert second.handle.tree.free > free
+    assert next_steps(decoder, second.tokens, second.handle) == next_steps(other, second.tokens, None)
 
 
 def test_a_pool_that_is_too_small_costs_time_and_nothing_else(policy: Decoder) -> None:
@@ -61,7 +111,7 @@ def test_a_pool_that_is_too_small_costs_time_and_nothing_else(policy: Decoder) -
     tight = StepDecoder(policy, STOPS, LONG, seed=3)
     for cache in tight._caches.replicas:
         cache.pages = 2 * LONG.context // LONG.page_size
-    assert grow(tight, LONG, 4) == roomy
+    assert grow(tight, LONG, 4, handles=True) == roomy
     assert tight._caches.replicas[0].tree.evicted > 0
     assert 0 < tight.stats.reread <= tight._caches.replicas[0].tree.evicted
     assert tight.stats.reread <= tight.stats.prefilled

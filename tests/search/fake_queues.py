@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rstar_jax.queues import Part
 from rstar_jax.search import Queues
 from tests.search.scripted import Functions
 
@@ -26,17 +25,13 @@ class Clock:
 
 
 class Shuffled:
-    """Each poll reports some of what is open, in any order; what is left open comes some time.
-
-    one_by_one: candidates are reported singly before their list. waited: how often a poll had to wait.
-    """
+    """Each poll reports some of what is open, in any order; what is left open comes some time."""
 
     cooperative = True
 
-    def __init__(self, function: Callable, draw: random.Random, *, one_by_one: bool = False):
-        self.function, self.draw, self.one_by_one = function, draw, one_by_one
+    def __init__(self, function: Callable, draw: random.Random):
+        self.function, self.draw = function, draw
         self.open: dict[int, Any] = {}
-        self.results: list[tuple[int, Any]] = []  # still to be reported
         self.next = self.draw.randrange(100)
         self.submits: list[int] = []
         self.polls = 0
@@ -49,34 +44,27 @@ class Shuffled:
             ticket, self.next = self.next, self.next + self.draw.randrange(1, 4)
             self.open[ticket] = result
             tickets.append(ticket)
-            if self.one_by_one:
-                singles = [(ticket, Part(candidate)) for candidate in result]
-                self.draw.shuffle(singles)
-                self.results += singles[: self.draw.randrange(len(singles) + 1)]
         return tickets
 
     def poll(self, block: bool = False) -> list[tuple[int, Any]]:
         self.polls += 1
         share = self.draw.choice((0.0, 0.2, 1.0))
-        singles = [entry for entry in self.results if self.draw.random() < share and entry[0] in self.open]
-        done = [t for t in self.open if self.draw.random() < share and t not in {s for s, _ in self.results}]
-        self.results = [entry for entry in self.results if entry not in singles and entry[0] in self.open]
-        if block and not singles and not done and self.open:
+        done = [ticket for ticket in self.open if self.draw.random() < share]
+        if block and not done and self.open:
             done = [min(self.open)]
-            self.results = [entry for entry in self.results if entry[0] != done[0]]
         self.draw.shuffle(done)
-        return singles + [(ticket, self.open.pop(ticket)) for ticket in done]
+        return [(ticket, self.open.pop(ticket)) for ticket in done]
 
     def cancel(self, tickets: Iterable[int]) -> None:
         for ticket in tickets:
             del self.open[ticket]
 
 
-def shuffled(functions: Functions, seed: int, *, one_by_one: bool = False) -> Queues:
+def shuffled(functions: Functions, seed: int) -> Queues:
     """These functions as queues of which nobody knows when they answer."""
     draw = random.Random(seed)
     return Queues(
-        Shuffled(functions.propose, draw, one_by_one=one_by_one),
+        Shuffled(functions.propose, draw),
         Shuffled(functions.check, draw),
         Shuffled(functions.grade, draw),
         Shuffled(functions.score, draw) if functions.score else None,

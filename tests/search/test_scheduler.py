@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_jax.errors import UserError
-from rstar_jax.queues import Part
-from rstar_jax.search import STRATEGIES, Leaf, Queues, SearchConfig, collector, votes
+from rstar_jax.search import STRATEGIES, Queues, SearchConfig, collector, votes
 from tests.search.fake_queues import Clock, all_open, shuffled, timed
 from tests.search.scripted import Early, World, grow_trees, problems, watch_trees
 
@@ -35,7 +34,7 @@ def test_the_order_of_results_changes_nothing(seed, strategy, how):
         {"parallel_leaves": 3} if strategy.startswith("mcts") else {"batch": 1},
     )[how]
     config = config_of(strategy, **options)
-    queues = shuffled(functions, seed, one_by_one=seed % 2 == 0)
+    queues = shuffled(functions, seed)
     found = grow_trees(problems(5), queues, config, round=1)
     assert found == grow_trees(problems(5), functions, config, round=1)
     assert all_open(queues) == 0
@@ -86,38 +85,6 @@ def test_what_is_ready_together_is_asked_for_together():
         )
     grow_trees(problems(3), queues, config_of("mcts"), round=1, clock=clock)
     assert submits[0] == ("propose", 3) and submits[1][0] == "check" and submits[1][1] > 3
-
-
-def test_candidates_are_checked_while_others_are_written():
-    """One candidate comes early: its check is asked for before the leaf's list is there, and once only."""
-    functions, asked = World(rates=(1, 0, 0)).functions(), []
-
-    def check(requests):
-        asked.append([steps[-1] for _, steps in requests])
-        return functions.check(requests)
-
-    queues = shuffled(dataclasses.replace(functions, check=check), 0)
-    (candidates,) = functions.propose([Leaf(problems(1)[0], (), 0, 0, 4, 1.0)])
-    events = [[(0, Part(candidates[0]))], [], [(0, candidates)]]
-
-    class Early:
-        cooperative = True
-
-        def submit(self, requests):
-            return list(range(len(requests)))
-
-        def poll(self, block=False):
-            del block
-            return events.pop(0)
-
-        def cancel(self, tickets):
-            pass
-
-    queues = dataclasses.replace(queues, propose=Early())
-    grow_trees(problems(1), queues, config_of("sample", rollouts=4, max_depth=1), round=1)
-    texts = [text for batch in asked for text in batch]
-    assert asked[0] == [candidates[0].text]
-    assert sorted(texts) == sorted({c.text for c in candidates})
 
 
 class Broken(Exception):

@@ -36,9 +36,9 @@ def made(tmp_path_factory):
         trained: list[list[int]] = []
         encode = Tokenizer.encode_solution
 
-        def encoded(self, prompt, steps):
+        def encoded(self, prompt, *steps):
             trained.append(self.encode_prompt(prompt))
-            return encode(self, prompt, steps)
+            return encode(self, prompt, *steps)
 
         patch.setattr(Tokenizer, "encode_solution", encoded)
         report = rounds.run(settings, folder)

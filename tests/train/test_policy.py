@@ -12,7 +12,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import PolicyBatches, TrainConfig, policy, policy_loss, train_policy
+from rstar_jax.train import PolicyBatches, TrainConfig, TrainSummary, policy, policy_loss, train_policy
 from rstar_jax.train.packing import pack
 from rstar_jax.types import SftRow
 
@@ -35,20 +35,41 @@ def row(question="What is 8 plus 9?"):
 
 def captured(monkeypatch, *args, **options):
     """What `train_policy` would hand to the loop."""
-    found = {}
-    monkeypatch.setattr(policy, "fit", lambda model, batches, *_, **__: found.setdefault("batches", batches))
-    train_policy(*args, **options)
-    return found["batches"]
+    found = []
+
+    def fit(model, batches, *_, **__):
+        found.append(batches)
+        return TrainSummary(1, 1, 1, 0, 1.0, 1.0, 0.0, {})
+
+    monkeypatch.setattr(policy, "fit", fit)
+    summary = train_policy(*args, **options)
+    return found[0], summary
 
 
 def test_prompt_and_interpreter_output_get_no_loss(tokenizer, monkeypatch):
-    batches = captured(monkeypatch, None, [row()], tokenizer, PROMPTS["finetuned"], CONFIG)
+    batches, _ = captured(monkeypatch, None, [row()], tokenizer, PROMPTS["finetuned"], CONFIG)
     (m,) = batches(0).microbatches
     assert tokenizer.decode(m["tokens"][m["segment_ids"] > 0]) == PROMPTS["finetuned"](
         row().question
     ) + "".join(STEPS)
     learnt = tokenizer.decode(m["targets"][m["weights"] > 0])
     assert learnt == "".join(STEPS).replace("\n<output>17<end_of_output>", "")
+
+
+def test_a_step_is_learnt_by_the_ids_it_was_sampled_with(tokenizer, monkeypatch):
+    """Unless the tokenizer's own are asked for, or they are another tokenizer's."""
+    written = [tokenizer.encode_step(step)[0] for step in STEPS]
+    first = tuple(i for letter in "\n# Step" for i in tokenizer.encode(letter))
+    other = (written[0][0], *first, *tokenizer.encode(STEPS[0].removeprefix("<code>\n# Step")))
+    assert other != written[0] and tokenizer.decode(other) == STEPS[0]
+    sampled = dataclasses.replace(row(), token_ids=(other, (1, 2, 3), written[2]))
+    for asked, expected, count in ((True, other, 1), (False, written[0], 0)):
+        config = dataclasses.replace(CONFIG, sampled_ids=asked)
+        args = None, [sampled, row()], tokenizer, PROMPTS["finetuned"], config
+        batches, summary = captured(monkeypatch, *args)
+        learnt = [example.tokens[example.trained].tolist() for example in batches.examples]
+        assert learnt[0] == [*expected, *written[1], *written[2]] and summary.as_sampled == count
+        assert learnt[1] == [i for ids in written for i in ids]
 
 
 def test_masked_tokens_do_not_change_the_gradient(tiny, examples):
