@@ -12,66 +12,64 @@ from rstar_jax.search.expand import Expansion
 Run = TypeVar("Run", bound=Hashable)
 
 
+# A request for a queue, the run and the expansion that wait for its result, and by what key that knows it.
+Asked = tuple[Any, Run, Expansion, Any]
+
+
 class Dispatcher(Generic[Run]):
-    """The queues: what is to be asked, what is open, and whose it is."""
+    """The queues, what is to be asked of each, and what is open, by ticket."""
 
     def __init__(self, queues: Queues):
         self._queues: dict[str, Queue] = {"check": queues.check, "grade": queues.grade}
         if queues.score is not None:
             self._queues["score"] = queues.score
+        # Last, so that a turn hands the engine the leaves that this turn's results have made.
         self._queues["propose"] = queues.propose
-        self._ready: dict[str, list[tuple[Any, tuple[Run, Expansion, Any]]]] = {
-            name: [] for name in self._queues
-        }
-        self._open: dict[str, dict[int, tuple[Run, Expansion, Any]]] = {name: {} for name in self._queues}
+        self._ready: dict[str, list[Asked[Run]]] = {name: [] for name in self._queues}
+        self._open: dict[str, dict[int, Asked[Run]]] = {name: {} for name in self._queues}
 
     def ask(self, kind: str, request: Any, run: Run, expansion: Expansion, key: Any) -> None:
-        self._ready[kind].append((request, (run, expansion, key)))
+        """Note a request; it is handed out in the next turn, together with all others of its kind."""
+        self._ready[kind].append((request, run, expansion, key))
 
-    def turn(self, wait: bool) -> Iterator[list[tuple[str, Run, Expansion, Any, Any]]]:
-        """Go once round the queues: hands out what is ready, takes what has finished.
+    def turn(self, wait: bool) -> Iterator[tuple[str, list[tuple[Asked[Run], Any]]]]:
+        """Go once round the queues: hands out what is ready, yields what each has finished.
 
-        wait: for a queue that alone has anything to do and does it by itself. A cooperative one
-        is left after each piece of work, so that whoever watches or ends the search is heard. Candidates are
-        asked for last, with what the other queues have just made ready.
+        wait: for a queue that alone has anything to do and does it by itself. A cooperative one is left after
+        each piece of work, so that whoever watches or ends the search is heard.
         """
         if not any(self._open.values()) and not any(self._ready.values()):
             raise RuntimeError("trees wait for results, but nothing was asked for")
         for name, queue in self._queues.items():
+            mine = self._open[name]
             if ready := self._ready[name]:
                 self._ready[name] = []
-                tickets = queue.submit([request for request, _ in ready])
-                self._open[name].update(zip(tickets, (whose for _, whose in ready), strict=True))
-            if self._open[name]:
-                alone = not any(
-                    self._open[other] or self._ready[other] for other in self._open if other != name
-                )
-                yield self._finished(name, queue.poll(wait and alone and not queue.cooperative))
+                mine.update(zip(queue.submit([asked[0] for asked in ready]), ready, strict=True))
+            if mine:
+                others = (self._open[other] or self._ready[other] for other in self._open if other != name)
+                results = queue.poll(wait and not queue.cooperative and not any(others))
+                yield name, [(self._taken(name, ticket), result) for ticket, result in results]
 
-    def _finished(
-        self, name: str, results: list[tuple[int, Any]]
-    ) -> list[tuple[str, Run, Expansion, Any, Any]]:
-        tickets, finished = self._open[name], []
-        for ticket, result in results:
-            if ticket not in tickets:
-                raise RuntimeError(
-                    f"'{name}' reported ticket {ticket}, which this search did not ask for or had already: "
-                    "two searches may not share a queue at a time"
-                )
-            finished.append((name, *tickets.pop(ticket), result))
-        return finished
+    def _taken(self, name: str, ticket: int) -> Asked[Run]:
+        asked = self._open[name].pop(ticket, None)
+        if asked is None:
+            raise RuntimeError(
+                f"'{name}' reported ticket {ticket}, which this search did not ask for or had already: two "
+                "searches may not share a queue at a time"
+            )
+        return asked
 
     @property
     def must_nap(self) -> bool:
         """Return whether everything open works by itself."""
         return not any(self._queues[name].cooperative for name, tickets in self._open.items() if tickets)
 
-    def forget(self, run: Run | None = None) -> None:
-        """Drops all that is asked for a run, or for all of them."""
+    def forget(self, run: Run) -> None:
+        """Drop all that is asked for a run."""
         for name, queue in self._queues.items():
-            self._ready[name] = [entry for entry in self._ready[name] if run and entry[1][0] is not run]
-            mine = [t for t, whose in self._open[name].items() if run is None or whose[0] is run]
-            for ticket in mine:
+            self._ready[name] = [asked for asked in self._ready[name] if asked[1] is not run]
+            gone = [ticket for ticket, asked in self._open[name].items() if asked[1] is run]
+            for ticket in gone:
                 del self._open[name][ticket]
-            if mine:
-                queue.cancel(mine)
+            if gone:
+                queue.cancel(gone)

@@ -14,7 +14,7 @@ from rstar_jax.search.contract import Leaf
 from rstar_jax.types import MOST_OBSERVED, Candidate, Grade, Node, Origin, Status, StepVerdict
 
 
-class Step(NamedTuple):
+class CheckedStep(NamedTuple):
     """A candidate that was checked; k: which of its leaf's it is."""
 
     k: int
@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 # Which of a leaf's candidates are looked at at all, and which of these become nodes.
 Keep = Callable[[Sequence[Candidate]], list[Candidate]]
-Admit = Callable[[list[Step]], list[Step]]
+Admit = Callable[[list[CheckedStep]], list[CheckedStep]]
 
 
 def everything(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -46,7 +46,7 @@ def answer_alone(candidates: Sequence[Candidate]) -> list[Candidate]:
     return answers[:1] or list(candidates)
 
 
-def one_answer(steps: list[Step]) -> list[Step]:
+def one_answer(steps: list[CheckedStep]) -> list[CheckedStep]:
     """Drops all answers of an expansion but the first; other steps stay."""
     first = next((step for step in steps if step.verdict.status == "answer"), None)
     return [step for step in steps if step.verdict.status != "answer" or step is first]
@@ -104,7 +104,8 @@ class Expansion:
         self._kept: list[tuple[int, Candidate]] = []  # with which of the leaf's candidates it is
         self._verdicts: dict[str, StepVerdict] = {}  # by text: equal steps run once
         self._unchecked = 0
-        self._steps: list[Step] = []
+        self._steps: list[CheckedStep] = []
+        self._statuses: list[Status] = []
         self._scored: list[int] = []  # which of the steps the PPM was asked about
         self._grades: dict[int, Grade] = {}
         self._values: dict[int, float] = {}
@@ -142,9 +143,11 @@ class Expansion:
     def _checked(self) -> list[Ask]:
         """Asks for grades and values, once every verdict is there."""
         steps = [
-            Step(k, candidate, StepVerdict(candidate.text, "malformed", detail=candidate.fault or "length"))
+            CheckedStep(
+                k, candidate, StepVerdict(candidate.text, "malformed", detail=candidate.fault or "length")
+            )
             if candidate.finish == "length"
-            else Step(k, candidate, self._verdicts[candidate.text])
+            else CheckedStep(k, candidate, self._verdicts[candidate.text])
             for k, candidate in self._kept
         ]
         self._steps = steps = self._manner.admit(steps)
@@ -154,17 +157,17 @@ class Expansion:
             for i, step in enumerate(steps)
             if step.verdict.status == "answer"
         ]
+        too_deep = len(before) + 1 >= self._manner.last_depth
+        self._statuses = [
+            "depth" if too_deep and step.verdict.status == "ok" else step.verdict.status for step in steps
+        ]
         counted = {"steps": ("ok", "answer"), "answers": ("answer",), "nothing": ()}[self._manner.score]
-        self._scored = [i for i, step in enumerate(steps) if self._status(step) in counted]
+        self._scored = [i for i, status in enumerate(self._statuses) if status in counted]
         if self._scored:
             asks.append(("score", None, (problem, before, [steps[i].verdict.text for i in self._scored])))
         self._missing = len(asks)
         self._finish()
         return asks
-
-    def _status(self, step: Step) -> Status:
-        too_deep = step.verdict.status == "ok" and len(self.leaf.steps) + 1 >= self._manner.last_depth
-        return "depth" if too_deep else step.verdict.status
 
     def _score(self, values: np.ndarray) -> None:
         if len(values) != len(self._scored):
@@ -192,7 +195,7 @@ class Expansion:
             Node(
                 parent=leaf.node,
                 text=step.verdict.text,
-                status=self._status(step),
+                status=status,
                 depth=depth,
                 visits=0,
                 value_sum=0.0,
@@ -207,12 +210,13 @@ class Expansion:
                 candidate=step.k,
                 observation=step.verdict.observation[:MOST_OBSERVED],
                 token_ids=step.candidate.tokens,
-                handle=step.candidate.handle if self._status(step) == "ok" else None,
+                handle=step.candidate.handle if status == "ok" else None,
             )
-            for i, step in enumerate(self._steps)
+            for i, (step, status) in enumerate(zip(self._steps, self._statuses, strict=True))
         ]
         # Equal candidates share one.
-        needed = {child.handle for child in self.children}
-        for handle in dict.fromkeys(candidate.handle for candidate in self._proposals):
-            if handle is not None and handle not in needed:
-                handle.release()
+        kept = {child.handle for child in self.children}
+        for candidate in self._proposals:
+            if candidate.handle is not None and candidate.handle not in kept:
+                kept.add(candidate.handle)
+                candidate.handle.release()

@@ -85,7 +85,7 @@ def leaf_below(
     problem: Problem, path: Sequence[Node], name: int, tree: int, n: int, temperature: float
 ) -> Leaf:
     """The request for `n` candidates after the nodes of a path from the root's child on."""
-    steps, token_ids = tuple(node.text for node in path), tuple(node.token_ids for node in path)
+    steps, token_ids = tuple([node.text for node in path]), tuple([node.token_ids for node in path])
     handle = path[-1].handle if path else None
     return Leaf(problem, steps, tree, name, n, temperature, token_ids, handle)
 

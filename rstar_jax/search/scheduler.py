@@ -200,8 +200,8 @@ class Search(Queue[SearchRequest, Tree]):
     def _turn(self) -> None:
         self._start()
         idle, timed = True, [run for run in self._runs.values() if run.config.max_seconds]
-        for finished in self._dispatcher.turn(wait=not timed) if self._runs else ():
-            for kind, run, expansion, key, result in finished:
+        for kind, finished in self._dispatcher.turn(wait=not timed) if self._runs else ():
+            for (_, run, expansion, key), result in finished:
                 idle = False
                 if run.ticket not in self._runs:  # ended by a result that came with this one
                     continue
