@@ -1,4 +1,4 @@
-"""Leaf slots that are decoded together, from the host's side: who sits where, and what each has written.
+"""SeatedLeaf slots that are decoded together, from the host's side: who sits where, and what each has written.
 
 One turn is: harvest what the last chunk gave, admit leaves that wait into free slots, start the next chunk.
 Between turns the device works and the host is free.
@@ -22,7 +22,7 @@ from rstar_jax.engine.clock import timed
 from rstar_jax.engine.pages import BranchHandle, Writes
 from rstar_jax.engine.prefixes import Prefix, PrefixCache, abstract
 from rstar_jax.engine.requests import Cut, DecodeConfig, Sample, StepRequest
-from rstar_jax.engine.seats import Leaf, Seat, shared_out
+from rstar_jax.engine.seats import Seat, SeatedLeaf, shared_out
 from rstar_jax.errors import UserError
 from rstar_jax.models import KV
 from rstar_jax.types import Finish
@@ -94,7 +94,7 @@ class Batch:
             return  # every page is held by leaves that sit; they end some time
         lines = iter({*range(self.leaves)} - {seat.leaf.line for seat in self._seats if seat})
         leaves = [
-            Leaf(*waiting.popleft(), branch, self.cache.key(prefix), next(lines))
+            SeatedLeaf(*waiting.popleft(), branch, self.cache.key(prefix), next(lines))
             for branch, prefix in zip(read, prefixes, strict=False)
         ]
         room = len(leaves) if waiting else len(free)
@@ -262,7 +262,15 @@ class Batch:
         self.cache.store(new, pool.orders(copies, room, self.cache.pages, slots))
 
     def _write(self, b: int, k: int, first: int, count: int) -> Writes | None:
-        """Pages for the tokens that candidate k of a slot was fed at `first` and after it."""
+        """Take pages for the tokens that candidate k of a slot was fed from position `first` on.
+
+        A token's keys and values are made when it is fed, one position after it was sampled. With a prefix
+        that ends in z, and chunks of two tokens:
+
+            position        0  1 | 2
+            sampled         a  b | c
+            fed, stored     z  a | b      _write(first=0, count=2): a new branch; (first=2, count=1): appended
+        """
         seat = self._seats[b]
         assert seat is not None
         leaf = seat.leaf
@@ -281,7 +289,7 @@ class Batch:
             tree.drop(branch)
         return writes
 
-    def _samples(self, leaf: Leaf) -> list[Sample]:
+    def _samples(self, leaf: SeatedLeaf) -> list[Sample]:
         """Return the samples of a leaf that is done."""
         tree, line = self.cache.tree, leaf.line
         if leaf.read is not None:
@@ -303,7 +311,7 @@ class Batch:
 
     def cancel(self, tickets: Container[int]) -> None:
         """Takes leaves out of their slots; what the chunk under way gives for them is not looked at."""
-        tree, gone = self.cache.tree, dict[int, Leaf]()
+        tree, gone = self.cache.tree, dict[int, SeatedLeaf]()
         for slot, seat in enumerate(self._seats):
             if seat is not None and seat.leaf.ticket in tickets:
                 self._seats[slot] = None

@@ -11,10 +11,13 @@ from rstar_jax.engine.requests import StepRequest
 
 
 @dataclasses.dataclass
-class Leaf:
-    """A request in slots. read: where its prefix lies, without the last token. line: where the host writes
-    down what it samples. slots: that it sits in. own: by candidate, where what it has written lies; None
-    where the pool had no room."""
+class SeatedLeaf:
+    """A request whose candidates are written in slots.
+
+    read: where its prefix lies, without the last token. key: under which that is cached. line: the row of the
+    batch's host arrays in which its tokens are noted, of its own however many slots it has. slots: how many
+    it sits in. own: by candidate, where what it has written lies; None where the pool had no room.
+    """
 
     ticket: int
     request: StepRequest
@@ -28,12 +31,12 @@ class Leaf:
 class Seat(NamedTuple):
     """A slot's share of a leaf: the candidates from `first` to before `end`."""
 
-    leaf: Leaf
+    leaf: SeatedLeaf
     first: int
     end: int
 
 
-def shared_out(leaves: Sequence[Leaf], N: int, slots: int) -> list[Seat]:
+def shared_out(leaves: Sequence[SeatedLeaf], N: int, slots: int) -> list[Seat]:
     """Seats of N rows for all the candidates of the leaves, one each, and as many more as there are slots and
     candidates to fill their rows."""
     counts = [leaf.request.n for leaf in leaves]

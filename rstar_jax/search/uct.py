@@ -32,12 +32,12 @@ def initial_value(prior: float) -> float:
     return prior
 
 
-def first(prior: float) -> float:
+def each_once(prior: float) -> float:
     """Every child once before any twice, those of higher prior first: as UCT is usually stated."""
     return prior + 1e6
 
 
-UNVISITED: dict[str, Unvisited] = {"value": initial_value, "first": first}
+UNVISITED: dict[str, Unvisited] = {"value": initial_value, "first": each_once}
 
 
 class _Node:
@@ -54,8 +54,9 @@ class _Node:
     for the others. best, best_index: the largest of these, and the first index that has it. known: the other
     children, but those made closed. open: how many children are not closed.
 
-    Children of priors 0.2, 0.5, 0.1, of which the second was visited with value 1:
-        unvisited = [0.2, -inf, 0.1], best = 0.2, best_index = 0, known = [_Node(q=1.0)].
+    Children of priors 0.2, 0.5, 0.1, of which the second was visited once with value 1, the parent twice:
+        unvisited = [0.2, -inf, 0.1], best = 0.2, best_index = 0, known = [_Node(q=1.0)];
+        with c = 2 the visited one has 1.0 + 2 * sqrt(ln 2) * 1 = 2.67 > 0.2, and is selected.
     """
 
     __slots__ = (

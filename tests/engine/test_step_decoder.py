@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rstar_jax.engine import DecodeConfig, Sample, StepDecoder, StepRequest
-from rstar_jax.engine.seats import Leaf, shared_out
+from rstar_jax.engine.seats import SeatedLeaf, shared_out
 from rstar_jax.errors import UserError
 from rstar_jax.kernels import attention_mesh
 from rstar_jax.models import Decoder, DecoderConfig, init_random
@@ -114,7 +114,7 @@ def test_a_leaf_alone_sits_in_every_slot(policy: Decoder, asked: list[StepReques
 )
 def test_free_slots_are_shared_out(counts: list[int], slots: int, shares: list[int]) -> None:
     text = np.zeros(1, np.int32)
-    leaves = [Leaf(i, StepRequest(text, n, 1.0, (i,)), None, i, i) for i, n in enumerate(counts)]
+    leaves = [SeatedLeaf(i, StepRequest(text, n, 1.0, (i,)), None, i, i) for i, n in enumerate(counts)]
     seats = shared_out(leaves, 2, slots)
     assert [seat.end - seat.first for seat in seats] == shares
     for leaf in leaves:
