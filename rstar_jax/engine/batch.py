@@ -1,4 +1,4 @@
-"""SeatedLeaf slots that are decoded together, from the host's side: who sits where, and what each has written.
+"""Leaf slots that are decoded together, from the host's side: who sits where, and what each has written.
 
 One turn is: harvest what the last chunk gave, admit leaves that wait into free slots, start the next chunk.
 Between turns the device works and the host is free.
