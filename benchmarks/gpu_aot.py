@@ -26,10 +26,9 @@ from gpu_decode import CHUNK, SHAPES, N, S
 from jax.experimental import topologies
 
 from rstar_jax import sharding
-from rstar_jax.engine import programs, stops
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.engine.catalogue import Catalogue
 from rstar_jax.engine.shape import EngineModel
-from rstar_jax.models.params import param_specs
-from rstar_jax.transforms.decode_layout import kept_apart, unstack_layers
 
 H100 = """
 gpu_device_info {
@@ -75,24 +74,11 @@ def main() -> None:
     except NotImplementedError:
         raise SystemExit("JAX cannot compile for CUDA here: install the plugin that --help names.") from None
     mesh, c = sharding.make_mesh(devices=list(topology.devices)), SHAPES[flags.shape]
-    everywhere = jax.NamedSharding(mesh, jax.P())
-
-    def there(shape: tuple[int, ...], dtype: jnp.dtype | type) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=everywhere)
-
-    shape, table = EngineModel(c, jnp.dtype(jnp.bfloat16), mesh, flags.kernels), stops.build([], c.vocab_size)
+    shape, config = EngineModel(c, jnp.dtype(jnp.bfloat16), mesh, flags.kernels), DecodeConfig(chunk=CHUNK)
     with jax.set_mesh(mesh):
-        params = {name: there(spec.shape, jnp.bfloat16) for name, spec in param_specs(c).items()}
-        stacks = {name: w for name, w in params.items() if "." in name and kept_apart(c, "cuda")}
-        params |= jax.tree.map(
-            lambda a: there(a.shape, a.dtype),
-            jax.eval_shape(lambda w: {n: unstack_layers(a) for n, a in w.items()}, stacks),
-        )
-        slots = jax.eval_shape(lambda: programs.empty(shape, table, flags.rows // N, N, 1024, S))
-        slots = jax.tree.map(lambda a: there(a.shape, a.dtype), slots)
-        static = {"shape": shape, "S": S, "chunk": CHUNK, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        program = Catalogue(shape, config).decode(flags.rows // N, N, 1024, S)
         begin = time.perf_counter()
-        step = programs.advance.lower(params, slots, None, table, there((), jnp.int32), **static).compile()
+        step = program.compile()
     took, memory, hlo = time.perf_counter() - begin, step.memory_analysis(), step.as_text()
     held, temporary = (n / 2**30 for n in (memory.argument_size_in_bytes, memory.temp_size_in_bytes))
     print(

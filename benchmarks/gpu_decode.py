@@ -33,8 +33,9 @@ import numpy as np
 from models import ON_GPU as QWEN
 from slots import requests  # after jax, whose platform it would set to the CPU
 
-from rstar_jax.engine import DecodeConfig, StepDecoder, pool, programs, stops
+from rstar_jax.engine import DecodeConfig, StepDecoder, pool, programs
 from rstar_jax.engine.buckets import cache_bucket
+from rstar_jax.engine.catalogue import Catalogue
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import Decoder, DecoderConfig, candidates
 from rstar_jax.models.params import param_specs
@@ -109,8 +110,9 @@ def cost(c: DecoderConfig) -> Cost:
 def decode_seconds(model: Decoder, leaves: int, prefix: int, when: Any, turns: int) -> float:
     """Of one step of all rows, over steps from a candidate's first token to its last."""
     shape = EngineModel.of(model, when)
-    params, table = shape.place(model.params()), stops.build([], shape.config.vocab_size)
-    slots = programs.empty(shape, table, leaves, N, cache_bucket(prefix), S)
+    params, sizes = shape.place(model.params()), (leaves, N, cache_bucket(prefix), S)
+    rows = Catalogue(shape, DecodeConfig(chunk=CHUNK), params=params)
+    step, slots = rows.decode(*sizes), rows.empty(*sizes)(rows.table)
     # Not zeros, with which a device takes less power and runs faster.
     slots = slots._replace(prefix=jax.tree.map(lambda a: normal(a.ndim, a.shape, 1.0), slots.prefix))
 
@@ -126,19 +128,7 @@ def decode_seconds(model: Decoder, leaves: int, prefix: int, when: Any, turns: i
         slots = jax.block_until_ready(slots._replace(**new))
         begin = time.perf_counter()
         for _ in range(S // CHUNK):
-            slots, _ = programs.advance(
-                params,
-                slots,
-                None,
-                table,
-                leaves + 1,
-                shape=shape,
-                S=S,
-                chunk=CHUNK,
-                top_k=0,
-                top_p=1.0,
-                min_p=0.0,
-            )
+            slots, _ = step(params, slots, None, rows.table, np.int32(leaves + 1))
         jax.block_until_ready(slots)
         return (time.perf_counter() - begin) / S
 

@@ -29,7 +29,7 @@ from rstar_jax import sharding
 from rstar_jax.models import Decoder, DecoderConfig, Rope
 from rstar_jax.models.config import Remat
 from rstar_jax.models.params import param_specs
-from rstar_jax.train import TrainConfig, policy_loss
+from rstar_jax.train import TrainConfig, policy_loss, programs
 
 SMALL = DecoderConfig(
     vocab_size=32_768, width=1024, layers=6, heads=8, kv_heads=4, head_dim=128, mlp=2816, rope=Rope(theta=1e6)
@@ -72,21 +72,11 @@ def measure(
     kinds = {"tokens": jnp.int32, "positions": jnp.int32, "segment_ids": jnp.int32, "targets": jnp.int32}
     more = {"weights": jnp.float32, "marks": jnp.int8}
     batch = {n: array((rows, T), ("batch", None), d) for n, d in (kinds | more).items()}
-    config = TrainConfig(seq_len=T, microbatch=rows, remat=remat)
-
-    def accumulate(params: dict, sums: dict, batch: dict) -> dict:
-        def loss(params: dict) -> jax.Array:
-            model = Decoder(c, params, compute_dtype=jnp.bfloat16, mesh=mesh)
-            return policy_loss(model, batch, config)["loss"][0]
-
-        return jax.tree.map(jnp.add, sums, jax.grad(loss)(params))
-
-    out = jax.tree.map(lambda p: p.sharding, params)
+    model = Decoder(c, params, compute_dtype=jnp.bfloat16, mesh=mesh)
+    accumulate, _ = programs(model, batch, policy_loss, TrainConfig(remat=remat))
     began = time.time()
     with jax.set_mesh(mesh):
-        compiled = (
-            jax.jit(accumulate, donate_argnums=1, out_shardings=out).lower(params, params, batch).compile()
-        )
+        compiled = accumulate.compile()
     memory = compiled.memory_analysis()
     arguments = memory.argument_size_in_bytes
     own = sum(math.prod(p.sharding.shard_shape(p.shape)) * p.dtype.itemsize for p in params.values())

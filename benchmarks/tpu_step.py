@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from typing import Any
 
 os.environ.update(TPU_SKIP_MDS_QUERY="1", JAX_PLATFORMS="cpu", ALLOW_MULTIPLE_LIBTPU_LOAD="1")
 os.environ.setdefault("TPU_STDERR_LOG_LEVEL", "3")
@@ -27,7 +28,8 @@ from shape import SHAPES
 from tpu_decode import CHIPS, N, S
 
 from rstar_jax import sharding
-from rstar_jax.engine import programs, stops
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.engine.catalogue import Catalogue
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import DecoderConfig, cache
 from rstar_jax.models.params import param_specs
@@ -41,24 +43,16 @@ def compiled(
     mesh: jax.sharding.Mesh, c: DecoderConfig, B: int, P: int, *, unrolled: bool
 ) -> jax.stages.Compiled:
     """The program of a chunk of steps."""
-    everywhere = jax.NamedSharding(mesh, jax.P())
-
-    def there(a: jax.Array | jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere)
-
     cache.UNROLL_DECODING_UP_TO["tpu"] = LIMIT if unrolled else 0
-    shape, table = EngineModel(c, jnp.dtype(jnp.bfloat16), mesh), stops.build([], c.vocab_size)
-    params = {name: jax.ShapeDtypeStruct(s.shape, jnp.bfloat16) for name, s in param_specs(c).items()}
+    shape, config = EngineModel(c, jnp.dtype(jnp.bfloat16), mesh), DecodeConfig(leaves=B, rows=N, chunk=CHUNK)
+    params = Catalogue(shape, config).params
+
+    def by_layer(params: dict[str, Any]) -> dict[str, Any]:
+        return {name: unstack_layers(w) if "." in name else w for name, w in params.items()}
+
     if unrolled:
-        stacks = {name: weight for name, weight in params.items() if "." in name}
-        params |= jax.eval_shape(
-            lambda: {n: unstack_layers(jnp.zeros(w.shape, w.dtype)) for n, w in stacks.items()}
-        )
-    slots = jax.eval_shape(lambda: programs.empty(shape, table, B, N, P, S))
-    params, slots = jax.tree.map(there, (params, slots))
-    static = {"shape": shape, "S": S, "chunk": CHUNK, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-    enough = there(jax.ShapeDtypeStruct((), jnp.int32))
-    return programs.advance.lower(params, slots, None, table, enough, **static).compile()
+        params = shape.pinned(jax.eval_shape(by_layer, params), None)
+    return Catalogue(shape, config, params=params).decode(B, N, P, S).compile()
 
 
 def main() -> None:

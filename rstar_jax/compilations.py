@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import gc
 import hashlib
 import logging
@@ -17,13 +18,14 @@ import platform
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import filelock
 import jax
+import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,64 @@ class Counts:
             self.cached - before.cached,
             round(self.seconds - before.seconds, 3),
         )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Program:
+    """A row of a catalogue: one compilation, described before there is any array. Equal rows are one program.
+
+    name, sizes: for people. function: jitted, and told there what it donates. arguments: abstract, as calls
+    will give them: shapes, dtypes and, of what must lie where it does, shardings. static: keywords besides.
+    """
+
+    name: str
+    sizes: tuple[int, ...]
+    function: Any
+    arguments: tuple[Any, ...]
+    static: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Run it; what was compiled ahead is found."""
+        return self.function(*arguments, **self.static)
+
+    def lower(self) -> jax.stages.Lowered:
+        """Lower it, for the devices of its arguments."""
+        return self.function.lower(*self.arguments, **self.static)
+
+    def compile(self) -> jax.stages.Compiled:
+        """Compile it without running it, for calls to come and for whoever reads what the compiler says."""
+        return self.lower().compile()
+
+    @functools.cached_property
+    def _key(self) -> tuple[Any, ...]:
+        arrays, tree = jax.tree.flatten(self.arguments)
+        return self.function, tuple(self.static.items()), tree, tuple(arrays)
+
+    @functools.cached_property
+    def _hash(self) -> int:
+        return hash(self._key)  # of hundreds of arrays, and looked up at every call
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Program) and self._key == other._key)
+
+    def __str__(self) -> str:
+        return " ".join(map(str, (self.name, *self.sizes)))
+
+
+def abstract(arrays: Any) -> Any:
+    """Shapes and dtypes of arrays, and shardings of those that must lie where they do, for a row's arguments.
+    What is abstract stays."""
+
+    def one(a: Any) -> jax.ShapeDtypeStruct:
+        if isinstance(a, jax.ShapeDtypeStruct):
+            return a
+        where = a.sharding if getattr(a, "committed", False) else None
+        return jax.ShapeDtypeStruct(np.shape(a), a.dtype, sharding=where)
+
+    return jax.tree.map(one, arrays)
 
 
 class _Listener:

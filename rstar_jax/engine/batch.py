@@ -10,24 +10,23 @@ import dataclasses
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from typing import Any, cast
 
 import jax
 import numpy as np
 
-from rstar_jax.engine import pool, programs, sampling, stops
-from rstar_jax.engine.buckets import suffix_bucket
-from rstar_jax.engine.clock import timed
+from rstar_jax.compilations import Program
+from rstar_jax.engine import pool, programs, stops
+from rstar_jax.engine.catalogue import COPIES, Catalogue, misfit
+from rstar_jax.engine.clock import dispatch, timed
 from rstar_jax.engine.pages import BranchHandle, Writes
-from rstar_jax.engine.prefixes import Prefix, PrefixCache, abstract
+from rstar_jax.engine.prefixes import Prefix, PrefixCache
 from rstar_jax.engine.requests import Cut, DecodeConfig, Sample, StepRequest
 from rstar_jax.engine.seats import Seat, SeatedLeaf, shared_out
 from rstar_jax.errors import UserError
 from rstar_jax.models import KV
 from rstar_jax.types import Finish
-
-_COPIES = 16  # pages that are copied when a chunk's tokens are stored, at least: mostly fewer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,13 +81,12 @@ class Batch:
     def admit(self, waiting: deque[tuple[int, StepRequest]]) -> None:
         """Takes as many of those that wait as there are free slots, and pages for their prefixes. If none is
         left waiting, slots that are still free take a share of their candidates."""
-        c = self.config
         free = [slot for slot, seat in enumerate(self._seats) if seat is None]
         asked = [waiting[i] for i in range(min(len(free), len(waiting)))]
         if not asked:
             return
         prefixes = [_prefix(request) for _, request in asked]
-        later = itertools.islice(waiting, len(asked), len(asked) + 4 * self.cache.rows)
+        later = itertools.islice(waiting, len(asked), len(asked) + 4 * self.cache.catalogue.rows)
         read = self.cache.read(prefixes, [_prefix(request) for _, request in later])
         if not read:
             return  # every page is held by leaves that sit; they end some time
@@ -103,12 +101,10 @@ class Batch:
             self._seats[slot] = seat
             seat.leaf.slots += 1
         longest = max(len(seat.leaf.request.prefix) - 1 for seat in self._seats if seat)
-        P = self._columns(longest)
-        if P > self._P or P <= self._P // 4:
-            self._fit(P, self._S or suffix_bucket(c.chunk, self._longest))
-        assert self._slots is not None
+        if misfit(self._P, P := self._rows.whole_pages(longest)):
+            self._fit(P, self._S or self._rows.suffix(self.config.chunk))
         arrivals = self._arrivals(seats, free[: len(seats)], self._P)
-        self._slots = programs.admit(self._slots, self.cache.pool, arrivals, shape=self.cache.shape)
+        self._slots = self._run(self._rows.admit(*self._sizes), self._slots, self.cache.pool, arrivals)
         for leaf in leaves:
             if leaf.request.n > self._tokens.shape[1]:
                 self._room(leaf.request.n)
@@ -121,7 +117,7 @@ class Batch:
         def column(values: list[Any], dtype: Any = np.int32) -> np.ndarray:
             return np.array(values + [0] * (B - count), dtype)
 
-        names, name_length = programs.pad_names([r.name for r in requests], B)
+        names = programs.pad_names([r.name for r in requests], B)
         return programs.NewRequests(
             tables=self.cache.tables([seat.leaf.read for seat in seats], B, P),
             slot=column(into),
@@ -133,67 +129,31 @@ class Batch:
             opens=column([int(r.opens) for r in requests]),
             limit=column([min(c.max_step_tokens, c.context - len(r.prefix)) for r in requests]),
             temperature=column([r.temperature for r in requests], np.float32),
-            key=sampling.leaf_keys(self.rules.seed, names, name_length),
+            key=self._run(self._rows.keys(*names[0].shape), self.rules.seed, *names),
         )
 
     def start(self, *, more: bool) -> None:
         """Starts a chunk; it ends sooner when some slots are free and `more` leaves wait for them."""
-        c, self.started = self.config, time.monotonic()
-        assert self._slots is not None
-        need = suffix_bucket(min(self._begun + c.chunk, self._longest), self._longest)
-        if need > self._S or need <= self._S // 4:
+        self.started = time.monotonic()
+        need = self._rows.suffix(min(self._begun + self.config.chunk, self._longest))
+        if misfit(self._S, need):
             self._fit(self._P, need)
         idle = self.leaves - self.occupied
         enough = min(self.leaves, idle + max(1, self.leaves // 8)) if more else self.leaves
-        with timed(self.cache.stats, "decode", *self._key(self._P, self._S)):
-            self._slots, self._flight = self._chunk(programs.advance, self._slots, enough, self._S)
+        program, (table, bias) = self._rows.decode(*self._sizes), self.cache.rules
+        found = self._run(program, self.cache.params, self._slots, bias, table, np.int32(enough))
+        self._slots, self._flight = found
 
-    def _key(self, P: int, S: int) -> tuple[Any, ...]:
-        """Key of a chunk's program: all that it is compiled for."""
-        c = self.config
-        rules = self.rules.bias is None, *(a.shape for a in jax.tree.leaves(self.rules.table))
-        return (self.cache.kind, rules), self.leaves, self.N, P, S, c.chunk, c.top_k, c.top_p, c.min_p
+    @property
+    def _rows(self) -> Catalogue:
+        return self.cache.catalogue
 
-    def _chunk(self, call: Callable[..., Any], slots: programs.Slots, enough: int, S: int) -> Any:
-        """Calls `programs.advance`, or what lowers it."""
-        c = self.config
-        return call(
-            self.cache.params,
-            slots,
-            self.rules.bias,
-            self.rules.table,
-            enough,
-            shape=self.cache.shape,
-            S=S,
-            chunk=c.chunk,
-            top_k=c.top_k,
-            top_p=c.top_p,
-            min_p=c.min_p,
-        )
+    @property
+    def _sizes(self) -> tuple[int, int, int, int]:
+        return self.leaves, self.N, self._P, self._S
 
-    def compile(self, P: int, S: int) -> None:
-        """Compiles what slots of P and S columns need, while no leaf sits: on a mesh by running it on nobody,
-        which tells where each result lies; else without running anything."""
-        cache, shape, P = self.cache, self.cache.shape, self._columns(P)
-        slots = programs.empty(shape, self.rules.table, self.leaves, self.N, P, S)
-        arrivals = self._arrivals([], [], P)
-        if shape.mesh is not None:
-            with cache.alone, timed(cache.stats, "decode", *self._key(P, S)):
-                slots = programs.admit(slots, cache.pool, arrivals, shape=shape)
-                jax.block_until_ready(self._chunk(programs.advance, slots, 0, S))
-            return
-        slots = abstract(slots)
-        with timed(cache.stats, "decode", *self._key(P, S)):
-            programs.admit.lower(slots, cache.abstract_pool, arrivals, shape=shape).compile()
-            lowered = self._chunk(programs.advance.lower, slots, 0, S)
-            lowered.compile()
-        new = lowered.out_info[1].new
-        none = np.full(new[0].shape[1:4], cache.pages * cache.page_size, np.int32)
-        cache.compile_store(new, pool.orders([], _COPIES, cache.pages, none))
-
-    def _columns(self, longest: int) -> int:
-        """Columns for prefixes of so many tokens: whole pages."""
-        return -(-self.cache.columns(longest) // self.config.page_size) * self.config.page_size
+    def _run(self, program: Program, *arguments: Any) -> Any:
+        return dispatch(self.cache.stats, program, *arguments)
 
     def harvest(self) -> dict[int, list[Sample]]:
         """Waits for the chunk; returns the samples, by ticket, of the leaves that are done. Their slots are
@@ -256,10 +216,11 @@ class Batch:
             if writes is not None:
                 slots[step[run], b, row[run]] = writes.slots
                 copies += writes.copies
-        room = _COPIES
+        room = COPIES
         while room < len(copies):
             room *= 2
-        self.cache.store(new, pool.orders(copies, room, self.cache.pages, slots))
+        todo = pool.orders(copies, room, self.cache.pages, slots)
+        self.cache.store(self._rows.store_chunk(room, self.leaves, self.N), new, todo)
 
     def _write(self, b: int, k: int, first: int, count: int) -> Writes | None:
         """Take pages for the tokens that candidate k of a slot was fed from position `first` on.
@@ -331,11 +292,16 @@ class Batch:
 
     def _fit(self, P: int, S: int) -> None:
         """Makes the caches P and S columns wide."""
-        self._P, self._S, shape = P, S, self.cache.shape
-        if self._slots is None:
-            self._slots = programs.empty(shape, self.rules.table, self.leaves, self.N, P, S)
+        B, N, old_P, old_S = self._sizes
+        self._P, self._S, slots = P, S, self._slots
+        if slots is None:
+            self._slots = self._run(self._rows.empty(*self._sizes), self.cache.rules[0])
+        elif old_P != P:
+            prefix = self._run(self._rows.fit_prefix(B, old_P, P), slots.prefix)
+            self._slots = slots._replace(prefix=prefix)
         else:
-            self._slots = programs.resize(shape, self._slots, P, S)
+            suffix = self._run(self._rows.fit_suffix(B, N, old_S, S), slots.suffix)
+            self._slots = slots._replace(suffix=suffix)
 
     def _room(self, K: int) -> None:
         """Room on the host for what K candidates of a leaf write; what is there stays."""

@@ -69,7 +69,7 @@ def read(
     params: dict[str, jax.Array], tokens_RxP: jax.Array, length_R: jax.Array, *, shape: EngineModel
 ) -> KV:
     """Keys and values [L, R, P, G, A] of the first `length` tokens of each row, texts from their start."""
-    return shape.build(params).prefill(tokens_RxP, length_R)[1]
+    return shape.pin_pool(shape.build(params).prefill(tokens_RxP, length_R)[1])
 
 
 @functools.partial(jax.jit, static_argnames="shape")
@@ -91,4 +91,4 @@ def read_on(
     R, T = tokens_RxT.shape
     shared = model.share(lay_out(gather(pool, tables_RxQ, shape.compute_dtype)), known_R, T, length_R)
     suffix = model.empty_suffix(R, 1, T)
-    return whole(model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)[2])
+    return shape.pin_pool(whole(model.extend(tokens_RxT[:, None], jnp.int32(0), shared, known_R, suffix)[2]))

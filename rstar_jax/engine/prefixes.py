@@ -10,31 +10,26 @@ A prefix whose beginning another of the same call reads must wait for it: its le
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 import operator
-import threading
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from rstar_jax.compilations import Program
 from rstar_jax.engine import memory, pool
-from rstar_jax.engine.buckets import cache_bucket, prefill_bucket, score_bucket
-from rstar_jax.engine.clock import timed
+from rstar_jax.engine.buckets import score_bucket
+from rstar_jax.engine.catalogue import ROWS_ON, Catalogue
+from rstar_jax.engine.clock import dispatch
 from rstar_jax.engine.pages import Branch, BranchHandle, PageTree
 from rstar_jax.engine.requests import DecodeConfig, Stats
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
-from rstar_jax.kernels import attention_mesh
 from rstar_jax.models import KV
 from rstar_jax.types import Handle
-
-# Texts read at once, always so many, as their number shapes roundings: from their start, and from where they
-# are known (mostly an interpreter's few words). One text alone keeps a core as busy as eight do.
-_ROWS, _ROWS_ON_CPU, _ROWS_ON = 8, 1, 4
 
 
 class Prefix(NamedTuple):
@@ -63,26 +58,22 @@ class PrefixCache:
     prefix, or as it was sampled. Which one that is changes roundings, and nothing else.
     """
 
-    def __init__(self, shape: EngineModel, config: DecodeConfig, stats: Stats, demand: int = 0) -> None:
-        """demand: tokens of the texts that will be gone back to, as far as somebody knows.
+    def __init__(
+        self, shape: EngineModel, config: DecodeConfig, stats: Stats, demand: int = 0, *rules: Any
+    ) -> None:
+        """demand: tokens of the texts that will be gone back to, as far as somebody knows. rules: a decoder's
+        table of stops and bias, as arguments of `Catalogue`.
 
         Raises UserError if `cache_mb` does not hold one text of the longest.
         """
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
         self._config, self._demand = config, demand
+        self.rules = shape.everywhere(rules)
         # What is free is known when all models are there, which is when one is first used.
         self.pages = pages_for(shape, config, demand) if config.cache_mb else 0
         self.tree = PageTree(self.pages, self.page_size)
         self.params: dict[str, jax.Array] = {}
         self._given: list[jax.Array] = []
-        self.rows = _ROWS_ON_CPU if self.on_cpu else _ROWS
-        self.alone = threading.Lock()  # for whoever compiles by running
-        self._stores: set[tuple[tuple[int, ...], ...]] = set()
-
-    @property
-    def on_cpu(self) -> bool:
-        """Return whether its programs run on a CPU."""
-        return attention_mesh.platform(self.shape.mesh) == "cpu"
 
     def load(self, params: dict[str, jax.Array]) -> None:
         """Takes these parameters; where they are not those of before, every text is forgotten.
@@ -98,8 +89,7 @@ class PrefixCache:
         self.pages = self.pages or pages_for(self.shape, self._config, self._demand)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
-        self.abstract_pool = abstract(self.pool)
-        self.kind = self.shape, self.pages, jax.tree.structure(self.params)  # what programs are compiled for
+        self.catalogue = Catalogue(self.shape, self._config, self.pages, self.params, *self.rules)
 
     def forget(self) -> None:
         """Forgets every text, when the parameters are next given."""
@@ -156,12 +146,12 @@ class PrefixCache:
     def _prefetch(self, started: list[_Unread], later: Sequence[Prefix]) -> list[_Unread]:
         """New prefixes, held, for the idle rows of the blocks that these will be read in."""
         lengths = (len(unread.tokens) for unread in started if not unread.known)
-        filled = collections.Counter(map(self._prefill, lengths))
-        idle = {bucket: -count % self.rows for bucket, count in filled.items()}
+        filled = collections.Counter(map(self.catalogue.prefill, lengths))
+        idle = {bucket: -count % self.catalogue.rows for bucket, count in filled.items()}
         found = []
         for prefix in later:
             tokens = prefix.tokens
-            bucket = self._prefill(len(tokens))
+            bucket = self.catalogue.prefill(len(tokens))
             if not idle.get(bucket) or self.tree.free * self.page_size < 2 * len(tokens):
                 continue
             key = self.key(prefix)
@@ -171,14 +161,6 @@ class PrefixCache:
             idle[bucket] -= 1
             found.append(_Unread(grown[0], 0, tokens, grown[1].slots, grown[1].copies))
         return found
-
-    def columns(self, length: int) -> int:
-        """Columns in which a text of so many tokens is read on from, or decoded after."""
-        return cache_bucket(length, self._config.context)
-
-    def _prefill(self, length: int) -> int:
-        """Columns in which so many first tokens are read."""
-        return prefill_bucket(length, self._config.context)
 
     def key(self, prefix: Prefix) -> Hashable:
         """Under which a prefix lies in the tree."""
@@ -193,62 +175,25 @@ class PrefixCache:
                 row[: len(pages)] = pages
         return table
 
-    def store(self, new: KV, todo: pool.PageWrites) -> None:
-        """Copies pages, and writes tokens' keys and values [L, R, G, A]."""
-        self.pool = pool.store_rows(self.pool, new, todo, shape=self.shape)
-
-    def programs(self, lengths: Iterable[int]) -> list[Callable[[], None]]:
-        """Return functions that compile the reading of texts of such lengths, and of a few tokens behind
-        them."""
-        sizes = [(0, T) for T in sorted({self._prefill(length) for length in lengths})]
-        known = sorted({self.columns(length) for length in lengths})
-        sizes += [(P, T) for P in known for T in sorted({score_bucket(length) for length in range(1, 65)})]
-        return [functools.partial(self._compile, *size) for size in sizes]
-
-    def _compile(self, P: int, T: int) -> None:
-        """On a mesh by reading nothing, which tells where each result lies; else without running anything."""
-        if self.shape.mesh is not None:
-            with self.alone:
-                self._run_block([], P, T)
-                jax.block_until_ready(self.pool)
-            return
-        R = _ROWS_ON if P else self.rows
-        tokens, slots, counts = np.zeros((R, T), np.int32), np.zeros(R * T, np.int32), np.zeros(R, np.int32)
-        if P:
-            tables = self.tables([], R, P)
-            with timed(self.stats, "read on", self.kind, R, P, T):
-                lowered = pool.read_on.lower(
-                    self.params, self.abstract_pool, tables, counts, tokens, counts, shape=self.shape
-                )
-                lowered.compile()
-        else:
-            with timed(self.stats, "read", self.kind, R, T):
-                lowered = pool.read.lower(self.params, tokens, counts, shape=self.shape)
-                lowered.compile()
-        self.compile_store(lowered.out_info, pool.orders([], R, self.pages, slots))
-
-    def compile_store(self, new: Any, todo: pool.PageWrites) -> None:
-        """Compiles the writing of such new keys and values, if that was not done. Not for a mesh."""
-        sizes = tuple(a.shape for a in jax.tree.leaves((new, todo)))
-        if sizes in self._stores:
-            return
-        self._stores.add(sizes)
-        pool.store_rows.lower(self.abstract_pool, abstract(new), todo, shape=self.shape).compile()
+    def store(self, program: Program, new: KV, todo: pool.PageWrites) -> None:
+        """Copies pages, and writes tokens' keys and values [L, ..., G, A]."""
+        self.pool = dispatch(self.stats, program, self.pool, new, todo)
 
     def _run(self, level: list[_Unread]) -> None:
         groups: dict[tuple[int, int], list[_Unread]] = {}
         for unread in level:
-            size = (0, self._prefill(len(unread.tokens)))
+            size = (0, self.catalogue.prefill(len(unread.tokens)))
             if unread.known:
-                size = self.columns(unread.known), score_bucket(len(unread.tokens))
+                size = self.catalogue.columns(unread.known), score_bucket(len(unread.tokens))
             groups.setdefault(size, []).append(unread)
         for (P, T), members in sorted(groups.items(), key=lambda group: group[0]):
-            rows = _ROWS_ON if P else self.rows
+            rows = ROWS_ON if P else self.catalogue.rows
             for at in range(0, len(members), rows):
                 self._run_block(members[at : at + rows], P, T)
 
     def _run_block(self, block: list[_Unread], P: int, T: int) -> None:
-        R, none = _ROWS_ON if P else self.rows, self.pages * self.page_size
+        rows = self.catalogue
+        R, none = ROWS_ON if P else rows.rows, self.pages * self.page_size
         tokens, slots = np.zeros((R, T), np.int32), np.full((R, T), none, np.int32)
         known, length = np.zeros(R, np.int32), np.zeros(R, np.int32)
         for r, unread in enumerate(block):
@@ -257,29 +202,28 @@ class PrefixCache:
             known[r], length[r] = unread.known, unread.known + count
             self.stats.prefilled += count
         if P:
-            tables = self.tables([unread.branch.parent for unread in block], R, P)
-            with timed(self.stats, "read on", self.kind, R, P, T):
-                new = pool.read_on(self.params, self.pool, tables, known, tokens, length, shape=self.shape)
+            arguments = self.tables([unread.branch.parent for unread in block], R, P), known, tokens, length
+            new = dispatch(self.stats, rows.read_on(P, T), self.params, self.pool, *arguments)
         else:
-            with timed(self.stats, "read", self.kind, R, T):
-                new = pool.read(self.params, tokens, length, shape=self.shape)
-        copies = [pair for unread in block for pair in unread.copies]
-        self.store(new, pool.orders(copies, R, self.pages, slots))
-
-
-def abstract(arrays: Any) -> Any:
-    """Their shapes and types: what compiles for them where they will have been given away."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arrays)
+            new = dispatch(self.stats, rows.read(T), self.params, tokens, length)
+        todo = pool.orders([pair for unread in block for pair in unread.copies], R, self.pages, slots)
+        self.store(rows.store(R, *new[0].shape[1:-2]), new, todo)
 
 
 class PrefixCaches:
     """The caches of a model that several groups of devices hold, each for itself (`EngineModel.over`)."""
 
     def __init__(
-        self, shape: EngineModel, mesh: Mesh | None, config: DecodeConfig, stats: Stats, demand: int = 0
+        self,
+        shape: EngineModel,
+        mesh: Mesh | None,
+        config: DecodeConfig,
+        stats: Stats,
+        demand: int = 0,
+        *rules: Any,
     ) -> None:
         shapes = shape.over(mesh)
-        self.replicas = [PrefixCache(one, config, stats, -(-demand // len(shapes))) for one in shapes]
+        self.replicas = [PrefixCache(one, config, stats, -(-demand // len(shapes)), *rules) for one in shapes]
         self._replica_of: dict[Hashable, int] = {}
         self._alone = itertools.count()
 

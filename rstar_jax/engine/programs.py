@@ -11,6 +11,7 @@ slots hold, and whenever and in which row a candidate was decoded.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -96,14 +97,15 @@ class InFlight(NamedTuple):
     new: KV  # [L, C, B, N, G, A], of the pool's dtype
 
 
-def empty(shape: EngineModel, table: stops.Table, B: int, N: int, P: int, S: int) -> Slots:
+@functools.partial(jax.jit, static_argnames=("shape", "B", "N", "P", "S"))
+def empty(table: stops.Table, *, shape: EngineModel, B: int, N: int, P: int, S: int) -> Slots:
     """Slots without leaves: every row is idle."""
     prefix, suffix = shape.empty_caches(B, N, P, S)
 
     def zeros(*size: int, dtype: Any = jnp.int32) -> jax.Array:
-        return jnp.zeros(size, dtype)  # each its own buffer, as they are donated
+        return jnp.zeros(size, dtype)
 
-    return Slots(
+    slots = Slots(
         prefix=prefix,
         prefix_length=zeros(B),
         suffix=suffix,
@@ -119,27 +121,27 @@ def empty(shape: EngineModel, table: stops.Table, B: int, N: int, P: int, S: int
         pending=zeros(B, N),
         seen=stops.start(table, B, N),
     )
+    return by_field(shape.pin, slots)
 
 
-def resize(shape: EngineModel, slots: Slots, P: int, S: int) -> Slots:
-    """The same slots with caches of P and S columns; what is cut off must be unused. Consumes `slots`."""
-    B, N = slots.start.shape
-    wanted = jax.eval_shape(lambda: shape.empty_caches(B, N, P, S))
-    sizes = tuple(leaf.shape for leaf in jax.tree.leaves(wanted))
-    prefix, suffix = _fit_all((slots.prefix, slots.suffix), sizes=sizes, shape=shape)
-    return slots._replace(prefix=prefix, suffix=suffix)
+def by_field(place: Callable[[Any, int | None], Any], slots: Slots) -> Slots:
+    """Slots of what `place` makes of each field: `EngineModel.pin`, or `pinned`."""
+    heads = {"prefix": -3, "suffix": -3}  # where a cache has its heads; all else is whole on every device
+    return Slots(**{name: place(value, heads.get(name)) for name, value in slots._asdict().items()})
 
 
 @functools.partial(jax.jit, static_argnames=("sizes", "shape"))
-def _fit_all(caches: Any, *, sizes: tuple[tuple[int, ...], ...], shape: EngineModel) -> Any:
-    """Every array cut or filled up with zeros, at the end of each axis, to its new size."""
+def fit(cache: Any, *, sizes: tuple[tuple[int, ...], ...], shape: EngineModel) -> Any:
+    """A cache of prefixes or suffixes, every array cut or filled up with zeros, at the end of each axis, to
+    its new size; what is cut off must be unused."""
 
-    def fit(a: jax.Array, size: tuple[int, ...]) -> jax.Array:
+    def one(a: jax.Array, size: tuple[int, ...]) -> jax.Array:
         a = a[tuple(slice(n) for n in size)]
         return jnp.pad(a, [(0, n - old) for n, old in zip(size, a.shape, strict=True)])
 
-    leaves, tree = jax.tree.flatten(caches)
-    return shape.pin(jax.tree.unflatten(tree, [fit(a, n) for a, n in zip(leaves, sizes, strict=True)]))
+    leaves, tree = jax.tree.flatten(cache)
+    fitted = [one(a, size) for a, size in zip(leaves, sizes, strict=True)]
+    return shape.pin(jax.tree.unflatten(tree, fitted), -3)
 
 
 @functools.partial(jax.jit, static_argnames="shape", donate_argnums=0)
@@ -168,12 +170,7 @@ def admit(slots: Slots, pages: KV, arrivals: NewRequests, *, shape: EngineModel)
             **{name: getattr(slots, name).at[slot].set(value) for name, value in fresh.items()},
         )
 
-    return _pinned(shape, jax.lax.fori_loop(0, arrivals.count, one, slots))
-
-
-def _pinned(shape: EngineModel, slots: Slots) -> Slots:
-    prefix, suffix = shape.pin((slots.prefix, slots.suffix))
-    return slots._replace(prefix=prefix, suffix=suffix)
+    return by_field(shape.pin, jax.lax.fori_loop(0, arrivals.count, one, slots))
 
 
 @functools.partial(
@@ -184,7 +181,7 @@ def advance(
     slots: Slots,
     bias_V: jax.Array | None,
     table: stops.Table,
-    enough: jax.Array | int,
+    enough: jax.Array | np.integer,
     *,
     shape: EngineModel,
     S: int,
@@ -252,7 +249,7 @@ def advance(
     start = jnp.int32(0), slots, trace, by_layer(shape.pin_pool((kept, kept)))
     steps, slots, trace, kept = jax.lax.while_loop(going, step, start)
     flight = InFlight(steps, slots.candidate, slots.start, trace, shape.pin_pool(whole(kept)))
-    return _pinned(shape, slots), flight
+    return by_field(shape.pin, slots), flight
 
 
 @functools.partial(jax.jit, static_argnames="shape")
@@ -279,7 +276,7 @@ def values(
         tokens_BxNxT, jnp.int32(0), shared, prefix_length_B, model.decoder.empty_suffix(B, N, T)
     )
     at_last = jnp.take_along_axis(x, last_BxN[..., None, None], axis=2)[:, :, 0]
-    return model.raw_of_hidden(at_last), whole(new)
+    return model.raw_of_hidden(at_last), shape.pin_pool(whole(new))
 
 
 def pad_names(names: list[tuple[int, ...]], rows: int) -> tuple[np.ndarray, np.ndarray]:

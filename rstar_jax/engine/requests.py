@@ -64,6 +64,11 @@ class DecodeConfig:
     weights: Literal["full", "int8"] = "full"
     kernels: Literal["auto", "on", "off"] = "auto"
 
+    @property
+    def batches(self) -> list[int]:
+        """Leaf slots of each batch."""
+        return [self.leaves // self.halves + (i < self.leaves % self.halves) for i in range(self.halves)]
+
     def __post_init__(self) -> None:
         positive = "leaves", "rows", "max_step_tokens", "context", "chunk", "halves", "page_size", "tensor"
         for name in positive:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import jax
@@ -61,50 +61,86 @@ class EngineModel:
         What is laid out anew is a copy, and whoever owns the parameters has them still: the weights are there
         twice. A GPU is spared that if the model was split before (`decode_layout.keep_apart`).
         """
-        mesh, specs = self.mesh, param_specs(self.config)
-        platform = attention_mesh.platform(mesh)
-        if mesh is None and platform == "cpu":
-            return for_decode(params, self.config)
-        split = kept_apart(self.config, platform)
-
-        def axes(name: str, value: Any) -> tuple[str | None, ...]:
-            return specs[name].axes if name in specs else (None,) * value.ndim
-
-        def laid_out(name: str, value: Any) -> Any:
-            return unstack_layers(value) if split and axes(name, value)[:1] == ("layers",) else value
-
-        if mesh is None:
-            return {name: laid_out(name, value) for name, value in params.items()}
-        preset = sharding.preset_for(mesh)
 
         def put(name: str, value: Any) -> Any:
-            own = axes(name, value)[isinstance(value, Unstacked) :]  # of one layer
-            # An int8 weight is two arrays, with as many dimensions.
-            return jax.tree.map(
-                lambda a: jax.device_put(a, sharding.sharding(mesh, own, a.shape, preset)), value
+            return jax.tree.map(lambda a: jax.device_put(a, self._where(name, value, a.shape)), value)
+
+        laid_out = self._laid_out(params)
+        return dict(laid_out) if self.mesh is None else {name: put(name, value) for name, value in laid_out}
+
+    def abstract_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The same of abstract parameters."""
+
+        def there(name: str, value: Any) -> Any:
+            return jax.tree.map(lambda a: _abstract(a, self._where(name, value, a.shape)), value)
+
+        laid_out = jax.eval_shape(lambda given: dict(self._laid_out(given)), dict(params))
+        return {name: there(name, value) for name, value in laid_out.items()}
+
+    def _laid_out(self, params: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """Yield the parameters as they lie on a device; one by one, as each may be a copy."""
+        platform = attention_mesh.platform(self.mesh)
+        if self.mesh is None and platform == "cpu":
+            yield from for_decode(params, self.config).items()
+            return
+        split = kept_apart(self.config, platform)
+        for name, value in params.items():
+            yield (
+                name,
+                unstack_layers(value) if split and self._axes(name, value)[:1] == ("layers",) else value,
             )
 
-        return {name: put(name, laid_out(name, value)) for name, value in params.items()}
+    def _axes(self, name: str, value: Any) -> tuple[str | None, ...]:
+        specs = param_specs(self.config)
+        return specs[name].axes if name in specs else (None,) * value.ndim
+
+    def _where(self, name: str, value: Any, size: tuple[int, ...]) -> Any:
+        """Sharding of an array of a parameter: an int8 weight is two, with as many dimensions."""
+        if self.mesh is None:
+            return None
+        own = self._axes(name, value)[isinstance(value, Unstacked) :]  # of one layer
+        return sharding.sharding(self.mesh, own, size, sharding.preset_for(self.mesh))
 
     def empty_pool(self, pages: int, page_size: int) -> KV:
         """Zeros [L, pages, page_size, G, A] for keys and values."""
-        c = self.config
-        size = (c.layers, pages, page_size, c.kv_heads, c.head_dim)
-        where = self._by_heads(size, -2)
-        k, v = (jnp.zeros(size, self.pool_dtype, device=where) for _ in range(2))
+        k, v = (jnp.zeros(a.shape, a.dtype, device=a.sharding) for a in self.abstract_pool(pages, page_size))
         return k, v
 
+    def abstract_pool(self, *lead: int, dtype: Any = None) -> KV:
+        """Abstract keys and values [L, *lead, G, A], by default of a pool's dtype."""
+        c = self.config
+        size = (c.layers, *lead, c.kv_heads, c.head_dim)
+        one: Any = jax.ShapeDtypeStruct(size, dtype or self.pool_dtype, sharding=self._by_heads(size, -2))
+        return one, one
+
     def empty_caches(self, B: int, N: int, P: int, S: int) -> Caches:
-        """Zeros for B prefixes of P columns and B * N suffixes of S, in the layout of `Decoder.extend`."""
-        return _empty_caches(self, B, N, P, S)
+        """Zeros for B prefixes of P columns and B * N suffixes of S, in the layout of `Decoder.extend`. For
+        use under jit."""
+        c, dtype = self.config, self.compute_dtype
+        zeros = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), dtype)
+        return cache.lay_out((zeros, zeros)), cache.empty_suffix(c, dtype, B, N, S)
+
+    def pin(self, arrays: Any, heads: int | None) -> Any:
+        """Arrays, told to stay split along the axis of their heads, or whole on every device (None). For use
+        under jit."""
+        if self.mesh is None:
+            return arrays
+        pinned = jax.lax.with_sharding_constraint
+        return jax.tree.map(lambda a: pinned(a, self._by_heads(a.shape, heads)), arrays)
+
+    def everywhere(self, arrays: Any) -> Any:
+        """Small arrays, whole on every device, so that no call has to send them there."""
+        if self.mesh is None:
+            return arrays
+        return jax.tree.map(lambda a: jax.device_put(a, self._by_heads(a.shape, None)), arrays)
+
+    def pinned(self, arrays: Any, heads: int | None) -> Any:
+        """What `pin` or `everywhere` makes of arrays, abstract."""
+        return jax.tree.map(lambda a: _abstract(a, self._by_heads(a.shape, heads)), arrays)
 
     def pin_pool(self, pool: KV) -> KV:
-        """A pool, told to stay split as it was made. For use under jit."""
-        return jax.tree.map(lambda a: self._pinned(a, -2), pool)
-
-    def pin(self, caches: Caches) -> Caches:
-        """Caches, likewise."""
-        return jax.tree.map(lambda a: self._pinned(a, -3), caches)
+        """A pool, or keys and values for it, told to stay split as a pool is made. For use under jit."""
+        return self.pin(pool, -2)
 
     def long(self, tokens: int) -> bool:
         """Return whether a text of so many tokens needs the long ones of two sets of rotary factors: its
@@ -133,21 +169,15 @@ class EngineModel:
         mine = size if where is None else where.shard_shape(size)
         return self.token_bytes * math.prod(mine) // math.prod(size)
 
-    def _pinned(self, x: jax.Array, heads: int) -> jax.Array:
-        where = self._by_heads(x.shape, heads)
-        return x if where is None else jax.lax.with_sharding_constraint(x, where)
-
-    def _by_heads(self, size: tuple[int, ...], heads: int) -> Any:
+    def _by_heads(self, size: tuple[int, ...], heads: int | None) -> Any:
         """Split along the axis of the key/value heads, if they are enough."""
         if self.mesh is None:
             return None
         axes: list[str | None] = [None] * len(size)
-        axes[heads] = "kv_heads"
+        if heads is not None:
+            axes[heads] = "kv_heads"
         return sharding.sharding(self.mesh, axes, size, sharding.preset_for(self.mesh))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4))
-def _empty_caches(shape: EngineModel, B: int, N: int, P: int, S: int) -> Caches:
-    c, dtype = shape.config, shape.compute_dtype
-    zeros = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), dtype)
-    return shape.pin((cache.lay_out((zeros, zeros)), cache.empty_suffix(c, dtype, B, N, S)))
+def _abstract(array: Any, where: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)

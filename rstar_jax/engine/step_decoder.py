@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from rstar_jax.engine import sampling
 from rstar_jax.engine.batch import Batch, Rules
 from rstar_jax.engine.buckets import cache_bucket, suffix_bucket
+from rstar_jax.engine.clock import compile_ahead
 from rstar_jax.engine.prefixes import PrefixCaches
 from rstar_jax.engine.requests import (
     Cut,
@@ -95,7 +96,8 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
             bias=_as_array(added, V) if added else None,
             seed=sampling.seed_key(seed),
         )
-        self._caches = PrefixCaches(EngineModel.of(model, config.kernels), mesh, config, self.stats, demand)
+        shape, rules = EngineModel.of(model, config.kernels), (self._rules.table, self._rules.bias)
+        self._caches = PrefixCaches(shape, mesh, config, self.stats, demand, *rules)
         self._waiting: dict[tuple[int, int], Waiting] = {}  # by cache and rows of a leaf
         self._batches: dict[tuple[int, int], list[Batch]] = {}
         self._on_progress = on_progress
@@ -166,39 +168,23 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
     def _at(self, where: tuple[int, int]) -> list[Batch]:
         """The batches that requests of this cache and so many rows go to."""
         if where not in self._batches:
-            c = self._config
-            leaves = [c.leaves // c.halves + (i < c.leaves % c.halves) for i in range(c.halves)]
-            self._batches[where] = [
-                Batch(self._caches.replicas[where[0]], c, self._rules, where[1], count) for count in leaves
-            ]
+            (replica, N), c = where, self._config
+            cache = self._caches.replicas[replica]
+            self._batches[where] = [Batch(cache, c, self._rules, N, leaves) for leaves in c.batches]
         return self._batches[where]
 
     def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:
         """Return functions that compile what requests may need, a program each (`stats.programs` names those
-        that were not yet), but for the reading of long texts behind known ones and caches that widen on the
-        way. To be run while nothing is decoded, by several threads if that is wanted.
+        that were not yet), but for the reading of long texts behind known ones. To be run while nothing is
+        decoded, by several threads if that is wanted.
 
         shortest: tokens of the shortest prefix. candidates: how many a request may want; none: 1, and so many
         that its rows are full.
         """
         self.load()
-        c, work = self._config, list[Callable[[], None]]()
-        longest = min(c.max_step_tokens, c.context)
-        lengths = range(max(1, shortest - 1), c.context + 1)
-        prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
-        suffixes = sorted({suffix_bucket(length, longest) for length in range(c.chunk, longest + c.chunk)})
-        rows = sorted({min(n, c.rows) for n in candidates if n} or {1, c.rows})
-        for replica, cache in enumerate(self._caches.replicas):
-            work += cache.programs(lengths)
-            for N in rows:
-                one_of_each = {batch.leaves: batch for batch in self._at((replica, N))}.values()
-                work += [
-                    functools.partial(batch.compile, P, S)
-                    for batch in one_of_each
-                    for P in prefixes
-                    for S in suffixes
-                ]
-        return work
+        rows, wanted = [cache.catalogue for cache in self._caches.replicas], [*candidates]
+        found = (program for each in rows for program in each.decoding(shortest, wanted))
+        return [functools.partial(compile_ahead, self.stats, program) for program in found]
 
     @property
     def attention(self) -> str:

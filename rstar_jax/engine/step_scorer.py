@@ -11,9 +11,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rstar_jax.engine import pool, programs
-from rstar_jax.engine.buckets import cache_bucket, score_bucket
-from rstar_jax.engine.clock import timed
+from rstar_jax.engine import pool
+from rstar_jax.engine.buckets import score_bucket
+from rstar_jax.engine.catalogue import GROUP
+from rstar_jax.engine.clock import compile_ahead, dispatch, timed
 from rstar_jax.engine.pages import Branch
 from rstar_jax.engine.prefixes import Prefix, PrefixCache, PrefixCaches
 from rstar_jax.engine.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
@@ -21,14 +22,6 @@ from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel
 from rstar_jax.queues import Queue
-
-# Requests whose values are started together, and groups (see below) that one program scores, always so many.
-# On a CPU one group alone is as fast by the token, is not padded to the length of others, and has the same
-# value, bit for bit, whatever is asked of other problems.
-ROWS, ROWS_ON_CPU = 16, 1
-# Candidates that share a row of the prefix cache; a request with more takes several rows. Few, because those
-# that died in the sandbox leave ragged numbers, and padding costs as much as a candidate (4: a third slower).
-GROUP = 2
 
 
 class _Asked(NamedTuple):
@@ -78,8 +71,6 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         self._model, self._config, self._scale = model, config, scale
         shape = EngineModel.of(model.decoder, config.kernels)
         self._caches = PrefixCaches(shape, mesh, config, self.stats, demand)
-        self._together = min(ROWS, config.leaves)
-        self._rows = ROWS_ON_CPU if self._caches.replicas[0].on_cpu else self._together
         self._waiting: list[deque[_Asked]] = [deque() for _ in self._caches.replicas]
         self._in_flight: list[list[tuple[list[_Group], jax.Array]]] = [[] for _ in self._caches.replicas]
         self._values: dict[int, np.ndarray] = {}  # of what is not done
@@ -131,30 +122,8 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
     def programs(self, shortest: int = 1) -> list[Callable[[], None]]:
         """Return functions that compile what requests may need, as `StepDecoder.programs`."""
         self.load()
-        c, work = self._config, list[Callable[[], None]]()
-        lengths = range(max(1, shortest - 1), c.context + 1)
-        prefixes = sorted({cache_bucket(length, c.context) for length in lengths})
-        steps = sorted({score_bucket(length) for length in range(1, min(c.max_step_tokens, c.context) + 1)})
-        for cache in self._caches.replicas:
-            work += cache.programs(lengths)
-            work += [functools.partial(self._compile, cache, P, T) for P in prefixes for T in steps]
-        return work
-
-    def _compile(self, cache: PrefixCache, P: int, T: int) -> None:
-        """On a mesh by scoring nothing, as the results lie where that puts them; else without running it."""
-        if cache.shape.mesh is not None:
-            with cache.alone:
-                jax.block_until_ready(self._run(cache, [], P, T))
-            return
-        B = self._rows
-        tables, length = cache.tables([], B, P), np.zeros(B, np.int32)
-        tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
-        with timed(self.stats, "score", cache.kind, B, P, T):
-            lowered = programs.values.lower(
-                cache.params, cache.abstract_pool, tables, length, tokens, last, shape=cache.shape
-            )
-            lowered.compile()
-        cache.compile_store(lowered.out_info[1], pool.orders([], B * GROUP, cache.pages, tokens))
+        found = (row for cache in self._caches.replicas for row in cache.catalogue.scoring(shortest))
+        return [functools.partial(compile_ahead, self.stats, program) for program in found]
 
     def _drop(self, tickets: set[int]) -> None:
         for ticket in tickets:
@@ -179,8 +148,9 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
     def _start(self, replica: int) -> None:
         """Reads the prefixes of the first that wait and of others of like length, and starts their values."""
         cache, waiting = self._caches.replicas[replica], self._waiting[replica]
-        P = cache.columns(len(waiting[0].prefix))
-        block = [asked for asked in waiting if cache.columns(len(asked.prefix)) == P][: self._together]
+        rows = cache.catalogue
+        P = rows.columns(len(waiting[0].prefix))
+        block = [asked for asked in waiting if rows.columns(len(asked.prefix)) == P][: rows.together]
         read = cache.read([Prefix(asked.request.key, asked.prefix) for asked in block])
         block = block[: len(read)]
         taken = {asked.ticket for asked in block}
@@ -191,8 +161,8 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
             order = sorted(asked.suffixes, key=lambda k, asked=asked: len(asked.suffixes[k]))
             groups += [_Group(asked, branch, order[at : at + GROUP]) for at in range(0, len(order), GROUP)]
         groups.sort(key=lambda group: group.longest)
-        for at in range(0, len(groups), self._rows):
-            some = groups[at : at + self._rows]
+        for at in range(0, len(groups), rows.groups):
+            some = groups[at : at + rows.groups]
             T = score_bucket(max(group.longest for group in some))
             self._in_flight[replica].append((some, self._run(cache, some, P, T)))
         for branch in read:
@@ -201,7 +171,7 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
 
     def _run(self, cache: PrefixCache, groups: list[_Group], P: int, T: int) -> jax.Array:
         """Starts the values [B, GROUP] of some groups, of at most T tokens, and keeps what is read."""
-        B = self._rows
+        rows, B = cache.catalogue, cache.catalogue.groups
         tokens, last = np.zeros((B, GROUP, T), np.int32), np.zeros((B, GROUP), np.int32)
         slots = np.full((B, GROUP, T), cache.pages * cache.page_size, np.int32)
         length, copies, held = np.zeros(B, np.int32), [], list[Branch]()
@@ -219,12 +189,10 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
                 self.stats.scored += len(suffix)
                 self.stats.busy += len(suffix)
         self.stats.steps += tokens.size
-        tables = cache.tables([group.read for group in groups], B, P)
-        with timed(self.stats, "score", cache.kind, B, P, T):
-            raw, new = programs.values(
-                cache.params, cache.pool, tables, length, tokens, last, shape=cache.shape
-            )
-        cache.store(new, pool.orders(copies, B * GROUP, cache.pages, slots))
+        arguments = cache.tables([group.read for group in groups], B, P), length, tokens, last
+        raw, new = dispatch(self.stats, rows.score(P, T), cache.params, cache.pool, *arguments)
+        todo = pool.orders(copies, B * GROUP, cache.pages, slots)
+        cache.store(rows.store(B * GROUP, *tokens.shape), new, todo)
         for branch in held:
             cache.tree.release(branch)
         return raw

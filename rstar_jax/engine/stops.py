@@ -45,6 +45,9 @@ class Table(NamedTuple):
     astray: jax.Array | None  # int32 []
 
 
+NOTHING = Table(None, None, None, None, None, None, None, None)
+
+
 class State(NamedTuple):
     """Matching state of each row. at: state of the automaton. recent: the last P tokens, newest first; -1
     before the first. run: for each period, how many tokens in a row equalled the one a period before. begun:
@@ -80,7 +83,7 @@ def build(
                 f"stop sequence {i}: {tuple(sequence)} given, ids below the model's vocabulary of "
                 f"{vocab_size} expected."
             )
-    table = Table(None, None, None, None, None, None, None, None)
+    table = NOTHING
     if opening is not None:
         states, tokens = opening.shape
         if tokens != vocab_size or opening.min() < ASTRAY or opening.max() >= states:

@@ -5,7 +5,7 @@ turns its data into microbatches and calls `fit`.
 """
 
 from rstar_jax.train.config import TrainConfig, TrainSummary
-from rstar_jax.train.loop import Batch, fit
+from rstar_jax.train.loop import Batch, fit, programs
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
@@ -25,6 +25,7 @@ __all__ = [
     "policy_loss",
     "ppm_loss",
     "probabilities",
+    "programs",
     "read_metrics",
     "saturation",
     "train_policy",

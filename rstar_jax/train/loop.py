@@ -25,6 +25,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from rstar_jax import sharding
+from rstar_jax.compilations import Program, abstract
 from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
 from rstar_jax.settings import to_dict
@@ -146,6 +147,30 @@ def fit(
         if metrics is not None:
             metrics.close()
     return progress.summary(dropped)
+
+
+def programs(
+    model: nnx.Module, microbatch: dict[str, Any], loss: Loss, config: TrainConfig
+) -> tuple[Program, Program]:
+    """Rows of the catalogue: what `fit` calls for each such microbatch, and for each step.
+
+    Model and microbatch may be abstract; gradients and moments lie as the parameters do.
+    """
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    params, rest, microbatch = abstract((nnx.to_pure_dict(params), rest, microbatch))
+    zeros, accumulate, update, optimiser = _compiled(graphdef, loss, _static(config))
+
+    def like(_: Any, param: Any) -> Any:
+        return param
+
+    opt_state = optax.tree.map_params(optimiser, like, jax.eval_shape(optimiser.init, params), params)
+    sums = params, jax.eval_shape(zeros, params, rest, microbatch)[1]
+    scalar, step = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    hyper = dict.fromkeys(("learning_rate", "total_steps", "warmup_fraction"), scalar)
+    return (
+        Program("accumulate", (), accumulate, (params, rest, sums, microbatch)),
+        Program("update", (), update, (params, opt_state, sums, hyper, step)),
+    )
 
 
 def _static(config: TrainConfig) -> TrainConfig:

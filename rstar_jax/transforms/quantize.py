@@ -12,6 +12,7 @@ before the matmul, where we scale the float32 result, and has no lookup of rows.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -40,6 +41,23 @@ def to_int8(model: nnx.Module) -> None:
                 node.set_value(quantized(value, SUMMED[name], axes))
 
 
+def abstract(params: Mapping[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
+    """What `to_int8` makes of a model's parameters, of which none is there."""
+
+    def one(name: str, weight: jax.ShapeDtypeStruct) -> Any:
+        summed = SUMMED.get(name.rpartition(".")[2])
+        if summed is None:
+            return weight
+        scale = jax.ShapeDtypeStruct(_channels(weight.shape, summed), jnp.float32)
+        return Quantized(jax.ShapeDtypeStruct(weight.shape, jnp.int8), scale)  # type: ignore[arg-type]
+
+    return {name: one(name, weight) for name, weight in params.items()}
+
+
+def _channels(shape: tuple[int, ...], summed: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if i in summed else size for i, size in enumerate(shape))
+
+
 def quantized(weight: jax.Array, summed: tuple[int, ...], axes: tuple[str | None, ...]) -> Quantized:
     """A weight in int8. summed: the dimensions that a matmul sums over. axes: logical names of all.
 
@@ -53,8 +71,7 @@ def quantized(weight: jax.Array, summed: tuple[int, ...], axes: tuple[str | None
         where = sharding.sharding(mesh, axes, shape, sharding.preset_for(mesh))  # type: ignore[arg-type]
         return jnp.zeros(shape, dtype, device=where)
 
-    channels = tuple(1 if i in summed else size for i, size in enumerate(weight.shape))
-    int8 = Quantized(zeros(weight.shape, jnp.int8), zeros(channels, jnp.float32))
+    int8 = Quantized(zeros(weight.shape, jnp.int8), zeros(_channels(weight.shape, summed), jnp.float32))
     if weight.ndim > 2:
         rows = 1
     else:  # those of a vocabulary on a mesh may lie on several devices

@@ -57,6 +57,34 @@ def across() -> None:
         print("same", sizes)
 
 
+def ahead() -> None:
+    """What is compiled ahead for a mesh, without running it, is what is called."""
+    from rstar_jax import compilations, sharding
+    from rstar_jax.engine import ScoreRequest, StepDecoder, StepRequest, StepScorer
+    from rstar_jax.models import DecoderConfig, from_policy, init_random
+    from tests.engine.decode_settings import CONFIG, STOPS, V
+
+    plain = DecoderConfig(vocab_size=V, width=32, layers=1, heads=4, kv_heads=2, head_dim=8, mlp=48)
+    model, mesh = init_random(plain, 0), sharding.make_mesh(tensor=2, devices=jax.devices()[2:4])
+    config = dataclasses.replace(CONFIG, leaves=3, rows=1, context=64, max_step_tokens=16)
+    decoder, scorer = (
+        StepDecoder(model, STOPS, config, seed=1, bias={3: 2.0}, mesh=mesh),
+        StepScorer(from_policy(model), config, mesh=mesh),
+    )
+    compilations.together([*decoder.programs(candidates=[1]), *scorer.programs()])
+    before, text = compilations.counts(), np.arange(40, dtype=np.int32)
+    for depth in range(3):
+        asked = [StepRequest(text[p:], 2, 1.0, (depth, p), problem=p) for p in range(4)]
+        rows = call(decoder, asked)
+        steps = [tuple(np.array(s.tokens, np.int32) for s in row) for row in rows]
+        both = zip(asked, steps, strict=True)
+        call(scorer, [ScoreRequest(r.prefix, found, r.problem) for r, found in both])
+        text = np.concatenate([text, [1, 2]]).astype(np.int32)
+    after = compilations.counts().since(before)
+    assert (after.programs, after.cached) == (0, 0)
+    print("ahead")
+
+
 def apart() -> None:
     """Layers that are kept apart, as on NVIDIA GPUs, lie as their stack did."""
     import jax.numpy as jnp
@@ -101,9 +129,10 @@ def apart() -> None:
 
 def test_eight_devices_give_what_one_gives() -> None:
     said = printed(__file__)
-    assert said.count("same") == 2 and said.count("apart") == 2
+    assert said.count("same") == 2 and said.count("apart") == 2 and said.count("ahead") == 1
 
 
 if __name__ == "__main__":
     across()
+    ahead()
     apart()

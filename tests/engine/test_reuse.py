@@ -7,7 +7,6 @@ import jax
 import numpy as np
 import pytest
 
-from rstar_jax import compilations
 from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.engine.pages import PageTree
 from rstar_jax.errors import UserError
@@ -235,25 +234,6 @@ def test_values_are_read_on_from_what_was_scored(reward: RewardModel) -> None:
             assert value == pytest.approx(np.tanh(np.asarray(whole)[0, -1]), abs=1e-5)
         text += steps[1]
     assert scorer.stats.prefilled == 20  # the prompt; all else was read when it was scored
-
-
-def test_what_is_compiled_ahead_is_not_compiled_later(policy: Decoder, asked: list[StepRequest]) -> None:
-    config = dataclasses.replace(CONFIG, leaves=3, context=64, max_step_tokens=16, chunk=4)
-    decoder = StepDecoder(policy, STOPS, config, seed=3)
-    work, compiled = decoder.programs(), list[str]()
-    compilations.together(work, threads=3)
-    ahead = list(decoder.stats.programs)
-    assert 0 < len(ahead) <= len(work)
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
-    )
-    call(decoder, [r for r in asked if len(r.prefix) < 60])
-    assert decoder.stats.programs == ahead
-    # Neither does JAX compile anything again but the moving of slots; that the listener hears.
-    large = {"jit_read", "jit_read_on", "jit_admit", "jit_advance", "jit_store_rows"}
-    assert not large & {name.replace("jit(", "jit_").strip(")") for name in compiled}
-    jax.jit(lambda x: x * 3 + 1)(np.ones(11))
-    assert compiled
 
 
 def test_ahead_of_a_search_only_what_it_asks_for_is_compiled(policy: Decoder) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rstar_jax import sharding
-from rstar_jax.engine import DecodeConfig, StepDecoder, StepScorer, programs, stops
+from rstar_jax.engine import DecodeConfig, StepDecoder, StepScorer
+from rstar_jax.engine.catalogue import Catalogue
 from rstar_jax.kernels import prefix_gpu
 from rstar_jax.models import DecoderConfig, attention, from_policy, init_random
 from rstar_jax.models import cache as caches
@@ -134,11 +135,9 @@ def test_the_engine_does_as_its_option_says(kernels: Any) -> None:
     (shape,) = {
         engine._caches.replicas[0].shape for engine in (StepDecoder(model, {}, config, seed=0), scorer)
     }
-    table = stops.build([], c.vocab_size)
     with on_a_gpu():
-        slots = jax.eval_shape(lambda: programs.empty(shape, table, B, N, 128, S))
-        sizes = {"S": S, "chunk": 2, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-        traced = programs.advance.trace(model.params(), slots, None, table, 1, shape=shape, **sizes)
+        row = Catalogue(shape, config, params=model.params()).decode(B, N, 128, S)
+        traced = row.function.trace(*row.arguments, **row.static)
         program = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert ("@__gpu$xla.gpu.triton" in program) == (kernels == "on")
 

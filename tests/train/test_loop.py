@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from rstar_jax.errors import UserError
-from rstar_jax.train import MetricsWriter, PolicyBatches, TrainConfig, fit, policy_loss, read_metrics
+from rstar_jax.models import Decoder
+from rstar_jax.train import (
+    MetricsWriter,
+    PolicyBatches,
+    TrainConfig,
+    fit,
+    policy_loss,
+    programs,
+    read_metrics,
+)
 from rstar_jax.train.loop import decays
 
 CONFIG = TrainConfig(epochs=4, batch=8, seq_len=32, microbatch=1, learning_rate=1e-2)
@@ -56,6 +65,22 @@ def test_an_equal_model_and_other_numbers_compile_nothing_new(tiny, examples):
     assert not compiled
     jax.jit(lambda x: x + 1)(1.0)
     assert compiled  # the listener hears what it should
+
+
+def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples):
+    config, compiled = dataclasses.replace(CONFIG, weight_decay=0.03), []
+    model = tiny()
+    parameters = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in model.params().items()}
+    microbatch = PolicyBatches(examples, config, seed=0)(0).microbatches[0]
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
+    )
+    for row in programs(Decoder(model.config, parameters), microbatch, policy_loss, config):
+        row.compile()
+    mine = ["jit(accumulate)", "jit(update)"]
+    assert compiled == mine
+    train(model, examples, config)
+    assert [name for name in compiled if name in mine] == mine
 
 
 def test_weight_decay_touches_matrices_alone(tiny, examples):

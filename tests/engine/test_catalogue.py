@@ -1,0 +1,100 @@
+"""The catalogue: what it lists is what the engine calls, and is made without weights."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rstar_jax import compilations
+from rstar_jax.compilations import Program, abstract
+from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
+from rstar_jax.engine.catalogue import Catalogue
+from rstar_jax.engine.shape import EngineModel
+from rstar_jax.models import Decoder, DecoderConfig, from_policy, init_random
+from rstar_jax.queues import call
+from rstar_jax.transforms.quantize import to_int8
+from tests.engine.decode_settings import STOPS, V
+
+ONE_LAYER = DecoderConfig(vocab_size=V, width=32, layers=1, heads=4, kv_heads=2, head_dim=8, mlp=48)
+# Sizes of its own, that no other test has compiled. Prefixes take 64 columns and 128, candidates 64 and 66;
+# where all begin together more than 16 pages are copied, and the longest two of the requests wait.
+CONFIG = DecodeConfig(leaves=9, rows=2, max_step_tokens=66, context=80, chunk=22, page_size=8)
+
+
+def search(decoder: StepDecoder, scorer: StepScorer, asked: list[StepRequest]) -> None:
+    """Go two steps deep from each request, an interpreter's few tokens behind each step."""
+    for depth in range(2):
+        found, following = call(decoder, asked), []
+        for request, samples in zip(asked, found, strict=True):
+            steps = tuple(np.array(s.tokens, np.int32) for s in samples if s.finish != "length")
+            call(scorer, [ScoreRequest(request.prefix, steps, request.problem)])
+            if steps:
+                text, name = np.concatenate([request.prefix, steps[0], [1, 2, 3]]), (*request.name, depth)
+                following.append(dataclasses.replace(request, prefix=text, name=name))
+        asked = following
+
+
+def test_what_is_compiled_ahead_is_what_a_search_calls(
+    asked: list[StepRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = init_random(ONE_LAYER, 0)
+    policy.embed[...] = policy.embed[...] * 12
+    decoder = StepDecoder(policy, STOPS, CONFIG, seed=3)
+    scorer = StepScorer(from_policy(policy), CONFIG)
+    decoder.load(), scorer.load()
+    listed = {*decoder._caches.replicas[0].catalogue.decoding(1, [5])}
+    listed |= {*scorer._caches.replicas[0].catalogue.scoring(1)}
+    before = compilations.counts()
+    compilations.together([*decoder.programs(candidates=[5]), *scorer.programs()], threads=3)
+    assert compilations.counts().since(before).programs >= len(listed)
+    ahead = [*decoder.stats.programs, *scorer.stats.programs]
+    run, called = Program.__call__, list[Program]()
+
+    def watched(self: Program, *arguments: Any) -> Any:
+        assert jax.tree.flatten(abstract(arguments)) == jax.tree.flatten(self.arguments), self
+        called.append(self)
+        return run(self, *arguments)
+
+    monkeypatch.setattr(Program, "__call__", watched)
+    before = compilations.counts()
+    asked = sorted(asked, key=lambda request: len(request.prefix))
+    search(decoder, scorer, [dataclasses.replace(r, problem=i) for i, r in enumerate(asked)])
+    after = compilations.counts().since(before)
+    assert {*called} <= listed
+    assert {p.name for p in called} == {p.name for p in listed}, "the search is too small to tell"
+    assert (after.programs, after.cached) == (0, 0)
+    assert [*decoder.stats.programs, *scorer.stats.programs] == ahead
+    jax.jit(lambda x: x * 3 + 1)(np.ones(11))
+    assert compilations.counts().since(before).programs == 1  # or else nothing was counted
+
+
+@pytest.mark.parametrize("weights", ["full", "int8"])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("layers", [2, 13])
+def test_it_needs_no_weights(weights: Any, dtype: Any, layers: int) -> None:
+    c = DecoderConfig(
+        vocab_size=V, width=32, layers=layers, heads=4, kv_heads=2, head_dim=8, mlp=48, tied=layers == 2
+    )
+    model, config = init_random(c, 0, dtype=dtype), dataclasses.replace(CONFIG, weights=weights)
+    if weights == "int8":
+        to_int8(model)
+    decoder = StepDecoder(model, {}, config, seed=0)
+    decoder.load()
+    real = decoder._caches.replicas[0].catalogue
+    rules = decoder._rules.table, decoder._rules.bias
+    made = Catalogue(EngineModel(c, jnp.dtype(dtype)), config, real.pages, None, *rules)
+    assert made.decoding(1, ()) == real.decoding(1, ())
+    assert len({*made.decoding(1, ())}) == len(made.decoding(1, ()))
+
+
+def test_a_reward_models_head_is_a_parameter(policy: Decoder) -> None:
+    reward = from_policy(policy)
+    scorer = StepScorer(reward, CONFIG)
+    scorer.load()
+    real = scorer._caches.replicas[0].catalogue
+    shape = EngineModel.of(reward.decoder)
+    params = shape.abstract_params(abstract(reward.params()))
+    assert Catalogue(shape, CONFIG, real.pages, params).scoring(1) == real.scoring(1)
