@@ -190,12 +190,12 @@ def by_stage(
         stages.searched(f"round{number}/search", shape, guided, kind, "train", train)
         assumed = stages.assumed("finetuned", "train")
         chips = plan(base, search_load, train, train_load, machine.device, assumed).chips
-        for stage, config, lora, count in (
-            ("policy", settings.train.policy, train_load.policy_lora, assumed.rows),
-            ("ppm", settings.train.ppm, train_load.ppm_lora, 2 * assumed.pairs),
+        policy, ppm = settings.train.policy, settings.train.ppm
+        for stage, config, lora, tokens in (
+            ("policy", policy, train_load.policy_lora, assumed.policy_tokens(policy.seq_len)),
+            ("ppm", ppm, train_load.ppm_lora, assumed.ppm_tokens(search_load, ppm.seq_len)),
         ):
-            tokens = train * count * min(assumed.row, config.seq_len)
-            stages.trained(f"round{number}/{stage}", base, train_load, config, lora, tokens, chips)
+            stages.trained(f"round{number}/{stage}", base, train_load, config, lora, train * tokens, chips)
         rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
         both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
         stages.searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout)

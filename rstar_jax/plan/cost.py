@@ -7,6 +7,7 @@ that dispatching a call takes longer than the call, the times are too low.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -80,7 +81,8 @@ class Shape:
     The rest is read by `of_decoder` from a model's own config. exact: all parameters, to the last norm.
     dense: those that every token is multiplied with. routed: those of experts, of which a token takes the
     share `active`. inner: width of a head's keys and values together where nothing is cached, 0: twice
-    head_dim. sliding: layers in which a token sees no more than `window` tokens.
+    head_dim. sliding: layers in which a token sees no more than `window` tokens. additions: numbers that
+    low-rank additions of rank 1 have, by the name of the weights.
     """
 
     width: int
@@ -98,12 +100,21 @@ class Shape:
     inner: int = 0
     sliding: int = 0
     window: int = 0
+    additions: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
 
     @classmethod
     def of_decoder(cls, c: Any, specs: Mapping[str, Any]) -> Shape:
         """From a `models.DecoderConfig` and its `param_specs`: what a folder holds, whatever its family calls
         it."""
         sizes = {name: math.prod(spec.shape) for name, spec in specs.items()}
+        additions = collections.Counter[str]()
+        for name, spec in specs.items():
+            kind = name.rpartition(".")[2]  # in its layer
+            lead = 2 if kind.startswith("experts_") else 1  # layers, and experts of each
+            ends = lead + (2 if kind == "o" else 1)  # inputs end here: of `o` heads and their values
+            additions[kind] += math.prod(spec.shape[:lead]) * (
+                math.prod(spec.shape[lead:ends]) + math.prod(spec.shape[ends:])
+            )
         # Norms and biases cost nothing beside products.
         products = {name: size for name, size in sizes.items() if not name.endswith(("norm", "bias"))}
         routed = sum(size for name, size in products.items() if ".experts_" in name)
@@ -129,6 +140,7 @@ class Shape:
             inner=c.latent.nope + c.latent.rope + c.latent.value if c.latent else 0,
             sliding=sum(c.slides),
             window=c.window or 0,
+            additions=additions,
         )
 
     @classmethod

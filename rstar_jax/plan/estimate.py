@@ -17,13 +17,16 @@ from rstar_jax.plan.cost import USABLE, Device, Shape
 from rstar_jax.plan.texts import FRESH, STEP, STEPS, Prompts
 
 GIB = 2**30
+# Candidates of a problem's rollouts for each of its preference pairs, where there are few: a pair needs a
+# right and a wrong one at a node. Quickstart's first two rounds had a pair for 14 and 16 on 24 problems.
+PAIRED = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Assumed:
     """Assumed sizes of a problem. prompt: tokens. steps: of a rollout's trajectory, of `step` tokens each;
-    texts.FRESH of them are expanded for it. rows, pairs: SFT rows and preference pairs per problem; both
-    sides of a pair are read whole.
+    texts.FRESH of them are expanded for it. rows, pairs: SFT rows and preference pairs per problem, at most;
+    both sides of a pair are read whole, up to a step that on average is in the middle.
     """
 
     prompt: int = 200
@@ -40,6 +43,15 @@ class Assumed:
     @property
     def row(self) -> float:
         return self.prompt + self.steps * self.step
+
+    def policy_tokens(self, seq_len: int) -> float:
+        """Tokens per problem of an epoch of the policy's training, in rows of so many."""
+        return self.rows * min(self.row, seq_len)
+
+    def ppm_tokens(self, search: SearchLoad, seq_len: int) -> float:
+        """Those of the PPM's, on pairs of this search."""
+        pairs = min(self.pairs, search.rollouts * search.candidates / PAIRED)
+        return 2 * pairs * min(self.prompt + self.steps * self.step / 2, seq_len)
 
 
 ASSUMED = Assumed()
@@ -157,9 +169,9 @@ def plan(
     if search.ppm:
         read = prefix + search.candidates * step
         call += shape.read_seconds(device, search.leaves, read, search.size)
-    row = min(assumed.row, train.seq_len)
     learnt = problems * (
-        train.policy_epochs * assumed.rows * row + train.ppm_epochs * assumed.pairs * 2 * row
+        train.policy_epochs * assumed.policy_tokens(train.seq_len)
+        + train.ppm_epochs * assumed.ppm_tokens(search, train.seq_len)
     )
     return dataclasses.replace(
         sized,

@@ -101,6 +101,8 @@ def _runtime(shape: Shape, machine: Machine, programs: int) -> float:
 def adapted(shape: Shape, lora: tuple[int, tuple[str, ...]]) -> int:
     """Numbers in the low-rank additions of a rank to some targets."""
     rank, targets = lora
+    if shape.additions:
+        return rank * sum(shape.additions[name] for name in targets)
     width, heads, kv = shape.width, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     ends = {  # inputs and outputs of each weight of a layer
         "q": width + heads,

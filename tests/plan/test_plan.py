@@ -11,7 +11,7 @@ from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.announce import _duration, announce, by_stage, loads
 from rstar_jax.evolve.settings import RunSettings
-from rstar_jax.models import DecoderConfig
+from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host, needs
 from rstar_jax.plan.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
@@ -19,9 +19,10 @@ from rstar_jax.plan.estimate import Assumed, SearchLoad, TrainLoad, plan
 from rstar_jax.plan.texts import STEP, STEPS, Prompts, demand
 from rstar_jax.search import SearchConfig
 from rstar_jax.train.policy import LOGITS_AT_ONCE
-from rstar_jax.transforms.lora import LoraConfig
+from rstar_jax.transforms.lora import TARGETS, LoraConfig, adapt, additions
 from rstar_jax.types import Problem
 from rstar_jax.weights import FAMILIES
+from tests.models import zoo
 from tests.weights.hub import HUB
 
 
@@ -201,8 +202,9 @@ def test_a_decoders_shape_is_a_folders():
     config = DecoderConfig(vocab_size=151936, **sizes)
     shape, by_hand = Shape.of_decoder(config, param_specs(config)), Shape.of(QWEN_1_5B)
     assert shape.parameters == 1_543_714_304
-    known = dataclasses.replace(shape, exact=0, dense=0)
+    known, lora = dataclasses.replace(shape, exact=0, dense=0, additions={}), (4, LoraConfig().targets)
     assert known == by_hand and shape.matrices == by_hand.matrices
+    assert needs.adapted(shape, lora) == needs.adapted(by_hand, lora)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +234,26 @@ def test_a_token_reads_its_own_experts_and_many_tokens_read_all():
     # by hand: 26 layers of 64 experts of 3 * 2048 * 1408
     assert shape.routed == 26 * 64 * 3 * 2048 * 1408 and shape.active == 6 / 64
     assert shape.attention_flops(100, cached=False) == 27 * 2 * 16 * (128 + 64 + 128) * 100
+
+
+@pytest.mark.parametrize("name", ["qwen2", "deepseek-v2"])
+def test_low_rank_additions_are_counted_as_they_are_made(name):
+    """Of experts and of latent attention, too."""
+    config = zoo.config(name)
+    shape = Shape.of_decoder(config, param_specs(config))
+    there = tuple(n for n in TARGETS if any(spec.endswith(f".{n}") for spec in param_specs(config)))
+    assert ("experts_down" in there) == ("kv_up" in there) == (name == "deepseek-v2")
+    for targets in (there, there[:1], there[-1:]):
+        model = init_random(config, 0)
+        adapt(model, LoraConfig(rank=3, targets=targets), seed=0)
+        assert needs.adapted(shape, (3, targets)) == sum(a.size for a in additions(model).values())
+
+
+def test_few_rollouts_make_few_pairs():
+    few, many = (SearchLoad(rollouts=r, candidates=c) for r, c in ((4, 4), (16, 8)))
+    a = Assumed()
+    assert a.ppm_tokens(few, 4096) == 2 * 2 * (200 + 320) < a.ppm_tokens(many, 4096) == 2 * 8 * (200 + 320)
+    assert a.ppm_tokens(few, 256) == 2 * 2 * 256 and a.policy_tokens(256) == 2 * 256
 
 
 def test_layers_that_slide_see_their_window():
