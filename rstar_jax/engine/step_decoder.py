@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from rstar_jax.engine import sampling
 from rstar_jax.engine.batch import Batch, Rules
 from rstar_jax.engine.buckets import cache_bucket, suffix_bucket
-from rstar_jax.engine.clock import compile_ahead
+from rstar_jax.engine.clock import compile_ahead, guarded
 from rstar_jax.engine.prefixes import PrefixCaches
 from rstar_jax.engine.requests import (
     Cut,
@@ -131,13 +131,14 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
         del block
         self.load()
         started = [(where, b) for where, batches in self._batches.items() for b in batches if b.pending]
-        if started:
-            where, batch = min(started, key=lambda found: found[1].started)
-            self._turn(batch, self._waiting[where])
-        for where, waiting in self._waiting.items():
-            for batch in self._at(where):
-                if not batch.pending or batch.is_ready():
-                    self._turn(batch, waiting)
+        with guarded():
+            if started:
+                where, batch = min(started, key=lambda found: found[1].started)
+                self._turn(batch, self._waiting[where])
+            for where, waiting in self._waiting.items():
+                for batch in self._at(where):
+                    if not batch.pending or batch.is_ready():
+                        self._turn(batch, waiting)
 
     def load(self) -> None:
         """Lays the parameters out and makes the cache, unless leaves are being decoded."""

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from rstar_jax.engine import pool
 from rstar_jax.engine.buckets import score_bucket
 from rstar_jax.engine.catalogue import GROUP
-from rstar_jax.engine.clock import compile_ahead, dispatch, timed
+from rstar_jax.engine.clock import compile_ahead, dispatch, guarded, timed
 from rstar_jax.engine.pages import Branch
 from rstar_jax.engine.prefixes import Prefix, PrefixCache, PrefixCaches
 from rstar_jax.engine.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
@@ -110,14 +110,15 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         """Start what waits where nothing is under way, and wait until something is done."""
         del block
         self.load()
-        while True:
-            for replica, flight in enumerate(self._in_flight):
-                if flight and (not self._done or cast(Any, flight[-1][1]).is_ready()):
-                    self._harvest(replica)
-                if not self._in_flight[replica] and self._waiting[replica]:
-                    self._start(replica)
-            if self._done or not any(self._in_flight):
-                return
+        with guarded():
+            while True:
+                for replica, flight in enumerate(self._in_flight):
+                    if flight and (not self._done or cast(Any, flight[-1][1]).is_ready()):
+                        self._harvest(replica)
+                    if not self._in_flight[replica] and self._waiting[replica]:
+                        self._start(replica)
+                if self._done or not any(self._in_flight):
+                    return
 
     def programs(self, shortest: int = 1) -> list[Callable[[], None]]:
         """Return functions that compile what requests may need, as `StepDecoder.programs`."""
@@ -200,7 +201,7 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
     def _harvest(self, replica: int) -> None:
         for groups, raw in self._in_flight[replica]:
             with timed(self.stats):
-                values = np.tanh(np.asarray(raw) / self._scale)
+                values = np.tanh(jax.device_get(raw) / self._scale)
             for b, group in enumerate(groups):
                 ticket = group.asked.ticket
                 if ticket not in self._values:  # cancelled

@@ -13,7 +13,7 @@ import functools
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,11 +88,12 @@ def fit(
     mesh = _mesh_of(params)
     zeros, accumulate, update, optimiser = _compiled(graphdef, loss, _static(config))
     opt_state = optimiser.init(params)
-    hyper = {
-        "learning_rate": np.float32(config.learning_rate),
-        "total_steps": np.float32(total_steps),
-        "warmup_fraction": np.float32(config.warmup_fraction),
+    constants = {
+        "learning_rate": np.asarray(config.learning_rate, np.float32),
+        "total_steps": np.asarray(total_steps, np.float32),
+        "warmup_fraction": np.asarray(config.warmup_fraction, np.float32),
     }
+    hyper = _on_device(constants, mesh)
     progress = _Progress(total_steps)
     # 2.
     keeper = None
@@ -118,9 +119,11 @@ def fit(
             pieces = [_on_device(m, mesh) for m in batch.microbatches]
             if sums is None:
                 sums = zeros(params, rest, pieces[0])
-            for piece in pieces:
-                sums = accumulate(params, rest, sums, piece)
-            params, opt_state, sums, values = update(params, opt_state, sums, hyper, np.int32(progress.step))
+            step = _on_device({"step": np.asarray(progress.step, np.int32)}, mesh)
+            with jax.transfer_guard("disallow"):
+                for piece in pieces:
+                    sums = accumulate(params, rest, sums, piece)
+                params, opt_state, sums, values = update(params, opt_state, sums, {**hyper, **step})
             done, read = progress.step + 1, batch
             batch = batches(done) if done < total_steps else None  # packed while the device works
             # 4.
@@ -217,11 +220,15 @@ def _compiled(
 
         return jax.tree.map(jnp.add, sums, jax.grad(total, has_aux=True)(params))
 
-    def update(params: Any, opt_state: Any, sums: Any, hyper: dict[str, jax.Array], step: jax.Array) -> Any:
+    def update(params: Any, opt_state: Any, sums: Any, hyper: dict[str, jax.Array]) -> Any:
         gradients, terms = sums
         gradients = jax.tree.map(lambda g: g / jnp.maximum(terms["loss"][1], 1e-6).astype(g.dtype), gradients)
         learning_rate = rate(
-            config.schedule, step, hyper["total_steps"], hyper["learning_rate"], hyper["warmup_fraction"]
+            config.schedule,
+            hyper["step"],
+            hyper["total_steps"],
+            hyper["learning_rate"],
+            hyper["warmup_fraction"],
         )
         updates, opt_state = optimiser.update(gradients, opt_state, params)
         params = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates)
@@ -255,14 +262,14 @@ def _mesh_of(params: Any) -> Mesh | None:
     return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
-def _on_device(microbatch: Microbatch, mesh: Mesh | None) -> dict[str, Any]:
+def _on_device(arrays: Mapping[str, np.ndarray], mesh: Mesh | None) -> dict[str, jax.Array]:
     """Rows [R, T] split over the mesh's batch axes (each process puts in its own part), other arrays
     everywhere.
     """
     if mesh is None:
-        return microbatch
+        return jax.device_put(dict(arrays))
     preset, placed = sharding.preset_for(mesh), {}
-    for name, array in microbatch.items():
+    for name, array in arrays.items():
         axes = ("batch", None) if array.ndim == 2 else (None,) * array.ndim
         where = sharding.sharding(mesh, axes, array.shape, preset)
         placed[name] = jax.make_array_from_callback(array.shape, where, functools.partial(_part, array))
