@@ -117,10 +117,12 @@ def fit(
         while batch is not None:
             # 3.
             pieces = [_on_device(m, mesh) for m in batch.microbatches]
+            settled = sums is not None
             if sums is None:
                 sums = zeros(params, rest, pieces[0])
             step = _on_device({"step": np.asarray(progress.step, np.int32)}, mesh)
-            with jax.transfer_guard("disallow"):
+            # The first step finds new sums and counters on one device; then all is where programs left it.
+            with jax.transfer_guard("disallow" if settled else "allow"):
                 for piece in pieces:
                     sums = accumulate(params, rest, sums, piece)
                 params, opt_state, sums, values = update(params, opt_state, sums, {**hyper, **step})
