@@ -12,10 +12,10 @@ from typing import Any
 
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.results import EvaluateResult, SearchResult
 from rstar_jax.evolve.settings import EvaluateSettings, at_round
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.inference import Reasoner
+from rstar_jax.report.results import EvaluateResult, SearchResult
 from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.types import Ended, Problem, Tree
 

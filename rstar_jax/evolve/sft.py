@@ -24,7 +24,7 @@ from rich.console import Console
 from rstar_jax import records, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import results, rounds, search_stages, train_stages
+from rstar_jax.evolve import rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.problems import asked_before, with_room
@@ -43,6 +43,7 @@ from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.problems.executed import executed
 from rstar_jax.problems.load import load_problems
 from rstar_jax.problems.rows import read_given, rows_file
+from rstar_jax.report import results
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import results, search_stages, train_stages
+from rstar_jax.evolve import search_stages, train_stages
 from rstar_jax.evolve.context import Context
+from rstar_jax.report import results
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import resource
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rstar_jax import manifests, records
-from rstar_jax.evolve import results
-from rstar_jax.evolve.results import CurateResult, EvaluateResult, SearchResult, TrainResult
 from rstar_jax.evolve.settings import STAGE_NAMES, RunSettings
+from rstar_jax.report import results, sections
+from rstar_jax.report.results import CurateResult, EvaluateResult, SearchResult, TrainResult
 from rstar_jax.settings import to_dict
 
 _ESTIMATES = "estimates.json"  # what a run was expected to need (announce.py)
 
 
 def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
-    """The report of a working directory: base, rounds, stages, files, the newest models, seed, config.
+    """The report of a working directory (`sections.RunReport`), as JSON takes it.
 
-    Fractions are 0 to 1. What was not done is None or absent. Seconds of a stage are busy wall seconds of
-    the process that finished it.
+    What was not done is None or absent. Seconds of a stage are busy wall seconds of the process that finished
+    it.
     """
-    rounds, stages, files, models = [], [], {}, {}
+    rounds, stages, files, models = list[sections.Round](), [], {}, {}
     base = _manifest(root, "base", "evaluate")
     manifests = [base]
     if base:
@@ -41,67 +42,66 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
             files.update(_files(folder, done))
             models = _models(folder, done) or models
     files["report"] = str(root / "report.json")
-    return {
-        "base": _base(results.of_json(EvaluateResult, base["result"])) if base else {"policy_pass1": None},
-        "layers": _layers(m for m in manifests if m),
-        "rounds": rounds,
-        "stages": stages,
-        "estimates": _estimates(root, stages),
-        "folder": str(root),
-        "models": models,
-        "files": files,
+    stages, estimates = _estimated(root, stages)
+    report = sections.RunReport(
+        base=_base(results.of_json(EvaluateResult, base["result"])) if base else sections.Base(),
+        layers=_layers(m for m in manifests if m),
+        rounds=tuple(rounds),
+        stages=stages,
+        estimates=estimates,
+        folder=str(root),
+        models=models,
+        files=files,
         **_whole(settings, stages),
-    }
+    )
+    return results.to_json(report)
 
 
 def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
-    """The report of a warm start's working directory (evolve/sft.py): as a run's, without rounds."""
+    """The report of a warm start's working directory (`sections.WarmStartReport`; evolve/sft.py)."""
     names = {"rows": ("rows",), "base": ("base", "evaluate"), "policy": ("policy",), "after": ("evaluate",)}
     done = {name: m for name, parts in names.items() if (m := _manifest(root, *parts))}
     kinds = {"rows": "rows", "base": "base", "policy": "policy", "after": "evaluate"}
     found = {name: results.of_json(results.KINDS[kinds[name]], m["result"]) for name, m in done.items()}
-    stages = [stage_times(m) for m in done.values()]
-    _estimates(root, stages)
+    stages, _ = _estimated(root, [stage_times(m) for m in done.values()])
     files = {"solutions": root / "rows" / "sft.parquet", "policy (Hugging Face)": root / "policy" / "model"}
     files["report"] = root / "report.json"
-    return {
-        "base": _alone(found.get("base")),
-        "warm_start": {
-            "rows": found.get("rows") and results.to_json(found["rows"]),
-            "policy_training": _trained(found.get("policy")),
+    report = sections.WarmStartReport(
+        base=sections.Alone(**_alone(found.get("base"))),
+        warm_start=sections.WarmStart(
+            rows=found.get("rows") and results.to_json(found["rows"]),
+            policy_training=_trained(found.get("policy")),
             **_alone(found.get("after")),
-            "samples": settings.samples,
-        },
-        "layers": _layers(done.values()),
-        "rounds": [],
-        "stages": stages,
-        "folder": str(root),
-        "models": {"policy": "policy/model"} if "policy" in done else {},
-        "files": {name: str(path) for name, path in files.items() if path.exists() or name == "report"},
+            samples=settings.samples,
+        ),
+        layers=_layers(done.values()),
+        stages=stages,
+        folder=str(root),
+        models={"policy": "policy/model"} if "policy" in done else {},
+        files={name: str(path) for name, path in files.items() if path.exists() or name == "report"},
         **_whole(settings, stages),
-    }
+    )
+    return results.to_json(report)
 
 
 def _alone(result: EvaluateResult | None) -> dict[str, Any]:
-    """Figures of a policy alone from an evaluation; None where there was none, or nothing was sampled."""
-    shares, sampled = (result and result.policy_pass1) or {}, (result and result.search_accuracy) or {}
+    """Fields of `sections.Alone` from an evaluation; none where there was none."""
+    if result is None:
+        return {}
+    shares, sampled = result.policy_pass1, result.search_accuracy or {}
     return {
         "policy_pass1": shares.get("all"),
         "policy_pass1_by_level": shares or None,
-        "answered": result and result.policy_answered,
-        "steps": result and result.policy_steps,
-        **_failures(result and result.policy_failures),
+        "answered": result.policy_answered,
+        "steps": result.policy_steps,
+        "failures": result.policy_failures,
+        "deaths": result.policy_failures,
         "majority": sampled.get("all"),
         "majority_by_level": sampled or None,
-        "pass_at_k": result and result.search_solved,
-        "ungraded": result.policy_ungraded + result.search_ungraded if result else 0,
-        "unknown_steps": result and result.unknown_steps,
+        "pass_at_k": result.search_solved,
+        "ungraded": result.policy_ungraded + result.search_ungraded,
+        "unknown_steps": result.unknown_steps,
     }
-
-
-def _failures(counts: dict[str, int] | None) -> dict[str, Any]:
-    """The counts under today's name, and for this release under that of the last one."""
-    return {"failures": counts, "deaths": counts}
 
 
 def _trained(result: TrainResult | None) -> dict[str, Any] | None:
@@ -124,22 +124,29 @@ def _read_estimates(root: Path) -> dict[str, Any]:
     return {}
 
 
-def _estimates(root: Path, stages: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Set what was expected of each stage, as far as something was, beside what it took; return the rest."""
+def _estimated(
+    root: Path, stages: list[sections.StageTimes]
+) -> tuple[tuple[sections.StageTimes, ...], dict[str, Any] | None]:
+    """Set what was expected of each stage, as far as something was, beside what it took; also return the
+    rest of what was expected."""
     expected = _read_estimates(root)
     by_stage = expected.pop("stages", {})
-    for stage in stages:
-        stage["estimate"] = by_stage.get(stage["name"])
-    return expected or None
+    found = (
+        dataclasses.replace(stage, estimate=results.of_json(sections.Estimate, by_stage[stage.name]))
+        if stage.name in by_stage
+        else stage
+        for stage in stages
+    )
+    return tuple(found), expected or None
 
 
-def _whole(settings: Any, stages: list[dict[str, Any]]) -> dict[str, Any]:
+def _whole(settings: Any, stages: Sequence[sections.StageTimes]) -> dict[str, Any]:
     """Figures of all stages together."""
     return {
         "seed": settings.seed,
         "config": to_dict(settings),
-        "seconds": round(sum(stage["seconds"] for stage in stages), 3),
-        "peak_mb": max((s["peak_mb"] or 0 for s in stages), default=0),
+        "seconds": round(sum(stage.seconds or 0.0 for stage in stages), 3),
+        "peak_mb": max((stage.peak_mb or 0 for stage in stages), default=0),
         "peak_children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
     }
 
@@ -157,40 +164,46 @@ def figures(report: Any) -> Any:
     return [figures(value) for value in report] if isinstance(report, list) else report
 
 
-def _base(result: EvaluateResult) -> dict[str, Any]:
-    return {"policy_pass1": result.policy_pass1["all"], "policy_pass1_by_level": result.policy_pass1}
+def _base(result: EvaluateResult) -> sections.Base:
+    return sections.Base(policy_pass1=result.policy_pass1["all"], policy_pass1_by_level=result.policy_pass1)
 
 
-def _round(number: int, done: dict[str, Any]) -> dict[str, Any]:
+def _round(number: int, done: dict[str, Any]) -> sections.Round:
     curated: CurateResult = done["curate"]
     search: SearchResult | None = done.get("search")
     evaluated: EvaluateResult | None = done.get("evaluate")
     policy, ppm = done.get("policy"), done.get("ppm")
-    alone, searched = evaluated and evaluated.policy_pass1, evaluated and evaluated.search_accuracy
+    alone = evaluated.policy_pass1 if evaluated else None
+    searched = evaluated.search_accuracy if evaluated else None
     told = (curated, policy, ppm, evaluated)
-    return {
-        "round": number,
-        "problems": search and search.problems,
-        "coverage": curated.coverage,
-        "policy_pass1": alone and alone.get("all"),
-        "policy_pass1_by_level": alone,
-        "search_accuracy": searched and searched.get("all"),
-        "search_accuracy_by_level": searched,
-        **{
-            key: getattr(curated, key)
-            for key in ("trajectories", "steps", "tokens", "sft_rows", "pairs", "difficulty")
-        },
-        **_failures(curated.failures),
-        **{key: getattr(curated, key) for key in ("ungraded", "unknown_steps", "ungradable")},
-        "heldout_ungraded": evaluated and evaluated.policy_ungraded + evaluated.search_ungraded,
-        "heldout_cut_off": evaluated and evaluated.search_cut_off,
-        "heldout_unknown_steps": evaluated and evaluated.unknown_steps,
-        "dropped": curated.dropped,
-        "policy_training": _trained(policy),
-        "ppm_training": _trained(ppm),
-        "ppm_pair_accuracy": ppm and ppm.pair_accuracy,
-        "note": "; ".join(result.note for result in told if result is not None and result.note),
-    }
+    return sections.Round(
+        round=number,
+        problems=search and search.problems,
+        coverage=curated.coverage,
+        policy_pass1=alone["all"] if alone else None,
+        policy_pass1_by_level=alone,
+        search_accuracy=searched["all"] if searched else None,
+        search_accuracy_by_level=searched,
+        trajectories=curated.trajectories,
+        steps=curated.steps,
+        tokens=curated.tokens,
+        sft_rows=curated.sft_rows,
+        pairs=curated.pairs,
+        difficulty=curated.difficulty,
+        failures=curated.failures,
+        deaths=curated.failures,
+        ungraded=curated.ungraded,
+        unknown_steps=curated.unknown_steps,
+        ungradable=curated.ungradable,
+        heldout_ungraded=evaluated and evaluated.policy_ungraded + evaluated.search_ungraded,
+        heldout_cut_off=evaluated and evaluated.search_cut_off,
+        heldout_unknown_steps=evaluated and evaluated.unknown_steps,
+        dropped=curated.dropped,
+        policy_training=_trained(policy),
+        ppm_training=_trained(ppm),
+        ppm_pair_accuracy=ppm and ppm.pair_accuracy,
+        note="; ".join(result.note for result in told if result is not None and result.note),
+    )
 
 
 def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
@@ -199,24 +212,25 @@ def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
     return told[-1] if told else {}
 
 
-def stage_times(manifest: dict[str, Any]) -> dict[str, Any]:
+def stage_times(manifest: dict[str, Any]) -> sections.StageTimes:
     """Seconds by kind of work; host is what is left of the stage's wall time (0 where they overlap)."""
+    result = manifest["result"]
     if manifest["name"].rpartition("/")[2] in ("policy", "ppm"):
-        busy = {"training": manifest["result"].get("seconds", 0.0)}
+        busy = {"training": result.get("seconds", 0.0)}
     else:
-        busy = manifest["result"].get("seconds", {})
+        busy = result.get("seconds", {})
     kinds = {kind: busy.get(kind, 0.0) for kind in ("decode", "execution", "ppm", "training")}
-    host = max(0.0, round(manifest["seconds"] - sum(kinds.values()), 3))
-    return {
-        "name": manifest["name"],
-        "seconds": manifest["seconds"],
+    compiled = manifest.get("compiled")  # not in those of earlier versions
+    return sections.StageTimes(
+        name=manifest["name"],
+        seconds=manifest["seconds"],
         **kinds,
-        "host": host,
-        "peak_mb": manifest["peak_mb"],
-        "tokens": manifest["result"].get("tokens"),
-        "compiled": manifest.get("compiled"),  # not in those of earlier versions
-        "note": manifest["result"].get("rereading", ""),
-    }
+        host=max(0.0, round(manifest["seconds"] - sum(kinds.values()), 3)),
+        peak_mb=manifest["peak_mb"],
+        tokens=result.get("tokens"),
+        compiled=compiled and results.of_json(sections.Compiled, compiled),
+        note=result.get("rereading", ""),
+    )
 
 
 def _files(folder: Path, done: dict[str, Any]) -> dict[str, str]:

@@ -19,9 +19,9 @@ from rstar_jax import models, records, sharding, train, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.results import CurateResult, TrainResult
 from rstar_jax.evolve.search_stages import failures, unknown_steps
 from rstar_jax.evolve.shards import read_trees
+from rstar_jax.report.results import CurateResult, TrainResult
 from rstar_jax.text import usage
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter

@@ -9,12 +9,23 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from rstar_jax.report.results import of_json
+from rstar_jax.report.sections import (
+    Alone,
+    Compiled,
+    Report,
+    Round,
+    RunReport,
+    WarmStart,
+    WarmStartReport,
+)
 
 PARTS = ("decode", "execution", "ppm", "training", "host")  # of a stage's seconds
 CAUSES = 8  # causes of death shown; rarer ones are added up
@@ -31,16 +42,14 @@ class Table:
 
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
-    """Every table that the report has something for, in the order shown."""
-    makers: tuple[Callable[[Mapping[str, Any]], Table], ...] = (
-        coverage, given, accuracy, data, failures, times, shares, estimates,
-    )  # fmt: skip
-    return [table for make in makers if (table := make(report)).rows]
+    """Every table that report.json's content has something for, in the order shown."""
+    return _tables(_typed(report))
 
 
 def render(report: Mapping[str, Any]) -> str:
     """The tables as plain text, columns aligned, with a newline at the end."""
-    return "\n".join([*map(_plain, tables(report)), *(f"{note}\n" for note in notes(report))])
+    typed = _typed(report)
+    return "\n".join([*map(_plain, _tables(typed)), *(f"{note}\n" for note in notes(typed))])
 
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -56,85 +65,96 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
         for row in table.rows:
             drawn.add_row(*map(Text, row))
         console.print(drawn)
-    for note in notes(report):
+    for note in notes(_typed(report)):
         console.print(Text(note))
 
 
-def coverage(report: Mapping[str, Any]) -> Table:
+def _typed(report: Mapping[str, Any]) -> Report:
+    return of_json(WarmStartReport if report.get("warm_start") else RunReport, report)
+
+
+def _tables(report: Report) -> list[Table]:
+    makers: tuple[Callable[[Report], Table], ...] = (
+        coverage, given, accuracy, data, failures, times, shares, estimates,
+    )  # fmt: skip
+    return [table for make in makers if (table := make(report)).rows]
+
+
+def coverage(report: Report) -> Table:
     """Share of the training problems with a right trajectory, in percent, by level and round."""
-    rounds = _rounds(report)
-    met = {key for r in rounds for key in (_get(r, "coverage") or {}) if key.startswith("level")}
+    shares = [r.coverage or {} for r in report.rounds]
+    met = {key for share in shares for key in share if key.startswith("level")}
     levels = [("all", "all problems"), *((key, f"level {key[5:]}") for key in sorted(met))]
     rows = [
-        (label, *(percent(_get(r, "coverage", level)) for r in rounds))
+        (label, *(percent(share.get(level)) for share in shares))
         for level, label in levels
-        if any(_get(r, "coverage", level) is not None for r in rounds)
+        if any(share.get(level) is not None for share in shares)
     ]
-    return Table("Training problems solved by search, %", _by_round(rounds), tuple(rows))
+    return Table("Training problems solved by search, %", _by_round(report.rounds), tuple(rows))
 
 
-def accuracy(report: Mapping[str, Any]) -> Table:
+def accuracy(report: Report) -> Table:
     """Held-out accuracy in percent: the policy alone (the base first), then with search; of all problems,
     so that an answer that could not be graded counts as not right."""
-    rounds, warm = _rounds(report), _warm_start(report)
-    base = _get(report, "base", "policy_pass1")
-    columns = ("", "base", *("warm start" for _ in warm), *_by_round(rounds)[1:])
-    made = [*warm, *rounds]
+    warm, base = _warm_start(report), report.base
+    made = [*warm, *report.rounds]
+    searched = [r.search_accuracy if isinstance(r, Round) else None for r in made]
     rows = [
-        ("policy alone, pass@1", percent(base), *(percent(r.get("policy_pass1")) for r in made)),
-        ("with search", NOTHING, *(percent(r.get("search_accuracy")) for r in made)),
+        ("policy alone, pass@1", percent(base.policy_pass1), *(percent(r.policy_pass1) for r in made)),
+        ("with search", NOTHING, *map(percent, searched)),
     ]
     for start in warm:  # what it teaches first of all
-        k = start.get("samples") or 0
-        labels = ("policy alone, reached an answer", f"majority of {k} samples", f"one of {k} samples right")
-        for key, label in zip(("answered", "majority", "pass_at_k"), labels, strict=True):
-            rows.append((label, percent(_get(report, "base", key)), percent(start.get(key))))
+        k, alone = start.samples or 0, base if isinstance(base, Alone) else Alone()
+        rows += [
+            ("policy alone, reached an answer", percent(alone.answered), percent(start.answered)),
+            (f"majority of {k} samples", percent(alone.majority), percent(start.majority)),
+            (f"one of {k} samples right", percent(alone.pass_at_k), percent(start.pass_at_k)),
+        ]
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
+    columns = ("", "base", *_by_round(made)[1:])
     return Table("Held-out problems answered right, %", columns, tuple(shown))
 
 
-def given(report: Mapping[str, Any]) -> Table:
+def given(report: Report) -> Table:
     """The solutions that a warm start was given: how many were learnt, and why the others were not."""
     rows: list[tuple[str, str]] = []
     for warm in _warm_start(report):
-        told = _get(warm, "rows") or {}
+        told = warm.rows or {}
         rows += [("read", count(told.get("read"))), ("kept to learn", count(told.get("kept")))]
         rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
     return Table("Solutions given", ("", "rows"), tuple(row for row in rows if row[1] != NOTHING))
 
 
-def data(report: Mapping[str, Any]) -> Table:
+def data(report: Report) -> Table:
     """Table of what each round's search gave its training: problems by difficulty, trajectories, rows and
     pairs."""
-    rounds = _rounds(report)
-    lines: tuple[tuple[str, Callable[[Mapping[str, Any]], str]], ...] = (
-        ("problems", lambda r: count(r.get("problems"))),
-        ("easy (every trajectory right)", lambda r: count(_get(r, "difficulty", "easy"))),
-        ("medium (some right)", lambda r: count(_get(r, "difficulty", "medium"))),
-        ("hard (unsolved)", lambda r: count(_get(r, "difficulty", "hard"))),
-        ("trajectories", lambda r: count(r.get("trajectories"))),
-        ("solutions for the policy", lambda r: count(r.get("sft_rows"))),
-        ("pairs for the PPM", lambda r: count(r.get("pairs"))),
-        ("PPM right on its pairs, %", lambda r: percent(r.get("ppm_pair_accuracy"))),
+    lines: tuple[tuple[str, Callable[[Round], str]], ...] = (
+        ("problems", lambda r: count(r.problems)),
+        ("easy (every trajectory right)", lambda r: count((r.difficulty or {}).get("easy"))),
+        ("medium (some right)", lambda r: count((r.difficulty or {}).get("medium"))),
+        ("hard (unsolved)", lambda r: count((r.difficulty or {}).get("hard"))),
+        ("trajectories", lambda r: count(r.trajectories)),
+        ("solutions for the policy", lambda r: count(r.sft_rows)),
+        ("pairs for the PPM", lambda r: count(r.pairs)),
+        ("PPM right on its pairs, %", lambda r: percent(r.ppm_pair_accuracy)),
         # What should not happen is shown where it did.
-        ("answers that could not be graded", lambda r: count(r.get("ungraded") or None)),
-        ("problems with such answers alone", lambda r: count(len(r.get("ungradable") or ()) or None)),
-        ("steps the sandbox could not tell of", lambda r: count(r.get("unknown_steps") or None)),
-        ("held-out answers not graded", lambda r: count(r.get("heldout_ungraded") or None)),
-        ("held-out problems cut off by a budget", lambda r: count(r.get("heldout_cut_off") or None)),
-        ("held-out steps it could not tell of", lambda r: count(r.get("heldout_unknown_steps") or None)),
+        ("answers that could not be graded", lambda r: count(r.ungraded or None)),
+        ("problems with such answers alone", lambda r: count(len(r.ungradable or ()) or None)),
+        ("steps the sandbox could not tell of", lambda r: count(r.unknown_steps or None)),
+        ("held-out answers not graded", lambda r: count(r.heldout_ungraded or None)),
+        ("held-out problems cut off by a budget", lambda r: count(r.heldout_cut_off or None)),
+        ("held-out steps it could not tell of", lambda r: count(r.heldout_unknown_steps or None)),
     )
-    rows = [(label, *map(cell, rounds)) for label, cell in lines]
+    rows = [(label, *map(cell, report.rounds)) for label, cell in lines]
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
-    return Table("What the searches gave", _by_round(rounds), tuple(shown))
+    return Table("What the searches gave", _by_round(report.rounds), tuple(shown))
 
 
-def failures(report: Mapping[str, Any]) -> Table:
+def failures(report: Report) -> Table:
     """Candidate steps that were dropped, by cause and round, the commonest cause first."""
-    rounds = [*_warm_start(report), *_rounds(report)]
+    made = [*_warm_start(report), *report.rounds]
     counts = [
-        collections.Counter({c: n or 0 for c, n in (r.get("failures") or r.get("deaths") or {}).items()})
-        for r in rounds
+        collections.Counter({c: n or 0 for c, n in (r.failures or r.deaths or {}).items()}) for r in made
     ]
     total = sum(counts, collections.Counter())
     common = [cause for cause, _ in total.most_common(CAUSES)]
@@ -143,97 +163,85 @@ def failures(report: Mapping[str, Any]) -> Table:
         rest = (sum(n for cause, n in c.items() if cause not in common) for c in counts)
         rows.append((f"{len(total) - len(common)} other causes", *(f"{n:,}" for n in rest)))
     if rows:
-        dead = [(r.get("steps"), sum(c.values())) for r, c in zip(rounds, counts, strict=True)]
+        dead = [(r.steps, sum(c.values())) for r, c in zip(made, counts, strict=True)]
         rows.append(("steps dead, % of all", *(percent(n / steps if steps else None) for steps, n in dead)))
-    return Table("Why steps died", _by_round(rounds), tuple(rows))
+    return Table("Why steps died", _by_round(made), tuple(rows))
 
 
-def times(report: Mapping[str, Any]) -> Table:
+def times(report: Report) -> Table:
     """Seconds, share of the whole and peak memory of each stage; what it compiled, and found compiled."""
-    stages = _stages(report)
-    whole = sum(s.get("seconds") or 0.0 for s in stages)
+    stages = report.stages
+    whole = sum(s.seconds or 0.0 for s in stages)
+    made = [s.compiled or Compiled() for s in stages]
 
-    def compiled(value: Callable[[str], float | None]) -> tuple[str, str, str]:
-        return count(value("programs")), count(value("cached")), _seconds(value("seconds"))
+    def compiled(c: Compiled) -> tuple[str, str, str]:
+        return count(c.programs), count(c.cached), _seconds(c.seconds)
 
     rows = [
-        (
-            str(s.get("name", "?")),
-            _seconds(t := s.get("seconds")),
-            _share(t, whole),
-            count(s.get("peak_mb")),
-            *compiled(lambda key, s=s: _get(s, "compiled", key)),
-        )
-        for s in stages
+        (s.name or "?", _seconds(s.seconds), _share(s.seconds, whole), count(s.peak_mb), *compiled(c))
+        for s, c in zip(stages, made, strict=True)
     ]
     if rows:
-        peaks = [s["peak_mb"] for s in stages if s.get("peak_mb") is not None]
-        peak = report.get("peak_mb") or (max(peaks) if peaks else None)
-        total = compiled(lambda key: _sum(_get(s, "compiled", key) for s in stages))
+        peak = report.peak_mb or max((s.peak_mb for s in stages if s.peak_mb is not None), default=None)
+        programs, cached = _sum(c.programs for c in made), _sum(c.cached for c in made)
+        total = count(programs), count(cached), _seconds(_sum(c.seconds for c in made))
         rows.append(("all stages", _seconds(whole), _share(whole, whole), count(peak), *total))
     columns = ("stage", "seconds", "%", "peak MB", "compiled", "found compiled", "seconds for that")
     return Table("Time and memory", columns, tuple(rows))
 
 
-def shares(report: Mapping[str, Any]) -> Table:
+def shares(report: Report) -> Table:
     """Table of how the stages' time divides over decoding, execution, PPM, training and the host's own
     work."""
-    stages = _stages(report)
-    whole = sum(s.get("seconds") or 0.0 for s in stages)
-    totals = {part: _sum(s.get(part) for s in stages) for part in PARTS}
+    whole = sum(s.seconds or 0.0 for s in report.stages)
+    totals = {part: _sum(getattr(s, part) for s in report.stages) for part in PARTS}
     rows = [(name, _seconds(t), _share(t, whole)) for name, t in totals.items() if t is not None]
-    compiling = _sum(_get(s, "compiled", "seconds") for s in stages)
+    compiling = _sum(s.compiled and s.compiled.seconds for s in report.stages)
     if rows and compiling is not None:
         rows.append(("compiling, within these", _seconds(compiling), _share(compiling, whole)))
     return Table("Where the time went", ("", "seconds", "%"), tuple(rows))
 
 
-def estimates(report: Mapping[str, Any]) -> Table:
+def estimates(report: Report) -> Table:
     """Table of what each stage was expected to need, and what it did: memory, hours, tokens (written by a
     search, read by a training).
 
     The memory of accelerators is not measured: nothing stands beside its estimate.
     """
-    rows = []
-    for stage in _stages(report):
-        if expected := stage.get("estimate"):
-            seconds = stage.get("seconds")
-            here = stage.get("peak_mb") if _get(expected, "parts", "runtime") else None
-            rows.append(
-                (
-                    str(stage.get("name", "?")),
-                    count(expected.get("memory_mb")),
-                    count(here),
-                    count(expected.get("tokens")),
-                    count(stage.get("tokens")),
-                    _hours(expected.get("hours")),
-                    _hours(None if seconds is None else seconds / 3600),
-                )
-            )
+    rows = [
+        (
+            s.name or "?",
+            count(expected.memory_mb),
+            count(s.peak_mb if (expected.parts or {}).get("runtime") is not None else None),
+            count(expected.tokens),
+            count(s.tokens),
+            _hours(expected.hours),
+            _hours(None if s.seconds is None else s.seconds / 3600),
+        )
+        for s in report.stages
+        if (expected := s.estimate) is not None
+    ]
     columns = ("", "MB estimated", "MB", "tokens estimated", "tokens", "hours estimated", "hours")
     return Table("Estimates, and what it took", columns, tuple(rows))
 
 
-def notes(report: Mapping[str, Any]) -> list[str]:
+def notes(report: Report) -> list[str]:
     """Collect what the rounds have to say, such as that nothing was solved; then what shut the programs
     in."""
-    said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
-    told = (_get(warm, part, "note") for warm in _warm_start(report) for part in ("rows", "policy_training"))
+    said = [f"Round {_number(r)}: {r.note}" for r in report.rounds if r.note]
+    told = [(part or {}).get("note") for w in _warm_start(report) for part in (w.rows, w.policy_training)]
     said += [f"Warm start: {note}." for note in told if note]
-    said += [f"{s.get('name', '?')}: {s['note']}." for s in _stages(report) if s.get("note")]
-    if layers := report.get("layers"):
-        said.append(f"Sandbox: {layers_line(layers)}.")
+    said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
+    if report.layers:
+        said.append(f"Sandbox: {layers_line(report.layers)}.")
     return [*said, *files(report)]
 
 
-def files(report: Mapping[str, Any]) -> list[str]:
+def files(report: Report) -> list[str]:
     """Name the results' places in a line; the report names every file."""
-    folder = report.get("folder")
-    models = (
-        f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.get("models") or {}).items() if path
-    )
+    models = (f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.models or {}).items() if path)
     made = ", ".join(["everything measured report.json", *models])
-    return [f"Files, in {folder}: {made}."] if folder else []
+    return [f"Files, in {report.folder}: {made}."] if report.folder else []
 
 
 def layers_line(layers: Mapping[str, str]) -> str:
@@ -270,30 +278,16 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _rounds(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list(report.get("rounds") or [])
+def _warm_start(report: Report) -> list[WarmStart]:
+    return [report.warm_start] if isinstance(report, WarmStartReport) else []
 
 
-def _warm_start(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the section of a warm start; none in the report of rounds."""
-    return [warm] if (warm := report.get("warm_start")) else []
+def _by_round(made: Sequence[Round | WarmStart]) -> tuple[str, ...]:
+    return ("", *(f"round {_number(r)}" if isinstance(r, Round) else "warm start" for r in made))
 
 
-def _stages(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list(report.get("stages") or [])
-
-
-def _by_round(rounds: list[Mapping[str, Any]]) -> tuple[str, ...]:
-    return ("", *(f"round {r.get('round', '?')}" if "rows" not in r else "warm start" for r in rounds))
-
-
-def _get(value: Mapping[str, Any], *keys: str) -> Any:
-    for key in keys:
-        inner = value.get(key)
-        if inner is None:
-            return None
-        value = inner
-    return value
+def _number(round: Round) -> int | str:
+    return "?" if round.round is None else round.round
 
 
 def _plain(table: Table) -> str:

@@ -1,35 +1,7 @@
 """WORKDIR/report.json: what a run found, whole or absent.
 
-    {"base": {"policy_pass1"}, "layers": {layer of the sandbox: what it does, or "missing: why"},
-     "rounds": [{"round", "problems", "coverage": {"all", "level1", "level2", "level3"}, "policy_pass1",
-                 "search_accuracy", "trajectories", "steps", "failures": {cause: count},
-                 "deaths": the same under its old name, which will go, "sft_rows", "pairs",
-                 "difficulty": {"easy", "medium", "hard"}, "ppm_pair_accuracy", "note",
-                 "ungraded", "ungradable": [problem ids], "unknown_steps", "heldout_ungraded",
-                 "heldout_cut_off", "heldout_unknown_steps"}],
-     "stages": [{"name", "seconds", "decode", "execution", "ppm", "training", "host", "peak_mb",
-                 "compiled": {"programs", "cached", "seconds"}, "tokens", "note",
-                 "estimate": {"memory_mb", "parts": {part: MiB}, "tokens", "hours", "chips"}}],
-     "estimates": {"assumed", "paper": [{"model", "device", "chips", "parameters", "weights", "cache",
-                   "optimiser", "activations", "tokens", "hours"}]},
-     "folder", "models": {kind: path in it}, "files": {label: path}, "seed", "config", "seconds", "peak_mb",
-     "sha256": of all that (`records.write_signed`)}
-
-A warm start's (evolve/sft.py) has no rounds but
-
-     "warm_start": {"rows": {"read", "kept", "converted", "lost": {reason: count}, "heldout_seen"},
-                    "policy_training", "policy_pass1", "answered", "steps", "failures", "samples",
-                    "majority", "pass_at_k", "ungraded", "unknown_steps"}
-
-and "base" holds the same figures of the base. answered: share of held-out problems that got an answer;
-majority, pass_at_k: share right by the majority of `samples`, and with a right one among them.
-
-ungraded: answers that could not be graded; ungradable: problems that had no others; unknown_steps: those the
-sandbox could not tell of. None of them is a label. heldout_cut_off: problems whose search had spent its time
-or tokens before any answer. compiled: programs that a stage compiled, that it found compiled on disk, and the
-seconds of both, added up over threads. estimates.paper: what the same rounds would need of the paper's models
-(`evolve/announce.py`). models: the newest ones. Fractions are 0 to 1, times are seconds. What was not
-measured is null or left out.
+Its contents are those of `sections.RunReport` or, of a warm start, `sections.WarmStartReport`, and "sha256"
+of all that (`records.write_signed`).
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@ import types
 
 import pytest
 
-from rstar_jax.evolve import results, search_stages, stage_table, summary
+from rstar_jax.evolve import search_stages, stage_table, summary
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.report import tables
+from rstar_jax.report import results, tables
 from rstar_jax.types import Candidate, Problem, StepVerdict
 from tests.search.scripted import Functions
 
@@ -78,5 +78,5 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
     )
     evaluated = results.of_json(results.EvaluateResult, result)
     row = summary._round(1, {"curate": curated, "evaluate": evaluated})
-    shown = tables.render({"rounds": [row]})
+    shown = tables.render({"rounds": [results.to_json(row)]})
     assert ("held-out problems cut off by a budget" in shown) == (said in shown) == bool(cut_off)

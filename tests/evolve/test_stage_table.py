@@ -8,9 +8,10 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import results, rounds, stage_table
+from rstar_jax.evolve import rounds, stage_table
 from rstar_jax.evolve.settings import STAGE_NAMES
 from rstar_jax.evolve.summary import figures
+from rstar_jax.report import results
 from tests.evolve.small_runs import small
 
 

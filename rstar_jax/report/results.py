@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 T = TypeVar("T")
 Shares = dict[str, float]  # by level, and of "all"
@@ -113,17 +113,28 @@ class RowsResult:
 
 def to_json(result: Any) -> dict[str, Any]:
     """Return a result's fields as JSON takes them."""
-    return dataclasses.asdict(result)
+    fields = dataclasses.asdict(result)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 def of_json(kind: type[T], values: Mapping[str, Any]) -> T:
-    """Make a result of what `to_json` gave, in this release or the last."""
-    found = {}
+    """Make a result of what `to_json` gave, in this release or the last. What is not there, or null, is as it
+    is by default; what has no name any more is left out."""
+    found, hints = {}, get_type_hints(kind)
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         name = field.name if field.name in values else field.metadata.get("was", "")
-        if name in values:
-            found[field.name] = values[name]
+        if values.get(name) is not None:
+            found[field.name] = _inner(hints[field.name], values[name])
     return kind(**found)
+
+
+def _inner(hint: Any, value: Any) -> Any:
+    """Make the dataclasses of a field that holds one, one or none, or several."""
+    inner = [kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)]
+    if not inner:
+        return value
+    kind: Any = inner[0]
+    return of_json(kind, value) if isinstance(value, Mapping) else tuple(of_json(kind, one) for one in value)
 
 
 # By stage: of a run, and of a warm start.

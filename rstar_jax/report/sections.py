@@ -1,0 +1,169 @@
+"""Contents of report.json as frozen dataclasses: written from the stages' results, read by the tables.
+
+Fractions are 0 to 1, times are seconds, what was not measured is None. A report of an earlier release lacks
+some of it, and may say it by names that are gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+Shares = Mapping[str, float | None]  # by level ("level1", ...), and of "all"
+Counts = dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Base:
+    """The policy that a run began with, alone."""
+
+    policy_pass1: float | None = None
+    policy_pass1_by_level: Shares | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Alone(Base):
+    """A policy alone, in a warm start.
+
+    answered: share of held-out problems that got an answer. majority, pass_at_k: share right by the majority
+    of `WarmStart.samples`, and with a right one among them. failures: steps that were none, by cause; deaths:
+    the same under its old name, which will go. ungraded: answers that could not be graded. unknown_steps: of
+    which the sandbox could not tell.
+    """
+
+    answered: float | None = None
+    steps: int | None = None
+    failures: Counts | None = None
+    deaths: Counts | None = None
+    majority: float | None = None
+    majority_by_level: Shares | None = None
+    pass_at_k: float | None = None
+    ungraded: int = 0
+    unknown_steps: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmStart(Alone):
+    """The policy after it. rows, policy_training: results of these stages."""
+
+    rows: dict[str, Any] | None = None
+    policy_training: dict[str, Any] | None = None
+    samples: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Round:
+    """A round of self-evolution.
+
+    coverage: share of the training problems solved. ungradable: problems without an answer that could be
+    graded. heldout_cut_off: problems whose search had spent its time or tokens before any answer.
+    failures, deaths, ungraded, unknown_steps: as in `Alone`, of the search.
+    """
+
+    round: int | None = None
+    problems: int | None = None
+    coverage: Shares | None = None
+    policy_pass1: float | None = None
+    policy_pass1_by_level: Shares | None = None
+    search_accuracy: float | None = None
+    search_accuracy_by_level: Shares | None = None
+    trajectories: int | None = None
+    steps: int | None = None
+    tokens: int | None = None
+    sft_rows: int | None = None
+    pairs: int | None = None
+    difficulty: Counts | None = None
+    failures: Counts | None = None
+    deaths: Counts | None = None
+    ungraded: int | None = None
+    unknown_steps: int | None = None
+    ungradable: list[str] | None = None
+    heldout_ungraded: int | None = None
+    heldout_cut_off: int | None = None
+    heldout_unknown_steps: int | None = None
+    dropped: Counts | None = None
+    policy_training: dict[str, Any] | None = None
+    ppm_training: dict[str, Any] | None = None
+    ppm_pair_accuracy: float | None = None
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """Programs that a stage compiled, that it found compiled on disk, and the seconds of both, added up over
+    threads."""
+
+    programs: int | None = None
+    cached: int | None = None
+    seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Needs that a stage was expected to have (`evolve/announce.py`). parts: MiB by use."""
+
+    memory_mb: int | None = None
+    parts: dict[str, int] | None = None
+    tokens: int | None = None
+    hours: float | None = None
+    chips: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageTimes:
+    """What a stage took: busy seconds, and those of each kind of work. tokens: written by a search, read by a
+    training."""
+
+    name: str | None = None
+    seconds: float | None = None
+    decode: float | None = None
+    execution: float | None = None
+    ppm: float | None = None
+    training: float | None = None
+    host: float | None = None
+    peak_mb: int | None = None
+    tokens: int | None = None
+    compiled: Compiled | None = None
+    note: str | None = None
+    estimate: Estimate | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Whole:
+    """Contents of every report.
+
+    layers: of the sandbox, what each does, or "missing: why". folder: the run's. models: paths in it of the
+    newest ones, by kind. files: paths by label.
+    """
+
+    layers: dict[str, str] | None = None
+    rounds: tuple[Round, ...] = ()
+    stages: tuple[StageTimes, ...] = ()
+    folder: str | None = None
+    models: dict[str, str] | None = None
+    files: dict[str, str] | None = None
+    seed: int | None = None
+    config: dict[str, Any] | None = None
+    seconds: float | None = None
+    peak_mb: int | None = None
+    peak_children_mb: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunReport(Whole):
+    """A run of rounds. estimates: what was assumed, and what the same rounds need with the paper's models."""
+
+    base: Base = Base()
+    estimates: dict[str, Any] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmStartReport(Whole):
+    """A warm start, which has no rounds."""
+
+    base: Alone = Alone()
+    warm_start: WarmStart = WarmStart()
+
+
+Report = RunReport | WarmStartReport
