@@ -54,6 +54,7 @@ class Batch:
     def __init__(self, cache: PrefixCache, config: DecodeConfig, rules: Rules, N: int, leaves: int) -> None:
         self.cache, self.config, self.rules, self.N, self.leaves = cache, config, rules, N, leaves
         self._longest = min(config.max_step_tokens, config.context)
+        self._seed = cache.shape.everywhere(rules.seed)
         self._seats: list[Seat | None] = [None] * leaves  # by slot
         self._slots: programs.Slots | None = None  # and its columns; there while somebody sits in one
         self._P = self._S = 0
@@ -129,7 +130,7 @@ class Batch:
             opens=column([int(r.opens) for r in requests]),
             limit=column([min(c.max_step_tokens, c.context - len(r.prefix)) for r in requests]),
             temperature=column([r.temperature for r in requests], np.float32),
-            key=self._run(self._rows.keys(*names[0].shape), self.rules.seed, *names),
+            key=self._run(self._rows.keys(*names[0].shape), self._seed, *names),
         )
 
     def start(self, *, more: bool) -> None:

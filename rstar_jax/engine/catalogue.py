@@ -132,7 +132,8 @@ class Catalogue:
 
     @_row
     def keys(self, B: int, K: int) -> tuple[Any, ...]:
-        return sampling.leaf_keys, (_array(2, dtype=np.uint32), _array(B, K, dtype=np.uint32), _ints(B)), {}
+        seed = self.shape.pinned(_array(2, dtype=np.uint32), None)
+        return sampling.leaf_keys, (seed, _array(B, K, dtype=np.uint32), _ints(B)), {}
 
     @_row
     def empty(self, B: int, N: int, P: int, S: int) -> tuple[Any, ...]:
@@ -152,7 +153,7 @@ class Catalogue:
             limit=ints,
             opens=ints,
             temperature=_array(B, dtype=np.float32),
-            key=_array(B, 2, dtype=np.uint32),
+            key=self.shape.pinned(_array(B, 2, dtype=np.uint32), None),
         )
         return programs.admit, (self._slots(B, N, P, S), self.pool, arrivals), self._static()
 

@@ -16,12 +16,13 @@ from rstar_jax.engine.requests import Stats
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Refuse transfers that nobody asked for: results fetched other than by `jax.device_get`.
+    """Refuse transfers that nobody asked for: results fetched other than by `jax.device_get`, arrays that are
+    moved from one device to another.
 
     Host arrays go to a program as its arguments, which is the cheapest way: placing the eleven of
     `NewRequests` by `jax.device_put` first costs 14 times as much.
     """
-    with jax.transfer_guard_device_to_host("disallow"):
+    with jax.transfer_guard_device_to_host("disallow"), jax.transfer_guard_device_to_device("disallow"):
         yield
 
 
