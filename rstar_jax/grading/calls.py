@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# A name that is called, `Fraction(1, 2)`; not `\max(1, 2)`.
+# takes `Fraction(1, 2)` and `Interval.open(0, 1)`, names that are called, not `\max(1, 2)`
 _CALL = re.compile(r"(?<![\\\w.])((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)\(")
+# takes `evaluate=False`, not `real=1` or `x == 1`
 _KEYWORD = re.compile(r"(?!real|imag)[a-z_]+ ?=(?!=).*", re.DOTALL)
 SETS = {
     "EmptySet": r"\emptyset",

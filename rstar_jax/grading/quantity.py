@@ -10,6 +10,7 @@ from rstar_jax.grading.layout import TRIGONOMETRIC
 from rstar_jax.grading.number import is_decimal, number
 from rstar_jax.grading.units import same_units, split_unit
 
+# takes `45^\circ` and `45^{\circ}`, not `45^2`
 _DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}? ?")
 _MULTIPLES = {
     "dozen": 12,

@@ -25,8 +25,10 @@ _SYMBOLS = ConversionConfig(lowercase_symbols=False)
 _NAMED = {"e": sympy.E, "i": sympy.I}
 
 
+# takes `12`, `.5`, `5.` and `1e5`, not `1/2`
 _NUMBER = re.compile(r"\d+|\d*\.\d+|\d+\.|\d+(?:\.\d*)?[eE][+-]?\d{1,4}")
 
+# takes `-1/2`, not `1/0`
 _RATIO = re.compile(r"-?\d{1,9}(?:/[1-9]\d{0,8})?")
 
 
