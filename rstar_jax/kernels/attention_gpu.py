@@ -1,4 +1,16 @@
-"""Causal attention on an NVIDIA GPU: cuDNN's flash attention by way of `jax.nn.dot_product_attention`."""
+"""Causal attention on an NVIDIA GPU: cuDNN's flash attention by way of `jax.nn.dot_product_attention`.
+
+The grid and its blocks are cuDNN's own, and logits stay on the chip. Ours is what lies in the GPU's memory:
+
+    q [B, T, H, A]   keys [B, T, G, A]   values [B, T, G, A], filled up from C   out [B, T, H, A], cut to C
+    mask [B or 1, 1, T, T], only of packed rows or of a window that is an array:
+
+      segments 1 1 2 2 0   1              a token sees its own segment up to itself;
+                           1 1            without segments `is_causal` says the same
+                           . . 2          and no mask is made
+                           . . 2 2
+                           . . . . 0      0: padding, a segment like others
+"""
 
 from __future__ import annotations
 

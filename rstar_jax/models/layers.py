@@ -18,7 +18,7 @@ from rstar_jax import sharding
 from rstar_jax.models import experts, rope
 from rstar_jax.models.bfloat16 import rounded
 from rstar_jax.models.config import DecoderConfig, Latent
-from rstar_jax.models.linear import FusedWithGate, OutputMajor, left_product, matmul, product
+from rstar_jax.models.linear import FusedWithGate, OutputMajor, matmul, output_major_product, product
 
 Weights = Mapping[str, jax.Array]
 
@@ -109,9 +109,9 @@ def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: 
     dtype = h.dtype
     if isinstance(gate, OutputMajor) and isinstance(up, FusedWithGate) and isinstance(down, OutputMajor):
         # Between its products all stays in the order in which they make it: [F, tokens].
-        both = rounded(left_product(gate, h.reshape(-1, h.shape[-1]), 1, dtype), dtype)
-        inner = rounded(_activated(c, *jnp.split(both, 2)), dtype)
-        return left_product(down, inner, 0, dtype).T.reshape(h.shape).astype(dtype)
+        gate_and_up = rounded(output_major_product(gate, h.reshape(-1, h.shape[-1]), 1, dtype), dtype)
+        inner = rounded(_activated(c, *jnp.split(gate_and_up, 2)), dtype)
+        return output_major_product(down, inner, 0, dtype).T.reshape(h.shape).astype(dtype)
     inner = activated(c, *(matmul("...d,df->...f", h, w, dtype).astype(dtype) for w in (gate, up)))
     return matmul("...f,fd->...d", inner, down, dtype).astype(dtype)
 
