@@ -202,10 +202,6 @@ def _range(arguments: list[str]) -> str | None:
     return ", ".join(map(str, numbers)) if 0 < len(numbers) <= 100 else None
 
 
-def _logarithm(arguments: list[str]) -> str | None:
-    return rf"\log_{{{arguments[1]}}}({arguments[0]})" if len(arguments) == 2 else None
-
-
 _FORMS: dict[str, Callable[[list[str]], str | None]] = {
     **dict.fromkeys(("Fraction", "Rational"), _quotient),
     **dict.fromkeys(("complex", "mpc"), _complex),
@@ -237,7 +233,7 @@ _FORMS: dict[str, Callable[[list[str]], str | None]] = {
     "Product": _over_range("prod"),
     "Integral": _over_range("int"),
     "gcd": lambda a: rf"\gcd({', '.join(a)})",
-    "log": _logarithm,
+    "log": lambda a: rf"\log_{{{a[1]}}}({a[0]})" if len(a) == 2 else None,
     "log2": _unary(r"\log_{{2}}({})"),
     "log10": _unary(r"\log_{{10}}({})"),
     "log1p": _unary(r"\ln(1+{})"),

@@ -328,7 +328,7 @@ def latex(text: str) -> str:
     text = re.sub(
         # `sqrt(2)`, `2pi`; not `\sqrt{2}`
         r"(?<![a-zA-Z\\])(sqrt|arcsin|arccos|arctan|sinh?|cosh?|tanh?|cot|sec|csc|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])",
-        _command,
+        lambda m: r"\infty " if m[1] in ("infinity", "oo", "inf") else rf"\{m[1]} ",
         text,
     )
     # `\sqrt(2)` -> `\sqrt{2}`
@@ -338,7 +338,3 @@ def latex(text: str) -> str:
         text = re.sub(r"(\d+(?:\.\d+)?) ?\^ ?(?:\\circ|\{ ?\\circ ?\})", r"{(\\frac{\1 \\pi}{180})}", text)
     # `x^(1/2)` -> `x^{1/2}`
     return re.sub(r"\^ ?\((-?[\w/ +\-*]+)\)", r"^{\1}", text)
-
-
-def _command(m: re.Match[str]) -> str:
-    return {"infinity": r"\infty ", "oo": r"\infty ", "inf": r"\infty "}.get(m[1], rf"\{m[1]} ")

@@ -61,9 +61,9 @@ def plain(text: str) -> str:
         m = _WRAPPER.search(text)
         if not m:
             break
-        rest = text[m.end() :].lstrip()
-        argument = group(rest, 0)
-        inner = rest if argument is None else argument[0] + rest[argument[1] :]
+        after = text[m.end() :].lstrip()
+        argument = group(after, 0)
+        inner = after if argument is None else argument[0] + after[argument[1] :]
         text = text[: m.start()] + inner
     return _SWITCH.sub(" ", text)
 

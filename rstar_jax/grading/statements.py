@@ -50,10 +50,10 @@ def coordinates(named: dict[str, str], other: str) -> tuple[list[str], list[str]
 
 def same_variable(left: str, right: str, other: str) -> str | None:
     """The right side of `f(t) = t^2` in the variable of `f(x)`; "" if it has both, None without any."""
-    ours, theirs = _OF_VARIABLE.fullmatch(left), _OF_VARIABLE.fullmatch(other)
-    if not ours or not theirs or (ours[2] is None) != (theirs[2] is None):
+    function, named = _OF_VARIABLE.fullmatch(left), _OF_VARIABLE.fullmatch(other)
+    if not function or not named or (function[2] is None) != (named[2] is None):
         return None
-    return renamed(right, ours[2] or ours[3], theirs[2] or theirs[3]) or ""
+    return renamed(right, function[2] or function[3], named[2] or named[3]) or ""
 
 
 def in_its_variable(name: str, text: str) -> str | None:

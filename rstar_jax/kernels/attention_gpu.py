@@ -27,7 +27,9 @@ def missing(
 ) -> str:
     """Return why cuDNN cannot do it, or "": its conditions as JAX states them for a forward and backward
     pass."""
-    widest = 256 if _capability() >= 9.0 else 128
+    # No GPU is here when compiling ahead of time.
+    capability = float(getattr(jax.devices()[0], "compute_capability", 0.0))
+    widest = 256 if capability >= 9.0 else 128
     A, C = q_shape[3], v_shape[3]
     if jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):
         return f"cuDNN: {jnp.dtype(dtype).name}, not bfloat16 or float16"
@@ -38,11 +40,6 @@ def missing(
     if q_shape[1] % 2:
         return f"cuDNN: {q_shape[1]} tokens, an odd number"
     return ""
-
-
-def _capability() -> float:
-    """The compute capability of this host's GPU; 0.0 without one, as when compiling ahead of time."""
-    return float(getattr(jax.devices()[0], "compute_capability", 0.0))
 
 
 def causal(

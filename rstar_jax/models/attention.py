@@ -117,7 +117,7 @@ def per_row(start: jax.Array) -> jax.Array:
 
 
 def write_suffix(k: jax.Array, v: jax.Array, new: KV, start: jax.Array) -> KV:
-    """Puts new keys and values [B, N, T, G, A] into slots start … start+T-1 of one layer's suffix cache.
+    """Put new keys and values [B, N, T, G, A] into slots start … start+T-1 of one layer's suffix cache.
 
     k is [B, N, G, A, S] and v [B, N, G, S, A'], A' as `widen` has it: as the matmuls of `shared_prefix`
     read them, which on a CPU saves two transposed copies of the cache per token. `start` is a scalar (one
@@ -131,12 +131,12 @@ def write_suffix(k: jax.Array, v: jax.Array, new: KV, start: jax.Array) -> KV:
             jax.lax.dynamic_update_slice(v, new_v, (0, 0, 0, start, 0)),
         )
     # [B, N or 1, S]: the new token that a slot gets
-    which = jnp.arange(S)[None, None] - per_row(start)[..., None]
-    written = (which >= 0) & (which < T)
+    token = jnp.arange(S)[None, None] - per_row(start)[..., None]
+    written = (token >= 0) & (token < T)
     if T > 1:
-        at = jnp.clip(which, 0, T - 1)
-        new_k = jnp.take_along_axis(new_k, at[:, :, None, None, :], axis=4)
-        new_v = jnp.take_along_axis(new_v, at[:, :, None, :, None], axis=3)
+        token = jnp.clip(token, 0, T - 1)
+        new_k = jnp.take_along_axis(new_k, token[:, :, None, None, :], axis=4)
+        new_v = jnp.take_along_axis(new_v, token[:, :, None, :, None], axis=3)
     return (
         jnp.where(written[:, :, None, None, :], new_k, k),  # `select` is three times as slow here
         select(written[:, :, None, :, None], new_v, v),

@@ -33,7 +33,7 @@ class Table:
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Every table that the report has something for, in the order shown."""
     makers: tuple[Callable[[Mapping[str, Any]], Table], ...] = (
-        coverage, given, accuracy, data, failures, times, shares, estimates,
+        coverage, solutions_given, accuracy, data, failures, times, shares, estimates,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -44,7 +44,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
-    """Draws the tables on a terminal (standard output unless given); prints plain text anywhere else."""
+    """Draw the tables on a terminal (standard output unless given); print plain text anywhere else."""
     console = console or Console()
     if not console.is_terminal:
         console.print(Text(render(report)), soft_wrap=True, end="")
@@ -79,10 +79,10 @@ def accuracy(report: Mapping[str, Any]) -> Table:
     rounds, warm = _rounds(report), _warm_start(report)
     base = _get(report, "base", "policy_pass1")
     columns = ("", "base", *("warm start" for _ in warm), *_by_round(rounds)[1:])
-    made = [*warm, *rounds]
+    policies = [*warm, *rounds]
     rows = [
-        ("policy alone, pass@1", percent(base), *(percent(r.get("policy_pass1")) for r in made)),
-        ("with search", NOTHING, *(percent(r.get("search_accuracy")) for r in made)),
+        ("policy alone, pass@1", percent(base), *(percent(r.get("policy_pass1")) for r in policies)),
+        ("with search", NOTHING, *(percent(r.get("search_accuracy")) for r in policies)),
     ]
     for start in warm:  # what it teaches first of all
         k = start.get("samples") or 0
@@ -93,13 +93,13 @@ def accuracy(report: Mapping[str, Any]) -> Table:
     return Table("Held-out problems answered right, %", columns, tuple(shown))
 
 
-def given(report: Mapping[str, Any]) -> Table:
+def solutions_given(report: Mapping[str, Any]) -> Table:
     """The solutions that a warm start was given: how many were learnt, and why the others were not."""
     rows: list[tuple[str, str]] = []
     for warm in _warm_start(report):
-        told = _get(warm, "rows") or {}
-        rows += [("read", count(told.get("read"))), ("kept to learn", count(told.get("kept")))]
-        rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
+        result = _get(warm, "rows") or {}
+        rows += [("read", count(result.get("read"))), ("kept to learn", count(result.get("kept")))]
+        rows += [(f"lost: {reason}", count(n)) for reason, n in (result.get("lost") or {}).items()]
     return Table("Solutions given", ("", "rows"), tuple(row for row in rows if row[1] != NOTHING))
 
 
@@ -140,8 +140,8 @@ def failures(report: Mapping[str, Any]) -> Table:
     common = [cause for cause, _ in total.most_common(CAUSES)]
     rows = [(cause, *(f"{c[cause]:,}" for c in counts)) for cause in common]
     if len(total) > len(common):
-        rest = (sum(n for cause, n in c.items() if cause not in common) for c in counts)
-        rows.append((f"{len(total) - len(common)} other causes", *(f"{n:,}" for n in rest)))
+        others = (sum(n for cause, n in c.items() if cause not in common) for c in counts)
+        rows.append((f"{len(total) - len(common)} other causes", *(f"{n:,}" for n in others)))
     if rows:
         dead = [(r.get("steps"), sum(c.values())) for r, c in zip(rounds, counts, strict=True)]
         rows.append(("steps dead, % of all", *(percent(n / steps if steps else None) for steps, n in dead)))
@@ -198,12 +198,12 @@ def estimates(report: Mapping[str, Any]) -> Table:
     for stage in _stages(report):
         if expected := stage.get("estimate"):
             seconds = stage.get("seconds")
-            here = stage.get("peak_mb") if _get(expected, "parts", "runtime") else None
+            peak_mb = stage.get("peak_mb") if _get(expected, "parts", "runtime") else None
             rows.append(
                 (
                     str(stage.get("name", "?")),
                     count(expected.get("memory_mb")),
-                    count(here),
+                    count(peak_mb),
                     count(expected.get("tokens")),
                     count(stage.get("tokens")),
                     _hours(expected.get("hours")),
@@ -217,13 +217,15 @@ def estimates(report: Mapping[str, Any]) -> Table:
 def notes(report: Mapping[str, Any]) -> list[str]:
     """Collect what the rounds have to say, such as that nothing was solved; then what shut the programs
     in."""
-    said = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
-    told = (_get(warm, part, "note") for warm in _warm_start(report) for part in ("rows", "policy_training"))
-    said += [f"Warm start: {note}." for note in told if note]
-    said += [f"{s.get('name', '?')}: {s['note']}." for s in _stages(report) if s.get("note")]
+    lines = [f"Round {r.get('round', '?')}: {r['note']}" for r in _rounds(report) if r.get("note")]
+    warm_notes = (
+        _get(warm, part, "note") for warm in _warm_start(report) for part in ("rows", "policy_training")
+    )
+    lines += [f"Warm start: {note}." for note in warm_notes if note]
+    lines += [f"{s.get('name', '?')}: {s['note']}." for s in _stages(report) if s.get("note")]
     if layers := report.get("layers"):
-        said.append(f"Sandbox: {layers_line(layers)}.")
-    return [*said, *files(report)]
+        lines.append(f"Sandbox: {layers_line(layers)}.")
+    return [*lines, *files(report)]
 
 
 def files(report: Mapping[str, Any]) -> list[str]:
@@ -232,15 +234,15 @@ def files(report: Mapping[str, Any]) -> list[str]:
     models = (
         f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.get("models") or {}).items() if path
     )
-    made = ", ".join(["everything measured report.json", *models])
-    return [f"Files, in {folder}: {made}."] if folder else []
+    contents = ", ".join(["everything measured report.json", *models])
+    return [f"Files, in {folder}: {contents}."] if folder else []
 
 
 def layers_line(layers: Mapping[str, str]) -> str:
     """The sandbox's layers by name, and of the missing ones why; the report says what each does here."""
-    lost = {name: what for name, what in layers.items() if str(what).startswith("missing")}
-    held = ", ".join(name for name in layers if name not in lost)
-    return "; ".join([*filter(None, [held]), *(f"{name} {what}" for name, what in lost.items())])
+    missing = {name: text for name, text in layers.items() if str(text).startswith("missing")}
+    present = ", ".join(name for name in layers if name not in missing)
+    return "; ".join([*filter(None, [present]), *(f"{name} {text}" for name, text in missing.items())])
 
 
 def percent(fraction: float | None) -> str:
