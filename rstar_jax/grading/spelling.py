@@ -190,9 +190,9 @@ def _answer_of(text: str) -> str:
         return text
     # `\fbox{12}` -> `\boxed{12}`
     text = re.sub(r"\\(?:fbox|framebox)(?= ?\{)", r"\\boxed", text)
-    held = boxed(text)
-    if held is not None:
-        return held
+    content = boxed(text)
+    if content is not None:
+        return content
     # One that TeX would close behind the next sign: `\\boxed5`, `\\boxed 12`.
     bare = list(re.finditer(r"\\boxed(?![a-zA-Z{])", text))
     return text[bare[-1].end() :].partition("$")[0] if bare else text

@@ -208,9 +208,9 @@ def _kernel(
         @pl.when(start[b, i * count + n] // slots == j)
         def _put(n: int = n) -> None:
             row = start[b, i * count + n] % slots
-            here = pl.multiple_of(row // ROWS * ROWS, ROWS)
+            tile_start = pl.multiple_of(row // ROWS * ROWS, ROWS)
             for tile, block, new in ((k_tile, k, new_k), (v_tile, v, new_v)):
-                old = block[n, :, pl.ds(here, ROWS), :]
+                old = block[n, :, pl.ds(tile_start, ROWS), :]
                 at = jax.lax.broadcasted_iota(jnp.int32, old.shape, 1) == row % ROWS
                 tile[n] = jnp.where(at, new[:, n], old)
             for copy in copies(n):

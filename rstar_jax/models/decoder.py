@@ -188,10 +188,9 @@ class Decoder(nnx.Module):
 
         empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)
         none = caches.by_layer((empty, empty))
-        own = suffix, none
-        x, own = self._run(tokens_BxNxT, tables, attend, own, cached=True, unrolled=len(suffix) > 1)
-        suffix, new = own
-        return x, suffix, new
+        cache = suffix, none
+        x, cache = self._run(tokens_BxNxT, tables, attend, cache, cached=True, unrolled=len(suffix) > 1)
+        return x, *cache
 
     def _causal(
         self,
@@ -244,10 +243,10 @@ class Decoder(nnx.Module):
         heads = tuple((cos[..., None, :], sin[..., None, :]) for cos, sin in tables)
 
         # Looked up in rows that are whole: else the states would come out split by width, not by batch.
-        def whole(table):
+        def by_rows(table):
             return jax.tree.map(lambda leaf: sharding.placed(leaf, ("vocab", None), self.mesh), table)
 
-        x = lookup(self.embed[...], tokens, self.compute_dtype, whole)
+        x = lookup(self.embed[...], tokens, self.compute_dtype, by_rows)
         if c.embed_scale is not None:
             x = x * jnp.asarray(c.embed_scale, self.compute_dtype)  # rounded as the weights are
 
