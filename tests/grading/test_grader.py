@@ -86,7 +86,7 @@ def test_a_frozen_process_is_replaced_and_asked_again(monkeypatch):
         return process
 
     monkeypatch.setattr(worker, "_start", start_frozen)
-    monkeypatch.setattr(algebra, "_cpu_s", lambda pid: 2.9 * (len(started) == 1))
+    monkeypatch.setattr(algebra, "cpu_seconds", lambda pid: 2.9 * (len(started) == 1))
     assert worker.compare(*SQUARE_ROOT) == "same"
     assert len(set(started)) == 3
     worker.stop()
@@ -103,8 +103,9 @@ def test_cpu_time_is_what_the_exact_clock_says(monkeypatch):
     """What ticks say of the same process ends nothing: by a clock that stands it never gets its time."""
     worker = Worker(Allowance(cpu_s=0.3, wall_s=60.0))
     assert worker.compare("5", ENDLESS) == "unknown"
-    monkeypatch.setattr(worker, "_allowance", Allowance(cpu_s=0.3, wall_s=0.5))
-    monkeypatch.setattr(algebra, "_cpu_s", lambda pid: 0.0)
+    worker.stop()
+    worker = Worker(Allowance(cpu_s=0.3, wall_s=0.5))
+    monkeypatch.setattr(algebra, "cpu_seconds", lambda pid: 0.0)
     assert worker.compare("5", ENDLESS) == "lost"
     worker.stop()
 
