@@ -38,7 +38,7 @@ CHIPS = {
     "v5e": ("v5e:1x1", {"chips_per_host_bounds": (1, 1, 1)}, 819),
     "v5p": ("v5p:2x2x1", {}, 2765),
 }
-WAYS = {"as on a CPU": PLAIN, "plain": PLAIN, "kernels": Choice("mosaic", "mosaic", "")}
+CHOICES = {"as on a CPU": PLAIN, "plain": PLAIN, "kernels": Choice("mosaic", "mosaic", "")}
 N, P, LENGTH, S, A, LAYERS = 16, 1024, 1000, 256, 128, 2
 
 
@@ -56,7 +56,7 @@ def measure(mesh: jax.sharding.Mesh, name: str, B: int, H: int, G: int) -> tuple
     prefix = ((array(LAYERS, B, G, A, P), array(LAYERS, B, G, P, A)),)
 
     def run(q, new, prefix, length, suffix, layer, start):
-        return attend(q, new, prefix, length, suffix, layer, start, way=WAYS[name])
+        return attend(q, new, prefix, length, suffix, layer, start, choice=CHOICES[name])
 
     ints = array(B, dtype=jnp.int32), array(dtype=jnp.int32), array(B, N, dtype=jnp.int32)
     args = array(B, N, 1, H, A), new, prefix, ints[0], suffix, *ints[1:]
@@ -103,7 +103,7 @@ def main() -> None:
     for shape in flags.shapes.split(","):
         H, G, layers, billions = SHAPES[shape]
         for B in (int(leaves) for leaves in flags.leaves.split(",")):
-            for name in WAYS:
+            for name in CHOICES:
                 accessed, temporary, placed = measure(mesh, name, B, H, G)
                 layer = moved(name, B, H, G, placed)
                 step = layers * layer + 2e9 * billions

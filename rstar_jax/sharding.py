@@ -135,7 +135,7 @@ def preset_for(mesh: Mesh) -> str:
 
 
 def shard_module(module: nnx.Module, mesh: Mesh, preset: str | None = None) -> None:
-    """Moves every parameter of a module onto the mesh, in place, by its `axes` metadata.
+    """Move every parameter of a module onto the mesh, in place, by its `axes` metadata.
 
     Modules in it that have an attribute `mesh` are told of it, so that activations stay split, too.
     """

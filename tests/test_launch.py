@@ -12,7 +12,7 @@ from rstar_jax import launch
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.launch import command, explain
-from rstar_jax.launch.configs import known, made
+from rstar_jax.launch.configs import config_of, known
 from rstar_jax.launch.jobs import settings_of
 from rstar_jax.settings import from_config
 
@@ -198,9 +198,9 @@ def test_a_config_is_handed_its_text(tmp_path):
         "from ml_collections import ConfigDict\n"
         "def get_config(text):\n    return ConfigDict({'job': 'evolve', 'seed': int(text)})\n"
     )
-    assert made(f"{path}:7").seed == 7
+    assert config_of(f"{path}:7").seed == 7
     with pytest.raises(UserError, match="needs one"):
-        made(str(path))
+        config_of(str(path))
 
 
 def test_the_full_help_has_the_flags_of_absl_and_jax(capsys):
@@ -212,7 +212,7 @@ def test_the_full_help_has_the_flags_of_absl_and_jax(capsys):
 
 @pytest.mark.parametrize("name", known())
 def test_the_help_of_a_config_says_every_option_in_a_sentence(name):
-    config = made(name)
+    config = config_of(name)
     told = {option: (value, text) for option, value, text in explain.options(config, settings_of(config.job))}
     dotted = {key for key, _ in flat(config)} - {"job"}
     assert set(told) == dotted

@@ -149,7 +149,7 @@ class Worker:
         return process
 
     def _stop(self) -> int | None:
-        """Ends the process, and says how it ended; the next comparison starts another."""
+        """End the process, and say how it ended; the next comparison starts another."""
         process, self._process = self._process, None
         if process is None:
             return None
@@ -159,7 +159,7 @@ class Worker:
         return process.returncode
 
     def stop(self) -> None:
-        """Ends the process for good; a comparison under way is "lost"."""
+        """End the process for good; a comparison under way is "lost"."""
         self._ended = True
         process = self._process
         if process is not None:
@@ -199,7 +199,7 @@ class Pool:
             self._idle.put(worker)
 
     def stop(self) -> None:
-        """Ends all processes for good; comparisons under way are "lost"."""
+        """End all processes for good; comparisons under way are "lost"."""
         self._stopped = True
         for worker in self._all:
             worker.stop()

@@ -43,7 +43,7 @@ class _NeedsAlgebra(Exception):
     """The rules alone do not decide a pair."""
 
 
-def _ask_nobody(reference: str, prediction: str) -> str:
+def _refuse_algebra(reference: str, prediction: str) -> str:
     raise _NeedsAlgebra
 
 
@@ -51,14 +51,14 @@ def judge(prediction: str, reference: str, compare: Compare) -> Grade:
     """The strict rules, with `compare` for what needs algebra."""
     if prediction.strip() == reference.strip():
         return "right" if reference.strip() else "ungraded"
-    theirs = clean(reference)
-    if not theirs:
+    expected = clean(reference)
+    if not expected:
         return "ungraded"
-    ours = clean(prediction)
-    if not ours:
+    answer = clean(prediction)
+    if not answer:
         return "wrong"
     try:
-        found = equal(ours, theirs, Budget(compare))
+        found = equal(answer, expected, Budget(compare))
     except Spent:
         found = None
     return "ungraded" if found is None else "right" if found else "wrong"
@@ -138,12 +138,12 @@ class Grader:
         if known is not None:
             return known
         try:
-            return self._rules(pair[0], pair[1], _ask_nobody)
+            return self._rules(pair[0], pair[1], _refuse_algebra)
         except _NeedsAlgebra:
             return None
 
     def close(self) -> None:
-        """Ends the processes, for good. Comparisons under way are waited for."""
+        """End the processes, for good. Comparisons under way are waited for."""
         self._closed = True
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._pool.stop()
@@ -186,7 +186,7 @@ class _Gradings(Queue[tuple[str, str], Grade]):
 
 
 def _digest(pair: tuple[str, str]) -> bytes:
-    """Stands for a pair, whose texts may be of any length, in the memory of verdicts."""
+    """Hash a pair, whose texts may be of any length, for the memory of verdicts."""
     prediction, reference = (text.encode("utf-8", "surrogatepass") for text in pair)
     hashed = hashlib.blake2b(b"%d " % len(prediction), digest_size=16)
     hashed.update(prediction)
@@ -213,12 +213,12 @@ def shared(grading: str) -> Grader:
 
 
 def grade(prediction: str, reference: str) -> Grade:
-    r"""Judges an answer, with or without its `\boxed{}`, by the strict rules. Safe from any thread."""
+    r"""Judge an answer, with or without its `\boxed{}`, by the strict rules. Safe from any thread."""
     return shared("strict").grade([(prediction, reference)])[0]
 
 
 def grade_released(prediction: str, reference: str) -> Grade:
-    """Judges an answer as the authors' released code would: leniently (`released.py`)."""
+    """Judge an answer as the authors' released code would: leniently (`released.py`)."""
     return shared("released").grade([(prediction, reference)])[0]
 
 

@@ -35,7 +35,7 @@ class Budget:
         return found
 
     def step(self) -> None:
-        """Counts one pair of parts that the rules look at."""
+        """Count one pair of parts that the rules look at."""
         self._steps += 1
         if self._steps > MAX_STEPS:
             raise Spent

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-# A name that is called, `Fraction(1, 2)`; not `\max(1, 2)`.
+# takes `Fraction(1, 2)` and `Interval.open(0, 1)`, names that are called, not `\max(1, 2)`
 _CALL = re.compile(r"(?<![\\\w.])((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)\(")
+# takes `evaluate=False`, not `real=1` or `x == 1`
 _KEYWORD = re.compile(r"(?!real|imag)[a-z_]+ ?=(?!=).*", re.DOTALL)
 SETS = {
     "EmptySet": r"\emptyset",
@@ -201,10 +202,6 @@ def _range(arguments: list[str]) -> str | None:
     return ", ".join(map(str, numbers)) if 0 < len(numbers) <= 100 else None
 
 
-def _logarithm(arguments: list[str]) -> str | None:
-    return rf"\log_{{{arguments[1]}}}({arguments[0]})" if len(arguments) == 2 else None
-
-
 _FORMS: dict[str, Callable[[list[str]], str | None]] = {
     **dict.fromkeys(("Fraction", "Rational"), _quotient),
     **dict.fromkeys(("complex", "mpc"), _complex),
@@ -236,7 +233,7 @@ _FORMS: dict[str, Callable[[list[str]], str | None]] = {
     "Product": _over_range("prod"),
     "Integral": _over_range("int"),
     "gcd": lambda a: rf"\gcd({', '.join(a)})",
-    "log": _logarithm,
+    "log": lambda a: rf"\log_{{{a[1]}}}({a[0]})" if len(a) == 2 else None,
     "log2": _unary(r"\log_{{2}}({})"),
     "log10": _unary(r"\log_{{10}}({})"),
     "log1p": _unary(r"\ln(1+{})"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
-# `(B) 12`, `B: 12`; not `B, 12`.
+# takes `(B) 12` and `B: 12`, not `B, 12`
 _LABELLED_CHOICE = re.compile(r"(?:\(([A-J])\)|([A-J])[).:]) *([^ ,;].*)")
-# Behind the first choice: another, or a word that makes something else of it.
+# takes `12 (B) 13` and `12 or B`: behind the first choice another, or a word that makes something else of it,
+# not `12 or 13`
 _MORE_CHOICES = re.compile(
     r"\([A-J]\)|\b[A-Z][).:]|(?<=[).:] )(?:and|or|nor|not|is|but|&)\b|\b(?:and|or|nor) [A-J]\b"
 )
-# Several: `ACD`, `A, C and D`, or numbers in circles.
+# takes `ACD` and `A, C and D`, several of them, not `A`
 _CHOICES = re.compile(r"[A-J]{2,}|[A-J](?:(?:, ?|; ?| )(?:and )?[A-J])+|[A-J] and [A-J]")
+# takes `\textcircled{1}, \textcircled{3}`, not `1, 3`
 _CIRCLED = re.compile(r"(?:\\textcircled\{\d+\}(?:, ?|; ?| and | )?)+")
 
 

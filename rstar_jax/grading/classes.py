@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from rstar_jax.grading.layout import list_of, split
 from rstar_jax.grading.number import number
 
+# takes `\pi` and `k`, not `2`
 _TOKEN = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]")
 _LEADING = r"(.*?)[,;:]? ?\(? ?(?:(?:where|for|with|and) )?(?:(?:any|all|every|each) )?"
 _ALL_INTEGERS = r"\\in ?(?:\\mathbb ?\{? ?Z ?\}?|Z|\\mathbf ?\{? ?Z ?\}?)"
@@ -21,14 +22,15 @@ _INTEGERS = (
     re.compile(_LEADING + r"([a-zA-Z]) (?:is |being )?(?:an |any )?integers? ?\)?"),
     re.compile(_LEADING + r"integers? ([a-zA-Z]) ?\)?"),
 )
-# `\{k\pi \mid k \in \mathbb{Z}\}`; not `\{x \mid x > 0\}`.
+# takes `\{k\pi \mid k \in \mathbb{Z}\}`, not `\{x \mid x > 0\}`
 _BUILT = re.compile(rf"\\\{{ ?(.+?) ?(?:\\mid(?![a-z])|\||:) ?([a-zA-Z]) ?{_ALL_INTEGERS} ?\\\}}")
-# `x \equiv 3 \pmod{7}`, `3 mod 7`; not `\bmod` alone.
+# takes `x \equiv 3 \pmod{7}` and `3 mod 7`, not `\bmod`
 _RESIDUE = re.compile(
     r"(?:([a-zA-Z]) ?(?:\\equiv|=) ?)?([^=]+?) ?[,;]? ?\(? ?\\?[pb]?mod(?![a-z]) ?\{? ?(\w+) ?\}? ?\)?"
 )
-# `x^2 + C`; not `x + CD`.
-_NUMBERED = re.compile(r"(?<![a-zA-Z\\])([Cc])_(?=\{?\d)")  # `C_1 e^x + C_2 e^{-x}`
+# takes `C_1 e^x + C_2 e^{-x}`, not `C_n`
+_NUMBERED = re.compile(r"(?<![a-zA-Z\\])([Cc])_(?=\{?\d)")
+# takes `x^2 + C`, not `x + CD`
 _CONSTANT = re.compile(r"(.*\S) ?\+ ?([CcK])")
 
 

@@ -33,11 +33,14 @@ from rstar_jax.grading.quantity import Quantity
 from rstar_jax.grading.units import same_measures, split_unit
 
 _MAX_ITEMS, _MAX_DEPTH = 30, 8
-_TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")  # takes `2^3^4`, not `2^3+4`
-_BUILDER = re.compile(  # takes `\{x \mid x > 1\}`, not `\{1, 2\}`
+# takes `2^3^4`, not `2^3+4`
+_TOWER = re.compile(r"(?:\^|\*\*) ?-?\w+ ?(?:\^|\*\*)")
+# takes `\{x \mid x > 1\}`, not `\{1, 2\}`
+_BUILDER = re.compile(
     r"\\\{ ?([a-zA-Z])(?: ?\\in ?(?:\\mathbb\{[RC]\}|R))? ?(?:\\mid(?![a-z])|\||:) ?(.+)\\\}"
 )
-_FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")  # takes `f(x)` and `y`, not `f(2)`
+# takes `f(x)` and `y`, not `f(2)`
+_FUNCTION = re.compile(r"y|[a-zA-Z]\([a-zA-Z]\)")
 
 
 def equal(a: str, b: str, budget: Budget, depth: int = 0) -> bool | None:
@@ -225,10 +228,10 @@ class _Rules:
                 return _as_decision(self.ordered(*(pair if named_a else pair[::-1])))
         if (family := classes.families(a, b)) is None:
             return None
-        ours, theirs, letter = family
-        found = self.again(ours, theirs)
-        if found is False and max(len(ours), len(theirs)) < 80:
-            found = any_of(self.again(other, theirs) for other in classes.shifted(ours, letter))
+        family_a, family_b, letter = family
+        found = self.again(family_a, family_b)
+        if found is False and max(len(family_a), len(family_b)) < 80:
+            found = any_of(self.again(shifted, family_b) for shifted in classes.shifted(family_a, letter))
         return _as_decision(found)
 
     def quantities(self, a: str, b: str) -> _Decision:
@@ -312,11 +315,9 @@ class _Rules:
 
     def ordered(self, some: Iterable[str], others: Iterable[str]) -> bool | None:
         some, others = list(some), list(others)
-        return (
-            all_of(self.again(x, y) for x, y in zip(some, others, strict=True))
-            if len(some) == len(others)
-            else False
-        )
+        if len(some) != len(others):
+            return False
+        return all_of(self.again(x, y) for x, y in zip(some, others, strict=True))
 
     def unordered(self, some: list[str], others: list[str]) -> bool | None:
         """Return whether each of either side has its like on the other; how often does not count."""

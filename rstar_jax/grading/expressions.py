@@ -66,7 +66,7 @@ def _of_same(*texts: str) -> bool:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Raises Undecided where that cannot be told."""
+    """Compare two objects. Raises Undecided where that cannot be told."""
     if type(a) is type(b) and a == b:
         return True
     if _is_constant(a) and _is_constant(b):

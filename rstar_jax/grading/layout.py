@@ -11,44 +11,54 @@ from fractions import Fraction
 from rstar_jax.grading import spelling, symbols
 from rstar_jax.grading.number import number
 
+# takes `[\begin{array}{cc} 1 & 2 \\ 3 & 4 \end{array}]`, not `\begin{cases} 1 \\ 2 \end{cases}`
 _MATRIX = re.compile(
     r"[(\[]? ?\\begin ?\{(?:[pbB]?matrix|smallmatrix|array)\} ?(?:\{[lcr| ]*\})?(.*?)\\end ?\{\w+\} ?[)\]]?"
 )
+# takes `f^{-1}(x)`, `\angle ABC` and `x_1`, what an equation may define, not `x+1`
 _NAME = re.compile(
     r"(?:\\(?:angle|triangle|overline|underline|mathbf|frac|sin|cos|tan|log|ln|max|min|gcd|operatorname|alpha"
     r"|beta|gamma|theta|lambda|phi|omega|mu|sigma|Delta|pi|det|arg|cot|sec|csc|lim|star|cdot|prime)(?![a-zA-Z])"
     r"|\^ ?\{?-1\}?|[a-zA-Z']|_\{[^{}]*\}|_\w|\([a-zA-Z, \d]*\)|[|{} ])+"
 )
-# (x, y), (r, \theta) or a column of letters; not (x, 2).
 _LETTER = r" ?(?:[a-zA-Z]|\\(?:theta|phi|rho|alpha|beta|lambda|mu))(?:_\{?\w\}?)? ?"
+# takes `(x, y)`, `(r, \theta)` and `\begin{pmatrix}x\\y\end{pmatrix}`, not `(x, 2)`
 _LETTERS = re.compile(
     rf"\({_LETTER}(?:,{_LETTER})+\)"
     rf"|\\begin ?\{{[pb]matrix\}}{_LETTER}(?:(?:\\\\|&){_LETTER})+(?:\\\\)? ?\\end ?\{{[pb]matrix\}}"
 )
-# As programs print the natural logarithm; `log 100` is a school's.
+# takes `log(8)`, as programs print the natural logarithm, not `\log(8)` or `log 100`, a school's
 _PRINTED_LOG = re.compile(r"(?<![a-zA-Z\\])log ?\(")
-# Two logarithms divided by each other, `\log 8/\log 2`; not `\log x/2`.
+# takes `\log 8/\log 2`, two logarithms divided by each other, not `\log x/2`
 _LOG_QUOTIENT = re.compile(r"(\\(?:log|ln)(?: ?_ ?\{?\w+\}?)?) ?(\w+) ?/ ?(?=\\(?:log|ln)(?![a-z]))")
+# takes `\max\{1, 2\}`, not `\max(1, 2)`
 _OF_SET = re.compile(r"(\\(?:max|min|gcd)) ?\\\{([^{}]*)\\\}")
-# Ways to count of school: C(10,3), C_{10}^3, {}_{10}C_3, A_5^3 and P_5^3; not C_1.
+# takes `C(10,3)`, `C_{10}^3` and `{}_{10}C_3`, the school's ways to count, not `C_1`
 _CHOOSE = re.compile(
     r"(?<![a-zA-Z\\])C\((\d+), ?(\d+)\)|(?<![a-zA-Z\\])C ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?"
     r"|(?:\{ ?\})?[_^] ?\{?(\d+)\}? ?C ?_ ?\{?(\d+)\}?"
 )
+# takes `A_5^3` and `P_5^3`, not `P_5`
 _ARRANGE = re.compile(r"(?<![a-zA-Z\\])[AP] ?_ ?\{?(\d+)\}? ?\^ ?\{?(\d+)\}?")
+# takes `7!!`, not `7!` or `7!!!`
 _DOUBLE_FACTORIAL = re.compile(r"(?<![\d.!])(\d{1,3})!!(?!!)")
+# takes `(1, 2)^T` and `[1, 2]^{\top}`, not `(1, 2)^t`
 _TRANSPOSED = re.compile(r"([(\[].*[)\]]) ?\^ ?\{? ?(?:T|\\top) ?\}?")
+# takes `x = n, for even n`, where what is quantified begins, not `formula`
 _FOR = re.compile(r"[,;]? ?\(?(?:(?<![a-zA-Z\\])(?:for|where)|\\forall)(?![a-zA-Z])")
+# takes `for all real numbers x` and `\forall x \in \mathbb{R}`, not `for all even n`
 _FOR_ALL = re.compile(
     r"[,;]? ?\(?(?:for (?:all|any|every|each)|\\forall)"
     r"(?: ?(?:real|numbers?|positive|integers?|[a-z]\b|in\b|\\in(?![a-z])|\\mathbb ?\{? ?[RZNQ]\b"
     r"|[^a-zA-Z\\ ]))* ?"
 )
+# takes `f(x) = \begin{cases} x \\ -x \end{cases}`, not `2y = \begin{cases} x \\ -x \end{cases}`
 _BY_CASES = re.compile(
     r"(y|[a-zA-Z](?:\([a-zA-Z]\)|_\{?[a-z]\}?)) ?= ?(\\begin ?\{cases\}.*\\end ?\{cases\})"
 )
-# The parser leaves them out; as an index they make another symbol.
+# takes `f'(x)` and `x_1''`, not `5'`: the parser leaves them out; as an index they make another symbol
 _PRIMES = re.compile(r"(?:(?<=[a-zA-Z)}])|(?<=_\d))['\"]+")
+# takes `\sin x`, not `\sinh x`
 TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 
 
@@ -73,6 +83,7 @@ class List:
 
 def squeezed(text: str) -> str:
     """Without spaces, save between digits: `1 2` is not 12."""
+    # `( 1, 2 3 )` -> `(1,2 3)`; `\sin x` needs its space
     return re.sub(r"(?<!\d) | (?!\d)", "", text) if not re.search(r"\\[a-zA-Z]+ [a-zA-Z]", text) else text
 
 
@@ -105,6 +116,7 @@ def assigned(text: str) -> tuple[str | None, str]:
         or re.search(r"[<>]|\\(?:le|ge|ne)(?![a-z])|:=", text)
     ):
         return None, text
+    # `x = 1, y = 2` says what several are
     parts = re.split(r",| or | and ", text)
     if len(parts) > 1 and sum(map(is_relation, parts)) > 1:
         return None, text
@@ -162,6 +174,7 @@ def signed(text: str) -> list[str]:
         for sign in signs:
             value = value.replace(r"\pm", sign, 1)
         value = value.replace(r"\mp", "-" if signs[0] == "+" else "+")
+        # `+1`, `x = + 2` -> `1`, `x =2`
         values.append(re.sub(r"(^|=|\{|\() ?\+ ?", r"\1", value.strip()))
     return values
 
@@ -310,17 +323,18 @@ def latex(text: str) -> str:
     text = _counts(text)
     text = spelling.without_money(text).replace(spelling.UNIT, "")
     text = _PRIMES.sub(lambda m: f"_{{{90 + len(m[0].replace(chr(34), 2 * chr(39)))}}}", text)
+    # `(0, 1) U (2, 3)` -> `(0, 1)\cup(2, 3)`
     text = re.sub(r"\) ?U ?\(", r")\\cup(", text.replace("**", "^"))
     text = re.sub(
+        # `sqrt(2)`, `2pi`; not `\sqrt{2}`
         r"(?<![a-zA-Z\\])(sqrt|arcsin|arccos|arctan|sinh?|cosh?|tanh?|cot|sec|csc|log|ln|exp|pi|infinity|oo|inf)(?![a-zA-Z])",
-        _command,
+        lambda m: r"\infty " if m[1] in ("infinity", "oo", "inf") else rf"\{m[1]} ",
         text,
     )
+    # `\sqrt(2)` -> `\sqrt{2}`
     text = re.sub(r"\\sqrt ?\(([^()]*)\)", r"\\sqrt{\1}", text)
     if TRIGONOMETRIC.search(text):
+        # `\sin 30^\circ` -> `\sin {(\frac{30 \pi}{180})}`
         text = re.sub(r"(\d+(?:\.\d+)?) ?\^ ?(?:\\circ|\{ ?\\circ ?\})", r"{(\\frac{\1 \\pi}{180})}", text)
+    # `x^(1/2)` -> `x^{1/2}`
     return re.sub(r"\^ ?\((-?[\w/ +\-*]+)\)", r"^{\1}", text)
-
-
-def _command(m: re.Match[str]) -> str:
-    return {"infinity": r"\infty ", "oo": r"\infty ", "inf": r"\infty "}.get(m[1], rf"\{m[1]} ")

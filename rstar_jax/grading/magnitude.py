@@ -18,7 +18,7 @@ class Undecided(Exception):
 
 
 def refuse_monsters(expression: Any) -> None:
-    """Raises Undecided for powers and factorials that nobody could write out."""
+    """Raise Undecided for powers and factorials that nobody could write out."""
     for part in sympy.preorder_traversal(expression):
         if isinstance(part, sympy.Pow):
             base, exponent = _magnitude(part.base), _magnitude(part.exp)

@@ -11,34 +11,42 @@ _SIZES = r"tiny|scriptsize|footnotesize|small|normalsize|large|Large|LARGE|huge|
 _SHAPES = (
     r"bf|it|rm|sf|tt|em|sl|sc|bfseries|mdseries|itshape|upshape|slshape|scshape|rmfamily|sffamily|ttfamily"
 )
-# `{\bf 13}`, not `{13 \bf}`: the group of a switch is what its command would be given.
+# takes `{\bf 13}`, not `{13 \bf}`: the group of a switch is what its command would be given
 _SWITCHED = re.compile(rf"\{{ ?\\(?:{_SHAPES})(?![a-zA-Z]) ?([^{{}}]*)\}}")
+# takes `\large 13` and `13 \tag{1}`, not `\largest`
 _SWITCH = re.compile(
     rf"\\(?:{_SIZES}|bf|it|sf|tt|em|sl|sc|bfseries|itshape|scriptstyle|scriptscriptstyle|displaylimits"
     r"|nonumber|notag|centering|noindent|hfill|hfil|vfill|newline|par|strut|mathstrut|null|relax|protect"
     r"|allowbreak|nobreak|(?:[vh]space\*?|[vh]phantom|phantom|color|label|tag\*?) ?\{[^{}]*\})(?![a-zA-Z])"
 )
-# Commands whose last argument is the answer: `\textcolor{blue}{13}`, not `\overline{13}`.
+# takes `\textcolor{blue}{13}`, a command whose last argument is the answer, not `\overline{13}`
 _WRAPPER = re.compile(
     r"\\(?:(?:textcolor|mathcolor|colorbox) ?(?:\[[^\[\]]*\])? ?\{[^{}]*\}|fcolorbox ?\{[^{}]*\} ?\{[^{}]*\}"
     r"|color ?(?:\[[^\[\]]*\])? ?\{[^{}]*\}(?= ?\{)|bbox ?\[[^\[\]]*\]|underline|uline|uuline|emph|ensuremath"
     r"|(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:bf|rm|it|sf)|boldsymbol|bm)(?= ?\{[^{}]*\{)"
     r"|mathop|mathbin|mathrel|mathord|mathstrut|ovalbox|shadowbox|doublebox|textnormal)(?![a-zA-Z])"
 )
+# takes `\begin{align*} x &= 1 \end{align*}`, not `\begin{cases} 1 \end{cases}`
 _LINES = re.compile(
     r"\\begin ?\{((?:align|aligned|equation|gather|gathered|split|multline|flalign|eqnarray|center|math"
     r"|displaymath)\*?)\}(.*?)\\end ?\{\1\}",
     re.DOTALL,
 )
+# takes `\begin{cases} x = 1 \\ y = 2 \end{cases}`, not `\begin{cases} 1 & x > 0 \end{cases}`
 _CASES = re.compile(r"\\begin ?\{cases\}((?:(?!\\begin|&).)*?)\\end ?\{cases\}", re.DOTALL)
+# takes `\{\begin{array}{l} x = 1 \\ y = 2 \end{array}`, not `\begin{array}{l} 1 \end{array}`
 _BRACED_ROWS = re.compile(
     r"(?:\\left ?)?\\\{ ?\\begin ?\{array\} ?\{[^{}]*\}(.*?)\\end ?\{array\}(?: ?\\right ?\.)?", re.DOTALL
 )
+# takes `x_1 = 5`, not `2x = 5`
 _EQUATION = re.compile(r"[a-zA-Z](?:_\{?\w\}?)? ?=[^=<>]+")
+# takes `\frac12` and `2^\pi`, not `2^{3}`: arguments follow, perhaps without their braces
 _TAKES = re.compile(r"\\(?:[dtc]?frac|[dt]?binom|sqrt)(?![a-zA-Z])|[\^_](?= ?\\(?:[dtc]?frac|sqrt|[a-zA-Z]))")
+# takes `\circ`, which is no argument of a power, not `\pi`
 _NOT_TAKEN = re.compile(
     r"\\(?:circ|prime|ast|star|degree|text|math|operatorname|mbox|boxed|left|right|dagger|top)"
 )
+# takes `\pi`, not `\{`
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
 
 
@@ -53,9 +61,9 @@ def plain(text: str) -> str:
         m = _WRAPPER.search(text)
         if not m:
             break
-        rest = text[m.end() :].lstrip()
-        argument = group(rest, 0)
-        inner = rest if argument is None else argument[0] + rest[argument[1] :]
+        after = text[m.end() :].lstrip()
+        argument = group(after, 0)
+        inner = after if argument is None else argument[0] + after[argument[1] :]
         text = text[: m.start()] + inner
     return _SWITCH.sub(" ", text)
 

@@ -8,16 +8,23 @@ from fractions import Fraction
 _MAX_EXPONENT = 1000
 _INT = r"\d+"
 _DECIMAL = r"(?:\d+\.\d*|\.\d+)"
+# takes `2\frac{1}{3}` and `2 + \frac{1}{3}`, not `2 - \frac{1}{3}`
 _FRACTION = re.compile(rf"(?:({_INT})\s*\+?\s*)?\\frac\{{\s*(-?{_INT})\s*\}}\{{\s*(-?{_INT})\s*\}}")
+# takes `2 1/3`, not `2.5/3`
 _SLASHED = re.compile(rf"(?:({_INT})\s+)?({_INT})\s*/\s*(-?{_INT})")
+# takes `2.5/3`, not `2 1/3`
 _QUOTIENT = re.compile(rf"({_DECIMAL}|{_INT})\s*/\s*({_DECIMAL}|{_INT})")
+# takes `12`, `.5` and `2.5e3`, not `e3`
 _PLAIN = re.compile(rf"({_DECIMAL}|{_INT})(?:[eE]([+-]?\d{{1,6}}))?")
+# takes `2.5 \times 10^{-3}` and `2**10`, not `x^2`
 _POWER = re.compile(
     rf"(?:({_DECIMAL}|{_INT})\s*(?:\\times|\\cdot|\*)\s*)?({_INT})\s*(?:\^|\*\*)\s*(?:\{{\s*(-?\d{{1,6}})\s*\}}|\(?(-?\d{{1,6}})\)?)"
 )
-_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\overline\{(\d+)\}|\((\d+)\))")  # 0.1(6), not 0.1(x)
-# 0.333... and 0.1666...: a digit three times or a block twice, then an ellipsis.
+# takes `0.1(6)` and `0.\overline{3}`, not `0.1(x)`
+_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\overline\{(\d+)\}|\((\d+)\))")
+# takes `0.333...` and `0.121212...`, a digit three times or a block twice, not `0.123...`
 _GOES_ON = re.compile(r"(\d*\.\d{0,12}?)(?:(\d)\2\2+|(\d{2,6}?)\3+) ?(?:\.{3}|\\ldots)")
+# takes `1,234.5`, not `1,23`
 _GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 

@@ -15,6 +15,7 @@ import types
 from collections.abc import Sequence
 
 _PACKAGES = ("math_verify", "latex2sympy2_extended", "mpmath", "sympy")
+# takes `except:` and `    except Exception as e:`, not `except ValueError:`
 _CATCHING = re.compile(rb"^\s*except(?:\s+(?:Base)?Exception\b.*)?\s*:", re.MULTILINE)
 
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import sympy
 
+# takes `\begin{cases} x & x > 0 \\ 0 & x = 0 \end{cases}`, not `\begin{matrix} 1 \end{matrix}`
 _CASES = re.compile(r"\\begin ?\{cases\}(.*?)\\end ?\{cases\}", re.DOTALL)
+# takes `\text{otherwise}` and `else`, not `x > 0`
 _OTHERWISE = re.compile(r"\\text ?\{ ?(?:otherwise|else)[^{}]*\}|otherwise|else")
+# takes `\text{if } x > 0` and `for x > 0`, not `\forall x`
 _IF = re.compile(r"\\text ?\{ ?(?:if|for|when)? ?\}|(?<![a-zA-Z\\])(?:if|for|when)(?![a-zA-Z])")
 
 

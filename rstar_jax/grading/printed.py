@@ -11,21 +11,30 @@ import re
 
 from rstar_jax.grading.calls import SETS, calls, closing, split_arguments
 
+# takes `np.sqrt(2)` and `S.Reals`, not `x.sqrt`
 _MODULES = re.compile(
     r"(?<![\\\w.])(?:(?:np|numpy|math|cmath|sp|sympy|mp|mpmath|fractions|decimal|jnp|torch)\.(?=[a-zA-Z])"
     r"|S\.(?=EmptySet|Reals|Integers|Naturals|Rationals|Complexes))"
 )
+# takes `'x': 2` and `y: 3`, entries of a dictionary, not `2: 3`
 _NAMED = re.compile(r"['\"]?([A-Za-z]\w{0,9})['\"]? ?: ?([^<>=|]+)")
+# takes `1+2j`, not `2jk`
 _IMAGINARY = re.compile(r"(?<![\w.\\])(\d+\.?\d*(?:e[+-]?\d+)?)j(?!\w)")
-_OTHER_UNITS = re.compile(r"(?<![a-zA-Z\\])[ik](?![a-zA-Z])")  # 2j of i+2j is a vector
+# takes `i+2j`, a vector, in which 2j is no imaginary number, not `1+2j`
+_OTHER_UNITS = re.compile(r"(?<![a-zA-Z\\])[ik](?![a-zA-Z])")
+# takes `[[1. 2.] [3. 4.]]`, not `[x 1]`
 _NUMPY = re.compile(r"\[[\[\]\s\d.eEjnaif+\-]*\]")
+# takes `[1. 2.]` and `[1] [2]`, not `[1, 2]`
 _UNSEPARATED = re.compile(r"[\dj]\.? +[\[\d.\-+]|\]\s*\[")
+# takes `1. 2.`, not `1, 2`
 _NUMBER_TOKEN = re.compile(r"(?<=[\d.j]) +(?=[\d.\-+])")
-# Euler's number where it is calculated with, `2*E` and `E**2`; not the name of a point, nor `E_1`.
+# takes `2*E` and `E**2`, Euler's number where it is calculated with, not `E_1` or `E(1, 2)`
 _EULER = re.compile(r"(?<![\w\\}.])E(?= ?(?:\*|/|[-+] ))|(?:(?<=[*/(])|(?<=[-+] ))E(?![\w(:.])")
-_SET_NAME = re.compile(rf"(?<![\\\w.])({'|'.join(SETS)})(?![\w(])(?:\(\))?")
+# takes `EmptySet` and `Reals`, not `EmptySet(1)` or `Realset`
+_SET_NAME = re.compile(rf"(?<![\\\w.])({'|'.join(SETS)})(?![\w(])")
+# takes `'A'`, not `f'(x)'`
 _QUOTED = re.compile(r"(?<![\w}'\"])(['\"])([^'\",]*)\1")
-# Without one of these nothing is Python's; most answers are numbers.
+# takes `[1]` and `oo == 2`, not `12`: without such signs nothing is Python's; most answers are numbers
 _SIGNS = re.compile(r"[(\[{jE]|==|!=|[A-Z][a-z]{3}|\w\.[a-z]")
 
 

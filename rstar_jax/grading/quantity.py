@@ -10,6 +10,7 @@ from rstar_jax.grading.layout import TRIGONOMETRIC
 from rstar_jax.grading.number import is_decimal, number
 from rstar_jax.grading.units import same_units, split_unit
 
+# takes `45^\circ` and `45^{\circ}`, not `45^2`
 _DEGREES = re.compile(r"\^ ?\{? ?\\circ ?\}? ?")
 _MULTIPLES = {
     "dozen": 12,
@@ -43,11 +44,11 @@ class Quantity:
             body, unit = bare, "degree"
         if unit.lower() in ("percent", "pct", "percentage"):
             body, unit = body + "%", ""
-        factor, rest = 1, unit
-        while (multiple := rest.lower().partition(" ")[0].removesuffix("s")) in _MULTIPLES:
-            factor, rest = factor * _MULTIPLES[multiple], rest.partition(" ")[2].strip()
-        if rest != unit and (value := number(_unbracketed(body))) is not None:
-            return cls(body, value * factor, False, rest)
+        factor, bare_unit = 1, unit
+        while (multiple := bare_unit.lower().partition(" ")[0].removesuffix("s")) in _MULTIPLES:
+            factor, bare_unit = factor * _MULTIPLES[multiple], bare_unit.partition(" ")[2].strip()
+        if bare_unit != unit and (value := number(_unbracketed(body))) is not None:
+            return cls(body, value * factor, False, bare_unit)
         if any(word.removesuffix("s") in _MULTIPLES for word in unit.lower().split()):
             return cls(text, None, False, "")  # of something else than a number, or not right behind it
         percent = body.endswith("%")

@@ -6,7 +6,9 @@ import re
 
 from rstar_jax.grading.layout import split
 
+# takes `3 to 4`, not `a to b`
 _TO = re.compile(r"(?<=[\d}]) to (?=[\d\\])")
+# takes `x = 1:2` and `\{x : x \in A\}`, not `1:2`
 _NO_RATIO = re.compile(r"[=|,<>]|\\\{|\\mid|\\in(?![a-z])|\\begin")
 
 

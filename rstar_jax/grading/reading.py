@@ -25,13 +25,15 @@ _SYMBOLS = ConversionConfig(lowercase_symbols=False)
 _NAMED = {"e": sympy.E, "i": sympy.I}
 
 
+# takes `12`, `.5`, `5.` and `1e5`, not `1/2`
 _NUMBER = re.compile(r"\d+|\d*\.\d+|\d+\.|\d+(?:\.\d*)?[eE][+-]?\d{1,4}")
 
+# takes `-1/2`, not `1/0`
 _RATIO = re.compile(r"-?\d{1,9}(?:/[1-9]\d{0,8})?")
 
 
 def _number_only(text: str, *_: Any, **__: Any) -> Any:
-    """Stands for sympy's parse_expr, which evaluates text as Python: the parser calls it for every number."""
+    """Stand in for sympy's parse_expr, an eval() of text, which the parser calls for every number."""
     text = text.strip()
     if _RATIO.fullmatch(text):  # sympy's own tables hold such
         return sympy.Rational(text)

@@ -26,13 +26,13 @@ _TOLERANCE = Fraction(1, 10**4)
 
 def judge(prediction: str, reference: str, compare: Compare) -> Grade:
     """The lenient rules, with `compare` for what needs algebra."""
-    theirs, ours = _bare(reference), _bare(prediction)
-    if not theirs:
+    expected, answer = _bare(reference), _bare(prediction)
+    if not expected:
         return "ungraded"
-    if not ours:
+    if not answer:
         return "wrong"
     try:
-        found = _equal(ours, theirs, Budget(compare), 0)
+        found = _equal(answer, expected, Budget(compare), 0)
     except Spent:
         found = None
     return "ungraded" if found is None else "right" if found else "wrong"

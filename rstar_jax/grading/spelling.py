@@ -5,14 +5,11 @@ fraction, minus and bracket, one space at most, no `\text{}`; units that were ma
 stand behind `UNIT`, amounts of money behind or before one of `MONEY`.
 """
 
-# ruff: noqa: RUF001
-# Signs that a reader could mistake for each other are the subject here.
 from __future__ import annotations
 
 import re
-import unicodedata
 
-from rstar_jax.grading import markup, printed
+from rstar_jax.grading import characters, markup, printed
 from rstar_jax.text.grammar import boxed
 
 # Nobody's answer is longer. Checked before any pattern is tried; the patterns here and in `equal.py` take at
@@ -24,78 +21,29 @@ UNIT, DOLLAR = "\ue000", "\u00a4"
 MONEY = DOLLAR + "€£¥₹"
 _ROW_END = "\ue001"
 
-_SUPERSCRIPT = {c: unicodedata.normalize("NFKC", c) for c in "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿⁱˣ"}
-_SUBSCRIPT = {c: unicodedata.normalize("NFKC", c) for c in "₀₁₂₃₄₅₆₇₈₉ₙₓ"}
-_SYMBOLS = str.maketrans(
-    {
-        **dict.fromkeys("−–—‐‑﹣－", "-"),
-        **dict.fromkeys("×✕", r"\times "),
-        **dict.fromkeys("·⋅∙•", r"\cdot "),
-        **dict.fromkeys("∕⁄／", "/"),
-        **dict.fromkeys("\u200b\u200c\u200d\ufeff\u2061\u2062", ""),
-        **dict.fromkeys("\u00a0\u2009\u202f\u2002\u2003\t\r\n\v\f", " "),
-        **dict.fromkeys("″”“", '"'),
-        **dict.fromkeys("′’‘", "'"),
-        **dict.fromkeys("￡", "£"),
-        **dict.fromkeys("¢￠", " cents"),
-        **dict.fromkeys("￥", "¥"),
-        **{"÷": "/", "∗": "*", "＊": "*", "＋": "+", "＝": "=", "，": ",", "．": ".", "：": ":", "；": ";"},
-        **{
-            "（": "(",
-            "）": ")",
-            "［": "[",
-            "］": "]",
-            "｛": r"\{",
-            "｝": r"\}",
-            "％": "%",
-            "⟨": "(",
-            "⟩": ")",
-        },
-        **{"π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx "},
-        **{
-            "∪": r"\cup ",
-            "∩": r"\cap ",
-            "∅": r"\emptyset ",
-            "Ø": r"\emptyset ",
-            "∈": r"\in ",
-            "∖": r"\setminus ",
-        },
-        **{"±": r"\pm ", "∓": r"\mp ", "∠": r"\angle ", "△": r"\triangle ", "°": r"^\circ ", "º": r"^\circ "},
-        **{
-            "ℝ": r"\mathbb{R}",
-            "ℤ": r"\mathbb{Z}",
-            "ℕ": r"\mathbb{N}",
-            "ℚ": r"\mathbb{Q}",
-            "ℂ": r"\mathbb{C}",
-        },
-        **{
-            "θ": r"\theta ",
-            "α": r"\alpha ",
-            "β": r"\beta ",
-            "γ": r"\gamma ",
-            "λ": r"\lambda ",
-            "φ": r"\phi ",
-        },
-        **{"ω": r"\omega ", "μ": r"\mu ", "σ": r"\sigma ", "Δ": r"\Delta ", "∑": r"\sum ", "∫": r"\int "},
-        **{"…": r"\ldots ", "⋯": r"\ldots ", "｜": "|", "∣": "|", "≡": r"\equiv ", "→": r"\to "},
-    }
-)
+# takes `\left(1\right)` and `\hspace{2em}`, not `\leftarrow`
 _DROPPED = re.compile(
     r"\\(?:left|right|middle|displaystyle|textstyle|limits|quad|qquad|[bB]igg?[lrm]?|hspace\{[^{}]*\}"
     r"|phantom\{[^{}]*\}|label\{[^{}]*\}|tag\{[^{}]*\})(?![a-zA-Z])"
 )
-_APART = re.compile(r"(?<=[^,;\s]) ?(?:\\q?quad ?)+(?=[a-z](?:_\w)? ?=)")  # `p=2 \quad q=5`
+# takes `p=2 \quad q=5`, not `2 \quad 5`: the space stands for a comma
+_APART = re.compile(r"(?<=[^,;\s]) ?(?:\\q?quad ?)+(?=[a-z](?:_\w)? ?=)")
+# (pattern, spelling) of commands that mean the same. A command ends where its letters do: the row that takes
+# `\leq 2` does not take `\leqno`.
 _ALIASES = tuple(
     (re.compile(pattern), spelt)
     for pattern, spelt in (
         (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
         (r"\\leq?(?:slant)?(?![a-zA-Z])", r"\\le "),
         (r"\\geq?(?:slant)?(?![a-zA-Z])", r"\\ge "),
+        # `\neq 0`, `\not= 0`
         (r"\\neq?(?![a-zA-Z])|\\not ?=", r"\\ne "),
         (r"\\mid(?![a-zA-Z])", "|"),
         (r"\\var(phi|epsilon|theta|rho|sigma|kappa)(?![a-zA-Z])", r"\\\1"),
         (r"\\backslash(?![a-zA-Z])", r"\\setminus "),
+        # `\mathbb{R}-\{0\}`, `R / \{0\}`; not `R-1`
         (r"(\\mathbb ?\{?[RZNQC]\}?|R) ?[-/] ?(?=\\\{)", r"\1\\setminus "),
+        # `\bar{z}`, `\bar z`; not `\bar{AB}`
         (r"\\(?:bar|overline)(?: ?\{ ?([a-zA-Z]) ?\}| ([a-zA-Z])(?![a-zA-Z]))", r"\\overline{\1\2}"),
         (r"\\(?:lt|gt)(?![a-zA-Z])", lambda m: {"l": "<", "g": ">"}[m[0][1]]),
         (r"\\(?:land|wedge|&)(?![a-zA-Z])", " and "),
@@ -111,19 +59,23 @@ _ALIASES = tuple(
         (r"\\(?:text)?euro?(?![a-zA-Z])", "€"),
         (r"\\(?:text)?(?:pounds|sterling)(?![a-zA-Z])", "£"),
         (r"\\yen(?![a-zA-Z])", "¥"),
+        # `f^{\prime\prime}`, `f^\prime`
         (r"\^ ?\{ ?((?:\\prime ?)+)\}|\^ ?(\\prime)(?![a-zA-Z])", lambda m: "'" * m[0].count("prime")),
         (r"\\(?:[lcd]?dots[cbm]?|hdots)(?![a-zA-Z])", r"\\ldots "),
         (r"\\(?:ast|star)(?![a-zA-Z])", "*"),
         (r"\\div(?![a-zA-Z])", "/"),
         (r"\\(?:infin|infinity)(?![a-zA-Z])", r"\\infty "),
         (r"\\degree(?![a-zA-Z])|\\textdegree(?![a-zA-Z])", r"^\\circ "),
+        # `\vec{AB}`; `\vec{a}` has a row below
         (r"\\(?:overrightarrow|vec) ?\{ ?([A-Z]{2}) ?\}", r"v_{\1}"),
         (r"\\lg(?![a-zA-Z])", r"\\log_{10}"),
         (r"\\(?:overrightarrow|vec|hat|widehat|boldsymbol|bm)(?![a-zA-Z])", r"\\mathbf"),
         (r"\\(?:R|reals)(?![a-zA-Z])", r"\\mathbb{R}"),
+        # `\mathbf R`, `\mathrm{R}`; not `\mathbf{RS}`
         (r"\\math(?:bf|bb|rm)\s*\{?R\}?(?![a-zA-Z])", r"\\mathbb{R}"),
         (r"\\approxeq(?![a-zA-Z])|\\simeq(?![a-zA-Z])", r"\\approx "),
         (
+            # `\operatorname{arcsin} x`; not `\operatorname{rank} A`
             r"\\operatorname\s*\{((?:arc)?(?:sin|cos|tan|cot|sec|csc)|(?:sin|cos|tan)h|ln|log|exp|gcd|lcm|max|min)\}",
             r"\\\1 ",
         ),
@@ -132,17 +84,20 @@ _ALIASES = tuple(
 _WORD = (
     r"\\(?:text(?:bf|rm|it|sf|tt|normal|up|sc)?|math(?:rm|bf|it|sf|tt|normal|cal|scr)|[mf]box|operatorname)"
 )
+# takes `\text{cm}^2`, the power with it, not `\frac{1}{2}`
 _WRAPPED = re.compile(rf"{_WORD}\s*\{{([^{{}}]*)\}}(\s*\^\s*(?:\{{\d\}}|\d))?")
+# takes `sq. cm` and `km/h`, not `5 cm`
 _UNIT_TEXT = re.compile(r"[A-Za-z][A-Za-z .^/\d\-\u00b5]*")
 _SINGLE_UNITS = frozenset("mgshlLANJWVKCF")
+# takes `(B)`, `b)` and `[C]`, not `(K)` or `B`
 _CHOICE = re.compile(r"\(?([A-Ja-j])\)|\[?([A-J])[.:\]]")
-# cis 60^\circ, cis(\pi/3): cos + i sin; not the end of a word.
+# takes `cis 60^\circ` and `cis(\pi/3)`, which are cos + i sin, not `precis 60`, the end of a word
 _CIS = re.compile(
     r"\\?(?<![a-zA-Z])cis ?"
     r"(?:\(([^()]*)\)|(\d*(?:\.\d+)?(?:\\frac\{[^{}]*\}\{[^{}]*\}|\\[a-zA-Z]+(?!\{))?"
     r"(?: ?\^ ?\{? ?\\circ ?\}?)?)(?![a-zA-Z]))"
 )
-# `The answer is 12`, `Option B`; not `option 12`.
+# takes `The answer is 12`, `Option B` and `#### 12`, not `option 12`
 _ANNOUNCED = re.compile(
     r"#+ |(?:(?:approximately|about|roughly|around|approx\.?)|(?:result|total|solution|output|value):)"
     r" (?=[\d$\\\-.])"
@@ -151,8 +106,11 @@ _ANNOUNCED = re.compile(
     r"|(?:the )?(?:correct )?(?:option|choice|answer)(?: is| ?:)? (?=\(?[A-Ja-j]\)?[.:]?$)) ?",
     re.IGNORECASE,
 )
-_ELEMENT = re.compile(r"<([a-z]+)>(.*)</\1>", re.DOTALL)  # `<answer>12</answer>`
-_OUT_OF = re.compile(rf"(\d+) ?{UNIT}?(?:out of|in) ?(\d+)")  # `1 in 4`
+# takes `<answer>12</answer>`, not `<a>12</b>`
+_ELEMENT = re.compile(r"<([a-z]+)>(.*)</\1>", re.DOTALL)
+# takes `1 in 4` and `3 out of 5`, not `1 in a million`
+_OUT_OF = re.compile(rf"(\d+) ?{UNIT}?(?:out of|in) ?(\d+)")
+# takes `12 345 678`, not `12 34` or `0.12 345`
 _THOUSANDS_SPACED = re.compile(r"(?<![\d.,_^])(\d{1,3})((?: \d{3})+)(?!\d)(?! ?\d)")
 
 
@@ -163,32 +121,40 @@ def clean(text: str) -> str:
         text = m[2]
     if len(text) > MAX_CHARS:
         return ""
-    text = _unicode(printed.respelt(text))
+    text = characters.plain(printed.respelt(text))
     rows = "matrix" in text or "array" in text or "cases" in text
     if "\\" in text:
         text = _plain_tex(markup.plain(text), rows)
     if "$" in text:
-        # One sign is money before a number alone, and else a formula that is not closed.
+        # One sign is money before a number alone, `$5 million`, and else a formula that is not closed, `$x`.
         text = re.sub(r"^\$(?=[\d.,]+(?: [a-z]+illion| thousand)?\.?$)", DOLLAR, text).replace("$", "")
     if "{" in text:
+        # `1{,}234` -> `1234`
         text = re.sub(r"(?<=\d)(?:\{,\}|\{ \})(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"\{ +", "{", re.sub(r" +", " ", text.replace("~", " "))).replace(" }", "}")
     if " & " in text and not rows:
         text = text.replace(" & ", " and ")
     if "\\" in text:
         text = markup.braced(text)
+    # `\frac{1,000}{3}` -> `\frac{1000}{3}`
     text = re.sub(r"\{(\d{1,3}(?:,\d{3})+)\}", lambda m: m[0].replace(",", ""), text)
     if "cis" in text:
         text = _CIS.sub(lambda m: rf"(\cos({m[1] or m[2]})+i\sin({m[1] or m[2]}))", text)
     if "^" in text:
+        # `3 x 10^2` -> `3\times 10^2`
         text = re.sub(r"(?<=\d) [xX] ?(?=10 ?\^)", r"\\times ", text)
+        # `5^{th}` -> `5th`
         text = re.sub(r"(?<=\d) ?\^ ?\{? ?(st|nd|rd|th) ?\}?(?![a-z])", r"\1", text)
     if "+" in text:
+        # `3 +/- 2` -> `3 \pm  2`
         text = re.sub(r"\+ ?/ ?-", r"\\pm ", text)
     if "\\" in text:
         text = _without_over(text)
+        # `0.\dot{1}2\dot{3}` -> `0.\overline{123}`
         text = re.sub(r"\\dot ?\{?(\d)\}?(\d*)\\dot ?\{?(\d)\}?", r"\\overline{\1\2\3}", text)
+        # `0.\dot{3}` -> `0.\overline{3}`
         text = re.sub(r"\\(?:bar|dot|overline) ?\{?(\d+)\}?", r"\\overline{\1}", text)
+        # `0. 1 \overline{6}` -> `0. 1\overline{6}`
         text = re.sub(r"(?<=\d) (?=\\overline\{\d+\}$)", "", text)
     return _trimmed(text)
 
@@ -200,14 +166,19 @@ def _plain_tex(text: str, rows: bool) -> str:
     """
     # A doubled backslash before a command is a row's end in a matrix and a slip of escaping elsewhere.
     text = re.sub(r"\\\\(?=[a-zA-Z])", r"\\", text) if not rows else text
+    # `\(12\)` -> `12`
     text = re.sub(r"\\[()\[\]]", "", text.replace(r"\\", _ROW_END))
+    # `\$5` -> `¤5`
     text = re.sub(r"\\(?:\$|(?:math|text)dollar(?![a-z]))", DOLLAR, text)
+    # `5\%` -> `5%`
     text = re.sub(r"\\([%#_])", r"\1", text)
+    # `1,\!234` -> `1,234` and `1\,234` -> `1234`
     text = re.sub(r"(?<=\d)(,?) ?\\[,!:;] ?(?=\d{3}(?!\d))", r"\1", text)
     text = re.sub(r"\\!", "", text)
     text = _DROPPED.sub(" ", _APART.sub(", ", text))
     for pattern, spelt in _ALIASES:
         text = pattern.sub(spelt, text)
+    # `2\, x` -> `2  x`
     text = re.sub(r"\\[,;: ]|\\(?=$)", " ", text)
     return _unwrapped(text.replace(_ROW_END, r"\\" if rows else " "))
 
@@ -217,38 +188,14 @@ def _answer_of(text: str) -> str:
         text = text[-_MAX_SOLUTION:]
     if "box" not in text:
         return text
+    # `\fbox{12}` -> `\boxed{12}`
     text = re.sub(r"\\(?:fbox|framebox)(?= ?\{)", r"\\boxed", text)
-    held = boxed(text)
-    if held is not None:
-        return held
+    content = boxed(text)
+    if content is not None:
+        return content
     # One that TeX would close behind the next sign: `\\boxed5`, `\\boxed 12`.
     bare = list(re.finditer(r"\\boxed(?![a-zA-Z{])", text))
     return text[bare[-1].end() :].partition("$")[0] if bare else text
-
-
-def _unicode(text: str) -> str:
-    text = re.sub(r"(?<=\d)(?=[½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞⅐⅑⅒])", " ", text)
-    text = re.sub(f"[{''.join(_SUPERSCRIPT)}]+", lambda m: f"^{{{_spelt(m[0], _SUPERSCRIPT)}}}", text)
-    text = re.sub(f"[{''.join(_SUBSCRIPT)}]+", lambda m: f"_{{{_spelt(m[0], _SUBSCRIPT)}}}", text)
-    text = "".join(_plain_character(c) for c in text) if not text.isascii() else text
-    text = re.sub(r"√ *(\d+|[a-zA-Z]|\([^()]*\)|\{[^{}]*\})", r"\\sqrt{\1}", text)
-    text = re.sub(r"∛ *(\d+|[a-zA-Z]|\([^()]*\))", r"\\sqrt[3]{\1}", text)
-    return re.sub(r" +", " ", text.translate(_SYMBOLS)).strip()
-
-
-def _spelt(text: str, table: dict[str, str]) -> str:
-    return "".join(table[c] for c in text)
-
-
-def _plain_character(c: str) -> str:
-    kind = unicodedata.category(c)
-    if kind == "Nd":
-        return str(unicodedata.digit(c))
-    if "①" <= c <= "⑳":
-        return rf"\textcircled{{{unicodedata.digit(c, 0) or unicodedata.normalize('NFKC', c)}}}"
-    if kind == "No" or "\uff21" <= c <= "\uff5a" or "\U0001d400" <= c <= "\U0001d7ff":
-        return unicodedata.normalize("NFKC", c).replace("\u2044", "/")
-    return c
 
 
 def _unwrapped(text: str) -> str:
@@ -270,10 +217,12 @@ def _unwrapped(text: str) -> str:
         if plain == text:
             break
         text = plain
+    # `5\rm cm` -> `5cm`
     return re.sub(r"\\rm(?![a-z]) ?", "", text)
 
 
 def _without_over(text: str) -> str:
+    # `{5 \choose 2}` -> `\binom{5}{2}`
     text = re.sub(r"\{? ?([^{}\\]+?) ?\\choose(?![a-z]) ?([^{}\\]+?) ?(?:\}|$)", r"\\binom{\1}{\2}", text)
     if text.count(r"\over") != 1 or r"\over " not in text + " ":
         return text
@@ -289,14 +238,18 @@ def _without_over(text: str) -> str:
 def _trimmed(text: str) -> str:
     """Without what stands around an answer: spaces, full stops, braces, choices' brackets, "=" before it."""
     text = re.sub(r" +", " ", text).strip()
+    # `1 , 2` -> `1, 2`
     text = re.sub(r" (?=[,;])", "", text)
+    # `= 12` -> `12`
     text = re.sub(r"^(?:=|\\approx|\\therefore|\\implies|\\Rightarrow)+ ?", "", text)
     if text.startswith("**"):
+        # `**B** 12` -> `B 12`
         text = re.sub(r"^\*\*([^*]+)\*\* ?", r"\1 ", text).strip()
     if m := _ANNOUNCED.match(text):
         text = text[m.end() :].strip()
     text = text.rstrip(",;: ").strip()
     if not text.endswith(("...", r"\ldots")):
+        # `12 .` -> `12`, but `3 p.m.` stays
         text = re.sub(r"(?<![ap]\.m)(?: ?\.)+$", "", text).strip()
     text = _unquoted(text)
     if m := _OUT_OF.fullmatch(text):
@@ -308,6 +261,7 @@ def _trimmed(text: str) -> str:
     if choice := _CHOICE.fullmatch(text):
         return choice[1] or choice[2]
     text = _THOUSANDS_SPACED.sub(lambda m: m[1] + m[2].replace(" ", ""), text)
+    # `(0, +\infty)` -> `(0, \infty)`, but `1 + \infty` stays
     return re.sub(r"(?<![A-Za-z])\+ ?(?=\\infty)", lambda m: "" if _leads(m) else m[0], text)
 
 

@@ -11,11 +11,13 @@ import re
 from rstar_jax.grading.classes import in_variable, renamed
 from rstar_jax.grading.layout import assigned, is_relation, list_of, rows_of, split
 
+# takes `x_1`, not `2x`
 _LETTER = re.compile(r"[a-zA-Z](?:_\w+)?")
-# f(x) and a_n: the name and its variable.
+# takes `f(x)` and `a_n`, the name and its variable, not `f(2)`
 _OF_VARIABLE = re.compile(r"([a-zA-Z])(?:\(([a-zA-Z])\)|_([a-z]))")
 _SCALAR = r"\d+(?:\.\d+)?|\d*\\sqrt\{\d+\}|\(?\\frac\{[^{}]*\}\{[^{}]*\}\)?|\(?\d+/\d+\)?"
 _COEFFICIENT = rf"([+\-]?(?:{_SCALAR})?)(?:\\cdot|\*)?"
+# takes `2i-3j+k` and `\frac{1}{2}i+j`, not `2x+j`
 _UNIT_VECTORS = re.compile("".join(rf"(?:{_COEFFICIENT}{letter})?" for letter in "ijk"))
 _JOINTS = ((" and ", r" \land "), (" but ", r" \land "), (" or ", r" \lor "))
 
@@ -48,10 +50,10 @@ def coordinates(named: dict[str, str], other: str) -> tuple[list[str], list[str]
 
 def same_variable(left: str, right: str, other: str) -> str | None:
     """The right side of `f(t) = t^2` in the variable of `f(x)`; "" if it has both, None without any."""
-    ours, theirs = _OF_VARIABLE.fullmatch(left), _OF_VARIABLE.fullmatch(other)
-    if not ours or not theirs or (ours[2] is None) != (theirs[2] is None):
+    function, named = _OF_VARIABLE.fullmatch(left), _OF_VARIABLE.fullmatch(other)
+    if not function or not named or (function[2] is None) != (named[2] is None):
         return None
-    return renamed(right, ours[2] or ours[3], theirs[2] or theirs[3]) or ""
+    return renamed(right, function[2] or function[3], named[2] or named[3]) or ""
 
 
 def in_its_variable(name: str, text: str) -> str | None:
@@ -77,11 +79,11 @@ def components(text: str, other: str) -> tuple[list[str], list[str]] | None:
     return found[: len(items)], items
 
 
-# `P(1, 2)`, `A_1(0, 3)`; not `f(1, 2)`.
+# takes `P(1, 2)` and `A_1(0, 3)`, not `f(1, 2)`
 _POINT = re.compile(r"[A-Z](?:_\{?\d\}?|'{1,2})? ?(\([^=]*,[^=]*\))")
-# `x \ne 0, 1` and `x \ne \pm 1`; not `x \ne 0, y = 1`.
+# takes `x \ne 0, 1` and `x \ne \pm 1`, not `x \ne 0, y = 1`
 _EXCLUDED = re.compile(r"([a-zA-Z]) ?\\ne(?![a-z]) ?([^<>=]*)")
-# `m+n = 5`, `x^2+y^2 = 25`; not `2x+y = 5`.
+# takes `m+n = 5`, not `2x+y = 5`
 _NAMED_EXPRESSION = re.compile(
     r"(?=.*[a-zA-Z].*[a-zA-Z])"
     r"((?:\\cdot|[a-zA-Z](?:_\{?\w\}?)?(?: ?\^ ?\{?\d\}?)?|[-+ ()|*:\[\]])+)=([^=<>]+(?:=[^=<>]+)?)"

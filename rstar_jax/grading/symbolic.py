@@ -71,28 +71,28 @@ def guard(event: str, arguments: tuple[Any, ...]) -> None:
 
 def _beside(*names: str, folder: str = "") -> list[Any]:
     """Modules of this script's folder, or of one beside it."""
-    here = os.path.join(os.path.dirname(os.path.abspath(__file__)), folder)
-    sys.path.insert(0, here)
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), folder)
+    sys.path.insert(0, path)
     modules = [importlib.import_module(name) for name in names]
-    sys.path.remove(here)
+    sys.path.remove(path)
     return modules
 
 
 def _load(paths: list[str]) -> Any:
     """The comparison, its parser and its tables."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:] = [*(path for path in sys.path if path != here), *paths]
+    own_folder = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [*(path for path in sys.path if path != own_folder), *paths]
     (passing,) = _beside("passing")
     passing.install()
     (expressions,) = _beside("expressions")
     # The first uses build tables and load what is loaded late.
-    for one, other in (
+    for a, b in (
         (r"\sqrt{12}x+\frac{1}{2}", r"2\sqrt{3}x+0.5"),
         (r"x<2", r"(-\infty,2)"),
         (r"\sin^2 x+\ln 2", r"1+\ln 2-\cos^2 x"),
         (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\\sqrt{4}\end{pmatrix}"),
     ):
-        expressions.compare(one, other)
+        expressions.compare(a, b)
     return expressions
 
 

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import re
 
+# takes `\angle ABC` and `\overline{AB}`, not `\angle x`
 _GEOMETRY = re.compile(r"\\(angle|triangle|overline|widehat) ?\{? ?([A-Z]{2,4})(?![a-zA-Z]) ?\}?")
-# The lengths of `AB\cdot CD`, which is not `AC\cdot BD`; of one alone, `IR`, nobody knows.
+# takes `AB\cdot CD`, lengths of segments, not `ABC`; `named` wants two of them, as a lone IR may be a
+# product
 _SEGMENT = re.compile(r"(?<![a-zA-Z\\_{])[A-Z]{2}(?![a-zA-Z])")
+# takes `\frac{dy}{dx}` and `\frac{d^2 y}{dx^2}`, not `\frac{2y}{dx}`
 _DERIVATIVE = re.compile(
     r"\\frac ?\{ ?((?:d|\\partial)(?: ?\^ ?\{?\d\}?)? ?[a-zA-Z]) ?\}"
     r" ?\{ ?((?:d|\\partial) ?[a-zA-Z](?: ?\^ ?\{?\d\}?)?) ?\}"
 )
+# takes `\gcd(a, b)`, not `\gcd(4, 6)`, a number
 _DIVISOR = re.compile(r"\\(gcd|lcm) ?\(([^()]*[a-zA-Z][^()]*)\)")
+# takes `\sum_{i=1}^n i`, not `\sum i`
 _INDEXED = re.compile(r"\\(?:sum|prod) ?_ ?\{ ?([a-z]) ?=")
+# takes `\pi` and `k`, not `2`
 _TOKEN = re.compile(r"\\[a-zA-Z]+|[a-zA-Z]")
 
 

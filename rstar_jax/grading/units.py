@@ -94,13 +94,17 @@ _CHANGES = _words_of(
 )
 _SINGLE = frozenset("mgshlL")
 _SHORTER = {(("mi", 1), ("h", -1)): [("mph", 1)], (("km", 1), ("h", -1)): [("kmh", 1)]}
-# One part of `2 hours and 30 minutes`.
+# takes `2 hours and 30 minutes`, each of the parts, not `2 1/2`
 _MEASURE = re.compile(r"(\d+(?:\.\d+)?) *([a-zA-Z]+)\.?(?: *,)?(?: *and(?=[ \d]))? *")
+# takes `USD 5` and `Rs. 5`, not `US dollars`
 _CODE = re.compile(r"(USD|US|EUR|GBP|INR|Rs|RMB|CNY)\b ?\.? ?(?=[\d.])")
+# takes `2\pi r`, not `\pitchfork`
 _PI = re.compile(r"\\pi(?![a-zA-Z])")
+# takes `5'` and `30''`, not `5'a`
 _PRIMED = re.compile(r"(.*?) ?('{1,2}|\")")
-# 45^\circ C; of a group of its own, C is no variable.
+# takes `45^\circ C`, not `45^\circ`: of a group of its own, C is no variable
 _TEMPERATURE = re.compile(rf"(.*?) ?\^ ?\{{? ?\\circ ?\}}? ?{UNIT}?([CFK])(?:elsius|ahrenheit|elvin)?")
+# takes `m/s^2` and `sq. cm`, not `2 cm`
 _WORDS = re.compile(r"(?:[A-Za-z .\-/]|\^ ?\{?-?[123]\}?)+")
 
 

@@ -11,17 +11,21 @@ from fractions import Fraction
 
 from rstar_jax.grading.spelling import UNIT
 
+# takes `3:30 p.m.` and `3 pm`, not `3`
 _CLOCK = re.compile(
     r"(\d{1,2})(?= ?:| ?[ap])(?: ?: ?(\d{2})(?: ?: ?(\d{2}))?)? ?(?:([ap])\.? ?m\.?)?", re.IGNORECASE
 )
 _MONTH_NAME = r"(?:jan|feb|mar|apr|may|june?|july?|aug|sep|oct|nov|dec)"
+# takes `May 5` and `5th of May`, not `may be 5`
 _MONTH = re.compile(rf"\b{_MONTH_NAME}[a-z]* ?\d|\d ?(?:st|nd|rd|th)? (?:of )?{_MONTH_NAME}", re.IGNORECASE)
+# takes `5 February`, not `dismay`
 _ONE_MONTH = re.compile(rf"(?<![a-z]){_MONTH_NAME}[a-z]*", re.IGNORECASE)
+# takes `no solution`, not `2 apples`
 _WORDS = re.compile(r"[A-Za-z][A-Za-z .,'\-]*")
 _MATH_WORDS = frozenset(
     ("pi", "infty", "infinity", "inf", "oo", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "or", "and")
 )
-# Longer than what letters that are multiplied usually make.
+# takes `blue` and `5.5`, not `abc` or `\sqrt`: longer than what letters that are multiplied usually make
 _LONG_WORD = re.compile(
     r"(?<![a-zA-Z\\])(?!(?:sqrt|infinity|otherwise|(?:arc)?(?:sin|cos|tan|cot|sec|csc)h?)(?![a-zA-Z]))[A-Za-z]{4,}"
     r"|(?<![\w.])\d[\d.]*"
@@ -57,6 +61,7 @@ _PHRASES: dict[str, str] = {
     )
     for phrase in phrases.split("|")
 }
+# takes `all real numbers except 2 and 3`, not `all real numbers except for prime x`
 _EXCEPT = re.compile(
     r"(?:all )?(?:real numbers|reals) (?:except|other than)(?: for)? ([^a-z]+(?: and [^a-z]+)?)"
 )
@@ -80,18 +85,27 @@ _ORDINAL_NAMES = (
     *("eleventh", "twelfth"),
 )
 _ORDINALS = {name: value for value, name in enumerate(_ORDINAL_NAMES, start=1)}
+# takes `21st`, not `21`
 _ORDINAL_DIGITS = re.compile(r"(\d{1,6}) ?(?:st|nd|rd|th)")
+# takes `(52)_{8}`, `52_{eight}` and `52 (base 8)`, not `52`
 _BASED = re.compile(
     r"\(?([0-9a-zA-Z]+)\)? ?(?:_ ?\{? ?\(?(?:base ?)?(\d{1,2}|[a-z]{3,9}) ?\)? ?\}?"
     r"|\(?base (\d{1,2}|[a-z]{3,9})\)?)"
 )
-_PREFIXED = re.compile(r"0([bBoOxX])([\da-fA-F]+)")  # as Python prints them
+# takes `0x1F` and `0b101`, as Python prints them, not `1F`
+_PREFIXED = re.compile(r"0([bBoOxX])([\da-fA-F]+)")
+# takes `IX`, not `X` or `Ix`
 _TWO_CAPITALS = re.compile(r"[A-Z]{2,}")
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz"  # three neighbours of which are a product of letters, `xyz`
+# takes `A \times B` and `\mathbf{a} \times \mathbf{b}`, not `2 \times 3`
 _CROSS = re.compile(r"(?:[A-Z]|\\mathbf ?\{?\w\}?) ?\\times ?(?:[A-Z]|\\mathbf)")
+# takes `\begin{cases}` and `\mathbb{Reals}`, not `\frac{1}{2}`
 _ENVIRONMENT = re.compile(r"\\(?:begin|end) ?\{\w+\}|\\mathbb\{\w+\}")
+# takes `1, 2, \ldots` and `1 + ...`, not `0.5`
 _ELLIPSIS = re.compile(r"\\ldots(?![a-z])|\.{2,}")
+# takes `3.14...` and `3.14\ldots`, not `3...`
 _CUT_OFF = re.compile(r"(\d*\.\d+) ?(?:\\ldots|\.{3})$")
+# takes `0xFF`, not `10x`
 _LITERAL = re.compile(r"(?<![\w.])0[xXbBoO][\da-fA-F]")
 
 

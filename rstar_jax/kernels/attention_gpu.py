@@ -1,4 +1,16 @@
-"""Causal attention on an NVIDIA GPU: cuDNN's flash attention by way of `jax.nn.dot_product_attention`."""
+"""Causal attention on an NVIDIA GPU: cuDNN's flash attention by way of `jax.nn.dot_product_attention`.
+
+The grid and its blocks are cuDNN's own, and logits stay on the chip. Ours is what lies in the GPU's memory:
+
+    q [B, T, H, A]   keys [B, T, G, A]   values [B, T, G, A], filled up from C   out [B, T, H, A], cut to C
+    mask [B or 1, 1, T, T], only of packed rows or of a window that is an array:
+
+      segments 1 1 2 2 0   1              a token sees its own segment up to itself;
+                           1 1            without segments `is_causal` says the same
+                           . . 2          and no mask is made
+                           . . 2 2
+                           . . . . 0      0: padding, a segment like others
+"""
 
 from __future__ import annotations
 
@@ -15,7 +27,9 @@ def missing(
 ) -> str:
     """Return why cuDNN cannot do it, or "": its conditions as JAX states them for a forward and backward
     pass."""
-    widest = 256 if _capability() >= 9.0 else 128
+    # No GPU is here when compiling ahead of time.
+    capability = float(getattr(jax.devices()[0], "compute_capability", 0.0))
+    widest = 256 if capability >= 9.0 else 128
     A, C = q_shape[3], v_shape[3]
     if jnp.dtype(dtype) not in (jnp.bfloat16, jnp.float16):
         return f"cuDNN: {jnp.dtype(dtype).name}, not bfloat16 or float16"
@@ -26,11 +40,6 @@ def missing(
     if q_shape[1] % 2:
         return f"cuDNN: {q_shape[1]} tokens, an odd number"
     return ""
-
-
-def _capability() -> float:
-    """The compute capability of this host's GPU; 0.0 without one, as when compiling ahead of time."""
-    return float(getattr(jax.devices()[0], "compute_capability", 0.0))
 
 
 def causal(

@@ -16,7 +16,7 @@ from rstar_jax import sharding
 from rstar_jax.kernels.attention_xla import Sometimes, Window
 
 
-def around() -> AbstractMesh | None:
+def current_mesh() -> AbstractMesh | None:
     """The mesh of the `jax.set_mesh` that this is traced under."""
     mesh = jax.sharding.get_abstract_mesh()
     return None if mesh.empty else mesh
@@ -32,6 +32,11 @@ def platform(mesh: Mesh | AbstractMesh | None) -> str:
         return str(name)
     version = jax.devices()[0].client.platform_version if jax.default_backend() == "gpu" else "cuda"
     return "rocm" if "rocm" in version.lower() else "cuda"
+
+
+def current_platform() -> str:
+    """Platform of the current mesh, as `platform` has it."""
+    return platform(current_mesh())
 
 
 def split(
@@ -63,14 +68,14 @@ def split(
 
     def local(q, k, v, segments, *applies):
         if over is not None and over != kv_over:
-            mine = q.shape[2]
-            first = jax.lax.axis_index(over) * mine
-            heads = (first + jnp.arange(mine)) // (H // G)
-            if (H // G) % mine == 0:
+            local_H = q.shape[2]
+            first = jax.lax.axis_index(over) * local_H
+            heads = (first + jnp.arange(local_H)) // (H // G)
+            if (H // G) % local_H == 0:
                 heads = heads[:1]
             k, v = jnp.take(k, heads, axis=2), jnp.take(v, heads, axis=2)
-        here = window._replace(applies=applies[0]) if isinstance(window, Sometimes) else window
-        return kernel(q, k, v, segments, here)
+        local_window = window._replace(applies=applies[0]) if isinstance(window, Sometimes) else window
+        return kernel(q, k, v, segments, local_window)
 
     by_rows = None if segments_BxT is None else spec(segments_BxT.shape, "batch", None)
     applies = (window.applies,) if isinstance(window, Sometimes) else ()

@@ -1,4 +1,23 @@
-"""Causal attention on a TPU: JAX's splash kernel, whose logits stay in the chip's fast memory."""
+"""Causal attention on a TPU: JAX's splash kernel, whose logits stay in the chip's fast memory.
+
+Letters as in `types.py`; C: width of a value.
+
+    grid (B, H, T / block, blocks of keys), the last axis innermost (B by vmap):
+
+                    keys 0    block     ...     T
+      queries  0         +-------+
+                         | part  |                  part: the mask is applied, number by number
+                         +-------+-------+
+      `block` a row      | whole | part  |          whole: no mask is needed
+                         +-------+-------+-------+  blocks beyond the diagonal, or before the window, are
+                  T      | whole | whole | part  |  neither fetched nor computed, by a table of the mask
+                         +-------+-------+-------+
+
+    HBM   q [B, H, T, A], keys [B, G, T, A], values [B, G, T, C], out [B, H, T, C]
+    VMEM  a block of each: q [block, A], k [block, A], v [block, C]; over a row's blocks: the running maximum
+          and sum [block, 128] and out [block, C], float32
+    SMEM  the table: for each step, which block is next and whether its mask is whole, part or none
+"""
 
 from __future__ import annotations
 
@@ -37,11 +56,11 @@ def causal(
 ) -> jax.Array:
     """`attention.causal` on one device. interpret: anywhere, very slowly, by the same steps."""
     if isinstance(window, Sometimes):
-        ways = [
+        branches = [
             functools.partial(causal, window=width, cap=cap, interpret=interpret)
             for width in (window.size, None)
         ]
-        return jax.lax.cond(window.applies, *ways, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT)
+        return jax.lax.cond(window.applies, *branches, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT)
     assert window is None or isinstance(window, int)
     T, H = q_BxTxHxA.shape[1:3]
     mask = masks.CausalMask((T, T)) if window is None else masks.LocalMask((T, T), (window - 1, 0), offset=0)

@@ -2,6 +2,17 @@
 
 Long rows go in blocks of queries, which leaves out most of what no query sees, and never holds more of the
 square than a few blocks. The backward pass computes a block again.
+
+             keys 0                         T
+    queries 0     +-------+                        a band: blocks of queries of one height, one after another
+                  |#######|  band 0                in a scan, all against the keys that its last block sees;
+                  +-------+-------+                bands are unrolled
+                  |###############|  band 1
+                  +---------------+-------+
+                  |#######################|  band 2
+                  +-----------------------+-------+
+            T     |###############################|  band 3; with a window its keys begin further right
+                  +-------------------------------+
 """
 
 from __future__ import annotations
@@ -92,23 +103,24 @@ def _by_blocks(
     reach = window if isinstance(window, int) else T
     # In float32, so that what the blocks add to the gradients of keys and values is added so.
     k32, v32 = k.astype(jnp.float32), v.astype(jnp.float32)
-    done = []
+    bands = []
     for first, count, size in _bands(T, block):
         end = first + count * size
         left = max(0, first - reach + 1)
 
-        near = k32[..., left:end], v32[:, :, left:end]
-        mine = q[:, :, :, first:end]
-        s_q, s_k = (None if segments_BxT is None else segments_BxT[:, i:end] for i in (first, left))
+        band_k, band_v = k32[..., left:end], v32[:, :, left:end]
+        band_q = q[:, :, :, first:end]
+        seg_q, seg_k = (None if segments_BxT is None else segments_BxT[:, i:end] for i in (first, left))
         run = functools.partial(jax.checkpoint(_block, static_argnums=(0, 1), prevent_cse=False), left, cap)
-        run = functools.partial(run, *near, s_k, window)
+        run = functools.partial(run, band_k, band_v, seg_k, window)
         if count == 1:
-            done.append(run(first, mine, s_q))
+            bands.append(run(first, band_q, seg_q))
             continue
-        xs = (jnp.arange(first, end, size), _cut(mine, 3, size), None if s_q is None else _cut(s_q, 1, size))
+        seg_blocks = None if seg_q is None else _cut(seg_q, 1, size)
+        xs = jnp.arange(first, end, size), _cut(band_q, 3, size), seg_blocks
         _, out = jax.lax.scan(lambda _, xs, run=run: (None, run(*xs)), None, xs)
-        done.append(jnp.moveaxis(out, 0, 3).reshape(*mine.shape[:-1], -1))
-    return jnp.concatenate(done, axis=3)
+        bands.append(jnp.moveaxis(out, 0, 3).reshape(*band_q.shape[:-1], -1))
+    return jnp.concatenate(bands, axis=3)
 
 
 def _block(

@@ -2,9 +2,28 @@
 
 A Pallas kernel for Triton in the manner of flash-decoding (arXiv 2311.01282): a program takes some queries
 of one kv head of a leaf against some of the columns with an online softmax; there are as many programs as
-keep all processors busy where leaves are few, and what they leave is merged by its maxima. Blocks of columns
-beyond a leaf's length, or before all that a program's queries see, are neither read nor computed. JAX's own
-kernel (`pallas.ops.gpu.decode_attention`) wants keys of one layer, by token, and whole blocks of them.
+keep all processors busy where leaves are few, and what they leave is merged by its maxima. JAX's own kernel
+(`pallas.ops.gpu.decode_attention`) wants keys of one layer, by token, and whole blocks of them.
+
+Letters as in `prefix_tpu.py`.
+
+    grid (R / rows, splits, G, B), the first axis fastest: program (r, s, g, b) goes in steps of
+    `columns` over part s of the columns, as far as one of its queries sees them.
+
+      columns of leaf b    0  first          length[b]             P
+                           +-------------+-------------+-----------+
+      head g, queries r=0  |  :[ ][ ][ ] | [ ][ ]:     |           |   [ ]  a step of the loop
+                           +-------------+-------------+-----------+
+      head g, queries r=1  |  :[ ][ ][ ] | [ ][ ]:     |           |
+                           +-------------+-------------+-----------+
+                              part s=0      part s=1      part s=2, which is empty
+
+    GPU memory     queries and caches as for `prefix_tpu`; what each program leaves, float32: sums
+                   [splits, B, G, R, C], top and total [splits, B, G, R]
+    shared memory  keys and values [columns, A or C] of this step, and of the next on their way in
+    registers      queries [rows, A], logits [rows, columns], top, total [rows], sums [rows, C]
+
+No program waits for another: array operations after the kernel bring the parts to one maximum and add them.
 
 Interpreted and compiled, but never run on a GPU: `candidates.SHORTEST` does not choose it by itself.
 """
@@ -86,7 +105,7 @@ def part(
             (None, None, None, rows, *size), lambda r, s, g, b: (s, b, g, r, *(0 for _ in size))
         )
 
-    where = jnp.stack([jnp.asarray(layer, jnp.int32), jnp.asarray(head, jnp.int32)])
+    layer_and_head = jnp.stack([jnp.asarray(layer, jnp.int32), jnp.asarray(head, jnp.int32)])
     in_specs = [
         pl.BlockSpec((2,), lambda *_: (0,)),
         pl.BlockSpec((1,), lambda r, s, g, b: (b,)),
@@ -94,7 +113,7 @@ def part(
         of_leaf(P, wide) if by_token else of_leaf(wide, P),
         of_leaf(P, wide_C),
     ]
-    inputs = [where, length_B.astype(jnp.int32), q_BxGxRxA, k_LxBxGxAxP, v_LxBxGxPxC]
+    inputs = [layer_and_head, length_B.astype(jnp.int32), q_BxGxRxA, k_LxBxGxAxP, v_LxBxGxPxC]
     if first_BxR is not None:
         in_specs.append(pl.BlockSpec((None, rows), lambda r, s, g, b: (b, r)))
         inputs.append(first_BxR)
@@ -111,19 +130,19 @@ def part(
         interpret=interpret,
         name="prefix_part",
     )(*inputs)
-    both = jnp.max(top, axis=0)
-    share = jnp.exp(top - both[None])
+    joint_top = jnp.max(top, axis=0)
+    share = jnp.exp(top - joint_top[None])
     out, total = jnp.sum(out * share[..., None], axis=0), jnp.sum(total * share, axis=0)
-    return out, both[..., None], total[..., None]
+    return out, joint_top[..., None], total[..., None]
 
 
 def _kernel(
-    where: Any,
+    layer_and_head: Any,
     length: Any,
     q: Any,
     k: Any,
     v: Any,
-    *rest: Any,
+    *refs: Any,
     sizes: tuple[int, int, int],
     columns: int,
     splits: int,
@@ -131,19 +150,19 @@ def _kernel(
     by_token: bool,
 ) -> None:
     """Some queries against one part of the columns."""
-    *first, out, top_out, total_out = rest
+    *first, out, top_out, total_out = refs
     R, A, C = sizes
     (rows, wide), P, wide_C = q.shape, *v.shape[2:]
-    layer, head, length = where[0], where[1] + pl.program_id(2), length[0]
-    some = pl.program_id(0) * rows + jnp.arange(rows) < R
+    layer, head, length = layer_and_head[0], layer_and_head[1] + pl.program_id(2), length[0]
+    valid = pl.program_id(0) * rows + jnp.arange(rows) < R
     in_keys, in_values = _within(A, wide), _within(C, wide_C)
-    queries = triton.load(q, mask=some[:, None] & (jnp.arange(wide) < A)[None], other=0.0)
-    each = -(-(P // columns) // splits)
-    begin = pl.program_id(1) * each
-    end = jnp.minimum(begin + each, pl.cdiv(jnp.minimum(length, P), columns))
+    queries = triton.load(q, mask=valid[:, None] & (jnp.arange(wide) < A)[None], other=0.0)
+    steps = -(-(P // columns) // splits)
+    begin = pl.program_id(1) * steps
+    end = jnp.minimum(begin + steps, pl.cdiv(jnp.minimum(length, P), columns))
     firsts = None
     if first:
-        firsts = triton.load(first[0], mask=some, other=_FARTHEST)
+        firsts = triton.load(first[0], mask=valid, other=_FARTHEST)
         begin = jnp.maximum(begin, jnp.min(firsts) // columns)
 
     def step(j: Any, carry: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
@@ -167,9 +186,9 @@ def _kernel(
 
     start = (jnp.full(rows, MASKED), jnp.zeros(rows), jnp.zeros((rows, wide_C)))
     top, total, sums = jax.lax.fori_loop(begin, end, step, start)
-    triton.store(out, sums, mask=some[:, None] & (jnp.arange(wide_C) < C)[None])
-    triton.store(top_out, top, mask=some)
-    triton.store(total_out, total, mask=some)
+    triton.store(out, sums, mask=valid[:, None] & (jnp.arange(wide_C) < C)[None])
+    triton.store(top_out, top, mask=valid)
+    triton.store(total_out, total, mask=valid)
 
 
 def _within(size: int, block: int) -> jax.Array | None:

@@ -1,10 +1,30 @@
 """The part of attention that candidates share, on a TPU: all queries of a leaf against its prefix, in blocks.
 
 A Pallas kernel in the manner of flash attention (arXiv 2205.14135): blocks of the prefix stream through the
-chip's fast memory, the softmax is kept online, and logits never leave it. Blocks that lie beyond a leaf's
-length, or before all that its queries' window lets them see, are neither fetched nor computed. JAX's own
-kernels do not serve: paged attention keeps maximum and sum to itself, and both it and the ragged one read
-the keys once per sequence, not once per leaf.
+chip's fast memory, the softmax is kept online, and logits never leave it. JAX's own kernels do not serve:
+paged attention keeps maximum and sum to itself, and both it and the ragged one read the keys once per
+sequence, not once per leaf.
+
+Letters as in `types.py`; here R: queries of a kv head, N * T * (H / G) of a leaf; C: width of a value.
+
+    grid (B, R / rows, P / columns), the last axis innermost: step (b, r, j) takes one block of queries of all
+    kv heads of leaf b against one block of columns.
+
+      columns of leaf b  0       lowest[b]          length[b]      P
+                         +-------+-------+-------+-------+-------+
+      queries, block r=0 | skip  |  j=1  |  j=2  |  j=3  | skip  |  -> out, stats of (b, 0)
+                         +-------+-------+-------+-------+-------+
+      queries, block r=1 | skip  |  j=1  |  j=2  |  j=3  | skip  |  -> out, stats of (b, 1)
+                         +-------+-------+-------+-------+-------+
+
+    HBM   q [B, G, R, A], keys [L, B, heads, A, P], values [L, B, heads, P, C]; out [B, G, R, C], stats
+    VMEM  this step's blocks, and the next step's on their way in: q [G, rows, A], k [G, A, columns],
+          v [G, columns, C], first [rows, 1]; over all j: top, total [G, rows, 1], sums [G, rows, C] float32
+    SMEM  layer and head, length [B], lowest [B]: the index maps read them before a step's blocks are fetched
+
+Who waits: a step for its blocks, which Pallas fetches during the step before. A skipped step computes nothing
+and names the nearest block that is needed: nothing is fetched for it. Results leave VMEM when (b, r) changes.
+b and r may go to different cores, j may not.
 """
 
 from __future__ import annotations
@@ -78,11 +98,11 @@ def part(
         last = jnp.maximum(pl.cdiv(length[b], columns) - 1, 0)
         return jnp.clip(j, jnp.minimum(lowest[b] // columns, last), last)
 
-    def keys(b: Any, r: Any, j: Any, where: Any, length: Any, lowest: Any) -> Any:
-        return where[0], b, where[1], 0, column(b, j, length, lowest)
+    def keys(b: Any, r: Any, j: Any, layer_and_head: Any, length: Any, lowest: Any) -> Any:
+        return layer_and_head[0], b, layer_and_head[1], 0, column(b, j, length, lowest)
 
-    def values(b: Any, r: Any, j: Any, where: Any, length: Any, lowest: Any) -> Any:
-        return where[0], b, where[1], column(b, j, length, lowest), 0
+    def values(b: Any, r: Any, j: Any, layer_and_head: Any, length: Any, lowest: Any) -> Any:
+        return layer_and_head[0], b, layer_and_head[1], column(b, j, length, lowest), 0
 
     def queries(b: Any, r: Any, j: Any, *_: Any) -> Any:
         return b, 0, r, 0
@@ -122,20 +142,20 @@ def part(
 
 
 def _kernel(
-    _where: Any,
+    _layer_and_head: Any,
     length: Any,
     lowest: Any,
     q: Any,
     k: Any,
     v: Any,
-    *rest: Any,
+    *refs: Any,
     columns: int,
     steps: int,
     cap: float | None,
     windowed: bool,
 ) -> None:
     """One block of columns for one block of queries; the sums stay in scratch over a leaf's blocks."""
-    first, (out, stats, top, total, sums) = (rest[0] if windowed else None), rest[windowed:]
+    first, (out, stats, top, total, sums) = (refs[0] if windowed else None), refs[windowed:]
     b, j = pl.program_id(0), pl.program_id(2)
     G, rows = q.shape[:2]
 

@@ -4,6 +4,33 @@ XLA's form writes a token that stands at another place in every row by a select 
 layer, and so moves three times the cache per token. This Pallas kernel takes up the softmax where
 `prefix_tpu.part` left it, goes over the blocks of the suffixes that hold tokens, and puts the new token into
 the cache in place: one tile of 16 rows per candidate.
+
+Letters as in `types.py`; here M: query heads of a kv head; C: width of a value.
+
+    grid (B, N / count, S / slots), the last axis innermost: step (b, i, j) takes `slots` slots of `count`
+    candidates' suffixes, all kv heads.
+
+      slots of a suffix   0      lowest             start               S
+                          +-----------+-----------+-----------+-----------+
+      candidate n         |      [seen|seen.......|seen]@     |           |   @ the new token
+                          +-----------+-----------+-----------+-----------+
+                           j=0         j=1         j=2         j=3
+
+      j = 0       `_own`    top, total, sums = the prefix's part joined with the token itself
+      j = 0, 1, 2 `_block`  blocks in which one of the candidates sees something join them
+      j = 2       `_put`    the tile of 16 rows round slot `start`, the new row in it, is sent to the cache
+                  `_wait`   at the end of the same step, before the tile is filled again
+      j = 3       `_end`    out = sums / total
+
+    HBM   caches [L, B, N, G, S, A or C], which come in by blocks and are written by those copies: the outputs
+          are the same memory (input_output_aliases)
+    VMEM  this step's blocks, and the next step's on their way in: k, v [count, G, slots, A or C]; q, the new
+          key and value, the prefix's part; scratch: top, total [G, count, M, 1], sums [G, count, M, C], tiles
+          [count, G, 16, A or C]
+    SMEM  layer, start and lowest [B, N], the last start and the first lowest of each group [B, N / count]
+
+The tile lies in the block of its own step, so that no block is read while it is written. A step before the
+first block that is needed, or past the last, names that one: nothing is fetched for it, nothing computed.
 """
 
 from __future__ import annotations
@@ -47,27 +74,27 @@ def attend(
     v_LxBxNxGxSxC: jax.Array,
     layer: jax.Array | int,
     start_BxN: jax.Array,
-    far: tuple[jax.Array, jax.Array, jax.Array],
+    prefix_part: tuple[jax.Array, jax.Array, jax.Array],
     width: jax.Array | int | None = None,
     cap: float | None = None,
     *,
     interpret: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """One token per candidate sees itself, slots below start[b, n], and what `far` is of.
+    """One token per candidate sees itself, slots below start[b, n], and what `prefix_part` is of.
 
-    M: query heads of a kv head, filled up to a multiple of `HEADS`. far: as `prefix_tpu.part` returns them
-    for the same queries as [B, G, N * M, A]. width: the window; None: all.
+    M: query heads of a kv head, filled up to a multiple of `HEADS`. prefix_part: as `prefix_tpu.part` returns
+    it for the same queries as [B, G, N * M, A]. width: the window; None: all.
     Returns [B, G, N, M, C] in the values' dtype, and the caches, changed in place where they are donated,
     with the new key and value in slot start of one layer.
     """
     B, G, N, M, A = q_BxGxNxMxA.shape
     S, C = v_LxBxNxGxSxC.shape[4:]
     dtype = v_LxBxNxGxSxC.dtype
-    many, slots = blocks(N, G, M, A, C, S, dtype.itemsize)
+    count, slots = blocks(N, G, M, A, C, S, dtype.itemsize)
     steps = S // slots
     start = jnp.clip(start_BxN, 0, S - 1)  # never write beyond the cache
     lowest = jnp.zeros_like(start) if width is None else jnp.maximum(start - width + 1, 0)
-    groups = (B, N // many, many)
+    groups = (B, N // count, count)
     scalars = (
         jnp.asarray(layer, jnp.int32)[None],
         start,
@@ -75,7 +102,7 @@ def attend(
         jnp.max(start.reshape(groups), axis=2),
         jnp.min(lowest.reshape(groups), axis=2),
     )
-    stats = jnp.concatenate([far[1], far[2]], axis=-1).reshape(B, G, N, M, 2)
+    stats = jnp.concatenate([prefix_part[1], prefix_part[2]], axis=-1).reshape(B, G, N, M, 2)
 
     def cache(b: Any, i: Any, j: Any, layer: Any, start: Any, lowest: Any, last: Any, first: Any) -> Any:
         return layer[0], b, i, 0, jnp.clip(j, first[b, i] // slots, last[b, i] // slots), 0
@@ -84,29 +111,29 @@ def attend(
         return b, 0, i, 0, 0
 
     out, k, v = pl.pallas_call(
-        functools.partial(_kernel, many=many, slots=slots, steps=steps, cap=cap),
+        functools.partial(_kernel, count=count, slots=slots, steps=steps, cap=cap),
         grid_spec=pltpu.PrefetchScalarGridSpec(
             num_scalar_prefetch=len(scalars),
-            grid=(B, N // many, steps),
+            grid=(B, N // count, steps),
             in_specs=[
-                pl.BlockSpec((None, G, many, M, A), queries),
-                pl.BlockSpec((None, G, many, 1, A), queries),
-                pl.BlockSpec((None, G, many, 1, C), queries),
-                pl.BlockSpec((None, G, many, M, C), queries),
-                pl.BlockSpec((None, G, many, M, 2), queries),
-                pl.BlockSpec((None, None, many, G, slots, A), cache),
-                pl.BlockSpec((None, None, many, G, slots, C), cache),
+                pl.BlockSpec((None, G, count, M, A), queries),
+                pl.BlockSpec((None, G, count, 1, A), queries),
+                pl.BlockSpec((None, G, count, 1, C), queries),
+                pl.BlockSpec((None, G, count, M, C), queries),
+                pl.BlockSpec((None, G, count, M, 2), queries),
+                pl.BlockSpec((None, None, count, G, slots, A), cache),
+                pl.BlockSpec((None, None, count, G, slots, C), cache),
             ],
             out_specs=[
-                pl.BlockSpec((None, G, many, M, C), queries),
+                pl.BlockSpec((None, G, count, M, C), queries),
                 pl.BlockSpec(memory_space=pl.ANY),
                 pl.BlockSpec(memory_space=pl.ANY),
             ],
             scratch_shapes=[
-                *(pltpu.VMEM((G, many, M, n), jnp.float32) for n in (1, 1, C)),
-                pltpu.VMEM((many, G, ROWS, A), dtype),
-                pltpu.VMEM((many, G, ROWS, C), dtype),
-                pltpu.SemaphoreType.DMA((2, many)),
+                *(pltpu.VMEM((G, count, M, n), jnp.float32) for n in (1, 1, C)),
+                pltpu.VMEM((count, G, ROWS, A), dtype),
+                pltpu.VMEM((count, G, ROWS, C), dtype),
+                pltpu.SemaphoreType.DMA((2, count)),
             ],
         ),
         out_shape=[
@@ -128,7 +155,7 @@ def attend(
         q_BxGxNxMxA,
         jnp.swapaxes(new_k_BxNxGxA, 1, 2)[:, :, :, None].astype(k_LxBxNxGxSxA.dtype),
         jnp.swapaxes(new_v_BxNxGxC, 1, 2)[:, :, :, None].astype(dtype),
-        far[0].reshape(B, G, N, M, C),
+        prefix_part[0].reshape(B, G, N, M, C),
         stats,
         k_LxBxNxGxSxA,
         v_LxBxNxGxSxC,
@@ -145,7 +172,7 @@ def _kernel(
     q: Any,
     new_k: Any,
     new_v: Any,
-    far: Any,
+    prefix_sums: Any,
     stats: Any,
     k: Any,
     v: Any,
@@ -157,9 +184,9 @@ def _kernel(
     sums: Any,
     k_tile: Any,
     v_tile: Any,
-    sent: Any,
+    semaphores: Any,
     *,
-    many: int,
+    count: int,
     slots: int,
     steps: int,
     cap: float | None,
@@ -169,21 +196,21 @@ def _kernel(
     G = q.shape[0]
 
     def copies(n: int) -> list[Any]:
-        slot = pl.multiple_of(start[b, i * many + n] // ROWS * ROWS, ROWS)
-        place = layer[0], b, i * many + n, slice(None), pl.ds(slot, ROWS)
+        slot = pl.multiple_of(start[b, i * count + n] // ROWS * ROWS, ROWS)
+        place = layer[0], b, i * count + n, slice(None), pl.ds(slot, ROWS)
         return [
-            pltpu.make_async_copy(tile.at[n], cache.at[place], sent.at[which, n])
+            pltpu.make_async_copy(tile.at[n], cache.at[place], semaphores.at[which, n])
             for which, (tile, cache) in enumerate(((k_tile, k_cache), (v_tile, v_cache)))
         ]
 
-    for n in range(many):
+    for n in range(count):
 
-        @pl.when(start[b, i * many + n] // slots == j)
+        @pl.when(start[b, i * count + n] // slots == j)
         def _put(n: int = n) -> None:
-            row = start[b, i * many + n] % slots
-            here = pl.multiple_of(row // ROWS * ROWS, ROWS)
+            row = start[b, i * count + n] % slots
+            tile_start = pl.multiple_of(row // ROWS * ROWS, ROWS)
             for tile, block, new in ((k_tile, k, new_k), (v_tile, v, new_v)):
-                old = block[n, :, pl.ds(here, ROWS), :]
+                old = block[n, :, pl.ds(tile_start, ROWS), :]
                 at = jax.lax.broadcasted_iota(jnp.int32, old.shape, 1) == row % ROWS
                 tile[n] = jnp.where(at, new[:, n], old)
             for copy in copies(n):
@@ -191,7 +218,7 @@ def _kernel(
 
     @pl.when(j == 0)
     def _own() -> None:
-        """Continues the far part with the token itself."""
+        """Continue the softmax of the prefix with the token itself."""
         logits = jnp.sum(q[...].astype(jnp.float32) * new_k[...].astype(jnp.float32), axis=-1, keepdims=True)
         logits = softcap(logits, cap)
         old = stats[:, :, :, :1]
@@ -200,13 +227,13 @@ def _kernel(
         top[...] = most
         total[...] = stats[:, :, :, 1:] * kept + weights
         value = weights.astype(v.dtype).astype(jnp.float32) * new_v[...].astype(jnp.float32)
-        sums[...] = far[...] * kept + value
+        sums[...] = prefix_sums[...] * kept + value
 
     @pl.when((j * slots < last[b, i]) & ((j + 1) * slots > first[b, i]))
     def _block() -> None:
         place = j * slots + jax.lax.broadcasted_iota(jnp.int32, (1, slots), 1)
         seen = jnp.stack(
-            [(place < start[b, i * many + n]) & (place >= lowest[b, i * many + n]) for n in range(many)]
+            [(place < start[b, i * count + n]) & (place >= lowest[b, i * count + n]) for n in range(count)]
         )
         for g in range(G):
             logits = jnp.einsum("nma,nsa->nms", q[g], k[:, g], preferred_element_type=jnp.float32)
@@ -224,9 +251,9 @@ def _kernel(
     def _end() -> None:
         out[...] = (sums[...] / total[...]).astype(out.dtype)
 
-    for n in range(many):
+    for n in range(count):
 
-        @pl.when(start[b, i * many + n] // slots == j)
+        @pl.when(start[b, i * count + n] // slots == j)
         def _wait(n: int = n) -> None:
             for copy in copies(n):
                 copy.wait()

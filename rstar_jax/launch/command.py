@@ -67,19 +67,19 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     --x v."""
     asked, named, options = list[str](), list[str](), list[str]()
     ignored = {name for word in words if re.match("--?undefok=", word) for name in _undefok(word)}
-    waiting = iter(words)
-    for word in waiting:
+    remaining = iter(words)
+    for word in remaining:
         flag, given, value = word.partition("=")
         name = flag.lstrip("-")
         if option := _OPTION.fullmatch(flag):
-            options.append(f"--{option[1]}={value if given else _next(flag, waiting)}")
+            options.append(f"--{option[1]}={value if given else _next(flag, remaining)}")
         elif flag.startswith("-") and name in HELP:
             asked.append(f"--{name}")
         elif flag.startswith("-") and (found := _flag(name)) is not None:
             if found.boolean or given:
                 named.append(word)
             else:
-                value = _next(flag, waiting)
+                value = _next(flag, remaining)
                 named.append(f"{flag}={value}")
             if name in _OURS and not value:
                 raise UserError(f"{flag}: no value given. For example {flag}={_OURS[name]}.")
@@ -110,9 +110,9 @@ def add_jax() -> None:
         jax.config.config_with_absl()
 
 
-def _next(flag: str, waiting: Iterator[str]) -> str:
+def _next(flag: str, remaining: Iterator[str]) -> str:
     """The value of a flag given as two words."""
-    value = next(waiting, "")
+    value = next(remaining, "")
     if value.startswith("--"):
         raise UserError(f"{flag}: no value given, '{value}' follows. Write {flag}=VALUE.")
     return value
@@ -123,9 +123,8 @@ def _unknown(word: str) -> str:
         hint = f"--config={word}" if word in known() else "--config=NAME"
         return f"{word}: a flag expected. Did you mean {hint}?"
     flag = "--" + word.partition("=")[0].lstrip("-")
-    ours = tuple(f"--{name}" for name in (*_OURS, "help"))
-    near = nearest(flag, ours)
-    if near.startswith("Known"):  # none of ours is like it; one of the others may be
-        close = nearest(flag, [f"--{name}" for name in FLAGS])
-        near = close if close.startswith("Did") else near
-    return f"{word}: no such flag. {near} A config's options are given as --config.GROUP.OPTION=VALUE."
+    hint = nearest(flag, tuple(f"--{name}" for name in (*_OURS, "help")))
+    if hint.startswith("Known"):  # none of ours is like it; one of the others may be
+        other = nearest(flag, [f"--{name}" for name in FLAGS])
+        hint = other if other.startswith("Did") else hint
+    return f"{word}: no such flag. {hint} A config's options are given as --config.GROUP.OPTION=VALUE."

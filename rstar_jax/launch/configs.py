@@ -57,21 +57,21 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def made(name: str) -> ConfigDict:
+def config_of(name: str) -> ConfigDict:
     """Return what the config's get_config() gives, which is called with what follows a colon in `name`, if
     one does. Raises UserError where that fails or is something else."""
     module = load(name)
     _, colon, text = name.partition(":")
-    given = (text,) if colon else ()
+    arguments = (text,) if colon else ()
     try:
-        inspect.signature(module.get_config).bind(*given)
+        inspect.signature(module.get_config).bind(*arguments)
     except TypeError:
         todo = "takes none: leave it out" if colon else "needs one: --config=FILE.py:TEXT"
         raise UserError(
             f"--config={name}: {'a' if colon else 'no'} text for get_config() given, which {todo}."
         ) from None
     try:
-        config = module.get_config(*given)
+        config = module.get_config(*arguments)
     except UserError:
         raise
     except Exception as error:
@@ -91,8 +91,8 @@ def _failed(error: Exception, path: Path) -> str:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     if isinstance(error, SyntaxError) and error.lineno:
         lines.append(error.lineno)
-    where = f" in line {lines[-1]}" if lines else ""
-    return f"failed{where}: {type(error).__name__}: {error}"
+    line = f" in line {lines[-1]}" if lines else ""
+    return f"failed{line}: {type(error).__name__}: {error}"
 
 
 def known() -> list[str]:
@@ -107,12 +107,12 @@ def known() -> list[str]:
 
 
 def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
-    """Applies `--config.a.b=value` flags. Raises UserError naming the flag and the nearest known option."""
+    """Apply `--config.a.b=value` flags. Raises UserError naming the flag and the nearest known option."""
     # Given twice, the last one holds; the library would join the two where the option is a tuple.
-    given = list({flag.partition("=")[0]: flag for flag in overrides}.values())
+    last_ones = list({flag.partition("=")[0]: flag for flag in overrides}.values())
     kinds: dict[str, type] = {}
     overrides = []
-    for flag in given:
+    for flag in last_ones:
         path = flag.partition("=")[0].removeprefix("--config.").split(".")
         group: Any = config
         for i, key in enumerate(path):
@@ -120,11 +120,12 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
                 raise UserError(
                     f"--config.{'.'.join(path)}: config.{'.'.join(path[:i])} is an option, not a group."
                 )
-            where = ".".join(("config", *path[:i]))
-            path[i] = key = renamed(key, group.keys(), where)
+            group_name = ".".join(("config", *path[:i]))
+            path[i] = key = renamed(key, group.keys(), group_name)
             if key not in group:
                 raise UserError(
-                    f"--config.{'.'.join(path)}: {where} has no option '{key}'. {nearest(key, group.keys())}"
+                    f"--config.{'.'.join(path)}: {group_name} has no option '{key}'. "
+                    f"{nearest(key, group.keys())}"
                 )
             group = group[key]
         if isinstance(group, ConfigDict):

@@ -17,7 +17,7 @@ from absl import logging as absl_logging
 
 from rstar_jax.errors import UserError
 from rstar_jax.launch import command, explain, signals
-from rstar_jax.launch.configs import load, made, override
+from rstar_jax.launch.configs import config_of, load, override
 from rstar_jax.launch.jobs import JOBS, Unread, settings_of, unread_is_no_loss
 from rstar_jax.settings import home_expanded, nearest
 
@@ -25,7 +25,7 @@ __all__ = ["JOBS", "load", "main", "override"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command line; returns the exit status: 0 done, 1 no answer was found, 2 bad input or a file or
+    """Run one command line; returns the exit status: 0 done, 1 no answer was found, 2 bad input or a file or
     disk that fails, 130 interrupted, 141 nobody reads the output, 143 terminated.
     """
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _say(f"error: {error}", 2)
     except KeyboardInterrupt as signalled:
-        return _say(f"\n{signals.told(signalled)}", signals.status(signalled))
+        return _say(f"\n{signals.message(signalled)}", signals.status(signalled))
     except (BrokenPipeError, SystemExit) as error:
         # rich exits at a broken pipe by itself
         if not isinstance(error, BrokenPipeError) and not isinstance(error.__context__, BrokenPipeError):
@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None:  # most often of the output itself, such as a log on a full disk
             _let_go_of(sys.stdout)
-        where = f"{error.filename}: " if error.filename is not None else ""
+        file = f"{error.filename}: " if error.filename is not None else ""
         return _say(
-            f"error: {where}{error.strerror or error}. Nothing computed was lost; once that is mended, the "
+            f"error: {file}{error.strerror or error}. Nothing computed was lost; once that is mended, the "
             "same command goes on where it was.",
             2,
         )
@@ -74,8 +74,8 @@ def _say(text: str, status: int) -> int:
 def _let_go_of(output: TextIO) -> None:
     """Discard what is still buffered, so that the interpreter does not fail at it once more."""
     with contextlib.suppress(OSError, ValueError):
-        place, null = output.fileno(), os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, place)
+        fd, null = output.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, fd)
         os.close(null)
 
 
@@ -99,7 +99,7 @@ def _launch(argv: Sequence[str]) -> int:
     if asked or name is None:
         print(_help(asked, name))
         return 0 if asked else 2
-    config = override(made(name), list(argv[1:]))
+    config = override(config_of(name), list(argv[1:]))
     job = config.get("job", None)
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
@@ -119,7 +119,7 @@ def _help(asked: Sequence[str], name: str | None) -> str:
         return explain.full_text()
     if name is None:
         return explain.help_text()
-    config = made(name)
+    config = config_of(name)
     job = config.get("job", None)
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")

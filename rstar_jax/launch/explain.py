@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 
 from rstar_jax.errors import UserError
 from rstar_jax.launch.command import PROGRAM, add_jax
-from rstar_jax.launch.configs import known, load, made, path_of
+from rstar_jax.launch.configs import config_of, known, load, path_of
 
 _WIDTH = 110
 # Takes "trees, batch: " where both are fields; takes no "2: " and no "here: ".
@@ -61,32 +61,32 @@ def config_text(name: str, kind: type) -> str:
     about = inspect.cleandoc(load(name).__doc__ or "")
     lines = [f"--config={name}: {about}" if about else f"--config={name}", ""]
     lines.append("Options, given as --config.OPTION=VALUE, with what they are without that:")
-    for option, value, told in options(made(name), kind):
+    for option, value, field_text in options(config_of(name), kind):
         lines.append(f"  {option} = {value!r}")
-        lines += textwrap.wrap(told, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines += textwrap.wrap(field_text, _WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
 
 
-def options(config: ConfigDict, kind: type, where: str = "") -> Iterator[tuple[str, Any, str]]:
+def options(config: ConfigDict, kind: type, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
     """Yield (dotted name, value, what its class says of it) of a config's options but the job, in order."""
     hints = get_type_hints(kind)
     for name in (field.name for field in dataclasses.fields(kind)):
-        if name not in config or (name == "job" and not where):
+        if name not in config or (name == "job" and not prefix):
             continue
         value, hint = config[name], hints[name]
         if dataclasses.is_dataclass(hint) and isinstance(value, ConfigDict):
-            yield from options(value, hint, f"{where}{name}.")  # type: ignore[arg-type]
+            yield from options(value, hint, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
-            yield f"{where}{name}", value, told(kind, name)
+            yield f"{prefix}{name}", value, field_text(kind, name)
 
 
-def told(kind: type, name: str) -> str:
+def field_text(kind: type, name: str) -> str:
     """Return what a dataclass says of one of its fields; "" if nothing."""
     text = _sentences(kind).get(name, "")
     if found := _ELSEWHERE.search(text):
         other = getattr(sys.modules[kind.__module__], found[1], None)
-        if dataclasses.is_dataclass(other) and (theirs := told(other, name)):  # type: ignore[arg-type]
-            return theirs
+        if dataclasses.is_dataclass(other) and (text_of_other := field_text(other, name)):  # type: ignore[arg-type]
+            return text_of_other
     return text
 
 

@@ -46,7 +46,7 @@ def settings_of(job: str) -> type:
 
 
 def _job(job: str, module: str, read: Callable[[ConfigDict, str], Any]) -> Job:
-    """Calls `run(options, workdir)` of a module; read: makes a config the typed options of a job."""
+    """Call `run(options, workdir)` of a module; read: makes a config the typed options of a job."""
 
     def start(config: ConfigDict) -> Callable[[Path], Any]:
         settings = read(config, job)

@@ -40,7 +40,7 @@ def status(signalled: KeyboardInterrupt) -> int:
     return 128 + _number(signalled)
 
 
-def told(signalled: KeyboardInterrupt) -> str:
+def message(signalled: KeyboardInterrupt) -> str:
     """Text for the user."""
     how = "terminated" if isinstance(signalled, Terminated) else "stopped"
     return str(signalled) or f"{how}; the same command goes on where it was."
@@ -49,7 +49,7 @@ def told(signalled: KeyboardInterrupt) -> str:
 def say(signalled: KeyboardInterrupt) -> int:
     """Say that a run was stopped before it had begun; returns its exit status."""
     with contextlib.suppress(OSError):
-        print(f"\n{told(signalled)}", file=sys.stderr, flush=True)
+        print(f"\n{message(signalled)}", file=sys.stderr, flush=True)
     return status(signalled)
 
 

@@ -19,11 +19,11 @@ from rstar_jax.kernels.attention_xla import MASKED, Sometimes, Window, bound, so
 from rstar_jax.models.bfloat16 import rounded, select
 from rstar_jax.models.config import DecoderConfig
 
-__all__ = ["MASKED", "Sometimes", "Window", "causal", "choice", "describe", "shared_prefix", "softcap"]
+__all__ = ["MASKED", "Sometimes", "Window", "causal", "choose", "describe", "shared_prefix", "softcap"]
 
 KV = tuple[jax.Array, jax.Array]
 # What `part` returns of queries [B, G, N * T * M, A], or [B, N, G, T * M, A] where it is a candidate's own.
-Part = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
+AttendPart = Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
 # Plain attention by platform: queries per block, and from how many tokens on. On a CPU blocks of 64 and 128
 # are best, and below 512 tokens what they save does not pay for the longer compilation.
 BLOCKS = {"cpu": (64, 512)}
@@ -48,13 +48,13 @@ def causal(
 
     mesh: over which batch and heads are split; by default that of `jax.set_mesh`, else one device. Its
     platform decides on the kernel, also when compiling ahead of time for another one than is here. kind: a
-    result of `choice`, or "auto": what `choice` says. A kernel that cannot do it raises what it raises.
+    result of `choose`, or "auto": what `choose` says. A kernel that cannot do it raises what it raises.
     """
-    mesh = attention_mesh.around() if mesh is None else mesh
+    mesh = attention_mesh.current_mesh() if mesh is None else mesh
     platform = attention_mesh.platform(mesh)
     if kind == "auto":
         shapes = q_BxTxHxA.shape, k_BxTxGxA.shape, v_BxTxGxC.shape
-        kind, _ = choice(*shapes, v_BxTxGxC.dtype, segments_BxT is not None, window, cap, platform)
+        kind, _ = choose(*shapes, v_BxTxGxC.dtype, segments_BxT is not None, window, cap, platform)
     if kind in ("whole", "blocks"):
         block = BLOCKS.get(platform, OTHER_BLOCKS)[0] if kind == "blocks" else None
         return attention_xla.causal(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, window, cap, block)
@@ -67,7 +67,7 @@ def causal(
     return attention_mesh.split(mesh, kernel, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, window)
 
 
-def choice(
+def choose(
     q_shape: tuple[int, ...],
     k_shape: tuple[int, ...],
     v_shape: tuple[int, ...],
@@ -98,7 +98,7 @@ def describe(c: DecoderConfig, T: int, dtype: Any, mesh: Mesh | None = None) -> 
     A, C = (c.latent.nope + c.latent.rope, c.latent.value) if c.latent else (c.head_dim, c.head_dim)
     G = c.heads if c.latent else c.kv_heads
     shapes = (1, T, c.heads, A), (1, T, G, A), (1, T, G, C)
-    kind, why = choice(*shapes, dtype, True, c.window, c.attention_softcap, platform)
+    kind, why = choose(*shapes, dtype, True, c.window, c.attention_softcap, platform)
     return f"attention over {T} tokens on {platform}: {kind}" + (f" ({why})" if why else "")
 
 
@@ -117,7 +117,7 @@ def per_row(start: jax.Array) -> jax.Array:
 
 
 def write_suffix(k: jax.Array, v: jax.Array, new: KV, start: jax.Array) -> KV:
-    """Puts new keys and values [B, N, T, G, A] into slots start … start+T-1 of one layer's suffix cache.
+    """Put new keys and values [B, N, T, G, A] into slots start … start+T-1 of one layer's suffix cache.
 
     k is [B, N, G, A, S] and v [B, N, G, S, A'], A' as `widen` has it: as the matmuls of `shared_prefix`
     read them, which on a CPU saves two transposed copies of the cache per token. `start` is a scalar (one
@@ -131,15 +131,15 @@ def write_suffix(k: jax.Array, v: jax.Array, new: KV, start: jax.Array) -> KV:
             jax.lax.dynamic_update_slice(v, new_v, (0, 0, 0, start, 0)),
         )
     # [B, N or 1, S]: the new token that a slot gets
-    which = jnp.arange(S)[None, None] - per_row(start)[..., None]
-    here = (which >= 0) & (which < T)
+    token = jnp.arange(S)[None, None] - per_row(start)[..., None]
+    written = (token >= 0) & (token < T)
     if T > 1:
-        at = jnp.clip(which, 0, T - 1)
-        new_k = jnp.take_along_axis(new_k, at[:, :, None, None, :], axis=4)
-        new_v = jnp.take_along_axis(new_v, at[:, :, None, :, None], axis=3)
+        token = jnp.clip(token, 0, T - 1)
+        new_k = jnp.take_along_axis(new_k, token[:, :, None, None, :], axis=4)
+        new_v = jnp.take_along_axis(new_v, token[:, :, None, :, None], axis=3)
     return (
-        jnp.where(here[:, :, None, None, :], new_k, k),  # `select` is three times as slow here
-        select(here[:, :, None, :, None], new_v, v),
+        jnp.where(written[:, :, None, None, :], new_k, k),  # `select` is three times as slow here
+        select(written[:, :, None, :, None], new_v, v),
     )
 
 
@@ -151,16 +151,16 @@ def shared_prefix(
     start: jax.Array,
     window: Window = None,
     cap: float | None = None,
-    far_part: Part | None = None,
-    near_part: Part | None = None,
+    attend_prefix: AttendPart | None = None,
+    attend_suffix: AttendPart | None = None,
 ) -> jax.Array:
     """Token t of each candidate sees its leaf's prefix and its own suffix slots up to start + t.
 
     prefix: keys [B, G, A, P] and values [B, G, P, A'], one matmul for all candidates of a leaf; entries
     from prefix_length on are not seen. suffix: keys [B, N, G, A, S] and values [B, N, G, S, A'], the new
     ones written already. start: scalar, [B] or [B, N]. window, cap: as for `causal`. Each part has its
-    softmax; the two are joined by their maxima and sums, as one softmax over both would give. far_part,
-    near_part: in the place of plain operations for prefix and suffix, see `candidates`. Returns
+    softmax; the two are joined by their maxima and sums, as one softmax over both would give.
+    attend_prefix, attend_suffix: in the place of plain operations, see `candidates`. Returns
     [B, N, T, H, A] in the values' dtype.
     """
     k, v = suffix
@@ -174,27 +174,28 @@ def shared_prefix(
     width = bound(window)
     if width is not None:
         seen = seen & (place - slots < width)
-    q_near = jnp.transpose(q, (0, 1, 3, 2, 4, 5)).reshape(B, N, G, T * M, A)
+    q_suffix = jnp.transpose(q, (0, 1, 3, 2, 4, 5)).reshape(B, N, G, T * M, A)
     seen = jnp.repeat(seen, M, axis=2)[:, :, None]
-    out, top, total = near_part(q_near) if near_part else part(q_near, k, v, seen, cap)
+    out, top, total = attend_suffix(q_suffix) if attend_suffix else part(q_suffix, k, v, seen, cap)
     out = out.reshape(B, N, G, T, M, -1)
     top, total = top.reshape(B, N, G, T, M, 1), total.reshape(B, N, G, T, M, 1)
     if P:
-        q_far = jnp.transpose(q, (0, 3, 1, 2, 4, 5)).reshape(B, G, N * T * M, A)
+        q_prefix = jnp.transpose(q, (0, 3, 1, 2, 4, 5)).reshape(B, G, N * T * M, A)
         columns = jnp.arange(P)
         seen = (columns[None] < prefix_length_B[:, None])[:, None]  # [B, 1, P]
         if width is not None:
-            near = prefix_length_B[:, None, None, None] + place - columns[None, None, None] < width
-            near = jnp.broadcast_to(near[..., None, :], (B, N, T, M, P)).reshape(B, N * T * M, P)
-            seen = seen & near
-        far = far_part(q_far) if far_part else part(q_far, *prefix, seen[:, None], cap)
-        far_out, far_top, far_total = (
-            jnp.transpose(x.reshape(B, G, N, T, M, -1), (0, 2, 1, 3, 4, 5)) for x in far
+            inside = prefix_length_B[:, None, None, None] + place - columns[None, None, None] < width
+            inside = jnp.broadcast_to(inside[..., None, :], (B, N, T, M, P)).reshape(B, N * T * M, P)
+            seen = seen & inside
+        seen = seen[:, None]
+        prefix_part = attend_prefix(q_prefix) if attend_prefix else part(q_prefix, *prefix, seen, cap)
+        prefix_out, prefix_top, prefix_total = (
+            jnp.transpose(x.reshape(B, G, N, T, M, -1), (0, 2, 1, 3, 4, 5)) for x in prefix_part
         )
-        both = jnp.maximum(top, far_top)
-        near_share, far_share = jnp.exp(top - both), jnp.exp(far_top - both)
-        out = out * near_share + far_out * far_share
-        total = total * near_share + far_total * far_share
+        joint_top = jnp.maximum(top, prefix_top)
+        suffix_share, prefix_share = jnp.exp(top - joint_top), jnp.exp(prefix_top - joint_top)
+        out = out * suffix_share + prefix_out * prefix_share
+        total = total * suffix_share + prefix_total * prefix_share
     out = jnp.transpose(out[..., :A] / total, (0, 1, 3, 2, 4, 5))
     return rounded(out.reshape(B, N, T, H, A), v.dtype)
 

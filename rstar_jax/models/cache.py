@@ -60,12 +60,12 @@ def lay_out(prefix: KV) -> tuple[KV, ...]:
     Done once for a prefix: in a loop over tokens XLA would transpose it for every token.
     """
     k, v = jnp.transpose(prefix[0], (0, 1, 3, 4, 2)), jnp.transpose(prefix[1], (0, 1, 3, 2, 4))
-    return by_layer((k, attention.widen(v, vector(_platform()))))
+    return by_layer((k, attention.widen(v, vector(attention_mesh.current_platform()))))
 
 
 def empty_suffix(c: DecoderConfig, dtype: Any, B: int, N: int, S: int) -> Suffix:
     """A zero cache, in the layout of `Decoder.extend`, for N candidates of S tokens at each of B leaves."""
-    platform, lead = _platform(), (c.layers, B, N, c.kv_heads)
+    platform, lead = attention_mesh.current_platform(), (c.layers, B, N, c.kv_heads)
     v = attention.widen(jnp.zeros((*lead, S, c.head_dim), dtype), vector(platform))
     if platform in BY_TOKEN:
         return by_layer(ByToken(jnp.zeros_like(v), v))
@@ -77,10 +77,6 @@ def vector(platform: str) -> int:
     return 128 if platform == "tpu" else 16
 
 
-def _platform() -> str:
-    return attention_mesh.platform(attention_mesh.around())
-
-
 def unrolled(layers: int, platform: str) -> bool:
     """Return whether decoding on a platform runs so many layers one by one, not in a scan."""
     return layers <= UNROLL_DECODING_UP_TO.get(platform, UNROLL_UP_TO)
@@ -89,7 +85,7 @@ def unrolled(layers: int, platform: str) -> bool:
 def by_layer(stacked: KV | ByToken) -> Suffix:
     """A stacked pair [L, ...] in the form that so many layers are run in."""
     layers = stacked[0].shape[0]
-    if layers <= 1 or not unrolled(layers, _platform()):
+    if layers <= 1 or not unrolled(layers, attention_mesh.current_platform()):
         return (stacked,)
     return tuple(jax.tree.map(lambda a, layer=layer: a[layer], stacked) for layer in range(layers))
 

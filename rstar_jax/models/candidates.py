@@ -27,11 +27,11 @@ Place = Mesh | AbstractMesh | None
 
 
 class Choice(NamedTuple):
-    """far, near: for the prefix and for the own tokens, "plain" or how the kernel is compiled: "mosaic" (a
-    TPU's) or "triton" (a GPU's). why: not the kernels, or ""."""
+    """prefix, suffix: how either is attended to: "plain" or as the kernel is compiled, "mosaic" (a TPU's) or
+    "triton" (a GPU's). why: not the kernels, or ""."""
 
-    far: str
-    near: str
+    prefix: str
+    suffix: str
     why: str
 
 
@@ -45,7 +45,7 @@ When = Literal["auto", "on", "off"]
 SHORTEST = {"tpu": prefix_tpu.LANES}
 
 
-def choice(
+def choose(
     platform: str,
     T: int,
     A: int,
@@ -61,7 +61,7 @@ def choice(
 
     platform: as `attention_mesh.platform` has it. A, C: numbers of a key, and of a value as cached.
     by_token: the layout of suffixes. own_heads: whether a device holds just the kv heads that its queries
-    read; else it holds all of them, and a near kernel that writes would write but its own.
+    read; else it holds all of them, and a suffix kernel that writes would write but its own.
     """
     kernel = KERNELS.get(platform)
     if kernel is None:
@@ -70,19 +70,19 @@ def choice(
         return PLAIN._replace(why="kernels are off")
     if when == "auto" and platform not in SHORTEST:
         return PLAIN._replace(why=f"kernels were not timed on {platform}, they must be turned on")
-    far = (prefix_tpu if kernel == "mosaic" else prefix_gpu).missing(P, A, C)
-    if when == "auto" and not far and SHORTEST[platform] > P:
-        far = f"prefixes of {P} columns are short"
+    no_prefix = (prefix_tpu if kernel == "mosaic" else prefix_gpu).missing(P, A, C)
+    if when == "auto" and not no_prefix and SHORTEST[platform] > P:
+        no_prefix = f"prefixes of {P} columns are short"
     wide = -(-A // prefix_tpu.LANES) * prefix_tpu.LANES
-    near = suffix_tpu.missing(S, wide, C) if kernel == "mosaic" else prefix_gpu.missing(S, A, C)
+    no_suffix = suffix_tpu.missing(S, wide, C) if kernel == "mosaic" else prefix_gpu.missing(S, A, C)
     if T > 1:
-        near = f"{T} tokens at once"
+        no_suffix = f"{T} tokens at once"
     elif not by_token:
-        near = "suffixes that do not lie by token"
+        no_suffix = "suffixes that do not lie by token"
     elif kernel == "mosaic" and not own_heads:
-        near = "kv heads that are not split as the queries' are"
-    reasons = [f"{part}: {why}" for part, why in (("prefix", far), ("suffix", near)) if why]
-    return Choice("plain" if far else kernel, "plain" if near else kernel, "; ".join(reasons))
+        no_suffix = "kv heads that are not split as the queries' are"
+    reasons = [f"{part}: {why}" for part, why in (("prefix", no_prefix), ("suffix", no_suffix)) if why]
+    return Choice("plain" if no_prefix else kernel, "plain" if no_suffix else kernel, "; ".join(reasons))
 
 
 def describe(c: DecoderConfig, T: int, P: int, S: int, mesh: Place = None, when: When = "auto") -> str:
@@ -91,11 +91,12 @@ def describe(c: DecoderConfig, T: int, P: int, S: int, mesh: Place = None, when:
     by_token, tensor = platform in caches.BY_TOKEN, mesh.shape.get("tensor", 1) if mesh else 1
     C = c.head_dim + -c.head_dim % caches.vector(platform)
     heads = _heads(c.heads, c.kv_heads, tensor)
-    way = PLAIN._replace(why=f"{c.heads} heads of {c.kv_heads} kv heads over {tensor} devices")
+    choice = PLAIN._replace(why=f"{c.heads} heads of {c.kv_heads} kv heads over {tensor} devices")
     if heads is not None:
-        way = choice(platform, T, c.head_dim, C, P, S, by_token=by_token, own_heads=heads[1], when=when)
-    why = f" ({way.why})" if way.why else ""
-    return f"candidates of {T} tokens after {P} on {platform}: prefix {way.far}, suffix {way.near}{why}"
+        choice = choose(platform, T, c.head_dim, C, P, S, by_token=by_token, own_heads=heads[1], when=when)
+    why = f" ({choice.why})" if choice.why else ""
+    parts = f"prefix {choice.prefix}, suffix {choice.suffix}{why}"
+    return f"candidates of {T} tokens after {P} on {platform}: {parts}"
 
 
 def attend(
@@ -111,32 +112,32 @@ def attend(
     *,
     mesh: Place = None,
     when: When = "auto",
-    way: Choice | None = None,
+    choice: Choice | None = None,
     interpret: bool = False,
 ) -> tuple[jax.Array, Suffix]:
     """One layer of `attention.shared_prefix`, from caches of all layers: [B, N, T, H, A], and the suffixes.
 
     new: keys and values [B, N, T, G, A] of the tokens, which are written to slots start … start + T - 1.
     mesh: over which leaves and heads are split; by default that of `jax.set_mesh`, else one device; its
-    platform decides. when: as for `choice`. way: a result of it; None: what it says. interpret: kernels
+    platform decides. when: as for `choose`. choice: a result of it; None: what it says. interpret: kernels
     anywhere, slowly.
     """
-    mesh = attention_mesh.around() if mesh is None else mesh
+    mesh = attention_mesh.current_mesh() if mesh is None else mesh
     B, N, T, H, A = q_BxNxTxHxA.shape
     (k, v), own = prefix[0], suffix[0]
     G, P, C, S = k.shape[-3], k.shape[-1], v.shape[-1], own[1].shape[-2]
     tensor = 1 if mesh is None else mesh.shape.get("tensor", 1)
     heads = _heads(H, G, tensor)
-    if way is None:
+    if choice is None:
         platform, by_token = attention_mesh.platform(mesh), isinstance(own, ByToken)
-        way = PLAIN
+        choice = PLAIN
         if heads is not None:
-            way = choice(platform, T, A, C, P, S, by_token=by_token, own_heads=heads[1], when=when)
-    if way.far == way.near == "plain":
+            choice = choose(platform, T, A, C, P, S, by_token=by_token, own_heads=heads[1], when=when)
+    if choice.prefix == choice.suffix == "plain":
         return _plain(q_BxNxTxHxA, new, prefix, prefix_length_B, suffix, layer, start, window, cap)
-    if way.near != "plain" or start.ndim:
+    if choice.suffix != "plain" or start.ndim:
         start = jnp.broadcast_to(attention.per_row(start), (B, N))
-    step = functools.partial(_by_kernels, cap=cap, way=way, interpret=interpret)
+    step = functools.partial(_by_kernels, cap=cap, choice=choice, interpret=interpret)
     if mesh is None or mesh.size == 1:
         return step(q_BxNxTxHxA, new, prefix, prefix_length_B, suffix, layer, start, bound(window), 0, G)
     assert heads is not None
@@ -216,11 +217,11 @@ def _plain(
     cap: float | None,
     head: jax.Array | int = 0,
     count: int = 0,
-    far_part: attention.Part | None = None,
-    near_part: Callable[..., tuple[jax.Array, jax.Array, jax.Array]] | None = None,
+    attend_prefix: attention.AttendPart | None = None,
+    attend_suffix: Callable[..., tuple[jax.Array, jax.Array, jax.Array]] | None = None,
 ) -> tuple[jax.Array, Suffix]:
-    """Attend by plain operations, but for what `far_part` and, given the suffixes and a layer too,
-    `near_part` do.
+    """Attend by plain operations, but for what `attend_prefix` and, given the suffixes and a layer too,
+    `attend_suffix` do.
 
     The queries read `count` kv heads (0: all) from `head` on.
     """
@@ -232,16 +233,17 @@ def _plain(
     else:
         own = attention.write_suffix(*caches.get(suffix, layer), new, start)
         suffix = caches.put(suffix, own, layer)
-    far = caches.get(prefix, layer)
+    shared = caches.get(prefix, layer)
     if 0 < count < own[0].shape[2]:
-        own, far = (
+        own, shared = (
             jax.tree.map(lambda a, axis=axis: jax.lax.dynamic_slice_in_dim(a, head, count, axis), pair)
-            for pair, axis in ((own, 2), (tuple(far), 1))
+            for pair, axis in ((own, 2), (tuple(shared), 1))
         )
-    C = max(own[1].shape[-1], far[1].shape[-1])
-    own, far = ((pair[0], _fit(pair[1], C)) for pair in (own, far))
-    near = functools.partial(near_part, *caches.stacked(suffix, layer)) if near_part else None
-    return attention.shared_prefix(q, far, prefix_length, own, start, window, cap, far_part, near), suffix
+    C = max(own[1].shape[-1], shared[1].shape[-1])
+    own, shared = ((pair[0], _fit(pair[1], C)) for pair in (own, shared))
+    attend_own = functools.partial(attend_suffix, *caches.stacked(suffix, layer)) if attend_suffix else None
+    parts = attend_prefix, attend_own
+    return attention.shared_prefix(q, shared, prefix_length, own, start, window, cap, *parts), suffix
 
 
 def _by_kernels(
@@ -257,7 +259,7 @@ def _by_kernels(
     count: int,
     *,
     cap: float | None,
-    way: Choice,
+    choice: Choice,
     interpret: bool,
 ) -> tuple[jax.Array, Suffix]:
     """On one device: arguments as for `attend`, width and heads as for the kernels."""
@@ -266,22 +268,24 @@ def _by_kernels(
     (k, v), at = caches.stacked(prefix, layer)
     P = k.shape[-1]
 
-    def far_part(q_BxGxRxA: jax.Array, each: int = M) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The prefix's part for queries in the order of candidates, tokens and `each` heads."""
+    def attend_prefix(q_BxGxRxA: jax.Array, query_heads: int = M) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The prefix's part for queries in the order of candidates, tokens and `query_heads`."""
         first = None
         if width is not None:
             place = attention.per_row(start)[..., None] + jnp.arange(T)[None, None]
             first = jnp.broadcast_to(prefix_length[:, None, None] + place - width + 1, (B, N, T))
-            first = jnp.repeat(first.reshape(B, N * T), each, axis=1)
-        if way.far != "plain":
-            kernel = prefix_tpu.part if way.far == "mosaic" else prefix_gpu.part
+            first = jnp.repeat(first.reshape(B, N * T), query_heads, axis=1)
+        if choice.prefix != "plain":
+            kernel = prefix_tpu.part if choice.prefix == "mosaic" else prefix_gpu.part
             return kernel(q_BxGxRxA, k, v, at, prefix_length, first, cap, head=head, interpret=interpret)
         columns = jnp.arange(P)[None, None]
         seen = columns < prefix_length[:, None, None]
         seen = seen if first is None else seen & (columns >= first[..., None])
         return attention.part(q_BxGxRxA, *caches.get(prefix, layer), seen[:, None], cap)
 
-    def near_part(pair: ByToken, at: Any, q_BxNxGxRxA: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def attend_suffix(
+        pair: ByToken, at: Any, q_BxNxGxRxA: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """The own tokens' part: each candidate is to the kernel a leaf of its own."""
         own = q_BxNxGxRxA.reshape(B * N, *q_BxNxGxRxA.shape[2:])
         k, v = (a.reshape(a.shape[0], B * N, *a.shape[3:]) for a in pair)
@@ -294,27 +298,27 @@ def _by_kernels(
         out, top, total = (a.reshape(B, N, *a.shape[1:]) for a in (out, top, total))
         return out, top, total
 
-    if way.near != "mosaic":
+    if choice.suffix != "mosaic":
         args = q, new, prefix, prefix_length, suffix, layer, start, width, cap, head, count
-        far = None if way.far == "plain" else far_part
-        return _plain(*args, far, near_part if way.near == "triton" else None)
+        by_kernel = None if choice.prefix == "plain" else attend_prefix
+        return _plain(*args, by_kernel, attend_suffix if choice.suffix == "triton" else None)
     pair, place = caches.stacked(suffix, layer)
     short = -M % suffix_tpu.HEADS
     q = jnp.transpose(q[:, :, 0].reshape(B, N, count, M, A), (0, 2, 1, 3, 4))
     q = jnp.pad(q, ((0, 0), (0, 0), (0, 0), (0, short), (0, 0)))
     rows = N * (M + short)
     wide, C = pair[0].shape[-1], pair[1].shape[-1]
-    far = (
+    prefix_part = (
         jnp.zeros((B, count, rows, C), jnp.float32),
         jnp.full((B, count, rows, 1), MASKED, jnp.float32),
         jnp.zeros((B, count, rows, 1), jnp.float32),
     )
     if P:
-        sums, *stats = far_part(q.reshape(B, count, rows, A), M + short)
-        far = _fit(sums, C), *stats
+        sums, *stats = attend_prefix(q.reshape(B, count, rows, A), M + short)
+        prefix_part = _fit(sums, C), *stats
     new_k, new_v = _fit(new[0][:, :, 0], wide), _fit(new[1][:, :, 0], C)
     out, *written = suffix_tpu.attend(
-        _fit(q, wide), new_k, new_v, *pair, place, start, far, width, cap, interpret=interpret
+        _fit(q, wide), new_k, new_v, *pair, place, start, prefix_part, width, cap, interpret=interpret
     )
     out = jnp.transpose(out[:, :, :, :M, :A], (0, 2, 1, 3, 4)).reshape(B, N, 1, H, A)
     return out, caches.replaced(suffix, ByToken(*written), layer)

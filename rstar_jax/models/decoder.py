@@ -84,8 +84,8 @@ class Decoder(nnx.Module):
         return {n: p.get_value() if isinstance(p, nnx.Variable) else p[...] for n, p in params.items()}
 
     def _param(self, name: str) -> nnx.Param:
-        stack, _, rest = name.rpartition(".")
-        return getattr(self, stack)[rest] if stack else getattr(self, name)
+        stack, _, weight = name.rpartition(".")
+        return getattr(self, stack)[weight] if stack else getattr(self, name)
 
     def __call__(
         self, tokens_BxT: jax.Array, positions: jax.Array | None = None, segment_ids: jax.Array | None = None
@@ -161,7 +161,7 @@ class Decoder(nnx.Module):
         prefix_length_B: jax.Array,
         suffix: Suffix,
     ) -> tuple[jax.Array, Suffix, Suffix]:
-        """Runs T further tokens of each of N candidates that share their leaf's prefix.
+        """Run T further tokens of each of N candidates that share their leaf's prefix.
 
         start: int32 scalar (all rows stand at one slot), [B] (the candidates of a leaf do; as fast) or
         [B, N]. Token t stands at position prefix_length + start + t, sees the prefix below prefix_length
@@ -188,10 +188,9 @@ class Decoder(nnx.Module):
 
         empty = jnp.zeros((c.layers, B, N, T, c.kv_heads, c.head_dim), self.compute_dtype)
         none = caches.by_layer((empty, empty))
-        own = suffix, none
-        x, own = self._run(tokens_BxNxT, tables, attend, own, cached=True, unrolled=len(suffix) > 1)
-        suffix, new = own
-        return x, suffix, new
+        cache = suffix, none
+        x, cache = self._run(tokens_BxNxT, tables, attend, cache, cached=True, unrolled=len(suffix) > 1)
+        return x, *cache
 
     def _causal(
         self,
@@ -234,7 +233,7 @@ class Decoder(nnx.Module):
         unrolled: bool = False,
         remat: Remat = "none",
     ) -> tuple[jax.Array, Any]:
-        """Embeds tokens [..., T], applies the layers, normalises; `attend` reads and writes the cache.
+        """Embed tokens [..., T], apply the layers, normalise; `attend` reads and writes the cache.
 
         unrolled: the cache is kept by layer. Then, where weights are, and where there are few, layers run
         one by one.
@@ -244,10 +243,10 @@ class Decoder(nnx.Module):
         heads = tuple((cos[..., None, :], sin[..., None, :]) for cos, sin in tables)
 
         # Looked up in rows that are whole: else the states would come out split by width, not by batch.
-        def whole(table):
+        def by_rows(table):
             return jax.tree.map(lambda leaf: sharding.placed(leaf, ("vocab", None), self.mesh), table)
 
-        x = lookup(self.embed[...], tokens, self.compute_dtype, whole)
+        x = lookup(self.embed[...], tokens, self.compute_dtype, by_rows)
         if c.embed_scale is not None:
             x = x * jnp.asarray(c.embed_scale, self.compute_dtype)  # rounded as the weights are
 
@@ -255,9 +254,9 @@ class Decoder(nnx.Module):
 
         def body(layer, slides, carry, w):
             x, cache = carry
-            here = functools.partial(attend, layer, _window(c, slides))
-            at = _of_layer(heads, slides)
-            x, cache = layers.block(c, w, x, at, here, cache, cached=cached, mesh=self.mesh)
+            attend_layer = functools.partial(attend, layer, _window(c, slides))
+            layer_tables = _of_layer(heads, slides)
+            x, cache = layers.block(c, w, x, layer_tables, attend_layer, cache, cached=cached, mesh=self.mesh)
             return sharding.placed(x, STATES, self.mesh), cache
 
         def run(layer, slides, carry, w):
@@ -269,11 +268,11 @@ class Decoder(nnx.Module):
         for stack in c.stacks:
             weights = {name: param[...] for name, param in getattr(self, stack.name).items()}
             indices = range(stack.first, stack.first + stack.count)
-            apart = any(isinstance(w, Unstacked) for w in weights.values())
-            if c.layers <= UNROLL_UP_TO or unrolled or apart:
+            unstacked = any(isinstance(w, Unstacked) for w in weights.values())
+            if c.layers <= UNROLL_UP_TO or unrolled or unstacked:
                 for i in indices:
-                    at = i - stack.first
-                    carry = run(i, c.slides[i], carry, {n: _at(w, at) for n, w in weights.items()})
+                    of_layer = {n: _at(w, i - stack.first) for n, w in weights.items()}
+                    carry = run(i, c.slides[i], carry, of_layer)
             else:
                 slides = jnp.asarray(c.slides)[indices.start : indices.stop]
                 scanned = jnp.arange(indices.start, indices.stop), slides, weights

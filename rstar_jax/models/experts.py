@@ -55,17 +55,17 @@ def routed(
     rows = spec(("routed", *(None,) * (h.ndim - 1)), h.shape)
     into = spec(("experts", None, "mlp"), w["experts_gate"].shape)
     out = spec(("experts", "mlp", None), w["experts_down"].shape)
-    held = c.experts.count // (mesh.shape[into[0]] if into[0] else 1)
+    count = c.experts.count // (mesh.shape[into[0]] if into[0] else 1)
 
-    def here(weights: Mapping[str, jax.Array], h: jax.Array) -> jax.Array:
+    def local(weights: Mapping[str, jax.Array], h: jax.Array) -> jax.Array:
         summed = tuple(axis for axis in (into[0], into[2]) if axis)
         # Said outright: the gather of rows by an order that varies leaves it out of the gradient else.
         h = jax.lax.pcast(h, summed, to="varying") if summed else h
-        part = work(weights, h, jax.lax.axis_index(into[0]) * held if into[0] else 0, held)
+        part = work(weights, h, jax.lax.axis_index(into[0]) * count if into[0] else 0, count)
         return jax.lax.psum(part, summed) if summed else part
 
     specs = {"router": PartitionSpec(), "experts_gate": into, "experts_up": into, "experts_down": out}
-    return jax.shard_map(here, mesh=mesh, in_specs=(specs, rows), out_specs=rows)(weights, h)
+    return jax.shard_map(local, mesh=mesh, in_specs=(specs, rows), out_specs=rows)(weights, h)
 
 
 def _routed(
@@ -74,21 +74,21 @@ def _routed(
     w: Mapping[str, jax.Array],
     h: jax.Array,
     first: jax.Array | int,
-    held: int,
+    count: int,
 ) -> jax.Array:
-    """Compute what the experts first … first + held - 1, whose weights w has, add to states [..., D]."""
+    """Compute what the experts first … first + count - 1, whose weights w has, add to states [..., D]."""
     dtype, x = h.dtype, h.reshape(-1, h.shape[-1])
     logits = jnp.einsum("rd,de->re", x.astype(jnp.float32), w["router"].astype(jnp.float32))
     expert, weight = route(e, logits)
     flat = expert.reshape(-1) - first
-    flat = jnp.where((flat >= 0) & (flat < held), flat, held)  # those of other devices come last
+    flat = jnp.where((flat >= 0) & (flat < count), flat, count)  # those of other devices come last
     order = jnp.argsort(flat)
     rows = x[order // e.active]
-    sizes = jnp.sum(flat[:, None] == jnp.arange(held)[None], axis=0, dtype=jnp.int32)
+    sizes = jnp.sum(flat[:, None] == jnp.arange(count)[None], axis=0, dtype=jnp.int32)
     gate = grouped_matmul(rows, w["experts_gate"], sizes, dtype).astype(dtype)
     up = grouped_matmul(rows, w["experts_up"], sizes, dtype).astype(dtype)
     out = grouped_matmul(activated(gate, up), w["experts_down"], sizes, dtype)
-    if held < e.count:  # rows of no group are not promised to be zero
+    if count < e.count:  # rows of no group are not promised to be zero
         out = jnp.where((jnp.arange(len(out)) < jnp.sum(sizes))[:, None], out, 0.0)
     out = out[jnp.argsort(order)].reshape(*expert.shape, -1)  # back into the tokens' order
     return jnp.einsum("rkd,rk->rd", out, weight).astype(dtype).reshape(h.shape)

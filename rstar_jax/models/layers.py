@@ -18,7 +18,7 @@ from rstar_jax import sharding
 from rstar_jax.models import experts, rope
 from rstar_jax.models.bfloat16 import rounded
 from rstar_jax.models.config import DecoderConfig, Latent
-from rstar_jax.models.linear import FusedWithGate, OutputMajor, left_product, matmul, product
+from rstar_jax.models.linear import FusedWithGate, OutputMajor, matmul, output_major_product, product
 
 Weights = Mapping[str, jax.Array]
 
@@ -54,7 +54,7 @@ def block(
     c: DecoderConfig,
     w: Weights,
     x: jax.Array,
-    at: rope.Tables,
+    tables: rope.Tables,
     attend: Attend,
     cache: Any,
     *,
@@ -63,15 +63,15 @@ def block(
 ) -> tuple[jax.Array, Any]:
     """States after one layer, and the cache.
 
-    at: tables [..., T, 1, R/2] of the tokens' positions. cached: `attend` attends to what the cache holds of
+    tables: [..., T, 1, R/2], of the tokens' positions. cached: `attend` attends to what the cache holds of
     the past, too; else the tokens' own keys and values are all there is. mesh: where there is one, the
     parameters lie on it by `sharding.preset_for`.
     """
     h = gathered(rms_norm(c, x, w["attn_norm"]), mesh)
     if c.latent is None:
-        out, cache = _grouped(c, w, h, at, attend, cache)
+        out, cache = _grouped(c, w, h, tables, attend, cache)
     else:
-        out, cache = _latent(c, c.latent, w, h, at, attend, cache, cached)
+        out, cache = _latent(c, c.latent, w, h, tables, attend, cache, cached)
     if c.post_norms:
         out = rms_norm(c, out, w["attn_post_norm"])
     x = x + product(scattered(out, mesh))
@@ -109,9 +109,9 @@ def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: 
     dtype = h.dtype
     if isinstance(gate, OutputMajor) and isinstance(up, FusedWithGate) and isinstance(down, OutputMajor):
         # Between its products all stays in the order in which they make it: [F, tokens].
-        both = rounded(left_product(gate, h.reshape(-1, h.shape[-1]), 1, dtype), dtype)
-        inner = rounded(_activated(c, *jnp.split(both, 2)), dtype)
-        return left_product(down, inner, 0, dtype).T.reshape(h.shape).astype(dtype)
+        gate_and_up = rounded(output_major_product(gate, h.reshape(-1, h.shape[-1]), 1, dtype), dtype)
+        inner = rounded(_activated(c, *jnp.split(gate_and_up, 2)), dtype)
+        return output_major_product(down, inner, 0, dtype).T.reshape(h.shape).astype(dtype)
     inner = activated(c, *(matmul("...d,df->...f", h, w, dtype).astype(dtype) for w in (gate, up)))
     return matmul("...f,fd->...d", inner, down, dtype).astype(dtype)
 
@@ -127,15 +127,15 @@ def _activated(c: DecoderConfig, gate: jax.Array, up: jax.Array) -> jax.Array:
 
 
 def _grouped(
-    c: DecoderConfig, w: Weights, h: jax.Array, at: rope.Tables, attend: Attend, cache: Any
+    c: DecoderConfig, w: Weights, h: jax.Array, tables: rope.Tables, attend: Attend, cache: Any
 ) -> tuple[jax.Array, Any]:
     dtype = h.dtype
     q, k, v = (_project(c, w, h, name) for name in ("q", "k", "v"))
     if c.qk_norm:
         q, k = rms_norm(c, q, w["q_norm"]), rms_norm(c, k, w["k_norm"])
     scale = c.head_dim**-0.5 if c.query_scale is None else c.query_scale
-    q = (rope.rotate(q, at, interleaved=c.rope.interleaved) * scale).astype(dtype)
-    k = rope.rotate(k, at, interleaved=c.rope.interleaved).astype(dtype)
+    q = (rope.rotate(q, tables, interleaved=c.rope.interleaved) * scale).astype(dtype)
+    k = rope.rotate(k, tables, interleaved=c.rope.interleaved).astype(dtype)
     q, k, v = product(q), product(k), product(v.astype(dtype))
     out, cache = attend(q, k, v, cache)
     out = matmul("...ha,had->...d", out, w["o"], dtype)
@@ -149,7 +149,7 @@ def _latent(
     a: Latent,
     w: Weights,
     h: jax.Array,
-    at: rope.Tables,
+    tables: rope.Tables,
     attend: Attend,
     cache: Any,
     cached: bool,
@@ -168,10 +168,10 @@ def _latent(
     q = matmul("...d,dha->...ha", h_q, w["q"], dtype)
     scale = (a.nope + a.rope) ** -0.5 if c.query_scale is None else c.query_scale
     q_nope = (q[..., : a.nope] * scale).astype(dtype)
-    q_rope = (rope.rotate(q[..., a.nope :], at, interleaved=c.rope.interleaved) * scale).astype(dtype)
+    q_rope = (rope.rotate(q[..., a.nope :], tables, interleaved=c.rope.interleaved) * scale).astype(dtype)
     down = matmul("...d,dr->...r", h, w["kv_down"], dtype)
     latent = rms_norm(c, down[..., : a.kv_rank].astype(dtype), w["kv_norm"], LATENT_EPS)[..., None, :]
-    k_rope = rope.rotate(down[..., None, a.kv_rank :], at, interleaved=c.rope.interleaved).astype(dtype)
+    k_rope = rope.rotate(down[..., None, a.kv_rank :], tables, interleaved=c.rope.interleaved).astype(dtype)
     entry = jnp.concatenate([latent, k_rope], axis=-1)
     up = w["kv_up"]
     k_up, v_up = up[..., : a.nope], up[..., a.nope :]

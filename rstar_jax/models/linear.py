@@ -3,6 +3,19 @@
 A transform over the parameters (weights in int8, low-rank additions, rows for new tokens) puts one of the
 classes below in the place of an array, and nothing else in a decoder knows of it. Sums are in float32: exact
 enough for bfloat16, and faster than bfloat16 output on a CPU.
+
+Letters as in `types.py`; here R: rank of an addition, K: new rows. Each form of the layers' `q`, an array
+[L, D, H, A] with inputs D and outputs H, A, says that array's shape and dtype, and w[layer] is one layer's:
+
+    form           holds                                                 made by transforms/
+    Quantized      values [L, D, H, A] int8, scale [L, 1, H, A]          quantize.py
+    LowRank        base [L, D, H, A], a [L, D, R], b [L, R, H, A]        lora.py
+    OutputMajor    values [L, H * A, D]                                  decode_layout.py
+    Unstacked      layers: L times any of these, without their L         decode_layout.py
+    FusedWithGate  nothing: `up` stands in the rows below `gate`         decode_layout.py
+    NewRows        base [V, D], rows [K, D]: of `embed` and `head`       lora.py
+
+    matmul("...d,dha->...ha", x, w["q"][3], bfloat16)    x [B, T, D] -> [B, T, H, A], whatever the form
 """
 
 from __future__ import annotations
@@ -15,6 +28,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
+
+from rstar_jax.models.einsum import einsum, letters
 
 # Which dimensions of a parameter a matmul sums over, by the parameter's name in its layer. All but embed and
 # head have their layer in front, experts then their expert; behind these stand inputs, then outputs.
@@ -103,7 +118,9 @@ class LowRank:
         return LowRank(self.base[index], self.a, self.b[index], self.scale)
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["values", "bits"], meta_fields=["one"])
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["values", "bits"], meta_fields=["array_shape"]
+)
 @dataclasses.dataclass(frozen=True)
 class OutputMajor:
     """A weight as a matrix [O, I], a row of all inputs for every output; or [L, O, I], a stack of them.
@@ -111,17 +128,21 @@ class OutputMajor:
     XLA:CPU packs the right operand of a bfloat16 product anew at each call, which for few activations takes
     longer than the product. So here the weight is the left one. Indices look up rows.
 
-    one: the shape that a matrix stands for. bits: of an embedding in bfloat16, the same memory as uint16.
-    XLA:CPU looks rows of bfloat16 up in a float32 copy of the whole.
+        array [I = D, O = H * A], XLA's own         values [O, I], here
+           x [tokens, I] @ w  -> [tokens, O]           values @ x.T  -> [O, tokens], then transposed
+           w is copied into panels at each call        values are read as they lie, row by row
+
+    array_shape: of the array that a matrix stands for. bits: of an embedding in bfloat16, the same memory as
+    uint16. XLA:CPU looks rows of bfloat16 up in a float32 copy of the whole.
     """
 
     values: jax.Array
-    one: tuple[int, ...]
+    array_shape: tuple[int, ...]
     bits: jax.Array | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (*self.values.shape[:-2], *self.one)
+        return (*self.values.shape[:-2], *self.array_shape)
 
     @property
     def ndim(self) -> int:
@@ -205,9 +226,9 @@ class NewRows:
     def put(self, ids: jax.Array, found: jax.Array) -> jax.Array:
         """Return the rows [..., D] of `base` for some ids [...], with the rows of those that are new in their
         place."""
-        at, last = ids - self.first, len(self.rows) - 1
-        new = self.rows.astype(found.dtype)[jnp.clip(at, 0, last)]
-        return jnp.where(((at >= 0) & (at <= last))[..., None], new, found)
+        row, last = ids - self.first, len(self.rows) - 1
+        new = self.rows.astype(found.dtype)[jnp.clip(row, 0, last)]
+        return jnp.where(((row >= 0) & (row <= last))[..., None], new, found)
 
 
 Weight = jax.Array | Quantized | LowRank | NewRows | OutputMajor
@@ -227,49 +248,20 @@ def matmul(pattern: str, x: jax.Array, weight: Weight, dtype: Any) -> jax.Array:
     if isinstance(weight, LowRank):
         return matmul(pattern, x, weight.base, dtype) + _addition(pattern, x, weight, dtype)
     if isinstance(weight, OutputMajor):
-        return _left(pattern, x.astype(dtype), weight, dtype)
+        return _output_major(pattern, x.astype(dtype), weight, dtype)
     if isinstance(weight, NewRows):
         return _with_new(
             matmul(pattern, x, weight.base, dtype), matmul(pattern, x, weight.rows, dtype), weight.first
         )
     if not isinstance(weight, Quantized):
-        return _einsum(pattern, dtype, x, weight)
-    x_names, names, out_names = _names(pattern)
+        return einsum(pattern, dtype, x, weight)
+    x_names, names, out_names = letters(pattern)
     if all(weight.scale.shape[i] == 1 for i, name in enumerate(names) if name not in out_names):
         out = matmul(pattern, x, weight.values, dtype)
         return out * _along(out_names, weight.scale, names, out.ndim)
     # Used the other way round (latent attention): what were outputs are summed over.
     scaled = x.astype(jnp.float32) * _along(x_names, weight.scale, names, x.ndim)
     return matmul(pattern, scaled, weight.values, dtype)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _einsum(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> jax.Array:
-    """The product of arrays. Backward it takes its float32 cotangent as `dtype`, too: JAX would multiply in
-    float32, which costs a CPU three times as much, and memory everywhere. The weight's gradient is summed in
-    float32 whatever `dtype` is."""
-    return _forward(pattern, dtype, x, weight)[0]
-
-
-def _forward(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, Any]:
-    product = jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32)
-    return product, (x, weight)
-
-
-def _backward(pattern: str, dtype: Any, kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    x, weight = kept
-    x_names, names, out_names = _names(pattern)
-    lead = "ABCDEFGH"[: x.ndim - len(x_names)]
-    einsum = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    g = g.astype(dtype)
-    dx = einsum(f"{lead}{out_names},{names}->{lead}{x_names}", g, weight.astype(dtype)).astype(x.dtype)
-    if not jnp.issubdtype(weight.dtype, jnp.floating):
-        return dx, None
-    dw = einsum(f"{lead}{x_names},{lead}{out_names}->{names}", x.astype(dtype), g)
-    return dx, dw.astype(weight.dtype)
-
-
-_einsum.defvjp(_forward, _backward)
 
 
 def grouped_matmul(
@@ -293,7 +285,7 @@ def grouped_matmul(
     )
 
 
-def left_product(weight: OutputMajor, x: jax.Array, inputs: int, dtype: Any) -> jax.Array:
+def output_major_product(weight: OutputMajor, x: jax.Array, inputs: int, dtype: Any) -> jax.Array:
     """The weight times x [tokens, I] or [I, tokens]; `inputs`: which axis of x is I. [O, tokens] float32."""
     over = (((1,), (inputs,)), ((), ()))
     out = jax.lax.dot_general(weight.values.astype(dtype), x, over, preferred_element_type=jnp.float32)
@@ -301,25 +293,25 @@ def left_product(weight: OutputMajor, x: jax.Array, inputs: int, dtype: Any) -> 
     return jax.lax.optimization_barrier(out)
 
 
-def _left(pattern: str, x: jax.Array, weight: OutputMajor, dtype: Any) -> jax.Array:
-    """All that x has by name must be summed over, in the weight's order."""
-    x_names, names, out_names = _names(pattern)
-    outputs = [size for size, name in zip(weight.one, names, strict=True) if name in out_names]
-    out = left_product(weight, x.reshape(-1, weight.values.shape[1]), 1, dtype)
+def _output_major(pattern: str, x: jax.Array, weight: OutputMajor, dtype: Any) -> jax.Array:
+    """`matmul`, where all that x has by name is summed over, in the weight's order."""
+    x_names, names, out_names = letters(pattern)
+    outputs = [size for size, name in zip(weight.array_shape, names, strict=True) if name in out_names]
+    out = output_major_product(weight, x.reshape(-1, weight.values.shape[1]), 1, dtype)
     return out.T.reshape(*x.shape[: x.ndim - len(x_names)], *outputs)
 
 
 def _addition(pattern: str, x: jax.Array, weight: LowRank, dtype: Any) -> jax.Array:
     """scale * x a b, or x b a where what were outputs are summed over."""
-    x_names, names, out_names = _names(pattern)
+    x_names, names, out_names = letters(pattern)
     cut = weight.a.ndim - 1
     pair = [(names[:cut] + "z", weight.a), ("z" + names[cut:], weight.b)]
     if not set(names[:cut]) <= set(x_names):
         pair.reverse()
-    (first, one), (second, other) = pair
+    (first, w_first), (second, w_second) = pair
     middle = "..." + "".join(n for n in x_names if n not in names or n in out_names) + "z"
-    x = matmul(f"...{x_names},{first}->{middle}", x, one, dtype)
-    return matmul(f"{middle},{second}->...{out_names}", x, other, dtype) * weight.scale
+    x = matmul(f"...{x_names},{first}->{middle}", x, w_first, dtype)
+    return matmul(f"{middle},{second}->...{out_names}", x, w_second, dtype) * weight.scale
 
 
 def _with_new(logits: jax.Array, new: jax.Array, first: int) -> jax.Array:
@@ -327,18 +319,11 @@ def _with_new(logits: jax.Array, new: jax.Array, first: int) -> jax.Array:
 
     By a product with ones and zeros, exact, as each device of a mesh that splits V can make its own part.
     """
-    at = jnp.arange(logits.shape[-1]) - first
-    ones = (jnp.arange(new.shape[-1])[:, None] == at[None]).astype(new.dtype)
+    row = jnp.arange(logits.shape[-1]) - first
+    ones = (jnp.arange(new.shape[-1])[:, None] == row[None]).astype(new.dtype)
     spread = jnp.einsum("...k,kv->...v", new, ones, precision="highest")
-    inside = jnp.expand_dims((at >= 0) & (at < new.shape[-1]), range(logits.ndim - 1))
+    inside = jnp.expand_dims((row >= 0) & (row < new.shape[-1]), range(logits.ndim - 1))
     return jnp.where(inside, spread, logits)
-
-
-def _names(pattern: str) -> tuple[str, str, str]:
-    """The letters of an einsum's activation, weight and result, leading dots left out."""
-    inputs, out = pattern.split("->")
-    x, weight = inputs.split(",")
-    return x.removeprefix("..."), weight, out.removeprefix("...")
 
 
 def _along(target: str, scale: jax.Array, names: str, ndim: int) -> jax.Array:

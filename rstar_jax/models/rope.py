@@ -24,20 +24,21 @@ def _plain(rope: Rope, dim: int) -> np.ndarray:
 
 
 def _linear(rope: Rope, dim: int) -> np.ndarray:
-    return _plain(rope, dim) / _given(rope.factor)
+    return _plain(rope, dim) / _required(rope.factor)
 
 
 def _llama3(rope: Rope, dim: int) -> np.ndarray:
-    frequency, factor = _plain(rope, dim), _given(rope.factor)
-    low, high = _given(rope.low_freq_factor), _given(rope.high_freq_factor)
-    turns = _given(rope.original_max_position_embeddings) * frequency / (2 * math.pi)  # over the old context
+    frequency, factor = _plain(rope, dim), _required(rope.factor)
+    low, high = _required(rope.low_freq_factor), _required(rope.high_freq_factor)
+    context = _required(rope.original_max_position_embeddings)  # the old one, over which turns are counted
+    turns = context * frequency / (2 * math.pi)
     smooth = np.clip((turns - low) / (high - low), 0, 1)
     return (1 - smooth) * frequency / factor + smooth * frequency
 
 
 def _yarn(rope: Rope, dim: int) -> np.ndarray:
     def dimension(turns: float) -> float:
-        context = _given(rope.original_max_position_embeddings)
+        context = _required(rope.original_max_position_embeddings)
         return dim * math.log(context / (turns * 2 * math.pi)) / (2 * math.log(rope.theta))
 
     low, high = dimension(rope.beta_fast or 32), dimension(rope.beta_slow or 1)
@@ -46,7 +47,7 @@ def _yarn(rope: Rope, dim: int) -> np.ndarray:
     low, high = max(low, 0), min(high, dim - 1)
     high += 0.001 if high == low else 0  # as transformers has it, against a division by zero
     stretched = np.clip((np.arange(dim // 2) - low) / (high - low), 0, 1)
-    return _plain(rope, dim) * (stretched / _given(rope.factor) + 1 - stretched)
+    return _plain(rope, dim) * (stretched / _required(rope.factor) + 1 - stretched)
 
 
 def _short(rope: Rope, dim: int) -> np.ndarray:
@@ -67,9 +68,9 @@ def magnitude(rope: Rope, max_positions: int) -> float:
     """Return the factor of cosines and sines (arXiv 2309.00071 and 2402.13753)."""
     if rope.attention_factor is not None or rope.kind not in ("yarn", "longrope"):
         return 1.0 if rope.attention_factor is None else rope.attention_factor
-    factor = rope.factor or max_positions / _given(rope.original_max_position_embeddings)
+    factor = rope.factor or max_positions / _required(rope.original_max_position_embeddings)
     if rope.kind == "longrope":
-        context = _given(rope.original_max_position_embeddings)
+        context = _required(rope.original_max_position_embeddings)
         return math.sqrt(1 + math.log(factor) / math.log(context)) if factor > 1 else 1.0
     if rope.mscale and rope.mscale_all_dim:
         return yarn_scale(factor, rope.mscale) / yarn_scale(factor, rope.mscale_all_dim)
@@ -90,13 +91,13 @@ def tables(
     `original_max_position_embeddings`; read for "longrope" only.
     """
     rotated = int(dim * rope.partial_rotary_factor)
-    place = positions[..., None].astype(jnp.float32)
+    position = positions[..., None].astype(jnp.float32)
     before = tuple(range(positions.ndim))
-    angle = place * jnp.expand_dims(jnp.asarray(KINDS[rope.kind](rope, rotated), jnp.float32), before)
+    angle = position * jnp.expand_dims(jnp.asarray(KINDS[rope.kind](rope, rotated), jnp.float32), before)
     if rope.kind == "longrope" and long is not None:
         frequency = _plain(rope, rotated) / np.asarray(rope.long_factor, np.float64)
         angle = jnp.where(
-            long[..., None], place * jnp.expand_dims(jnp.asarray(frequency, jnp.float32), before), angle
+            long[..., None], position * jnp.expand_dims(jnp.asarray(frequency, jnp.float32), before), angle
         )
     scale = magnitude(rope, max_positions)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -111,15 +112,15 @@ def in_long_text(rope: Rope, positions: jax.Array, segment_ids: jax.Array | None
     if segment_ids is not None:
         same = segment_ids[..., :, None] == segment_ids[..., None, :]
         last = jnp.max(jnp.where(same, positions[..., None, :], 0), axis=-1)
-    return last >= _given(rope.original_max_position_embeddings)
+    return last >= _required(rope.original_max_position_embeddings)
 
 
-def rotate(x: jax.Array, at: Tables, *, interleaved: bool = False) -> jax.Array:
-    """Rotates pairs of the last axis of x, those that the tables have angles for, in float32."""
-    cos, sin = at
+def rotate(x: jax.Array, table: Tables, *, interleaved: bool = False) -> jax.Array:
+    """Rotate pairs of the last axis of x, those that the table has angles for, in float32."""
+    cos, sin = table
     rotated = 2 * cos.shape[-1]
-    rest = x[..., rotated:]
-    x = x[..., :rotated] if rest.shape[-1] else x
+    unrotated = x[..., rotated:]
+    x = x[..., :rotated] if unrotated.shape[-1] else x
     if interleaved:
         first, second = x[..., ::2], x[..., 1::2]
         pairs = jnp.stack([first * cos - second * sin, second * cos + first * sin], axis=-1)
@@ -127,10 +128,10 @@ def rotate(x: jax.Array, at: Tables, *, interleaved: bool = False) -> jax.Array:
     else:
         first, second = jnp.split(x, 2, axis=-1)
         out = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return jnp.concatenate([out, rest], axis=-1) if rest.shape[-1] else out
+    return jnp.concatenate([out, unrotated], axis=-1) if unrotated.shape[-1] else out
 
 
-def _given(value: float | None) -> float:
+def _required(value: float | None) -> float:
     if value is None:
         raise ValueError("a number that this kind of rotary positions needs is missing")
     return value

@@ -38,9 +38,9 @@ def executed(given: Sequence[Given], checker: Checker) -> list[Executed]:
     verdicts = iter(checker.check(requests))
     found = [_ran(row, [next(verdicts) for _ in each]) for row, each in zip(given, asked, strict=True)]
     converted = [
-        (i, given[i].problem, grammar.boxed(one.row.steps[-1]) or "")
-        for i, one in enumerate(found)
-        if one.row and given[i].converted
+        (i, given[i].problem, grammar.boxed(result.row.steps[-1]) or "")
+        for i, result in enumerate(found)
+        if result.row and given[i].converted
     ]
     grades = checker.grade([(problem, answer) for _, problem, answer in converted])
     for (i, _, _), grade in zip(converted, grades, strict=True):

@@ -78,10 +78,10 @@ class _Result:
 
 @dataclasses.dataclass(frozen=True)
 class _Known:
-    """given: numbers of the question. to_come: how often each number stands in calculations further on."""
+    """of_question: its numbers. remaining: how often each number stands in calculations further on."""
 
-    given: set[Fraction]
-    to_come: Counter[Fraction]
+    of_question: set[Fraction]
+    remaining: Counter[Fraction]
 
 
 def convert(question: str, working: str, answer: str) -> list[str]:
@@ -98,25 +98,25 @@ def convert(question: str, working: str, answer: str) -> list[str]:
         wanted = _number(answer)
     except NotConverted:
         raise NotConverted("an answer that is no number") from None
-    given = {_number(found) for found in re.findall(_NUMBER, question)}
+    of_question = {_number(found) for found in re.findall(_NUMBER, question)}
     sentences = [(sentence, _calculations(sentence)) for sentence in _sentences(working)]
     if not any(each.marked for _, found in sentences for each in found):
         raise NotConverted("no marked calculation")
-    to_come = Counter(number for _, found in sentences for each in found for number in _numbers(each))
+    remaining = Counter(number for _, found in sentences for each in found for number in _numbers(each))
     results: list[_Result] = []
     bodies: list[str] = []
-    waiting: list[str] = []  # sentences without a calculation, told with the next one
+    thoughts: list[str] = []  # sentences without a calculation, told with the next one
     for sentence, calculations in sentences:
         lines = []
         for calculation in calculations:
-            to_come.subtract(_numbers(calculation))
-            if line := _assignment(calculation, sentence, results, _Known(given, to_come)):
+            remaining.subtract(_numbers(calculation))
+            if line := _assignment(calculation, sentence, results, _Known(of_question, remaining)):
                 lines.append(line)
-        waiting.append(_thought(sentence))
+        thoughts.append(" ".join(re.sub(r"<<[^<>]*>>", "", sentence).split()))
         if lines:
             imports = ["import math"] if any("math." in line for line in lines) else []
-            bodies.append("\n".join([f"# Step {len(bodies) + 1}: {' '.join(waiting)}", *imports, *lines]))
-            waiting = []
+            bodies.append("\n".join([f"# Step {len(bodies) + 1}: {' '.join(thoughts)}", *imports, *lines]))
+            thoughts = []
     if not results:
         raise NotConverted("no calculation")
     last = next((result for result in reversed(results) if result.value == wanted), None)
@@ -139,10 +139,6 @@ def _sentences(working: str) -> Iterator[str]:
                 if len(plain) > _SENTENCE:
                     raise NotConverted("a sentence too long")
                 yield plain
-
-
-def _thought(sentence: str) -> str:
-    return " ".join(re.sub(r"<<[^<>]*>>", "", sentence).split())
 
 
 def _calculations(sentence: str) -> list[_Calculation]:
@@ -263,19 +259,19 @@ def _value(source: str) -> Fraction:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -of(node.operand)
         if isinstance(node, ast.BinOp):
-            one, other = of(node.left), of(node.right)
+            left, right = of(node.left), of(node.right)
             if isinstance(node.op, ast.Add):
-                return one + other
+                return left + right
             if isinstance(node.op, ast.Sub):
-                return one - other
+                return left - right
             if isinstance(node.op, ast.Mult):
-                return one * other
+                return left * right
             if isinstance(node.op, ast.Div):
-                return one / other
+                return left / right
             if isinstance(node.op, ast.FloorDiv):
-                return Fraction(one // other)
-            if isinstance(node.op, ast.Pow) and other.denominator == 1 and abs(other) <= 20:
-                return one**other.numerator
+                return Fraction(left // right)
+            if isinstance(node.op, ast.Pow) and right.denominator == 1 and abs(right) <= 20:
+                return left**right.numerator
         raise ValueError
 
     try:
@@ -292,23 +288,23 @@ def _by_name(tokens: Sequence[str], results: Sequence[_Result], known: _Known) -
     question's as long as it stands further on once more, unless all of the expression are such results.
     """
     numbers = Counter(Fraction(token) for token in tokens if _is_number(token))
-    fresh = Counter(result.value for result in results if not result.used)
-    all_results = numbers <= fresh and numbers.total() > 1
+    unused_values = Counter(result.value for result in results if not result.used)
+    all_results = numbers <= unused_values and numbers.total() > 1
     used: list[_Result] = []
     written = []
     for token in tokens:
         if _is_number(token):
             value = Fraction(token)
-            same = [result for result in results if result.value == value]
-            unused = [result for result in same if not result.used and result not in used]
-            if value in known.given | _COMMON:
-                again = value in known.given and known.to_come[value] > 0
-                same = unused if all_results or not again else []
+            matches = [result for result in results if result.value == value]
+            unused = [result for result in matches if not result.used and result not in used]
+            if value in known.of_question | _COMMON:
+                again = value in known.of_question and known.remaining[value] > 0
+                matches = unused if all_results or not again else []
             else:
-                same = unused or same
-            if same:
+                matches = unused or matches
+            if matches:
                 # One number for several results is the last one's; of as many numbers each is its own.
-                used.append(same[0] if numbers[value] >= len(same) else same[-1])
+                used.append(matches[0] if numbers[value] >= len(matches) else matches[-1])
                 token = used[-1].name
             numbers[value] -= 1
         written.append(token)
@@ -331,11 +327,11 @@ def _rounded(source: str, value: Fraction, stated: Fraction, calculation: _Calcu
     """
     if value == stated:
         return source
-    whole = source if not re.search(r" [+-] ", source) else f"({source})"
+    operand = source if not re.search(r" [+-] ", source) else f"({source})"
     if (calculation.after.lstrip().startswith("%") or "%" in calculation.result) and value * 100 == stated:
-        return f"{whole} * 100"
+        return f"{operand} * 100"
     if "%" in sentence and value == stated * 100:
-        return f"{whole} / 100"
+        return f"{operand} / 100"
     places = len(calculation.result.translate(_SAME).strip(" %").partition(".")[2])
     # Without a mark, "4 / 3 = 1" may go on as "and 1/3".
     exact = not calculation.marked and not places

@@ -26,7 +26,7 @@ _KINDS = {
 
 
 def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> list[Problem]:
-    """Reads `spec`: "240" is that many suite problems of `split`, anything else a file: JSON lines, a JSON
+    """Read `spec`: "240" is that many suite problems of `split`, anything else a file: JSON lines, a JSON
     array or Parquet (`tables.py`).
 
     option: which one `spec` is of, for errors; config.problems.SPLIT unless given.
@@ -61,26 +61,26 @@ def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> li
     return problems
 
 
-def _problem(row: dict[str, Any], where: Place) -> Problem:
+def _problem(row: dict[str, Any], place: Place) -> Problem:
     if row.get("question") is None and "problem" in row:
         row = {**row, "question": row["problem"]}
     for key in ("id", "question", "answer"):
         if key not in row or row[key] is None or (isinstance(row[key], str) and not row[key].strip()):
-            raise UserError(f"{where}: no '{key}'. Every row needs id, question and answer.")
+            raise UserError(f"{place}: no '{key}'. Every row needs id, question and answer.")
     fields: dict[str, Any] = {key: row[key] for key in _KINDS if row.get(key) is not None}
     for key, value in fields.items():
         if not isinstance(value, _KINDS[key]) or (isinstance(value, bool) and bool not in _KINDS[key]):
             kinds = " or ".join(kind.__name__ for kind in _KINDS[key])
-            raise UserError(f"{where}: {key} is {shown(value)} ({type(value).__name__}), {kinds} expected.")
+            raise UserError(f"{place}: {key} is {shown(value)} ({type(value).__name__}), {kinds} expected.")
         if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{where}: {key} is {value}, a finite number or text expected.")
+            raise UserError(f"{place}: {key} is {value}, a finite number or text expected.")
         if isinstance(value, str):
-            require_text(where, key, value)
+            require_text(place, key, value)
     if not 0 <= fields.get("level", 0) <= 9:
-        raise UserError(f"{where}: level is {fields['level']}, 0 (unknown) to 9 expected.")
+        raise UserError(f"{place}: level is {fields['level']}, 0 (unknown) to 9 expected.")
     answer = str(row["answer"])
     if "####" in answer:  # GSM8K's own: a working, and its answer
         answer = gsm8k.reference(answer)[1]
         if not answer:
-            raise UserError(f"{where}: nothing behind '####' in the answer, which is expected there.")
+            raise UserError(f"{place}: nothing behind '####' in the answer, which is expected there.")
     return Problem(**{**fields, "id": str(row["id"]), "answer": answer})

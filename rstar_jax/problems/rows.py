@@ -85,39 +85,39 @@ def _objects(path: Path) -> Iterator[Given]:
         yield _given(row, place, str(row.get("id") or row.get("problem_id") or f"{path.stem}/{place.number}"))
 
 
-def _given(row: dict[str, Any], where: Place, name: str) -> Given:
+def _given(row: dict[str, Any], place: Place, name: str) -> Given:
     row = {key: value for key, value in row.items() if value is not None}  # a table has all columns in each
-    question = _text(row, where, "question" if "question" in row else "problem")
+    question = _text(row, place, "question" if "question" in row else "problem")
     answer = row.get("answer", "")
     reference = str(answer)
     if "steps" in row:
         steps = row["steps"]
-        _require_texts(steps, where)
+        _require_texts(steps, place)
         for step in steps:
-            require_text(where, "steps", step, code=True)
-        return _solution(name, question, steps, reference, where)
+            require_text(place, "steps", step, code=True)
+        return _solution(name, question, steps, reference, place)
     if "solution" not in row:
-        working, reference = gsm8k.reference(_text(row, where, "answer", f"{_FORMS} are"))
+        working, reference = gsm8k.reference(_text(row, place, "answer", f"{_FORMS} are"))
         if not reference:
             raise UserError(
-                f"{where}: answer is {shown(answer)}: a working that ends in '#### ANSWER' expected, as "
+                f"{place}: answer is {shown(answer)}: a working that ends in '#### ANSWER' expected, as "
                 "there is no solution and there are no steps."
             )
         return _working(name, question, working, reference)
-    solution = _text(row, where, "solution")
+    solution = _text(row, place, "solution")
     if grammar.CODE in solution or any(stop in solution for stop in grammar.STOPS):
-        return _solution(name, question, grammar.parse(solution), reference, where)
+        return _solution(name, question, grammar.parse(solution), reference, place)
     working, stated = gsm8k.reference(solution)
     if not (stated or reference):
         raise UserError(
-            f"{where}: solution has no step of our grammar ({grammar.CODE} ... {grammar.END_STEP}), and for "
+            f"{place}: solution has no step of our grammar ({grammar.CODE} ... {grammar.END_STEP}), and for "
             "a working to be converted an answer is missing, in the key answer or behind '####'."
         )
     return _working(name, question, working, reference or stated)
 
 
-def _solution(name: str, question: str, steps: Sequence[str], answer: str, where: Place) -> Given:
-    _require_steps(steps, where)
+def _solution(name: str, question: str, steps: Sequence[str], answer: str, place: Place) -> Given:
+    _require_steps(steps, place)
     row = SftRow(name, question, tuple(steps), mean_q=1.0, min_q=1.0, round=0)
     return Given(row, Problem(name, question, answer))
 
@@ -132,15 +132,15 @@ def _working(name: str, question: str, working: str, answer: str) -> Given:
     return Given(row, Problem(name, question, answer), converted=True, lost=lost)
 
 
-def _require_texts(steps: Any, where: Place) -> None:
+def _require_texts(steps: Any, place: Place) -> None:
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
-        raise UserError(f"{where}: steps is {shown(steps)}, a list of step texts expected.")
+        raise UserError(f"{place}: steps is {shown(steps)}, a list of step texts expected.")
 
 
-def _require_steps(steps: Sequence[str], where: Place) -> None:
-    """Refuses texts that no policy may write: to train on them teaches a form that is thrown away."""
+def _require_steps(steps: Sequence[str], place: Place) -> None:
+    """Refuse texts that no policy may write: to train on them teaches a form that is thrown away."""
     if not steps:
-        raise UserError(f"{where}: no steps; at least one expected.")
+        raise UserError(f"{place}: no steps; at least one expected.")
     for i in range(len(steps)):
         before, step = tuple(steps[:i]), grammar.split_tool(steps[i])[0]
         why = after_code_fault(step) if code_ended(before) else code_fault((*before, step))
@@ -148,17 +148,17 @@ def _require_steps(steps: Sequence[str], where: Place) -> None:
             why = "a step after the answer"
         if why:
             raise UserError(
-                f"{where}: step {i + 1} of {len(steps)} is malformed ({why}): {shown(steps[i])}. "
+                f"{place}: step {i + 1} of {len(steps)} is malformed ({why}): {shown(steps[i])}. "
                 f"Steps are those of rstar_jax/text/grammar.py: {grammar.CODE} first, each ended by "
                 f"{grammar.END_STEP}, {grammar.END_CODE} or {grammar.END_ANSWER}, at most one answer, the "
                 "last step, with a \\boxed{...} in it."
             )
 
 
-def _text(row: dict[str, Any], where: Place, key: str, expected: str = "text") -> str:
+def _text(row: dict[str, Any], place: Place, key: str, expected: str = "text") -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         what = f"no '{key}'" if value is None else f"{key} is {shown(value)}"
-        raise UserError(f"{where}: {what}; {expected} expected. Rows hold {_FORMS}.")
-    require_text(where, key, value, code=key == "solution")
+        raise UserError(f"{place}: {what}; {expected} expected. Rows hold {_FORMS}.")
+    require_text(place, key, value, code=key == "solution")
     return value

@@ -91,9 +91,9 @@ def read_objects(path: Path, expected: str) -> Iterator[tuple[Place, dict[str, A
 
 
 def _json(
-    path: Path, file: IO[bytes] | gzip.GzipFile, expected: str, most: float = math.inf
+    path: Path, file: IO[bytes] | gzip.GzipFile, expected: str, limit: float = math.inf
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The objects of JSON lines or of one JSON array, whose file may have `most` bytes."""
+    """The objects of JSON lines or of one JSON array, whose file may have `limit` bytes."""
     if _ARRAY.match(file.read(_HEAD)):
         file.seek(0)
         text = _text(path, file.read(MOST_TEXT + 1), "an array", 0)
@@ -102,31 +102,31 @@ def _json(
             yield place, _object(item, place, expected)
         return
     file.seek(0)
-    at = 0
+    offset = 0
     for number, line in enumerate(iter(lambda: file.readline(MOST_TEXT + 1), b""), start=1):
-        place, text = Place(path, "line", number), _text(path, line, "a line", at)
-        at += len(line)
-        if at > most:
+        place, text = Place(path, "line", number), _text(path, line, "a line", offset)
+        offset += len(line)
+        if offset > limit:
             raise UserError(
-                f"{path}: unpacks to more than {most:,} bytes, which a gzipped file may have at most. Divide "
-                "it, or unpack it."
+                f"{path}: unpacks to more than {limit:,} bytes, which a gzipped file may have at most. "
+                "Divide it, or unpack it."
             )
         if text.strip():
             yield place, _object(_parsed(text, str(place)), place, expected)
 
 
-def _text(path: Path, data: bytes, what: str, at: int) -> str:
-    """Return the text to parse at once that begins at byte `at` of the file."""
+def _text(path: Path, data: bytes, what: str, offset: int) -> str:
+    """Return the text to parse at once that begins at byte `offset` of the file."""
     if len(data) > MOST_TEXT:
         raise UserError(
             f"{path}: {what} of more than {MOST_TEXT:,} bytes, which is the most that is parsed at once. "
             "Write JSON lines, an object a line."
         )
     try:
-        return data.decode("utf-8" if at else "utf-8-sig")
+        return data.decode("utf-8" if offset else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: not UTF-8 text ({error.reason} at byte {at + error.start}). Save it as UTF-8; JSON "
+            f"{path}: not UTF-8 text ({error.reason} at byte {offset + error.start}). Save it as UTF-8; JSON "
             "lines, a JSON array or Parquet is expected, the first two gzipped or not."
         ) from None
 
@@ -143,24 +143,24 @@ def _parquet(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
         raise UserError(f"{path}: damaged ({why}), a whole Parquet file expected. Copy it again.") from error
 
 
-def _parsed(text: str, where: str) -> Any:
+def _parsed(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         row = f"line {error.lineno}, " if "\n" in text.strip() else ""
         hint = " A backslash of TeX is written as two in JSON." if "escape" in error.msg else ""
-        raise UserError(f"{where}: not JSON ({error.msg} at {row}column {error.colno}).{hint}") from None
+        raise UserError(f"{place}: not JSON ({error.msg} at {row}column {error.colno}).{hint}") from None
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
-        raise UserError(f"{where}: cannot be read as JSON ({error}).") from None
+        raise UserError(f"{place}: cannot be read as JSON ({error}).") from None
 
 
-def _object(value: Any, where: Place, expected: str) -> dict[str, Any]:
+def _object(value: Any, place: Place, expected: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{where}: {type(value).__name__} given, an object with {expected} expected.")
+        raise UserError(f"{place}: {type(value).__name__} given, an object with {expected} expected.")
     return value
 
 
-def require_text(where: Place, key: str, text: str, *, code: bool = False) -> None:
+def require_text(place: Place, key: str, text: str, *, code: bool = False) -> None:
     r"""Refuse a text that JSON's escapes have spoilt: half a character, or `\frac` with one backslash, which
     is a form feed and "rac".
 
@@ -168,12 +168,12 @@ def require_text(where: Place, key: str, text: str, *, code: bool = False) -> No
     """
     if half := _SURROGATE.search(text):
         raise UserError(
-            f"{where}: {key} holds half a character ({half[0]!a}), which is no text. Mend that escape."
+            f"{place}: {key} holds half a character ({half[0]!a}), which is no text. Mend that escape."
         )
     if found := _accident(text, code):
         command = _LOST[found[0][0]] + found[0][1:]
         raise UserError(
-            f"{where}: {key} holds {found[0]!r}, a control character and the rest of a TeX command: one "
+            f"{place}: {key} holds {found[0]!r}, a control character and the rest of a TeX command: one "
             rf"backslash too few, '\{command}'. Write '\\{command}' in JSON, or leave the character out."
         )
 

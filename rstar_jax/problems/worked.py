@@ -135,19 +135,19 @@ def _habit(habits: tuple[str, ...], rng: random.Random) -> str:
 
 def _slip(code: str, numbers: list[str], rng: random.Random) -> str:
     """The code with one of its numbers replaced by another number of the problem, where it has one."""
-    places = list(_NUMBER.finditer(code))
-    if not places:
+    matches = list(_NUMBER.finditer(code))
+    if not matches:
         return code
-    place = rng.choice(places)
-    other = rng.choice([n for n in numbers if n != place.group()] or [place.group() + "0"])
-    return code[: place.start()] + other + code[place.end() :]
+    match = rng.choice(matches)
+    number = rng.choice([n for n in numbers if n != match.group()] or [match.group() + "0"])
+    return code[: match.start()] + number + code[match.end() :]
 
 
 def _crash(code: str, rng: random.Random) -> str:
     """The code so that it does not run: an unknown name for a number, or an expression left open."""
-    place = _NUMBER.search(code)
-    if place and rng.random() < 0.5:
-        return code[: place.start()] + "n" + code[place.end() :]
+    match = _NUMBER.search(code)
+    if match and rng.random() < 0.5:
+        return code[: match.start()] + "n" + code[match.end() :]
     return code + " +"
 
 

@@ -41,7 +41,7 @@ class _Stage:
     tokens: int | None = None
     note: str = ""
     doing: str = ""
-    told: bool = False  # that it does something
+    is_active: bool = False  # has announced that it does something
     samples: collections.deque[tuple[float, int, int]] = dataclasses.field(default_factory=collections.deque)
 
 
@@ -82,7 +82,7 @@ class Progress:
     def stage(
         self, name: str, total: int | None = None, unit: str = "", round: int | None = None, *, done: int = 0
     ) -> Iterator[Progress]:
-        """Shows a stage until the block ends, then leaves one line that sums it up.
+        """Show a stage until the block ends, then leave one line that sums it up.
 
         total: how many `unit`s it has, None where unknown. done: how many an earlier, interrupted run
         left done, so that the time left comes from this run's work alone. Stages may nest; the innermost
@@ -126,8 +126,8 @@ class Progress:
             stage.done, stage.note = stage.done if done is None else done, note or stage.note
             if doing is not None and doing != stage.doing:
                 stage.doing = doing
-                if doing and (self._terminal or not stage.told):
-                    self._next, stage.told = now, True
+                if doing and (self._terminal or not stage.is_active):
+                    self._next, stage.is_active = now, True
             stage.start = stage.start if earlier is None else earlier
             stage.total = stage.total if total is None else total
             stage.trajectories = stage.trajectories if trajectories is None else trajectories
@@ -145,7 +145,7 @@ class Progress:
                     self._print(self._line(stage, now))
 
     def log(self, text: str) -> None:
-        """Prints a line above the display."""
+        """Print a line above the display."""
         self._print(text)
 
     @property

@@ -63,11 +63,11 @@ class Status:
         self.clear()
 
     def compiles(self, program: str) -> None:
-        """Says which program is compiled now; "": none any more."""
+        """Say which program is compiled now; "": none any more."""
         self.compiling = program
 
     def clear(self) -> None:
-        """Empties the line, for somebody who is about to print."""
+        """Empty the line, for somebody who is about to print."""
         with self._lock:
             self._last = self._clock()
             if self._drawn:
@@ -93,7 +93,7 @@ class Status:
             self.draw()
 
     def draw(self) -> None:
-        """Shows the line, if it is due. Called by the thread."""
+        """Show the line, if it is due. Called by the thread."""
         with self._lock:
             text = self.line()
             if self._terminal:

@@ -75,7 +75,7 @@ def _typed(report: Mapping[str, Any]) -> Report:
 
 def _tables(report: Report) -> list[Table]:
     makers: tuple[Callable[[Report], Table], ...] = (
-        coverage, given, accuracy, data, failures, times, shares, estimates,
+        coverage, solutions_given, accuracy, data, failures, times, shares, estimates,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -115,7 +115,7 @@ def accuracy(report: Report) -> Table:
     return Table("Held-out problems answered right, %", columns, tuple(shown))
 
 
-def given(report: Report) -> Table:
+def solutions_given(report: Report) -> Table:
     """The solutions that a warm start was given: how many were learnt, and why the others were not."""
     rows: list[tuple[str, str]] = []
     for warm in _warm_start(report):

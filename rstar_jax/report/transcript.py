@@ -46,7 +46,7 @@ class Transcript:
         self._leader: tuple[str, int] | None = None
 
     def say(self, text: str = "") -> None:
-        """Prints lines that the output can hold, at once."""
+        """Print lines that the output can hold, at once."""
         self._ahead()
         code = self._out.encoding or "utf-8"
         print(shown(text).encode(code, "backslashreplace").decode(code), file=self._out, flush=True)
@@ -58,10 +58,12 @@ class Transcript:
         standing = [node for node in children if alive(node)]
         fates = Counter(node.detail or node.status for node in children if not alive(node))
         fates["dropped"] = leaf.n - len(children)  # repeats, further answers
-        where = f"after {self._way(leaf.tree_index, leaf.steps)}" if leaf.steps else "from the question"
+        place = (
+            f"after {self._path_numbers(leaf.tree_index, leaf.steps)}" if leaf.steps else "from the question"
+        )
         causes = "".join(f", {n} {cause}" for cause, n in fates.items() if n)
         self.say(
-            f"-- {where}, depth {len(leaf.steps) + 1}: {len(standing)} of {leaf.n} "
+            f"-- {place}, depth {len(leaf.steps) + 1}: {len(standing)} of {leaf.n} "
             f"candidate{'s' if leaf.n > 1 else ''} stand{'s' if leaf.n == 1 else ''}{causes}"
         )
         for node in standing:
@@ -80,11 +82,11 @@ class Transcript:
             for line in (*lines, *(f"=> {line}" for line in output.splitlines())):
                 self.say(f"       {line}")
             return
-        seen = f" => {_cut(_one_line(output.splitlines()), _MOST_OUTPUT)}" if output else ""
-        seen += again
-        self.say(head + _cut(_one_line(lines), self._width - len(head) - len(seen)) + seen)
+        shown_output = f" => {_cut(_one_line(output.splitlines()), _MOST_OUTPUT)}" if output else ""
+        shown_output += again
+        self.say(head + _cut(_one_line(lines), self._width - len(head) - len(shown_output)) + shown_output)
 
-    def _way(self, tree: int, steps: tuple[str, ...]) -> str:
+    def _path_numbers(self, tree: int, steps: tuple[str, ...]) -> str:
         """The numbers of the steps of a path; one that was never shown is a question mark."""
         numbers = (self._numbers.get((tree, steps[: i + 1]), "?") for i in range(len(steps)))
         return " > ".join(map(str, numbers))

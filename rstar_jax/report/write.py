@@ -15,7 +15,7 @@ from rstar_jax.records import Damaged, read_signed, write_signed
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """Writes the report atomically, signed. NaN and infinities become null, which every JSON reader takes.
+    """Write the report atomically, signed. NaN and infinities become null, which every JSON reader takes.
 
     Raises UserError where the disk is full or the folder not writable.
     """
@@ -23,7 +23,7 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Reads a report, without its signature. Raises UserError where there is none, Damaged where it is none
+    """Read a report, without its signature. Raises UserError where there is none, Damaged where it is none
     or not as it was written."""
     if not path.is_file():
         raise UserError(f"{path}: no report. A run writes one as its rounds end: give that run's --workdir.")

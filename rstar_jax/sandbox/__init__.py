@@ -4,7 +4,7 @@
         results = sandbox.run(["print(6 * 7)", "1 / 0"])
 
 In the calling process: `supervisor.py` (programs in, results out), `memo.py` and `store.py` (the same
-program is run once, also after a restart; `image.py` says what "the same" depends on), `pump.py` (the
+program is run once, also after a restart; `image.py` says what "the same" depends on), `event_loop.py` (the
 thread that goes on while the caller does something else), `pool.py` (zygotes, and what is run again),
 `worker.py` (one of them).
 

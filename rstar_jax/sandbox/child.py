@@ -29,7 +29,7 @@ _exit, _write = os._exit, os.write
 
 
 def run(program: memoryview, out: int, report: int, put_on: Callable[[], None], keep: int) -> NoReturn:
-    """Runs a program (UTF-8) as `__main__`, stdout to descriptor `out`, an exception to `report`.
+    """Run a program (UTF-8) as `__main__`, stdout to descriptor `out`, an exception to `report`.
 
     put_on: what shuts the process in; `keep` is the one descriptor it still needs, -1 if none. Never returns:
     neither atexit functions nor other threads are waited for. The random module starts from a fixed seed, so
@@ -74,7 +74,7 @@ def run(program: memoryview, out: int, report: int, put_on: Callable[[], None], 
 
 
 def _tell(error: BaseException) -> None:
-    """Writes the exception's type and what it says of itself, which the snippet may have written."""
+    """Write the exception's type and what it says of itself, which the snippet may have written."""
     name = type(error).__name__[:_MAX_NAME]
     _write(_REPORT_FD, f"{name}\n".encode("utf-8", "replace"))
     _write(_REPORT_FD, str(error)[:_MAX_MESSAGE].encode("utf-8", "replace"))

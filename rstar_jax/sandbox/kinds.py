@@ -69,8 +69,8 @@ def packages() -> Packages:
     """Find `PACKAGES` and what they need, as far as they are installed."""
     versions: dict[str, str] = {}
     tops: dict[str, Path] = {}  # by what they are called in their folder
-    waiting = list(PACKAGES)
-    for name in waiting:
+    pending = list(PACKAGES)
+    for name in pending:
         if name in versions:
             continue
         versions[name] = ""
@@ -87,7 +87,7 @@ def packages() -> Packages:
         for top in {file.parts[0] for file in found.files or ()} - {"..", "__pycache__"}:
             tops[top] = Path(str(found.locate_file(top)))
         needs = (need for need in found.requires or () if "extra ==" not in need)
-        waiting += [match[0] for need in needs if (match := re.match(r"[\w.-]+", need))]
+        pending += [match[0] for need in needs if (match := re.match(r"[\w.-]+", need))]
     places = {top: path.resolve() for top, path in tops.items() if path.exists()}
     modules = {_module(path): file for path in places.values() if (file := _file(path)) is not None}
     return Packages(versions, modules, tuple(sorted(map(str, places.values()))))
@@ -109,9 +109,9 @@ def _file(path: Path) -> str | None:
 def hidden() -> tuple[str, ...]:
     """Folders that snippets may not read, but for what of `packages` lies in them: those that packages are
     installed into, and this project's."""
-    own = Path(__file__).resolve().parents[2]
-    around = {*map(Path, sys.path), *(Path(place).parent for place in packages().places)}
+    project = Path(__file__).resolve().parents[2]
+    parents = {*map(Path, sys.path), *(Path(place).parent for place in packages().places)}
     libraries = [Path(prefix) / "lib" for prefix in (sys.prefix, sys.base_prefix, "/usr", "/usr/local")]
     sites = [path for lib in libraries for name in _SITES for path in lib.glob(f"python*/{name}")]
-    sites += [path for path in around if path.name in _SITES]
-    return tuple(sorted({str(path.resolve()) for path in (own, *sites) if path.is_dir()}))
+    sites += [path for path in parents if path.name in _SITES]
+    return tuple(sorted({str(path.resolve()) for path in (project, *sites) if path.is_dir()}))

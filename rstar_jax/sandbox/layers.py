@@ -99,7 +99,7 @@ class Layers:
         _setrlimit(resource.RLIMIT_NOFILE, (_MAX_FILES, _MAX_FILES))
 
     def put_on(self) -> None:
-        """Shuts the calling child in, for good. Raises OSError if a layer that held at start does not."""
+        """Shut the calling child in, for good. Raises OSError if a layer that held at start does not."""
         _setsid()
         _check(_prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "parent-death signal")
         if _getppid() != self.zygote:
@@ -192,7 +192,7 @@ def _around(place: str, hidden: Sequence[str]) -> Iterator[str]:
 
 
 def _give_up_root(readable: list[str], *, confined: bool, left_out: bool) -> str:
-    """Becomes nobody, for good; returns what to say of it.
+    """Become nobody, for good; return what to say of it.
 
     Where nobody may not read the interpreter (a root user's own, in /root), the one capability to read is
     kept, provided that Landlock or a name space confines reading to it.

@@ -62,7 +62,7 @@ class Memo:
         return result
 
     def put(self, key: bytes, result: ExecResult) -> None:
-        """Remembers a result if it is a lasting one."""
+        """Remember a result if it is a lasting one."""
         if not lasting(result):
             return
         self.hold(key, result)
@@ -70,7 +70,7 @@ class Memo:
             self._store.put(key, _encode(key, result))
 
     def hold(self, key: bytes, result: ExecResult) -> None:
-        """Remembers in memory alone."""
+        """Remember in memory alone."""
         with self._lock:
             if key in self._results:
                 return
@@ -81,7 +81,7 @@ class Memo:
                 self._bytes -= _size(oldest)
 
     def close(self) -> None:
-        """Writes what is not yet written. The file is opened again when needed."""
+        """Write what is not yet written. The file is opened again when needed."""
         if self._store is not None:
             self._store.close()
 

@@ -1,6 +1,6 @@
 """The zygotes of a sandbox and the snippets they are given: who gets what, and what is run again.
 
-All of it belongs to one thread (`pump.py`); only `wake` may be called from others.
+All of it belongs to one thread (`event_loop.py`); only `wake` may be called from others.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class Pool:
             raise
 
     def wake(self) -> None:
-        """Makes a `turn` that waits, or the next one, return at once."""
+        """Make a `turn` that waits, or the next one, return at once."""
         os.eventfd_write(self._bell, 1)
 
     def add(self, job: Job) -> None:
         self._queues[job.kind].append(job)
 
     def drop(self, jobs: set[Job]) -> None:
-        """Forgets snippets that nobody waits for; zygotes that run one are ended."""
+        """Forget snippets that nobody waits for; zygotes that run one are ended."""
         for kind, queue in self._queues.items():
             self._queues[kind] = collections.deque(job for job in queue if job not in jobs)
         for worker in self._all():
@@ -75,7 +75,7 @@ class Pool:
                 self._queues[worker.kind].extendleft(job for job in reversed(worker.jobs) if job not in jobs)
 
     def turn(self) -> None:
-        """Hands out snippets, waits for the next event, takes in what has come."""
+        """Hand out snippets, wait for the next event, take in what has come."""
         began = time.monotonic()
         self._hand_out()
         awaited = [worker for worker in self._all() if worker.jobs or worker.layers is None]
@@ -102,7 +102,7 @@ class Pool:
                     self._replace(worker)
 
     def stop(self) -> None:
-        """Ends every zygote and closes every descriptor."""
+        """End every zygote and close every descriptor."""
         deadline = time.monotonic() + _END_S
         for worker in self._all():
             worker.hang_up()
@@ -163,7 +163,7 @@ class Pool:
             self._finished(job, dataclasses.replace(result, lost=stalled))
 
     def _replace(self, worker: Worker) -> None:
-        """Drops a dead or stuck zygote. What it ran is run again once; what waited in its pipe, always."""
+        """Drop a dead or stuck zygote. What it ran is run again once; what waited in its pipe, always."""
         self._remove(worker)
         jobs = worker.jobs
         if worker.layers is None:

@@ -110,7 +110,7 @@ def programs(machine: str | None = None) -> dict[str, str]:
 
 
 def _program(machine: str, rules: _Rules) -> bytes:
-    """Looks for the call's number by bisection: a child pays for every step of the filter when it installs
+    """Look for the call's number by bisection: a child pays for every step of the filter when it installs
     it, as the kernel tries every number once (a tree costs 0.1 ms, a list 0.3)."""
     column, arch = _MACHINES[machine]
     verdicts: dict[int, _Code] = {

@@ -59,14 +59,14 @@ class Store:
             return row[0] if row and isinstance(row[0], str) else None
 
     def put(self, key: bytes, text: str) -> None:
-        """Has a text written within the next second."""
+        """Have a text written within the next second."""
         with self._changed:
             if not self._unwritable:
                 self._pending[key] = text
                 self._rouse()
 
     def close(self) -> None:
-        """Writes what is pending and closes the file; it is opened again if needed."""
+        """Write what is pending and close the file; it is opened again if needed."""
         with self._changed:
             thread, self._closing = self._thread, True
             self._changed.notify_all()
@@ -102,8 +102,8 @@ class Store:
                 self._begin(connection)
             connection.execute("PRAGMA synchronous = NORMAL")  # a kill loses nothing, a power cut a little
             connection.execute("SELECT value FROM results WHERE key = ''").fetchone()
-            place = os.stat(self._path)
-            self._file = (place.st_dev, place.st_ino)
+            stat = os.stat(self._path)
+            self._file = (stat.st_dev, stat.st_ino)
         except BaseException:
             connection.close()
             raise
@@ -200,7 +200,7 @@ class Store:
             self._warn(why)
 
     def _move_aside(self, damage: sqlite3.Error) -> None:
-        """Quarantines the file, unless another process has done so already."""
+        """Quarantine the file, unless another process has done so already."""
         from rstar_jax import records  # it loads much that nobody needs before this
 
         with self._changed:
@@ -212,8 +212,8 @@ class Store:
                 self._unreadable = True
                 raise OSError(f"damaged again and again: {damage}")
             try:
-                place = os.stat(self._path)
-                if self._file in (None, (place.st_dev, place.st_ino)):
+                stat = os.stat(self._path)
+                if self._file in (None, (stat.st_dev, stat.st_ino)):
                     aside = records.quarantine(self._path)
                     for end in ("-wal", "-shm"):
                         with contextlib.suppress(OSError):

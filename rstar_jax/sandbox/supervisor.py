@@ -18,17 +18,17 @@ from typing import Any
 from rstar_jax.errors import UserError
 from rstar_jax.queues import Queue
 from rstar_jax.sandbox import source
+from rstar_jax.sandbox.event_loop import EventLoop, ResultQueue
 from rstar_jax.sandbox.image import image
 from rstar_jax.sandbox.isolation import Isolation
 from rstar_jax.sandbox.memo import Memo
 from rstar_jax.sandbox.pool import Pool
-from rstar_jax.sandbox.pump import Pump, ResultQueue
 from rstar_jax.sandbox.result import ExecResult, Limits
 from rstar_jax.sandbox.worker import Job
 
 _log = logging.getLogger(__name__)
 _TOGETHER = 32  # snippets handed over at a time: the first run while the rest are looked at
-_told: set[str] = set()  # missing layers that this process has been warned about
+_warned: set[str] = set()  # missing layers that this process has been warned about
 _open: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 
 
@@ -56,10 +56,10 @@ class Sandbox:
         if not sys.platform.startswith("linux"):
             raise UserError(f"the sandbox needs Linux (limits, /proc), this is {sys.platform}.")
         # A zygote with sympy takes some 100 MB, and more of them than cores help only programs that sleep.
-        most = 4 * (os.cpu_count() or 1) + 64
-        if type(workers) is not int or not 1 <= workers <= most:
+        limit = 4 * (os.cpu_count() or 1) + 64
+        if type(workers) is not int or not 1 <= workers <= limit:
             raise UserError(
-                f"sandbox workers: {workers!r} given, 1 to {most} expected on this machine. More than one "
+                f"sandbox workers: {workers!r} given, 1 to {limit} expected on this machine. More than one "
                 "per core does not make it faster; set verify.workers."
             )
         self.workers, self.limits = workers, limits or Limits()
@@ -72,9 +72,9 @@ class Sandbox:
         self._stem: hashlib._Hash | None = None
         self._memo = Memo(self._memo_path)
         make_pool = functools.partial(Pool, self.workers, self.limits, self.isolation)
-        self._pump = Pump(make_pool, self._memo.put)
+        self._loop = EventLoop(make_pool, self._memo.put)
         # Neither may hold this object, which would then never be collected.
-        self._finalizer = weakref.finalize(self, _close, self._pump, self._memo)
+        self._finalizer = weakref.finalize(self, _close, self._loop, self._memo)
 
     def __enter__(self) -> Sandbox:
         self._start()
@@ -88,44 +88,44 @@ class Sandbox:
         """Return what the self-test found: layer -> what it does here, or "missing: why". Starts the
         sandbox."""
         self._start()
-        return dict(self._pump.layers())
+        return dict(self._loop.layers())
 
     @property
     def snippets_run(self) -> int:
         """Runs so far, without those that the memory of results has spared."""
-        return self._pump.snippets_run
+        return self._loop.snippets_run
 
     def run(self, codes: Sequence[str]) -> list[ExecResult]:
-        """Runs every snippet on its own and returns their results in order."""
+        """Run every snippet on its own and return their results in order."""
         _require_texts(codes)
-        box = ResultQueue(everything=True)
+        queue = ResultQueue(everything=True)
         try:
-            self._order(codes, range(len(codes)), box)
-            done = self._pump.collect(box)
+            self._order(codes, range(len(codes)), queue)
+            finished = self._loop.collect(queue)
         except BaseException:
-            self._pump.withdraw(box)
+            self._loop.withdraw(queue)
             raise
-        return [result for _, result in sorted(done, key=operator.itemgetter(0))]
+        return [result for _, result in sorted(finished, key=operator.itemgetter(0))]
 
     def queue(self) -> Queue[str, ExecResult]:
         """Make a queue of snippets to run; each owner has one of its own."""
         return _Runs(self)
 
     def close(self) -> None:
-        """Ends every process and thread of the sandbox; a later snippet starts new ones."""
-        _close(self._pump, self._memo)
+        """End every process and thread of the sandbox; a later snippet starts new ones."""
+        _close(self._loop, self._memo)
 
     def _start(self) -> None:
         if self._stem is None:
-            layers = self._pump.layers()
+            layers = self._loop.layers()
             for layer, text in layers.items():
-                if text.startswith("missing") and layer not in _told:
-                    _told.add(layer)
+                if text.startswith("missing") and layer not in _warned:
+                    _warned.add(layer)
                     _log.warning("sandbox: the layer %s is %s.", layer, text)
             depends_on = [dataclasses.astuple(self.limits), image(layers)]
             self._stem = hashlib.sha256(json.dumps(depends_on).encode())
 
-    def _order(self, codes: Sequence[str], numbers: Sequence[int], box: ResultQueue) -> None:
+    def _order(self, codes: Sequence[str], numbers: Sequence[int], queue: ResultQueue) -> None:
         self._start()
         assert self._stem is not None
         jobs: list[tuple[int, Job]] = []
@@ -136,19 +136,19 @@ class Sandbox:
             key = hashed.digest()
             result = self._memo.get(key)
             if result is not None:
-                self._pump.fill(box, number, result)
+                self._loop.fill(queue, number, result)
                 continue
             jobs.append((number, Job(key, code, "heavy" if source.needs_packages(code) else "light")))
             if len(jobs) == _TOGETHER:
-                self._pump.order(jobs, box)
+                self._loop.order(jobs, queue)
                 jobs = []
         if jobs:
-            self._pump.order(jobs, box)
+            self._loop.order(jobs, queue)
 
     def _forked(self) -> None:
         """In a fork of this process: leaves the zygotes and the file to the parent."""
         self._finalizer.detach()
-        self._pump.release()
+        self._loop.release()
         self._memo.release()
         self._begin_anew()
 
@@ -160,7 +160,7 @@ class _Runs(Queue[str, ExecResult]):
 
     def __init__(self, sandbox: Sandbox) -> None:
         super().__init__()
-        self._sandbox, self._pump, self._box = sandbox, sandbox._pump, ResultQueue(everything=False)
+        self._sandbox, self._loop, self._queue = sandbox, sandbox._loop, ResultQueue(everything=False)
 
     def submit(self, requests: Sequence[str]) -> list[int]:
         """Take snippets as `Queue.submit`. Raises UserError for what is no list of texts."""
@@ -168,26 +168,26 @@ class _Runs(Queue[str, ExecResult]):
         return super().submit(requests)
 
     def _begin(self, entries: Mapping[int, str]) -> None:
-        if self._pump is not self._sandbox._pump:
+        if self._loop is not self._sandbox._loop:
             self.__init__(self._sandbox)
             self._open |= entries
-        self._sandbox._order(list(entries.values()), list(entries), self._box)
+        self._sandbox._order(list(entries.values()), list(entries), self._queue)
 
     def _work(self, block: bool) -> None:
-        if self._pump is not self._sandbox._pump:
+        if self._loop is not self._sandbox._loop:
             self._open.clear()
         elif self._open:
             try:
-                done = self._pump.collect(self._box, None if block else 0.0)
+                finished = self._loop.collect(self._queue, None if block else 0.0)
             except BaseException:
-                if not self._box.left:  # what ended the thread, with all that was open
+                if not self._queue.left:  # what ended the thread, with all that was open
                     self._open.clear()
                 raise
-            for ticket, result in done:
+            for ticket, result in finished:
                 self._finish(ticket, result)
 
     def _drop(self, tickets: set[int]) -> None:
-        self._pump.withdraw(self._box, tickets)
+        self._loop.withdraw(self._queue, tickets)
 
 
 def _require_texts(codes: Any) -> None:
@@ -200,8 +200,8 @@ def _require_texts(codes: Any) -> None:
         )
 
 
-def _close(pump: Pump, memo: Memo) -> None:
-    pump.close()
+def _close(loop: EventLoop, memo: Memo) -> None:
+    loop.close()
     memo.close()
 
 

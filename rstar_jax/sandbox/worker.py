@@ -130,7 +130,7 @@ class Worker:
         return bool(self._outgoing)
 
     def send(self, job: Job) -> None:
-        """Gives it a snippet. Raises WorkerDied."""
+        """Give it a snippet. Raises WorkerDied."""
         if not self.jobs and self.layers is not None:
             self._since = time.monotonic()
         self.jobs.append(job)
@@ -139,7 +139,7 @@ class Worker:
         self.flush()
 
     def flush(self) -> None:
-        """Writes what the pipe takes. Raises WorkerDied."""
+        """Write what the pipe takes. Raises WorkerDied."""
         try:
             while self._outgoing:
                 del self._outgoing[: os.write(self.stdin, self._outgoing)]
@@ -179,12 +179,12 @@ class Worker:
                 raise WorkerDied from None
             yield answer
 
-    def _begin(self, word: str, what: Any) -> None:
+    def _begin(self, word: str, value: Any) -> None:
         if word == "refused":
-            raise UserError(str(what))
-        if word != "ready" or not isinstance(what, dict):
+            raise UserError(str(value))
+        if word != "ready" or not isinstance(value, dict):
             raise ValueError
-        self.layers = {str(layer): str(text) for layer, text in what.items()}
+        self.layers = {str(layer): str(text) for layer, text in value.items()}
         if self._bubblewrap:
             self.layers["bubblewrap"] = (
                 "namespaces of its own, only the interpreter's files and /usr in sight"
@@ -192,24 +192,24 @@ class Worker:
         self._close_stderr()
 
     def _answer(self, frame: bytes) -> tuple[Job, Answer]:
-        head, _, said = frame.partition(b"\n")
-        status, cpu_s, wall_s, starved, told = json.loads(head)
+        head, _, payload = frame.partition(b"\n")
+        status, cpu_s, wall_s, starved, report_bytes = json.loads(head)
         if status not in _STATUSES or not self.jobs:
             raise ValueError
-        stdout = said[told:].decode("utf-8", "replace")
-        exception, message = _reported(status, said[1:told])
+        stdout = payload[report_bytes:].decode("utf-8", "replace")
+        exception, message = _reported(status, payload[1:report_bytes])
         result = ExecResult(status, stdout, exception, float(cpu_s), float(wall_s), message)
         self.pace_s = result.wall_s
         return self.jobs.popleft(), Answer(result, bool(starved))
 
     def hang_up(self) -> None:
-        """Closes its commands: it kills its child and ends by itself, unless it is stuck or still loading."""
+        """Close its commands: it kills its child and ends by itself, unless it is stuck or still loading."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
 
     def stop(self, deadline: float) -> None:
-        """Ends the zygote and what it runs, by force after `deadline` (of time.monotonic).
+        """End the zygote and what it runs, by force after `deadline` (of time.monotonic).
 
         By force at once if it is stuck or still loading.
         """
@@ -242,7 +242,7 @@ class Worker:
         return f"{line} (exit status {self.process.returncode})"
 
     def release(self) -> None:
-        """Closes the descriptors, once; of a fork of the caller, its copies."""
+        """Close the descriptors, once; of a fork of the caller, its copies."""
         self.hang_up()
         assert self.process.stdout is not None
         self.process.stdout.close()

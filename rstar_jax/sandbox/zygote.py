@@ -85,7 +85,7 @@ class Zygote:
             self._run(size)
 
     def _run(self, size: int) -> None:
-        """Runs the program of so many bytes, and sends its result."""
+        """Run the program of so many bytes, and send its result."""
         out_read, out_write = os.pipe()
         report_read, report_write = os.pipe()
         start = time.monotonic()
@@ -99,21 +99,23 @@ class Zygote:
         os.close(out_write)
         os.close(report_write)
         try:
-            seen = self.watch.watch(pid, out_read, self.commands, memoryview(self.output), self.limits, start)
-            got, killed, starved, stalled = seen
+            watched = self.watch.watch(
+                pid, out_read, self.commands, memoryview(self.output), self.limits, start
+            )
+            got, killed, starved, stalled = watched
             # Not reaped yet: its id still stands for its process group.
             self.watch.kill(-pid)
             _, ended, usage = os.wait4(pid, 0)
             self._kill_orphans()
             wall = time.monotonic() - start - stalled
             got = _read(out_read, self.output, got)
-            told = _read(report_read, self.report, 0)
+            reported = _read(report_read, self.report, 0)
         finally:
             os.close(out_read)
             os.close(report_read)
         if got == len(self.output):
             got, killed = got - 1, killed or "output_limit"
-        if os.WIFEXITED(ended) and not killed and not told:
+        if os.WIFEXITED(ended) and not killed and not reported:
             raise RuntimeError("a child could not put on its layers")
         cpu = usage.ru_utime + usage.ru_stime
         status = killed or self._verdict(ended, cpu)
@@ -122,9 +124,9 @@ class Zygote:
         starved = starved or (
             by_kernel and status in ("memory", "timeout_cpu") and cpu < self.limits["cpu_s"]
         )
-        head = json.dumps([status, cpu, wall, starved, told]).encode() + b"\n"
-        self._send(head, memoryview(self.report)[:told], memoryview(self.output)[:got])
-        self.report[:told], self.output[: got + 1] = bytes(told), bytes(got + 1)
+        head = json.dumps([status, cpu, wall, starved, reported]).encode() + b"\n"
+        self._send(head, memoryview(self.report)[:reported], memoryview(self.output)[:got])
+        self.report[:reported], self.output[: got + 1] = bytes(reported), bytes(got + 1)
 
     def _verdict(self, ended: int, cpu: float) -> str:
         """The status, from how the kernel says that the child ended."""
@@ -139,7 +141,7 @@ class Zygote:
         return self.child.STATUSES.get(os.WEXITSTATUS(ended), "exit")
 
     def _kill_orphans(self) -> None:
-        """Kills what a snippet left behind: orphans of a child become children of the zygote."""
+        """Kill what a snippet left behind: orphans of a child become children of the zygote."""
         while True:
             if self.children_fd < 0:
                 return
@@ -151,7 +153,7 @@ class Zygote:
                 os.waitpid(pid, 0)
 
     def _receive(self) -> int:
-        """Puts the next program into `self.program` and returns its size."""
+        """Put the next program into `self.program` and return its size."""
         head = bytearray(4)
         self._fill(memoryview(head))
         (size,) = struct.unpack("!I", head)
@@ -167,22 +169,22 @@ class Zygote:
                 raise self.watch.Ended
             room = room[got:]
 
-    def say(self, word: str, what: Any) -> None:
+    def say(self, word: str, value: Any) -> None:
         """The first word."""
-        self._send(json.dumps([word, what]).encode())
+        self._send(json.dumps([word, value]).encode())
 
     def _send(self, *parts: bytes | memoryview) -> None:
         parts = (struct.pack("!I", sum(map(len, parts))), *parts)
         sent = os.writev(self.results, parts)  # at once, so that the caller wakes up once
         for part in parts:
-            left = memoryview(part)[sent:]
+            unsent = memoryview(part)[sent:]
             sent = max(0, sent - len(part))
-            while left:
-                left = left[os.write(self.results, left) :]
+            while unsent:
+                unsent = unsent[os.write(self.results, unsent) :]
 
 
 def _read(fd: int, buffer: bytearray, got: int) -> int:
-    """Adds what is in a pipe now to a buffer that holds `got` bytes, as far as it goes; returns their sum."""
+    """Add what is in a pipe now to a buffer that holds `got` bytes, as far as it goes; return their sum."""
     os.set_blocking(fd, False)
     room = memoryview(buffer)
     with contextlib.suppress(BlockingIOError):
@@ -246,7 +248,7 @@ def _settle_chance() -> Callable[[int], int]:
 
 
 def _warm(settings: dict[str, Any]) -> None:
-    """Loads what snippets use, and fills what they would each fill again."""
+    """Load what snippets use, and fill what they would each fill again."""
     entropy = _settle_chance()  # before packages make generators of their own
     _import(settings["modules"])
     if "sympy" in sys.modules:
@@ -267,7 +269,7 @@ def main() -> None:
     gc.disable()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")  # where memory is out, a snippet goes before its caller does
-    child, watch, made = _load("child"), _load("watch"), _load("layers")
+    child, watch, layers = _load("child"), _load("watch"), _load("layers")
     sys.meta_path.append(_Packages(settings["packages"]))
     # Nothing changes on disk for a snippet, which may not list every folder that it may read a file of.
     importlib.invalidate_caches = lambda: None
@@ -281,15 +283,14 @@ def main() -> None:
     for fd in (null, reader, writer):
         os.close(fd)
     _warm(settings)
-    if not made.may_open(settings["isolation"]):
+    if not layers.may_open(settings["isolation"]):
         _import(sorted(sys.stdlib_module_names - _UNWANTED))
         _import((*_SUBMODULES, *_below("encodings"), *_below("sympy")))
     zygote = Zygote(child, watch, commands, results, settings["limits"])
-    layers = made.Layers(
+    zygote.layers = layers.Layers(
         settings["limits"], settings["isolation"], settings["filters"], settings["places"], settings["hidden"]
     )
-    zygote.layers = layers
-    report = layers.test()
+    report = zygote.layers.test()
     if report["seccomp"].startswith("missing") and not settings["isolation"]["allow_unsafe"]:
         why = report["seccomp"].removeprefix("missing: ")
         zygote.say(

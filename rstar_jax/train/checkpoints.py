@@ -43,7 +43,7 @@ class Checkpoints:
         return self._manager
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Saves `state` (a tree of arrays) and `meta` (JSON) as the state after `step` steps.
+        """Save `state` (a tree of arrays) and `meta` (JSON) as the state after `step` steps.
 
         Raises UserError if the folder cannot be written to.
         """
@@ -91,12 +91,12 @@ class Checkpoints:
         record = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
         if record.pop("own") != _checksum(record):
             raise ValueError("checksum of the record differs")
-        there, here = record["identity"], self.identity
-        if there != here:
+        stored, current = record["identity"], self.identity
+        if stored != current:
             differing = ", ".join(
-                f"{k} {there.get(k)!r} there, {here.get(k)!r} here"
-                for k in sorted(there.keys() | here.keys())
-                if there.get(k) != here.get(k)
+                f"{k} {stored.get(k)!r} there, {current.get(k)!r} here"
+                for k in sorted(stored.keys() | current.keys())
+                if stored.get(k) != current.get(k)
             )
             raise UserError(
                 f"{self.folder}: holds checkpoints of another training ({differing}). Delete that folder or "
@@ -131,7 +131,7 @@ class Checkpoints:
         folder.rename(aside)
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Wait for what is being written."""
         if self._manager is not None:
             self._manager.close()
             self._manager = None

@@ -1,6 +1,6 @@
 """The one training loop: AdamW over microbatches, for every loss.
 
-1. split the model into parameters and the rest;  2. go on from the last checkpoint, if there is one;
+1. split the model into parameters and what stays frozen;  2. go on from the last checkpoint, if there is one;
 3. per step: add up gradients over the microbatches, update;  4. report, checkpoint;  5. put the parameters
 back. Batches are a function of the step number, so that the step is all that a resumed training needs to
 know of the data, and it computes what the unbroken one would have, bit for bit.
@@ -65,7 +65,7 @@ def fit(
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
 ) -> TrainSummary:
-    """Trains the parameters (nnx.Param) of `model` in place for `total_steps` steps; other variables stay.
+    """Train the parameters (nnx.Param) of `model` in place for `total_steps` steps; other variables stay.
 
     batches: step -> Batch, a pure function (of its own seed and the step). loss: a module-level function
     (it is compiled once for equal models and options) from (model, microbatch, config) to `Terms`; "loss"
@@ -82,7 +82,7 @@ def fit(
         raise UserError(f"training for {total_steps} steps: there is no row to train on.")
     started = time.monotonic()
     # 1. Donated buffers are gone after a step, and the caller may hold the same ones elsewhere: train a copy.
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    graphdef, params, frozen = nnx.split(model, nnx.Param, ...)
     params = jax.tree.map(lambda x: jnp.array(x, copy=True), nnx.to_pure_dict(params))
     nnx.update(model, params)  # lets go of the originals
     mesh = _mesh_of(params)
@@ -102,15 +102,15 @@ def fit(
 
         identity = _identity(config, total_steps, seed, batches(0))
         identity["trained"] = zlib.crc32(repr(jax.tree.map(jnp.shape, params)).encode())
-        if jax.tree.leaves(rest):
-            identity["frozen"] = digest(rest)
+        if jax.tree.leaves(frozen):
+            identity["frozen"] = digest(frozen)
         keeper = Checkpoints(checkpoints, identity)
         if (found := keeper.restore((params, opt_state))) is not None:
             progress.step, (params, opt_state), meta = found
             progress.load(meta["progress"])
     if metrics is not None:
         metrics.start(progress.step)
-    saved, earlier = time.monotonic(), progress.seconds
+    saved_at, earlier_seconds = time.monotonic(), progress.seconds
     sums = None
     try:
         batch = batches(progress.step) if progress.step < total_steps else None
@@ -119,32 +119,32 @@ def fit(
             pieces = [_on_device(m, mesh) for m in batch.microbatches]
             settled = sums is not None
             if sums is None:
-                sums = zeros(params, rest, pieces[0])
+                sums = zeros(params, frozen, pieces[0])
             step = _on_device({"step": np.asarray(progress.step, np.int32)}, mesh)
             # The first step finds new sums and counters on one device; then all is where programs left it.
             with jax.transfer_guard("disallow" if settled else "allow"):
                 for piece in pieces:
-                    sums = accumulate(params, rest, sums, piece)
+                    sums = accumulate(params, frozen, sums, piece)
                 params, opt_state, sums, values = update(params, opt_state, sums, {**hyper, **step})
-            done, read = progress.step + 1, batch
-            batch = batches(done) if done < total_steps else None  # packed while the device works
+            steps_done, last_batch = progress.step + 1, batch
+            batch = batches(steps_done) if steps_done < total_steps else None  # packed while the device works
             # 4.
             row = {name: float(value) for name, value in jax.device_get(values).items()}
             row = {k: v for k, v in row.items() if k in _ALWAYS or not math.isnan(v)}
             if not math.isfinite(row["loss"]):
                 raise UserError(
-                    f"step {done} of {total_steps}: the loss is {row['loss']}. Lower train.learning_rate "
-                    f"({config.learning_rate}) or train.clip ({config.clip})."
+                    f"step {steps_done} of {total_steps}: the loss is {row['loss']}. Lower "
+                    f"train.learning_rate ({config.learning_rate}) or train.clip ({config.clip})."
                 )
-            progress.seconds = earlier + time.monotonic() - started
-            progress.add(done, read, row)
+            progress.seconds = earlier_seconds + time.monotonic() - started
+            progress.add(steps_done, last_batch, row)
             if metrics is not None:
-                metrics.write(done - 1, row)
+                metrics.write(steps_done - 1, row)
             if on_step is not None:
-                on_step(done, total_steps, row)
-            if keeper is not None and batch is not None and _due(config, done, saved):
-                keeper.save(done, (params, opt_state), {"progress": progress.dump()})
-                saved = time.monotonic()
+                on_step(steps_done, total_steps, row)
+            if keeper is not None and batch is not None and _due(config, steps_done, saved_at):
+                keeper.save(steps_done, (params, opt_state), {"progress": progress.dump()})
+                saved_at = time.monotonic()
     finally:
         nnx.update(model, params)  # 5.
         if keeper is not None:
@@ -170,11 +170,12 @@ def programs(
 
     opt_state = optax.tree.map_params(optimiser, like, jax.eval_shape(optimiser.init, params), params)
     sums = params, jax.eval_shape(zeros, params, rest, microbatch)[1]
-    scalar, step = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
-    hyper = dict.fromkeys(("learning_rate", "total_steps", "warmup_fraction"), scalar)
+    names = "learning_rate", "total_steps", "warmup_fraction"
+    hyper = dict.fromkeys(names, jax.ShapeDtypeStruct((), jnp.float32))
+    hyper["step"] = jax.ShapeDtypeStruct((), jnp.int32)
     return (
         Program("accumulate", (), accumulate, (params, rest, sums, microbatch)),
-        Program("update", (), update, (params, opt_state, sums, hyper, step)),
+        Program("update", (), update, (params, opt_state, sums, hyper)),
     )
 
 
@@ -207,17 +208,17 @@ def _compiled(
     )
 
     @jax.jit
-    def terms_of(params: Any, rest: Any, microbatch: dict[str, jax.Array]) -> Terms:
-        return loss(nnx.merge(graphdef, params, rest), microbatch, config)
+    def terms_of(params: Any, frozen: Any, microbatch: dict[str, jax.Array]) -> Terms:
+        return loss(nnx.merge(graphdef, params, frozen), microbatch, config)
 
-    def zeros(params: Any, rest: Any, microbatch: dict[str, Any]) -> Any:
-        shapes = terms_of.eval_shape(params, rest, microbatch)  # which terms there are, only the loss knows
+    def zeros(params: Any, frozen: Any, microbatch: dict[str, Any]) -> Any:
+        shapes = terms_of.eval_shape(params, frozen, microbatch)  # which terms there are, only the loss knows
         terms = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
         return jax.tree.map(jnp.zeros_like, params), terms
 
-    def accumulate(params: Any, rest: Any, sums: Any, microbatch: dict[str, jax.Array]) -> Any:
+    def accumulate(params: Any, frozen: Any, sums: Any, microbatch: dict[str, jax.Array]) -> Any:
         def total(params: Any) -> tuple[jax.Array, Terms]:
-            terms = terms_of(params, rest, microbatch)
+            terms = terms_of(params, frozen, microbatch)
             return terms["loss"][0], terms
 
         return jax.tree.map(jnp.add, sums, jax.grad(total, has_aux=True)(params))
@@ -259,8 +260,8 @@ def decays(params: Any) -> Any:
 
 def _mesh_of(params: Any) -> Mesh | None:
     """The mesh that the parameters lie on, if it has more than one device."""
-    where = jax.tree.leaves(params)[0].sharding
-    mesh = where.mesh if isinstance(where, NamedSharding) else None
+    placement = jax.tree.leaves(params)[0].sharding
+    mesh = placement.mesh if isinstance(placement, NamedSharding) else None
     return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
 
 
@@ -273,13 +274,9 @@ def _on_device(arrays: Mapping[str, np.ndarray], mesh: Mesh | None) -> dict[str,
     preset, placed = sharding.preset_for(mesh), {}
     for name, array in arrays.items():
         axes = ("batch", None) if array.ndim == 2 else (None,) * array.ndim
-        where = sharding.sharding(mesh, axes, array.shape, preset)
-        placed[name] = jax.make_array_from_callback(array.shape, where, functools.partial(_part, array))
+        placement = sharding.sharding(mesh, axes, array.shape, preset)
+        placed[name] = jax.make_array_from_callback(array.shape, placement, array.__getitem__)
     return placed
-
-
-def _part(array: np.ndarray, index: Any) -> np.ndarray:
-    return array[index]
 
 
 def _identity(config: TrainConfig, total_steps: int, seed: int, first: Batch) -> dict[str, Any]:
@@ -292,12 +289,12 @@ def _identity(config: TrainConfig, total_steps: int, seed: int, first: Batch) ->
     return {**to_dict(options), "total_steps": total_steps, "seed": seed, "first_batch": data}
 
 
-def _due(config: TrainConfig, step: int, saved: float) -> bool:
+def _due(config: TrainConfig, step: int, saved_at: float) -> bool:
     """Return whether to save now. Processes of one job must agree, so several of them go by steps alone."""
     if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
         return True
     by_time = config.checkpoint_every_s and jax.process_count() == 1
-    return bool(by_time) and time.monotonic() - saved >= config.checkpoint_every_s
+    return bool(by_time) and time.monotonic() - saved_at >= config.checkpoint_every_s
 
 
 class _Progress:
@@ -321,8 +318,8 @@ class _Progress:
     def dump(self) -> dict[str, Any]:
         return dict(vars(self))
 
-    def load(self, saved: dict[str, Any]) -> None:
-        vars(self).update(saved)
+    def load(self, numbers: dict[str, Any]) -> None:
+        vars(self).update(numbers)
 
     def summary(self, dropped: int) -> TrainSummary:
         rows = {n: [row[n] for row in self.recent if n in row] for row in self.recent for n in row}

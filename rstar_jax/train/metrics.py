@@ -27,7 +27,7 @@ class MetricsWriter:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, step: int) -> None:
-        """Forgets what is on disk from `step` on: a training calls this with the step it begins or resumes
+        """Forget what is on disk from `step` on: a training calls this with the step it begins or resumes
         at.
         """
         if self.path.exists():
@@ -40,7 +40,7 @@ class MetricsWriter:
         self.close()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends the values of one step, flushed to the operating system."""
+        """Append the values of one step, flushed to the operating system."""
         row = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **row}) + "\n")
@@ -54,7 +54,7 @@ class MetricsWriter:
                 self._events.add_scalar(name, float(value), step)
 
     def close(self) -> None:
-        """Flushes TensorBoard's events; writing may go on after it."""
+        """Flush TensorBoard's events; writing may go on after it."""
         if self._events is not None:
             self._events.close()
             self._events = None

@@ -92,18 +92,18 @@ def rows_of(examples: Sequence[Example], places: Sequence[Place], rows: int, seq
     kinds |= {"weights": np.float32, "marks": np.int8}
     batches = [{name: np.zeros((rows, seq_len), kind) for name, kind in kinds.items()} for _ in range(count)]
     segments = np.zeros((count, rows), np.int32)
-    for example, where in zip(examples, places, strict=True):
-        arrays, n = batches[where.microbatch], len(example.tokens)
-        span = slice(where.start, where.start + n)
-        before = slice(where.start, where.start + n - 1)
-        segments[where.microbatch, where.row] += 1
-        arrays["tokens"][where.row, span] = example.tokens
-        arrays["positions"][where.row, span] = np.arange(n)
-        arrays["segment_ids"][where.row, span] = segments[where.microbatch, where.row]
-        arrays["targets"][where.row, before] = example.tokens[1:]
-        arrays["weights"][where.row, before] = example.trained[1:]
+    for example, slot in zip(examples, places, strict=True):
+        arrays, n = batches[slot.microbatch], len(example.tokens)
+        span = slice(slot.start, slot.start + n)
+        before = slice(slot.start, slot.start + n - 1)
+        segments[slot.microbatch, slot.row] += 1
+        arrays["tokens"][slot.row, span] = example.tokens
+        arrays["positions"][slot.row, span] = np.arange(n)
+        arrays["segment_ids"][slot.row, span] = segments[slot.microbatch, slot.row]
+        arrays["targets"][slot.row, before] = example.tokens[1:]
+        arrays["weights"][slot.row, before] = example.trained[1:]
         if example.marks is not None:
-            arrays["marks"][where.row, before] = example.marks[1:]
+            arrays["marks"][slot.row, before] = example.marks[1:]
     return batches
 
 

@@ -47,7 +47,7 @@ def train_policy(
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
 ) -> TrainSummary:
-    """Trains `model` in place on the solutions, by `config.lora` if it has a rank; the other arguments are
+    """Train `model` in place on the solutions, by `config.lora` if it has a rank; the other arguments are
     those of `fit`.
 
     prompt: question -> what the policy is given before the solution. new_tokens: ids that the base was never
@@ -106,7 +106,7 @@ class PolicyBatches:
 
 
 def warn_dropped(dropped: int, total: int, what: str, config: TrainConfig) -> None:
-    """Logs how many examples are left out; raises UserError if that is all of them."""
+    """Log how many examples are left out; raise UserError if that is all of them."""
     if dropped == total:
         raise UserError(
             f"train.seq_len: {config.seq_len} given, but all {total} {what} are longer. Raise it "

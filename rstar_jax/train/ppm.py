@@ -44,7 +44,7 @@ def train_ppm(
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
 ) -> TrainSummary:
-    """Trains `model` in place on the pairs, by `config.lora` if it has a rank; the other arguments are those
+    """Train `model` in place on the pairs, by `config.lora` if it has a rank; the other arguments are those
     of `fit`.
 
     prompt: question -> what stands before the solution. new_tokens: as for train_policy.
@@ -136,29 +136,28 @@ class PpmBatches:
     def _pack(self, nodes: list[list[IndexPair]]) -> Batch:
         rows, seq_len = self.config.microbatch, self.config.seq_len
         places = place([self._lengths(node) for node in nodes], rows, seq_len)
-        examples, wheres, found = [], [], []
-        for node, where in zip(nodes, places, strict=True):
-            members = _members(node)
-            last = {}
-            for i, at in zip(members, where, strict=True):
+        examples, slots, pairs = [], [], []
+        for node, node_slots in zip(nodes, places, strict=True):
+            last = {}  # place of each sequence's last token in the flattened rows
+            for i, slot in zip(_members(node), node_slots, strict=True):
                 examples.append(Example(self.tokens[i], np.zeros(len(self.tokens[i]), bool)))
-                wheres.append(at)
-                last[i] = at.row * seq_len + at.start + len(self.tokens[i]) - 1
-            found += [(where[0].microbatch, last[p], last[n], weight) for p, n, weight in node]
-        packed = rows_of(examples, wheres, rows, seq_len)
+                slots.append(slot)
+                last[i] = slot.row * seq_len + slot.start + len(self.tokens[i]) - 1
+            pairs += [(node_slots[0].microbatch, last[p], last[n], weight) for p, n, weight in node]
+        packed = rows_of(examples, slots, rows, seq_len)
         for number, arrays in enumerate(packed):
-            here = [f[1:] for f in found if f[0] == number]
+            own_pairs = [pair[1:] for pair in pairs if pair[0] == number]
             arrays |= {
                 "positive": np.zeros(self.slots, np.int32),
                 "negative": np.zeros(self.slots, np.int32),
                 "pair_weights": np.zeros(self.slots, np.float32),
             }
             for name, column in zip(
-                ("positive", "negative", "pair_weights"), zip(*here, strict=True), strict=True
+                ("positive", "negative", "pair_weights"), zip(*own_pairs, strict=True), strict=True
             ):
-                arrays[name][: len(here)] = column
+                arrays[name][: len(own_pairs)] = column
             del arrays["targets"], arrays["weights"], arrays["marks"]
-        return Batch(packed, len(found), sum(len(e.tokens) for e in examples))
+        return Batch(packed, len(pairs), sum(len(e.tokens) for e in examples))
 
 
 def _members(node: Sequence[IndexPair]) -> list[int]:

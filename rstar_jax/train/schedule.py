@@ -9,17 +9,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-
-def _linear(done: jax.Array) -> jax.Array:
-    return 1.0 - done
-
-
-def _cosine(done: jax.Array) -> jax.Array:
-    return 0.5 * (1.0 + jnp.cos(jnp.pi * done))
-
-
 # The share of the peak rate left when a share `done` of the steps after warm-up is behind us.
-SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {"linear": _linear, "cosine": _cosine}
+SCHEDULES: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
+}
 
 
 def rate(

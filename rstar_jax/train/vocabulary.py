@@ -50,10 +50,10 @@ def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
     found = np.zeros(len(tokens), np.int8)
     for k, token in enumerate(WRITTEN, 1):
         spelling = tokenizer.encode_steps((token,))  # as it stands in a text, not at its beginning
-        for at in np.flatnonzero(tokens == spelling[0]):
-            if tokens[at : at + len(spelling)].tolist() == spelling:
-                found[at : at + len(spelling)] = -k
-                found[at] = k
+        for start in np.flatnonzero(tokens == spelling[0]):
+            if tokens[start : start + len(spelling)].tolist() == spelling:
+                found[start : start + len(spelling)] = -k
+                found[start] = k
     return found
 
 
@@ -71,10 +71,10 @@ def weakness(metrics: Mapping[str, float], steps: int, new_tokens: int) -> str:
     """
     weak = {token: p for token, p in probabilities(metrics).items() if p < WEAK}
     if weak:
-        said = ", ".join(f"{token} {p:.3f}" for token, p in weak.items())
+        listed = ", ".join(f"{token} {p:.3f}" for token, p in weak.items())
         return (
-            f"delimiters are not learnt (probability where they should stand: {said}), so hardly a step will "
-            "be well-formed: train on more rows or epochs, at a higher learning rate, or with "
+            f"delimiters are not learnt (probability where they should stand: {listed}), so hardly a step "
+            "will be well-formed: train on more rows or epochs, at a higher learning rate, or with "
             "policy.delimiters=text"
         )
     if new_tokens and steps < FEW_STEPS:

@@ -116,36 +116,36 @@ def adapted(
     decoder = model.decoder if isinstance(model, RewardModel) else model
     adapt(decoder, config, seed=seed, new_tokens=new_tokens)
     heads = model.head() if isinstance(model, RewardModel) else {}
-    kept = {name: head[...].dtype for name, head in heads.items()}
+    dtypes = {name: head[...].dtype for name, head in heads.items()}
     for head in heads.values():
         head.set_value(head[...].astype(jnp.float32))
-    reads = "score_in" if "score_in" in heads else "score"  # the one that multiplies states
+    first = "score_in" if "score_in" in heads else "score"  # the one that multiplies states
     if heads:
-        setattr(model, reads, Scaled(heads[reads], _norm(decoder)))
+        setattr(model, first, Scaled(heads[first], _state_norm(decoder)))
     try:
         yield
     finally:
         merge(decoder)
         if heads:
-            heads[reads].set_value(getattr(model, reads)[...])
-            setattr(model, reads, heads[reads])
+            heads[first].set_value(getattr(model, first)[...])
+            setattr(model, first, heads[first])
         for name, head in heads.items():
-            head.set_value(head[...].astype(kept[name]))
+            head.set_value(head[...].astype(dtypes[name]))
 
 
 def check(model: DecoderConfig, config: LoraConfig) -> None:
-    """Raises UserError if models of this shape lack weights of a target's name, and training is low-rank."""
-    there = {name.rpartition(".")[2] for name in param_specs(model)}
+    """Raise UserError if models of this shape lack weights of a target's name, and training is low-rank."""
+    names = {name.rpartition(".")[2] for name in param_specs(model)}
     for name in config.targets if config.rank else ():
-        if name not in there:
+        if name not in names:
             raise UserError(
                 f"train.lora.targets: '{name}' given, but this {model.family} model has no such weight. "
-                f"It has {', '.join(n for n in TARGETS if n in there)}."
+                f"It has {', '.join(n for n in TARGETS if n in names)}."
             )
 
 
 def adapt(decoder: Decoder, config: LoraConfig, *, seed: int, new_tokens: range = range(0)) -> None:
-    """Freezes a decoder's parameters and adds to every target an addition that is zero at the start.
+    """Freeze a decoder's parameters and add to every target an addition that is zero at the start.
 
     a is normal with variance 1 / inputs, b zero, both float32; the same for the same seed on any devices.
     new_tokens: consecutive ids whose rows train, from what they are. Raises UserError if the model has no
@@ -158,7 +158,7 @@ def adapt(decoder: Decoder, config: LoraConfig, *, seed: int, new_tokens: range 
             frozen = _retyped(param, Frozen)
             if name in config.targets:
                 rng = np.random.default_rng([seed, zlib.crc32(f"{stack}.{name}".encode())])
-                a, b = _pair(frozen, SUMMED[name], config.rank, rng, decoder.mesh)
+                a, b = _factors(frozen, SUMMED[name], config.rank, rng, decoder.mesh)
                 frozen = Adapted(frozen, a, b, config.alpha / config.rank)
             weights[name] = frozen
     for name in ENDS:
@@ -169,19 +169,19 @@ def adapt(decoder: Decoder, config: LoraConfig, *, seed: int, new_tokens: range 
 
 
 def merge(decoder: Decoder) -> None:
-    """Undoes `adapt`: every addition becomes part of its weight, in the weight's dtype."""
+    """Undo `adapt`: every addition becomes part of its weight, in the weight's dtype."""
     for stack in decoder.config.stacks:
         weights = getattr(decoder, stack.name)
         for name, node in list(weights.items()):
             if isinstance(node, Adapted):
-                whole = merged(node[...], SUMMED[name][0])
-                weights[name] = nnx.Param(whole, axes=node.base.get_metadata()["axes"])
+                merged_weight = merged(node[...], SUMMED[name][0])
+                weights[name] = nnx.Param(merged_weight, axes=node.base.get_metadata()["axes"])
             else:
                 weights[name] = _retyped(node, nnx.Param)
     for name in ENDS:
         if isinstance(node := getattr(decoder, name, None), Grown):
-            axes = node.base.get_metadata()["axes"]
-            setattr(decoder, name, nnx.Param(_with_rows(node[...], where=_where(node[...].base)), axes=axes))
+            table = _with_rows(node[...], placement=_sharding_of(node[...].base))
+            setattr(decoder, name, nnx.Param(table, axes=node.base.get_metadata()["axes"]))
         elif node is not None:
             setattr(decoder, name, _retyped(node, nnx.Param))
 
@@ -198,7 +198,7 @@ def additions(decoder: Decoder) -> dict[str, jax.Array]:
     } | {f"{name}.rows": node.rows[...] for name, node in rows.items() if isinstance(node, Grown)}
 
 
-def _norm(decoder: Decoder) -> jax.Array:
+def _state_norm(decoder: Decoder) -> jax.Array:
     """The norm of final states, float32 []: all are about as long as the last norm makes a state of ones."""
     ones = jnp.ones(decoder.config.width, jnp.float32)
     return jnp.linalg.norm(layers.rms_norm(decoder.config, ones, decoder.norm[...]))
@@ -208,7 +208,7 @@ def _retyped(param: nnx.Variable, kind: type[nnx.Variable]) -> Any:
     return kind(param.get_value(), axes=param.get_metadata()["axes"])
 
 
-def _pair(
+def _factors(
     base: Frozen, summed: tuple[int, ...], rank: int, rng: np.random.Generator, mesh: Mesh | None
 ) -> tuple[nnx.Param, nnx.Param]:
     shape, axes = base.get_value().shape, base.get_metadata()["axes"]
@@ -224,38 +224,38 @@ def _grown(table: Frozen, ids: range, mesh: Mesh | None) -> Grown:
     return Grown(table, _param(rows, (None, table.get_metadata()["axes"][1]), mesh), ids.start)
 
 
-@functools.partial(jax.jit, static_argnames="where")
-def _with_rows(table: NewRows, *, where: Any) -> jax.Array:
-    whole = table.put(jnp.arange(table.shape[0]), table.base.astype(table.dtype))
-    return jax.lax.with_sharding_constraint(whole, where)
+@functools.partial(jax.jit, static_argnames="placement")
+def _with_rows(table: NewRows, *, placement: Any) -> jax.Array:
+    merged_weight = table.put(jnp.arange(table.shape[0]), table.base.astype(table.dtype))
+    return jax.lax.with_sharding_constraint(merged_weight, placement)
 
 
 def _param(value: np.ndarray | jax.Array, axes: Sequence[str | None], mesh: Mesh | None) -> nnx.Param:
     if mesh is None:
         return nnx.Param(jnp.asarray(value), axes=axes)
-    where = sharding.sharding(mesh, axes, value.shape, sharding.preset_for(mesh))
-    return nnx.Param(jax.device_put(value, where), axes=axes)
+    placement = sharding.sharding(mesh, axes, value.shape, sharding.preset_for(mesh))
+    return nnx.Param(jax.device_put(value, placement), axes=axes)
 
 
 def merged(weight: LowRank, lead: int) -> jax.Array:
     """The weight with its addition, in its own dtype, one layer after another. lead: dimensions before the
     inputs, the layer's the first."""
-    whole = jnp.zeros(weight.shape, weight.dtype, device=_where(weight.base))
-    for layer in range(len(whole)):
-        whole = _put(whole, weight, jnp.int32(layer), lead=lead)
-    return whole
+    merged_weight = jnp.zeros(weight.shape, weight.dtype, device=_sharding_of(weight.base))
+    for layer in range(len(merged_weight)):
+        merged_weight = _merge_layer(merged_weight, weight, jnp.int32(layer), lead=lead)
+    return merged_weight
 
 
-def _where(base: jax.Array | Quantized) -> Any:
+def _sharding_of(base: jax.Array | Quantized) -> Any:
     return (base.values if isinstance(base, Quantized) else base).sharding
 
 
 @functools.partial(jax.jit, static_argnames="lead", donate_argnums=0)
-def _put(whole: jax.Array, weight: LowRank, layer: jax.Array, *, lead: int) -> jax.Array:
+def _merge_layer(merged_weight: jax.Array, weight: LowRank, layer: jax.Array, *, lead: int) -> jax.Array:
     """One call a layer: a loop on the device would hold all additions in full."""
     w = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, layer, keepdims=False), weight)
     a = w.a.reshape(*w.a.shape[: lead - 1], -1, w.a.shape[-1])
     b = w.b.reshape(*w.b.shape[:lead], -1)
     added = jnp.matmul(a, b, precision="highest").reshape(w.shape)
-    new = (w.base.astype(jnp.float32) + w.scale * added).astype(whole.dtype)
-    return jax.lax.dynamic_update_index_in_dim(whole, new, layer, 0)
+    new = (w.base.astype(jnp.float32) + w.scale * added).astype(merged_weight.dtype)
+    return jax.lax.dynamic_update_index_in_dim(merged_weight, new, layer, 0)

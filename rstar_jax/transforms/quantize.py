@@ -27,7 +27,7 @@ BLOCK = 4096  # rows of a vocabulary that are quantized at once, at most
 
 
 def to_int8(model: nnx.Module) -> None:
-    """Puts int8 weights in the place of every matmul weight of a decoder or reward model.
+    """Put int8 weights in the place of every matmul weight of a decoder or reward model.
 
     One parameter after the other, so that the peak is the model and one parameter's int8 beside it, unless
     the caller holds the arrays elsewhere. Where a parameter lies on a mesh its values lie the same way, and
@@ -68,32 +68,32 @@ def quantized(weight: jax.Array, summed: tuple[int, ...], axes: tuple[str | None
     def zeros(shape: tuple[int, ...], dtype: Any) -> jax.Array:
         if mesh is None:
             return jnp.zeros(shape, dtype)
-        where = sharding.sharding(mesh, axes, shape, sharding.preset_for(mesh))  # type: ignore[arg-type]
-        return jnp.zeros(shape, dtype, device=where)
+        placement = sharding.sharding(mesh, axes, shape, sharding.preset_for(mesh))  # type: ignore[arg-type]
+        return jnp.zeros(shape, dtype, device=placement)
 
     int8 = Quantized(zeros(weight.shape, jnp.int8), zeros(_channels(weight.shape, summed), jnp.float32))
     if weight.ndim > 2:
         rows = 1
     else:  # those of a vocabulary on a mesh may lie on several devices
         rows = min(BLOCK, len(weight)) if mesh is None else len(weight)
-    for at in range(0, len(weight), rows):
-        int8 = _fill(int8, weight, jnp.int32(at), summed=summed, rows=rows)
+    for first_row in range(0, len(weight), rows):
+        int8 = _fill(int8, weight, jnp.int32(first_row), summed=summed, rows=rows)
     return int8
 
 
 @functools.partial(jax.jit, static_argnames=("summed", "rows"), donate_argnums=0)
 def _fill(
-    int8: Quantized, weight: jax.Array, at: jax.Array, *, summed: tuple[int, ...], rows: int
+    int8: Quantized, weight: jax.Array, first_row: jax.Array, *, summed: tuple[int, ...], rows: int
 ) -> Quantized:
-    """Some rows (layers) of a weight, from `at` or so early that they are all there.
+    """Some rows (layers) of a weight, from `first_row` or so early that they are all there.
 
     One call a layer: a loop on the device would hold the weight in float32 as a whole.
     """
-    full = jax.lax.dynamic_slice_in_dim(weight, at, rows).astype(jnp.float32)
-    most = jnp.max(jnp.abs(full), axis=summed, keepdims=True)
-    scale = jnp.where(most > 0, most / 127, 1.0)
+    full = jax.lax.dynamic_slice_in_dim(weight, first_row, rows).astype(jnp.float32)
+    largest = jnp.max(jnp.abs(full), axis=summed, keepdims=True)
+    scale = jnp.where(largest > 0, largest / 127, 1.0)
     new = Quantized(jnp.round(full / scale).astype(jnp.int8), scale)
-    return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, at, 0), int8, new)
+    return jax.tree.map(lambda a, b: jax.lax.dynamic_update_slice_in_dim(a, b, first_row, 0), int8, new)
 
 
 def parameter_bytes(model: nnx.Module) -> int:

@@ -14,14 +14,14 @@ from rstar_jax.errors import UserError
 from rstar_jax.grading import algebra
 from rstar_jax.grading.algebra import Allowance, Inquiry, Pool, Worker
 from rstar_jax.grading.answer import Grader
+from rstar_jax.sandbox.watch import cpu_seconds
 from tests.grading.graders import ENDLESS, SQUARE_ROOT
+from tests.sandbox.processes import soon
 
 
 def test_order_is_kept_and_a_pair_is_judged_once(grader, monkeypatch):
-    asked = []
-    pool = grader._pool
-    ask = pool.ask
-    monkeypatch.setattr(pool, "ask", lambda *pair: (asked.append(pair), ask(*pair))[1])
+    asked, ask = [], Pool.ask
+    monkeypatch.setattr(Pool, "ask", lambda pool, *pair: (asked.append(pair), ask(pool, *pair))[1])
     pairs = [("x+3", "3+x"), ("5", "5.0"), ("x+3", "x+4"), ("x+3", "3+x"), *[("1", str(n)) for n in range(9)]]
     assert grader.grade(pairs) == ["right", "right", "wrong", "right", "wrong", "right", *["wrong"] * 7]
     assert len(asked) == 2
@@ -54,7 +54,7 @@ def test_what_takes_too_long_is_ungraded_and_its_neighbours_are_graded(grader):
 def test_what_cost_too_much_is_not_paid_for_twice(grader, monkeypatch):
     pair = (ENDLESS, "8")
     assert grader.grade([pair]) == ["ungraded"]
-    monkeypatch.setattr(grader._pool, "ask", None)
+    monkeypatch.setattr(Pool, "ask", None)
     assert grader.grade([pair]) == ["ungraded"]
 
 
@@ -86,7 +86,7 @@ def test_a_frozen_process_is_replaced_and_asked_again(monkeypatch):
         return process
 
     monkeypatch.setattr(worker, "_start", start_frozen)
-    monkeypatch.setattr(algebra, "_cpu_s", lambda pid: 2.9 * (len(started) == 1))
+    monkeypatch.setattr(algebra, "cpu_seconds", lambda pid: 2.9 * (len(started) == 1))
     assert worker.compare(*SQUARE_ROOT) == "same"
     assert len(set(started)) == 3
     worker.stop()
@@ -103,8 +103,9 @@ def test_cpu_time_is_what_the_exact_clock_says(monkeypatch):
     """What ticks say of the same process ends nothing: by a clock that stands it never gets its time."""
     worker = Worker(Allowance(cpu_s=0.3, wall_s=60.0))
     assert worker.compare("5", ENDLESS) == "unknown"
-    monkeypatch.setattr(worker, "_allowance", Allowance(cpu_s=0.3, wall_s=0.5))
-    monkeypatch.setattr(algebra, "_cpu_s", lambda pid: 0.0)
+    worker.stop()
+    worker = Worker(Allowance(cpu_s=0.3, wall_s=0.5))
+    monkeypatch.setattr(algebra, "cpu_seconds", lambda pid: 0.0)
     assert worker.compare("5", ENDLESS) == "lost"
     worker.stop()
 
@@ -144,12 +145,12 @@ def test_one_pair_may_cost_a_few_allowances():
     assert not inquiry.lost
 
 
-def test_a_process_that_died_while_idle_costs_no_verdict():
+def test_a_process_that_died_while_idle_costs_no_verdict(started):
     worker = Worker(Allowance())
     assert worker.compare(*SQUARE_ROOT) == "same"
-    assert worker._process is not None
-    os.kill(worker._process.pid, signal.SIGKILL)
-    worker._process.wait()
+    (pid,) = started()
+    os.kill(pid, signal.SIGKILL)
+    assert soon(lambda: not started())
     assert worker.compare(*SQUARE_ROOT) == "same"
     worker.stop()
 
@@ -192,7 +193,7 @@ def test_a_fork_has_processes_of_its_own():
     assert done.stdout == "well\n", done.stderr
 
 
-def test_after_close_there_is_no_grading_and_no_process():
+def test_after_close_there_is_no_grading_and_no_process(started):
     grader = Grader(workers=2)
     assert grader.grade([SQUARE_ROOT]) == ["right"]
     grader.close()
@@ -200,27 +201,33 @@ def test_after_close_there_is_no_grading_and_no_process():
     for pairs in ([SQUARE_ROOT], [("x+1", "1+x")], [("x+1", "1+x"), ("x+2", "2+x")], []):
         with pytest.raises(RuntimeError, match="closed"):
             grader.grade(pairs)
+    assert not started()
+
+
+def test_a_pool_that_was_stopped_starts_nothing(started):
+    pool = Pool(2, Allowance())
+    assert pool.ask(*SQUARE_ROOT)[0] == "same" and started()
+    pool.stop()
     with pytest.raises(RuntimeError):
-        grader._pool.ask("x", "y")
-    assert not any(worker._process for worker in grader._pool._all)
+        pool.ask("x", "y")
+    assert not started()
 
 
-def test_a_comparison_under_way_at_the_end_is_lost():
+def test_a_comparison_under_way_at_the_end_is_lost(started):
     worker = Worker(Allowance(cpu_s=60.0, wall_s=60.0))
     assert worker.compare(*SQUARE_ROOT) == "same"
-    process = worker._process
+    (pid,) = started()
+    used = cpu_seconds(pid)
     found = []
     thread = threading.Thread(target=lambda: found.append(worker.compare("5", ENDLESS)))
     thread.start()
-    while not worker._busy.locked():
-        time.sleep(0.01)
+    assert soon(lambda: cpu_seconds(pid) > used + 0.01)
     worker.stop()
     thread.join(timeout=30)
     assert found == ["lost"]
-    assert process.returncode is not None
-    assert worker._process is None
+    assert not started()
     assert worker.compare(*SQUARE_ROOT) == "lost"
-    assert worker._process is None
+    assert not started()
 
 
 def test_a_stalled_host_is_asked_once_more(monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 
 from rstar_jax.kernels import attention_tpu, attention_xla
 from rstar_jax.models import attention
-from rstar_jax.models.attention import Sometimes, causal, choice
+from rstar_jax.models.attention import Sometimes, causal, choose
 from tests.on_devices import printed
 
 # name: (heads, kv heads, key dimension, value dimension, rows in segments, window, soft cap)
@@ -158,7 +158,7 @@ LIMITS = [
 @pytest.mark.parametrize(("asked", "kind", "why"), LIMITS)
 def test_what_a_kernel_cannot_do_goes_without_it(asked: tuple, kind: str, why: str) -> None:
     platform, *rest = asked
-    found, reason = choice(*rest, platform=platform)
+    found, reason = choose(*rest, platform=platform)
     assert found == kind
     assert (why in reason) and bool(why) == bool(reason)
 

@@ -14,10 +14,12 @@ from rstar_jax.kernels import prefix_gpu
 from rstar_jax.models import DecoderConfig, attention, from_policy, init_random
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import ByToken
-from rstar_jax.models.candidates import PLAIN, Choice, attend, choice, describe
+from rstar_jax.models.candidates import PLAIN, Choice, attend, choose, describe
 from tests.on_devices import printed
 
-BOTH, FAR, NEAR = (Choice(*ways, "") for ways in (("triton",) * 2, ("triton", "plain"), ("plain", "triton")))
+BOTH, PREFIX, SUFFIX = (
+    Choice(*ways, "") for ways in (("triton",) * 2, ("triton", "plain"), ("plain", "triton"))
+)
 L, B, N, S = 2, 2, 2, 64
 # name: (queries per kv head, kv heads of queries and of the cache, keys, values, columns, first column
 # seen at most, soft cap, lengths, expected blocks)
@@ -84,17 +86,17 @@ def example(H: int, G: int, A: int, T: int, P: int) -> tuple[Any, ...]:
     [
         (1, [[0, 15], [16, 63]], None, BOTH),
         (1, [[3, 20], [62, 9]], 12, BOTH),
-        (1, [5, 6], None, NEAR),
-        (3, 4, 12, FAR),
-        (3, [[3, 20], [16, 9]], None, FAR),
+        (1, [5, 6], None, SUFFIX),
+        (3, 4, 12, PREFIX),
+        (3, [[3, 20], [16, 9]], None, PREFIX),
     ],
 )
 def test_candidates_attend_by_it(case: tuple[int, Any, int | None, Choice]) -> None:
-    T, start, window, way = case
+    T, start, window, choice = case
     arrays = example(6, 2, 16, T, 128)
     args = jnp.asarray(start), window, 3.0
     expected, own = attend(*arrays, 1, *args)
-    out, pair = attend(*arrays, 1, *args, way=way, interpret=True)
+    out, pair = attend(*arrays, 1, *args, choice=choice, interpret=True)
     np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
     jax.tree.map(np.testing.assert_array_equal, pair, own)
 
@@ -148,22 +150,22 @@ def test_the_engine_does_as_its_option_says(kernels: Any) -> None:
         ("auto", 1, 128, 1024, 256, PLAIN, "kernels were not timed on cuda, they must be turned on"),
         ("off", 1, 128, 1024, 256, PLAIN, "kernels are off"),
         ("on", 1, 128, 1024, 256, BOTH, ""),
-        ("on", 8, 128, 1024, 256, FAR, "suffix: 8 tokens at once"),
-        ("on", 1, 128, 1024, 80, FAR, "suffix: 80 columns, not a multiple of 64"),
-        ("on", 1, 128, 0, 256, NEAR, "prefix: 0 columns, not a multiple of 64"),
+        ("on", 8, 128, 1024, 256, PREFIX, "suffix: 8 tokens at once"),
+        ("on", 1, 128, 1024, 80, PREFIX, "suffix: 80 columns, not a multiple of 64"),
+        ("on", 1, 128, 0, 256, SUFFIX, "prefix: 0 columns, not a multiple of 64"),
         ("on", 8, 24, 64, 64, PLAIN, "prefix: keys of 24 numbers, not a multiple of 16 up to 256; suffix: 8"),
     ],
 )
 def test_choice(case: tuple[Any, int, int, int, int, Choice, str]) -> None:
     when, T, A, P, S, expected, why = case
-    way = choice("cuda", T, A, 128, P, S, by_token=True, own_heads=False, when=when)
-    assert way[:2] == expected[:2]
-    assert way.why.startswith(why) and bool(way.why) == bool(why)
+    choice = choose("cuda", T, A, 128, P, S, by_token=True, own_heads=False, when=when)
+    assert choice[:2] == expected[:2]
+    assert choice.why.startswith(why) and bool(choice.why) == bool(why)
 
 
 def test_a_tpus_kernels_can_be_turned_off() -> None:
-    way = choice("tpu", 1, 128, 128, 1024, 256, by_token=True, when="off")
-    assert way == PLAIN._replace(why="kernels are off")
+    choice = choose("tpu", 1, 128, 128, 1024, 256, by_token=True, when="off")
+    assert choice == PLAIN._replace(why="kernels are off")
 
 
 def test_describe() -> None:
@@ -182,20 +184,20 @@ def test_eight_devices_equal_one() -> None:
 def on_eight_devices() -> None:
     """Kv heads that are split, that lie on every device while the queries' are split, and no split at all."""
     start = jnp.array([[3, 20], [16, 9]])
-    for tensor, H, G, way in ((2, 4, 2, BOTH), (4, 4, 2, NEAR), (4, 4, 2, BOTH), (2, 3, 1, FAR)):
+    for tensor, H, G, choice in ((2, 4, 2, BOTH), (4, 4, 2, SUFFIX), (4, 4, 2, BOTH), (2, 3, 1, PREFIX)):
         mesh = sharding.make_mesh(data=2, fsdp=4 // tensor, tensor=tensor)
 
         @jax.jit
-        def both(*arrays, mesh=mesh, way=way):
+        def both(*arrays, mesh=mesh, choice=choice):
             return [
                 attend(*arrays, 1, start),
-                attend(*arrays, 1, start, mesh=mesh, way=way, interpret=True),
+                attend(*arrays, 1, start, mesh=mesh, choice=choice, interpret=True),
             ]
 
         (expected, own), (out, pair) = jax.device_get(both(*example(H, G, 16, 1, 128)))
         np.testing.assert_allclose(out, expected, rtol=2e-5, atol=2e-5)
         jax.tree.map(np.testing.assert_array_equal, pair, own)
-        print("same", tensor, H, G, way)
+        print("same", tensor, H, G, choice)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,20 @@ from rstar_jax.kernels import prefix_tpu, suffix_tpu
 from rstar_jax.models import DecoderConfig, attention
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import ByToken
-from rstar_jax.models.candidates import Choice, attend, choice, describe
+from rstar_jax.models.candidates import Choice, attend, choose, describe
 from tests.on_devices import printed
 
 KERNELS = Choice("mosaic", "mosaic", "")
-FAR = Choice("mosaic", "plain", "")
+PREFIX = Choice("mosaic", "plain", "")
 L, B, N, S = 2, 2, 2, 32
 LENGTHS = jnp.array([200, 0])
-# name: (query heads, kv heads, head dimension, tokens, prefix columns, start, window, soft cap, way)
+# name: (query heads, kv heads, head dimension, tokens, prefix columns, start, window, soft cap, choice)
 CASES: dict[str, tuple[int, int, int, int, int, Any, int | None, float | None, Choice]] = {
     "decoding": (6, 2, 16, 1, 256, [[0, 15], [16, 31]], None, None, KERNELS),
     "in a window": (2, 1, 16, 1, 256, [[3, 20], [16, 9]], 12, 3.0, KERNELS),
     "prefix plainly": (2, 2, 16, 1, 80, [[3, 20], [16, 9]], 60, None, Choice("plain", "mosaic", "")),
-    "scoring": (6, 2, 16, 3, 256, 4, None, None, FAR),
-    "scoring in a window": (2, 2, 16, 3, 256, [[3, 20], [16, 9]], 12, 3.0, FAR),
+    "scoring": (6, 2, 16, 3, 256, 4, None, None, PREFIX),
+    "scoring in a window": (2, 2, 16, 3, 256, [[3, 20], [16, 9]], 12, 3.0, PREFIX),
 }
 
 
@@ -48,7 +48,7 @@ def example(H: int, G: int, A: int, T: int, P: int, layers: int = L) -> tuple[An
 
 @pytest.mark.parametrize("name", CASES)
 def test_kernels_equal_plain_operations(name: str) -> None:
-    H, G, A, T, P, start, window, cap, way = CASES[name]
+    H, G, A, T, P, start, window, cap, choice = CASES[name]
     q, new, prefix, suffix, by_token = example(H, G, A, T, P, layers=13 if name == "decoding" else L)
     args = jnp.asarray(start), window, cap
 
@@ -56,7 +56,7 @@ def test_kernels_equal_plain_operations(name: str) -> None:
     def both(q: Any, new: Any, prefix: Any, suffix: Any, by_token: Any) -> Any:
         return (
             attend(q, new, prefix, LENGTHS, suffix, 1, *args),
-            attend(q, new, prefix, LENGTHS, by_token, 1, *args, way=way, interpret=True),
+            attend(q, new, prefix, LENGTHS, by_token, 1, *args, choice=choice, interpret=True),
         )
 
     (expected, own), (out, pair) = both(q, new, prefix, suffix, by_token)
@@ -105,7 +105,7 @@ def test_a_start_beyond_the_cache_writes_nothing_outside_of_it() -> None:
     assert suffix_tpu.blocks(16, 2, 8, 128, 128, 256, 2) == (16, 128)
     q, new, prefix, _, by_token = example(2, 1, 16, 1, 0)
     args = jnp.full((B, N), S + 40), None, None
-    run = jax.jit(lambda *arrays: attend(*arrays, 1, *args, way=KERNELS, interpret=True))
+    run = jax.jit(lambda *arrays: attend(*arrays, 1, *args, choice=KERNELS, interpret=True))
     _, (one, other) = run(q, new, prefix, LENGTHS, by_token)
     np.testing.assert_array_equal(one.k, by_token[0].k)
     np.testing.assert_array_equal(np.asarray(other.k)[..., : S - 1, :], by_token[1].k[..., : S - 1, :])
@@ -127,10 +127,10 @@ def test_a_start_beyond_the_cache_writes_nothing_outside_of_it() -> None:
     ],
 )
 def test_choice(case: tuple[str, int, int, int, int, bool, bool, str, str]) -> None:
-    platform, T, A, P, S, by_token, own, far, near = case
-    way = choice(platform, T, A, 128, P, S, by_token=by_token, own_heads=own)
-    assert (way.far, way.near) == (far, near)
-    assert bool(way.why) == ("plain" in (far, near))
+    platform, T, A, P, S, by_token, own, in_prefix, in_suffix = case
+    choice = choose(platform, T, A, 128, P, S, by_token=by_token, own_heads=own)
+    assert (choice.prefix, choice.suffix) == (in_prefix, in_suffix)
+    assert bool(choice.why) == ("plain" in (in_prefix, in_suffix))
 
 
 @pytest.mark.parametrize("T", [1, 5])
@@ -162,14 +162,14 @@ def test_eight_devices_equal_one() -> None:
 def on_eight_devices() -> None:
     """Kv heads that are split, that lie on every device while the queries' are split, and no split at all."""
     start = jnp.array([[3, 20], [16, 9]])
-    for tensor, H, G, way in ((2, 4, 2, KERNELS), (4, 4, 2, FAR), (2, 3, 1, KERNELS)):
+    for tensor, H, G, choice in ((2, 4, 2, KERNELS), (4, 4, 2, PREFIX), (2, 3, 1, KERNELS)):
         mesh = sharding.make_mesh(data=2, fsdp=4 // tensor, tensor=tensor)
 
         @jax.jit
-        def both(q, new, prefix, suffix, by_token, mesh=mesh, way=way):
+        def both(q, new, prefix, suffix, by_token, mesh=mesh, choice=choice):
             return (
                 attend(q, new, prefix, LENGTHS, suffix, 1, start),
-                attend(q, new, prefix, LENGTHS, by_token, 1, start, mesh=mesh, way=way, interpret=True),
+                attend(q, new, prefix, LENGTHS, by_token, 1, start, mesh=mesh, choice=choice, interpret=True),
             )
 
         (expected, own), (out, pair) = jax.device_get(both(*example(H, G, 16, 1, 128)))

@@ -85,6 +85,8 @@ def test_it_is_drawn_while_its_program_is_in_one_long_call(interval):
 def test_a_reader_that_is_gone_ends_the_line_and_nothing_else():
     out = io.StringIO()
     with Status(out, interval=0.0) as status:
+        (thread,) = (thread for thread in threading.enumerate() if thread.name == "status")
         out.close()
         status.draw()
-        assert status._end.is_set()
+        thread.join(timeout=20)
+        assert not thread.is_alive()

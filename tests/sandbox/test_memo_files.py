@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from rstar_jax.sandbox.memo import Memo
-from rstar_jax.sandbox.store import Store
 from tests.sandbox.memos import OK, key, warnings, written
 from tests.sandbox.processes import soon
 
@@ -88,14 +87,14 @@ def test_a_file_that_cannot_be_written_costs_the_memory_and_one_warning(
     elif trouble == "no rights":
         path = Path("/proc/memo")  # also root may not
     else:
-        opened = Store._opened
+        connect = sqlite3.connect
 
-        def full(store: Store) -> sqlite3.Connection:
-            connection = opened(store)
+        def full(*args, **options) -> sqlite3.Connection:
+            connection = connect(*args, **options)
             connection.execute("PRAGMA max_page_count = 4")
             return connection
 
-        monkeypatch.setattr(Store, "_opened", full)
+        monkeypatch.setattr(sqlite3, "connect", full)
     memo = Memo(path)
     for number in range(200):
         assert memo.get(key(number)) is None

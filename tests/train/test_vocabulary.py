@@ -27,11 +27,12 @@ TWO_STEPS = grammar.render(("x = 8 + 9", "print(x)"), output="17", answer="It is
 CONFIG = TrainConfig(epochs=1, batch=2, seq_len=256, microbatch=1, learning_rate=1e-3)
 
 
-def tokenizer(delimiters: str) -> Tokenizer:
+def tokenizer(delimiters: str, *more: str) -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = tokenizers.Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
+    backend.add_tokens(list(more))
     made = Tokenizer(backend)
     if delimiters == "tokens":
         made.add_special_tokens()
@@ -72,7 +73,7 @@ def test_terms_are_the_log_probabilities_of_whole_delimiters(delimiters, pieces,
         for k, token in enumerate(WRITTEN, 1):
             for at in np.flatnonzero(mark == k):
                 expected[token].append(sum(each[at : at + len(known.encode(token))]))
-    monkeypatch.setattr(policies, "_pieces", lambda *_: pieces)
+    monkeypatch.setattr(policies, "LOGITS_AT_ONCE", 2 * 256 * known.vocab_size // pieces)
     (batch,) = pack(examples, 2, 256)
     terms = policy_loss(made, {name: jnp.asarray(a) for name, a in batch.items()}, CONFIG)
     for token, term in zip(WRITTEN, TERMS, strict=True):
@@ -123,8 +124,7 @@ def main():
     """Prints the lengths of new rows on one device and where two split a table of an odd number of rows."""
     lengths = []
     for mesh in (None, sharding.make_mesh(tensor=2, devices=jax.devices()[:2])):
-        known = tokenizer("text")
-        known._backend.add_tokens(["odd"])
+        known = tokenizer("text", "odd")
         made = model(known.vocab_size + 1)  # a spare row, so that the mesh can split them
         if mesh is not None:
             sharding.shard_module(made, mesh)

@@ -33,7 +33,7 @@ class ResultQueue:
         return not self.left or self.error is not None or (bool(self.done) and not self.everything)
 
 
-class Pump:
+class EventLoop:
     """Orders of any number of threads, run by one thread of its own that starts with the first.
 
     make_pool: opens the zygotes, given whom to tell of results. remember: told of every result, by its key.
@@ -69,40 +69,40 @@ class Pump:
                 self._changed.wait()
             return self._layers
 
-    def order(self, jobs: Sequence[tuple[int, Job]], box: ResultQueue) -> None:
-        """Has snippets run, each under a number, or waits with those who have ordered the same."""
+    def order(self, jobs: Sequence[tuple[int, Job]], queue: ResultQueue) -> None:
+        """Have snippets run, each under a number, or wait with those who have ordered the same."""
         with self._changed:
             self._run()
             for number, job in jobs:
-                box.left += 1
+                queue.left += 1
                 if job.key in self._waiting:
-                    self._waiting[job.key][1].append((box, number))
+                    self._waiting[job.key][1].append((queue, number))
                 else:
                     self._inbox.append(job)
-                    self._waiting[job.key] = (job, [(box, number)])
+                    self._waiting[job.key] = (job, [(queue, number)])
             self._wake()
 
-    def fill(self, box: ResultQueue, number: int, result: ExecResult) -> None:
-        """Puts a result that is known already into a queue."""
+    def fill(self, queue: ResultQueue, number: int, result: ExecResult) -> None:
+        """Put a result that is known already into a queue."""
         with self._changed:
-            box.done.append((number, result))
+            queue.done.append((number, result))
             self._changed.notify_all()
 
-    def collect(self, box: ResultQueue, timeout_s: float | None = None) -> list[tuple[int, ExecResult]]:
+    def collect(self, queue: ResultQueue, timeout_s: float | None = None) -> list[tuple[int, ExecResult]]:
         """Return what has come into a queue since the last time.
 
         Waits for all that was ordered into it or for any of it, as its owner wants, but for `timeout_s` at
         most. Raises what ended the thread.
         """
         with self._changed:
-            self._changed.wait_for(lambda: box.settled, timeout=timeout_s)
-            if box.error is not None:
-                error, box.error = box.error, None
+            self._changed.wait_for(lambda: queue.settled, timeout=timeout_s)
+            if queue.error is not None:
+                error, queue.error = queue.error, None
                 raise _renewed(error)
-            done, box.done = box.done, []
+            done, queue.done = queue.done, []
             return done
 
-    def withdraw(self, box: ResultQueue, numbers: Container[int] | None = None) -> None:
+    def withdraw(self, queue: ResultQueue, numbers: Container[int] | None = None) -> None:
         """Forget what was ordered into a queue, or these numbers of it; what nobody else waits for is not
         run, or ended where it runs already."""
         with self._changed:
@@ -110,9 +110,9 @@ class Pump:
                 kept = [
                     (other, number)
                     for other, number in waiting
-                    if other is not box or (numbers is not None and number not in numbers)
+                    if other is not queue or (numbers is not None and number not in numbers)
                 ]
-                box.left -= len(waiting) - len(kept)
+                queue.left -= len(waiting) - len(kept)
                 waiting[:] = kept
                 if not waiting:
                     del self._waiting[key]
@@ -120,7 +120,7 @@ class Pump:
             self._wake()
 
     def close(self) -> None:
-        """Ends the thread and the zygotes; whoever waits gets an error."""
+        """End the thread and the zygotes; whoever waits gets an error."""
         if os.getpid() != self._pid:
             return  # a fork of the caller: both are its parent's
         with self._changed:
@@ -138,7 +138,7 @@ class Pump:
             self._pool.release()
 
     def _run(self) -> None:
-        """Makes sure that the thread runs. Called with the lock held."""
+        """Make sure that the thread runs. Called with the lock held."""
         while self._closing:
             self._changed.wait()
         if self._thread is None:
@@ -175,7 +175,7 @@ class Pump:
             self._end(error or RuntimeError("the sandbox was closed while snippets ran"))
 
     def _pass_on(self, pool: Pool) -> bool:
-        """Hands the pool what has been ordered and withdrawn; False if it is time to end."""
+        """Hand the pool what has been ordered and withdrawn; False if it is time to end."""
         # Set before the pool is woken: what is not seen here is seen in the next turn.
         if not (self._inbox or self._dropped or self._closing or self._layers is None):
             return True
@@ -200,17 +200,17 @@ class Pump:
             if known is None or known[0] is not job:
                 return  # withdrawn
             del self._waiting[job.key]
-            for box, number in known[1]:
-                box.done.append((number, result))
-                box.left -= 1
-            if any(box.settled for box, _ in known[1]):
+            for queue, number in known[1]:
+                queue.done.append((number, result))
+                queue.left -= 1
+            if any(queue.settled for queue, _ in known[1]):
                 self._changed.notify_all()
 
     def _end(self, error: BaseException) -> None:
-        """Tells everyone who waits. Called with the lock held."""
-        boxes = {id(box): box for _, waiting in self._waiting.values() for box, _ in waiting}
-        for box in boxes.values():
-            box.error, box.left = error, 0
+        """Tell everyone who waits. Called with the lock held."""
+        queues = {id(queue): queue for _, waiting in self._waiting.values() for queue, _ in waiting}
+        for queue in queues.values():
+            queue.error, queue.left = error, 0
         self._waiting.clear()
         self._inbox.clear()
         self._dropped.clear()
