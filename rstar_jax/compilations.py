@@ -19,7 +19,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,9 @@ class Program:
     static: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __call__(self, *arguments: Any) -> Any:
-        """Run it; what was compiled ahead is found."""
+        """Run it; what was compiled ahead is found, and what is being compiled waited for."""
+        if (compiling := _SOON.pop(self, None)) is not None:
+            compiling.result()
         return self.function(*arguments, **self.static)
 
     def lower(self) -> jax.stages.Lowered:
@@ -103,6 +105,23 @@ class Program:
 
     def __str__(self) -> str:
         return " ".join(map(str, (self.name, *self.sizes)))
+
+
+_SOON: dict[Program, Future[Any]] = {}  # that are compiled in threads, for calls to come
+
+
+def soon(programs: Sequence[Program]) -> None:
+    """Start compiling programs that will be called one after another, in as many threads as there are cores
+    beside the caller's, which has a program of its own to compile."""
+    for program in [p for p, compiling in _SOON.items() if compiling.done()]:
+        _SOON.pop(program, None)  # nobody called it, or nobody has to wait for it
+    if (threads := min(THREADS, _cores() - 1, len(programs))) < 1:
+        return
+    pool = ThreadPoolExecutor(threads)
+    for program in programs:
+        if program not in _SOON:
+            _SOON[program] = pool.submit(program.compile)
+    pool.shutdown(wait=False)
 
 
 def abstract(arrays: Any) -> Any:

@@ -18,8 +18,8 @@ import numpy as np
 
 from rstar_jax.compilations import Program
 from rstar_jax.engine import pool, programs, stops
-from rstar_jax.engine.catalogue import COPIES, Catalogue, misfit
-from rstar_jax.engine.clock import dispatch, timed
+from rstar_jax.engine.catalogue import COPIES, NAMES, Catalogue, misfit
+from rstar_jax.engine.clock import compile_soon, dispatch, timed
 from rstar_jax.engine.pages import BranchHandle, Writes
 from rstar_jax.engine.prefixes import Prefix, PrefixCache
 from rstar_jax.engine.requests import Cut, DecodeConfig, Sample, StepRequest
@@ -86,6 +86,8 @@ class Batch:
         asked = [waiting[i] for i in range(min(len(free), len(waiting)))]
         if not asked:
             return
+        if self._slots is None:  # whoever reads the prefixes compiles, too
+            self._prepare(max(len(request.prefix) - 1 for _, request in asked))
         prefixes = [_prefix(request) for _, request in asked]
         later = itertools.islice(waiting, len(asked), len(asked) + 4 * self.cache.catalogue.rows)
         read = self.cache.read(prefixes, [_prefix(request) for _, request in later])
@@ -110,6 +112,13 @@ class Batch:
             if leaf.request.n > self._tokens.shape[1]:
                 self._room(leaf.request.n)
             self._counts[leaf.line], self._logprobs[leaf.line] = 0, 0.0
+
+    def _prepare(self, longest: int) -> None:
+        """Start compiling what decoding after prefixes of so many tokens needs first."""
+        rows, B, N = self._rows, self.leaves, self.N
+        sizes = B, N, rows.whole_pages(longest), rows.suffix(self.config.chunk)
+        small = rows.keys(B, NAMES), rows.empty(*sizes), rows.admit(*sizes), rows.store_chunk(COPIES, B, N)
+        compile_soon([rows.decode(*sizes), *small])
 
     def _arrivals(self, seats: list[Seat], into: list[int], P: int) -> programs.NewRequests:
         B, c, count = self.leaves, self.config, len(seats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -56,6 +56,11 @@ def dispatch(stats: Stats, program: Program, *arguments: Any) -> Any:
     """Start a program, timed."""
     with timed(stats, program):
         return program(*arguments)
+
+
+def compile_soon(programs: Sequence[Program]) -> None:
+    """Start compiling those that were not met, for calls that follow soon."""
+    compilations.soon([p for p in programs if (compilations.generation(), p) not in _met])
 
 
 def compile_ahead(stats: Stats, program: Program) -> None:

@@ -1,6 +1,7 @@
 """The catalogue: what it lists is what the engine calls, and is made without weights."""
 
 import dataclasses
+import threading
 from typing import Any
 
 import jax
@@ -69,6 +70,27 @@ def test_what_is_compiled_ahead_is_what_a_search_calls(
     assert [*decoder.stats.programs, *scorer.stats.programs] == ahead
     jax.jit(lambda x: x * 3 + 1)(np.ones(11))
     assert compilations.counts().since(before).programs == 1  # or else nothing was counted
+
+
+def test_what_the_first_step_needs_is_compiled_beside_what_is_read(
+    asked: list[StepRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = dataclasses.replace(CONFIG, leaves=2, rows=1, max_step_tokens=8, chunk=8)
+    model = init_random(dataclasses.replace(ONE_LAYER, mlp=40), 0)  # no other test has compiled for it
+    decoder, compiled = StepDecoder(model, STOPS, config, seed=3), dict[str, list[int]]()
+    monkeypatch.setattr(compilations, "_cores", lambda: 2)
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **about: (
+            compiled.setdefault(about["fun_name"], []).append(threading.get_ident())
+            if "backend_compile" in event
+            else None
+        )
+    )
+    call(decoder, asked[2:3])
+    here = threading.get_ident()
+    assert compiled["jit(read)"] == [here] and len(compiled["jit(advance)"]) == 1
+    assert here not in compiled["jit(advance)"] + compiled["jit(admit)"] + compiled["jit(empty)"]
+    assert not compilations._SOON
 
 
 @pytest.mark.parametrize("weights", ["full", "int8"])

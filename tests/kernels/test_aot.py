@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import pytest
 
 from rstar_jax import sharding
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.engine.catalogue import Catalogue
+from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import Decoder, DecoderConfig
 from rstar_jax.models.attention import Sometimes, causal
-from rstar_jax.models.cache import ByToken, lay_out
+from rstar_jax.models.cache import ByToken
 from rstar_jax.models.candidates import attend
 from rstar_jax.models.params import param_specs
 
@@ -61,37 +64,13 @@ def test_kernels_compile_forward_and_backward(mesh: Any, A: int, C: int, cap: fl
 def test_a_decode_step_leaves_its_caches_in_place(mesh: Any) -> None:
     """Layers that are scanned: two kernels in their body, one suffix cache and no second one."""
     c = DecoderConfig(vocab_size=256, width=256, layers=13, heads=8, kv_heads=2, head_dim=64, mlp=512)
-    B, N, P, S = 8, 4, 256, 512
-    params = {name: array(mesh, s.shape, s.axes, jnp.bfloat16) for name, s in param_specs(c).items()}
-
-    def caches(params: Any) -> Any:
-        model = Decoder(c, params)
-        prefix = jnp.zeros((c.layers, B, P, c.kv_heads, c.head_dim), jnp.bfloat16)
-        return model.share(lay_out((prefix, prefix)), jnp.zeros(B, jnp.int32), S), model.empty_suffix(B, N, S)
-
-    def steps(params: Any, shared: Any, length: Any, suffix: Any) -> Any:
-        model = Decoder(c, params)
-
-        def step(i: Any, carry: Any) -> Any:
-            token, suffix = carry
-            start = jnp.broadcast_to(i, (B, N))
-            x, suffix, *_ = model.extend(token, start, shared, length, suffix)
-            return jnp.argmax(model.logits(x), axis=-1), suffix
-
-        return jax.lax.fori_loop(0, 9, step, (jnp.zeros((B, N, 1), jnp.int32), suffix))
-
-    with jax.set_mesh(mesh):
-        shared, suffix = jax.eval_shape(caches, params)
-        tables = jax.tree.map(lambda a: array(mesh, a.shape, ("batch", None, None), a.dtype), shared.tables)
-        pair = shared.layers[0]
-        pair = tuple(array(mesh, a.shape, (None, "batch", "kv_heads", None, None), a.dtype) for a in pair)
-        shared = shared._replace(layers=(pair,), tables=tables)
-        axes = (None, "batch", None, "kv_heads", None, None)
-        suffix = jax.tree.map(lambda a: array(mesh, a.shape, axes, a.dtype), suffix)
-        length = array(mesh, (B,), ("batch",), jnp.int32)
-        compiled = jax.jit(steps, donate_argnums=3).lower(params, shared, length, suffix).compile()
+    shape, *_ = EngineModel(c, jnp.dtype(jnp.bfloat16)).over(mesh)
+    rows = Catalogue(shape, DecodeConfig(chunk=9))
+    with jax.set_mesh(shape.mesh):
+        decode = rows.decode(8, 4, 256, 512)
+        compiled = decode.compile()
     assert kernels(compiled) == 2
-    (one,) = suffix
+    (one,) = decode.arguments[1].suffix
     size = math.prod(one.v.sharding.shard_shape(one.v.shape)) * one.v.dtype.itemsize
     memory = compiled.memory_analysis()
     assert memory.alias_size_in_bytes >= 2 * size
