@@ -170,9 +170,8 @@ def programs(
 
     opt_state = optax.tree.map_params(optimiser, like, jax.eval_shape(optimiser.init, params), params)
     sums = params, jax.eval_shape(zeros, params, rest, microbatch)[1]
-    names = "learning_rate", "total_steps", "warmup_fraction"
-    hyper = dict.fromkeys(names, jax.ShapeDtypeStruct((), jnp.float32))
-    hyper["step"] = jax.ShapeDtypeStruct((), jnp.int32)
+    scalar, step = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+    hyper = {"learning_rate": scalar, "total_steps": scalar, "warmup_fraction": scalar, "step": step}
     return (
         Program("accumulate", (), accumulate, (params, rest, sums, microbatch)),
         Program("update", (), update, (params, opt_state, sums, hyper)),
