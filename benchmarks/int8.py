@@ -33,6 +33,7 @@ from rstar_jax.engine import DecodeConfig, StepDecoder, StepRequest
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
 from rstar_jax.queues import call
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms.quantize import parameter_bytes, to_int8
@@ -90,7 +91,7 @@ def first_steps(model: models.Decoder, tokenizer: Tokenizer, rows: list) -> list
 
 def measure(folder: Path, dtype: str, count: int) -> Measured:
     """Both models on `count` solutions."""
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder, CODE_STEPS)
     rows = texts(tokenizer, count)
     T = -(-max(len(ids) for _, ids, _ in rows) // 64) * 64
     model = weights.load_pretrained(folder, dtype=jnp.dtype(dtype))

@@ -22,7 +22,7 @@ from pathlib import Path
 from rstar_jax import records
 from rstar_jax.grading.answer import GRADINGS
 from rstar_jax.search import votes
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import PreferencePair, Tree
 
 KINDS = ("first", "later", "code end", "answer")
@@ -55,9 +55,9 @@ def main() -> None:
 
 def kind(text: str, depth: int) -> str:
     """A row of KINDS."""
-    if grammar.ANSWER in text:
+    if CODE_STEPS.answer in text:
         return "answer"
-    return "code end" if grammar.END_CODE in text else "first" if depth == 1 else "later"
+    return "code end" if CODE_STEPS.end_code in text else "first" if depth == 1 else "later"
 
 
 def show_pairs(pairs: Sequence[PreferencePair]) -> None:

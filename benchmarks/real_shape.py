@@ -29,6 +29,7 @@ from rstar_jax.queues import call
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search.contract import Leaf
 from rstar_jax.tasks import Checker, MathTask
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms.lora import LoraConfig
@@ -82,7 +83,7 @@ def expand(folder: Path, part: Part) -> None:
             (found,) = call(reasoner.queues(1).propose, [leaf])
             engine = reasoner.result()["engine"]
             assert isinstance(engine, dict) and len(found) == 8
-            known = Tokenizer.load(folder).vocab_size
+            known = Tokenizer.load(folder, CODE_STEPS).vocab_size
             if any(token >= known for one in found for token in one.tokens):
                 raise SystemExit("a row of the vocabulary that is no token was sampled")
             written = sum(len(one.tokens) for one in found)
@@ -101,7 +102,9 @@ def teach(folder: Path, part: Part) -> None:
     config = train.TrainConfig(
         epochs=1, batch=2, seq_len=512, microbatch=1, remat="full", lora=LoraConfig(rank=16)
     )
-    summary = train.train_policy(model, rows, Tokenizer.load(folder), PROMPTS["finetuned"], config)
+    summary = train.train_policy(
+        model, rows, Tokenizer.load(folder, CODE_STEPS), PROMPTS["finetuned"], config
+    )
     part.done("one training step", f"{summary.tokens:,} tokens, loss {summary.first_loss:.2f}")
 
 

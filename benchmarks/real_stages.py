@@ -25,7 +25,7 @@ from rstar_jax.report import read_report
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import SearchConfig
 from rstar_jax.tasks import TASKS, Checker, Role
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import Grade, Problem, Tree
 from rstar_jax.weights import model_hash
 
@@ -80,7 +80,7 @@ def flawed_rows(path: Path, per_family: int, seed: int) -> int:
         kept = 0
         while kept < per_family:
             question, steps, _ = sample_solution(family, rng, rates)
-            if grammar.finish_of(steps[-1]) == "answer":  # those that crashed are no solutions
+            if CODE_STEPS.finish_of(steps[-1]) == "answer":  # those that crashed are no solutions
                 rows.append({"id": f"{family}/{kept}", "question": question, "steps": steps})
                 kept += 1
     rng.shuffle(rows)

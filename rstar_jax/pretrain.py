@@ -8,6 +8,7 @@ the prompt of a fine-tuned policy, so that it is its own bootstrap policy.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import random
 import shutil
@@ -24,7 +25,7 @@ from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.search import SearchConfig, grow_trees
 from rstar_jax.tasks import Checker, MathTask
-from rstar_jax.text import prompts, usage
+from rstar_jax.text import usage
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig, TrainSummary, train_policy
 from rstar_jax.types import SftRow, Tree
@@ -32,6 +33,7 @@ from rstar_jax.types import SftRow, Tree
 # Solutions that the tokenizer is fitted to; more change nothing.
 _TOKENIZER_EXAMPLES = 5000
 _REPORT_EVERY_S = 15.0
+_TASK = MathTask()
 # Not qwen2: for that type AutoTokenizer of transformers 5 puts Qwen2's splitting in the place of
 # tokenizer.json's, whatever tokenizer_class says. For llama it takes tokenizer.json as it is.
 _FAMILY = "llama"
@@ -103,12 +105,12 @@ def run(config: PretrainConfig, workdir: Path) -> Path:
         raise UserError(f"config.solutions: {config.solutions} given, at least 1 expected.")
     # 1.
     rows = solutions(config.solutions, config.flaws, seed=config.seed)
-    prompt = prompts.finetuned
+    prompt = functools.partial(_TASK.prompt, role="finetuned")
     # 2.
     written = ["".join(row.steps) for row in rows[:_TOKENIZER_EXAMPLES]]
     asked = [prompt(row.question) for row in rows[:_TOKENIZER_EXAMPLES]]
     # Solutions count twice: what is written costs more than what is read.
-    tokenizer = Tokenizer.train([*asked, *written, *written], config.model.vocab, phrases=True)
+    tokenizer = Tokenizer.train([*asked, *written, *written], config.model.vocab, _TASK.grammar, phrases=True)
     # 3.
     shape = config.model
     model = models.init_random(
@@ -141,7 +143,7 @@ def run(config: PretrainConfig, workdir: Path) -> Path:
     # 4.
     folder = workdir / "tiny-base"
     tokenizer.set_chat_template(usage.chat_template(prompt, tokenizer))
-    weights.save_pretrained(model, folder, tokenizer_from=tokenizer, stops=usage.GENERATION_STOPS)
+    weights.save_pretrained(model, folder, tokenizer_from=tokenizer, stops=_TASK.grammar.handovers)
     shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
     # 5.
     figures = measure(folder, config.measure) if config.measure.problems else {}
@@ -170,7 +172,7 @@ def measure(folder: Path, config: MeasureConfig) -> dict[str, float]:
         reasoner = Reasoner(
             folder,
             None,
-            Checker(MathTask(), sandbox),
+            Checker(_TASK, sandbox),
             role="finetuned",
             decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
             dtype="float32",
@@ -251,6 +253,6 @@ trajectories each at temperature 1; "ended": the share of them that reach an ans
 |---|---|
 {table}
 
-{usage.policy_usage(prompts.finetuned)}""",
+{usage.policy_usage(functools.partial(_TASK.prompt, role="finetuned"), _TASK.grammar)}""",
         encoding="utf-8",
     )

@@ -82,7 +82,7 @@ class StepVerdict:
     """Outcome of running a trajectory up to and including its newest step (arXiv 2501.04519, 3.2).
 
     text: the step as it enters the tree; to one that ends the code a task may append what the interpreter
-        showed, as `<output>...<end_of_output>`.
+        showed, as its grammar writes it.
     status: "ok", "answer" (a terminal with `answer`), the reason why the step is no valid node, or "unknown".
     answer: the final answer as `Task.final` takes it, if status is "answer".
     detail: exception type or the like, for the report's causes of death.

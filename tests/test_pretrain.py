@@ -15,7 +15,7 @@ from rstar_jax.pretrain import MeasureConfig, ModelShape, PretrainConfig, run, s
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates
 from rstar_jax.settings import from_config, to_config_dict
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig
@@ -24,7 +24,7 @@ from rstar_jax.train import TrainConfig
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     return Tokenizer.train(
-        ["".join(row.steps) for row in solutions(270, FlawRates(), seed=0)], 400, phrases=True
+        ["".join(row.steps) for row in solutions(270, FlawRates(), seed=0)], 400, CODE_STEPS, phrases=True
     )
 
 
@@ -37,16 +37,16 @@ def test_it_reads_every_family_and_no_held_out_problem():
 
 
 def test_tokenizer_keeps_digits_single_stops_whole_and_any_text(tokenizer):
-    text = "Ünïcode 日本 \t 1234567890 ¿½?\n" + grammar.CODE + "x = 41" + grammar.END_STEP
+    text = "Ünïcode 日本 \t 1234567890 ¿½?\n" + CODE_STEPS.opening + "x = 41" + CODE_STEPS.end_step
     assert tokenizer.decode(tokenizer.encode(text)) == text
     assert len(tokenizer.encode("41")) == 2
     assert set(tokenizer.stop_ids.values()) == {"step", "code", "answer"}
-    assert all(len(tokenizer.encode(token)) == 1 for token in grammar.SPECIAL_TOKENS)
+    assert all(len(tokenizer.encode(token)) == 1 for token in CODE_STEPS.delimiters)
     assert tokenizer.eos_id is not None and tokenizer.vocab_size == 400
 
 
 def test_tokens_may_span_words(tokenizer):
-    last = "\n# Now print the final answer\nprint(t)\n" + grammar.END_CODE
+    last = "\n# Now print the final answer\nprint(t)\n" + CODE_STEPS.end_code
     assert len(tokenizer.encode(last)) < 10
 
 
@@ -70,7 +70,7 @@ def test_a_small_pretraining_writes_a_folder_that_loads(tmp_path):
     } <= names
     assert json.loads((folder / "config.json").read_text())["model_type"] == "llama"
     assert "--config=pretrain_tiny" in (folder / "README.md").read_text()
-    model, tokenizer = weights.load_pretrained(folder), Tokenizer.load(folder)
+    model, tokenizer = weights.load_pretrained(folder), Tokenizer.load(folder, CODE_STEPS)
     assert model.config.vocab_size == tokenizer.vocab_size == 320
     assert not (tmp_path / "checkpoints").exists()
 
@@ -86,7 +86,7 @@ def test_the_options_survive_the_way_through_a_config():
 
 
 def test_the_bundled_base_knows_the_format_and_the_problems():
-    tokenizer = Tokenizer.load(TINY_BASE)
+    tokenizer = Tokenizer.load(TINY_BASE, CODE_STEPS)
     model = weights.load_pretrained(TINY_BASE)
     assert model.config.vocab_size == tokenizer.vocab_size
     assert 200_000 <= sum(p.size for p in model.params().values()) <= 1_000_000

@@ -102,6 +102,10 @@ class Context:
         v = self.settings.verify
         return TASKS[v.task](grading=v.grading, output_kb=v.output_kb)
 
+    def tokenizer(self, folder: Path) -> Tokenizer:
+        """A model's tokenizer, which knows the task's grammar."""
+        return Tokenizer.load(tokenizer_folder(folder), self.task.grammar)
+
     def prompt(self, role: Role) -> Callable[[str], str]:
         """The task's prompt of a question for one who is asked."""
         return functools.partial(self.task.prompt, role=role)
@@ -116,7 +120,7 @@ class Context:
     @functools.cached_property
     def prompts(self) -> dict[tuple[str, str], Prompts | None]:
         """Lengths of prompts by kind ("bootstrap", "finetuned") and problems ("train", "heldout")."""
-        tokenizer, found = Tokenizer.load(tokenizer_folder(self.base)), {}
+        tokenizer, found = self.tokenizer(self.base), {}
         kinds: set[Role] = {*self.settings.search.prompt, "finetuned"}
         for kind in kinds:
             prompt = self.prompt(kind)

@@ -11,7 +11,6 @@ from rstar_jax.evolve.settings import at_round
 from rstar_jax.tasks import Role
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
-from rstar_jax.weights import tokenizer_folder
 
 _NAMED = 5  # ids that a message lists
 _FRAMES = 8  # remembered; a task that puts more than the question into a prompt has one for each
@@ -27,7 +26,7 @@ def with_room(context: Context) -> Context:
     kinds: set[Role] = {*(at_round(settings.search.prompt, round) for round in settings.rounds), "finetuned"}
     prompts = [context.prompt(kind) for kind in sorted(kinds)]
     asked = [
-        _Fits(Tokenizer.load(tokenizer_folder(folder)), prompt, room)
+        _Fits(context.tokenizer(folder), prompt, room)
         for folder in sorted({context.base, context.bootstrap})
         for prompt in prompts
     ]

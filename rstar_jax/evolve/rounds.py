@@ -42,7 +42,6 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.settings import home_expanded
-from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms.lora import check as check_lora
 from rstar_jax.types import Problem
 
@@ -177,7 +176,7 @@ def require_models(context: Context, asked: Mapping[Path, str]) -> None:
     for folder, option in asked.items():
         try:
             shape = weights.check_pretrained(folder)
-            Tokenizer.load(weights.tokenizer_folder(folder))
+            context.tokenizer(folder)
         except UserError as error:
             raise UserError(f"{option}: {error}") from error
         if folder == context.base:
@@ -197,7 +196,7 @@ def _require_judge(context: Context) -> None:
     if context.judge is None:
         return
     try:
-        policy = Tokenizer.load(weights.tokenizer_folder(context.bootstrap))
+        policy = context.tokenizer(context.bootstrap)
         reader = StepText.checked(context.judge, policy, context.prompt("ppm"))
     except UserError as error:
         raise UserError(f"config.policy.ppm: {error}") from error

@@ -49,7 +49,6 @@ from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import Checker
-from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig
 from rstar_jax.types import Problem, SftRow
 
@@ -209,7 +208,7 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
 def _estimate(context: Context, settings: SftSettings) -> None:
     """Say what evaluations and training will need, once the rows are known."""
     rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
-    tokenizer = Tokenizer.load(weights.tokenizer_folder(context.base))
+    tokenizer = context.tokenizer(context.base)
     prompt = context.prompt("finetuned")
 
     def length(row: SftRow) -> int:
@@ -248,7 +247,7 @@ def _rows(context: Context, path: Path, limit: int) -> None:
     """Read, convert and run the rows; keep those that hold and count why the others do not."""
 
     def work(folder: Path) -> dict[str, Any]:
-        given = read_given(path, limit=limit)
+        given = read_given(path, context.task, limit=limit)
         kept: list[SftRow] = []
         lost: Counter[str] = Counter()
         with context.sandbox() as sandbox, context.progress.stage("rows", len(given), "rows"):

@@ -124,7 +124,7 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
 
     round: whose solutions they are; 0 for those of a warm start, which were given.
     """
-    tokenizer = _base_tokenizer(context)
+    tokenizer = context.tokenizer(context.base)
     config = context.settings.train.policy
     base = _load(context, context.base, config)
     model = train.with_delimiters(base, tokenizer, context.settings.policy.delimiters)
@@ -134,15 +134,14 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
         summary = train.train_policy(model, rows, tokenizer, prompt, config, **options)
         tokenizer.set_chat_template(usage.chat_template(prompt, tokenizer))
         loader = usage.loader(tokenizer, model.config.family)
-        section = usage.policy_usage(prompt, loader)
+        section = usage.policy_usage(prompt, tokenizer.grammar, loader)
         card = _card(context, "policy", round, {"solutions": len(rows)}, section)
-        weights.save_pretrained(
-            model, folder / "model", tokenizer_from=tokenizer, card=card, stops=usage.GENERATION_STOPS
-        )
-    written = train.probabilities(summary.metrics)
+        stops = tokenizer.grammar.handovers
+        weights.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card, stops=stops)
+    written = train.probabilities(summary.metrics, tokenizer.grammar)
     said = ", ".join(f"{token} {p:.2f}" for token, p in written.items())
     context.progress.log(f"{title}: probability of each delimiter where it stands: {said}.")
-    if note := train.weakness(summary.metrics, summary.steps, len(options["new_tokens"])):
+    if note := train.weakness(summary.metrics, tokenizer.grammar, summary.steps, len(options["new_tokens"])):
         context.progress.log(f"{title}: {note}.")
     if summary.as_sampled:
         context.progress.log(
@@ -179,10 +178,6 @@ def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.D
     )
 
 
-def _base_tokenizer(context: Context) -> Tokenizer:
-    return Tokenizer.load(weights.tokenizer_folder(context.base))
-
-
 def training_mesh(context: Context) -> Mesh | None:
     """The mesh of `train.mesh`, None for one device. Raises UserError where it does not fit the devices."""
     try:
@@ -199,14 +194,14 @@ def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
         context.progress.log(f"round {round}: no preference pairs yet, so no PPM; search votes without one.")
         return TrainResult(note="no PPM: no preference pairs")
     source = context.policy(round)
-    tokenizer = Tokenizer.load(source)
+    tokenizer = context.tokenizer(source)
     config = context.settings.train.ppm
     model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
     prompt = context.prompt("ppm")
     with _training(context, round, "train the PPM", folder, tokenizer) as options:
         summary = train.train_ppm(model, pairs, tokenizer, prompt, config, **options)
         loader = usage.loader(tokenizer, model.decoder.config.family)
-        section = usage.reward_usage(prompt, loader, context.ppm_scale)
+        section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
         card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
         weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
     if note := train.saturation(summary.metrics):
@@ -234,7 +229,7 @@ def _training(
     with context.progress.stage(title, None, "steps", round or None), MetricsWriter(folder) as metrics:
         yield {
             "seed": _seed(context, round),
-            "new_tokens": range(_base_tokenizer(context).vocab_size, tokenizer.vocab_size),
+            "new_tokens": range(context.tokenizer(context.base).vocab_size, tokenizer.vocab_size),
             "checkpoints": checkpoints,
             "metrics": metrics,
             "on_step": on_step,

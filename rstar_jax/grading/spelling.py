@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from rstar_jax.grading import characters, markup, printed
-from rstar_jax.text.grammar import boxed
+from rstar_jax.text.boxed import boxed
 
 # Nobody's answer is longer. Checked before any pattern is tried; the patterns here and in `equal.py` take at
 # most quadratic time, which is milliseconds at this length.

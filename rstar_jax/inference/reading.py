@@ -46,7 +46,7 @@ class StepText:
         """
         folder = weights.tokenizer_folder(ppm)
         if has_tokenizer(folder):
-            return cls(Tokenizer.load(folder), reading, str(ppm), prompt)
+            return cls(Tokenizer.load(folder, policy.grammar), reading, str(ppm), prompt)
         if rows < policy.used_ids:
             raise UserError(
                 f"{ppm}: no tokenizer there, and its embeddings have {rows} rows, but the policy's tokenizer "
@@ -68,6 +68,7 @@ class StepText:
     def prefix(self, question: str, steps: Sequence[str]) -> np.ndarray:
         """Ids of a question and of steps that are not to be valued, int32 [P]."""
         if self._layout:
+            question = self._tokenizer.grammar.harmless(question)
             asked = self._tokenizer.encode_prompt(self._layout.replace("{question}", question), question)
         else:  # as it was trained, whatever the policy is asked with
             asked = self._tokenizer.encode_prompt(self._prompt(question))

@@ -22,13 +22,10 @@ from rstar_jax.queues import Coded
 from rstar_jax.search import Leaf, Queues
 from rstar_jax.search.contract import ScoreRequest as ScoreAsked
 from rstar_jax.tasks import Checker, Role
-from rstar_jax.text import grammar, opening
+from rstar_jax.text import opening
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms import decode_layout, quantize
 from rstar_jax.types import Candidate, Finish, Grade, GradeRequest, Problem
-
-# The interpreter writes outputs and the user questions; a policy never does.
-_NEVER_SAMPLED = (grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSISTANT)
 
 
 class Reasoner:
@@ -54,14 +51,15 @@ class Reasoner:
         cache: Path | None = None,
         demand: int = 0,
     ):
-        self._tokenizer = Tokenizer.load(weights.tokenizer_folder(policy))
         self._checker, self._task = checker, checker.task
+        grammar = self._task.grammar
+        self._tokenizer = Tokenizer.load(weights.tokenizer_folder(policy), grammar)
         self._role: Role = role
         self.meter = Meter()
         tokenizer = self._tokenizer
         never = [
             i
-            for token in _NEVER_SAMPLED
+            for token in grammar.never_sampled
             for i in tokenizer.encode(token)[:1]
             if len(tokenizer.encode(token)) == 1
         ]
@@ -79,12 +77,12 @@ class Reasoner:
             decode,
             seed=seed,
             forbidden=never,
-            opening=opening.automaton(tokenizer, self._task.opening, rows) if self._task.opening else None,
+            opening=opening.automaton(tokenizer, grammar.opening, rows) if grammar.opening else None,
             mesh=mesh,
             demand=demand,
         )
         self._devices = 1 if mesh is None else mesh.size
-        self._faults = {"repeats": "repeats itself", "astray": f"no {self._task.opening}"}
+        self._faults = {"repeats": "repeats itself", "astray": f"no {grammar.opening}"}
         self._scorer = None
         if ppm is not None:
             reward = weights.load_reward_model(ppm, dtype=jnp.dtype(dtype))
@@ -199,7 +197,7 @@ class Reasoner:
             temperature=leaf.temperature,
             name=(round, key, leaf.tree_index, leaf.node),
             problem=key,
-            opens=bool(self._task.opening) and not leaf.steps,
+            opens=bool(self._task.grammar.opening) and not leaf.steps,
             after=leaf.handle,
         )
 
@@ -225,7 +223,7 @@ class Reasoner:
         if tokens and tokens[-1] not in self._tokenizer.stop_ids:
             # A vocabulary without the stops: their text may be followed by the rest of its last token, or be
             # written with tokens that the engine was not told of.
-            text, finish = grammar.cut_at_stop(text)
+            text, finish = self._task.grammar.cut_at_stop(text)
         fault = self._faults.get(sample.cut, "") if finish == "length" else ""
         return Candidate(text, tokens, sample.logprob, finish, fault, sample.handle)
 

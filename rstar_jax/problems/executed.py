@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from rstar_jax.problems.rows import Given
 from rstar_jax.tasks.checker import Checker
-from rstar_jax.tasks.code_steps import code_ended
-from rstar_jax.text import grammar
+from rstar_jax.text.boxed import boxed
+from rstar_jax.text.grammar import Grammar
 from rstar_jax.types import SftRow, StepVerdict
 
 _WHOLE = re.compile(r"(-?\d+)\.0")  # what a division of whole numbers prints
@@ -27,18 +27,21 @@ def executed(given: Sequence[Given], checker: Checker) -> list[Executed]:
     """Each given row as it is to be learnt, in order; all programs of a call run together.
 
     A converted working is run step by step and gets its output and its answer, which is graded against the
-    reference: it is kept only if every step lives and the answer is right. A solution in our grammar is kept
-    as it is, right or wrong; where its code has ended and no output stands there, it is run for that.
+    reference: it is kept only if every step lives and the answer is right. A solution in the task's grammar
+    is kept as it is, right or wrong; where its code has ended and no output stands there, it is run for that.
     """
+    grammar = checker.task.grammar
     asked = [
-        [row.row.steps[:end] for end in range(1, len(row.row.steps) + 1) if _to_run(row, end)]
+        [row.row.steps[:end] for end in range(1, len(row.row.steps) + 1) if _to_run(row, end, grammar)]
         for row in given
     ]
     requests = [(row.problem, steps) for row, each in zip(given, asked, strict=True) for steps in each]
     verdicts = iter(checker.check(requests))
-    found = [_ran(row, [next(verdicts) for _ in each]) for row, each in zip(given, asked, strict=True)]
+    found = [
+        _ran(row, [next(verdicts) for _ in each], grammar) for row, each in zip(given, asked, strict=True)
+    ]
     converted = [
-        (i, given[i].problem, grammar.boxed(result.row.steps[-1]) or "")
+        (i, given[i].problem, boxed(result.row.steps[-1]) or "")
         for i, result in enumerate(found)
         if result.row and given[i].converted
     ]
@@ -49,16 +52,16 @@ def executed(given: Sequence[Given], checker: Checker) -> list[Executed]:
     return found
 
 
-def _to_run(given: Given, end: int) -> bool:
+def _to_run(given: Given, end: int, grammar: Grammar) -> bool:
     """Return whether the steps up to `end` have to be run: all of a conversion, and what lacks its output."""
     if given.converted:
         return True
-    step = given.row.steps[end - 1]
+    *before, step = given.row.steps[:end]
     lacks = grammar.finish_of(step) == "code" and not grammar.split_tool(step)[1]
-    return lacks and not code_ended(given.row.steps[: end - 1])
+    return lacks and not any(grammar.finish_of(earlier) == "code" for earlier in before)
 
 
-def _ran(given: Given, verdicts: Sequence[StepVerdict]) -> Executed:
+def _ran(given: Given, verdicts: Sequence[StepVerdict], grammar: Grammar) -> Executed:
     if given.lost:
         return Executed(None, given.lost)
     if failed := next((verdict for verdict in verdicts if not verdict.alive), None):
@@ -70,5 +73,5 @@ def _ran(given: Given, verdicts: Sequence[StepVerdict]) -> Executed:
     if given.converted:
         whole = _WHOLE.fullmatch(written.observation)
         answer = whole[1] if whole else written.observation
-        steps.append(f"\n{grammar.ANSWER}The answer is \\boxed{{{answer}}}{grammar.END_ANSWER}")
+        steps.append(grammar.answered(f"The answer is \\boxed{{{answer}}}"))
     return Executed(dataclasses.replace(given.row, steps=tuple(steps)))

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 from rstar_jax.problems.naming import name_of
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import Grammar
 
 _NUMBER = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
 # "<<48/2=24>>24": what is calculated, its result, and the result once more as it is read.
@@ -84,15 +84,15 @@ class _Known:
     remaining: Counter[Fraction]
 
 
-def convert(question: str, working: str, answer: str) -> list[str]:
-    """The bodies of the solution's code steps, as `grammar.render` takes them; the last one prints.
+def convert(question: str, working: str, answer: str, grammar: Grammar) -> list[str]:
+    """The bodies of the solution's code steps, as `grammar` renders them; the last one prints.
 
     Raises NotConverted where the working is too long, holds no marked calculation (prose gives numbers by
     chance), one that cannot be read or does not give its result, or none whose result is the answer.
     """
     if len(working) > _WORKING:
         raise NotConverted("a working too long")
-    if any(token in working for token in grammar.SPECIAL_TOKENS):
+    if any(token in working for token in grammar.delimiters):
         raise NotConverted("a delimiter in its text")
     try:
         wanted = _number(answer)

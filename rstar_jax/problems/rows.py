@@ -1,7 +1,7 @@
 r"""Solutions that a user gives to train on, from any file of `tables.py`, whose rows may be of several forms.
 
     a round's curate/sft.parquet           SftRows, as they are
-    {"question", "steps": [...]}           step texts of `text/grammar.py`
+    {"question", "steps": [...]}           step texts of the task's grammar
     {"question", "solution": "..."}        their concatenation
     {"question", "answer": "... #### 72"}  GSM8K's own form: a working, to be converted (`gsm8k.py`)
     {"problem", "solution", "answer"}      the same with the answer by itself
@@ -24,9 +24,9 @@ from rstar_jax.errors import UserError
 from rstar_jax.problems import gsm8k
 from rstar_jax.problems.tables import Place, read_objects, require_text, shown
 from rstar_jax.settings import home_expanded
-from rstar_jax.tasks.code_steps import after_code_fault, code_ended, code_fault
-from rstar_jax.text import grammar
-from rstar_jax.types import Problem, SftRow
+from rstar_jax.tasks.task import Task
+from rstar_jax.text.grammar import Grammar
+from rstar_jax.types import Problem, SftRow, StepVerdict
 
 _FORMS = "question (or problem) with steps, solution or GSM8K's answer"
 
@@ -54,48 +54,50 @@ def rows_file(spec: str, option: str = "config.rows") -> Path:
     return path
 
 
-def read_given(path: Path, *, limit: int = 0) -> list[Given]:
-    """The rows of a file, the first `limit` of them if that is not 0.
+def read_given(path: Path, task: Task, *, limit: int = 0) -> list[Given]:
+    """The rows of a file, the first `limit` of them if that is not 0. task: whose steps they hold.
 
     Raises UserError naming file and line of the first bad row, and the file where it holds none.
     """
-    found = _sft_rows(path) if records.is_of(path, SftRow) else _objects(path)
+    found = _sft_rows(path, task) if records.is_of(path, SftRow) else _objects(path, task)
     given = list(itertools.islice(found, limit or None))
     if not given:
         raise UserError(f"{path}: no rows in it; one JSON object a line expected, {_FORMS}.")
     return given
 
 
-def _sft_rows(path: Path) -> Iterator[Given]:
+def _sft_rows(path: Path, task: Task) -> Iterator[Given]:
     for number, row in enumerate(records.read_rows(path, SftRow), start=1):
         place = Place(path, "row", number)
         _text({"question": row.question}, place, "question")
         _require_texts(list(row.steps), place)
-        _require_steps(row.steps, place)
+        problem = Problem(row.problem_id, row.question, "")
+        _require_steps(row.steps, problem, task, place)
         if row.token_ids and len(row.token_ids) != len(row.steps):
             raise UserError(
                 f"{place}: token_ids of {len(row.token_ids)} steps given, but it has {len(row.steps)}; those "
                 "of each step, or none at all, expected."
             )
-        yield Given(row, Problem(row.problem_id, row.question, ""))
+        yield Given(row, problem)
 
 
-def _objects(path: Path) -> Iterator[Given]:
+def _objects(path: Path, task: Task) -> Iterator[Given]:
     for place, row in read_objects(path, _FORMS):
-        yield _given(row, place, str(row.get("id") or row.get("problem_id") or f"{path.stem}/{place.number}"))
+        name = str(row.get("id") or row.get("problem_id") or f"{path.stem}/{place.number}")
+        yield _given(row, task, place, name)
 
 
-def _given(row: dict[str, Any], place: Place, name: str) -> Given:
+def _given(row: dict[str, Any], task: Task, place: Place, name: str) -> Given:
     row = {key: value for key, value in row.items() if value is not None}  # a table has all columns in each
     question = _text(row, place, "question" if "question" in row else "problem")
-    answer = row.get("answer", "")
+    grammar, answer = task.grammar, row.get("answer", "")
     reference = str(answer)
     if "steps" in row:
         steps = row["steps"]
         _require_texts(steps, place)
         for step in steps:
             require_text(place, "steps", step, code=True)
-        return _solution(name, question, steps, reference, place)
+        return _solution(Problem(name, question, reference), steps, task, place)
     if "solution" not in row:
         working, reference = gsm8k.reference(_text(row, place, "answer", f"{_FORMS} are"))
         if not reference:
@@ -103,33 +105,36 @@ def _given(row: dict[str, Any], place: Place, name: str) -> Given:
                 f"{place}: answer is {shown(answer)}: a working that ends in '#### ANSWER' expected, as "
                 "there is no solution and there are no steps."
             )
-        return _working(name, question, working, reference)
+        return _working(Problem(name, question, reference), working, grammar)
     solution = _text(row, place, "solution")
-    if grammar.CODE in solution or any(stop in solution for stop in grammar.STOPS):
-        return _solution(name, question, grammar.parse(solution), reference, place)
+    if any(mark in solution for mark in (grammar.opening, *grammar.stops) if mark):
+        return _solution(Problem(name, question, reference), grammar.parse(solution), task, place)
     working, stated = gsm8k.reference(solution)
     if not (stated or reference):
         raise UserError(
-            f"{place}: solution has no step of our grammar ({grammar.CODE} ... {grammar.END_STEP}), and for "
-            "a working to be converted an answer is missing, in the key answer or behind '####'."
+            f"{place}: solution has no step of our grammar ({_form(grammar)}), and for a "
+            "working to be converted an answer is missing, in the key answer or behind '####'."
         )
-    return _working(name, question, working, reference or stated)
+    return _working(Problem(name, question, reference or stated), working, grammar)
 
 
-def _solution(name: str, question: str, steps: Sequence[str], answer: str, place: Place) -> Given:
-    _require_steps(steps, place)
-    row = SftRow(name, question, tuple(steps), mean_q=1.0, min_q=1.0, round=0)
-    return Given(row, Problem(name, question, answer))
+def _solution(problem: Problem, steps: Sequence[str], task: Task, place: Place) -> Given:
+    _require_steps(steps, problem, task, place)
+    return Given(_row(problem, steps), problem)
 
 
-def _working(name: str, question: str, working: str, answer: str) -> Given:
-    steps, lost = (), ""
+def _working(problem: Problem, working: str, grammar: Grammar) -> Given:
+    steps, lost = [], ""
     try:
-        steps = tuple(grammar.render(gsm8k.convert(question, working, answer)))
+        bodies = gsm8k.convert(problem.question, working, problem.answer, grammar)
+        steps = grammar.render(bodies)
     except gsm8k.NotConverted as why:
         lost = str(why)
-    row = SftRow(name, question, steps, mean_q=1.0, min_q=1.0, round=0)
-    return Given(row, Problem(name, question, answer), converted=True, lost=lost)
+    return Given(_row(problem, steps), problem, converted=True, lost=lost)
+
+
+def _row(problem: Problem, steps: Sequence[str]) -> SftRow:
+    return SftRow(problem.id, problem.question, tuple(steps), mean_q=1.0, min_q=1.0, round=0)
 
 
 def _require_texts(steps: Any, place: Place) -> None:
@@ -137,22 +142,28 @@ def _require_texts(steps: Any, place: Place) -> None:
         raise UserError(f"{place}: steps is {shown(steps)}, a list of step texts expected.")
 
 
-def _require_steps(steps: Sequence[str], place: Place) -> None:
-    """Refuse texts that no policy may write: to train on them teaches a form that is thrown away."""
+def _require_steps(steps: Sequence[str], problem: Problem, task: Task, place: Place) -> None:
+    """Refuses texts that no policy may write: to train on them teaches a form that is thrown away."""
     if not steps:
         raise UserError(f"{place}: no steps; at least one expected.")
     for i in range(len(steps)):
-        before, step = tuple(steps[:i]), grammar.split_tool(steps[i])[0]
-        why = after_code_fault(step) if code_ended(before) else code_fault((*before, step))
-        if i and grammar.finish_of(steps[i - 1]) == "answer":
+        written = task.grammar.split_tool(steps[i])[0]
+        found = task.step(problem, (*steps[:i], written))
+        why = found.detail if isinstance(found, StepVerdict) and not found.alive else ""
+        if i and task.grammar.finish_of(steps[i - 1]) == "answer":
             why = "a step after the answer"
         if why:
             raise UserError(
-                f"{place}: step {i + 1} of {len(steps)} is malformed ({why}): {shown(steps[i])}. "
-                f"Steps are those of rstar_jax/text/grammar.py: {grammar.CODE} first, each ended by "
-                f"{grammar.END_STEP}, {grammar.END_CODE} or {grammar.END_ANSWER}, at most one answer, the "
-                "last step, with a \\boxed{...} in it."
+                f"{place}: step {i + 1} of {len(steps)} is malformed ({why}): {shown(steps[i])}. The task's "
+                f"steps have the form {_form(task.grammar)}; an answer is the last step."
             )
+
+
+def _form(grammar: Grammar) -> str:
+    """`<code> ... <end_of_step>, <end_of_code> or <end_of_answer>`, for messages."""
+    *stops, last = grammar.stops
+    ends = f"{', '.join(stops)} or {last}" if stops else last
+    return f"{grammar.opening} ... {ends}".strip()
 
 
 def _text(row: dict[str, Any], place: Place, key: str, expected: str = "text") -> str:

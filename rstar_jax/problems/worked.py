@@ -15,7 +15,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.problems.family import Instance, Split
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.settings import nearest
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 
 # Per family, how often each step that has habits falls for one.
 HABITS: dict[str, tuple[float, ...]] = {
@@ -158,8 +158,8 @@ def _finish(written: list[tuple[str, str]], result: str) -> tuple[list[str], str
     output, ran = _run_own_code([code for _, code in written] + [f"print({result})"])
     if output is None:
         # The last body may be the failing one; every earlier step ends as a step.
-        return grammar.render(bodies + ["pass"])[: ran + 1], None
-    return grammar.render(bodies, output=output, answer=f"The answer is \\boxed{{{output}}}"), output
+        return CODE_STEPS.render(bodies + ["pass"])[: ran + 1], None
+    return CODE_STEPS.render(bodies, output=output, answer=f"The answer is \\boxed{{{output}}}"), output
 
 
 def _run_own_code(codes: list[str]) -> tuple[str | None, int]:

@@ -20,26 +20,27 @@ from typing import TextIO
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import alive
 from rstar_jax.search.votes import Class
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import Grammar
 from rstar_jax.types import Node, Tree
 
 _PIPE = 110  # columns where there is no terminal
 _MOST_OUTPUT = 40  # columns of what a step printed, in its one line
-_DELIMITERS = (grammar.CODE, *grammar.STOPS, grammar.ANSWER)
 
 
 class Transcript:
     """Prints to `out`. show: "brief", a line for each accepted step; "full", all that it holds; "answer",
-    what was found in the end alone. seconds: since the start. ahead: called before anything is printed."""
+    what was found in the end alone. grammar: of the steps. seconds: since the start. ahead: called before
+    anything is printed."""
 
     def __init__(
         self,
         out: TextIO,
         show: str,
+        grammar: Grammar,
         seconds: Callable[[], float],
         ahead: Callable[[], None] = lambda: None,
     ):
-        self._out, self._show, self._seconds = out, show, seconds
+        self._out, self._show, self._grammar, self._seconds = out, show, grammar, seconds
         self._ahead = ahead
         self._width = max(60, shutil.get_terminal_size((_PIPE, 24)).columns if out.isatty() else _PIPE)
         self._numbers: dict[tuple[int, tuple[str, ...]], int] = {}
@@ -75,7 +76,7 @@ class Transcript:
         number = self._numbers.setdefault(name, len(self._numbers) + 1)
         value = "" if node.ppm is None else f"ppm {node.ppm:+.2f}  "
         kind = f"answer {node.answer}: " if node.status == "answer" else ""
-        lines, output = _written(node.text), node.observation
+        lines, output = self._written(node.text), node.observation
         head = f"{number:>5}  {value}{kind}"
         if self._show == "full":
             self.say(f"{head}{again}".rstrip())
@@ -129,13 +130,20 @@ class Transcript:
         self.say(spent)
         steps = tree.steps(first.node)
         self.say("\nthe program, run as it stands:\n")
-        self.say(grammar.program(steps))
+        self.say(self._grammar.program(steps))
         path = reversed(tree.path(first.node))
         output = next((o for i in path if (o := tree.nodes[i].observation)), "")
         self.say("what it printed:\n")
         self.say(output or "(nothing)")
         self.say("\nwhat the policy made of it:\n")
-        self.say("\n".join(_written(steps[-1])))
+        self.say("\n".join(self._written(steps[-1])))
+
+    def _written(self, step: str) -> list[str]:
+        """The lines of what the policy wrote, delimiters left out."""
+        text = self._grammar.split_tool(step)[0]
+        for delimiter in self._grammar.written:
+            text = text.replace(delimiter, "")
+        return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def _votes(count: int, total: int) -> str:
@@ -145,14 +153,6 @@ def _votes(count: int, total: int) -> str:
 def shown(text: str) -> str:
     """The text with every character that is no print, newline or tab written out."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
-
-
-def _written(step: str) -> list[str]:
-    """The lines of what the policy wrote, delimiters left out."""
-    text = grammar.split_tool(step)[0]
-    for delimiter in _DELIMITERS:
-        text = text.replace(delimiter, "")
-    return [line.rstrip() for line in text.splitlines() if line.strip()]
 
 
 def _one_line(lines: Sequence[str]) -> str:

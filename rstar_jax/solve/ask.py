@@ -76,6 +76,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         script = Transcript(
             sys.stdout,
             settings.show,
+            task.grammar,
             lambda: time.monotonic() - began,
             status.clear,
         )
@@ -171,7 +172,7 @@ def _task(settings: SolveSettings, problem: Problem) -> Task:
 def _require_fit(found: ModelFolders, task: Task, role: Role, question: str, room: int) -> int:
     """Tokens of the policy's prompt. Refuses a question that leaves no step any room, for either model, and a
     PPM that cannot read steps."""
-    tokenizer = Tokenizer.load(weights.tokenizer_folder(found.policy))
+    tokenizer = Tokenizer.load(weights.tokenizer_folder(found.policy), task.grammar)
     lengths = {"its prompt": len(tokenizer.encode_prompt(task.prompt(question, role)))}
     if found.ppm is not None:
         try:

@@ -11,7 +11,9 @@ Rules of a code step (arXiv 2501.04519, section 3.2; details as in the released 
 from __future__ import annotations
 
 from rstar_jax.sandbox import ExecResult
-from rstar_jax.text import grammar
+from rstar_jax.tasks.task import Program
+from rstar_jax.text.boxed import boxed
+from rstar_jax.text.grammar import Grammar
 from rstar_jax.types import Status, StepVerdict
 
 # An output that would fill the policy's context is cut: what matters is printed in a line or two.
@@ -28,56 +30,56 @@ _STATUS: dict[str, Status] = {
 }
 
 
-def body(step: str) -> str:
-    """A step without the one stop that ends it: another before that is a delimiter inside the step."""
-    stop = next((stop for stop in grammar.STOPS if step.endswith(stop)), "")
-    return step.removesuffix(stop)
-
-
-def form_fault(step: str) -> str:
+def form_fault(grammar: Grammar, step: str) -> str:
     """Return why the text is no step of any kind; empty if it is one."""
     if grammar.finish_of(step) == "length":
         return "no stop"
-    held = body(step)
-    never = (*grammar.STOPS, grammar.OUTPUT, grammar.END_OUTPUT, grammar.USER, grammar.ASSISTANT)
+    held = grammar.body(step)
+    never = (*grammar.stops, *grammar.never_sampled)
     return "a delimiter inside the step" if any(delimiter in held for delimiter in never) else ""
 
 
-def code_ended(steps: tuple[str, ...]) -> bool:
+def code_ended(grammar: Grammar, steps: tuple[str, ...]) -> bool:
     """Return whether one of the steps ends the code."""
-    return any(grammar.END_CODE in step for step in steps)
+    return any(grammar.end_code in step for step in steps)
 
 
-def code_fault(steps: tuple[str, ...]) -> str:
+def code_fault(grammar: Grammar, steps: tuple[str, ...]) -> str:
     """Return why the last step is no code step after those before it; empty if its program can be run."""
     step, before = steps[-1], steps[:-1]
-    if why := form_fault(step):
+    if why := form_fault(grammar, step):
         return why
-    held = body(step)
-    if code_ended(before):
+    held = grammar.body(step)
+    if code_ended(grammar, before):
         return "code after the code's end"
-    if grammar.finish_of(step) == "answer" or grammar.ANSWER in held:
+    if grammar.finish_of(step) == "answer" or grammar.answer in held:
         return "answer before the code's end"
-    if not before and not held.lstrip().startswith(grammar.CODE):
-        return f"no {grammar.CODE}"
-    if held.count(grammar.CODE) != (0 if before else 1):
+    if not before and not held.lstrip().startswith(grammar.opening):
+        return f"no {grammar.opening}"
+    if held.count(grammar.opening) != (0 if before else 1):
         return "a delimiter inside the step"
-    return "" if held.replace(grammar.CODE, "").strip() else "empty"
+    return "" if held.replace(grammar.opening, "").strip() else "empty"
 
 
-def after_code_fault(step: str) -> str:
+def program_of(grammar: Grammar, steps: tuple[str, ...]) -> StepVerdict | Program:
+    """Return the program up to the last step, or that it is no code step."""
+    why = code_fault(grammar, steps)
+    return StepVerdict(steps[-1], "malformed", detail=why) if why else Program(grammar.program(steps))
+
+
+def after_code_fault(grammar: Grammar, step: str) -> str:
     r"""Return why the text is no step after the code's end; empty for an answer in a `\boxed{}`, or a
     thought."""
-    if why := form_fault(step):
+    if why := form_fault(grammar, step):
         return why
-    held, finish = body(step), grammar.finish_of(step)
-    if finish == "code" or grammar.CODE in held:
+    held, finish = grammar.body(step), grammar.finish_of(step)
+    if finish == "code" or grammar.opening in held:
         return "code after the code's end"
-    if finish == "step" and grammar.ANSWER not in held:
+    if finish == "step" and grammar.answer not in held:
         return "" if held.strip() else "empty"
-    if finish != "answer" or held.count(grammar.ANSWER) != 1 or not held.lstrip().startswith(grammar.ANSWER):
+    if finish != "answer" or held.count(grammar.answer) != 1 or not held.lstrip().startswith(grammar.answer):
         return "no answer delimiters"
-    return "" if grammar.boxed(held) else "no boxed answer"
+    return "" if boxed(held) else "no boxed answer"
 
 
 def verdict(step: str, result: ExecResult) -> StepVerdict:

@@ -26,7 +26,8 @@ from rstar_jax.errors import UserError
 from rstar_jax.sandbox import ExecResult
 from rstar_jax.tasks import code_steps
 from rstar_jax.tasks.task import Program, Role, Task
-from rstar_jax.text import grammar, prompts
+from rstar_jax.text import prompts
+from rstar_jax.text.grammar import CODE_STEPS, Grammar
 from rstar_jax.types import Grade, Problem, StepVerdict
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
@@ -34,14 +35,14 @@ _INSTRUCTIONS = f"""You write a Python function step by step, in code that is ex
 
 Write one step at a time. A step is a thought, written as a Python comment, followed by the Python that
 carries it out.
-- Begin with {grammar.CODE} and end every step but the last with {grammar.END_STEP}.
+- Begin with {CODE_STEPS.opening} and end every step but the last with {CODE_STEPS.end_step}.
 - Later steps may use what earlier ones define. The standard library, sympy and numpy can be imported.
-- The last step completes the function asked for. It ends with {grammar.END_CODE}, and nothing follows."""
+- The last step completes the function asked for. It ends with {CODE_STEPS.end_code}, and nothing follows."""
 
 _EXAMPLE_QUESTION = (
     "Write a function `second_largest(numbers)` that returns the second largest distinct number."
 )
-_EXAMPLE_STEPS = grammar.render(
+_EXAMPLE_STEPS = CODE_STEPS.render(
     (
         "# Step 1: Rank the distinct numbers, the largest first\n"
         "def ranked(numbers):\n    return sorted(set(numbers), reverse=True)",
@@ -70,10 +71,10 @@ class CodeTask(Task):
     """Functions checked by unit tests in the sandbox. `require`, `final`, `read_final` and `same` raise
     UserError for a problem whose answer holds no tests."""
 
-    opening: ClassVar[str] = grammar.CODE
+    grammar: ClassVar[Grammar] = CODE_STEPS
     judges: ClassVar[type] = Program
 
-    def prompt(self, question: str, role: Role) -> str:
+    def frame(self, question: str, role: Role) -> str:
         return bootstrap(question) if role == "bootstrap" else prompts.finetuned(question)
 
     def require(self, problem: Problem) -> None:
@@ -85,14 +86,13 @@ class CodeTask(Task):
             )
 
     def step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict | Program:
-        why = code_steps.code_fault(steps)
-        return StepVerdict(steps[-1], "malformed", detail=why) if why else Program(grammar.program(steps))
+        return code_steps.program_of(self.grammar, steps)
 
     def read(self, problem: Problem, steps: tuple[str, ...], result: ExecResult) -> StepVerdict:
         verdict = code_steps.verdict(steps[-1], result)
-        if verdict.status != "ok" or grammar.finish_of(steps[-1]) != "code":
+        if verdict.status != "ok" or self.grammar.finish_of(steps[-1]) != "code":
             return verdict
-        return dataclasses.replace(verdict, status="answer", answer=grammar.program(steps))
+        return dataclasses.replace(verdict, status="answer", answer=self.grammar.program(steps))
 
     def final(self, problem: Problem, answer: str) -> Program:
         return _calls(answer, unit_tests(problem))[0]

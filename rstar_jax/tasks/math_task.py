@@ -19,7 +19,9 @@ from rstar_jax.grading.answer import GRADINGS
 from rstar_jax.sandbox import ExecResult
 from rstar_jax.tasks import code_steps
 from rstar_jax.tasks.task import Pair, Program, Role, Task
-from rstar_jax.text import grammar, prompts
+from rstar_jax.text import prompts
+from rstar_jax.text.boxed import boxed
+from rstar_jax.text.grammar import CODE_STEPS, Grammar
 from rstar_jax.types import Grade, Problem, StepVerdict
 
 _LONE_DECIMAL = re.compile(r"-?\d+\.\d{5,}")
@@ -28,26 +30,26 @@ _LONE_DECIMAL = re.compile(r"-?\d+\.\d{5,}")
 class MathTask(Task):
     r"""The task of the paper. Answers are what `\boxed{}` holds; GRADINGS says how they are judged."""
 
-    opening: ClassVar[str] = grammar.CODE
+    grammar: ClassVar[Grammar] = CODE_STEPS
     GRADINGS: ClassVar[tuple[str, ...]] = tuple(GRADINGS)
 
-    def prompt(self, question: str, role: Role) -> str:
+    def frame(self, question: str, role: Role) -> str:
         return prompts.bootstrap(question) if role == "bootstrap" else prompts.finetuned(question)
 
     def step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict | Program:
-        if code_steps.code_ended(steps[:-1]):
-            return _after_code(steps[-1])
-        why = code_steps.code_fault(steps)
-        return StepVerdict(steps[-1], "malformed", detail=why) if why else Program(grammar.program(steps))
+        if code_steps.code_ended(self.grammar, steps[:-1]):
+            return self._after_code(steps[-1])
+        return code_steps.program_of(self.grammar, steps)
 
     def read(self, problem: Problem, steps: tuple[str, ...], result: ExecResult) -> StepVerdict:
         verdict = code_steps.verdict(steps[-1], result)
-        if verdict.status != "ok" or grammar.finish_of(steps[-1]) != "code":
+        if verdict.status != "ok" or self.grammar.finish_of(steps[-1]) != "code":
             return verdict
         output = verdict.observation
         if _LONE_DECIMAL.fullmatch(output):
             output = str(round(float(output), 4))
-        return dataclasses.replace(verdict, text=grammar.with_output(steps[-1], output), observation=output)
+        text = self.grammar.with_output(steps[-1], output)
+        return dataclasses.replace(verdict, text=text, observation=output)
 
     def final(self, problem: Problem, answer: str) -> Pair:
         return Pair(answer, problem.answer)
@@ -58,11 +60,10 @@ class MathTask(Task):
     def same(self, problem: Problem, one: str, other: str, ask: Callable[[Sequence[Any]], list[Any]]) -> bool:
         return ask([Pair(one, other)]) == ["right"]
 
-
-def _after_code(step: str) -> StepVerdict:
-    """After the code only text follows: an answer, or a thought."""
-    if why := code_steps.after_code_fault(step):
-        return StepVerdict(step, "malformed", detail=why)
-    if grammar.finish_of(step) != "answer":
-        return StepVerdict(step, "ok")
-    return StepVerdict(step, "answer", answer=grammar.boxed(code_steps.body(step)))
+    def _after_code(self, step: str) -> StepVerdict:
+        """After the code only text follows: an answer, or a thought."""
+        if why := code_steps.after_code_fault(self.grammar, step):
+            return StepVerdict(step, "malformed", detail=why)
+        if self.grammar.finish_of(step) != "answer":
+            return StepVerdict(step, "ok")
+        return StepVerdict(step, "answer", answer=boxed(self.grammar.body(step)))

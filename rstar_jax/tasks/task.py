@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from rstar_jax.errors import UserError
 from rstar_jax.sandbox import ExecResult, Limits
 from rstar_jax.settings import nearest
+from rstar_jax.text.grammar import Grammar
 from rstar_jax.types import Grade, Problem, StepVerdict
 
 # Who is asked: a general model that never saw the steps; a policy that has learnt them, or is to; a PPM.
@@ -38,11 +39,10 @@ class Task(abc.ABC):
     grading: how answers are judged, one of `GRADINGS`. output_kb: what a program may print. Raises UserError
     for an unknown one.
 
-    opening: what every first step begins with, white space before it aside; empty: anything. One that begins
-        otherwise is sampled no further. judges: what finals ask, `Pair` or `Program`.
+    grammar: the delimiters of its steps. judges: what finals ask, `Pair` or `Program`.
     """
 
-    opening: ClassVar[str] = ""
+    grammar: ClassVar[Grammar]
     judges: ClassVar[type] = Pair
     GRADINGS: ClassVar[tuple[str, ...]] = ("strict",)
 
@@ -54,10 +54,15 @@ class Task(abc.ABC):
             )
         self.grading, self.output_kb = grading, output_kb
 
-    @abc.abstractmethod
     def prompt(self, question: str, role: Role) -> str:
-        """Return the text that stands before the first step. Of a problem only the question is known to who
-        trains on its solution."""
+        """Return the text that stands before the first step. What looks like a delimiter in the question is
+        none: a space breaks it."""
+        return self.frame(self.grammar.harmless(question), role)
+
+    @abc.abstractmethod
+    def frame(self, question: str, role: Role) -> str:
+        """Return the prompt around a question that holds no delimiter. Of a problem only the question is
+        known to who trains on its solution."""
 
     @abc.abstractmethod
     def step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict | Program:

@@ -15,8 +15,6 @@ from typing import Any
 import tokenizers
 from tokenizers import Regex, pre_tokenizers
 
-from rstar_jax.text import grammar
-
 _SPACE = "▁"  # how SentencePiece writes a space
 _BAR = re.compile(r"(?<!\\)\|")  # between two alternatives, not the escaped one of "<\\|user\\|>"
 
@@ -32,8 +30,9 @@ def isolating(delimiters: Sequence[str], merging: Any) -> Any:
     return pre_tokenizers.Sequence([split] if merging is None else [split, merging])
 
 
-def without(pre_tokenizer: Any) -> Any:
-    """The pre-tokenizer that `isolating` was given, of what it returned; any other one as it is."""
+def without(pre_tokenizer: Any, delimiters: Sequence[str]) -> Any:
+    """The pre-tokenizer that `isolating` was given, of what it returned for some of these delimiters; any
+    other one as it is."""
     if pre_tokenizer is None:
         return None
     parts = json.loads(pre_tokenizer.__getstate__()).get("pretokenizers") or []
@@ -41,7 +40,7 @@ def without(pre_tokenizer: Any) -> Any:
     if not isinstance(pattern, dict) or not isinstance(pattern.get("Regex"), str):
         return pre_tokenizer
     alternatives = {re.sub(r"\\(.)", r"\1", part) for part in _BAR.split(pattern["Regex"])}
-    if not alternatives <= set(grammar.SPECIAL_TOKENS):
+    if not alternatives <= set(delimiters):
         return pre_tokenizer
     rest = [pre_tokenizer[i] for i in range(1, len(parts))]
     return pre_tokenizers.Sequence(rest) if rest else None

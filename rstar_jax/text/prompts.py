@@ -3,35 +3,37 @@ r"""Prompts: the text before a solution's first step, for each kind of policy (`
 "finetuned" is the released code's prompt for a policy that has learnt the step grammar. "bootstrap" is for a
 general model that never saw it: instructions and two worked examples, so that its first rounds write steps
 that the interpreter can run (arXiv 2501.04519, section 3.4, round 1). There `<code>` is text and begins a
-line: a general model writes it after a line end much more surely than after a full stop.
+line: a general model writes it after a line end much more surely than after a full stop. Questions are those
+that `Task.prompt` has made harmless.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from rstar_jax.text import grammar
-from rstar_jax.text.grammar import ANSWER, ASSISTANT, CODE, END_ANSWER, END_CODE, END_STEP, USER
+from rstar_jax.text.grammar import CODE_STEPS
 
 _LEAD = "Let's think step by step and solve the problem with code."
 
+_STEPS = CODE_STEPS
+_BETWEEN = f"between {_STEPS.answer} and {_STEPS.end_answer}"
 _INSTRUCTIONS = rf"""You solve mathematics problems step by step, in Python that is executed as you write it.
 
 Write one step at a time. A step is a thought, written as a Python comment, followed by the Python that
 carries it out.
-- Begin the solution with {CODE} and end every step but the last with {END_STEP}.
+- Begin the solution with {_STEPS.opening} and end every step but the last with {_STEPS.end_step}.
 - Later steps may use the variables of earlier ones. `math`, `fractions`, `itertools`, `sympy` and `numpy` can
   be imported. Prefer exact arithmetic: integers, fractions and sympy rather than floats.
-- The last step of the code prints the result and ends with {END_CODE}.
-- What the program prints is then inserted for you, between {grammar.OUTPUT} and {grammar.END_OUTPUT}. Never
+- The last step of the code prints the result and ends with {_STEPS.end_code}.
+- What the program prints is then inserted for you, between {_STEPS.output} and {_STEPS.end_output}. Never
   write it yourself.
-- After it, write one sentence between {ANSWER} and {END_ANSWER} with the final answer in \boxed{{}}."""
+- After it, write one sentence {_BETWEEN} with the final answer in \boxed{{}}."""
 
 _EXAMPLES = (
     (
         "Terrell usually lifts two 20-pound weights 12 times. If he uses two 15-pound weights instead, how "
         "many times must Terrell lift them in order to lift the same total weight?",
-        grammar.render(
+        CODE_STEPS.render(
             (
                 "# Step 1: Calculate the total weight lifted with two 20-pound weights\n"
                 "total_weight_20 = 2 * 20 * 12",
@@ -48,7 +50,7 @@ _EXAMPLES = (
     (
         "Find the value of $x$ that satisfies $\\frac{\\sqrt{3x+5}}{\\sqrt{6x+5}}=\\frac{\\sqrt{5}}{3}$. "
         "Express your answer as a common fraction.",
-        grammar.render(
+        CODE_STEPS.render(
             (
                 "# Step 1: Square both sides to remove the roots\n"
                 "from sympy import Eq, Rational, solve, symbols\n"
@@ -67,13 +69,14 @@ _EXAMPLES = (
 
 def finetuned(question: str) -> str:
     """The prompt of the released code for a policy that was fine-tuned on steps."""
-    return f"{USER}:\n{grammar.harmless(question)}\n{ASSISTANT}: {_LEAD}"
+    user, assistant = CODE_STEPS.turns
+    return f"{user}:\n{question}\n{assistant}: {_LEAD}"
 
 
 def bootstrap(question: str) -> str:
     """Instructions that describe the grammar and two worked examples, then the question."""
     shown = "\n\n".join(f"Question: {q}\nSolution: {_LEAD}\n{''.join(steps)}" for q, steps in _EXAMPLES)
-    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {grammar.harmless(question)}\nSolution: {_LEAD}\n"
+    return f"{_INSTRUCTIONS}\n\n{shown}\n\nQuestion: {question}\nSolution: {_LEAD}\n"
 
 
 PROMPTS: dict[str, Callable[[str], str]] = {"finetuned": finetuned, "bootstrap": bootstrap}

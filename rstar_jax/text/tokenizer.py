@@ -23,7 +23,8 @@ import tokenizers
 from tokenizers import AddedToken
 
 from rstar_jax.errors import UserError
-from rstar_jax.text import apart, byte_pairs, grammar, tokenizer_files, tokenizer_limits
+from rstar_jax.text import apart, byte_pairs, tokenizer_files, tokenizer_limits
+from rstar_jax.text.grammar import Grammar
 from rstar_jax.text.spellings import spellings
 from rstar_jax.types import Finish
 
@@ -35,10 +36,11 @@ _MARK = re.compile(r"<([|\uff5c]).*\1>")  # takes "<|im_end|>", which not every 
 
 
 class Tokenizer:
-    """A tokenizer that knows the step grammar.
+    """A tokenizer that knows a step grammar.
 
-    eos_id: the id that ends a text, None if the folder names none. pad_id: pad, else eos, else 0. bos_id: the
-    id that every prompt begins with, None where the tokenizer's own post-processing puts none.
+    grammar: of the task whose steps it encodes. eos_id: the id that ends a text, None if the folder names
+    none. pad_id: pad, else eos, else 0. bos_id: the id that every prompt begins with, None where the
+    tokenizer's own post-processing puts none.
 
     What questions, models and programs write is text: where it has the name of a control token in it
     ("<|endoftext|>"), the name is spelt out; the grammar's own delimiters alone are tokens there. In the
@@ -49,43 +51,50 @@ class Tokenizer:
     """
 
     def __init__(
-        self, backend: tokenizers.Tokenizer, config: dict[str, Any] | None = None, rows: int | None = None
+        self,
+        backend: tokenizers.Tokenizer,
+        grammar: Grammar,
+        config: dict[str, Any] | None = None,
+        rows: int | None = None,
     ) -> None:
-        """backend: the `tokenizers` object. config: the content of tokenizer_config.json. rows: how many
-        embeddings the model has; None: as many as there are ids."""
-        self._backend = backend
+        """backend: the `tokenizers` object. grammar: of the task. config: the content of
+        tokenizer_config.json. rows: how many embeddings the model has; None: as many as there are ids."""
+        self._backend, self.grammar = backend, grammar
+        self._before = next(iter(grammar.stops))  # what texts are encoded behind
         self._rows = rows
         self._backend.no_truncation()
         self._backend.no_padding()
         self._config = dict(config or {})
-        self._merging = apart.without(backend.pre_tokenizer)
+        self._merging = apart.without(backend.pre_tokenizer, grammar.delimiters)
         self._keep_delimiters_apart()
         self._encode_step = functools.lru_cache(maxsize=1 << 16)(self._step_pieces)
 
     @classmethod
-    def load(cls, path: str | Path) -> Tokenizer:
+    def load(cls, path: str | Path, grammar: Grammar) -> Tokenizer:
         """From a model folder; raises UserError if it holds no tokenizer files, or damaged or unfit ones."""
         backend, config, rows = tokenizer_files.read(Path(path))
         if why := tokenizer_limits.unfit(backend):
             raise UserError(f"{path}: tokenizer.json is unfit: {why}. Take the model's original tokenizer.")
         try:
-            return cls(backend, config, rows)
+            return cls(backend, grammar, config, rows)
         except Exception as error:  # tokenizers raises bare Exception
             raise UserError(
                 f"{path}: the tokenizer files cannot be used ({error}). Copy them again."
             ) from error
 
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int, *, phrases: bool = False) -> Tokenizer:
+    def train(
+        cls, texts: Iterable[str], vocab_size: int, grammar: Grammar, *, phrases: bool = False
+    ) -> Tokenizer:
         """A byte-level BPE of its own, digits single, with the grammar's special tokens and end of text.
-
         phrases: tokens may span words. Where solutions are full of fixed phrases ("\\nprint("), one token for
         each makes them a third shorter, and a CPU decodes them that much sooner.
         """
         return cls(
             byte_pairs.trained(
-                texts, vocab_size, special=[_END_OF_TEXT, *grammar.SPECIAL_TOKENS], phrases=phrases
+                texts, vocab_size, special=[_END_OF_TEXT, *grammar.delimiters], phrases=phrases
             ),
+            grammar,
             {
                 "tokenizer_class": _AS_WRITTEN,
                 "eos_token": _END_OF_TEXT,
@@ -131,7 +140,7 @@ class Tokenizer:
 
         If there are any, the model must then be given `vocab_size` embeddings.
         """
-        missing = [token for token in grammar.SPECIAL_TOKENS if token not in self._added]
+        missing = [token for token in self.grammar.delimiters if token not in self._added]
         known = self._backend.get_vocab(with_added_tokens=True)
         if missing:
             self._merging = apart.begin_once(self._backend, self._merging)
@@ -154,7 +163,7 @@ class Tokenizer:
 
     def _keep_delimiters_apart(self) -> None:
         """Split those delimiters off that are no tokens, so that what stands around them is not merged in."""
-        text = [token for token in grammar.SPECIAL_TOKENS if token not in self._added]
+        text = [token for token in self.grammar.delimiters if token not in self._added]
         self._backend.pre_tokenizer = apart.isolating(text, self._merging)
 
     @functools.cached_property
@@ -188,14 +197,14 @@ class Tokenizer:
             for i, token in added.items()
             if token.special or _MARK.fullmatch(token.content) or (self._rows is not None and i >= self._rows)
         }
-        names -= {*grammar.SPECIAL_TOKENS}
+        names -= {*self.grammar.delimiters}
         longest_first = sorted(names, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, longest_first))) if names else None
 
     @functools.cached_property
     def stop_ids(self) -> dict[int, Finish]:
         """The ids that end a step; empty for a vocabulary without them (then cut the text, `cut_at_stop`)."""
-        return {self._added[t]: finish for t, finish in grammar.FINISH.items() if t in self._added}
+        return {self._added[t]: finish for t, finish in self.grammar.stops.items() if t in self._added}
 
     def stop_sequences(self) -> dict[tuple[int, ...], Finish]:
         """The sequences of ids that end a step, as `decode.stops` wants them.
@@ -207,14 +216,14 @@ class Tokenizer:
         `cut_at_stop` to find.
         """
         found: dict[tuple[int, ...], Finish] = {(token,): finish for token, finish in self.stop_ids.items()}
-        missing = [stop for stop in grammar.STOPS if stop not in self._added]
-        found |= {tuple(self._encode(stop)): grammar.FINISH[stop] for stop in missing}
+        missing = [stop for stop in self.grammar.stops if stop not in self._added]
+        found |= {tuple(self._encode(stop)): self.grammar.stops[stop] for stop in missing}
         # A model may write what `encode` never would: tokens that reach across a delimiter's ends.
         self._backend.pre_tokenizer = self._merging
         try:
             for stop in missing:
                 spelt = spellings(self._backend, stop, self.vocab_size)
-                found |= dict.fromkeys(spelt, grammar.FINISH[stop])
+                found |= dict.fromkeys(spelt, self.grammar.stops[stop])
         finally:
             self._keep_delimiters_apart()
         return found
@@ -237,7 +246,7 @@ class Tokenizer:
     def control_ids(self) -> frozenset[int]:
         """Special tokens that are none of the grammar's: chat marks, ends of text, padding."""
         special = {i for i, token in self._backend.get_added_tokens_decoder().items() if token.special}
-        return frozenset(special - {self._added.get(token) for token in grammar.SPECIAL_TOKENS})
+        return frozenset(special - {self._added.get(token) for token in self.grammar.delimiters})
 
     @property
     def pad_id(self) -> int:
@@ -317,8 +326,8 @@ class Tokenizer:
     ) -> tuple[list[int], list[bool]]:
         """Ids of prompt and steps, and which of them the policy learns.
 
-        False for the prompt and for output that the interpreter wrote. No EOS is added: a solution's end is
-        its `<end_of_answer>`. sampled: as for `encode_steps`.
+        False for the prompt and for output that the interpreter wrote. No EOS is added: a solution ends with
+        its last stop. sampled: as for `encode_steps`.
         """
         ids = self.encode_prompt(prompt)
         mask = [False] * len(ids)
@@ -329,14 +338,14 @@ class Tokenizer:
         return ids, mask
 
     def _step_pieces(self, step: str, sampled: Ids) -> tuple[Ids, Ids]:
-        written, output = grammar.split_tool(step)
+        written, output = self.grammar.split_tool(step)
         ids = sampled if sampled and self._spells(sampled, written) else tuple(self._continuing(written))
         return ids, tuple(self._continuing(output))
 
     def _spells(self, ids: Ids, text: str) -> bool:
         if not 0 <= min(ids) <= max(ids) < self.used_ids or self.decode(ids) != text:
             return False
-        for token in (token for token in grammar.SPECIAL_TOKENS if token in text):
+        for token in (token for token in self.grammar.delimiters if token in text):
             spelt = self._encode_step(token, ())[0]
             found = sum(ids[i : i + len(spelt)] == spelt for i in range(len(ids)) if ids[i] == spelt[0])
             if found != text.count(token):
@@ -345,7 +354,7 @@ class Tokenizer:
 
     @functools.cached_property
     def _anchor(self) -> list[int]:
-        return self._encode(grammar.END_STEP)
+        return self._encode(self._before)
 
     def _continuing(self, text: str) -> list[int]:
         """Ids of a text from outside behind a delimiter."""
@@ -358,7 +367,7 @@ class Tokenizer:
     def _behind(self, text: str) -> list[int]:
         """Ids of a text behind a delimiter: some vocabularies begin a text otherwise than they go on with it
         (with a space of their own)."""
-        return self._encode(grammar.END_STEP + text)[len(self._anchor) :]
+        return self._encode(self._before + text)[len(self._anchor) :]
 
     def _cut(self, text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
         """The text in pieces, cut behind the first letter of every control token in these spans of it: the

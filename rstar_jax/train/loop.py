@@ -67,9 +67,9 @@ def fit(
 ) -> TrainSummary:
     """Train the parameters (nnx.Param) of `model` in place for `total_steps` steps; other variables stay.
 
-    batches: step -> Batch, a pure function (of its own seed and the step). loss: a module-level function
-    (it is compiled once for equal models and options) from (model, microbatch, config) to `Terms`; "loss"
-    is minimised.
+    batches: step -> Batch, a pure function (of its own seed and the step). loss: from (model, microbatch,
+    config) to `Terms`, the same object in each training (it is compiled once for equal models and options);
+    "loss" is minimised.
     seed, dropped: part of a checkpoint's identity; of the summary. checkpoints: folder of the training
     state; left for the caller to delete, since the last state is not in it but in the model. on_step:
     called after every step with (steps done, total_steps, metrics); what it raises ends the training. A

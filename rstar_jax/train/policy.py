@@ -7,6 +7,7 @@ the prompt nor what the interpreter prints.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -21,10 +22,10 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
-from rstar_jax.train.loop import Batch, OnStep, fit
+from rstar_jax.train.loop import Batch, Loss, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, pack, share, shuffled
-from rstar_jax.train.vocabulary import TERMS, marks
+from rstar_jax.train.vocabulary import marks, terms
 from rstar_jax.transforms import lora
 from rstar_jax.types import SftRow
 
@@ -69,7 +70,7 @@ def train_policy(
         summary = fit(
             model,
             batches,
-            policy_loss,
+            _loss_of(terms(tokenizer.grammar)),
             config,
             total_steps=batches.total_steps,
             seed=seed,
@@ -116,8 +117,17 @@ def warn_dropped(dropped: int, total: int, what: str, config: TrainConfig) -> No
         log.warning("%d of %d %s left out: longer than seq_len %d.", dropped, total, what, config.seq_len)
 
 
-def policy_loss(model: Decoder, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
-    """Next-token cross-entropy of a microbatch from `pack`, that of each delimiter reported apart.
+@functools.cache
+def _loss_of(kinds: tuple[str, ...]) -> Loss:
+    """`policy_loss` with these kinds; the same object each time, so that `fit` compiles it once."""
+    return functools.partial(policy_loss, kinds=kinds)
+
+
+def policy_loss(
+    model: Decoder, batch: dict[str, jax.Array], config: TrainConfig, kinds: Sequence[str] = ()
+) -> Terms:
+    """Next-token cross-entropy of a microbatch from `pack`, that of each delimiter reported apart by the
+    names in `kinds`.
 
     With a large vocabulary the logits of all tokens would be the largest arrays of the whole step (4096 x
     151,936 float32 = 2.5 GB a row), so they are computed in pieces, and again in the backward pass.
@@ -126,11 +136,11 @@ def policy_loss(model: Decoder, batch: dict[str, jax.Array], config: TrainConfig
     x = model.hidden(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat)
     pieces = _pieces(x.shape[0], x.shape[1], model.config.vocab_size)
     if pieces == 1:
-        return loss(model.logits(x), batch["targets"], batch["weights"], batch["marks"], TERMS)
+        return loss(model.logits(x), batch["targets"], batch["weights"], batch["marks"], kinds)
 
     @jax.checkpoint
     def piece(x: jax.Array, targets: jax.Array, weights: jax.Array, marks: jax.Array) -> Terms:
-        return loss(model.logits(x), targets, weights, marks, TERMS)
+        return loss(model.logits(x), targets, weights, marks, kinds)
 
     # Cut along the row, so that rows split over devices stay where they are.
     cut = jax.tree.map(

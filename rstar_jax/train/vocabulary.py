@@ -14,15 +14,17 @@ from typing import Literal
 import numpy as np
 
 from rstar_jax.models import Decoder, resize_vocab
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import Grammar
 from rstar_jax.text.tokenizer import Tokenizer
 
 Delimiters = Literal["tokens", "text"]
-# What the policy writes; outputs and turns are others'.
-WRITTEN = (grammar.CODE, grammar.END_STEP, grammar.END_CODE, grammar.ANSWER, grammar.END_ANSWER)
-TERMS = tuple(f"nll_{token.strip('<>')}" for token in WRITTEN)
 # Below this many optimiser steps new tokens are hardly learnt, and below this probability not at all.
 FEW_STEPS, WEAK = 20, 0.25
+
+
+def terms(grammar: Grammar) -> tuple[str, ...]:
+    """Name the terms of a training's loss that tell of each delimiter that the policy writes."""
+    return tuple(f"nll_{token.strip('<>')}" for token in grammar.written)
 
 
 def with_delimiters(model: Decoder, tokenizer: Tokenizer, delimiters: Delimiters) -> Decoder:
@@ -36,7 +38,7 @@ def with_delimiters(model: Decoder, tokenizer: Tokenizer, delimiters: Delimiters
     if delimiters == "text":
         return model
     rows, known = model.config.vocab_size, tokenizer.vocab_size
-    spelt = {token: tokenizer.encode_steps((token,)) for token in grammar.SPECIAL_TOKENS}
+    spelt = {token: tokenizer.encode_steps((token,)) for token in tokenizer.grammar.delimiters}
     if not tokenizer.add_special_tokens():
         return model
     pieces = {tokenizer.encode(token)[0]: ids for token, ids in spelt.items()}
@@ -44,11 +46,11 @@ def with_delimiters(model: Decoder, tokenizer: Tokenizer, delimiters: Delimiters
 
 
 def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
-    """Mark where delimiters stand: int8 [T], k at the first token of delimiter k of WRITTEN (from 1), -k at
-    the others that spell it, 0 elsewhere."""
+    """Mark where delimiters stand: int8 [T], k at the first token of the k-th delimiter that the policy
+    writes (from 1), -k at the others that spell it, 0 elsewhere."""
     tokens = np.asarray(ids, np.int32)
     found = np.zeros(len(tokens), np.int8)
-    for k, token in enumerate(WRITTEN, 1):
+    for k, token in enumerate(tokenizer.grammar.written, 1):
         spelling = tokenizer.encode_steps((token,))  # as it stands in a text, not at its beginning
         for start in np.flatnonzero(tokens == spelling[0]):
             if tokens[start : start + len(spelling)].tolist() == spelling:
@@ -57,19 +59,19 @@ def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
     return found
 
 
-def probabilities(metrics: Mapping[str, float]) -> dict[str, float]:
+def probabilities(metrics: Mapping[str, float], grammar: Grammar) -> dict[str, float]:
     """Compute the probability of each delimiter where it should stand, from a training's metrics: the
     geometric mean, all of its tokens together. Those that no example had are left out."""
-    named = zip(WRITTEN, TERMS, strict=True)
+    named = zip(grammar.written, terms(grammar), strict=True)
     return {token: math.exp(-metrics[term]) for token, term in named if term in metrics}
 
 
-def weakness(metrics: Mapping[str, float], steps: int, new_tokens: int) -> str:
+def weakness(metrics: Mapping[str, float], grammar: Grammar, steps: int, new_tokens: int) -> str:
     """Note what speaks against a policy that was trained so; empty where nothing does.
 
     steps: of the optimiser. new_tokens: how many the base did not have.
     """
-    weak = {token: p for token, p in probabilities(metrics).items() if p < WEAK}
+    weak = {token: p for token, p in probabilities(metrics, grammar).items() if p < WEAK}
     if weak:
         listed = ", ".join(f"{token} {p:.3f}" for token, p in weak.items())
         return (

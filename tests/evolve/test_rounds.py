@@ -13,6 +13,7 @@ from rstar_jax.evolve.summary import figures
 from rstar_jax.report.progress import Progress
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.tasks import MathTask
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow, Tree
 from rstar_jax.weights import load_pretrained, load_reward_model
@@ -59,7 +60,7 @@ def test_what_a_run_leaves_can_be_read(unbroken):
         == report["rounds"][3]["pairs"]
     )
     model = folder / "round4/policy/model"
-    assert Tokenizer.load(model).vocab_size <= load_pretrained(model).config.vocab_size
+    assert Tokenizer.load(model, CODE_STEPS).vocab_size <= load_pretrained(model).config.vocab_size
     load_reward_model(folder / "round4/ppm/model")
 
 

@@ -16,6 +16,7 @@ from rstar_jax.report import read_report, tables
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
 from rstar_jax.solve.chosen import of_run
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import SftRow
 from tests.evolve.small_runs import small
@@ -164,7 +165,7 @@ def test_the_policy_is_a_base_for_rounds_and_for_another_warm_start(unbroken, ro
     again = settings(rows, f"--config.policy.init={policy}", "--config.heldout=", "--config.limit=3")
     assert [s["name"] for s in sft.run(again, tmp_path / "again")["stages"]] == ["rows", "policy"]
     sizes = {
-        Tokenizer.load(folder).vocab_size
+        Tokenizer.load(folder, CODE_STEPS).vocab_size
         for folder in (policy, tmp_path / "rounds/round1/policy/model", tmp_path / "again/policy/model")
     }
     assert len(sizes) == 1

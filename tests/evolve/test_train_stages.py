@@ -14,7 +14,7 @@ from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
 from rstar_jax.evolve.train_stages import _named, failures, training_mesh, ungradable
 from rstar_jax.sharding import MeshConfig
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms.lora import LoraConfig
@@ -26,21 +26,21 @@ def lacking() -> Tokenizer:
     """A tokenizer without the grammar's tokens."""
     content = json.loads((TINY_BASE / "tokenizer.json").read_text())
     content["added_tokens"] = content["added_tokens"][:1]
-    for token in grammar.SPECIAL_TOKENS:
+    for token in CODE_STEPS.delimiters:
         del content["model"]["vocab"][token]
     content["model"]["vocab"] = {token: i for i, token in enumerate(content["model"]["vocab"])}
-    return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(content)))
+    return Tokenizer(tokenizers.Tokenizer.from_str(json.dumps(content)), CODE_STEPS)
 
 
 @pytest.mark.parametrize("unused", [0, 40])
 def test_new_tokens_start_from_their_text_even_where_the_vocabulary_has_room(lacking, unused):
     """As that of Qwen2.5, which has 271 rows that no token of its tokenizer uses."""
-    spelt = {token: lacking.encode(token) for token in grammar.SPECIAL_TOKENS}
+    spelt = {token: lacking.encode(token) for token in CODE_STEPS.delimiters}
     first, base = lacking.vocab_size, weights.load_pretrained(TINY_BASE)
     trained = np.asarray(base.params()["embed"])[:first]
     grown = train.with_delimiters(models.resize_vocab(base, first + unused), lacking, "tokens")
     embed = np.asarray(grown.params()["embed"])
-    assert len(embed) == first + max(unused, len(grammar.SPECIAL_TOKENS))
+    assert len(embed) == first + max(unused, len(CODE_STEPS.delimiters))
     np.testing.assert_array_equal(embed[:first], trained)
     usual = np.linalg.norm(trained, axis=-1).mean()
     for token, pieces in spelt.items():
@@ -57,10 +57,10 @@ def test_new_tokens_start_from_their_text_even_where_the_vocabulary_has_room(lac
 def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path):
     """Their rows and no others change, in the folder, too; the PPM trains them on."""
     steps = (
-        f"{grammar.CODE}\nt = 2 + 3\nprint(t)\n{grammar.END_CODE}",
-        f"{grammar.ANSWER}5{grammar.END_ANSWER}",
+        f"{CODE_STEPS.opening}\nt = 2 + 3\nprint(t)\n{CODE_STEPS.end_code}",
+        f"{CODE_STEPS.answer}5{CODE_STEPS.end_answer}",
     )
-    new = range(lacking.vocab_size, lacking.vocab_size + len(grammar.SPECIAL_TOKENS))
+    new = range(lacking.vocab_size, lacking.vocab_size + len(CODE_STEPS.delimiters))
     base = models.resize_vocab(weights.load_pretrained(TINY_BASE), new.start)
     model = train.with_delimiters(base, lacking, "tokens")
     before = np.asarray(model.params()["embed"])
@@ -72,11 +72,13 @@ def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path)
     summary = train.train_policy(model, rows, *options, new_tokens=new)
     assert summary.last_loss < summary.first_loss
     weights.save_pretrained(model, tmp_path, tokenizer_from=lacking)
-    policy, again = weights.load_pretrained(tmp_path), Tokenizer.load(tmp_path)
+    policy, again = weights.load_pretrained(tmp_path), Tokenizer.load(tmp_path, CODE_STEPS)
     assert again.vocab_size == new.stop == policy.config.vocab_size and again.stop_ids
     embed = np.asarray(policy.params()["embed"])
     np.testing.assert_array_equal(embed[: new.start], before[: new.start])
-    written = [again.encode(token)[0] for token in (grammar.CODE, grammar.END_CODE, grammar.END_ANSWER)]
+    written = [
+        again.encode(token)[0] for token in (CODE_STEPS.opening, CODE_STEPS.end_code, CODE_STEPS.end_answer)
+    ]
     assert (np.abs(embed - before).max(axis=1)[written] > 1e-3).all()
 
     ppm = models.from_policy(policy)
@@ -95,7 +97,7 @@ def test_a_mesh_that_the_devices_do_not_fit_is_named():
 
 def test_a_vocabulary_that_has_them_stays_as_it_is():
     base = weights.load_pretrained(TINY_BASE)
-    assert train.with_delimiters(base, Tokenizer.load(TINY_BASE), "tokens") is base
+    assert train.with_delimiters(base, Tokenizer.load(TINY_BASE, CODE_STEPS), "tokens") is base
 
 
 def tree(problem: str, *ends: str) -> Tree:

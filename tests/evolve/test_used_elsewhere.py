@@ -30,7 +30,7 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.search import SearchConfig
 from rstar_jax.tasks import Checker, MathTask
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow
@@ -38,7 +38,7 @@ from tests.evolve.small_runs import small
 from tests.search.scripted import grow_trees
 
 FINETUNED = PROMPTS["finetuned"]
-OURS, THEIRS = Tokenizer.load(TINY_BASE), transformers.AutoTokenizer.from_pretrained(TINY_BASE)
+OURS, THEIRS = Tokenizer.load(TINY_BASE, CODE_STEPS), transformers.AutoTokenizer.from_pretrained(TINY_BASE)
 
 
 def solutions(count: int, seed: int = 0) -> list[tuple[str, list[str]]]:
@@ -78,11 +78,11 @@ def texts() -> list[str]:
     prompts = [prompt(question) for prompt in PROMPTS.values() for question in asked]
     solved = ["".join(steps) for _, steps in solutions(270)]
     whole = [FINETUNED(question) + "".join(steps) for question, steps in solutions(54)]
-    return [*prompts, *solved, *whole, *grammar.SPECIAL_TOKENS]
+    return [*prompts, *solved, *whole, *CODE_STEPS.delimiters]
 
 
 def same_ids(folder: Path) -> None:
-    ours = Tokenizer.load(folder)
+    ours = Tokenizer.load(folder, CODE_STEPS)
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     for text in texts():
         assert theirs.encode(text, add_special_tokens=False) == ours.encode(text), text
@@ -91,7 +91,7 @@ def same_ids(folder: Path) -> None:
 
 
 def same_prompts(folder: Path) -> None:
-    ours = Tokenizer.load(folder)
+    ours = Tokenizer.load(folder, CODE_STEPS)
     theirs = transformers.AutoTokenizer.from_pretrained(folder)
     for question, steps in solutions(54, seed=1):
         ids, _ = ours.encode_solution(FINETUNED(question), steps)
@@ -111,7 +111,7 @@ def test_the_chat_template_writes_the_ids_that_are_trained(name: str, trained: P
 
 
 MARKS = ("x = 12", "\n", "\n\n", "  ", ".", "<", ">", "e\u0301", "日本", "\r\n", "'s", "\t")
-PIECES = (*grammar.SPECIAL_TOKENS, *MARKS)
+PIECES = (*CODE_STEPS.delimiters, *MARKS)
 
 
 @settings(max_examples=60, deadline=None)

@@ -21,7 +21,7 @@ from rstar_jax.models import Reading
 from rstar_jax.queues import call
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.tasks import Checker, MathTask
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import finetuned
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
@@ -30,9 +30,9 @@ from rstar_jax.weights.weight_files import WEIGHTS
 PROBLEM = Problem("p", "What is 2 plus 3?", "5")
 MARK = "<extra_0>"
 STEPS = (
-    f"{grammar.CODE}\n# Step 1: add\nt = 2 + 3\n{grammar.END_STEP}",
-    f"\nprint(t)\n{grammar.END_CODE}\n{grammar.OUTPUT}5{grammar.END_OUTPUT}",
-    f"\n{grammar.ANSWER}\\boxed{{5}}{grammar.END_ANSWER}",
+    f"{CODE_STEPS.opening}\n# Step 1: add\nt = 2 + 3\n{CODE_STEPS.end_step}",
+    f"\nprint(t)\n{CODE_STEPS.end_code}\n{CODE_STEPS.output}5{CODE_STEPS.end_output}",
+    f"\n{CODE_STEPS.answer}\\boxed{{5}}{CODE_STEPS.end_answer}",
 )
 PROMPT = (
     "<|im_start|>system\nPlease reason step by step, and put your final answer within \\boxed{}.<|im_end|>\n"
@@ -45,7 +45,7 @@ def prm(tmp_path_factory) -> Path:
     """Like Qwen2.5-Math-PRM: random weights, two layers, two labels, a tokenizer with its marks and without
     the grammar's."""
     folder = tmp_path_factory.mktemp("prm") / "model"
-    tokenizer = Tokenizer.train([*STEPS, "Let us add two and three."] * 2, 400)
+    tokenizer = Tokenizer.train([*STEPS, "Let us add two and three."] * 2, 400, CODE_STEPS)
     rows = tokenizer.vocab_size
     config = models.DecoderConfig(
         vocab_size=rows + 3, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48, max_positions=512
@@ -53,11 +53,11 @@ def prm(tmp_path_factory) -> Path:
     weights.save_pretrained(models.init_random(config, seed=3), folder)
     content = json.loads(tokenizer._backend.to_str())
     like = content["added_tokens"][0]
-    named = [token for token in content["added_tokens"] if token["content"] not in grammar.SPECIAL_TOKENS]
+    named = [token for token in content["added_tokens"] if token["content"] not in CODE_STEPS.delimiters]
     named += [
         like | {"id": rows + i, "content": t} for i, t in enumerate((MARK, "<|im_start|>", "<|im_end|>"))
     ]
-    for token in grammar.SPECIAL_TOKENS:
+    for token in CODE_STEPS.delimiters:
         content["model"]["vocab"][f"unused {token}"] = content["model"]["vocab"].pop(token)
     (folder / "tokenizer.json").write_text(json.dumps(content | {"added_tokens": named}))
     rng = np.random.default_rng(0)
@@ -77,7 +77,7 @@ def prm(tmp_path_factory) -> Path:
 def by_the_card(folder: Path, steps: tuple[str, ...]) -> np.ndarray:
     """2p - 1 at each <extra_0> of the whole conversation, encoded in one go; in numpy behind the body."""
     text = PROMPT + "".join(f"{step}{MARK}" for step in steps)
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder, CODE_STEPS)
     ids = np.array(tokenizer.encode(text))
     body = weights.load_reward_model(folder).decoder
     x = np.asarray(body.hidden(jnp.asarray(ids, jnp.int32)[None]))[0]
@@ -110,7 +110,7 @@ def test_a_steps_value_is_that_of_its_mark_in_the_whole_text(prm: Path, scale: f
 
 
 def test_a_ppm_of_ours_reads_the_prompt_it_was_trained_with(tmp_path: Path) -> None:
-    tokenizer = Tokenizer.load(TINY_BASE)
+    tokenizer = Tokenizer.load(TINY_BASE, CODE_STEPS)
     reader = StepText.of(tmp_path, Reading(), 640, tokenizer, finetuned)  # a folder without a tokenizer
     lead = "Let's think step by step and solve the problem with code."
     ids, _ = tokenizer.encode_solution(f"<|user|>:\nWhat is 2 plus 3?\n<|assistant|>: {lead}", STEPS[:2])
@@ -118,11 +118,13 @@ def test_a_ppm_of_ours_reads_the_prompt_it_was_trained_with(tmp_path: Path) -> N
 
 
 def test_what_follows_the_last_step_alone_is_no_part_of_prefixes(prm: Path) -> None:
-    tokenizer = Tokenizer.load(prm)
+    tokenizer = Tokenizer.load(prm, CODE_STEPS)
     reader = StepText(tokenizer, Reading("Q: {question} A:", "\n", "<|im_end|>"), "here", finetuned)
     prefix = tokenizer.decode(reader.prefix("Why?", STEPS[:1]))
     assert prefix == f"Q: Why? A:{STEPS[0]}\n"
     assert tokenizer.decode(reader.suffix(STEPS[1])) == f"{STEPS[1]}\n<|im_end|>"
+    prefix = tokenizer.decode(reader.prefix(f"Why {CODE_STEPS.end_step}?", STEPS[:1]))
+    assert prefix == f"Q: Why < end_of_step>? A:{STEPS[0]}\n"  # no delimiter of the policy's steps
 
 
 QUESTION = "--config.question=What is 2 plus 3?"
@@ -155,12 +157,16 @@ def test_a_tokenizer_without_the_mark_is_refused_before_anything_is_loaded(
     assert (status, out) == (2, "") and f"config.ppm: {tmp_path / 'm'}: its values stand at the token" in err
     with pytest.raises(UserError, match="step_scoring"):
         StepText.of(
-            tmp_path / "m", weights.reading_of(tmp_path / "m"), 400, Tokenizer.load(TINY_BASE), finetuned
+            tmp_path / "m",
+            weights.reading_of(tmp_path / "m"),
+            400,
+            Tokenizer.load(TINY_BASE, CODE_STEPS),
+            finetuned,
         )
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(prm: Path, capsys, tmp_path: Path) -> None:
-    reader = StepText(Tokenizer.load(prm), weights.reading_of(prm), "here", finetuned)
+    reader = StepText(Tokenizer.load(prm, CODE_STEPS), weights.reading_of(prm), "here", finetuned)
     room = len(reader.prefix(PROBLEM.question, ()))
     status, out, err = launched(capsys, tmp_path, f"--config.ppm={prm}", f"--config.decode.context={room}")
     assert (status, out) == (2, "") and f"{room} tokens given, but the question with the PPM's prompt" in err

@@ -11,7 +11,7 @@ from rstar_jax.queues import call
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import Leaf
 from rstar_jax.tasks import Checker, MathTask
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
 
@@ -34,6 +34,6 @@ def test_its_steps_open_code_behind_the_bootstrap_prompt():
         task = Checker(MathTask(), sandbox)
         made = Reasoner(folder, None, task, role="bootstrap", decode=decode, dtype="float32", seed=0)
         found = [candidate for each in call(made.queues(1).propose, leaves) for candidate in each]
-    assert sum(candidate.text.startswith(grammar.CODE) for candidate in found) >= len(found) - 1
-    never = Tokenizer.load(folder).control_ids
+    assert sum(candidate.text.startswith(CODE_STEPS.opening) for candidate in found) >= len(found) - 1
+    never = Tokenizer.load(folder, CODE_STEPS).control_ids
     assert never and not any(never & set(candidate.tokens) for candidate in found)

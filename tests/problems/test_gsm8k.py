@@ -13,7 +13,8 @@ from rstar_jax.problems.gsm8k import NotConverted, convert, reference
 from rstar_jax.problems.rows import Given, read_given
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.tasks import Checker, MathTask
-from rstar_jax.text import grammar
+from rstar_jax.text.boxed import boxed
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import Problem, SftRow
 
 # (question, working, answer, what the program prints)
@@ -95,7 +96,7 @@ def task():
 
 
 def given(question: str, working: str, answer: str) -> Given:
-    steps = tuple(grammar.render(convert(question, working, answer)))
+    steps = tuple(CODE_STEPS.render(convert(question, working, answer, CODE_STEPS)))
     return Given(SftRow("a", question, steps, 1.0, 1.0, 0), Problem("a", question, answer), converted=True)
 
 
@@ -105,17 +106,17 @@ def test_a_working_becomes_steps_that_run_and_say_the_answer(name, task):
     (found,) = executed([given(question, working, answer)], task)
     assert found.row is not None, found.lost
     steps = found.row.steps
-    assert grammar.parse("".join(steps)) == list(steps)
-    assert f"{grammar.OUTPUT}{printed}{grammar.END_OUTPUT}" in steps[-2]
-    assert task.grade([(Problem("a", question, answer), grammar.boxed(steps[-1]) or "")])[0] == "right"
+    assert CODE_STEPS.parse("".join(steps)) == list(steps)
+    assert f"{CODE_STEPS.output}{printed}{CODE_STEPS.end_output}" in steps[-2]
+    assert task.grade([(Problem("a", question, answer), boxed(steps[-1]) or "")])[0] == "right"
     for end in range(1, len(steps) + 1):  # as a search would judge them
         *before, last = steps[:end]
-        verdict = task.check([(Problem("a", question, answer), (*before, grammar.split_tool(last)[0]))])[0]
+        verdict = task.check([(Problem("a", question, answer), (*before, CODE_STEPS.split_tool(last)[0]))])[0]
         assert (verdict.outcome, verdict.text) == ("ok", last)
 
 
 def code(name: str) -> list[str]:
-    return convert(*WORKINGS[name][:3])
+    return convert(*WORKINGS[name][:3], CODE_STEPS)
 
 
 def test_a_step_is_a_sentence_and_its_calculation():
@@ -133,7 +134,7 @@ def test_earlier_results_are_used_by_name_and_given_numbers_are_not():
         "Boxes: 3*5 = <<3*5=15>>15 pens.\nMore: 15+15 = <<15+15=30>>30 books.\n"
         "All: 30*15=<<30*15=450>>450 mugs."
     )
-    bodies = convert("3 boxes of 5", working, "450")
+    bodies = convert("3 boxes of 5", working, "450", CODE_STEPS)
     assert [body.splitlines()[-1] for body in bodies] == [
         "pens = 3 * 5",
         "books = pens + pens",
@@ -142,7 +143,7 @@ def test_earlier_results_are_used_by_name_and_given_numbers_are_not():
     ]
     # 15 is given, too, and stands once more further on: there it is the result
     working = "A: 3*5=<<3*5=15>>15 pens.\nB: 4*15=<<4*15=60>>60 pence.\nC: 60-15=<<60-15=45>>45 left."
-    bodies = convert("3 boxes of 5 pens, 4 cards for 15 pence each", working, "45")
+    bodies = convert("3 boxes of 5 pens, 4 cards for 15 pence each", working, "45", CODE_STEPS)
     assert [body.splitlines()[-1] for body in bodies[1:3]] == ["pence = 4 * 15", "left = pence - pens"]
 
 
@@ -151,13 +152,15 @@ def test_a_sum_of_equal_results_names_each():
         "A: 3*2=<<3*2=6>>6 pens.\nB: 1*6=<<1*6=6>>6 caps.\nC: 6+6=<<6+6=12>>12.\n"
         "D: 12*6=<<12*6=72>>72 in 6 days."
     )
-    bodies = convert("3 bags of 2, 1 box of 6, all for 6 days", working, "72")
+    bodies = convert("3 bags of 2, 1 box of 6, all for 6 days", working, "72", CODE_STEPS)
     lines = [body.splitlines()[-1] for body in bodies[2:4]]
     assert lines == ["result = pens + caps", "result_2 = result * 6"]
 
 
 def test_a_fraction_in_words_is_no_rounded_result():
-    bodies = convert("?", "Each for 4 / 3 = 1 and 1/3 hours.\nAll for 2 + 2 = <<2+2=4>>4 hours.", "4")
+    bodies = convert(
+        "?", "Each for 4 / 3 = 1 and 1/3 hours.\nAll for 2 + 2 = <<2+2=4>>4 hours.", "4", CODE_STEPS
+    )
     assert [body.splitlines()[-1] for body in bodies] == ["hours = 2 + 2", "print(hours)"]
 
 
@@ -166,10 +169,10 @@ def test_the_hundred_of_a_percentage_is_no_earlier_result():
         "He has 50*2=<<50*2=100>>100 apples.\nThen 20%*500=<<20%*500=100>>100 are pears.\n"
         "He picks 700/100=<<700/100=7>>7 baskets."
     )
-    lines = [body.splitlines()[-1] for body in convert("50 apples", working, "7")]
+    lines = [body.splitlines()[-1] for body in convert("50 apples", working, "7", CODE_STEPS)]
     assert lines[0] == "apples = 50 * 2" and lines[1].endswith(" = (20 / 100) * 500")
     assert lines[2] == f"baskets = 700 / {lines[1].partition(' = ')[0]}"  # written out, it may be one
-    (line,) = convert("?", "That is 20% = <<20%=.2>>.2 of it.", ".2")[0].splitlines()[1:]
+    (line,) = convert("?", "That is 20% = <<20%=.2>>.2 of it.", ".2", CODE_STEPS)[0].splitlines()[1:]
     assert line.endswith(" = (20 / 100)")
 
 
@@ -178,7 +181,7 @@ def test_names_are_python_names_that_differ():
     working = "\n".join(line.format(i, i + 1) for i in range(5, 25))
     assigned = [
         node.id
-        for node in ast.walk(ast.parse("\n".join(convert("?", working, "25"))))
+        for node in ast.walk(ast.parse("\n".join(convert("?", working, "25", CODE_STEPS))))
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     ]
     assert len(assigned) == len(set(assigned)) == 20
@@ -207,17 +210,19 @@ def test_names_are_python_names_that_differ():
         (f"{'1+' * 4000}1 = <<2+2=4>>4 pens.", "4", "a sentence too long"),
         ("She has <<2+2=4>>4 pens.\n" * 500, "4", "a working too long"),
         ("She has <<2+2=4>>4 pens.", "four", "an answer that is no number"),
-        (f"She has <<2+2=4>>4 {grammar.END_STEP} pens.", "4", "a delimiter in its text"),
+        (f"She has <<2+2=4>>4 {CODE_STEPS.end_step} pens.", "4", "a delimiter in its text"),
     ],
 )
 def test_what_cannot_be_converted_says_why(working, answer, why):
     with pytest.raises(NotConverted, match=why):
-        convert("How many?", working, answer)
+        convert("How many?", working, answer, CODE_STEPS)
 
 
 def test_white_space_is_one_space():
     wide = "She has {0}2+2 = {0}<<2+2=4>>4 pens."
-    assert convert("?", wide.format(" " * 4000), "4") == convert("?", wide.format(""), "4")
+    assert convert("?", wide.format(" " * 4000), "4", CODE_STEPS) == convert(
+        "?", wide.format(""), "4", CODE_STEPS
+    )
 
 
 def test_what_runs_to_another_answer_is_not_kept(task):
@@ -243,7 +248,7 @@ FOLDER = os.environ.get("RSTAR_DATA_DIR", "")
 def test_nearly_all_of_gsm8k_is_converted_and_right(task, tmp_path):
     """Both of its forms: ours with the answer apart, and its own."""
     path, raw = Path(FOLDER) / "gsm8k_train.jsonl", tmp_path / "raw.jsonl"
-    rows = read_given(path, limit=431)
+    rows = read_given(path, MathTask(), limit=431)
     found = executed(rows, task)
     assert sum(one.row is not None for one in found) >= 0.93 * len(rows)
     with open(path, encoding="utf-8") as file, open(raw, "w", encoding="utf-8") as out:
@@ -251,4 +256,4 @@ def test_nearly_all_of_gsm8k_is_converted_and_right(task, tmp_path):
             row = json.loads(line)
             answer = f"{row['solution']}\n#### {row['answer']}"
             out.write(json.dumps({"question": row["problem"], "answer": answer}) + "\n")
-    assert [row.row.steps for row in read_given(raw)] == [row.row.steps for row in rows]
+    assert [row.row.steps for row in read_given(raw, MathTask())] == [row.row.steps for row in rows]

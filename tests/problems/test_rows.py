@@ -12,11 +12,12 @@ from rstar_jax.problems.executed import executed
 from rstar_jax.problems.rows import read_given, rows_file
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.tasks import Checker, MathTask
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import SftRow
+from tests.tasks.sums import SO, SUMS, Sums
 
-STEPS = grammar.render(["# Step 1: add\nx = 1 + 1", "print(x)"], output="2", answer="It is \\boxed{2}")
-PLAIN = f"\n{grammar.ANSWER}It is 2{grammar.END_ANSWER}"
+STEPS = CODE_STEPS.render(["# Step 1: add\nx = 1 + 1", "print(x)"], output="2", answer="It is \\boxed{2}")
+PLAIN = f"\n{CODE_STEPS.answer}It is 2{CODE_STEPS.end_answer}"
 WORKING = "It is 1+1 = <<1+1=2>>2 pens."
 
 
@@ -35,25 +36,25 @@ def test_every_form_is_read(tmp_path):
         {"id": 7, "problem": "1 + 1?", "answer": "2", "solution": WORKING},
         {"problem": "1 + 1?", "answer": "3", "solution": WORKING},
     )
-    rows = read_given(path)
+    rows = read_given(path, MathTask())
     assert [row.row.problem_id for row in rows] == ["rows/1", "mine", "rows/4", "7", "rows/6"]
     assert rows[0].row.steps == rows[1].row.steps == tuple(STEPS)
     assert [row.converted for row in rows] == [False, False, True, True, True]
     assert rows[2].row.steps == rows[3].row.steps and not rows[3].lost
     assert rows[4].lost == "no result is the answer" and not rows[4].row.steps
     assert [row.problem.answer for row in rows] == ["", "2", "2", "2", "3"]
-    assert read_given(path, limit=2) == rows[:2]
+    assert read_given(path, MathTask(), limit=2) == rows[:2]
 
 
 def test_one_backslash_too_few_is_told_from_lines_of_a_program(tmp_path):
-    code = grammar.render(
+    code = CODE_STEPS.render(
         ["# Step 1: solve\nfrom sympy import Eq, symbols\nx = symbols('x')\neq = Eq(x, 3)", "print(3)"]
     )
-    (row,) = read_given(write(tmp_path / "code.jsonl", {"question": "?", "steps": code}))
+    (row,) = read_given(write(tmp_path / "code.jsonl", {"question": "?", "steps": code}), MathTask())
     assert row.row.steps == tuple(code)
-    bad = grammar.render(["x = 1", "print(x)"], output="1", answer="\boxed{1}")
+    bad = CODE_STEPS.render(["x = 1", "print(x)"], output="1", answer="\boxed{1}")
     with pytest.raises(UserError, match=r"bad\.jsonl:1: steps holds '\\x08oxed'"):
-        read_given(write(tmp_path / "bad.jsonl", {"question": "?", "steps": bad}))
+        read_given(write(tmp_path / "bad.jsonl", {"question": "?", "steps": bad}), MathTask())
 
 
 def test_a_parquet_of_questions_and_answers_is_read(tmp_path):
@@ -61,20 +62,20 @@ def test_a_parquet_of_questions_and_answers_is_read(tmp_path):
         pa.Table.from_pylist([{"question": "1 + 1?", "answer": f"{WORKING}\n#### 2"}]),
         tmp_path / "theirs.parquet",
     )
-    (row,) = read_given(tmp_path / "theirs.parquet")
+    (row,) = read_given(tmp_path / "theirs.parquet", MathTask())
     assert row.converted and row.problem.answer == "2"
 
 
 def test_prose_is_lost_whatever_its_numbers_give(tmp_path):
     prose = "There are $2 \\cdot 3 = 6$ orders of two, and 4 - 2 = 2 faces, hence $\\boxed{2}$."
     path = write(tmp_path / "rows.jsonl", {"problem": "?", "answer": "2", "solution": prose})
-    (row,) = read_given(path)
+    (row,) = read_given(path, MathTask())
     assert (row.lost, row.row.steps) == ("no marked calculation", ())
 
 
 def test_a_thought_may_stand_between_the_code_and_the_answer(tmp_path):
     steps = [*STEPS[:2], "\nSo it is even.\n<end_of_step>", STEPS[2]]
-    (row,) = read_given(write(tmp_path / "rows.jsonl", {"question": "?", "steps": steps}))
+    (row,) = read_given(write(tmp_path / "rows.jsonl", {"question": "?", "steps": steps}), MathTask())
     assert row.row.steps == tuple(steps)
 
 
@@ -84,7 +85,7 @@ def test_a_rounds_own_rows_are_read_as_they_are(tmp_path):
         SftRow("b", "?", tuple(STEPS[:1]), 1.0, 1.0, 1),
     ]
     records.write_rows(tmp_path / "sft.parquet", SftRow, rows)
-    assert [given.row for given in read_given(tmp_path / "sft.parquet")] == rows
+    assert [given.row for given in read_given(tmp_path / "sft.parquet", MathTask())] == rows
 
 
 def test_a_copy_of_a_rounds_rows_by_another_tool_is_read(tmp_path):
@@ -95,7 +96,7 @@ def test_a_copy_of_a_rounds_rows_by_another_tool_is_read(tmp_path):
     copies = table.append_column("__index_level_0__", pa.array([7])), table.set_column(1, "question", large)
     for copy in copies:
         pq.write_table(copy, tmp_path / "copy.parquet")
-        (given,) = read_given(tmp_path / "copy.parquet")
+        (given,) = read_given(tmp_path / "copy.parquet", MathTask())
         assert (given.row.problem_id, given.row.question, given.row.steps) == ("a", "1 + 1?", tuple(STEPS))
 
 
@@ -103,7 +104,7 @@ def test_what_a_row_of_a_table_has_not_is_null(tmp_path):
     steps = {"question": None, "problem": "1 + 1?", "steps": STEPS, "solution": None, "answer": None}
     text = {"question": "1 + 1?", "problem": None, "steps": None, "solution": "".join(STEPS), "answer": "2"}
     pq.write_table(pa.Table.from_pylist([steps, text]), tmp_path / "rows.parquet")
-    rows = read_given(tmp_path / "rows.parquet")
+    rows = read_given(tmp_path / "rows.parquet", MathTask())
     assert [row.row.steps for row in rows] == [tuple(STEPS)] * 2
     assert [row.problem.answer for row in rows] == ["", "2"]
 
@@ -116,7 +117,7 @@ def test_a_rounds_row_that_lacks_something_is_named(tmp_path, question, steps, w
     rows = [SftRow("a", "?", tuple(STEPS), 0.5, 0.25, 2), SftRow("a", question, tuple(steps), 0.5, 0.25, 2)]
     records.write_rows(tmp_path / "sft.parquet", SftRow, rows)
     with pytest.raises(UserError, match=rf"sft\.parquet: row 2: {why}"):
-        read_given(tmp_path / "sft.parquet")
+        read_given(tmp_path / "sft.parquet", MathTask())
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,22 @@ def test_a_rounds_row_that_lacks_something_is_named(tmp_path, question, steps, w
 def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, why):
     path = write(tmp_path / "rows.jsonl", {"question": "1 + 1?", "steps": STEPS}, row)
     with pytest.raises(UserError, match=rf"rows\.jsonl:2: .*{why}"):
-        read_given(path)
+        read_given(path, MathTask())
+
+
+def test_rows_of_another_task_are_read_by_its_grammar_and_rules(tmp_path):
+    steps = SUMS.render(["x = 1 + 1", "print(x)"], output="2", answer=f"{SO}\\boxed{{2}}")
+    good = {"question": "?", "steps": steps}, {"question": "?", "solution": "".join(steps)}
+    path = write(tmp_path / "rows.jsonl", *good, {"question": "1 + 1?", "answer": f"{WORKING}\n#### 2"})
+    rows = read_given(path, Sums())
+    assert rows[0].row.steps == rows[1].row.steps == tuple(steps)
+    with Sandbox(workers=1, limits=Limits()) as sandbox:
+        (found,) = executed(rows[2:], Checker(Sums(), sandbox))
+    assert found.row is not None and found.row.steps[-1].endswith(SUMS.end_answer)
+    assert f"{SUMS.output}2{SUMS.end_output}" in found.row.steps[-2]
+    for bad in (STEPS, steps[::-1]):
+        with pytest.raises(UserError, match=r"malformed \(out of turn\).*\(next\), \[run\] or \[done\]"):
+            read_given(write(tmp_path / "bad.jsonl", {"question": "?", "steps": bad}), Sums())
 
 
 def test_files_that_are_none_are_named(tmp_path):
@@ -154,12 +170,12 @@ def test_files_that_are_none_are_named(tmp_path):
         with pytest.raises(UserError, match=r"config\.rows: .*\.parquet or \.jsonl"):
             rows_file(spec)
     with pytest.raises(UserError, match=r"empty\.jsonl: no rows"):
-        read_given(write(tmp_path / "empty.jsonl"))
+        read_given(write(tmp_path / "empty.jsonl"), MathTask())
     with pytest.raises(UserError, match=r"other\.parquet: damaged"):
-        read_given(write(tmp_path / "other.parquet", "PAR1"))
+        read_given(write(tmp_path / "other.parquet", "PAR1"), MathTask())
     records.write_rows(tmp_path / "bad.parquet", SftRow, [SftRow("a", "?", ("x",), 1.0, 1.0, 1)])
     with pytest.raises(UserError, match=r"bad\.parquet: row 1: step 1 of 1 is malformed"):
-        read_given(tmp_path / "bad.parquet")
+        read_given(tmp_path / "bad.parquet", MathTask())
 
 
 def test_solutions_in_our_grammar_stay_as_they_are_but_for_an_output_that_is_missing(tmp_path):
@@ -167,11 +183,11 @@ def test_solutions_in_our_grammar_stay_as_they_are_but_for_an_output_that_is_mis
     path = write(
         tmp_path / "rows.jsonl",
         {"question": "1 + 1?", "steps": STEPS},
-        {"question": "1 + 1?", "steps": [STEPS[0], grammar.split_tool(STEPS[1])[0], STEPS[2]]},
+        {"question": "1 + 1?", "steps": [STEPS[0], CODE_STEPS.split_tool(STEPS[1])[0], STEPS[2]]},
         {"question": "1 + 1?", "steps": [crash]},  # flawed, as wanted
         {"question": "1 + 1?", "steps": ["<code>\nprint(y)\n<end_of_code>"]},
     )
     with Sandbox(workers=1, limits=Limits()) as sandbox:
-        found = executed(read_given(path), Checker(MathTask(), sandbox))
+        found = executed(read_given(path, MathTask()), Checker(MathTask(), sandbox))
     kept = [one.row.steps if one.row else one.lost for one in found]
     assert kept == [tuple(STEPS), tuple(STEPS), (crash,), "a step fails: NameError"]

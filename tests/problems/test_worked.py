@@ -14,7 +14,8 @@ from rstar_jax.problems.family import FORGET
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import HABITS, FlawRates, clean_solution, sample_solution
 from rstar_jax.settings import from_config, to_dict
-from rstar_jax.text import grammar
+from rstar_jax.text.boxed import boxed
+from rstar_jax.text.grammar import CODE_STEPS
 
 NO_FLAWS = FlawRates(
     habits=tuple((name, (0.0,) * len(rates)) for name, rates in HABITS.items()),
@@ -26,7 +27,7 @@ NO_FLAWS = FlawRates(
 def run(steps: list[str]) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
-        exec(grammar.program(steps), {})
+        exec(CODE_STEPS.program(steps), {})
     return printed.getvalue().strip()
 
 
@@ -37,8 +38,8 @@ def test_clean_solutions_give_the_reference_answer_in_both_splits(name):
         instance = FAMILIES[name].instance(rng, "heldout" if i % 3 == 0 else "train")
         steps = clean_solution(instance)
         assert run(steps) == instance.answer, instance
-        assert grammar.boxed(steps[-1]) == instance.answer
-        assert f"{grammar.OUTPUT}{instance.answer}{grammar.END_OUTPUT}" in steps[-2]
+        assert boxed(steps[-1]) == instance.answer
+        assert f"{CODE_STEPS.output}{instance.answer}{CODE_STEPS.end_output}" in steps[-2]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -46,12 +47,12 @@ def test_solutions_are_steps_of_the_grammar(name):
     rng = random.Random(0)
     instance = FAMILIES[name].instance(rng, "train")
     steps = clean_solution(instance)
-    finishes = [grammar.finish_of(step) for step in steps]
+    finishes = [CODE_STEPS.finish_of(step) for step in steps]
     assert finishes == ["step"] * (len(steps) - 2) + ["code", "answer"]
     assert steps[0].startswith("<code>\n# Step 1: ") and steps[-2].startswith(
         "\n# Now print the final answer"
     )
-    assert grammar.parse("".join(steps)) == steps
+    assert CODE_STEPS.parse("".join(steps)) == steps
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -88,8 +89,8 @@ def test_flawed_solutions_report_what_their_own_code_prints():
     rng, rates, stopped = random.Random(0), FlawRates(), 0
     for i in range(600):
         _, steps, right = sample_solution(list(FAMILIES)[i % len(FAMILIES)], rng, rates)
-        if grammar.finish_of(steps[-1]) == "answer":
-            assert grammar.boxed(steps[-1]) == run(steps)
+        if CODE_STEPS.finish_of(steps[-1]) == "answer":
+            assert boxed(steps[-1]) == run(steps)
         else:
             stopped += 1
             assert not right

@@ -24,7 +24,8 @@ from rstar_jax.search import STRATEGIES, SearchConfig, votes
 from rstar_jax.solve.ask import watched
 from rstar_jax.solve.chosen import of_run
 from rstar_jax.tasks import MathTask
-from rstar_jax.text import grammar
+from rstar_jax.text.boxed import boxed
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import Candidate, Problem, StepVerdict
 from tests.search.scripted import Functions, grow_trees
 
@@ -38,14 +39,14 @@ def propose(leaves):
     def candidate(leaf, k):
         draw, depth = random.Random(repr((leaf.tree_index, leaf.node, k))), len(leaf.steps)
         if draw.random() < 0.2 and depth < 3:
-            return f"{'' if depth else grammar.CODE}\nundefined\n{grammar.END_STEP}", "step"
+            return f"{'' if depth else CODE_STEPS.opening}\nundefined\n{CODE_STEPS.end_step}", "step"
         if depth < 2:
             code = f"# Step {depth + 1}: choose\n{'ab'[depth]} = {draw.randrange(3)}"
-            return f"{'' if depth else grammar.CODE}\n{code}\n{grammar.END_STEP}", "step"
+            return f"{'' if depth else CODE_STEPS.opening}\n{code}\n{CODE_STEPS.end_step}", "step"
         if depth == 2:
-            return f"\nprint(a + b)\n{grammar.END_CODE}", "code"
+            return f"\nprint(a + b)\n{CODE_STEPS.end_code}", "code"
         total = re.findall(r"<output>(.*)<end_of_output>", leaf.steps[2])[0]
-        return f"\n{grammar.ANSWER}It is \\boxed{{{total}}}.{grammar.END_ANSWER}", "answer"
+        return f"\n{CODE_STEPS.answer}It is \\boxed{{{total}}}.{CODE_STEPS.end_answer}", "answer"
 
     return [
         [Candidate(text, (1,) * 3, -1.0, finish) for text, finish in (candidate(f, k) for k in range(f.n))]
@@ -58,12 +59,12 @@ def check(requests):
         text = steps[-1]
         if "undefined" in text:
             return StepVerdict(text, "exception", detail="NameError")
-        if grammar.ANSWER in text:
-            return StepVerdict(text, "answer", answer=grammar.boxed(text))
-        if grammar.END_CODE in text:
+        if CODE_STEPS.answer in text:
+            return StepVerdict(text, "answer", answer=boxed(text))
+        if CODE_STEPS.end_code in text:
             held = {}
-            exec(grammar.program(steps).replace("print(a + b)", "c = a + b"), held)
-            return StepVerdict(grammar.with_output(text, str(held["c"])), "ok", observation=str(held["c"]))
+            exec(CODE_STEPS.program(steps).replace("print(a + b)", "c = a + b"), held)
+            return StepVerdict(CODE_STEPS.with_output(text, str(held["c"])), "ok", observation=str(held["c"]))
         return StepVerdict(text, "ok")
 
     return [verdict(steps) for _, steps in requests]
@@ -79,7 +80,7 @@ FUNCTIONS = Functions(propose, check, lambda requests: ["ungraded"] * len(reques
 def asked(config=CONFIG, functions=FUNCTIONS, show="brief", queues=None):
     """The status, and what was printed."""
     out = io.StringIO()
-    script = Transcript(out, show, lambda: 0.0)
+    script = Transcript(out, show, CODE_STEPS, lambda: 0.0)
     status = watched(PROBLEM, queues or functions.queues(), config, script, str.__eq__)
     return status, out.getvalue()
 
@@ -124,14 +125,14 @@ def test_what_would_steer_a_terminal_is_written_out():
         return [dataclasses.replace(v, observation="\x1b[2J\u202e\u00e9") for v in check(requests)]
 
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    script = Transcript(out, "full", lambda: 0.0)
+    script = Transcript(out, "full", CODE_STEPS, lambda: 0.0)
     watched(PROBLEM, dataclasses.replace(FUNCTIONS, check=paints).queues(), CONFIG, script, str.__eq__)
     printed = out.buffer.getvalue()
     assert b"\x1b" not in printed and rb"\x1b[2J\u202e\xe9" in printed
 
 
 def test_without_an_answer_it_says_why():
-    broken = [Candidate(f"{grammar.CODE}\nundefined\n{grammar.END_STEP}", (1,), 0.0, "step")]
+    broken = [Candidate(f"{CODE_STEPS.opening}\nundefined\n{CODE_STEPS.end_step}", (1,), 0.0, "step")]
     functions = dataclasses.replace(FUNCTIONS, propose=lambda leaves: [broken for _ in leaves])
     status, text = asked(functions=functions)
     assert status == 1 and "no answer: no trajectory ended in one" in text and "1 NameError" in text
@@ -162,7 +163,7 @@ class Signals:
 def test_ctrl_c_gives_the_best_answer_so_far(strategy, capsys):
     config = dataclasses.replace(CONFIG, strategy=strategy, rollouts=50, beam_width=30)
     out, before = io.StringIO(), signal.getsignal(signal.SIGINT)
-    script = Transcript(out, "answer", lambda: 0.0)
+    script = Transcript(out, "answer", CODE_STEPS, lambda: 0.0)
     queues = dataclasses.replace(FUNCTIONS.queues(), check=Signals(signal.SIGINT, 4))
     with pytest.raises(KeyboardInterrupt, match="best so far"):
         watched(PROBLEM, queues, config, script, str.__eq__)

@@ -16,7 +16,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import Problem
 
 
@@ -39,7 +39,7 @@ class Code:
     @property
     def steps(self) -> tuple[str, ...]:
         """The solution as a policy would write it."""
-        return tuple(grammar.render(self.bodies))
+        return tuple(CODE_STEPS.render(self.bodies))
 
 
 def _runs(text: str) -> list[list[Any]]:

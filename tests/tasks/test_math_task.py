@@ -5,7 +5,8 @@ import pytest
 from rstar_jax.errors import UserError
 from rstar_jax.sandbox import ExecResult
 from rstar_jax.tasks import TASKS, Checker, MathTask
-from rstar_jax.text import grammar, prompts
+from rstar_jax.text import prompts
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import Problem
 
 PROBLEM = Problem("p", "How many?", "17")
@@ -32,7 +33,7 @@ def test_a_solution_step_by_step(check):
 def test_the_worked_examples_of_the_prompt_are_true(check, steps):
     so_far: tuple[str, ...] = ()
     for step in steps:
-        so_far += (check(*so_far, grammar.split_tool(step)[0]).text,)
+        so_far += (check(*so_far, CODE_STEPS.split_tool(step)[0]).text,)
     assert list(so_far) == steps
 
 

@@ -4,16 +4,16 @@ import re
 
 import pytest
 
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from tests.text.vocabularies import STEPS, backends
 
 BACKENDS = dict(backends())
-DELIMITER = re.compile("(" + "|".join(map(re.escape, grammar.SPECIAL_TOKENS)) + ")")
+DELIMITER = re.compile("(" + "|".join(map(re.escape, CODE_STEPS.delimiters)) + ")")
 
 
 def tokenizer_of(name, stops):
-    tokenizer = Tokenizer(dict(backends())[name])
+    tokenizer = Tokenizer(dict(backends())[name], CODE_STEPS)
     if stops:
         tokenizer.add_special_tokens()
     return tokenizer
@@ -37,12 +37,12 @@ def test_ids_that_spell_a_step_stand_for_it(name, stops):
     for step in STEPS:
         written, output = tokenizer.encode_step(step)
         assert tokenizer.encode_step(step, written) == (written, output)
-        sampled = letter_by_letter(tokenizer, grammar.split_tool(step)[0])
-        assert tokenizer.decode(sampled) == grammar.split_tool(step)[0]
+        sampled = letter_by_letter(tokenizer, CODE_STEPS.split_tool(step)[0])
+        assert tokenizer.decode(sampled) == CODE_STEPS.split_tool(step)[0]
         assert tokenizer.encode_step(step, sampled) == (sampled, output)
         others += sampled != written
     assert others or name == "bytes"
-    sampled = [letter_by_letter(tokenizer, grammar.split_tool(step)[0]) for step in STEPS]
+    sampled = [letter_by_letter(tokenizer, CODE_STEPS.split_tool(step)[0]) for step in STEPS]
     ids, trained = tokenizer.encode_solution("How?", STEPS, sampled)
     assert ids == tokenizer.encode_prompt("How?") + tokenizer.encode_steps(STEPS, sampled)
     assert tuple(i for i, learnt in zip(ids, trained, strict=True) if learnt) == sum(sampled, ())
@@ -58,6 +58,6 @@ def test_ids_that_do_not_are_passed_over(name, stops):
         far = tokenizer.vocab_size
         for sampled in (own[0][:-1], (*own[0], own[0][0]), (far, *own[0]), (-1,), tuple(map(int, "12"))):
             assert tokenizer.encode_step(step, sampled) == own
-        misspelt = letter_by_letter(tokenizer, grammar.split_tool(step)[0], delimiters=True)
-        if letter_by_letter(tokenizer, grammar.split_tool(step)[0]) != misspelt:
+        misspelt = letter_by_letter(tokenizer, CODE_STEPS.split_tool(step)[0], delimiters=True)
+        if letter_by_letter(tokenizer, CODE_STEPS.split_tool(step)[0]) != misspelt:
             assert tokenizer.encode_step(step, misspelt) == own

@@ -8,6 +8,7 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 import rstar_jax
 from rstar_jax.errors import UserError
 from rstar_jax.text import tokenizer_limits
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 
 TINY = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
@@ -15,7 +16,7 @@ TINY = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 
 def folder_with(path: Path, *, split: str = "", normalizer=None) -> Path:
     """A folder whose tokenizer is the tiny one but for its rules."""
-    backend = Tokenizer.load(TINY)._backend
+    backend = Tokenizer.load(TINY, CODE_STEPS)._backend
     if split:
         backend.pre_tokenizer = pre_tokenizers.Split(Regex(split), "isolated")
     if normalizer is not None:
@@ -39,7 +40,7 @@ def folder_with(path: Path, *, split: str = "", normalizer=None) -> Path:
 )
 def test_exponential_expressions_are_refused_in_a_line(tmp_path, capfd, expression):
     with pytest.raises(UserError, match=r"tokenizer\.json is unfit: an expression in it fails at the text"):
-        Tokenizer.load(folder_with(tmp_path, split=expression))
+        Tokenizer.load(folder_with(tmp_path, split=expression), CODE_STEPS)
     assert capfd.readouterr() == ("", "")
 
 
@@ -53,18 +54,20 @@ def test_exponential_expressions_are_refused_in_a_line(tmp_path, capfd, expressi
     ],
 )
 def test_repeated_groups_that_are_quick_are_taken(tmp_path, expression):
-    assert Tokenizer.load(folder_with(tmp_path, split=expression)).encode("it is, 1,000 times")
+    assert Tokenizer.load(folder_with(tmp_path, split=expression), CODE_STEPS).encode("it is, 1,000 times")
 
 
 def test_what_takes_too_long_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tokenizer_limits, "_MOST_CPU_S", -1.0)
-    assert Tokenizer.load(TINY).encode("1")  # repeats no group: nothing is tried
+    assert Tokenizer.load(TINY, CODE_STEPS).encode("1")  # repeats no group: nothing is tried
     with pytest.raises(UserError, match="takes too long at the text"):
-        Tokenizer.load(folder_with(tmp_path, split=r"(?:\p{L}\p{M}*)+"))
+        Tokenizer.load(folder_with(tmp_path, split=r"(?:\p{L}\p{M}*)+"), CODE_STEPS)
 
 
 def test_replacements_that_grow_are_refused(tmp_path):
     grow = normalizers.Replace("a", "aaaa")
-    assert Tokenizer.load(folder_with(tmp_path, normalizer=normalizers.Sequence([grow] * 4))).encode("a")
+    assert Tokenizer.load(
+        folder_with(tmp_path, normalizer=normalizers.Sequence([grow] * 4)), CODE_STEPS
+    ).encode("a")
     with pytest.raises(UserError, match="makes 1,048,576 letters of one"):
-        Tokenizer.load(folder_with(tmp_path, normalizer=normalizers.Sequence([grow] * 10)))
+        Tokenizer.load(folder_with(tmp_path, normalizer=normalizers.Sequence([grow] * 10)), CODE_STEPS)

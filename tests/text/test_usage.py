@@ -1,8 +1,11 @@
 """What others are told of a folder: which class of transformers writes our ids, and the chat template."""
 
+import ast
+import dataclasses
 import json
 import os
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +16,8 @@ from tokenizers import normalizers
 
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, sample_solution
-from rstar_jax.text import grammar, usage
+from rstar_jax.text import usage
+from rstar_jax.text.grammar import CODE_STEPS, Grammar
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from tests.text.vocabularies import backends
@@ -31,7 +35,7 @@ def texts() -> list[str]:
     return [
         *(prompt(question) for prompt in PROMPTS.values() for question in questions),
         *(PROMPTS["finetuned"](question) + "".join(steps) for question, steps, _ in solved),
-        *(a + token + b for token in grammar.SPECIAL_TOKENS for a in around for b in around),
+        *(a + token + b for token in CODE_STEPS.delimiters for a in around for b in around),
         "e\u0301 \r\n 日本",
     ]
 
@@ -50,7 +54,7 @@ def test_transformers_writes_our_ids_with_the_class_that_a_card_names(
     name: str, delimiters: str, tmp_path: Path
 ) -> None:
     for family, named in FOLDERS:
-        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(dict(backends())[name].to_str()))
+        tokenizer = Tokenizer(tokenizers.Tokenizer.from_str(dict(backends())[name].to_str()), CODE_STEPS)
         if delimiters == "tokens":
             tokenizer.add_special_tokens()
         saved(tokenizer, tmp_path, family, named)
@@ -61,8 +65,9 @@ def test_transformers_writes_our_ids_with_the_class_that_a_card_names(
 
 def test_a_qwen2_folder_that_reads_as_qwen2_does_is_left_to_auto_tokenizer(tmp_path: Path) -> None:
     backend = dict(backends())["qwen2"]
-    assert usage.loader(Tokenizer(backend), "qwen2") != "AutoTokenizer"  # it splits delimiters off
-    tokenizer = Tokenizer(dict(backends())["qwen2"])
+    apart = Tokenizer(backend, CODE_STEPS)
+    assert usage.loader(apart, "qwen2") != "AutoTokenizer"  # it splits delimiters off
+    tokenizer = Tokenizer(dict(backends())["qwen2"], CODE_STEPS)
     tokenizer.add_special_tokens()
     assert usage.loader(tokenizer, "qwen2") != "AutoTokenizer"  # which would normalize besides
     tokenizer._backend.normalizer = normalizers.NFC()
@@ -80,7 +85,7 @@ REAL = os.environ.get("RSTAR_REAL_MODEL")
 @pytest.mark.skipif(not REAL, reason="RSTAR_REAL_MODEL is not set")
 @pytest.mark.parametrize("delimiters", ["text", "tokens"])
 def test_auto_tokenizer_writes_our_ids_for_a_real_model(delimiters: str, tmp_path: Path) -> None:
-    tokenizer = Tokenizer.load(Path(REAL or ""))
+    tokenizer = Tokenizer.load(Path(REAL or ""), CODE_STEPS)
     if delimiters == "tokens":
         tokenizer.add_special_tokens()
     tokenizer.set_chat_template(usage.chat_template(PROMPTS["finetuned"], tokenizer))
@@ -94,14 +99,33 @@ def test_auto_tokenizer_writes_our_ids_for_a_real_model(delimiters: str, tmp_pat
     assert theirs.chat_template == tokenizer._config["chat_template"]
 
 
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_card_names_the_delimiters_whatever_python_makes_of_them(runs: bool) -> None:
+    odd = Grammar(opening='<"a{', end_step="<b|", end_answer="<c.$x")
+    odd = dataclasses.replace(odd, end_code="<d\\", output="<e'{", end_output="<f}") if runs else odd
+    for card in (usage.policy_usage(lambda q: q, odd), usage.reward_usage(lambda q: q, odd)):
+        (snippet,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+        parts = {node.value for node in ast.walk(ast.parse(snippet)) if isinstance(node, ast.Constant)}
+        said = "".join(part for part in parts if isinstance(part, str))
+        if "solve(" in snippet:
+            (cut,) = [part for part in parts if isinstance(part, str) and part.startswith("(?s).*?")]
+            for stop in odd.stops:
+                found = re.match(cut, f"x\n{stop} more")
+                assert found and found[0].endswith(stop) == (stop in odd.handovers)
+            for mark in (odd.opening, odd.end_step, odd.end_code, odd.output, odd.end_output):
+                assert not mark or (mark in said) == runs
+        else:
+            assert odd.opening in said and odd.end_step in said
+
+
 @pytest.mark.torch  # which brings Jinja
 @pytest.mark.parametrize("bos", [False, True])
 @pytest.mark.parametrize("role", PROMPTS)
 def test_the_chat_template_writes_the_prompt_to_its_last_line_end(role: str, bos: bool) -> None:
     """Jinja strips a last line end from bare text; braces and quotes of a question are text."""
-    trained = Tokenizer.train(["How many?"], 280)
+    trained = Tokenizer.train(["How many?"], 280, CODE_STEPS)
     config = {"add_bos_token": bos, "bos_token": "<|endoftext|>"}
-    tokenizer = Tokenizer(trained._backend, config)
+    tokenizer = Tokenizer(trained._backend, CODE_STEPS, config)
     theirs = transformers.PreTrainedTokenizerFast(tokenizer_object=trained._backend)
     question = "What is {{ 1 }} % \"'\\n?\n"
     for prompt in (PROMPTS[role], lambda q: PROMPTS[role](q) + "\n"):

@@ -11,7 +11,8 @@ import tokenizers
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 import rstar_jax
-from rstar_jax.text import apart, grammar
+from rstar_jax.text import apart
+from rstar_jax.text.grammar import CODE_STEPS, Grammar
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 
@@ -22,7 +23,7 @@ QWEN2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-STEPS = grammar.render(
+STEPS = CODE_STEPS.render(
     ("# Step 1: add (both).\ntotal = f(12, [3])", "# Step 2.\nprint('<', total)"),
     output="(46)",
     answer=r"There are \boxed{46}.",
@@ -38,7 +39,7 @@ def plain() -> tokenizers.Tokenizer:
     return backend
 
 
-def greedy(split: str | None) -> tokenizers.Tokenizer:
+def greedy(split: str | None, grammar: Grammar = CODE_STEPS) -> tokenizers.Tokenizer:
     """Trained on little else than what stands around delimiters, so that it merges across wherever it may."""
     backend = plain()
     alphabet = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -48,7 +49,7 @@ def greedy(split: str | None) -> tokenizers.Tokenizer:
         vocab_size=700, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
     written = [prompt("How many?") + "".join(STEPS) for prompt in PROMPTS.values()]
-    ends = itertools.product((".", ")", "\n", "x"), grammar.SPECIAL_TOKENS, ("\n", "\n\n"))
+    ends = itertools.product((".", ")", "\n", "x"), grammar.delimiters, ("\n", "\n\n"))
     around = ["".join(parts) for parts in ends]
     backend.train_from_iterator((written + around) * 3, trainer)
     return backend
@@ -72,7 +73,7 @@ def without_delimiters(path: Path) -> tokenizers.Tokenizer:
     """The tokenizer of a folder, its delimiters taken for text."""
     content = json.loads((path / "tokenizer.json").read_text())
     added = content["added_tokens"]
-    content["added_tokens"] = [token for token in added if token["content"] not in grammar.SPECIAL_TOKENS]
+    content["added_tokens"] = [token for token in added if token["content"] not in CODE_STEPS.delimiters]
     return tokenizers.Tokenizer.from_str(json.dumps(content))
 
 
@@ -92,5 +93,5 @@ def backends() -> Iterator[tuple[str, tokenizers.Tokenizer]]:
 def merging(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
     """What the vocabulary by itself makes of a text, delimiters merged with what is around them."""
     backend = tokenizers.Tokenizer.from_str(tokenizer._backend.to_str())
-    backend.pre_tokenizer = apart.without(backend.pre_tokenizer)
+    backend.pre_tokenizer = apart.without(backend.pre_tokenizer, CODE_STEPS.delimiters)
     return backend

@@ -10,6 +10,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, init_random
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import PolicyBatches, TrainConfig, TrainSummary, policy, policy_loss, train_policy
@@ -26,7 +27,7 @@ CONFIG = TrainConfig(epochs=1, batch=2, seq_len=256, microbatch=1, learning_rate
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer.train(["add 8 and 9", *STEPS], 300)
+    return Tokenizer.train(["add 8 and 9", *STEPS], 300, CODE_STEPS)
 
 
 def row(question="What is 8 plus 9?"):

@@ -9,6 +9,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, from_policy, init_random
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import PpmBatches, TrainConfig, fit, ppm, ppm_loss, saturation, train_ppm
@@ -109,7 +110,7 @@ def test_learns_an_order_and_applies_it_to_new_pairs(tiny, kind):
 
 
 def test_text_pairs_share_their_sequences():
-    tokenizer = Tokenizer.train(["# Step 1: add 8 and 9"], 300)
+    tokenizer = Tokenizer.train(["# Step 1: add 8 and 9"], 300, CODE_STEPS)
 
     def pair(positive, negative):
         return PreferencePair(

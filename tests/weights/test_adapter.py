@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import from_policy, init_random
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.weights import (
     OtherKind,
@@ -210,7 +211,7 @@ def test_an_adapter_of_a_reward_model_and_a_cached_base(tmp_path: Path) -> None:
 
 
 def test_its_base_is_found_and_so_is_its_tokenizer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = Tokenizer.train(["one two three"] * 3, 300)
+    tokenizer = Tokenizer.train(["one two three"] * 3, 300, CODE_STEPS)
     of = tmp_path / "base"
     save_pretrained(init_random(zoo.config("qwen2"), seed=1), of)
     tokenizer.save(tmp_path)

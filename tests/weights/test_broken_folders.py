@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, from_policy
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.weights import (
     check_pretrained,
@@ -133,7 +134,7 @@ def test_a_tokenizer_that_was_not_fetched_says_so(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer.model"):
         (folder / name).write_text(POINTER)
         with pytest.raises(UserError, match=rf"{name}: a git-lfs pointer.*git lfs pull"):
-            Tokenizer.load(folder)
+            Tokenizer.load(folder, CODE_STEPS)
         (folder / name).unlink()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rstar_jax.errors import UserError
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.weights import FAMILIES, check_pretrained, model_hash
 from rstar_jax.weights.weight_files import INDEX, WEIGHTS
@@ -77,7 +78,7 @@ def test_what_is_no_file_is_not_read(folder, name, odd):
     assert f"{name}: a {'named pipe' if odd == 'pipe' else 'device'}, a regular file expected" in message
     if name.startswith("tokenizer"):
         with pytest.raises(UserError, match="a regular file expected"):
-            Tokenizer.load(folder)
+            Tokenizer.load(folder, CODE_STEPS)
     if name == WEIGHTS:
         with pytest.raises(UserError, match="a regular file expected"):
             model_hash(folder)
@@ -106,14 +107,14 @@ def test_a_tokenizer_that_panics_is_refused_in_a_line(folder, monkeypatch):
     class Backend:
         encode = fail
 
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = Tokenizer.load(folder, CODE_STEPS)
     tokenizer._backend = Backend()
     with pytest.raises(UserError, match=r"fails at the text 'ab'.*pathological"):
         tokenizer.encode("ab")
     library = type("T", (), {"from_file": fail})
     monkeypatch.setattr("rstar_jax.text.tokenizer_files.tokenizers.Tokenizer", library)
     with pytest.raises(UserError, match=r"cannot be read \(the expression is pathological"):
-        Tokenizer.load(folder)
+        Tokenizer.load(folder, CODE_STEPS)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -133,7 +134,7 @@ def test_code_in_a_models_folder_is_never_run(tmp_path, monkeypatch, family):
     asked = []
     monkeypatch.setattr("builtins.input", lambda *text: asked.append(text) or "y")
     try:
-        Tokenizer.load(folder)
+        Tokenizer.load(folder, CODE_STEPS)
     except UserError as error:
         assert "never run" in str(error)
     assert not ran.exists() and not asked
@@ -143,5 +144,5 @@ def test_code_is_not_named_in_folders_that_are_written(folder, tmp_path):
     file = folder / "tokenizer_config.json"
     named = {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
     file.write_text(json.dumps(json.loads(file.read_text()) | named))
-    Tokenizer.load(folder).save(tmp_path / "saved")
+    Tokenizer.load(folder, CODE_STEPS).save(tmp_path / "saved")
     assert "auto_map" not in json.loads((tmp_path / "saved/tokenizer_config.json").read_text())

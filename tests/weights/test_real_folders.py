@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import from_policy, init_random
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.weights import (
     check_pretrained,
@@ -160,7 +161,7 @@ IMAGE = "<image_soft_token>"
 @pytest.fixture
 def sees(tied: Path) -> Path:
     """A folder like gemma-3-1b's: its tokenizer has a token for images just beyond the embeddings."""
-    tokenizer = Tokenizer.train(["one two three"] * 3, 280)
+    tokenizer = Tokenizer.train(["one two three"] * 3, 280, CODE_STEPS)
     config = dataclasses.replace(zoo.config("smollm2-yarn"), vocab_size=tokenizer.vocab_size)
     save_pretrained(init_random(config, seed=3), tied, tokenizer_from=tokenizer)
     add_token(tied, IMAGE, config.vocab_size)
@@ -174,7 +175,7 @@ def add_token(folder: Path, token: str, index: int) -> None:
 
 
 def test_a_token_for_images_beyond_the_embeddings_is_kept_from_the_model(sees: Path, tmp_path: Path) -> None:
-    model, tokenizer = load_pretrained(sees), Tokenizer.load(sees)
+    model, tokenizer = load_pretrained(sees), Tokenizer.load(sees, CODE_STEPS)
     rows = model.config.vocab_size
     assert tokenizer.used_ids == rows == tokenizer.vocab_size - 1
     with pytest.raises(UserError, match=rf"{IMAGE}.*{rows} embeddings"):
@@ -200,7 +201,7 @@ def test_embeddings_that_are_added_for_new_tokens_cover_it(sees: Path) -> None:
     content["added_tokens"] = [t for t in content["added_tokens"] if t["content"] != "<end_of_step>"]
     content["model"]["vocab"]["unused"] = content["model"]["vocab"].pop("<end_of_step>")
     (sees / "tokenizer.json").write_text(json.dumps(content))
-    tokenizer = Tokenizer.load(sees)
+    tokenizer = Tokenizer.load(sees, CODE_STEPS)
     assert tokenizer.add_special_tokens() == 1
     assert tokenizer.used_ids == tokenizer.vocab_size == load_pretrained(sees).config.vocab_size + 2
     assert tokenizer.encode(IMAGE) == [tokenizer.vocab_size - 2]

@@ -10,7 +10,7 @@ import transformers
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, from_policy, init_random, resize_vocab
-from rstar_jax.text import grammar
+from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.weights import load_pretrained, save_pretrained, save_reward_model
 
@@ -18,12 +18,12 @@ BASE = Path(__file__).parents[2] / "rstar_jax" / "assets" / "tiny-base"
 
 
 def test_the_tokenizer_that_is_saved_knows_the_added_tokens(tmp_path: Path) -> None:
-    tokenizer = Tokenizer.train(["one two three"] * 3, 300)
+    tokenizer = Tokenizer.train(["one two three"] * 3, 300, CODE_STEPS)
     tokenizer.add_special_tokens()
     model = resize_vocab(load_pretrained(BASE), tokenizer.vocab_size)
     save_pretrained(model, tmp_path / "m", tokenizer_from=tokenizer)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
-    for token in grammar.SPECIAL_TOKENS:
+    for token in CODE_STEPS.delimiters:
         assert theirs.encode(token, add_special_tokens=False) == tokenizer.encode(token)
     assert load_pretrained(tmp_path / "m").config.vocab_size == tokenizer.vocab_size == len(theirs)
 
