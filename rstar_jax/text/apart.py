@@ -7,6 +7,7 @@ gets the same ids.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -60,3 +61,17 @@ def begin_once(backend: tokenizers.Tokenizer, merging: Any) -> Any:
         backend.normalizer = None  # type: ignore[assignment]
         return pre_tokenizers.Metaspace(_SPACE, prepend_scheme="first", split=False)
     return merging
+
+
+def halved(
+    text: str, tokens: re.Pattern[str] | None, spans: Sequence[tuple[int, int]] | None = None
+) -> list[str]:
+    """The text in pieces, cut behind the first letter of everything in it (in these spans of it) that has the
+    name of one of these tokens: the tokenizer knows no half of a token."""
+    cuts = [0]
+    if tokens is not None:
+        for found in tokens.finditer(text):
+            within = (start <= found.start() and found.end() <= end for start, end in spans or ())
+            if spans is None or any(within):
+                cuts.append(found.start() + 1)
+    return [text[start:end] for start, end in itertools.pairwise([*cuts, len(text)])]

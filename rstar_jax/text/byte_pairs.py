@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 
@@ -39,3 +40,11 @@ def trained(
     pieces = (piece for text in texts for piece in between.split(text) if piece)
     backend.train_from_iterator(pieces, trainer)
     return backend
+
+
+def splits_as_qwen2(backend: tokenizers.Tokenizer) -> bool:
+    """Return whether text is normalized and split before merging exactly as by Qwen2's tokenizer class."""
+    parts = (backend.normalizer, backend.pre_tokenizer)
+    normal, split = (json.loads(part.__getstate__()) if part else {} for part in parts)
+    kinds = [(part["type"], part.get("pattern")) for part in split.get("pretokenizers", [])]
+    return normal == {"type": "NFC"} and kinds == [("Split", {"Regex": SPLIT}), ("ByteLevel", None)]

@@ -12,8 +12,6 @@ prompt or a step. Delimiters that are tokens see to that. Those that are text ar
 from __future__ import annotations
 
 import functools
-import itertools
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,7 +29,6 @@ from rstar_jax.types import Finish
 Ids = tuple[int, ...]
 
 _END_OF_TEXT = "<|endoftext|>"
-_AS_WRITTEN = "PreTrainedTokenizerFast"  # what makes transformers take tokenizer.json as it is
 _MARK = re.compile(r"<([|\uff5c]).*\1>")  # takes "<|im_end|>", which not every vocabulary calls special
 
 
@@ -87,6 +84,7 @@ class Tokenizer:
         cls, texts: Iterable[str], vocab_size: int, grammar: Grammar, *, phrases: bool = False
     ) -> Tokenizer:
         """A byte-level BPE of its own, digits single, with the grammar's special tokens and end of text.
+
         phrases: tokens may span words. Where solutions are full of fixed phrases ("\\nprint("), one token for
         each makes them a third shorter, and a CPU decodes them that much sooner.
         """
@@ -96,7 +94,7 @@ class Tokenizer:
             ),
             grammar,
             {
-                "tokenizer_class": _AS_WRITTEN,
+                "tokenizer_class": tokenizer_files.AS_WRITTEN,
                 "eos_token": _END_OF_TEXT,
                 "pad_token": _END_OF_TEXT,
                 "clean_up_tokenization_spaces": False,
@@ -105,31 +103,12 @@ class Tokenizer:
 
     def save(self, path: str | Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which transformers' AutoTokenizer reads too."""
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        # A class of a family's own may split in its own way.
-        config = {**self._config, "tokenizer_class": _AS_WRITTEN}
-        # An older listing of added tokens would override the ones in tokenizer.json; code stays behind.
-        for name in ("added_tokens_decoder", "auto_map"):
-            config.pop(name, None)
-        # Others would make token types by default, which a decoder's `generate` refuses.
-        config.setdefault("model_input_names", ["input_ids", "attention_mask"])
-        if "chat_template" in config:  # a file of an earlier save would come before it
-            (folder / "chat_template.jinja").unlink(missing_ok=True)
-        # not `save` of the library, which reports a full disk as a bare Exception
-        (folder / "tokenizer.json").write_text(self._backend.to_str(pretty=True), encoding="utf-8")
-        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        tokenizer_files.write(Path(path), self._backend, self._config)
 
     @property
     def reads_as_qwen2(self) -> bool:
         """True if text is normalized and split before merging exactly as by Qwen2's tokenizer class."""
-        parts = (self._backend.normalizer, self._backend.pre_tokenizer)
-        normal, split = (json.loads(part.__getstate__()) if part else {} for part in parts)
-        kinds = [(part["type"], part.get("pattern")) for part in split.get("pretokenizers", [])]
-        return normal == {"type": "NFC"} and kinds == [
-            ("Split", {"Regex": byte_pairs.SPLIT}),
-            ("ByteLevel", None),
-        ]
+        return byte_pairs.splits_as_qwen2(self._backend)
 
     def set_chat_template(self, template: str) -> None:
         """Give saved folders this chat template (Jinja, `usage.chat_template`) in place of the old one."""
@@ -279,11 +258,11 @@ class Tokenizer:
         outside: the part of it that is no frame, such as the question; None: all. Control tokens are not
         recognised there. Raises UserError for a token that the model has no embedding for.
         """
-        spans = [(0, len(text))]
+        spans = None
         if outside is not None:
             spans = [found.span() for found in re.finditer(re.escape(outside), text)] if outside else []
         self._require_embeddings(text)
-        first, *rest = self._cut(text, spans)
+        first, *rest = apart.halved(text, self._control, spans)
         ids = self._encode(first) + [i for piece in rest for i in self._behind(piece)]
         return ids if self.bos_id in (None, *ids[:1]) else [self.bos_id, *ids]
 
@@ -358,7 +337,7 @@ class Tokenizer:
 
     def _continuing(self, text: str) -> list[int]:
         """Ids of a text from outside behind a delimiter."""
-        return [i for piece in self._cut(text, [(0, len(text))]) for i in self._behind(piece)]
+        return [i for piece in apart.halved(text, self._control) for i in self._behind(piece)]
 
     def encode_mark(self, text: str) -> list[int]:
         """Ids of a text behind a step in which control tokens are tokens: a reward model's separator."""
@@ -368,13 +347,3 @@ class Tokenizer:
         """Ids of a text behind a delimiter: some vocabularies begin a text otherwise than they go on with it
         (with a space of their own)."""
         return self._encode(self._before + text)[len(self._anchor) :]
-
-    def _cut(self, text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
-        """The text in pieces, cut behind the first letter of every control token in these spans of it: the
-        tokenizer knows no half of a token."""
-        cuts = [0]
-        if self._control is not None:
-            for found in self._control.finditer(text):
-                if any(start <= found.start() and found.end() <= end for start, end in spans):
-                    cuts.append(found.start() + 1)
-        return [text[start:end] for start, end in itertools.pairwise([*cuts, len(text)])]

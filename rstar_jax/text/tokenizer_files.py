@@ -1,4 +1,4 @@
-"""Reading the tokenizer files of a model folder: nothing there is executed, no pipe or device is read."""
+"""Tokenizer files of a model folder: read (nothing is executed, no pipe or device opened), and written."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ _BESIDE = (
     *("chat_template.jinja", "config.json"),
 )
 _NAMES = "bos_token", "eos_token", "pad_token"
+AS_WRITTEN = "PreTrainedTokenizerFast"  # the class that makes transformers take tokenizer.json as it is
 
 
 def has_tokenizer(folder: Path) -> bool:
@@ -79,3 +80,20 @@ def _rows(file: Path) -> int | None:
     config = _content(file)
     rows = (config.get("text_config") or config).get("vocab_size")
     return rows if type(rows) is int else None
+
+
+def write(folder: Path, backend: tokenizers.Tokenizer, config: dict[str, Any]) -> None:
+    """Write tokenizer.json and tokenizer_config.json (of this content), for our reader and transformers'."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # A class of a family's own may split in its own way.
+    config = {**config, "tokenizer_class": AS_WRITTEN}
+    # An older listing of added tokens would override the ones in tokenizer.json; code stays behind.
+    for name in ("added_tokens_decoder", "auto_map"):
+        config.pop(name, None)
+    # Others would make token types by default, which a decoder's `generate` refuses.
+    config.setdefault("model_input_names", ["input_ids", "attention_mask"])
+    if "chat_template" in config:  # a file of an earlier save would come before it
+        (folder / "chat_template.jinja").unlink(missing_ok=True)
+    # not `save` of the library, which reports a full disk as a bare Exception
+    (folder / "tokenizer.json").write_text(backend.to_str(pretty=True), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
