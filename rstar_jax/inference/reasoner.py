@@ -93,6 +93,58 @@ class Reasoner:
             scale = 1.0 if reward.of_probability else ppm_scale
             self._scorer = StepScorer(reward, decode, scale=scale, mesh=mesh, demand=demand)
 
+    def queues(self, round: int) -> Queues:
+        """Return the queues of one search at a time. `round` names the randomness of its samples."""
+        decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
+        request = functools.partial(self._step_request, round)
+        check, grade = self._checker.steps(), self._checker.finals()
+        execution = self.meter.gauge("execution")
+        check.watch, grade.watch = execution("check"), execution("grade")
+        return Queues(
+            propose=Coded(self._decoder, request, self._candidates, decode),
+            check=check,
+            grade=grade,
+            score=self._scorer and Coded(self._scorer, self._score_request, lambda _, values: values, ppm),
+        )
+
+    def _step_request(self, round: int, leaf: Leaf) -> StepRequest:
+        key = problem_key(leaf.problem.id)
+        return StepRequest(
+            prefix=self._tokens(leaf),
+            n=leaf.n,
+            temperature=leaf.temperature,
+            name=(round, key, leaf.tree_index, leaf.node),
+            problem=key,
+            opens=bool(self._task.grammar.opening) and not leaf.steps,
+            after=leaf.handle,
+        )
+
+    def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
+        problem, steps, texts = asked
+        return ScoreRequest(
+            prefix=self._read.prefix(problem.question, steps),
+            suffixes=tuple(map(self._read.suffix, texts)),
+            problem=problem_key(problem.id),
+        )
+
+    def _candidates(self, _: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
+        self.meter.tokens += sum(len(sample.tokens) for sample in samples)
+        return [self._candidate(sample) for sample in samples]
+
+    def _tokens(self, leaf: Leaf) -> np.ndarray:
+        prompt = self._tokenizer.encode_prompt(self._task.prompt(leaf.problem.question, self._role))
+        return np.asarray([*prompt, *self._tokenizer.encode_steps(leaf.steps, leaf.token_ids)], np.int32)
+
+    def _candidate(self, sample: Sample) -> Candidate:
+        tokens, finish = sample.tokens, sample.finish
+        text = self._tokenizer.decode(tokens)
+        if tokens and tokens[-1] not in self._tokenizer.stop_ids:
+            # A vocabulary without the stops: their text may be followed by the rest of its last token, or be
+            # written with tokens that the engine was not told of.
+            text, finish = self._task.grammar.cut_at_stop(text)
+        fault = self._faults.get(sample.cut, "") if finish == "length" else ""
+        return Candidate(text, tokens, sample.logprob, finish, fault, sample.handle)
+
     def grade(self, requests: Sequence[GradeRequest]) -> list[Grade]:
         """Return the task's grades of final answers, in order."""
         with self.meter.time("execution"):
@@ -174,58 +226,6 @@ class Reasoner:
         be shorter."""
         scored = self._scorer.programs() if self._scorer else []
         return [*self._decoder.programs(shortest, candidates), *scored]
-
-    def queues(self, round: int) -> Queues:
-        """Return the queues of one search at a time. `round` names the randomness of its samples."""
-        decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
-        request = functools.partial(self._step_request, round)
-        check, grade = self._checker.steps(), self._checker.finals()
-        execution = self.meter.gauge("execution")
-        check.watch, grade.watch = execution("check"), execution("grade")
-        return Queues(
-            propose=Coded(self._decoder, request, self._candidates, decode),
-            check=check,
-            grade=grade,
-            score=self._scorer and Coded(self._scorer, self._score_request, lambda _, values: values, ppm),
-        )
-
-    def _step_request(self, round: int, leaf: Leaf) -> StepRequest:
-        key = problem_key(leaf.problem.id)
-        return StepRequest(
-            prefix=self._tokens(leaf),
-            n=leaf.n,
-            temperature=leaf.temperature,
-            name=(round, key, leaf.tree_index, leaf.node),
-            problem=key,
-            opens=bool(self._task.grammar.opening) and not leaf.steps,
-            after=leaf.handle,
-        )
-
-    def _score_request(self, asked: ScoreAsked) -> ScoreRequest:
-        problem, steps, texts = asked
-        return ScoreRequest(
-            prefix=self._read.prefix(problem.question, steps),
-            suffixes=tuple(map(self._read.suffix, texts)),
-            problem=problem_key(problem.id),
-        )
-
-    def _candidates(self, _: Leaf, samples: Sequence[Sample]) -> list[Candidate]:
-        self.meter.tokens += sum(len(sample.tokens) for sample in samples)
-        return [self._candidate(sample) for sample in samples]
-
-    def _tokens(self, leaf: Leaf) -> np.ndarray:
-        prompt = self._tokenizer.encode_prompt(self._task.prompt(leaf.problem.question, self._role))
-        return np.asarray([*prompt, *self._tokenizer.encode_steps(leaf.steps, leaf.token_ids)], np.int32)
-
-    def _candidate(self, sample: Sample) -> Candidate:
-        tokens, finish = sample.tokens, sample.finish
-        text = self._tokenizer.decode(tokens)
-        if tokens and tokens[-1] not in self._tokenizer.stop_ids:
-            # A vocabulary without the stops: their text may be followed by the rest of its last token, or be
-            # written with tokens that the engine was not told of.
-            text, finish = self._task.grammar.cut_at_stop(text)
-        fault = self._faults.get(sample.cut, "") if finish == "length" else ""
-        return Candidate(text, tokens, sample.logprob, finish, fault, sample.handle)
 
 
 def _control(tokenizer: Tokenizer, config: models.DecoderConfig) -> set[int]:
