@@ -61,7 +61,7 @@ class Counts:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Program:
+class DeviceProgram:
     """A row of a catalogue: one compilation, described before there is any array. Equal rows are one program.
 
     name, sizes: for people. function: jitted, and told there what it donates. arguments: abstract, as calls
@@ -101,16 +101,16 @@ class Program:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Program) and self._key == other._key)
+        return self is other or (isinstance(other, DeviceProgram) and self._key == other._key)
 
     def __str__(self) -> str:
         return " ".join(map(str, (self.name, *self.sizes)))
 
 
-_SOON: dict[Program, Future[Any]] = {}  # that are compiled in threads, for calls to come
+_SOON: dict[DeviceProgram, Future[Any]] = {}  # that are compiled in threads, for calls to come
 
 
-def soon(programs: Sequence[Program]) -> None:
+def soon(programs: Sequence[DeviceProgram]) -> None:
     """Start compiling programs that will be called one after another, in as many threads as there are cores
     beside the caller's, which has a program of its own to compile."""
     for program in [p for p, compiling in _SOON.items() if compiling.done()]:

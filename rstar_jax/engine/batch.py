@@ -16,7 +16,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from rstar_jax.compilations import Program
+from rstar_jax.compilations import DeviceProgram
 from rstar_jax.engine import pool, programs, stops
 from rstar_jax.engine.catalogue import COPIES, NAMES, Catalogue, misfit
 from rstar_jax.engine.clock import compile_soon, dispatch, timed
@@ -162,7 +162,7 @@ class Batch:
     def _sizes(self) -> tuple[int, int, int, int]:
         return self.leaves, self.N, self._P, self._S
 
-    def _run(self, program: Program, *arguments: Any) -> Any:
+    def _run(self, program: DeviceProgram, *arguments: Any) -> Any:
         return dispatch(self.cache.stats, program, *arguments)
 
     def harvest(self) -> dict[int, list[Sample]]:

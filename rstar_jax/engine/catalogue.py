@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rstar_jax.compilations import Program, abstract
+from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.engine import pool, programs, sampling, stops
 from rstar_jax.engine.buckets import cache_bucket, prefill_bucket, score_bucket, suffix_bucket
 from rstar_jax.engine.requests import DecodeConfig
@@ -42,14 +42,14 @@ COPIES = 16  # pages that are copied when a chunk's tokens are stored, at least:
 NAMES = 8  # a leaf's name has as many parts or fewer, or a multiple of it
 
 
-def _row(make: Callable[..., tuple[Any, ...]]) -> Callable[..., Program]:
+def _row(make: Callable[..., tuple[Any, ...]]) -> Callable[..., DeviceProgram]:
     """Make the function, arguments and keywords of a method a row of its name, once for each set of sizes."""
     name = make.__name__.replace("_", " ")
 
     @functools.wraps(make)
-    def row(self: Catalogue, *sizes: int) -> Program:
+    def row(self: Catalogue, *sizes: int) -> DeviceProgram:
         if (name, sizes) not in self._rows:
-            self._rows[name, sizes] = Program(name, sizes, *make(self, *sizes))
+            self._rows[name, sizes] = DeviceProgram(name, sizes, *make(self, *sizes))
         return self._rows[name, sizes]
 
     return row
@@ -87,7 +87,7 @@ class Catalogue:
         self.together = min(_GROUPS, config.leaves)
         self.groups = _GROUPS_ON_CPU if on_cpu else self.together
         self.longest = min(config.max_step_tokens, config.context)
-        self._rows: dict[tuple[str, tuple[int, ...]], Program] = {}
+        self._rows: dict[tuple[str, tuple[int, ...]], DeviceProgram] = {}
 
     def columns(self, length: int) -> int:
         """Columns in which a text of so many tokens is read on from, or scored after."""
@@ -181,7 +181,7 @@ class Catalogue:
         arguments = self._tables(B, P), _ints(B), _ints(B, GROUP, T), _ints(B, GROUP)
         return programs.values, (self.params, self.pool, *arguments), self._static()
 
-    def reading(self, lengths: range) -> Iterator[Program]:
+    def reading(self, lengths: range) -> Iterator[DeviceProgram]:
         """List what reading texts of such lengths takes, and few tokens behind them."""
         for T in sorted({self.prefill(length) for length in lengths}):
             yield from (self.read(T), self.store(self.rows, self.rows, T))
@@ -189,7 +189,7 @@ class Catalogue:
             yield from (self.read_on(P, T) for P in sorted({self.columns(length) for length in lengths}))
             yield self.store(ROWS_ON, ROWS_ON, 1, T)
 
-    def decoding(self, shortest: int, candidates: Iterable[int]) -> list[Program]:
+    def decoding(self, shortest: int, candidates: Iterable[int]) -> list[DeviceProgram]:
         """List what a decoder may need, but for long texts behind known ones. Arguments as of
         `StepDecoder.programs`."""
         c, lengths = self.config, self._lengths(shortest)
@@ -207,7 +207,7 @@ class Catalogue:
                 found += [row(*each) for each in sizes for row in (self.decode, self.admit)]
         return list(dict.fromkeys(found))
 
-    def scoring(self, shortest: int) -> list[Program]:
+    def scoring(self, shortest: int) -> list[DeviceProgram]:
         """List what a scorer may need, likewise."""
         lengths = self._lengths(shortest)
         found = [*self.reading(lengths)]

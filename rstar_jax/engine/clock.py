@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from rstar_jax import compilations
-from rstar_jax.compilations import Program
+from rstar_jax.compilations import DeviceProgram
 from rstar_jax.engine.requests import Stats
 
 
@@ -26,11 +26,11 @@ def guarded() -> Iterator[None]:
         yield
 
 
-_met: set[tuple[int, Program]] = set()  # the programs of this process, with the generation of them
+_met: set[tuple[int, DeviceProgram]] = set()  # the programs of this process, with the generation of them
 
 
 @contextlib.contextmanager
-def timed(stats: Stats, program: Program | None = None) -> Iterator[None]:
+def timed(stats: Stats, program: DeviceProgram | None = None) -> Iterator[None]:
     """Adds the time of the block to `stats`: to compile_seconds if `program` was not met before.
 
     Starting a program returns at once once it is compiled; the block that waits for its result has no name.
@@ -52,18 +52,18 @@ def timed(stats: Stats, program: Program | None = None) -> Iterator[None]:
     stats.programs.append(str(program))
 
 
-def dispatch(stats: Stats, program: Program, *arguments: Any) -> Any:
+def dispatch(stats: Stats, program: DeviceProgram, *arguments: Any) -> Any:
     """Start a program, timed."""
     with timed(stats, program):
         return program(*arguments)
 
 
-def compile_soon(programs: Sequence[Program]) -> None:
+def compile_soon(programs: Sequence[DeviceProgram]) -> None:
     """Start compiling those that were not met, for calls that follow soon."""
     compilations.soon([p for p in programs if (compilations.generation(), p) not in _met])
 
 
-def compile_ahead(stats: Stats, program: Program) -> None:
+def compile_ahead(stats: Stats, program: DeviceProgram) -> None:
     """Compile a program, timed, so that a call of it finds it."""
     with timed(stats, program):
         program.compile()

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rstar_jax.compilations import Program
+from rstar_jax.compilations import DeviceProgram
 from rstar_jax.engine import memory, pool
 from rstar_jax.engine.buckets import score_bucket
 from rstar_jax.engine.catalogue import ROWS_ON, Catalogue
@@ -175,7 +175,7 @@ class PrefixCache:
                 row[: len(pages)] = pages
         return table
 
-    def store(self, program: Program, new: KV, todo: pool.PageWrites) -> None:
+    def store(self, program: DeviceProgram, new: KV, todo: pool.PageWrites) -> None:
         """Copies pages, and writes tokens' keys and values [L, ..., G, A]."""
         self.pool = dispatch(self.stats, program, self.pool, new, todo)
 

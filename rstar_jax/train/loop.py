@@ -25,7 +25,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from rstar_jax import sharding
-from rstar_jax.compilations import Program, abstract
+from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
 from rstar_jax.settings import to_dict
@@ -156,7 +156,7 @@ def fit(
 
 def programs(
     model: nnx.Module, microbatch: dict[str, Any], loss: Loss, config: TrainConfig
-) -> tuple[Program, Program]:
+) -> tuple[DeviceProgram, DeviceProgram]:
     """Rows of the catalogue: what `fit` calls for each such microbatch, and for each step.
 
     Model and microbatch may be abstract; gradients and moments lie as the parameters do.
@@ -173,8 +173,8 @@ def programs(
     scalar, step = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
     hyper = {"learning_rate": scalar, "total_steps": scalar, "warmup_fraction": scalar, "step": step}
     return (
-        Program("accumulate", (), accumulate, (params, rest, sums, microbatch)),
-        Program("update", (), update, (params, opt_state, sums, hyper)),
+        DeviceProgram("accumulate", (), accumulate, (params, rest, sums, microbatch)),
+        DeviceProgram("update", (), update, (params, opt_state, sums, hyper)),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rstar_jax import compilations
-from rstar_jax.compilations import Program, abstract
+from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.engine.catalogue import Catalogue
 from rstar_jax.engine.shape import EngineModel
@@ -52,14 +52,14 @@ def test_what_is_compiled_ahead_is_what_a_search_calls(
     compilations.together([*decoder.programs(candidates=[5]), *scorer.programs()], threads=3)
     assert compilations.counts().since(before).programs >= len(listed)
     ahead = [*decoder.stats.programs, *scorer.stats.programs]
-    run, called = Program.__call__, list[Program]()
+    run, called = DeviceProgram.__call__, list[DeviceProgram]()
 
-    def watched(self: Program, *arguments: Any) -> Any:
+    def watched(self: DeviceProgram, *arguments: Any) -> Any:
         assert jax.tree.flatten(abstract(arguments)) == jax.tree.flatten(self.arguments), self
         called.append(self)
         return run(self, *arguments)
 
-    monkeypatch.setattr(Program, "__call__", watched)
+    monkeypatch.setattr(DeviceProgram, "__call__", watched)
     before = compilations.counts()
     asked = sorted(asked, key=lambda request: len(request.prefix))
     search(decoder, scorer, [dataclasses.replace(r, problem=i) for i, r in enumerate(asked)])
