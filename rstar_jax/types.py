@@ -232,7 +232,7 @@ class Tree:
         "unknown" one has no visit and no value.
     ended: what ended the search. tokens: written by the policy for it, dropped repeats included.
     finals: the answers that may be the final one, by index; without any, every visited answer may.
-    seed: of the run. policy, ppm: which models searched (`models.model_hash`); empty if not told, or no PPM.
+    seed: of the run. policy, ppm: which models searched (`weights.model_hash`); empty if not told, or no PPM.
     """
 
     problem: Problem
