@@ -14,8 +14,6 @@ from typing import Any
 from rstar_jax import records
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evaluate import benchmark
-from rstar_jax.evolve.context import open_sandbox
-from rstar_jax.evolve.settings import VerifySettings
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.grading import grade
 from rstar_jax.inference import Reasoner
@@ -24,7 +22,7 @@ from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.report import read_report
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import SearchConfig
-from rstar_jax.tasks import TASKS, Checker, Role
+from rstar_jax.tasks import TASKS, Checker, Role, VerifySettings
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import Grade, Problem, Tree
 from rstar_jax.weights import model_hash
@@ -111,7 +109,7 @@ def measure(
     policy, ppm, role = models
     folder.mkdir(parents=True, exist_ok=True)
     source = Source(0, policy=model_hash(policy), ppm=model_hash(ppm) if ppm else "")
-    with open_sandbox(VerifySettings(), folder) as sandbox, Progress() as progress:
+    with VerifySettings().make_sandbox(folder) as sandbox, Progress() as progress:
         task = Checker(TASKS["math"](), sandbox)
         decode = DecodeConfig(**(DECODE if config.strategy.startswith("mcts") else CHAINS))
         reasoner = Reasoner(policy, ppm, task, role=role, decode=decode, dtype="bfloat16", seed=0)

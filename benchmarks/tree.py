@@ -181,11 +181,11 @@ def loop(title: str, queues: Queues, problems: list[Problem], config: SearchConf
 def real() -> None:
     from rstar_jax import models, weights
     from rstar_jax.engine import DecodeConfig
-    from rstar_jax.evolve.rounds import TINY_BASE
     from rstar_jax.inference import Reasoner
     from rstar_jax.problems.load import load_problems
     from rstar_jax.sandbox import Limits, Sandbox
     from rstar_jax.tasks import Checker, MathTask
+    from rstar_jax.weights import TINY_BASE
 
     problems = load_problems("96", seed=0, split="train")
     with tempfile.TemporaryDirectory() as folder, Sandbox(workers=1, limits=Limits()) as sandbox:

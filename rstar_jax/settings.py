@@ -162,3 +162,25 @@ def _name(hint: Any) -> str:
         return f"a tuple, each item {_name(args[0])},"
     known = {int: "a whole number", float: "a finite number", bool: "True or False", str: "text"}
     return known.get(hint) or (hint.__name__ if isinstance(hint, type) and not args else str(hint))
+
+
+def require(holds: object, where: str, value: object, expected: str) -> None:
+    """Raise UserError for an option that is not as it must be; where: its name without "config."."""
+    if not holds:
+        raise UserError(f"config.{where}: {value!r} given, {expected} expected.")
+
+
+def at_least(settings: object, group: str, **least: float) -> None:
+    """Require every option named to be at least so much; of a tuple, every value of at least one."""
+    for name, bound in least.items():
+        value = getattr(settings, name)
+        values = value if isinstance(value, tuple) else (value,)
+        shown = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+        require(values and min(values) >= bound, f"{group}.{name}", shown, f"{bound} or more")
+
+
+def at_most(settings: object, group: str, **most: float) -> None:
+    """Require every option named to be at most so much."""
+    for name, bound in most.items():
+        value = getattr(settings, name)
+        require(value <= bound, f"{group}.{name}", value, f"{bound} or less")

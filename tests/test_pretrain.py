@@ -10,7 +10,6 @@ import pytest
 
 from rstar_jax import weights
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.pretrain import MeasureConfig, ModelShape, PretrainConfig, run, solutions
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates
@@ -19,6 +18,7 @@ from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig
+from rstar_jax.weights import TINY_BASE
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from rstar_jax import launch, models, records, weights
 from rstar_jax import replay as replaying
 from rstar_jax.evolve import stage_table
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.problems.suite import generate
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
 from rstar_jax.types import Tree
+from rstar_jax.weights import TINY_BASE
 
 OPTIONS = (
     "--config.search.rollouts=2",

@@ -82,8 +82,10 @@ class PageTree:
                    `----------------- hold() --------------'   (a use moves it to the end of the line)
 
     drop() comes for what is never gone on from: a candidate that met its length, a repeat, one without room
-    (`batch.py`), and a step that is no valid node (`BranchHandle.release`, called by `search/expand.py`). A
-    finished tree's branches are not dropped: they are the next to be evicted.
+    or of a leaf that was cancelled (`batch.py`), an answer and a step that is no valid node
+    (`BranchHandle.release`, called by `search/expand.py`). A finished tree's branches are not dropped: nobody
+    uses them any more, so they come to be the next to be evicted. New parameters begin with an empty tree
+    (`PrefixCache.load`).
 
     A text of 5 tokens in pages of 4, and another that goes on from its third:
         first = [0 1 2 3] [4 . . .]     second shares no page: it copies the page with 0 1 2, then writes.

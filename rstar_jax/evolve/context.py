@@ -4,33 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import platform
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rstar_jax import compilations
-from rstar_jax.evolve.settings import RunSettings, VerifySettings, at_round
+from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner
 from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.report.progress import Progress
-from rstar_jax.sandbox import Limits, Sandbox
+from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import SearchConfig
 from rstar_jax.settings import home_expanded
-from rstar_jax.tasks import TASKS, Checker, Role, Task
+from rstar_jax.tasks import Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
 from rstar_jax.weights import model_hash, tokenizer_folder
-
-
-def open_sandbox(v: VerifySettings, root: Path | None) -> Sandbox:
-    """The sandbox of these options, not yet started. root: a working directory, that keeps its results; None:
-    nothing is kept."""
-    limits = Limits(v.cpu_s, v.wall_s, v.memory_mb, v.output_kb)
-    # A file for each host: its locks hold on one machine only.
-    memo = root / "cache" / f"sandbox-{platform.node()}.sqlite" if v.memo and root else None
-    return Sandbox(v.workers, limits, isolation=v.sandbox, memo=memo)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +89,7 @@ class Context:
     @functools.cached_property
     def task(self) -> Task:
         """The run's task."""
-        v = self.settings.verify
-        return TASKS[v.task](grading=v.grading, output_kb=v.output_kb)
+        return self.settings.verify.make_task()
 
     def tokenizer(self, folder: Path) -> Tokenizer:
         """A model's tokenizer, which knows the task's grammar."""
@@ -115,7 +104,7 @@ class Context:
 
         What programs did is kept in the working directory: a search that goes on does not run them again.
         """
-        return open_sandbox(self.settings.verify, self.work.root)
+        return self.settings.verify.make_sandbox(self.work.root)
 
     @functools.cached_property
     def prompts(self) -> dict[tuple[str, str], Prompts | None]:

@@ -17,9 +17,7 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-import rstar_jax
 from rstar_jax import weights
-from rstar_jax.engine import DecodeConfig
 from rstar_jax.engine.memory import free_bytes
 from rstar_jax.engine.prefixes import pages_for
 from rstar_jax.engine.shape import EngineModel
@@ -44,8 +42,6 @@ from rstar_jax.report.write import write_report
 from rstar_jax.settings import home_expanded
 from rstar_jax.transforms.lora import check as check_lora
 from rstar_jax.types import Problem
-
-TINY_BASE = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"
 
 
 def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
@@ -157,7 +153,7 @@ def base_folder(spec: str, option: str = "config.policy.init") -> Path:
     """The folder of a model: "tiny" is the bundled one, anything else a folder or a hub id (downloaded).
     Raises UserError that names the option."""
     if spec == "tiny":
-        return TINY_BASE
+        return weights.TINY_BASE
     if not spec:
         raise UserError(f"{option}: '' given; 'tiny', a model's folder or a hub id expected.")
     folder = home_expanded(Path(spec), option)
@@ -172,7 +168,7 @@ def require_models(context: Context, asked: Mapping[Path, str]) -> None:
 
     asked: model folders and the option that names each.
     """
-    require_devices(context.settings.decode)
+    devices.require(context.settings.decode)
     for folder, option in asked.items():
         try:
             shape = weights.check_pretrained(folder)
@@ -181,14 +177,6 @@ def require_models(context: Context, asked: Mapping[Path, str]) -> None:
             raise UserError(f"{option}: {error}") from error
         if folder == context.base:
             _require_trainable(context, shape)
-
-
-def require_devices(decode: DecodeConfig) -> None:
-    """Refuse options of the engine that this host's devices do not suit."""
-    try:
-        devices.mesh(decode)
-    except UserError as error:
-        raise UserError(f"config.{error}") from error
 
 
 def _require_judge(context: Context) -> None:

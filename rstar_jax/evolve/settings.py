@@ -14,11 +14,10 @@ from typing import Any, Literal, TypeVar
 from rstar_jax.curate import CurateConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.sandbox import Isolation
 from rstar_jax.search import STRATEGIES, SearchConfig
-from rstar_jax.settings import nearest
+from rstar_jax.settings import at_least, nearest, require
 from rstar_jax.sharding import MeshConfig
-from rstar_jax.tasks import TASKS
+from rstar_jax.tasks import VerifySettings
 from rstar_jax.train import Delimiters, TrainConfig
 
 T = TypeVar("T")
@@ -27,27 +26,6 @@ T = TypeVar("T")
 def at_round(values: Sequence[T], round: int) -> T:
     """The value for a round (1-based): the last one given holds for all later rounds."""
     return values[min(round, len(values)) - 1]
-
-
-def _check(holds: object, where: str, value: object, expected: str) -> None:
-    if not holds:
-        raise UserError(f"config.{where}: {value!r} given, {expected} expected.")
-
-
-def _at_least(settings: object, group: str, **least: float) -> None:
-    """Every option named is at least so much; of a tuple, every value of at least one."""
-    for name, bound in least.items():
-        value = getattr(settings, name)
-        values = value if isinstance(value, tuple) else (value,)
-        shown = value[0] if isinstance(value, tuple) and len(value) == 1 else value
-        _check(values and min(values) >= bound, f"{group}.{name}", shown, f"{bound} or more")
-
-
-def _at_most(settings: object, group: str, **most: float) -> None:
-    """Every option named is at most so much."""
-    for name, bound in most.items():
-        value = getattr(settings, name)
-        _check(value <= bound, f"{group}.{name}", value, f"{bound} or less")
 
 
 def _named(group: str, **options: Any) -> SearchConfig:
@@ -126,7 +104,7 @@ class SearchSettings:
     shard: int = 256
 
     def __post_init__(self) -> None:
-        _at_least(
+        at_least(
             self,
             "search",
             rollouts=1,
@@ -141,10 +119,10 @@ class SearchSettings:
             virtual_loss=0,
         )
         for name in ("escalation", "ppm", "prompt", "escalation_candidates", "by_difficulty"):
-            _check(getattr(self, name), f"search.{name}", (), "a value for at least one round")
+            require(getattr(self, name), f"search.{name}", (), "a value for at least one round")
         for totals in self.escalation:
             rising = all(a < b for a, b in itertools.pairwise((0, *totals)))
-            _check(
+            require(
                 rising, "search.escalation", totals, "rising totals of rollouts, such as (64, 128), or none"
             )
 
@@ -179,37 +157,6 @@ class SearchSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class VerifySettings:
-    """task: what a step is and how answers are checked, a row of TASKS.
-    grading: how answers are judged: "strict", or "released" as the authors' code does it (math alone).
-    workers: processes that run code. cpu_s: most seconds of processor time of a program. wall_s: most seconds
-    of a program, waiting included. memory_mb: most memory of a program, MiB. output_kb: most that a program
-    may print, KiB.
-    memo: whether results of programs are kept in the working directory, for a run that goes on.
-    sandbox: how strongly programs are shut in (`sandbox/isolation.py`)."""
-
-    task: str = "math"
-    grading: str = "strict"
-    workers: int = 2
-    cpu_s: float = 5.0
-    wall_s: float = 10.0
-    memory_mb: int = 1024
-    output_kb: int = 64
-    memo: bool = True
-    sandbox: Isolation = dataclasses.field(default_factory=Isolation)
-
-    def __post_init__(self) -> None:
-        _check(self.task in TASKS, "verify.task", self.task, f"one of {', '.join(TASKS)}")
-        known = TASKS[self.task].GRADINGS
-        _check(
-            self.grading in known, "verify.grading", self.grading, f"of task {self.task}: {', '.join(known)}"
-        )
-        _at_least(self, "verify", workers=1, cpu_s=0.1, wall_s=0.1, memory_mb=64, output_kb=1)
-        # What is more than any machine has or any program deserves is a slip of the hand.
-        _at_most(self, "verify", workers=1024, cpu_s=3600, wall_s=3600, memory_mb=2**19, output_kb=2**16)
-
-
-@dataclasses.dataclass(frozen=True)
 class EvaluateSettings:
     """Held-out evaluation of each round: the policy alone, and a search guided by the PPM, then a vote.
 
@@ -235,10 +182,10 @@ class EvaluateSettings:
     early_stop: bool = False
 
     def __post_init__(self) -> None:
-        _at_least(self, "evaluate", rollouts=1, candidates=1, temperature=0, top_k=0)
-        _at_least(self, "evaluate", beam_width=1, subtrees=1, searches=1, max_tokens=0, max_seconds=0)
+        at_least(self, "evaluate", rollouts=1, candidates=1, temperature=0, top_k=0)
+        at_least(self, "evaluate", beam_width=1, subtrees=1, searches=1, max_tokens=0, max_seconds=0)
         hint = f"one of {', '.join(STRATEGIES)} ({nearest(self.strategy, STRATEGIES)})"
-        _check(self.strategy in STRATEGIES, "evaluate.strategy", self.strategy, hint)
+        require(self.strategy in STRATEGIES, "evaluate.strategy", self.strategy, hint)
 
     def config(self, search: SearchSettings) -> SearchConfig:
         """The search of held-out problems; what is not said here is as where training data are made."""
@@ -278,16 +225,16 @@ class RunSettings:
     problems: ProblemSettings = ProblemSettings()
     policy: PolicySettings = PolicySettings()
     search: SearchSettings = SearchSettings()
-    verify: VerifySettings = VerifySettings()
+    verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
     decode: DecodeConfig = DecodeConfig()
     curate: CurateConfig = CurateConfig()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
     def __post_init__(self) -> None:
-        _check(0 <= self.seed < 2**31, "seed", self.seed, "a whole number from 0 to below 2**31")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "a whole number from 0 to below 2**31")
         rising = self.rounds == tuple(sorted({r for r in self.rounds if r >= 1}))
-        _check(
+        require(
             self.rounds and rising, "rounds", self.rounds, "rounds from 1 on, in order, such as (1, 2, 3, 4)"
         )
         # A single word on the command line may hold several: --config.stages=curate,policy.
@@ -295,7 +242,7 @@ class RunSettings:
         object.__setattr__(self, "stages", names)
         for name in self.stages:
             hint = f"names of stages. {nearest(name, STAGE_NAMES)} Each"
-            _check(name in STAGE_NAMES, "stages", self.stages, hint)
+            require(name in STAGE_NAMES, "stages", self.stages, hint)
         for round in self.rounds:  # what does not go together is told before hours of work, not after
             self.search.config(round)
         self.evaluate.config(self.search)

@@ -35,7 +35,6 @@ from rstar_jax.evolve.settings import (
     RunSettings,
     SearchSettings,
     TrainSettings,
-    VerifySettings,
 )
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
@@ -48,7 +47,7 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.sharding import MeshConfig
-from rstar_jax.tasks import Checker
+from rstar_jax.tasks import Checker, VerifySettings
 from rstar_jax.train import TrainConfig
 from rstar_jax.types import Problem, SftRow
 

@@ -38,3 +38,11 @@ def mesh(decode: DecodeConfig, local: list[Any] | None = None) -> Mesh | None:
     if count == 1:
         return None
     return sharding.make_mesh(data=count // decode.tensor, tensor=decode.tensor, devices=local[:count])
+
+
+def require(decode: DecodeConfig) -> None:
+    """Refuse options of the engine that this host's devices do not suit."""
+    try:
+        mesh(decode)
+    except UserError as error:
+        raise UserError(f"config.{error}") from error

@@ -15,9 +15,7 @@ from pathlib import Path
 
 from rstar_jax import weights
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.context import open_sandbox
-from rstar_jax.evolve.rounds import require_devices
-from rstar_jax.inference import Reasoner, StepText
+from rstar_jax.inference import Reasoner, StepText, devices
 from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.queues import Batched
 from rstar_jax.report.status import Status
@@ -28,7 +26,7 @@ from rstar_jax.search.strategies import strategy_of
 from rstar_jax.solve.chosen import ModelFolders, chosen
 from rstar_jax.solve.settings import SolveSettings
 from rstar_jax.solve.stop import Stop, Stopped
-from rstar_jax.tasks import TASKS, Checker, Role, Task
+from rstar_jax.tasks import Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Grade, GradeRequest, Problem, Tree
 
@@ -65,11 +63,11 @@ def run(settings: SolveSettings, workdir: Path) -> int:
         strategy = strategy_of(settings.search, ppm=found.ppm is not None)
     except UserError as error:  # before the models are loaded
         raise UserError(f"config.{error}") from None
-    require_devices(settings.decode)
+    devices.require(settings.decode)
     # A slot that no leaf may ever sit in is decoded like the others.
     leaves = max(min(settings.decode.leaves, strategy.leaves(settings.search)), settings.decode.halves)
     status = Status(sys.stderr, interval=None if settings.show == "answer" else 10.0)
-    with open_sandbox(settings.verify, workdir) as sandbox, status:
+    with settings.verify.make_sandbox(workdir) as sandbox, status:
         task = _task(settings, problem)
         prompt = _require_fit(found, task, settings.prompt, problem.question, settings.decode.context)
         asked = (settings.search, 1, Prompts(prompt, prompt, prompt))
@@ -157,14 +155,13 @@ def _ungraded(requests: Sequence[GradeRequest]) -> list[Grade]:
 
 
 def _task(settings: SolveSettings, problem: Problem) -> Task:
-    v = settings.verify
-    task = TASKS[v.task](grading=v.grading, output_kb=v.output_kb)
+    task = settings.verify.make_task()
     try:
         task.require(problem)
     except UserError as error:
         raise UserError(
-            f"config.verify.task: '{v.task}' given, whose problems say how they are checked, which a "
-            "question alone does not. Take math."
+            f"config.verify.task: '{settings.verify.task}' given, whose problems say how they are checked, "
+            "which a question alone does not. Take math."
         ) from error
     return task
 

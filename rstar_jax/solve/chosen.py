@@ -8,7 +8,6 @@ from typing import get_args, get_type_hints
 
 from rstar_jax import records, weights
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.manifests import MANIFEST
 from rstar_jax.settings import home_expanded
 from rstar_jax.solve.settings import SolveSettings
@@ -37,7 +36,7 @@ def chosen(settings: SolveSettings) -> ModelFolders:
     """
     if settings.run:
         return of_run(home_expanded(Path(settings.run), "config.run"))
-    policy = TINY_BASE if settings.policy == "tiny" else _folder("policy", settings.policy)
+    policy = weights.TINY_BASE if settings.policy == "tiny" else _folder("policy", settings.policy)
     return ModelFolders(policy, _folder("ppm", settings.ppm) if settings.ppm else None, settings.ppm_value)
 
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.settings import VerifySettings
 from rstar_jax.search import SearchConfig
+from rstar_jax.tasks import VerifySettings
 
 
 @dataclasses.dataclass(frozen=True)

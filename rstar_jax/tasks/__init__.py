@@ -10,8 +10,7 @@ from __future__ import annotations
 from rstar_jax.tasks.checker import Checker
 from rstar_jax.tasks.code_task import CodeTask
 from rstar_jax.tasks.math_task import MathTask
+from rstar_jax.tasks.settings import TASKS, VerifySettings
 from rstar_jax.tasks.task import Role, Task
 
-TASKS: dict[str, type[Task]] = {"math": MathTask, "code": CodeTask}
-
-__all__ = ["TASKS", "Checker", "CodeTask", "MathTask", "Role", "Task"]
+__all__ = ["TASKS", "Checker", "CodeTask", "MathTask", "Role", "Task", "VerifySettings"]

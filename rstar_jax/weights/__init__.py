@@ -2,7 +2,13 @@
 
 from rstar_jax.weights.card import model_card
 from rstar_jax.weights.families import FAMILIES
-from rstar_jax.weights.folders import base_folder, local_folder, require_whole, tokenizer_folder
+from rstar_jax.weights.folders import (
+    TINY_BASE,
+    base_folder,
+    local_folder,
+    require_whole,
+    tokenizer_folder,
+)
 from rstar_jax.weights.hashes import model_hash
 from rstar_jax.weights.heads import OtherKind
 from rstar_jax.weights.hf import (
@@ -18,6 +24,7 @@ from rstar_jax.weights.loading import Progress
 
 __all__ = [
     "FAMILIES",
+    "TINY_BASE",
     "OtherKind",
     "Progress",
     "base_folder",

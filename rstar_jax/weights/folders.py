@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import rstar_jax
 from rstar_jax import manifests
 from rstar_jax.errors import UserError
 from rstar_jax.weights import contents
@@ -17,6 +18,7 @@ from rstar_jax.weights.adapter_config import CONFIG as ADAPTER_CONFIG
 from rstar_jax.weights.adapter_config import AdapterConfig, is_adapter
 from rstar_jax.weights.weight_files import INDEX, WEIGHTS, is_there, read_json
 
+TINY_BASE = Path(rstar_jax.__file__).parent / "assets" / "tiny-base"  # the bundled one
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",

@@ -10,7 +10,7 @@ from rstar_jax import models, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.rounds import TINY_BASE, judge_folder, run
+from rstar_jax.evolve.rounds import judge_folder, run
 from rstar_jax.evolve.settings import PolicySettings, ProblemSettings, RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner
@@ -18,6 +18,7 @@ from rstar_jax.queues import call
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf
 from rstar_jax.types import Problem
+from rstar_jax.weights import TINY_BASE
 
 
 @pytest.mark.parametrize("precompile", [False, True])

@@ -15,7 +15,7 @@ from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.models import from_policy
 from rstar_jax.types import Problem
-from rstar_jax.weights import load_pretrained, save_reward_model
+from rstar_jax.weights import TINY_BASE, load_pretrained, save_reward_model
 from tests.evolve.small_runs import SMALL, small
 
 
@@ -32,7 +32,7 @@ def test_a_gap_in_the_rounds_names_the_command(tmp_path):
 
 
 def test_a_model_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
-    assert rounds.base_folder("tiny") == rounds.TINY_BASE
+    assert rounds.base_folder("tiny") == TINY_BASE
     assert rounds.base_folder(str(tmp_path)) == tmp_path
     monkeypatch.setattr(rounds.weights, "local_folder", lambda spec: tmp_path / spec)
     assert rounds.base_folder("Qwen/Qwen2.5-Math-1.5B") == tmp_path / "Qwen/Qwen2.5-Math-1.5B"
@@ -55,7 +55,7 @@ def test_a_model_is_a_folder_or_a_hub_id(tmp_path, monkeypatch):
 )
 def test_an_unfit_model_folder_is_named_before_anything_is_computed(tmp_path, option, damage, message):
     base = tmp_path / "base"
-    shutil.copytree(rounds.TINY_BASE, base)
+    shutil.copytree(TINY_BASE, base)
     damage(base)
     with pytest.raises(UserError, match=rf"^config\.policy\.{option}: .*{message}"):
         rounds.run(small(f"--config.policy.{option}={base}"), tmp_path / "w")
@@ -98,8 +98,8 @@ def test_problems_without_room_are_named_once_and_left_out(tmp_path):
         settings,
         Workdir(tmp_path, settings),
         progress,
-        rounds.TINY_BASE,
-        rounds.TINY_BASE,
+        TINY_BASE,
+        TINY_BASE,
         [short, long],
         [short],
     )
@@ -113,7 +113,7 @@ def test_questions_that_are_trained_on_and_held_out_are_told(tmp_path):
     settings, told = small(), []
     one, other = Problem("a", "1 + 1 ?", "2"), Problem("b", "1  +\n1 ?", "2")
     progress = types.SimpleNamespace(log=told.append)
-    base = rounds.TINY_BASE
+    base = TINY_BASE
     warn_of_seen(Context(settings, Workdir(tmp_path, settings), progress, base, base, [one], [other]))
     assert len(told) == 1 and "1 problem (b) asked in config.problems.train, too" in told[0]
     warn_of_seen(Context(settings, Workdir(tmp_path, settings), progress, base, base, [one], []))

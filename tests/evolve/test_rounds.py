@@ -16,7 +16,7 @@ from rstar_jax.tasks import MathTask
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow, Tree
-from rstar_jax.weights import load_pretrained, load_reward_model
+from rstar_jax.weights import TINY_BASE, load_pretrained, load_reward_model
 from tests.evolve.small_runs import small
 
 
@@ -106,7 +106,7 @@ def test_a_round_with_low_rank_training_and_int8_search(tmp_path):
     report = rounds.run(settings, tmp_path)
     assert 0 < report["rounds"][0]["coverage"]["all"] <= 1
     assert 0 <= report["rounds"][0]["search_accuracy"] <= 1
-    base, policy = (load_pretrained(f).params() for f in (rounds.TINY_BASE, tmp_path / "round1/policy/model"))
+    base, policy = (load_pretrained(f).params() for f in (TINY_BASE, tmp_path / "round1/policy/model"))
     assert {n for n in base if (base[n] != policy[n]).any()} == {"layers.v", "layers.down"}
     assert (
         load_reward_model(tmp_path / "round1/ppm/model").decoder.params()["layers.q"] != policy["layers.q"]

@@ -19,6 +19,7 @@ from rstar_jax.solve.chosen import of_run
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import SftRow
+from rstar_jax.weights import TINY_BASE
 from tests.evolve.small_runs import small
 
 SMALL = (
@@ -95,7 +96,7 @@ def test_what_is_learnt_are_the_rows_as_given_and_the_conversion_as_it_ran(unbro
     given = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [list(row.steps) for row in learnt[:10]] == [row["steps"] for row in given[:10]]
     assert "<output>72.0<end_of_output>" in learnt[10].steps[2] and "\\boxed{72}" in learnt[10].steps[3]
-    base, policy = (weights.load_pretrained(f).params() for f in (rounds.TINY_BASE, folder / "policy/model"))
+    base, policy = (weights.load_pretrained(f).params() for f in (TINY_BASE, folder / "policy/model"))
     assert any((np.asarray(base[name]) != np.asarray(policy[name])).any() for name in base)
 
 

@@ -9,9 +9,10 @@ import pytest
 from rstar_jax import records
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings, VerifySettings
+from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings
 from rstar_jax.evolve.stages import MANIFEST, Workdir
 from rstar_jax.sandbox import Isolation
+from rstar_jax.tasks import VerifySettings
 
 
 @dataclasses.dataclass(frozen=True)

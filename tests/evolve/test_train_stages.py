@@ -9,7 +9,6 @@ import tokenizers
 
 from rstar_jax import models, train, weights
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
 from rstar_jax.evolve.train_stages import _named, failures, training_mesh, ungradable
@@ -19,6 +18,7 @@ from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms.lora import LoraConfig
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
+from rstar_jax.weights import TINY_BASE
 
 
 @pytest.fixture

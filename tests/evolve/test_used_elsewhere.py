@@ -21,7 +21,6 @@ from rstar_jax import records, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve import stage_table, train_stages
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner
 from rstar_jax.problems.suite import FAMILIES, generate
@@ -34,6 +33,7 @@ from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow
+from rstar_jax.weights import TINY_BASE
 from tests.evolve.small_runs import small
 from tests.search.scripted import grow_trees
 

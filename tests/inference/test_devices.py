@@ -36,13 +36,13 @@ def test_what_cannot_be_had_is_named(options: dict, message: str) -> None:
 
 def across() -> None:
     """Run by the test below in a process with four devices."""
-    from rstar_jax.evolve.rounds import TINY_BASE
     from rstar_jax.inference import Reasoner
     from rstar_jax.queues import call
     from rstar_jax.sandbox import Sandbox
     from rstar_jax.search import Leaf
     from rstar_jax.tasks import Checker, MathTask
     from rstar_jax.types import Problem
+    from rstar_jax.weights import TINY_BASE
 
     task = Checker(MathTask(), Sandbox(workers=1))
     problems = [Problem(str(i), f"What is {i} plus 3?", "5") for i in range(3)]

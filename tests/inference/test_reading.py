@@ -15,7 +15,6 @@ from safetensors.numpy import load_file, save_file
 from rstar_jax import launch, models, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.inference import Reasoner, StepText
 from rstar_jax.models import Reading
 from rstar_jax.queues import call
@@ -25,6 +24,7 @@ from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import finetuned
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
+from rstar_jax.weights import TINY_BASE
 from rstar_jax.weights.weight_files import WEIGHTS
 
 PROBLEM = Problem("p", "What is 2 plus 3?", "5")

@@ -11,7 +11,6 @@ import pytest
 from rstar_jax import models, weights
 from rstar_jax.engine import DecodeConfig, Sample, StepDecoder, StepRequest, stops
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.inference import Reasoner
 from rstar_jax.models.linear import Quantized
 from rstar_jax.queues import Batched, call
@@ -22,6 +21,7 @@ from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
+from rstar_jax.weights import TINY_BASE
 
 PROBLEM = Problem("p", "What is 2 plus 3?", "5")
 DECODE = DecodeConfig(leaves=2, rows=2, max_step_tokens=16, context=2048)

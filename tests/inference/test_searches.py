@@ -8,13 +8,13 @@ import pytest
 from rstar_jax import models, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.inference import Reasoner
 from rstar_jax.problems.suite import generate
 from rstar_jax.queues import call
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import STRATEGIES, SearchConfig, grow_trees
 from rstar_jax.tasks import Checker, MathTask
+from rstar_jax.weights import TINY_BASE
 from tests.search.scripted import Functions
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from rstar_jax import launch, manifests, models, records, weights
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.problems.suite import generate
 from rstar_jax.queues import Batched
 from rstar_jax.report.transcript import Transcript
@@ -27,6 +26,7 @@ from rstar_jax.tasks import MathTask
 from rstar_jax.text.boxed import boxed
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.types import Candidate, Problem, StepVerdict
+from rstar_jax.weights import TINY_BASE
 from tests.search.scripted import Functions, grow_trees
 
 PROBLEM = Problem("question", "How much?", "")

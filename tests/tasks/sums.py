@@ -6,11 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-from rstar_jax.evolve.rounds import TINY_BASE
 from rstar_jax.tasks.task import Pair, Program, Task
 from rstar_jax.text.boxed import boxed
 from rstar_jax.text.grammar import CODE_STEPS, Grammar
 from rstar_jax.types import StepVerdict
+from rstar_jax.weights import TINY_BASE
 
 # Fewer than those of code steps, and with what patterns, Jinja and f-strings give a meaning. An answer begins
 # with a word that is no delimiter.
