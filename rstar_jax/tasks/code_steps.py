@@ -6,6 +6,8 @@ Rules of a code step (arXiv 2501.04519, section 3.2; details as in the released 
   delimiters of another kind of step. The policy never writes `<output>`. Else it is "malformed".
 - it lives if the program of all steps, itself included, runs; else "exception", "timeout", "memory" or
   "output_limit"; "unknown" if the sandbox could not find out.
+
+The grammar of such a task has all of code, end_step, end_code and answer.
 """
 
 from __future__ import annotations
