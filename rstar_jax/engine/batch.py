@@ -87,7 +87,7 @@ class Batch:
         if not asked:
             return
         if self._slots is None:  # whoever reads the prefixes compiles, too
-            self._prepare(max(len(request.prefix) - 1 for _, request in asked))
+            self._prepare([request for _, request in asked])
         prefixes = [_prefix(request) for _, request in asked]
         later = itertools.islice(waiting, len(asked), len(asked) + 4 * self.cache.catalogue.rows)
         read = self.cache.read(prefixes, [_prefix(request) for _, request in later])
@@ -113,11 +113,15 @@ class Batch:
                 self._room(leaf.request.n)
             self._counts[leaf.line], self._logprobs[leaf.line] = 0, 0.0
 
-    def _prepare(self, longest: int) -> None:
-        """Start compiling what decoding after prefixes of so many tokens needs first."""
+    def _prepare(self, requests: Sequence[StepRequest]) -> None:
+        """Start compiling what decoding these needs first."""
         rows, B, N = self._rows, self.leaves, self.N
+        longest = max(len(request.prefix) - 1 for request in requests)
+        copies = COPIES  # in the first chunk each candidate that is begun copies a page
+        while copies < min(B * N, sum(request.n for request in requests)):
+            copies *= 2
         sizes = B, N, rows.whole_pages(longest), rows.suffix(self.config.chunk)
-        small = rows.keys(B, NAMES), rows.empty(*sizes), rows.admit(*sizes), rows.store_chunk(COPIES, B, N)
+        small = rows.keys(B, NAMES), rows.empty(*sizes), rows.admit(*sizes), rows.store_chunk(copies, B, N)
         compile_soon([rows.decode(*sizes), *small])
 
     def _arrivals(self, seats: list[Seat], into: list[int], P: int) -> programs.NewRequests:

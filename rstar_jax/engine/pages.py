@@ -82,7 +82,8 @@ class PageTree:
                    `----------------- hold() --------------'   (a use moves it to the end of the line)
 
     drop() comes for what is never gone on from: a candidate that met its length, a repeat, one without room
-    or of a leaf that was cancelled (`batch.py`), an answer and a step that is no valid node
+    or of a leaf that was cancelled (`batch.py`), an answer, a step that is too deep or no
+    valid node
     (`BranchHandle.release`, called by `search/expand.py`). A finished tree's branches are not dropped: nobody
     uses them any more, so they come to be the next to be evicted. New parameters begin with an empty tree
     (`PrefixCache.load`).

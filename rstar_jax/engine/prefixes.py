@@ -83,13 +83,14 @@ class PrefixCache:
         arrays = jax.tree.leaves(params)
         if len(arrays) == len(self._given) and all(map(operator.is_, arrays, self._given)):
             return
-        self.params = {}
+        self._given, self.params = [], {}
         vars(self).pop("pool", None)  # there must not be two of either
-        self._given, self.params = arrays, self.shape.place(params)
+        self.params = self.shape.place(params)
         self.pages = self.pages or pages_for(self.shape, self._config, self._demand)
         self.tree = PageTree(self.pages, self.page_size)
         self.pool: KV = self.shape.empty_pool(self.pages, self.page_size)
         self.catalogue = Catalogue(self.shape, self._config, self.pages, self.params, *self.rules)
+        self._given = arrays  # at last: what failed until here is tried again
 
     def forget(self) -> None:
         """Forgets every text, when the parameters are next given."""

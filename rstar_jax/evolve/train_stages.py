@@ -37,7 +37,7 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
     A round that solved nothing, or compares nothing, learns from earlier rounds' rows or pairs; its note
     says so.
     """
-    trees = read_trees(context.folder(round, "search"))
+    trees = read_trees(context.folder(round, "search"), lean=True)
     with context.progress.stage("curate", len(trees), "trees", round):
         found = curation.curate(trees, context.settings.curate, round)
         context.progress.update(len(trees), note=f"{len(found.sft)} solutions, {len(found.pairs)} pairs")

@@ -73,6 +73,8 @@ def _sft_rows(path: Path, task: Task) -> Iterator[Given]:
         _require_texts(list(row.steps), place)
         problem = Problem(row.problem_id, row.question, "")
         _require_steps(row.steps, problem, task, place)
+        if any(i is None for ids in row.token_ids for i in ids):
+            raise UserError(f"{place}: token_ids hold a null; whole numbers, or no ids at all, expected.")
         if row.token_ids and len(row.token_ids) != len(row.steps):
             raise UserError(
                 f"{place}: token_ids of {len(row.token_ids)} steps given, but it has {len(row.steps)}; those "

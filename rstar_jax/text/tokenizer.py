@@ -295,8 +295,8 @@ class Tokenizer:
 
         sampled: what a policy wrote the step with. A text can be spelt in several ways, and a policy does not
         always choose the one that merging gives. These ids stand for the text if they are ids of it in this
-        vocabulary with every delimiter spelt as `encode` spells it; else (another tokenizer's, cut at a
-        stop) they are passed over.
+        vocabulary, with every delimiter spelt as `encode` spells it and no control token named; else
+        (another tokenizer's, cut at a stop) they are passed over.
         """
         return self._encode_step(step, sampled)
 
@@ -322,7 +322,8 @@ class Tokenizer:
         return ids, tuple(self._continuing(output))
 
     def _spells(self, ids: Ids, text: str) -> bool:
-        if not 0 <= min(ids) <= max(ids) < self.used_ids or self.decode(ids) != text:
+        named = self._control is not None and self._control.search(text)  # a control token, to be spelt out
+        if named or not 0 <= min(ids) <= max(ids) < self.used_ids or self.decode(ids) != text:
             return False
         for token in (token for token in self.grammar.delimiters if token in text):
             spelt = self._encode_step(token, ())[0]

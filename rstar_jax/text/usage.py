@@ -87,7 +87,8 @@ print(value($example, "$opening\n# Step 1: First part\nx = 6 * 25\n$end_step"))
 def chat_template(prompt: Callable[[str], str], tokenizer: Tokenizer) -> str:
     """A Jinja template whose user messages become prompts; assistant messages follow as they are.
 
-    prompt: a row of `PROMPTS`. It writes the BOS, too, where the tokenizer has every prompt begin with one.
+    prompt: a task's, of a question. The template writes the BOS, too, where the tokenizer has every prompt
+    begin with one.
     """
     before, _, after = prompt(_QUESTION).partition(_QUESTION)
     bos = tokenizer.bos_id

@@ -85,8 +85,8 @@ class TrainSummary:
     examples: seen over all epochs. tokens: read by the model, padding left out. dropped: distinct examples
     left out as longer than a row. first_loss, last_loss: of the first and last step. seconds: wall time,
     earlier parts of a resumed training included. metrics: means over the last tenth of the steps.
-    as_sampled: distinct steps that the policy learnt by the ids they were sampled with, where the tokenizer
-    spells them otherwise.
+    as_sampled: steps of the rows that the policy learnt by the ids they were sampled with, where its
+    tokenizer spells them otherwise.
     """
 
     steps: int

@@ -280,12 +280,13 @@ def _on_device(arrays: Mapping[str, np.ndarray], mesh: Mesh | None) -> dict[str,
 
 def _identity(config: TrainConfig, total_steps: int, seed: int, first: Batch) -> dict[str, Any]:
     """Return what must be equal for a checkpoint to be continued; when it is saved is no part of that."""
-    options = dataclasses.replace(config, checkpoint_every_s=0.0, checkpoint_every_steps=0)
+    options = to_dict(dataclasses.replace(config, checkpoint_every_s=0.0, checkpoint_every_steps=0))
+    del options["sampled_ids"]  # the data say it, and checkpoints of earlier releases have no such option
     data = 0
     for microbatch in first.microbatches:
         for array in microbatch.values():
             data = zlib.crc32(array.tobytes(), data)
-    return {**to_dict(options), "total_steps": total_steps, "seed": seed, "first_batch": data}
+    return {**options, "total_steps": total_steps, "seed": seed, "first_batch": data}
 
 
 def _due(config: TrainConfig, step: int, saved_at: float) -> bool:

@@ -100,6 +100,20 @@ def test_trees_come_in_the_order_of_numbers(tmp_path):
     assert [tree.tree_index for tree in read_trees(tmp_path)] == [0] * 4 + [2] * 4 + [10] * 4
 
 
+def test_lean_trees_keep_the_ids_that_may_be_learnt(tmp_path):
+    nodes = [Node(-1, "", "ok", 0, 2, 0.0)]
+    for parent, grade in ((0, None), (1, "right"), (0, None), (3, "wrong")):
+        status, depth = ("answer" if grade else "ok"), nodes[parent].depth + 1
+        nodes.append(
+            Node(parent, "x", status, depth, 1, 0.0, answer="1", grade=grade, token_ids=(len(nodes), 7))
+        )
+    tree = Tree(Problem("p", "?", "1"), 1, 0, 1, tuple(nodes))
+    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [tree])
+    ((lean,), (whole,)) = read_trees(tmp_path, lean=True), read_trees(tmp_path)
+    assert whole == tree and [node.token_ids for node in lean.nodes] == [(), (1, 7), (2, 7), (), ()]
+    assert [t.token_ids for t in lean.trajectories()] == [((1, 7), (2, 7)), ((), ())]
+
+
 def test_of_no_problems_there_are_no_trees(tmp_path):
     shards, searched = grown(tmp_path, [])
     assert (list(shards.trees()), searched, names(tmp_path)) == ([], [], [])

@@ -165,6 +165,20 @@ def test_rows_of_another_task_are_read_by_its_grammar_and_rules(tmp_path):
             read_given(write(tmp_path / "bad.jsonl", {"question": "?", "steps": bad}), Sums())
 
 
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (((1,), (2,)), "of 2 steps given, but it has 3"),
+        (((1, None), (2,), (3,)), "hold a null"),
+    ],
+)
+def test_token_ids_that_are_none_are_named(tmp_path, ids, message):
+    row = SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2, ids)
+    records.write_rows(tmp_path / "sft.parquet", SftRow, [row])
+    with pytest.raises(UserError, match=rf"sft\.parquet: row 1: token_ids {message}"):
+        read_given(tmp_path / "sft.parquet", MathTask())
+
+
 def test_files_that_are_none_are_named(tmp_path):
     for spec in ("", str(tmp_path), str(tmp_path / "none.jsonl")):
         with pytest.raises(UserError, match=r"config\.rows: .*\.parquet or \.jsonl"):

@@ -61,3 +61,14 @@ def test_ids_that_do_not_are_passed_over(name, stops):
         misspelt = letter_by_letter(tokenizer, CODE_STEPS.split_tool(step)[0], delimiters=True)
         if letter_by_letter(tokenizer, CODE_STEPS.split_tool(step)[0]) != misspelt:
             assert tokenizer.encode_step(step, misspelt) == own
+
+
+def test_a_control_token_is_spelt_out_in_a_step_whoever_wrote_it():
+    tokenizer = Tokenizer.train(STEPS, 400, CODE_STEPS)
+    name = tokenizer.decode([tokenizer.eos_id])
+    step = f"<code>\n# {name}\nx = 1\n<end_of_step>"
+    own = tokenizer.encode_step(step)
+    parts = tokenizer.encode_steps(("<code>\n# ",)), tokenizer.encode_steps(("\nx = 1\n<end_of_step>",))
+    sampled = (*parts[0], tokenizer.eos_id, *parts[1])
+    assert tokenizer.decode(sampled) == step and tokenizer.eos_id not in own[0]
+    assert tokenizer.encode_step(step, sampled) == own
