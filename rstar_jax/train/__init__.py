@@ -5,11 +5,12 @@ turns its data into microbatches and calls `fit`.
 """
 
 from rstar_jax.train.config import TrainConfig, TrainSummary
-from rstar_jax.train.loop import Batch, fit, programs
+from rstar_jax.train.loop import Batch, fit
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
 from rstar_jax.train.ppm import PpmBatches, ppm_loss, saturation, train_ppm
+from rstar_jax.train.step import programs
 from rstar_jax.train.vocabulary import Delimiters, probabilities, weakness, with_delimiters
 
 __all__ = [

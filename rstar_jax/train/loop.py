@@ -9,7 +9,6 @@ know of the data, and it computes what the unbroken one would have, bit for bit.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import time
 import zlib
@@ -18,23 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding
 
 from rstar_jax import sharding
-from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.errors import UserError
-from rstar_jax.losses import Terms
 from rstar_jax.settings import to_dict
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.schedule import rate
+from rstar_jax.train.step import Loss, TrainPrograms, copied
 
 Microbatch = dict[str, np.ndarray]
-Loss = Callable[[Any, dict[str, jax.Array], TrainConfig], Terms]
 OnStep = Callable[[int, int, dict[str, float]], None]
 
 
@@ -83,11 +77,11 @@ def fit(
     started = time.monotonic()
     # 1. Donated buffers are gone after a step, and the caller may hold the same ones elsewhere: train a copy.
     graphdef, params, frozen = nnx.split(model, nnx.Param, ...)
-    params = jax.tree.map(lambda x: jnp.array(x, copy=True), nnx.to_pure_dict(params))
+    params = copied(nnx.to_pure_dict(params), frozen)
     nnx.update(model, params)  # lets go of the originals
     mesh = _mesh_of(params)
-    zeros, accumulate, update, optimiser = _compiled(graphdef, loss, _static(config))
-    opt_state = optimiser.init(params)
+    run = TrainPrograms.of(graphdef, params, loss, config)
+    opt_state = run.init(params)
     constants = {
         "learning_rate": np.asarray(config.learning_rate, np.float32),
         "total_steps": np.asarray(total_steps, np.float32),
@@ -101,13 +95,14 @@ def fit(
         from rstar_jax.train.checkpoints import Checkpoints, digest  # orbax takes a while to import
 
         identity = _identity(config, total_steps, seed, batches(0))
-        identity["trained"] = zlib.crc32(repr(jax.tree.map(jnp.shape, params)).encode())
+        identity["trained"] = zlib.crc32(repr(jax.tree.map(np.shape, params)).encode())
         if jax.tree.leaves(frozen):
             identity["frozen"] = digest(frozen)
         keeper = Checkpoints(checkpoints, identity)
         if (found := keeper.restore((params, opt_state))) is not None:
             progress.step, (params, opt_state), meta = found
             progress.load(meta["progress"])
+            run = TrainPrograms.of(graphdef, params, loss, config)  # for where the checkpoint was read to
     if metrics is not None:
         metrics.start(progress.step)
     saved_at, earlier_seconds = time.monotonic(), progress.seconds
@@ -117,15 +112,13 @@ def fit(
         while batch is not None:
             # 3.
             pieces = [_on_device(m, mesh) for m in batch.microbatches]
-            settled = sums is not None
             if sums is None:
-                sums = zeros(params, frozen, pieces[0])
+                sums = run.zeros(params, frozen, pieces[0])
             step = _on_device({"step": np.asarray(progress.step, np.int32)}, mesh)
-            # The first step finds new sums and counters on one device; then all is where programs left it.
-            with jax.transfer_guard("disallow" if settled else "allow"):
+            with jax.transfer_guard("disallow"):
                 for piece in pieces:
-                    sums = accumulate(params, frozen, sums, piece)
-                params, opt_state, sums, values = update(params, opt_state, sums, {**hyper, **step})
+                    sums = run.accumulate(params, frozen, sums, piece)
+                params, opt_state, sums, values = run.update(params, opt_state, sums, {**hyper, **step})
             steps_done, last_batch = progress.step + 1, batch
             batch = batches(steps_done) if steps_done < total_steps else None  # packed while the device works
             # 4.
@@ -152,109 +145,6 @@ def fit(
         if metrics is not None:
             metrics.close()
     return progress.summary(dropped)
-
-
-def programs(
-    model: nnx.Module, microbatch: dict[str, Any], loss: Loss, config: TrainConfig
-) -> tuple[DeviceProgram, DeviceProgram]:
-    """Rows of the catalogue: what `fit` calls for each such microbatch, and for each step.
-
-    Model and microbatch may be abstract; gradients and moments lie as the parameters do.
-    """
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-    params, rest, microbatch = abstract((nnx.to_pure_dict(params), rest, microbatch))
-    zeros, accumulate, update, optimiser = _compiled(graphdef, loss, _static(config))
-
-    def like(_: Any, param: Any) -> Any:
-        return param
-
-    opt_state = optax.tree.map_params(optimiser, like, jax.eval_shape(optimiser.init, params), params)
-    sums = params, jax.eval_shape(zeros, params, rest, microbatch)[1]
-    scalar, step = jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
-    hyper = {"learning_rate": scalar, "total_steps": scalar, "warmup_fraction": scalar, "step": step}
-    return (
-        DeviceProgram("accumulate", (), accumulate, (params, rest, sums, microbatch)),
-        DeviceProgram("update", (), update, (params, opt_state, sums, hyper)),
-    )
-
-
-def _static(config: TrainConfig) -> TrainConfig:
-    """The config with what compiled code does not depend on set to one value, as a key of the cache below."""
-    return dataclasses.replace(
-        config,
-        epochs=1,
-        batch=1,
-        seq_len=1,
-        microbatch=1,
-        learning_rate=0.0,
-        warmup_fraction=0.0,
-        checkpoint_every_s=0.0,
-        checkpoint_every_steps=0,
-    )
-
-
-@functools.lru_cache(maxsize=8)
-def _compiled(
-    graphdef: Any, loss: Loss, config: TrainConfig
-) -> tuple[Any, Any, Any, optax.GradientTransformation]:
-    """(zeros, accumulate, update, optimiser), kept so that a second training of an equal model compiles
-    nothing.
-    """
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(config.clip) if config.clip else optax.identity(),
-        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
-        optax.add_decayed_weights(config.weight_decay, mask=decays),
-    )
-
-    @jax.jit
-    def terms_of(params: Any, frozen: Any, microbatch: dict[str, jax.Array]) -> Terms:
-        return loss(nnx.merge(graphdef, params, frozen), microbatch, config)
-
-    def zeros(params: Any, frozen: Any, microbatch: dict[str, Any]) -> Any:
-        shapes = terms_of.eval_shape(params, frozen, microbatch)  # which terms there are, only the loss knows
-        terms = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-        return jax.tree.map(jnp.zeros_like, params), terms
-
-    def accumulate(params: Any, frozen: Any, sums: Any, microbatch: dict[str, jax.Array]) -> Any:
-        def total(params: Any) -> tuple[jax.Array, Terms]:
-            terms = terms_of(params, frozen, microbatch)
-            return terms["loss"][0], terms
-
-        return jax.tree.map(jnp.add, sums, jax.grad(total, has_aux=True)(params))
-
-    def update(params: Any, opt_state: Any, sums: Any, hyper: dict[str, jax.Array]) -> Any:
-        gradients, terms = sums
-        gradients = jax.tree.map(lambda g: g / jnp.maximum(terms["loss"][1], 1e-6).astype(g.dtype), gradients)
-        learning_rate = rate(
-            config.schedule,
-            hyper["step"],
-            hyper["total_steps"],
-            hyper["learning_rate"],
-            hyper["warmup_fraction"],
-        )
-        updates, opt_state = optimiser.update(gradients, opt_state, params)
-        params = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates)
-        values = {  # no value where nothing of a kind occurred
-            name: jnp.where((count > 0) | (name == "loss"), total / jnp.maximum(count, 1e-6), jnp.nan)
-            for name, (total, count) in terms.items()
-        }
-        values |= {"learning_rate": learning_rate, "grad_norm": optax.global_norm(gradients)}
-        return params, opt_state, jax.tree.map(jnp.zeros_like, sums), values
-
-    return zeros, jax.jit(accumulate, donate_argnums=2), jax.jit(update, donate_argnums=(0, 1, 2)), optimiser
-
-
-def decays(params: Any) -> Any:
-    """Mark the parameters that weight decay touches: matrices (embeddings among them), not biases and norms.
-
-    By name as well as by rank: layers are stacked, so that a norm's scale has two dimensions.
-    """
-
-    def matrix(path: tuple[Any, ...], leaf: jax.Array) -> bool:
-        name = jax.tree_util.keystr(path)
-        return leaf.ndim >= 2 and "bias" not in name and "norm" not in name
-
-    return jax.tree_util.tree_map_with_path(matrix, params)
 
 
 def _mesh_of(params: Any) -> Mesh | None:

@@ -22,9 +22,10 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
-from rstar_jax.train.loop import Batch, Loss, OnStep, fit
+from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, pack, share, shuffled
+from rstar_jax.train.step import Loss
 from rstar_jax.train.vocabulary import marks, terms
 from rstar_jax.transforms import lora
 from rstar_jax.types import SftRow

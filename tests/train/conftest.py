@@ -1,5 +1,6 @@
 """A decoder small enough to train within a test, and examples for it."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,3 +21,19 @@ def tiny():
 def examples():
     rng = np.random.default_rng(0)
     return [Example(rng.integers(0, VOCAB, n).astype(np.int32), np.arange(n) >= 3) for n in range(6, 14)]
+
+
+@pytest.fixture(scope="session")
+def _compiled():
+    names = []  # JAX has no public way to stop listening
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **about: names.append(about["fun_name"]) if "backend_compile" in event else None
+    )
+    return names
+
+
+@pytest.fixture
+def heard(_compiled):
+    """The names of what this test has compiled so far."""
+    _compiled.clear()
+    return _compiled

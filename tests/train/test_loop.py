@@ -18,8 +18,10 @@ from rstar_jax.train import (
     programs,
     read_metrics,
 )
-from rstar_jax.train.loop import decays
+from rstar_jax.train.step import decays
+from rstar_jax.transforms import lora
 
+STEP = ["jit(accumulate)", "jit(update)"]
 CONFIG = TrainConfig(epochs=4, batch=8, seq_len=32, microbatch=1, learning_rate=1e-2)
 
 
@@ -55,32 +57,58 @@ def test_overfits_eight_examples(tiny, examples, tmp_path):
     assert len(rows) == 120 and rows[-1]["loss"] == summary.last_loss
 
 
-def test_an_equal_model_and_other_numbers_compile_nothing_new(tiny, examples):
+def test_an_equal_model_and_other_numbers_compile_nothing_new(tiny, examples, heard):
     train(tiny(0), examples)
-    model, compiled = tiny(1), []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiled.append(event) if "backend_compile" in event else None
-    )
+    model = tiny(1)
+    heard.clear()
     train(model, examples, dataclasses.replace(CONFIG, epochs=7, learning_rate=3e-3, warmup_fraction=0.2))
-    assert not compiled
+    assert not heard
     jax.jit(lambda x: x + 1)(1.0)
-    assert compiled  # the listener hears what it should
+    assert heard  # the listener hears what it should
 
 
-def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples):
-    config, compiled = dataclasses.replace(CONFIG, weight_decay=0.03), []
-    model = tiny()
+def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples, heard):
+    config, model = dataclasses.replace(CONFIG, weight_decay=0.03), tiny()
     parameters = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in model.params().items()}
     microbatch = PolicyBatches(examples, config, seed=0)(0).microbatches[0]
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
-    )
+    heard.clear()
     for row in programs(Decoder(model.config, parameters), microbatch, policy_loss, config):
         row.compile()
-    mine = ["jit(accumulate)", "jit(update)"]
-    assert compiled == mine
+    assert heard == STEP
     train(model, examples, config)
-    assert [name for name in compiled if name in mine] == mine
+    assert [name for name in heard if name in STEP] == STEP
+
+
+@pytest.mark.parametrize("committed", [["embed"], ["embed", "norm"], "all"])
+@pytest.mark.parametrize("low_rank", [False, True])
+def test_weights_that_are_put_on_a_device_compile_each_program_once(
+    tiny, examples, committed, low_rank, heard
+):
+    model, config = tiny(), dataclasses.replace(CONFIG, weight_decay=0.021, microbatch=2)
+    if low_rank:
+        lora.adapt(model, lora.LoraConfig(rank=2), seed=0)
+    for name, variable in nnx.to_flat_state(nnx.state(model)):
+        if committed == "all" or name[-1] in committed:
+            variable[...] = jax.device_put(variable[...], jax.devices()[0])
+    jax.clear_caches()
+    heard.clear()
+    train(model, examples, config)
+    assert [name for name in heard if name in STEP] == STEP
+
+
+def test_a_resumed_training_compiles_each_program_once(tiny, examples, tmp_path, heard):
+    config = dataclasses.replace(CONFIG, weight_decay=0.022, checkpoint_every_steps=1, microbatch=2)
+
+    def stop(done, *_):
+        if done == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        train(tiny(), examples, config, checkpoints=tmp_path, on_step=stop)
+    jax.clear_caches()
+    heard.clear()
+    assert train(tiny(), examples, config, checkpoints=tmp_path).steps == 4
+    assert [name for name in heard if name in STEP] == STEP
 
 
 def test_weight_decay_touches_matrices_alone(tiny, examples):

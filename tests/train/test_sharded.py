@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 
 from rstar_jax.models import DecoderConfig, from_policy, init_random
@@ -19,7 +20,10 @@ def main():
     tokens = [rng.integers(0, 32, n).astype(np.int32) for n in rng.integers(20, 32, 16)]
     examples = [Example(t, np.arange(len(t)) >= 3) for t in tokens]
     pairs = [[(i, i + 1, 1.0)] for i in range(0, 16, 2)]
-    losses = []
+    losses, compiled = [], []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
+    )
     for mesh in (None, sharding.make_mesh(data=2, fsdp=4)):
         policy, ppm = init_random(config, 0), from_policy(init_random(config, 0))
         if mesh is not None:
@@ -34,11 +38,14 @@ def main():
             runs.append([summary.first_loss, summary.last_loss])
         losses.append(runs)
     embed = policy.embed[...]
-    print(json.dumps([losses, len(embed.sharding.device_set), embed.addressable_shards[0].data.shape]))
+    steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
+    print(json.dumps([losses, steps, len(embed.sharding.device_set), embed.addressable_shards[0].data.shape]))
 
 
 def test_eight_devices_equal_one():
-    (one, eight), devices, part = json.loads(printed(__file__))
+    (one, eight), steps, devices, part = json.loads(printed(__file__))
+    # Once for each model, on one device and on eight: what a program makes lies where it is looked for.
+    assert steps == ["jit(accumulate)"] * 4 + ["jit(update)"] * 4
     assert devices == 8 and part == [32, 4]  # the parameters stay split
     np.testing.assert_allclose(one, eight, rtol=1e-3)
     assert all(last < first for first, last in one)

@@ -1,0 +1,179 @@
+"""The programs of a training: gradients of a microbatch added up, and an update of the parameters.
+
+Each is compiled once, as what it makes lies where the next call looks for it: where parameters are committed
+to devices (on a mesh, read from a checkpoint), gradients and moments lie as they do, and counters and sums of
+losses on every device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from rstar_jax.compilations import DeviceProgram, abstract
+from rstar_jax.losses import Terms
+from rstar_jax.train.config import TrainConfig
+from rstar_jax.train.schedule import rate
+
+Loss = Callable[[Any, dict[str, jax.Array], TrainConfig], Terms]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainPrograms:
+    """Jitted functions. Sums are (gradients, terms).
+
+    init: params -> state of the optimiser. zeros: (params, frozen, microbatch) -> sums. accumulate: (params,
+    frozen, sums, microbatch) -> sums. update: (params, state, sums, hyper) -> (params, state, zeros, values),
+    where hyper has the scalars learning_rate, total_steps, warmup_fraction and step. What a call adds to or
+    replaces is donated. everywhere: where hyper lies; None: where JAX puts it.
+    """
+
+    init: Any
+    zeros: Any
+    accumulate: Any
+    update: Any
+    everywhere: Any
+
+    @classmethod
+    def of(cls, graphdef: Any, params: Any, loss: Loss, config: TrainConfig) -> TrainPrograms:
+        """Those for parameters, arrays as `copied` makes them or abstract; the same for those of an equal
+        model at equal places."""
+        leaves, tree = jax.tree.flatten(abstract(params))
+        return _made(graphdef, loss, _static(config), tree, tuple(leaves))
+
+
+def copied(params: Any, frozen: Any) -> Any:
+    """A copy of the parameters. Where any array of the model is committed to devices, all of the copy are."""
+    committed = [a.sharding for a in jax.tree.leaves((params, frozen)) if a.committed]
+    where = _everywhere(committed[0]) if committed else None
+
+    def copy(a: jax.Array) -> jax.Array:
+        own = jnp.array(a, copy=True)
+        return own if own.committed or where is None else jax.device_put(own, where)
+
+    return jax.tree.map(copy, params)
+
+
+def programs(
+    model: nnx.Module, microbatch: dict[str, Any], loss: Loss, config: TrainConfig
+) -> tuple[DeviceProgram, DeviceProgram]:
+    """Rows of the catalogue: what `fit` calls for each such microbatch, and for each step.
+
+    Model and microbatch may be abstract.
+    """
+    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
+    params, rest, microbatch = abstract((nnx.to_pure_dict(params), rest, microbatch))
+    run = TrainPrograms.of(graphdef, params, loss, config)
+    sums, opt_state = run.zeros.eval_shape(params, rest, microbatch), run.init.eval_shape(params)
+    scalar, step = (jax.ShapeDtypeStruct((), t, sharding=run.everywhere) for t in (jnp.float32, jnp.int32))
+    hyper = {"learning_rate": scalar, "total_steps": scalar, "warmup_fraction": scalar, "step": step}
+    return (
+        DeviceProgram("accumulate", (), run.accumulate, (params, rest, sums, microbatch)),
+        DeviceProgram("update", (), run.update, (params, opt_state, sums, hyper)),
+    )
+
+
+def _static(config: TrainConfig) -> TrainConfig:
+    """The config with what compiled code does not depend on set to one value, as a key of the cache below."""
+    return dataclasses.replace(
+        config,
+        epochs=1,
+        batch=1,
+        seq_len=1,
+        microbatch=1,
+        learning_rate=0.0,
+        warmup_fraction=0.0,
+        checkpoint_every_s=0.0,
+        checkpoint_every_steps=0,
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _made(
+    graphdef: Any, loss: Loss, config: TrainConfig, tree: Any, leaves: tuple[Any, ...]
+) -> TrainPrograms:
+    """leaves: the abstract parameters of the tree."""
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(config.clip) if config.clip else optax.identity(),
+        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
+        optax.add_decayed_weights(config.weight_decay, mask=decays),
+    )
+
+    @jax.jit
+    def terms_of(params: Any, frozen: Any, microbatch: dict[str, jax.Array]) -> Terms:
+        return loss(nnx.merge(graphdef, params, frozen), microbatch, config)
+
+    def zeros(params: Any, frozen: Any, microbatch: dict[str, Any]) -> Any:
+        shapes = terms_of.eval_shape(params, frozen, microbatch)  # which terms there are, only the loss knows
+        terms = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        return jax.tree.map(jnp.zeros_like, params), terms
+
+    def accumulate(params: Any, frozen: Any, sums: Any, microbatch: dict[str, jax.Array]) -> Any:
+        def total(params: Any) -> tuple[jax.Array, Terms]:
+            terms = terms_of(params, frozen, microbatch)
+            return terms["loss"][0], terms
+
+        return jax.tree.map(jnp.add, sums, jax.grad(total, has_aux=True)(params))
+
+    def update(params: Any, opt_state: Any, sums: Any, hyper: dict[str, jax.Array]) -> Any:
+        gradients, terms = sums
+        gradients = jax.tree.map(lambda g: g / jnp.maximum(terms["loss"][1], 1e-6).astype(g.dtype), gradients)
+        learning_rate = rate(
+            config.schedule,
+            hyper["step"],
+            hyper["total_steps"],
+            hyper["learning_rate"],
+            hyper["warmup_fraction"],
+        )
+        updates, opt_state = optimiser.update(gradients, opt_state, params)
+        params = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates)
+        values = {  # no value where nothing of a kind occurred
+            name: jnp.where((count > 0) | (name == "loss"), total / jnp.maximum(count, 1e-6), jnp.nan)
+            for name, (total, count) in terms.items()
+        }
+        values |= {"learning_rate": learning_rate, "grad_norm": optax.global_norm(gradients)}
+        return params, opt_state, jax.tree.map(jnp.zeros_like, sums), values
+
+    params = jax.tree.unflatten(tree, leaves)
+    there = jax.tree.map(lambda a: a.sharding, params)
+    everywhere = _everywhere(leaves[0].sharding)
+    moments = None
+    if everywhere is not None:
+        abstract_state = jax.eval_shape(optimiser.init, params)
+        moments = optax.tree.map_params(
+            optimiser, lambda _, w: w, abstract_state, there, transform_non_params=lambda _: everywhere
+        )
+    sums = there, everywhere
+    return TrainPrograms(
+        jax.jit(optimiser.init, out_shardings=moments),
+        jax.jit(zeros, out_shardings=sums),
+        jax.jit(accumulate, donate_argnums=2, out_shardings=sums),
+        jax.jit(update, donate_argnums=(0, 1, 2), out_shardings=(there, moments, sums, everywhere)),
+        everywhere,
+    )
+
+
+def _everywhere(where: Any) -> Any:
+    """Whole on every device of an array's sharding, if it has one."""
+    return NamedSharding(where.mesh, PartitionSpec()) if isinstance(where, NamedSharding) else where
+
+
+def decays(params: Any) -> Any:
+    """Mark the parameters that weight decay touches: matrices (embeddings among them), not biases and norms.
+
+    By name as well as by rank: layers are stacked, so that a norm's scale has two dimensions.
+    """
+
+    def matrix(path: tuple[Any, ...], leaf: jax.Array) -> bool:
+        name = jax.tree_util.keystr(path)
+        return leaf.ndim >= 2 and "bias" not in name and "norm" not in name
+
+    return jax.tree_util.tree_map_with_path(matrix, params)
