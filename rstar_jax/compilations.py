@@ -19,8 +19,9 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import filelock
@@ -77,7 +78,8 @@ class DeviceProgram:
     def __call__(self, *arguments: Any) -> Any:
         """Run it; what was compiled ahead is found, and what is being compiled waited for."""
         if (compiling := _SOON.pop(self, None)) is not None:
-            compiling.result()
+            with contextlib.suppress(CancelledError):  # then it is compiled here
+                compiling.result()
         return self.function(*arguments, **self.static)
 
     def lower(self) -> jax.stages.Lowered:
@@ -112,16 +114,33 @@ _SOON: dict[DeviceProgram, Future[Any]] = {}  # that are compiled in threads, fo
 
 def soon(programs: Sequence[DeviceProgram]) -> None:
     """Start compiling programs that will be called one after another, in as many threads as there are cores
-    beside the caller's, which has a program of its own to compile."""
+    beside the caller's, which has a program of its own to compile.
+
+    Where the main thread ends before them, by an interrupt for one, no further program is begun: a process
+    waits for its threads, and so for what each has under way.
+    """
     for program in [p for p, compiling in _SOON.items() if compiling.done()]:
         _SOON.pop(program, None)  # nobody called it, or nobody has to wait for it
-    if (threads := min(THREADS, _cores() - 1, len(programs))) < 1:
-        return
-    pool = ThreadPoolExecutor(threads)
+    left = SimpleQueue[tuple[DeviceProgram, Future[Any]]]()
     for program in programs:
-        if program not in _SOON:
-            _SOON[program] = pool.submit(program.compile)
-    pool.shutdown(wait=False)
+        if program not in _SOON and _cores() > 1:
+            _SOON[program] = Future()
+            left.put((program, _SOON[program]))
+    for _ in range(min(THREADS, _cores() - 1, left.qsize())):
+        threading.Thread(target=_compile_in_turn, args=(left,)).start()
+
+
+def _compile_in_turn(left: SimpleQueue[tuple[DeviceProgram, Future[Any]]]) -> None:
+    with contextlib.suppress(Empty):
+        while True:
+            program, compiled = left.get_nowait()
+            if not threading.main_thread().is_alive():
+                compiled.cancel()
+                continue
+            try:
+                compiled.set_result(program.compile())
+            except BaseException as error:  # whoever calls the program is told
+                compiled.set_exception(error)
 
 
 def abstract(arrays: Any) -> Any:

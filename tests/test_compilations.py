@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import jax
@@ -15,12 +16,14 @@ import numpy as np
 import pytest
 
 from rstar_jax import compilations
+from rstar_jax.compilations import DeviceProgram
 
 PROGRAM = """
 import sys
 from pathlib import Path
 import jax, jax.numpy as jnp
 from rstar_jax import compilations
+from rstar_jax.compilations import DeviceProgram
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 compilations.WORTH_SECONDS = 0.0
 folder = sys.argv[1]
@@ -138,6 +141,26 @@ def test_memory_that_was_freed_goes_back() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     freed, glibc = ran.stdout.split()
     assert int(freed) > 100_000 or glibc == "False"
+
+
+def test_no_program_is_begun_after_an_interrupt() -> None:
+    code = (
+        "import time, rstar_jax.compilations as c\n"
+        "class Slow:\n"
+        "    def compile(self): print('compiles', flush=True); time.sleep(1)\n"
+        "c._cores = lambda: 3\n"
+        "c.soon([Slow() for _ in range(9)]); time.sleep(0.3)\n"
+        "raise KeyboardInterrupt"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout.count("compiles") == 2 and "KeyboardInterrupt" in ran.stderr
+
+
+def test_a_program_that_is_not_compiled_in_a_thread_any_more_is_compiled_by_its_call() -> None:
+    row = DeviceProgram("double", (), jax.jit(lambda x: 2 * x), (jax.ShapeDtypeStruct((), jnp.int32),))
+    compilations._SOON[row] = Future()
+    compilations._SOON[row].cancel()
+    assert row(jnp.int32(3)) == 6 and row not in compilations._SOON
 
 
 def test_what_is_lowered_and_compiled_ahead_is_what_a_call_finds() -> None:

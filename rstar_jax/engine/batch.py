@@ -54,7 +54,7 @@ class Batch:
     def __init__(self, cache: PrefixCache, config: DecodeConfig, rules: Rules, N: int, leaves: int) -> None:
         self.cache, self.config, self.rules, self.N, self.leaves = cache, config, rules, N, leaves
         self._longest = min(config.max_step_tokens, config.context)
-        self._seed = cache.shape.everywhere(rules.seed)
+        self._seed = cache.shape.put(rules.seed, None)
         self._seats: list[Seat | None] = [None] * leaves  # by slot
         self._slots: programs.Slots | None = None  # and its columns; there while somebody sits in one
         self._P = self._S = 0
@@ -309,7 +309,8 @@ class Batch:
         B, N, old_P, old_S = self._sizes
         self._P, self._S, slots = P, S, self._slots
         if slots is None:
-            self._slots = self._run(self._rows.empty(*self._sizes), self.cache.rules[0])
+            slots = self._run(self._rows.empty(*self._sizes), self.cache.rules[0])
+            self._slots = programs.by_field(self.cache.shape.put, slots)
         elif old_P != P:
             prefix = self._run(self._rows.fit_prefix(B, old_P, P), slots.prefix)
             self._slots = slots._replace(prefix=prefix)

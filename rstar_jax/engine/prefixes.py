@@ -68,7 +68,7 @@ class PrefixCache:
         """
         self.shape, self.page_size, self.stats = shape, config.page_size, stats
         self._config, self._demand = config, demand
-        self.rules = shape.everywhere(rules)
+        self.rules = shape.put(rules, None)
         # What is free is known when all models are there, which is when one is first used.
         self.pages = pages_for(shape, config, demand) if config.cache_mb else 0
         self.tree = PageTree(self.pages, self.page_size)

@@ -65,8 +65,7 @@ class EngineModel:
         def put(name: str, value: Any) -> Any:
             return jax.tree.map(lambda a: jax.device_put(a, self._where(name, value, a.shape)), value)
 
-        laid_out = self._laid_out(params)
-        return dict(laid_out) if self.mesh is None else {name: put(name, value) for name, value in laid_out}
+        return {name: put(name, value) for name, value in self._laid_out(params)}
 
     def abstract_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The same of abstract parameters."""
@@ -97,7 +96,7 @@ class EngineModel:
     def _where(self, name: str, value: Any, size: tuple[int, ...]) -> Any:
         """Sharding of an array of a parameter: an int8 weight is two, with as many dimensions."""
         if self.mesh is None:
-            return None
+            return self._alone
         own = self._axes(name, value)[isinstance(value, Unstacked) :]  # of one layer
         return sharding.sharding(self.mesh, own, size, sharding.preset_for(self.mesh))
 
@@ -128,14 +127,13 @@ class EngineModel:
         pinned = jax.lax.with_sharding_constraint
         return jax.tree.map(lambda a: pinned(a, self._by_heads(a.shape, heads)), arrays)
 
-    def everywhere(self, arrays: Any) -> Any:
-        """Small arrays, whole on every device, so that no call has to send them there."""
-        if self.mesh is None:
-            return arrays
-        return jax.tree.map(lambda a: jax.device_put(a, self._by_heads(a.shape, None)), arrays)
+    def put(self, arrays: Any, heads: int | None) -> Any:
+        """The same now, of arrays that lie elsewhere or nowhere in particular, so that no call has to send
+        them there."""
+        return jax.tree.map(lambda a: jax.device_put(a, self._by_heads(a.shape, heads)), arrays)
 
     def pinned(self, arrays: Any, heads: int | None) -> Any:
-        """What `pin` or `everywhere` makes of arrays, abstract."""
+        """What `pin` or `put` makes of arrays, abstract."""
         return jax.tree.map(lambda a: _abstract(a, self._by_heads(a.shape, heads)), arrays)
 
     def pin_pool(self, pool: KV) -> KV:
@@ -172,11 +170,17 @@ class EngineModel:
     def _by_heads(self, size: tuple[int, ...], heads: int | None) -> Any:
         """Split along the axis of the key/value heads, if they are enough."""
         if self.mesh is None:
-            return None
+            return self._alone
         axes: list[str | None] = [None] * len(size)
         if heads is not None:
             axes[heads] = "kv_heads"
         return sharding.sharding(self.mesh, axes, size, sharding.preset_for(self.mesh))
+
+    @property
+    def _alone(self) -> Any:
+        """Of one device, said of every array: weights may be committed to it or not, and JAX would compile
+        once for either."""
+        return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 
 def _abstract(array: Any, where: Any) -> jax.ShapeDtypeStruct:

@@ -121,12 +121,15 @@ def shape_of(folder: Path) -> Shape:
 
 
 def machine(context: Context) -> Machine:
-    """Describe this host for estimates, with the page pool that the run's base gets here."""
+    """Describe this host for estimates, with the groups of devices that decode, and the page pool that
+    the run's base gets in each."""
     s = context.settings
     engine = EngineModel(weights.check_pretrained(context.base), jnp.dtype(s.policy.dtype))
-    pool = pages_for(engine, s.decode, context.demand) * s.decode.page_size * engine.token_bytes
+    groups = engine.over(devices.mesh(s.decode))
+    pages = pages_for(groups[0], s.decode, -(-context.demand // len(groups)))
+    pool = pages * s.decode.page_size * engine.token_bytes
     kind = jax.devices()[0].device_kind
-    found = Machine(kind, free_bytes(), pool)
+    found = Machine(kind, free_bytes(), pool, groups=len(groups))
     return dataclasses.replace(found, measured=host.cpu(s.policy.dtype)) if found.on_cpu else found
 
 

@@ -102,6 +102,16 @@ class SftSettings:
                 f"config.policy.bootstrap: {self.policy.bootstrap!r} given, but a warm start searches with "
                 "no policy. Name the model to train in config.policy.init."
             )
+        if self.policy.ppm:
+            raise UserError(
+                f"config.policy.ppm: {self.policy.ppm!r} given, but a warm start searches with no PPM. Leave "
+                "it out, and give it to the rounds that go on from here."
+            )
+        if self.samples and not self.heldout:
+            raise UserError(
+                f"config.samples: {self.samples} given, but config.heldout is empty: nothing is evaluated. "
+                "Name held-out problems, or leave samples out."
+            )
         self.as_run()  # what is wrong with the rest is told now
 
     def as_run(self) -> RunSettings:
@@ -246,7 +256,8 @@ def _rows(context: Context, path: Path, limit: int) -> None:
     """Read, convert and run the rows; keep those that hold and count why the others do not."""
 
     def work(folder: Path) -> dict[str, Any]:
-        given = read_given(path, context.task, limit=limit)
+        with context.progress.stage("read the rows", limit or None, "rows"):
+            given = read_given(path, context.task, limit=limit, on_read=context.progress.update)
         kept: list[SftRow] = []
         lost: Counter[str] = Counter()
         with context.sandbox() as sandbox, context.progress.stage("rows", len(given), "rows"):

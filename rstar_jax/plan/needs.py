@@ -25,13 +25,15 @@ SUFFIX = 128  # columns that steps of ordinary length take in the caches of cand
 @dataclasses.dataclass(frozen=True)
 class Machine:
     """The host and its devices. kind: JAX's name of the devices, None where unknown. free: bytes of the
-    host's memory that this process may take, None where unknown. pool: bytes of the pages of one model.
-    measured: a CPU's figures, where it was tried (host.py)."""
+    host's memory that this process may take, None where unknown. pool: bytes of the pages of one model in one
+    group of devices that decode together. measured: a CPU's figures, where it was tried (host.py). groups: of
+    devices, each with the models, pages and leaves of its own."""
 
     kind: str | None = None
     free: int | None = None
     pool: int = 0
     measured: Device | None = None
+    groups: int = 1
 
     @property
     def device(self) -> Device | None:
@@ -66,6 +68,7 @@ def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
         "leaves": 1.5 * columns * shape.kv_bytes(load.size),
         "logits": max(4 * rows * shape.vocab * 4, read),
     }
+    parts = {name: machine.groups * size for name, size in parts.items()}
     programs = GREEDY + (SEARCH if load.candidates > 1 else 0) + (VALUES if load.ppm else 0)
     return {**parts, "runtime": _runtime(shape, machine, programs)}
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from rstar_jax.tasks.task import Task
 from rstar_jax.text.grammar import Grammar
 from rstar_jax.types import Problem, SftRow, StepVerdict
 
+_TOLD_EVERY = 64  # rows
 _FORMS = "question (or problem) with steps, solution or GSM8K's answer"
 
 
@@ -54,13 +55,22 @@ def rows_file(spec: str, option: str = "config.rows") -> Path:
     return path
 
 
-def read_given(path: Path, task: Task, *, limit: int = 0) -> list[Given]:
-    """The rows of a file, the first `limit` of them if that is not 0. task: whose steps they hold.
+def read_given(
+    path: Path, task: Task, *, limit: int = 0, on_read: Callable[[int], None] | None = None
+) -> list[Given]:
+    """The rows of a file, the first `limit` of them if that is not 0. task: whose steps they hold. on_read:
+    told now and then how many were read and converted.
 
     Raises UserError naming file and line of the first bad row, and the file where it holds none.
     """
     found = _sft_rows(path, task) if records.is_of(path, SftRow) else _objects(path, task)
-    given = list(itertools.islice(found, limit or None))
+    given = list[Given]()
+    for row in itertools.islice(found, limit or None):
+        given.append(row)
+        if on_read is not None and len(given) % _TOLD_EVERY == 0:
+            on_read(len(given))
+    if on_read is not None:
+        on_read(len(given))
     if not given:
         raise UserError(f"{path}: no rows in it; one JSON object a line expected, {_FORMS}.")
     return given

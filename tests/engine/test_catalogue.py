@@ -43,6 +43,8 @@ def test_what_is_compiled_ahead_is_what_a_search_calls(
 ) -> None:
     policy = init_random(ONE_LAYER, 0)
     policy.embed[...] = policy.embed[...] * 12
+    # Some as Orbax restores weights, some as a training leaves them: to JAX two sets of programs.
+    policy.embed[...] = jax.device_put(policy.embed[...], jax.devices()[0])
     decoder = StepDecoder(policy, STOPS, CONFIG, seed=3)
     scorer = StepScorer(from_policy(policy), CONFIG)
     decoder.load(), scorer.load()

@@ -232,6 +232,8 @@ def test_held_out_questions_among_the_rows_are_told(tmp_path, capsys):
         ("--config.rows=nowhere.jsonl", r"config\.rows: 'nowhere\.jsonl' given"),
         ("--config.heldout=nowhere.jsonl", r"config\.heldout: 'nowhere"),
         ("--config.limit=-1", r"config\.limit: -1 given"),
+        ("--config.policy.ppm=tiny", r"config\.policy\.ppm: 'tiny' given, but a warm start"),
+        ("--config.heldout=", r"config\.samples: 2 given, but config\.heldout is empty"),
         ("--config.policy.bootstrap=tiny", r"config\.policy\.bootstrap: 'tiny' given, but a warm start"),
         ("--config.policy.init=nowhere", r"config\.policy\.init"),
         ("--config.base=both", r"config\.base: 'both'"),

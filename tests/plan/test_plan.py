@@ -192,6 +192,11 @@ def test_estimates_follow_prompts_model_and_machine():
     with_bootstrap = by_stage(run, (SMALL, large), PROMPTS, MACHINE, 200, 50)
     assert with_bootstrap["round1/search"]["memory_mb"] > few["round1/search"]["memory_mb"]
     assert with_bootstrap["round2/search"] == few["round2/search"]
+    both = by_stage(run, (SMALL, SMALL), PROMPTS, dataclasses.replace(MACHINE, groups=2), 200, 50)
+    one, two = (each["round1/search"]["parts"] for each in (few, both))
+    for part in ("weights", "laid out", "pages", "leaves", "logits"):
+        assert two[part] == pytest.approx(2 * one[part], abs=2)  # in whole MB
+    assert two["runtime"] == one["runtime"] and both["round1/policy"] == few["round1/policy"]
     elsewhere = by_stage(run, (SMALL, SMALL), PROMPTS, needs.Machine("TPU v5p"), 200, 50)
     assert elsewhere["round1/search"]["parts"]["runtime"] == 0
     assert all(size >= 0 for stage in many.values() for size in stage["parts"].values())

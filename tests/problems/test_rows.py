@@ -46,6 +46,14 @@ def test_every_form_is_read(tmp_path):
     assert read_given(path, MathTask(), limit=2) == rows[:2]
 
 
+def test_how_far_reading_is_can_be_watched(tmp_path):
+    path = write(tmp_path / "rows.jsonl", *({"question": "1 + 1?", "steps": STEPS} for _ in range(150)))
+    for limit, told in ((0, [64, 128, 150]), (100, [64, 100])):
+        seen = []
+        assert len(read_given(path, MathTask(), limit=limit, on_read=seen.append)) == told[-1]
+        assert seen == told
+
+
 def test_one_backslash_too_few_is_told_from_lines_of_a_program(tmp_path):
     code = CODE_STEPS.render(
         ["# Step 1: solve\nfrom sympy import Eq, symbols\nx = symbols('x')\neq = Eq(x, 3)", "print(3)"]
