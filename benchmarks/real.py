@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 from real_stages import DECODE, TRAIN, flags, flawed_rows, launch, measure, problem_rows, rights, voted
 
+from rstar_jax.data.load import load_problems
 from rstar_jax.evolve.search_stages import failures
-from rstar_jax.problems.load import load_problems
 from rstar_jax.search import SearchConfig
 from rstar_jax.types import Tree
 

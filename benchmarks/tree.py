@@ -180,9 +180,9 @@ def loop(title: str, queues: Queues, problems: list[Problem], config: SearchConf
 
 def real() -> None:
     from rstar_jax import models, weights
+    from rstar_jax.data.load import load_problems
     from rstar_jax.engine import DecodeConfig
     from rstar_jax.inference import Reasoner
-    from rstar_jax.problems.load import load_problems
     from rstar_jax.sandbox import Limits, Sandbox
     from rstar_jax.tasks import Checker, MathTask
     from rstar_jax.weights import TINY_BASE

@@ -29,14 +29,14 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("weights",)),
     (2, ("curate",)),
     (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations")),
-    (1, ("text", "grading", "sandbox", "tasks", "problems")),
+    (1, ("text", "grading", "sandbox", "tasks", "problems", "data")),
     (0, ("types", "queues", "records", "columns", "manifests", "settings", "errors")),
 )
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}
 
 DEVICE_SIDE = {"models", "kernels", "transforms", "losses", "sharding", "compilations"}
-TEXT = {"text", "grading", "sandbox", "tasks", "problems"}
+TEXT = {"text", "grading", "sandbox", "tasks", "problems", "data"}
 NEVER = {
     **{room: TEXT for room in DEVICE_SIDE},
     "search": {*DEVICE_SIDE, *TEXT, "weights", "engine", "train"},

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 from rstar_jax import weights
+from rstar_jax.data.load import load_problems
 from rstar_jax.engine.memory import free_bytes
 from rstar_jax.engine.prefixes import pages_for
 from rstar_jax.engine.shape import EngineModel
@@ -35,7 +36,6 @@ from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host
 from rstar_jax.plan.cost import Shape
 from rstar_jax.plan.needs import Machine
-from rstar_jax.problems.load import load_problems
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report

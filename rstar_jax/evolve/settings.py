@@ -38,7 +38,7 @@ def _named(group: str, **options: Any) -> SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProblemSettings:
-    """train, heldout: a file of rows {id, question, answer} (`problems/load.py`), or a number: that many
+    """train, heldout: a file of rows {id, question, answer} (`data/load.py`), or a number: that many
     suite problems. seed: draws the suite problems."""
 
     train: str = "240"

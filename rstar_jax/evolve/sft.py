@@ -22,6 +22,9 @@ from typing import Any, Literal
 from rich.console import Console
 
 from rstar_jax import records, weights
+from rstar_jax.data.executed import executed
+from rstar_jax.data.load import load_problems
+from rstar_jax.data.rows import read_given, rows_file
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds, search_stages, train_stages
@@ -39,9 +42,6 @@ from rstar_jax.evolve.settings import (
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
 from rstar_jax.plan.texts import SAMPLE
-from rstar_jax.problems.executed import executed
-from rstar_jax.problems.load import load_problems
-from rstar_jax.problems.rows import read_given, rows_file
 from rstar_jax.report import results
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
@@ -66,9 +66,9 @@ class SftTraining:
 class SftSettings:
     """A warm start.
 
-    rows: the file of solutions (`problems/rows.py` says of which forms). limit: so many of its first rows
+    rows: the file of solutions (`data/rows.py` says of which forms). limit: so many of its first rows
         are taken; 0: all.
-    heldout: a file of rows {id, question, answer} (`problems/load.py`), or a number: that many suite
+    heldout: a file of rows {id, question, answer} (`data/load.py`), or a number: that many suite
         problems; empty: nothing is evaluated.
     base: the prompt with which the base is evaluated before, "none": it is not.
     samples: so many solutions of each held-out problem are sampled besides, at `temperature`, for the

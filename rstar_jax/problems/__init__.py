@@ -1,1 +1,1 @@
-"""Sources of problems: the embedded suite and JSONL files. Host side, never jax."""
+"""The embedded suite of problems and its worked solutions. Host side, never jax."""

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rstar_jax import records
+from rstar_jax.data.executed import executed
+from rstar_jax.data.rows import read_given, rows_file
 from rstar_jax.errors import UserError
-from rstar_jax.problems.executed import executed
-from rstar_jax.problems.rows import read_given, rows_file
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text.grammar import CODE_STEPS

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from rstar_jax.problems.rows import Given
+from rstar_jax.data.rows import Given
 from rstar_jax.tasks.checker import Checker
 from rstar_jax.text.boxed import boxed
 from rstar_jax.text.grammar import Grammar

@@ -9,7 +9,7 @@ name, so that the steps depend on each other as the working does:
     clips_altogether_april = 48 + clips_may
 
 Between marked ones, calculations without marks (`4 x 13 = 52`) count where they hold. What is made here is
-text alone: whoever keeps a solution has run it first (`problems/executed.py`).
+text alone: whoever keeps a solution has run it first (`data/executed.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from rstar_jax.problems.naming import name_of
+from rstar_jax.data.naming import name_of
 from rstar_jax.text.grammar import Grammar
 
 _NUMBER = r"(?:\d[\d,]*(?:\.\d+)?|\.\d+)"

@@ -6,11 +6,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+from rstar_jax.data import gsm8k
+from rstar_jax.data.tables import Place, read_objects, require_text, shown
 from rstar_jax.errors import UserError
-from rstar_jax.problems import gsm8k
 from rstar_jax.problems.family import Split
 from rstar_jax.problems.suite import generate
-from rstar_jax.problems.tables import Place, read_objects, require_text, shown
 from rstar_jax.settings import home_expanded
 from rstar_jax.types import Problem
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rstar_jax.data import tables
+from rstar_jax.data.load import load_problems
 from rstar_jax.errors import UserError
-from rstar_jax.problems import tables
-from rstar_jax.problems.load import load_problems
 from rstar_jax.problems.suite import generate
 from rstar_jax.types import Problem
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rstar_jax.problems.executed import executed
-from rstar_jax.problems.gsm8k import NotConverted, convert, reference
-from rstar_jax.problems.rows import Given, read_given
+from rstar_jax.data.executed import executed
+from rstar_jax.data.gsm8k import NotConverted, convert, reference
+from rstar_jax.data.rows import Given, read_given
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.tasks import Checker, MathTask
 from rstar_jax.text.boxed import boxed

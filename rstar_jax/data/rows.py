@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import records
+from rstar_jax.data import gsm8k
+from rstar_jax.data.tables import Place, read_objects, require_text, shown
 from rstar_jax.errors import UserError
-from rstar_jax.problems import gsm8k
-from rstar_jax.problems.tables import Place, read_objects, require_text, shown
 from rstar_jax.settings import home_expanded
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.grammar import Grammar

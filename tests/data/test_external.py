@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rstar_jax.problems.load import load_problems
+from rstar_jax.data.load import load_problems
 
 FOLDER = os.environ.get("RSTAR_DATA_DIR", "")
 NAMES = ("gsm8k_train", "gsm8k_test", "math500", "aime2024", "olympiadbench")
