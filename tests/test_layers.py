@@ -52,6 +52,7 @@ HOST_SIDE = (
     "report",
     "search",
     "plan.estimate",
+    "data.clean",
     "evolve.shards",
 )
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex", "qwix"}
