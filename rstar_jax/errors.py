@@ -17,3 +17,12 @@ class UserError(Exception):
             left_out = len(text) - _LONGEST
             text = f"{text[: _LONGEST - _END]} [{left_out:,} characters left out] {text[-_END:]}"
         super().__init__(text)
+
+
+class Unfit(UserError):
+    """A row among many that cannot be used. reason: its kind of fault in a few words, by which such rows are
+    counted."""
+
+    def __init__(self, reason: str, message: object) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -22,6 +22,7 @@ os.environ["XDG_CACHE_HOME"] = _COMPILED.name
 OPTIONAL = {
     "torch": "pip install -e '.[reference]'",
     "libtpu": "pip install libtpu",
+    "datasets": "pip install -e '.[hub]'",
 }
 # Each takes a minute or more.
 _LONG = ("test_hostile.py", "test_rounds.py", "test_sharding.py")

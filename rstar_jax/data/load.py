@@ -1,86 +1,166 @@
-"""Problems from a specification: a number of suite problems, or a file of the user's own."""
+"""Problems from a specification (`specification.py`): read once, looked at row by row, kept as a set."""
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-from typing import Any
+from array import array
+from collections.abc import Callable, Iterator
+from typing import Literal
 
-from rstar_jax.data import gsm8k
-from rstar_jax.data.tables import Place, read_objects, require_text, shown
-from rstar_jax.errors import UserError
+import numpy as np
+
+from rstar_jax.data.faults import Faults
+from rstar_jax.data.form import content_id, form_of
+from rstar_jax.data.known import Columns, named
+from rstar_jax.data.problem_set import Mixture, ProblemSet, Selected, Stored, share
+from rstar_jax.data.readers import READERS
+from rstar_jax.data.specification import Part, parse
+from rstar_jax.data.tables import OnBad, Place
+from rstar_jax.errors import Unfit, UserError
 from rstar_jax.problems.family import Split
-from rstar_jax.problems.suite import generate
-from rstar_jax.settings import home_expanded
+from rstar_jax.problems.suite import instances
 from rstar_jax.types import Problem
 
-_MOST = 10**6  # problems of the suite: memory holds them, and to make them takes minutes
-_KINDS = {
-    "id": (str, int),
-    "question": (str,),
-    "answer": (str, int, float),
-    "level": (int,),
-    "source": (str,),
-    "synthetic": (bool,),
-}
+_MOST = 10**6  # problems of the suite: to make them takes minutes
+
+Require = Callable[[Problem], None]
 
 
-def load_problems(spec: str, *, seed: int, split: Split, option: str = "") -> list[Problem]:
-    """Read `spec`: "240" is that many suite problems of `split`, anything else a file: JSON lines, a JSON
-    array or Parquet (`tables.py`).
+def load_problems(
+    spec: str,
+    *,
+    seed: int,
+    split: Split,
+    option: str = "",
+    columns: Columns = Columns(),
+    bad: Literal["fatal", "drop"] = "fatal",
+    require: Require | None = None,
+    log: Callable[[str], None] | None = None,
+) -> ProblemSet:
+    """Read the problems that `spec` names; suite problems are those of `split`.
 
-    option: which one `spec` is of, for errors; config.problems.SPLIT unless given.
-    Rows hold id, question (or `problem`), answer and optionally level (0 to 9), source, synthetic; other keys
-    are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is taken. Raises UserError
-    naming file and line of the first bad row.
+    seed: draws suite problems and shares. option: which one `spec` is of, for errors; config.problems.SPLIT
+    unless given. columns: of files, where they are not to be told by their keys. bad: whether a bad row ends
+    it, or is left out and counted. require: raises UserError for a problem that its task cannot check. log:
+    told how many rows were left out, and why.
+
+    Rows of one's own hold question (or `problem`), answer and optionally id, level (0 to 9), source,
+    synthetic; other keys are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is
+    taken. Raises UserError naming file and line of the first bad row.
     """
-    spec, option = str(spec).strip(), option or f"config.problems.{split}"
-    if spec.removeprefix("-").isdecimal():
-        if len(spec) > len(str(_MOST)) or not 1 <= int(spec) <= _MOST:
-            given = spec if len(spec) < 20 else f"{spec[:20]}..."
-            raise UserError(f"{option}: {given} given, 1 problem or more expected, {_MOST:,} at most.")
-        return generate(int(spec), seed=seed, split=split)
-    path = home_expanded(Path(spec), option)
-    if not path.is_file():
-        raise UserError(
-            f"{option}: '{spec}' given, a number of suite problems or a file of them that "
-            "exists expected (JSON lines, a JSON array or Parquet)."
-        )
-    problems: list[Problem] = []
-    first: dict[str, str] = {}
-    for place, row in read_objects(path, "id, question and answer"):
-        problem = _problem(row, place)
-        if problem.id in first:
-            raise UserError(f"{place}: id '{problem.id}' is already that of {first[problem.id]}.")
-        first[problem.id] = place.short
-        problems.append(problem)
-    if not problems:
-        raise UserError(
-            f"{path}: no problems in it; one JSON object with id, question and answer a line expected."
-        )
-    return problems
+    option = option or f"config.problems.{split}"
+    faults = Faults(fatal=bad == "fatal")
+    parts = parse(str(spec), option)
+    sets, places = [], _Places()
+    for part in parts:
+        found = Stored()
+        for place, problem in _problems(part, seed, split, option, columns, faults):
+            if _passes(problem, place, require, faults):
+                found.add(problem)
+                places.add(place, problem)
+        if not len(found):
+            raise UserError(
+                f"{part.text}: no problems in it; one JSON object with question and answer a line expected."
+                f"{faults.told()}"
+            )
+        sets.append(found)
+    whole = _distinct(sets, places, faults)
+    if log is not None and faults.left_out:
+        log(f"{option}: {faults.summary(sum(map(len, whole)))}")
+    shares = [share(each, part.share, seed) for each, part in zip(whole, parts, strict=True)]
+    return shares[0] if len(shares) == 1 else Mixture(shares)
 
 
-def _problem(row: dict[str, Any], place: Place) -> Problem:
-    if row.get("question") is None and "problem" in row:
-        row = {**row, "question": row["problem"]}
-    for key in ("id", "question", "answer"):
-        if key not in row or row[key] is None or (isinstance(row[key], str) and not row[key].strip()):
-            raise UserError(f"{place}: no '{key}'. Every row needs id, question and answer.")
-    fields: dict[str, Any] = {key: row[key] for key in _KINDS if row.get(key) is not None}
-    for key, value in fields.items():
-        if not isinstance(value, _KINDS[key]) or (isinstance(value, bool) and bool not in _KINDS[key]):
-            kinds = " or ".join(kind.__name__ for kind in _KINDS[key])
-            raise UserError(f"{place}: {key} is {shown(value)} ({type(value).__name__}), {kinds} expected.")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UserError(f"{place}: {key} is {value}, a finite number or text expected.")
-        if isinstance(value, str):
-            require_text(place, key, value)
-    if not 0 <= fields.get("level", 0) <= 9:
-        raise UserError(f"{place}: level is {fields['level']}, 0 (unknown) to 9 expected.")
-    answer = str(row["answer"])
-    if "####" in answer:  # GSM8K's own: a working, and its answer
-        answer = gsm8k.reference(answer)[1]
-        if not answer:
-            raise UserError(f"{place}: nothing behind '####' in the answer, which is expected there.")
-    return Problem(**{**fields, "id": str(row["id"]), "answer": answer})
+def _problems(
+    part: Part, seed: int, split: Split, option: str, columns: Columns, on_bad: OnBad
+) -> Iterator[tuple[Place, Problem]]:
+    if part.kind == "suite":
+        for number, problem in enumerate(_suite(part.name, seed, split, option), start=1):
+            yield Place(part.text, "problem", number), problem
+        return
+    known, form = named(part.name) if part.kind == "hf" else None, None
+    for place, row in READERS[part.kind](part, option, on_bad):
+        form = form or form_of(row, columns, known)
+        try:
+            problem = form.problem(row, place)
+        except Unfit as error:
+            on_bad(error)
+        else:
+            yield place, problem
+
+
+def _suite(number: str, seed: int, split: Split, option: str) -> Iterator[Problem]:
+    if len(number) > len(str(_MOST)) or not 1 <= int(number) <= _MOST:
+        given = number if len(number) < 20 else f"{number[:20]}..."
+        raise UserError(f"{option}: {given} given, 1 problem or more expected, {_MOST:,} at most.")
+    return instances(int(number), seed=seed, split=split)
+
+
+def _passes(problem: Problem, place: Place, require: Require | None, on_bad: OnBad) -> bool:
+    try:
+        if require is not None:
+            require(problem)
+    except UserError as error:
+        reason = error.reason if isinstance(error, Unfit) else "not of this task"
+        on_bad(Unfit(reason, f"{place}: {error}"))
+        return False
+    return True
+
+
+class _Places:
+    """Where each problem came from and a hash of its id, in 20 bytes."""
+
+    def __init__(self) -> None:
+        self._files: dict[tuple[object, str], int] = {}
+        self._file, self._number, self._hash = array("i"), array("q"), array("q")
+
+    def add(self, place: Place, problem: Problem) -> None:
+        self._file.append(self._files.setdefault((place.path, place.kind), len(self._files)))
+        self._number.append(place.number)
+        self._hash.append(hash(problem.id))
+
+    def __len__(self) -> int:
+        return len(self._number)
+
+    def at(self, index: int) -> Place:
+        path, kind = list(self._files)[self._file[index]]
+        return Place(path, kind, self._number[index])  # type: ignore[arg-type]
+
+    def alike(self) -> list[list[int]]:
+        """Indices of problems whose ids have the same hash, in order; mostly their ids are the same."""
+        hashes = np.frombuffer(self._hash, np.int64)
+        order = np.argsort(hashes, kind="stable")
+        same = np.flatnonzero(np.diff(hashes[order]) == 0)
+        groups = np.split(same, np.flatnonzero(np.diff(same) > 1) + 1) if len(same) else []
+        return sorted(order[group[0] : group[-1] + 2].tolist() for group in groups)
+
+
+def _distinct(sets: list[Stored], places: _Places, faults: Faults) -> list[ProblemSet]:
+    """The sets without problems whose id, or question where that made the id, an earlier one has."""
+    ends = np.cumsum([len(each) for each in sets]).tolist()
+
+    def problem(index: int) -> tuple[int, int]:
+        part = next(k for k, end in enumerate(ends) if index < end)
+        return part, index - (ends[part] - len(sets[part]))
+
+    again: list[tuple[int, int, Problem]] = []
+    for group in places.alike():
+        first: dict[str, int] = {}
+        for index in group:
+            part, row = problem(index)
+            found = sets[part][row]
+            if first.setdefault(found.id, index) != index:
+                again.append((index, first[found.id], found))
+    dropped: list[list[int]] = [[] for _ in sets]
+    for index, earlier, found in sorted(again, key=lambda one: one[0]):
+        place, other = places.at(index), places.at(earlier)
+        where = other.short if other.path == place.path else str(other)
+        if found.id == content_id(found.question):  # nobody gave it that id
+            faults.count(Unfit("asked before", f"{place}: asks what {where} does."))
+        else:
+            faults(Unfit("an id that is taken", f"{place}: id '{found.id}' is already that of {where}."))
+        part, row = problem(index)
+        dropped[part].append(row)
+    return [
+        Selected(each, np.delete(np.arange(len(each)), rows)) if rows else each
+        for each, rows in zip(sets, dropped, strict=True)
+    ]

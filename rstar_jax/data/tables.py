@@ -1,4 +1,4 @@
-"""Rows of a user's file, read as what it is: JSON lines, a JSON array, Parquet; the first two also gzipped.
+"""Rows of a user's file, read as what it is: JSON lines, a JSON array or object, Parquet; JSON also gzipped.
 
 The content decides, not the name. Texts that JSON has silently made something else of are refused.
 """
@@ -11,18 +11,19 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rstar_jax.errors import UserError
+from rstar_jax.errors import Unfit, UserError
 from rstar_jax.records import MOST_TEXT
 
 _GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
-_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*\[\s*\{")
+# An array of objects, or one object of several lines, as each of MATH's files is.
+_ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*\{|\{[ \t]*\r?\n)")
 _HEAD = 2**16  # bytes in which an array shows
 _BATCH = 1024  # rows of Parquet that are held at once
 _MOST_UNPACKED = 4 * 2**30  # bytes of a gzipped file: a few kilobytes may stand for any number
@@ -53,7 +54,7 @@ _CODE = re.compile(r"[A-Za-z_]\w*[ \t]*[=(]")
 class Place:
     """Place of a row: "line 3" of JSON lines, "item 3" of an array, "row 3" of Parquet, from 1."""
 
-    path: Path
+    path: Path | str
     kind: str
     number: int
 
@@ -66,12 +67,29 @@ class Place:
         return f"{self.kind} {self.number}"
 
 
-def read_objects(path: Path, expected: str) -> Iterator[tuple[Place, dict[str, Any]]]:
+OnBad = Callable[[Unfit], None]
+
+
+def raise_it(error: Unfit) -> None:
+    """Take a bad row as the end of reading."""
+    raise error
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file says that it is of that kind."""
+    with path.open("rb") as file:
+        return file.read(len(_PARQUET)) == _PARQUET
+
+
+def read_objects(
+    path: Path, expected: str, on_bad: OnBad = raise_it
+) -> Iterator[tuple[Place, dict[str, Any]]]:
     """The objects of a file, each with its place; empty lines are passed over.
 
     Lines are read one by one; a line, or an array, is parsed whole and may have `MOST_TEXT` bytes.
-    expected: the keys that an error names. Raises UserError naming file and place of what is no JSON object,
-    and the file where it is of no such kind, too large, damaged, not UTF-8, or cannot be read.
+    expected: the keys that an error names. on_bad: told of file and place of what is no JSON object, and
+    raises, or has it passed over. Raises UserError naming the file where it is of no such kind, too large,
+    damaged, or cannot be read, or an array that is not JSON.
     """
     try:
         with path.open("rb") as file:
@@ -81,9 +99,9 @@ def read_objects(path: Path, expected: str) -> Iterator[tuple[Place, dict[str, A
                 yield from _parquet(path)
             elif head.startswith(_GZIP):
                 with gzip.open(file) as unpacked:
-                    yield from _json(path, unpacked, expected, _MOST_UNPACKED)
+                    yield from _json(path, unpacked, expected, on_bad, _MOST_UNPACKED)
             else:
-                yield from _json(path, file, expected)
+                yield from _json(path, file, expected, on_bad)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: damaged ({error}), a whole gzip file expected. Copy it again.") from None
     except OSError as error:
@@ -91,28 +109,41 @@ def read_objects(path: Path, expected: str) -> Iterator[tuple[Place, dict[str, A
 
 
 def _json(
-    path: Path, file: IO[bytes] | gzip.GzipFile, expected: str, limit: float = math.inf
+    path: Path, file: IO[bytes] | gzip.GzipFile, expected: str, on_bad: OnBad, limit: float = math.inf
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The objects of JSON lines or of one JSON array, whose file may have `limit` bytes."""
+    """The objects of JSON lines or of one JSON text, whose file may have `limit` bytes."""
     if _ARRAY.match(file.read(_HEAD)):
         file.seek(0)
         text = _text(path, file.read(MOST_TEXT + 1), "an array", 0)
-        for number, item in enumerate(_parsed(text, str(path)), start=1):
+        items = _parsed(text, str(path))
+        for number, item in enumerate(items if isinstance(items, list) else [items], start=1):
             place = Place(path, "item", number)
-            yield place, _object(item, place, expected)
+            try:
+                found = _object(item, place, expected)
+            except Unfit as error:
+                on_bad(error)
+            else:
+                yield place, found
         return
     file.seek(0)
     offset = 0
     for number, line in enumerate(iter(lambda: file.readline(MOST_TEXT + 1), b""), start=1):
-        place, text = Place(path, "line", number), _text(path, line, "a line", offset)
+        place, before = Place(path, "line", number), offset
         offset += len(line)
-        if offset > limit:
-            raise UserError(
-                f"{path}: unpacks to more than {limit:,} bytes, which a gzipped file may have at most. "
-                "Divide it, or unpack it."
-            )
-        if text.strip():
-            yield place, _object(_parsed(text, str(place)), place, expected)
+        try:
+            text = _text(path, line, "a line", before)
+            if offset > limit:
+                raise UserError(
+                    f"{path}: unpacks to more than {limit:,} bytes, which a gzipped file may have at most. "
+                    "Divide it, or unpack it."
+                )
+            if not text.strip():
+                continue
+            found = _object(_parsed(text, str(place)), place, expected)
+        except Unfit as error:
+            on_bad(error)
+        else:
+            yield place, found
 
 
 def _text(path: Path, data: bytes, what: str, offset: int) -> str:
@@ -125,9 +156,10 @@ def _text(path: Path, data: bytes, what: str, offset: int) -> str:
     try:
         return data.decode("utf-8" if offset else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
+        raise Unfit(
+            "not UTF-8",
             f"{path}: not UTF-8 text ({error.reason} at byte {offset + error.start}). Save it as UTF-8; JSON "
-            "lines, a JSON array or Parquet is expected, the first two gzipped or not."
+            "lines, a JSON array or Parquet is expected, the first two gzipped or not.",
         ) from None
 
 
@@ -149,14 +181,16 @@ def _parsed(text: str, place: str) -> Any:
     except json.JSONDecodeError as error:
         row = f"line {error.lineno}, " if "\n" in text.strip() else ""
         hint = " A backslash of TeX is written as two in JSON." if "escape" in error.msg else ""
-        raise UserError(f"{place}: not JSON ({error.msg} at {row}column {error.colno}).{hint}") from None
+        raise Unfit(
+            "not JSON", f"{place}: not JSON ({error.msg} at {row}column {error.colno}).{hint}"
+        ) from None
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, thousands of brackets
-        raise UserError(f"{place}: cannot be read as JSON ({error}).") from None
+        raise Unfit("not JSON", f"{place}: cannot be read as JSON ({error}).") from None
 
 
 def _object(value: Any, place: Place, expected: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{place}: {type(value).__name__} given, an object with {expected} expected.")
+        raise Unfit("not JSON", f"{place}: {type(value).__name__} given, an object with {expected} expected.")
     return value
 
 
@@ -167,14 +201,16 @@ def require_text(place: Place, key: str, text: str, *, code: bool = False) -> No
     code: the text is a program in part, where a line may begin with `eq = ...`.
     """
     if half := _SURROGATE.search(text):
-        raise UserError(
-            f"{place}: {key} holds half a character ({half[0]!a}), which is no text. Mend that escape."
+        raise Unfit(
+            "spoilt text",
+            f"{place}: {key} holds half a character ({half[0]!a}), which is no text. Mend that escape.",
         )
     if found := _accident(text, code):
         command = _LOST[found[0][0]] + found[0][1:]
-        raise UserError(
+        raise Unfit(
+            "spoilt text",
             f"{place}: {key} holds {found[0]!r}, a control character and the rest of a TeX command: one "
-            rf"backslash too few, '\{command}'. Write '\\{command}' in JSON, or leave the character out."
+            rf"backslash too few, '\{command}'. Write '\\{command}' in JSON, or leave the character out.",
         )
 
 

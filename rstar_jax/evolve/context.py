@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from rstar_jax import compilations
@@ -42,8 +42,8 @@ class Context:
     progress: Progress
     base: Path
     bootstrap: Path
-    train: list[Problem]
-    heldout: list[Problem]
+    train: Sequence[Problem]
+    heldout: Sequence[Problem]
     judge: Path | None = None
 
     def folder(self, round: int, stage: str) -> Path:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+
+from rstar_jax.data.problem_set import Selected
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.settings import at_round
@@ -30,12 +33,13 @@ def with_room(context: Context) -> Context:
         for folder in sorted({context.base, context.bootstrap})
         for prompt in prompts
     ]
-    kept: dict[str, list[Problem]] = {}
+    kept: dict[str, Sequence[Problem]] = {}
     for name, problems in (("train", context.train), ("heldout", context.heldout)):
-        kept[name] = [problem for problem in problems if all(fits(problem) for fits in asked)]
-        if len(kept[name]) < len(problems):
-            left = {*map(id, kept[name])}
-            told = _listed([problem for problem in problems if id(problem) not in left])
+        kept[name] = problems
+        room_for = np.fromiter((all(fits(problem) for fits in asked) for problem in problems), bool)
+        if not room_for.all():
+            kept[name] = Selected(problems, np.flatnonzero(room_for))
+            told = _listed(Selected(problems, np.flatnonzero(~room_for)))
             if not kept[name]:
                 raise UserError(
                     f"config.decode.context: {room} tokens given, but the prompts of all "
@@ -60,8 +64,9 @@ def warn_of_seen(context: Context) -> None:
 
 def asked_before(heldout: Sequence[Problem], questions: Iterable[str]) -> list[Problem]:
     """Find the held-out problems among questions, spaces and capitals aside."""
-    plain = {*map(_plain, questions)}
-    return [problem for problem in heldout if _plain(problem.question) in plain]
+    asked = {_plain(problem.question) for problem in heldout}
+    found = {plain for plain in map(_plain, questions) if plain in asked}
+    return [problem for problem in heldout if _plain(problem.question) in found] if found else []
 
 
 class _Fits:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rich.console import Console
 
 from rstar_jax import weights
 from rstar_jax.data.load import load_problems
+from rstar_jax.data.problem_set import ProblemSet, fingerprint
 from rstar_jax.engine.memory import free_bytes
 from rstar_jax.engine.prefixes import pages_for
 from rstar_jax.engine.shape import EngineModel
@@ -36,12 +36,12 @@ from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host
 from rstar_jax.plan.cost import Shape
 from rstar_jax.plan.needs import Machine
+from rstar_jax.problems.family import Split
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
 from rstar_jax.settings import home_expanded
 from rstar_jax.transforms.lora import check as check_lora
-from rstar_jax.types import Problem
 
 
 def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
@@ -59,18 +59,16 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     work = Workdir(workdir, settings)
     with Progress() as progress:
         base, bootstrap = first_policies(settings)
-        problems = settings.problems
         context = Context(  # 1
             settings=settings,
             work=work,
             progress=progress,
             base=base,
             bootstrap=bootstrap,
-            train=load_problems(problems.train, seed=problems.seed, split="train"),
-            heldout=load_problems(problems.heldout, seed=problems.seed, split="heldout"),
+            train=_problems(settings, "train", progress.log),
+            heldout=_problems(settings, "heldout", progress.log),
             judge=judge_folder(settings),
         )
-        _require_problems(context)
         asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
         require_models(context, asked)
         _require_judge(context)
@@ -78,6 +76,20 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         warn_of_seen(context)
         with work:  # 2
             return _rounds(context)
+
+
+def _problems(settings: RunSettings, split: Split, log: Callable[[str], None]) -> ProblemSet:
+    """The problems of either kind, each of which the run's task can check."""
+    given, require = settings.problems, settings.verify.make_task().require
+    return load_problems(
+        getattr(given, split),
+        seed=given.seed,
+        split=split,
+        columns=given.columns,
+        bad=given.bad,
+        require=require,
+        log=log,
+    )
 
 
 def _rounds(context: Context) -> dict[str, Any]:
@@ -203,22 +215,13 @@ def _require_judge(context: Context) -> None:
 def _inputs(context: Context) -> dict[str, str]:
     """Checksum what the run reads from outside, by option: problems and models."""
 
-    def rows(problems: list[Problem]) -> str:
-        return hashlib.sha256("\n".join(map(repr, problems)).encode(errors="replace")).hexdigest()
-
     return {
-        "problems.train": rows(context.train),
-        "problems.heldout": rows(context.heldout),
+        "problems.train": fingerprint(context.train),
+        "problems.heldout": fingerprint(context.heldout),
         **({"policy.ppm": weights.model_hash(context.judge)} if context.judge else {}),
         "policy.init": weights.model_hash(context.base),
         "policy.bootstrap": weights.model_hash(context.bootstrap),
     }
-
-
-def _require_problems(context: Context) -> None:
-    """Refuses problems that the run's task cannot check."""
-    for problem in (*context.train, *context.heldout):
-        context.task.require(problem)
 
 
 def _require_trainable(context: Context, shape: DecoderConfig) -> None:

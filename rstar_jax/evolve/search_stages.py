@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rstar_jax.data.problem_set import Selected
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.settings import EvaluateSettings, at_round
@@ -92,8 +93,9 @@ def search(context: Context, round: int, folder: Path) -> SearchResult:
             trees += len(unsolved)
             title = "search" if index == 0 else f"search again ({index + 1})"
             shards = seeker.grow(title, f"trees-{index}", unsolved, config, tree_index=index, training=True)
-            unsolved = [problem for problem in unsolved if problem.id not in shards.solved]
-            if not unsolved:
+            left = [i for i, problem in enumerate(unsolved) if problem.id not in shards.solved]
+            unsolved = Selected(unsolved, left)
+            if not left:
                 break
         return SearchResult(problems=len(context.train), trees=trees, **seeker.result())
 

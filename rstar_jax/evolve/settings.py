@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 from rstar_jax.curate import CurateConfig
+from rstar_jax.data.known import Columns
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, SearchConfig
@@ -38,12 +39,18 @@ def _named(group: str, **options: Any) -> SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ProblemSettings:
-    """train, heldout: a file of rows {id, question, answer} (`data/load.py`), or a number: that many
-    suite problems. seed: draws the suite problems."""
+    """train, heldout: where the problems come from (`data/specification.py`): a number of suite problems, a
+    file or folder of rows {question, answer}, or suite:, jsonl:, parquet:, hf: and tfds: with what they name,
+    joined by "+" and thinned by "*SHARE", as in suite:100+jsonl:FILE*0.5.
+    seed: draws suite problems and shares. bad: whether a row that cannot be used is "fatal", or to "drop":
+    then it is counted by kind and named by example. columns: which columns hold what, where keys do not tell.
+    """
 
     train: str = "240"
     heldout: str = "120"
     seed: int = 0
+    bad: Literal["fatal", "drop"] = "fatal"
+    columns: Columns = Columns()
 
 
 @dataclasses.dataclass(frozen=True)

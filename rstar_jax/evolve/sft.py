@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,8 +69,8 @@ class SftSettings:
 
     rows: the file of solutions (`data/rows.py` says of which forms). limit: so many of its first rows
         are taken; 0: all.
-    heldout: a file of rows {id, question, answer} (`data/load.py`), or a number: that many suite
-        problems; empty: nothing is evaluated.
+    heldout: where held-out problems come from, as a run's (`data/specification.py`): a number of suite
+        problems, a file of rows {question, answer}; empty: nothing is evaluated.
     base: the prompt with which the base is evaluated before, "none": it is not.
     samples: so many solutions of each held-out problem are sampled besides, at `temperature`, for the
         majority of their answers (maj@k) and for whether any is right (pass@k); 0: none.
@@ -186,7 +187,7 @@ def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str
     evaluated, sampled, workdir = bool(settings.heldout), settings.samples > 0, work.root
     inputs = {
         "rows": records.digest(rows),
-        "heldout": hashlib.sha256(repr(heldout).encode(errors="replace")).hexdigest(),
+        "heldout": hashlib.sha256(repr([*heldout]).encode(errors="replace")).hexdigest(),
         "policy.init": weights.model_hash(context.base),
     }
     work.claim_inputs(inputs)
@@ -246,7 +247,7 @@ def _estimate(context: Context, settings: SftSettings) -> None:
     keep_estimates(context.work.root, estimates)
 
 
-def _heldout(settings: SftSettings) -> list[Problem]:
+def _heldout(settings: SftSettings) -> Sequence[Problem]:
     if not settings.heldout:
         return []
     return load_problems(settings.heldout, seed=0, split="heldout", option="config.heldout")

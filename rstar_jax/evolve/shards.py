@@ -20,7 +20,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from rstar_jax import records
+from rstar_jax.data.problem_set import Selected
 from rstar_jax.search import Queues, SearchConfig, SearchStats, watch_trees
 from rstar_jax.types import Problem, Tree
 
@@ -54,7 +57,7 @@ class Shards:
     def __init__(self, folder: Path, name: str, problems: Sequence[Problem], source: Source, *, size: int):
         self.done, self.solved, self.trajectories = 0, set[str](), 0
         self._folder, self._name, self._problems, self._source = folder, name, problems, source
-        self._size, self._there = size, [False] * len(problems)
+        self._size, self._there = size, np.zeros(len(problems), bool)
         names = {path.name for path in folder.iterdir()}
         for number in range(self._count):
             self._find(number, names)
@@ -72,8 +75,8 @@ class Shards:
         Parameters as of `search.grow_trees`. Raises UserError where a tree cannot be written: those before
         it stay.
         """
-        places = [place for place, there in enumerate(self._there) if not there]
-        if not places:
+        places = np.flatnonzero(~self._there)
+        if not len(places):
             return
         source, before = self._source, self.trajectories
 
@@ -82,7 +85,7 @@ class Shards:
                 on_progress(self.done, before + stats.trajectories)
 
         search = watch_trees(
-            [self._problems[place] for place in places],
+            Selected(self._problems, places),
             queues,
             config,
             round=source.round,
@@ -93,7 +96,7 @@ class Shards:
         with contextlib.closing(search) as told:
             for index, made in told:
                 if isinstance(made, Tree):
-                    self._add(places[index], made)
+                    self._add(int(places[index]), made)
 
     def trees(self) -> Iterator[Tree]:
         """All trees in the order of the problems, once all are done; in memory is one shard at a time."""
@@ -147,7 +150,7 @@ class Shards:
     def _join(self, number: int) -> None:
         """Makes a block's shard of its trees, once all are there."""
         block = self._block(number)
-        if all(self._there[place] for place in block):
+        if self._there[block.start : block.stop].all():
             singles = [self._single(place) for place in block]
             records.join_rows(self._shard(number), Tree, singles)
             for single in singles:

@@ -6,7 +6,9 @@ hash alone (`family.split_of`), so no held-out problem can occur in training und
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Iterator
 
 from rstar_jax.errors import UserError
 from rstar_jax.problems.families.level1 import LEVEL1
@@ -22,33 +24,40 @@ _TRIES = 50
 
 
 def generate(count: int, *, seed: int, split: Split) -> list[Problem]:
-    """`count` problems; levels in turn, and within a level its families in turn.
+    """`count` problems, as `instances` gives them."""
+    return list(instances(count, seed=seed, split=split))
 
-    The first problems of a longer list are those of a shorter one. Questions repeat only when a family
-    has no fresh ones left. Raises UserError for a negative count or an unknown split.
+
+def instances(count: int, *, seed: int, split: Split) -> Iterator[Problem]:
+    """`count` problems one by one; levels in turn, and within a level its families in turn.
+
+    The first problems of a longer row are those of a shorter one. Questions repeat only when a family
+    has no fresh ones left: which one a problem asks depends on all before it. Raises UserError for a negative
+    count or an unknown split.
     """
     if count < 0:
         raise UserError(f"problems: {count} given, a number of suite problems of at least 0 expected.")
     if split not in ("train", "heldout"):
         raise UserError(f"split: '{split}' given, 'train' or 'heldout' expected.")
-    levels = (LEVEL1, LEVEL2, LEVEL3)
-    problems, seen = [], set()
+    return _instances(count, seed, split)
+
+
+def _instances(count: int, seed: int, split: Split) -> Iterator[Problem]:
+    levels, seen = (LEVEL1, LEVEL2, LEVEL3), set[bytes]()
     for i in range(count):
         families = levels[i % 3]
         family, number = families[i // 3 % len(families)], i // 3 // len(families)
         rng = random.Random(f"{seed}/{split}/{family.name}/{number}")
         for _ in range(_TRIES):
             instance = family.instance(rng, split)
-            if instance.question not in seen:
+            asked = hashlib.blake2b(instance.question.encode(), digest_size=8).digest()
+            if asked not in seen:
                 break
-        seen.add(instance.question)
-        problems.append(
-            Problem(
-                id=f"suite/{split}/{family.name}/{number}",
-                question=instance.question,
-                answer=instance.answer,
-                level=family.level,
-                source="suite",
-            )
+        seen.add(asked)
+        yield Problem(
+            id=f"suite/{split}/{family.name}/{number}",
+            question=instance.question,
+            answer=instance.answer,
+            level=family.level,
+            source="suite",
         )
-    return problems

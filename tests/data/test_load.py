@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import tracemalloc
 
@@ -20,11 +21,11 @@ GOOD = {"id": "a", "question": "1 + 1?", "answer": "2"}
 
 
 def load(path):
-    return load_problems(str(path), seed=0, split="train")
+    return list(load_problems(str(path), seed=0, split="train"))
 
 
 def test_a_number_is_that_many_suite_problems():
-    assert load_problems("12", seed=5, split="heldout") == generate(12, seed=5, split="heldout")
+    assert list(load_problems("12", seed=5, split="heldout")) == generate(12, seed=5, split="heldout")
     for spec in ("-3", "0", "1000001", "9" * 5000):
         with pytest.raises(UserError, match=rf"train: {spec[:20]}.* given, 1 problem or more") as refused:
             load_problems(spec, seed=0, split="train")
@@ -49,7 +50,6 @@ def test_rows_of_a_file(tmp_path):
         ('{"id": "b", "question": "1?"}', "no 'answer'"),
         ('{"id": "b", "question": "1?", "answer": " "}', "no 'answer'"),
         ('{"id": "b", "answer": "1"}', "no 'question'"),
-        ('{"question": "1?", "answer": "1"}', "no 'id'"),
         ('{"id": "a", "question": "1?", "answer": "1"}', "'a' is already that of line 1"),
         ('{"id": "b", "question": "1?", "answer": [1]}', "answer is \\[1\\]"),
         ('{"id": "b", "question": "1?", "answer": "1", "level": 10}', "level is 10"),
@@ -185,3 +185,90 @@ def test_files_of_other_systems_and_homes_are_read(tmp_path, monkeypatch):
 def test_the_option_is_named():
     with pytest.raises(UserError, match=r"config\.problems\.heldout: '1\.5'"):
         load_problems("1.5", seed=0, split="heldout")
+
+
+BAD = [
+    GOOD,
+    '{"id": "x", ',
+    b"\xff\xfe",
+    {"id": "b", "question": "2?"},
+    {"id": "c", "question": "3?", "answer": [1]},
+    {"id": "d", "question": "4?", "answer": "5"},
+    {**GOOD, "question": "1 + 2?"},
+    {"question": "5?", "answer": "5"},
+    {"question": "5?  ", "answer": "6"},
+    "[2]",
+]
+
+
+def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for(tmp_path):
+    path, told = tmp_path / "own.jsonl", []
+    lines = [row if isinstance(row, bytes | str) else json.dumps(row) for row in BAD]
+    path.write_bytes(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines))
+
+    def require(problem):
+        if problem.id == "d":
+            raise UserError("nothing for this task")
+
+    options = {"seed": 0, "split": "train", "require": require}
+    problems = load_problems(str(path), **options, bad="drop", log=told.append)
+    assert [problem.question for problem in problems] == ["1 + 1?", "5?"]
+    (line,) = told
+    assert line.startswith(
+        "config.problems.train: 8 of 10 rows left out: 2 not JSON, 1 not UTF-8, 1 no answer"
+    )
+    for kind in (
+        "no answer",
+        "another kind of answer",
+        "not of this task",
+        "an id that is taken",
+        "asked before",
+    ):
+        assert f"1 {kind}" in line
+    for number in (2, 4, 5, 6, 7, 9):
+        assert f"own.jsonl:{number}: " in line, number
+    path.write_text(json.dumps(BAD[5]))
+    with pytest.raises(UserError, match=r"own\.jsonl:1: nothing for this task"):
+        load_problems(str(path), **options)
+    with pytest.raises(UserError, match=r"no problems in it.* 1 not of this task"):
+        load_problems(str(path), **options, bad="drop")
+
+
+def test_rows_without_an_id_get_one_of_their_question(tmp_path):
+    path, told = tmp_path / "own.jsonl", []
+    rows = [{"question": q, "answer": "1"} for q in ("One  half?", "one half?", "Two?")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    problems = load_problems(str(path), seed=0, split="train", log=told.append)
+    second = hashlib.sha256(b"two?").hexdigest()[:20]
+    assert [problem.id for problem in problems] == ["q-a410571bf3faaf435950", f"q-{second}"]
+    assert (
+        "1 of 3 rows left out: 1 asked before" in told[0] and "own.jsonl:2: asks what line 1 does" in told[0]
+    )
+
+
+def test_a_mixture_holds_all_its_parts_once(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps({**GOOD, "id": str(n)}) for n in range(100)))
+    spec = f"suite:20+jsonl:{path}*0.3"
+    mixed = load_problems(spec, seed=1, split="heldout")
+    assert sorted(p.id for p in mixed if p.source == "suite") == sorted(
+        p.id for p in generate(20, seed=1, split="heldout")
+    )
+    own = [p.id for p in mixed if p.source != "suite"]
+    assert len(own) == 30 and own == sorted(own, key=int)
+    assert mixed.fingerprint == load_problems(spec, seed=1, split="heldout").fingerprint
+    assert mixed.fingerprint != load_problems(spec, seed=2, split="heldout").fingerprint
+    with pytest.raises(UserError, match=r"own\.jsonl:1: id '0' is already that of line 1"):
+        load_problems(f"jsonl:{path}+jsonl:{path}", seed=0, split="train")
+    with pytest.raises(UserError, match="problem 1: id 'suite/train/shop/0' is already that of"):
+        load_problems("suite:2+suite:3", seed=0, split="train")
+
+
+def test_kinds_that_are_named_are_required(tmp_path):
+    (tmp_path / "lines").write_text(json.dumps(GOOD))
+    pq.write_table(pa.Table.from_pylist([GOOD]), tmp_path / "table")
+    assert list(load_problems(f"jsonl:{tmp_path}/lines", seed=0, split="train")) == load(tmp_path / "lines")
+    assert list(load_problems(f"parquet:{tmp_path}/table", seed=0, split="train")) == load(tmp_path / "table")
+    for spec in ("parquet:{}/lines", "jsonl:{}/table"):
+        with pytest.raises(UserError, match="the file is of another kind"):
+            load_problems(spec.format(tmp_path), seed=0, split="train")

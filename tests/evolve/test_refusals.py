@@ -103,7 +103,7 @@ def test_problems_without_room_are_named_once_and_left_out(tmp_path):
         [short, long],
         [short],
     )
-    assert with_room(context).train == [short]
+    assert list(with_room(context).train) == [short]
     assert len(told) == 1 and "left out: 1 problem (b) (train)" in told[0]
     with pytest.raises(UserError, match=r"config\.decode\.context: 384 tokens given"):
         with_room(dataclasses.replace(context, train=[long]))

@@ -1,0 +1,125 @@
+"""Rows of every kind of source, one by one, each with its place. A kind is a row of READERS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rstar_jax.data.known import named
+from rstar_jax.data.specification import Part
+from rstar_jax.data.tables import OnBad, Place, is_parquet, read_objects
+from rstar_jax.errors import UserError
+from rstar_jax.settings import home_expanded
+
+Rows = Iterator[tuple[Place, dict[str, Any]]]
+
+_EXPECTED = "id, question and answer"
+_ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
+_BATCH = 1024  # rows that are held at once
+
+
+def _file(part: Part, option: str, on_bad: OnBad) -> Rows:
+    path = home_expanded(Path(part.name), option)
+    if path.is_dir() and part.kind == "file":
+        files = sorted((file for file in path.rglob("*") if file.name.endswith(_ENDINGS)), key=_in_order)
+        if not files:
+            raise UserError(f"{option}: '{part.name}' given, a folder without {', '.join(_ENDINGS)} files.")
+        for file in files:
+            yield from read_objects(file, _EXPECTED, on_bad)
+        return
+    if not path.is_file():
+        raise UserError(
+            f"{option}: '{part.text}' given, a number of suite problems or a file of them that "
+            "exists expected (JSON lines, a JSON array or Parquet), or another source: suite:, jsonl:, "
+            "parquet:, hf: or tfds:."
+        )
+    if part.kind != "file" and is_parquet(path) != (part.kind == "parquet"):
+        raise UserError(f"{option}: '{part.text}' given, but the file is of another kind. Name it alone.")
+    yield from read_objects(path, _EXPECTED, on_bad)
+
+
+def _in_order(path: Path) -> list[str | int]:
+    """A key by which algebra/2.json comes before algebra/10.json."""
+    return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", str(path))]
+
+
+def _hub(part: Part, option: str, on_bad: OnBad) -> Rows:
+    """A set of the hub, or of a folder of this machine, by the library `datasets`."""
+    del on_bad  # its rows are whole
+    try:
+        import datasets  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f"{option}: '{part.text}' is read by the library datasets, which is not installed: "
+            "pip install 'rstar-jax[hub]', or give a file of it (jsonl:, parquet:)."
+        ) from error
+    known = named(part.name)
+    configs = (part.config,) if part.config else known[1].configs if known else ()
+    folder = Path(part.name).expanduser()
+    number = 0
+    for config in configs or (None,):
+        try:
+            if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+                found = datasets.load_from_disk(str(folder))
+                found = found[part.split] if isinstance(found, datasets.DatasetDict) else found
+            else:
+                found = datasets.load_dataset(
+                    str(folder) if folder.exists() else part.name, config, split=part.split
+                )
+        except Exception as error:  # of many kinds: of the network, of builders, of their files
+            why = str(error).strip().splitlines() or [type(error).__name__]
+            raise UserError(
+                f"{option}: '{part.text}' cannot be loaded by datasets ({type(error).__name__}: {why[0]}). "
+                "hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT expected, NAME of a set of the hub or a folder."
+            ) from error
+        for batch in found.with_format("arrow").iter(batch_size=_BATCH):
+            for row in batch.to_pylist():
+                number += 1
+                yield Place(part.text, "row", number), row
+
+
+def _prepared(part: Part, option: str, on_bad: OnBad) -> Rows:
+    """A set that tensorflow-datasets prepared, as `tfds.data_source` gives it."""
+    del on_bad
+    try:
+        import tensorflow_datasets as tfds  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise UserError(
+            f"{option}: '{part.text}' is read by tensorflow-datasets, which is not installed: "
+            "pip install tensorflow-datasets array-record."
+        ) from error
+    folder = Path(part.name).expanduser()
+    try:
+        if folder.is_dir():
+            found = tfds.builder_from_directory(str(folder)).as_data_source(split=part.split)
+        else:
+            found = tfds.data_source(part.name, split=part.split)
+    except Exception as error:
+        why = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{option}: '{part.text}' cannot be loaded by tensorflow-datasets ({type(error).__name__}: "
+            f"{why[0]}). tfds:NAME/SPLIT expected, NAME of a prepared set or its folder."
+        ) from error
+    for number in range(len(found)):
+        row = {key: _plain(value) for key, value in found[number].items()}
+        yield Place(part.text, "row", number + 1), row
+
+
+def _plain(value: Any) -> Any:
+    """Text and numbers of numpy's as Python's own."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+READERS: dict[str, Callable[[Part, str, OnBad], Rows]] = {
+    "file": _file,
+    "jsonl": _file,
+    "parquet": _file,
+    "hf": _hub,
+    "tfds": _prepared,
+}

@@ -1,0 +1,84 @@
+"""Specifications of problems, one string each.
+
+    240, suite:240             so many problems of the embedded suite
+    FILE, FOLDER               problems of your own, whatever their form (`tables.py`)
+    jsonl:FILE, parquet:FILE   the same, refused where the content is another
+    hf:openai/gsm8k:train      a set of the Hugging Face hub, or a folder: NAME[:CONFIG]:SPLIT
+    tfds:NAME/SPLIT            a set prepared by tensorflow-datasets, by name or folder
+
+Parts that each name their kind are joined by "+", and "*0.5" behind one takes that share of its rows:
+`suite:100+jsonl:FILE*0.5`. A file whose name looks like one of these is the file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os.path
+import re
+
+from rstar_jax.errors import UserError
+
+KINDS = ("suite", "jsonl", "parquet", "hf", "tfds")
+_JOINT = re.compile(rf"\+(?=(?:{'|'.join(KINDS)}):)")
+_COLON = re.compile(r":(?![^\[]*\])")  # not that of train[:100]
+_SHARE = re.compile(r"(.+)\*(\d*\.?\d+)", re.DOTALL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a specification.
+
+    kind: one of KINDS, or "file" where none is named. name: a number, file, folder or set. config, split: of
+    a set. share: of its rows, above 0 to 1. text: the part as it was given, without its share.
+    """
+
+    kind: str
+    name: str
+    config: str = ""
+    split: str = ""
+    share: float = 1.0
+    text: str = ""
+
+
+def parse(spec: str, option: str) -> tuple[Part, ...]:
+    """Divide a specification into its parts. Raises UserError naming the option and the part that has another
+    form."""
+    spec = spec.strip()
+    if not _is_number(spec) and (not spec or os.path.exists(spec)):
+        return (Part("file", spec, text=spec),)
+    return tuple(_part(text, option) for text in _JOINT.split(spec))
+
+
+def _part(text: str, option: str) -> Part:
+    share = 1.0
+    if not os.path.exists(text.partition(":")[2] or text) and (found := _SHARE.fullmatch(text)):
+        text, share = found[1], float(found[2])
+        if not 0 < share <= 1:
+            raise UserError(
+                f"{option}: '{text}*{found[2]}' given, a share of its rows above 0 and up to 1 expected: a "
+                "problem is searched once."
+            )
+    kind, colon, name = text.partition(":")
+    if not colon or kind not in KINDS:
+        return Part("suite" if _is_number(text) else "file", text, share=share, text=text)
+    part = Part(kind, name, share=share, text=text)
+    if kind == "suite" and not _is_number(name):
+        raise UserError(f"{option}: '{text}' given, suite:NUMBER expected, such as suite:240.")
+    if kind == "hf":
+        name, *rest = _COLON.split(name)
+        if not name or len(rest) not in (1, 2) or not all(rest):
+            raise UserError(
+                f"{option}: '{text}' given, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT expected, such as "
+                "hf:openai/gsm8k:train."
+            )
+        part = dataclasses.replace(part, name=name, config=rest[0] if len(rest) == 2 else "", split=rest[-1])
+    if kind == "tfds":
+        name, slash, split = name.rpartition("/")
+        if not (slash and name and split):
+            raise UserError(f"{option}: '{text}' given, tfds:NAME/SPLIT expected.")
+        part = dataclasses.replace(part, name=name, split=split)
+    return part
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()

@@ -1,0 +1,241 @@
+"""Published sets: rows of each one's schema come out as problems, from files and by the library datasets."""
+
+import json
+
+import pytest
+
+from rstar_jax.data.form import content_id
+from rstar_jax.data.known import KNOWN, Columns
+from rstar_jax.data.load import load_problems
+from rstar_jax.errors import UserError
+from rstar_jax.types import Problem
+
+# One row of each set, with its columns as published, and the answer, id, level and source that it has.
+CASES = {
+    "openai/gsm8k": (
+        {"question": "How many clips?", "answer": "48/2 = <<48/2=24>>24 in May.\n#### 1,072"},
+        ("1072", content_id("How many clips?"), 0, "openai/gsm8k"),
+    ),
+    "HuggingFaceH4/MATH-500": (
+        {
+            "problem": "Convert $(0,3)$.",
+            "solution": r"It is $\boxed{(3,\pi/2)}$.",
+            "answer": r"\left( 3, \frac{\pi}{2} \right)",
+            "subject": "Precalculus",
+            "level": 2,
+            "unique_id": "test/precalculus/807.json",
+        },
+        (
+            r"\left( 3, \frac{\pi}{2} \right)",
+            "MATH-500/test/precalculus/807.json",
+            2,
+            "HuggingFaceH4/MATH-500/Precalculus",
+        ),
+    ),
+    "EleutherAI/hendrycks_math": (
+        {
+            "problem": "Find $x$.",
+            "level": "Level 5",
+            "type": "Algebra",
+            "solution": r"First \boxed{1}, no: $x = \boxed{\frac{1}{2}}$.",
+        },
+        (r"\frac{1}{2}", content_id("find   $X$."), 5, "EleutherAI/hendrycks_math/Algebra"),
+    ),
+    "AI-MO/NuminaMath-CoT": (
+        {
+            "source": "aops_forum",
+            "problem": "Evaluate.",
+            "solution": r"We get \(\boxed{7}\).",
+            "messages": [{"content": "Evaluate.", "role": "user"}],
+        },
+        ("7", content_id("Evaluate."), 0, "AI-MO/NuminaMath-CoT/aops_forum"),
+    ),
+    "meta-math/MetaMathQA": (
+        {
+            "type": "GSM_Rephrased",
+            "query": "How much?",
+            "original_question": "How many?",
+            "response": "The answer is near. So 110.\n#### 110\nThe answer is: 110",
+        },
+        ("110", content_id("How much?"), 0, "meta-math/MetaMathQA/GSM_Rephrased"),
+    ),
+    "HuggingFaceH4/aime_2024": (
+        {"id": 60, "problem": "p", "solution": "s", "answer": "204", "url": "u", "year": "2024"},
+        ("204", "aime_2024/60", 0, "HuggingFaceH4/aime_2024"),
+    ),
+    "math-ai/aime25": (
+        {"problem": "p", "answer": "70", "id": "0"},
+        ("70", "aime25/0", 0, "math-ai/aime25"),
+    ),
+    "MathArena/aime_2026": (
+        {"problem_idx": 1, "problem": "p", "answer": 277, "problem_type": ["Algebra", "Geometry"]},
+        ("277", "aime_2026/1", 0, "MathArena/aime_2026/Algebra"),
+    ),
+    "MathArena/hmmt_feb_2025": (
+        {"problem_idx": 3, "problem": "p", "answer": "\\frac{1}{3}", "problem_type": ["Algebra"]},
+        ("\\frac{1}{3}", "hmmt_feb_2025/3", 0, "MathArena/hmmt_feb_2025/Algebra"),
+    ),
+    "MathArena/hmmt_feb_2026": (
+        {"problem_idx": 3, "problem": "p", "answer": "\\frac{1}{3}", "problem_type": []},
+        ("\\frac{1}{3}", "hmmt_feb_2026/3", 0, "MathArena/hmmt_feb_2026"),
+    ),
+    "math-ai/amc23": (
+        {"id": 0, "question": "Cities A and B?", "answer": "27.0", "url": "u"},
+        ("27.0", "amc23/0", 0, "math-ai/amc23"),
+    ),
+    "Hothan/OlympiadBench": (
+        {
+            "id": 1606,
+            "question": "Xenia and Sergey?",
+            "solution": ["It is 2."],
+            "final_answer": ["2", "3"],
+            "context": None,
+            "modality": "Text-only",
+            "difficulty": "Competition",
+            "is_multiple_answer": True,
+            "unit": None,
+            "answer_type": "Numerical",
+            "question_type": "Open-ended",
+            "subfield": "Combinatorics",
+            "subject": "Math",
+            "language": "English",
+        },
+        ("2, 3", "OlympiadBench/1606", 0, "Hothan/OlympiadBench/Combinatorics"),
+    ),
+    "KbsdJames/Omni-MATH": (
+        {
+            "domain": ["Mathematics -> Algebra -> Other"],
+            "difficulty": 4.6,
+            "problem": "p",
+            "solution": "s",
+            "answer": "9",
+            "source": "usamo",
+        },
+        ("9", content_id("p"), 5, "KbsdJames/Omni-MATH/Mathematics -> Algebra -> Other"),
+    ),
+    "agentica-org/DeepScaleR-Preview-Dataset": (
+        {"problem": "p", "answer": "-\\frac{2}{3}", "solution": "s"},
+        ("-\\frac{2}{3}", content_id("p"), 0, "agentica-org/DeepScaleR-Preview-Dataset"),
+    ),
+    "SynthLabsAI/Big-Math-RL-Verified": (
+        {
+            "problem": "p",
+            "answer": "6",
+            "source": "orca_math",
+            "domain": ["Mathematics -> Algebra"],
+            "llama8b_solve_rate": 0.2,
+        },
+        ("6", content_id("p"), 0, "SynthLabsAI/Big-Math-RL-Verified/Mathematics -> Algebra"),
+    ),
+}
+# Sets whose files are rows {id, question, answer}, or these without an id, as anybody's may be.
+LIKE_ONES_OWN = {
+    "openai/gsm8k": "",
+    "HuggingFaceH4/aime_2024": "60",
+    "math-ai/aime25": "0",
+    "math-ai/amc23": "0",
+    "agentica-org/DeepScaleR-Preview-Dataset": "",
+}
+
+
+def load(spec, **options):
+    return list(load_problems(str(spec), seed=0, split="train", **options))
+
+
+def facts(problem):
+    return problem.answer, problem.id, problem.level, problem.source
+
+
+def test_every_known_set_has_a_case():
+    assert CASES.keys() == KNOWN.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_as_downloaded_loads_without_conversion(tmp_path, name):
+    row, expected = CASES[name]
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    (problem,) = load(tmp_path / "rows.jsonl")
+    answer, id_, level, source = expected
+    if name in LIKE_ONES_OWN:
+        id_, source = LIKE_ONES_OWN[name] or id_, ""
+    elif name.startswith("MathArena"):
+        id_, source = (text.replace(name.rpartition("/")[2], "MathArena", 1) for text in (id_, source))
+        source = source.replace("MathArena/MathArena", "MathArena")
+    assert facts(problem) == (answer, id_, level, source)
+
+
+def test_mathematics_as_its_folders_hold_it(tmp_path):
+    for number, level in ((10, "Level ?"), (9, "Level 3")):
+        row = {**CASES["EleutherAI/hendrycks_math"][0], "problem": f"{number}?", "level": level}
+        path = tmp_path / "train" / "algebra" / f"{number}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(row, indent=4))
+    assert [(p.question, p.level, p.answer) for p in load(tmp_path)] == [
+        ("9?", 3, r"\frac{1}{2}"),
+        ("10?", 0, r"\frac{1}{2}"),
+    ]
+    (tmp_path / "train" / "algebra" / "11.json").write_text('{\n "problem": "?"\n}')
+    with pytest.raises(UserError, match=r"11\.json: item 1: no 'solution'"):
+        load(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="a folder without"):
+        load(tmp_path / "empty")
+
+
+def test_columns_of_unknown_files(tmp_path):
+    working = r"We add one and one to get \boxed{2}."
+    row = {"Q": "1 + 1?", "working": working, "n": 4, "grade": "Level 2", "of": "sums"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    columns = Columns(question="Q", answer="working", id="n", level="grade", subject="of")
+    assert load(tmp_path / "rows.jsonl", columns=columns) == [Problem("4", "1 + 1?", "2", 2, "sums")]
+    with pytest.raises(UserError, match=r"rows.jsonl:1: no 'Q', which is to hold the answer.*it has 'X, ans"):
+        (tmp_path / "rows.jsonl").write_text(json.dumps({"X": "1 + 1?", "ans": 2, "question": "1?"}))
+        load(tmp_path / "rows.jsonl", columns=Columns(answer="Q"))
+
+
+@pytest.mark.datasets
+@pytest.mark.parametrize("name", CASES)
+def test_a_set_of_the_hub_by_the_library(tmp_path, monkeypatch, name):
+    """Of its local files: the library is asked for the name, and is given where its files lie."""
+    import datasets
+
+    row, expected = CASES[name]
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+    asked, loaded = [], datasets.load_dataset
+
+    def local(path, config, split):
+        asked.append((path, config, split))
+        return loaded("json", data_files={split: [str(tmp_path / "rows.jsonl")]}, split=split)
+
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setattr(datasets, "load_dataset", local)
+    problems = load(f"hf:{name}:test", bad="drop")
+    assert facts(problems[0]) == expected
+    assert asked == [(name, config, "test") for config in KNOWN[name].configs or (None,)]
+
+
+@pytest.mark.datasets
+def test_folders_by_the_library(tmp_path):
+    import datasets
+
+    rows = [{"question": f"{n} + 1?", "answer": f"It is {n + 1}.\n#### {n + 1}"} for n in range(3000)]
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "test.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
+    datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)}).save_to_disk(str(tmp_path / "dict"))
+    for name in ("files", "saved", "dict"):
+        problems = load_problems(f"hf:{tmp_path / name}:test", seed=0, split="train")
+        assert [p.answer for p in problems] == [str(n + 1) for n in range(3000)]
+    assert len(load(f"hf:{tmp_path / 'files'}:test[:10]")) == 10
+    with pytest.raises(UserError, match=r"config\.problems\.train: 'hf:.*' cannot be loaded by datasets"):
+        load(f"hf:{tmp_path / 'files'}:nosuch")
+
+
+@pytest.mark.parametrize(
+    ("spec", "install"), [("hf:a/b:train", "hub"), ("tfds:a/train", "tensorflow-datasets")]
+)
+def test_a_library_that_is_absent_is_named(monkeypatch, spec, install):
+    for name in ("datasets", "tensorflow_datasets"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(UserError, match=rf"'{spec}' is read by .* not installed: pip install .*{install}"):
+        load(spec)
