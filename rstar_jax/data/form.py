@@ -52,6 +52,8 @@ class Form:
             fields["level"] = _level(fields["level"])
         elif isinstance(fields["level"], str) and (found := _LEVEL.fullmatch(fields["level"])):
             fields["level"] = 0 if found[1] == "?" else int(found[1])
+        elif isinstance(fields["level"], float) and math.isfinite(fields["level"]):  # tables write 4.0
+            fields["level"] = round(fields["level"])
         if not self.name:
             fields |= {key: row.get(key) for key in ("source", "synthetic")}
         fields = {key: value for key, value in fields.items() if value is not None}

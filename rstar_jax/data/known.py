@@ -121,7 +121,7 @@ def recognised(keys: Iterable[str]) -> tuple[str, Known] | None:
 def _auto(text: str) -> str | None:
     if "####" in text:
         return _behind_hashes(text)
-    inside = boxed(text)
+    inside = boxed(text) if "\\boxed" in text else None
     if inside and len(re.findall(r"[A-Za-z]{2,}", text.partition("\\boxed")[0])) >= _PROSE:
         return inside
     return text

@@ -27,6 +27,7 @@ _ARRAY = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:\[\s*\{|\{[ \t]*\r?\n)")
 _HEAD = 2**16  # bytes in which an array shows
 _BATCH = 1024  # rows of Parquet that are held at once
 _MOST_UNPACKED = 4 * 2**30  # bytes of a gzipped file: a few kilobytes may stand for any number
+_SUSPECT = re.compile("[\f\b\t\r\n\ud800-\udfff]")  # all that is looked for below begins with one of these
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # "\frac" with one backslash is JSON's escape for a form feed, and then "rac". Nobody writes a form feed or a
 # backspace; a tab, return or line end is such an accident where the rest of a TeX command follows.
@@ -200,6 +201,8 @@ def require_text(place: Place, key: str, text: str, *, code: bool = False) -> No
 
     code: the text is a program in part, where a line may begin with `eq = ...`.
     """
+    if not _SUSPECT.search(text):
+        return
     if half := _SURROGATE.search(text):
         raise Unfit(
             "spoilt text",

@@ -38,7 +38,7 @@ def help_text() -> str:
         "--config=NAME --help lists every option of a config. Any of them can be overridden:",
         "  --config.search.rollouts=64             one value for every round",
         "  --config.search.rollouts='(8,16,32)'    one a round, the last repeated",
-        "  --config.problems.train=FILE.jsonl      your problems: rows {id, question, answer}",
+        "  --config.problems.train=FILE.jsonl      your problems: rows {question, answer}",
         "  --config.policy.init=DIR                your model, in Hugging Face format",
         "NAME may be a path to a file of your own; FILE.py:TEXT calls its get_config(TEXT).",
         "DIR defaults to runs/NAME. The same command goes on where a stopped run was.",

@@ -15,7 +15,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from rstar_jax.grading.answer import GRADINGS
+from rstar_jax.errors import Unfit
+from rstar_jax.grading.answer import GRADINGS, gradable
 from rstar_jax.sandbox import ExecResult
 from rstar_jax.tasks import code_steps
 from rstar_jax.tasks.task import Pair, Program, Role, Task
@@ -24,6 +25,8 @@ from rstar_jax.text.boxed import boxed
 from rstar_jax.text.grammar import CODE_STEPS, Grammar
 from rstar_jax.types import Grade, Problem, StepVerdict
 
+# Calculations as GSM8K marks them, and what introduces an answer: of a reference that was not cut out.
+_WORKING = re.compile(r"####|<<[^<>]*=[^<>]*>>|\b[Tt]he (?:final )?answer is\b")
 _LONE_DECIMAL = re.compile(r"-?\d+\.\d{5,}")
 
 
@@ -50,6 +53,21 @@ class MathTask(Task):
             output = str(round(float(output), 4))
         text = self.grammar.with_output(steps[-1], output)
         return dataclasses.replace(verdict, text=text, observation=output)
+
+    def require(self, problem: Problem) -> None:
+        """Refuse a reference that no answer could equal, as kinds of `Unfit`."""
+        if _WORKING.search(problem.answer):
+            raise Unfit(
+                "a working in the answer",
+                f"problem {problem.id}: answer is {problem.answer[:80]!r}, which still holds its "
+                "working; the answer alone expected.",
+            )
+        if self.grading == "strict" and not gradable(problem.answer):
+            raise Unfit(
+                "an answer that cannot be graded",
+                f"problem {problem.id}: answer is {problem.answer[:80]!r}, which cannot be graded, "
+                "not even against itself. Mend it, or leave such rows out.",
+            )
 
     def final(self, problem: Problem, answer: str) -> Pair:
         return Pair(answer, problem.answer)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from rstar_jax.data.form import content_id
@@ -239,3 +240,39 @@ def test_a_library_that_is_absent_is_named(monkeypatch, spec, install):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(UserError, match=rf"'{spec}' is read by .* not installed: pip install .*{install}"):
         load(spec)
+
+
+@pytest.mark.tensorflow_datasets
+def test_prepared_sets_by_their_folder(tmp_path):
+    import tensorflow_datasets as tfds
+
+    class Sums(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            text = tfds.features.Text()
+            features = {
+                "question": text,
+                "answer": text,
+                "id": text,
+                "level": np.int64,
+                "synthetic": np.bool_,
+            }
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for n in range(20):
+                row = {"question": f"\u221a{n}?", "answer": f"{n}", "id": f"s{n}", "level": n % 4}
+                yield n, {**row, "synthetic": n % 2 == 1}
+
+    builder = Sums(data_dir=str(tmp_path), file_format="array_record")
+    builder.download_and_prepare()
+    problems = load(f"tfds:{builder.data_path}/train")
+    expected = [Problem(f"s{n}", f"\u221a{n}?", f"{n}", n % 4, "", n % 2 == 1) for n in range(20)]
+    assert sorted(problems, key=lambda p: int(p.id[1:])) == expected
+    assert len(load(f"tfds:{builder.data_path}/train[:5]")) == 5
+    with pytest.raises(UserError, match=r"'tfds:.*nosuch' cannot be loaded by tensorflow-datasets"):
+        load(f"tfds:{builder.data_path}/nosuch")

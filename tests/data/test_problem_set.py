@@ -1,5 +1,7 @@
 """Sets of problems by index: what is put in comes out, slices and shares hold no problem twice."""
 
+import hashlib
+
 from rstar_jax.data import problem_set
 from rstar_jax.data.problem_set import Mixture, Selected, Stored, digest, share
 from rstar_jax.types import Problem
@@ -19,6 +21,8 @@ def test_what_is_put_in_comes_out_from_memory_and_disk(monkeypatch):
 
 def test_a_fingerprint_tells_problems_and_their_order():
     assert Stored(PROBLEMS).fingerprint == Selected(PROBLEMS, range(200)).fingerprint == digest(PROBLEMS)
+    as_before = "\n".join(map(repr, PROBLEMS)).encode()  # folders of earlier runs hold such digests
+    assert digest(PROBLEMS) == hashlib.sha256(as_before).hexdigest()
     assert len({digest(PROBLEMS), digest(PROBLEMS[::-1]), digest(PROBLEMS[1:])}) == 3
 
 

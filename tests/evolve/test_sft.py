@@ -163,7 +163,8 @@ def test_the_policy_is_a_base_for_rounds_and_for_another_warm_start(unbroken, ro
         tmp_path / "rounds",
     )
     assert 0 <= report["rounds"][0]["policy_pass1"] <= 1
-    again = settings(rows, f"--config.policy.init={policy}", "--config.heldout=", "--config.limit=3")
+    none = ("--config.heldout=", "--config.samples=0")
+    again = settings(rows, f"--config.policy.init={policy}", *none, "--config.limit=3")
     assert [s["name"] for s in sft.run(again, tmp_path / "again")["stages"]] == ["rows", "policy"]
     sizes = {
         Tokenizer.load(folder, CODE_STEPS).vocab_size

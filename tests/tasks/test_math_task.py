@@ -2,7 +2,7 @@
 
 import pytest
 
-from rstar_jax.errors import UserError
+from rstar_jax.errors import Unfit, UserError
 from rstar_jax.sandbox import ExecResult
 from rstar_jax.tasks import TASKS, Checker, MathTask
 from rstar_jax.text import prompts
@@ -139,3 +139,24 @@ def test_requests_keep_their_order_and_grades_their_meaning(sandbox):
 def test_an_unknown_grading_is_named():
     with pytest.raises(UserError, match=r"grading: 'strickt' given.*Did you mean 'strict'"):
         MathTask(grading="strickt")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("48+24 = <<48+24=72>>72 clips", "a working in the answer"),
+        ("So it is 72.\n#### 72", "a working in the answer"),
+        ("The answer is no.", "a working in the answer"),
+        ("$$", "an answer that cannot be graded"),
+        ("9" * 5000, "an answer that cannot be graded"),
+    ],
+)
+def test_references_that_no_answer_equals_are_refused(answer, reason):
+    with pytest.raises(Unfit, match="problem p: answer is") as refused:
+        MathTask().require(Problem("p", "?", answer))
+    assert refused.value.reason == reason and len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("answer", ["72", r"\frac{1}{2}", r"x^2 + \sqrt{2}", "(3, 4)", "even", r"\text{(C)}"])
+def test_other_references_pass(answer):
+    MathTask().require(Problem("p", "?", answer))

@@ -1,0 +1,99 @@
+"""Rows per CPU second and peak memory of what reads and prepares problems.
+
+    python benchmarks/data.py [--part read] [--rows 1000000] [--file FILE ...]
+
+`read`: opens that many suite problems, and a file of that many lines written from these, then reads all of
+them in order and 100,000 anywhere; each in a process of its own. MB over: of peak memory, over the start.
+--file: a file or specification of yours besides, bad rows left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rstar_jax.data.load import load_problems
+from rstar_jax.problems.suite import instances
+from rstar_jax.tasks import MathTask
+
+_ANYWHERE = 100_000  # rows read anywhere
+_DISTINCT = 20_000  # questions of the file, numbered so that each is another
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--part", choices=sorted(PARTS), action="append")
+    parser.add_argument("--rows", type=int, default=10**6)
+    parser.add_argument("--file", action="append", default=[])
+    arguments = parser.parse_args()
+    for part in arguments.part or PARTS:
+        PARTS[part](arguments.rows, arguments.file)
+
+
+def read(rows: int, files: Iterable[str]) -> None:
+    """Print what reading costs, a line for each source."""
+    print(f"{'source':28} {'rows':>9} {'open/s':>9} {'in order/s':>10} {'anywhere/s':>10} {'MB over':>7}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lines.jsonl"
+        with path.open("w") as file:
+            file.writelines(_lines(rows))
+        for spec in (f"suite:{rows}", f"jsonl:{path}", *files):
+            alone(_read, spec)
+
+
+def alone(function: object, *arguments: object) -> None:
+    """Call a function in a new process, so that the peak of its memory is its own."""
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)  # type: ignore[arg-type]
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(process.exitcode)
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def _read(spec: str) -> None:
+    require, start = MathTask().require, peak_mb()
+    began = time.process_time()
+    problems = load_problems(spec, seed=0, split="train", bad="drop", require=require)
+    opened = time.process_time()
+    for _ in problems:
+        pass
+    passed = time.process_time()
+    rng = random.Random(0)
+    for _ in range(_ANYWHERE):
+        problems[rng.randrange(len(problems))]
+    done = time.process_time()
+    count, name = len(problems), spec if len(spec) < 28 else f"...{spec[-24:]}"
+    rates = count / (opened - began), count / (passed - opened), _ANYWHERE / (done - passed)
+    more = peak_mb() - start
+    print(
+        f"{name:28} {count:9,} {rates[0]:9,.0f} {rates[1]:10,.0f} {rates[2]:10,.0f} {more:7,.0f}",
+        flush=True,
+    )
+
+
+def _lines(rows: int) -> Iterator[str]:
+    problems = list(instances(min(rows, _DISTINCT), seed=0, split="train"))
+    for number in range(rows):
+        problem = problems[number % len(problems)]
+        row = {"id": f"row/{number}", "question": f"{number}. {problem.question}", "answer": problem.answer}
+        yield json.dumps(row) + "\n"
+
+
+PARTS = {"read": read}
+
+if __name__ == "__main__":
+    main()
