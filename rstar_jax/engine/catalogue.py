@@ -39,6 +39,9 @@ _GROUPS, _GROUPS_ON_CPU = 16, 1
 # that died in the sandbox leave ragged numbers, and padding costs as much as a candidate (4: a third slower).
 GROUP = 2
 COPIES = 16  # pages that are copied when a chunk's tokens are stored, at least: mostly fewer
+# Equal rows of all catalogues are one object: to compare two looks at each of their hundreds of arrays, and a
+# row is looked up at every call.
+_KNOWN: dict[DeviceProgram, DeviceProgram] = {}
 NAMES = 8  # a leaf's name has as many parts or fewer, or a multiple of it
 
 
@@ -49,7 +52,8 @@ def _row(make: Callable[..., tuple[Any, ...]]) -> Callable[..., DeviceProgram]:
     @functools.wraps(make)
     def row(self: Catalogue, *sizes: int) -> DeviceProgram:
         if (name, sizes) not in self._rows:
-            self._rows[name, sizes] = DeviceProgram(name, sizes, *make(self, *sizes))
+            made = DeviceProgram(name, sizes, *make(self, *sizes))
+            self._rows[name, sizes] = _KNOWN.setdefault(made, made)
         return self._rows[name, sizes]
 
     return row
