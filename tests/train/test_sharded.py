@@ -6,7 +6,16 @@ import jax
 import numpy as np
 
 from rstar_jax.models import DecoderConfig, from_policy, init_random
-from rstar_jax.train import Example, PolicyBatches, PpmBatches, TrainConfig, fit, policy_loss, ppm_loss, programs
+from rstar_jax.train import (
+    Example,
+    PolicyBatches,
+    PpmBatches,
+    TrainConfig,
+    fit,
+    policy_loss,
+    ppm_loss,
+    programs,
+)
 from tests.on_devices import printed
 
 
@@ -42,7 +51,8 @@ def main():
     memory = row.compile().memory_analysis()
     sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes
     steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
-    print(json.dumps([losses, steps, sizes, len(embed.sharding.device_set), embed.addressable_shards[0].data.shape]))
+    parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
+    print(json.dumps([losses, steps, sizes, *parts]))
 
 
 def test_eight_devices_equal_one():
