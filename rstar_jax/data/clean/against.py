@@ -22,7 +22,7 @@ Kind = Literal["exact", "near", "ngram", "twin"]  # from the surest to the least
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _SAMPLE = np.uint64(3)  # one window in four is looked for: those whose hash has no bit of this,
 _SHORT = 24  # and all of a question that has fewer
-_CANDIDATES = 16  # a question is compared with so many of a benchmark's at most, those that share most
+_CANDIDATES = 16  # a question is compared with so many at most: those that share most grams with it
 _BATCH = 2048
 
 

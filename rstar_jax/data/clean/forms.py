@@ -24,15 +24,26 @@ def _table(characters: str) -> np.ndarray:
     return table
 
 
-_LETTER, _DIGIT = np.uint8(1), np.uint8(2)
-_KIND = _table("abcdefghijklmnopqrstuvwxyz").astype(np.uint8)
-_KIND[128:] = _LETTER  # bytes of other alphabets
-_KIND[list(b"0123456789")] = _DIGIT
-_KEPT = ~_table("\0 \t\n\r\f\v$&~\\'\"`")
+_LETTER, _DIGIT, _KEPT, _SHINGLED = (
+    np.uint8(1),
+    np.uint8(2),
+    np.uint8(4),
+    np.uint8(8),
+)  # bits of a byte's class
 _GOES_WITH_BACKSLASH = _table(",;:!> \n()[]$")
 _PUNCTUATION = _table(".,;:?")
-# What a formula says without its brackets and punctuation, of which sources have their own ideas.
-_SHINGLED = (_KIND > 0) | _table("+-*/=<>^!|%")
+
+
+def _classes() -> bytes:
+    letters = _table("abcdefghijklmnopqrstuvwxyz") | (np.arange(256) >= 128)  # bytes of other alphabets, too
+    digits = _table("0123456789")
+    kept = ~_table("\0 \t\n\r\f\v$&~\\'\"`")
+    # What a formula says without its brackets and punctuation, of which sources have their own ideas.
+    shingled = letters | digits | _table("+-*/=<>^!|%")
+    return (letters * _LETTER + digits * _DIGIT + kept * _KEPT + shingled * _SHINGLED).tobytes()
+
+
+_CLASSES = _classes()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +72,8 @@ def forms(texts: Sequence[str], *, compare: bool = True) -> Forms:
     data = join(texts).encode() + bytes(WINDOW)
     raw = np.frombuffer(data, np.uint8)
     bounds = np.flatnonzero(raw[:-WINDOW] == 0)  # the zero before each text, and the last
-    kind, kept = _KIND[raw], _KEPT[raw]
+    classes = np.frombuffer(data.translate(_CLASSES), np.uint8)  # four times as fast as indexing a table
+    kind, kept = classes & (_LETTER | _DIGIT), (classes & _KEPT) > 0
     edges = np.flatnonzero(kind[1:] != kind[:-1]) + 1
     starts, ends, kinds = edges[:-1], edges[1:], kind[edges[:-1]]
     starts, ends, kinds = starts[kinds > 0], ends[kinds > 0], kinds[kinds > 0]
@@ -80,7 +92,7 @@ def forms(texts: Sequence[str], *, compare: bool = True) -> Forms:
     owners = Rows(words, np.searchsorted(starts, bounds))
 
     normal = _compress(raw, kept, bounds)
-    shingled = kept & outside & _SHINGLED[raw]
+    shingled = kept & outside & ((classes & _SHINGLED) > 0)
     stream = _compress(raw, shingled, bounds)
     masked = Rows(np.zeros(0, np.uint64), np.zeros(len(bounds), np.int64))
     seen = np.zeros(len(starts), bool)
@@ -117,8 +129,14 @@ def _sorted_table(words: Sequence[str], values: np.ndarray) -> tuple[np.ndarray,
 
 def _find(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
     """Return where in the sorted `keys` each value is, -1 where it is not."""
-    places = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
-    return np.where(keys[places] == values, places, -1)
+    found = np.full(len(values), -1)
+    some = np.zeros(1 << 16, bool)  # most values are none of the keys, as their first bits say
+    some[(keys >> np.uint64(48)).astype(np.int64)] = True
+    likely = np.flatnonzero(some[(values >> np.uint64(48)).astype(np.int64)])
+    places = np.minimum(np.searchsorted(keys, values[likely]), len(keys) - 1)
+    same = keys[places] == values[likely]
+    found[likely[same]] = places[same]
+    return found
 
 
 _COMMAND_KEYS, _COMMAND_LETTERS = _sorted_table(list(COMMANDS), np.array(list(COMMANDS.values())))

@@ -13,7 +13,7 @@ from rstar_jax.types import Problem
 
 QUESTION = (
     "A farmer has 12 cows and 35 sheep on a round meadow of radius 40 meters. Each cow eats 9 square meters "
-    "of grass a day, each sheep eats 4. After how many days is all the grass eaten, if none of it grows again?"
+    "of grass a day, each sheep eats 4. After how many days is all grass eaten, if none of it grows again?"
 )
 
 

@@ -18,8 +18,8 @@ LISTED = FOLDER / "overlap.jsonl"
 
 
 def load(name: str) -> list[Problem]:
-    lines = (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [Problem(row["id"], row["problem"], str(row["answer"])) for row in map(json.loads, lines)]
+    with open(FOLDER / f"{name}.jsonl", encoding="utf-8") as lines:
+        return [Problem(row["id"], row["problem"], str(row["answer"])) for row in map(json.loads, lines)]
 
 
 @pytest.mark.external
