@@ -80,10 +80,18 @@ def content_id(question: str) -> str:
 
 
 def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None) -> Form:
-    """The form of a set, by its name where that is `known`, else by the keys of its first row; columns that
-    are asked for count before these."""
+    """The form of a set, by its name where that is `known`, else by the keys of its first row.
+
+    Columns that are asked for count before these, but not in a set that has none of them and does without:
+    held-out problems may be of another one.
+    """
     given = {name: value for name, value in dataclasses.asdict(asked).items() if value}
-    found = known or (None if given else recognised(row))
+    found = known or recognised(row)
+    if not any(column in row for name, column in given.items() if name != "cut"):
+        own = row.get("answer") is not None and not {"question", "problem"}.isdisjoint(row)
+        given = {} if found or own else given
+    elif not known:
+        found = None
     columns = found[1].columns if found else _OWN
     return Form(dataclasses.replace(columns, **given), found[0] if found else "")
 

@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,7 +163,7 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
     work = Workdir(workdir, settings)
     with Progress() as progress:
         rows, base = rows_file(settings.rows), rounds.base_folder(settings.policy.init)  # 1
-        heldout = _heldout(settings)
+        heldout = _heldout(settings, progress.log)
         context = Context(
             settings=settings.as_run(),
             work=work,
@@ -247,10 +247,13 @@ def _estimate(context: Context, settings: SftSettings) -> None:
     keep_estimates(context.work.root, estimates)
 
 
-def _heldout(settings: SftSettings) -> Sequence[Problem]:
+def _heldout(settings: SftSettings, log: Callable[[str], None]) -> Sequence[Problem]:
     if not settings.heldout:
         return []
-    return load_problems(settings.heldout, seed=0, split="heldout", option="config.heldout")
+    require = settings.verify.make_task().require
+    return load_problems(
+        settings.heldout, seed=0, split="heldout", option="config.heldout", require=require, log=log
+    )
 
 
 def _rows(context: Context, path: Path, limit: int) -> None:
@@ -264,8 +267,6 @@ def _rows(context: Context, path: Path, limit: int) -> None:
         with context.sandbox() as sandbox, context.progress.stage("rows", len(given), "rows"):
             context.progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
             checker = Checker(context.task, sandbox)
-            for problem in context.heldout:
-                context.task.require(problem)
             for first in range(0, len(given), _AT_ONCE):
                 for one in executed(given[first : first + _AT_ONCE], checker):
                     if one.row:

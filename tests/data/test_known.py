@@ -194,6 +194,14 @@ def test_columns_of_unknown_files(tmp_path):
         load(tmp_path / "rows.jsonl", columns=Columns(answer="Q"))
 
 
+def test_columns_are_not_asked_of_a_set_that_has_none_of_them(tmp_path):
+    columns = Columns(question="Q", answer="working")
+    for name in ("openai/gsm8k", "EleutherAI/hendrycks_math"):
+        row, expected = CASES[name]
+        (tmp_path / "rows.jsonl").write_text(json.dumps(row))
+        assert load(tmp_path / "rows.jsonl", columns=columns)[0].answer == expected[0]
+
+
 @pytest.mark.datasets
 @pytest.mark.parametrize("name", CASES)
 def test_a_set_of_the_hub_by_the_library(tmp_path, monkeypatch, name):

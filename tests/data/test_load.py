@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rstar_jax.data import tables
+from rstar_jax.data import problem_set, tables
 from rstar_jax.data.load import load_problems
 from rstar_jax.errors import UserError
 from rstar_jax.problems.suite import generate
@@ -272,3 +272,17 @@ def test_kinds_that_are_named_are_required(tmp_path):
     for spec in ("parquet:{}/lines", "jsonl:{}/table"):
         with pytest.raises(UserError, match="the file is of another kind"):
             load_problems(spec.format(tmp_path), seed=0, split="train")
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr(problem_set, "_SMALL", 100_000)
+    path, text = tmp_path / "own.jsonl", "how many? " * 200
+    with path.open("w") as file:
+        for n in range(5000):
+            file.write(json.dumps({"id": str(n), "question": f"{n} {text}", "answer": str(n)}) + "\n")
+    tracemalloc.start()
+    problems = load_problems(str(path), seed=0, split="train")
+    assert sum(len(problem.question) for problem in problems[::2]) > 5_000_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
