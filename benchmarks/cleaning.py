@@ -1,18 +1,18 @@
 """Rows cleaned per CPU second, peak memory, and which overlaps of real sets are found.
 
-    python benchmarks/cleaning.py [--rows 1000000] [--data DIR]
+    python benchmarks/data.py --part clean [--rows 1000000]
 
 Rates are of three passes, each set in a process of its own. `duplicates` reads every question, hashes its
 windows and finds exact and near duplicates (shingles, MinHash, LSH); `all` looks for parts; `against` also
-holds the set against the benchmarks, whose index is made first. Memory is the peak over what was resident once
-the problems were, those of the suite as a list. DIR (default: $RSTAR_DATA_DIR) holds sets as JSON lines of id,
-problem and answer; of `overlap.jsonl` there each pair of a train set and a benchmark is looked for.
+holds the set against the benchmarks, whose index is made first. Memory is the peak over what was resident
+once the problems were, those of the suite as a list. $RSTAR_DATA_DIR holds sets as JSON lines of id, problem
+and answer; of `overlap.jsonl` there each pair of a train set and a benchmark is looked for.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
+import itertools
 import json
 import multiprocessing
 import os
@@ -30,21 +30,13 @@ BENCHMARKS = (
     *("math500", "aime2024", "aime2025", "amc2023", "olympiadbench", "college_math", "gsm8k_test"),
     "gaokao2023en",
 )
-_BATCH = 1024
+_BATCH, _OF_A_SEED = 1024, 20_000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rows", type=int, default=10**6)
-    parser.add_argument("--data", type=Path, default=os.environ.get("RSTAR_DATA_DIR"))
-    arguments = parser.parse_args()
-    measure(arguments.rows, arguments.data)
-
-
-def measure(rows: int, data: Path | None) -> None:
+def clean_sets(rows: int) -> None:
     """Print rates and memory, then overlaps."""
+    folder = os.environ.get("RSTAR_DATA_DIR")
+    data = Path(folder) if folder else None
     print(
         f"{'set':14} {'pass':10} {'rows':>9} {'rows / CPU s':>12} {'MB over start':>13} {'kept':>9}",
         flush=True,
@@ -66,7 +58,7 @@ def _alone(function, *arguments: object) -> None:
 
 
 def _rates(source: str, passes: Sequence[str], rows: int, data: Path) -> None:
-    problems = generate(rows, seed=0, split="train") if source == "suite" else _train(data)
+    problems = _suite(rows) if source == "suite" else _train(data)
     for name in passes:
         known = {bench: _read(data, bench) for bench in BENCHMARKS} if name == "against" else {}
         config = CleanConfig(multi_part=name != "duplicates")
@@ -108,6 +100,13 @@ def _overlaps(data: Path) -> None:
     print(f"overlaps: {found_of_listed} of {sum(map(len, listed.values()))} listed found; others: {others}")
 
 
+def _suite(rows: int) -> list[Problem]:
+    """Draw many seeds: one has no fresh questions left after some ten thousand, and looks for them long."""
+    seeds = range(-(-rows // _OF_A_SEED))
+    problems = (p for seed in seeds for p in generate(_OF_A_SEED, seed=seed, split="train"))
+    return list(itertools.islice(problems, rows))
+
+
 def _train(data: Path) -> list[Problem]:
     return [problem for name in TRAIN for problem in _read(data, name)]
 
@@ -115,7 +114,3 @@ def _train(data: Path) -> list[Problem]:
 def _read(data: Path, name: str) -> Sequence[Problem]:
     with open(data / f"{name}.jsonl", encoding="utf-8") as lines:
         return [Problem(row["id"], row["problem"], str(row["answer"])) for row in map(json.loads, lines)]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,10 @@
 """Rows per CPU second and peak memory of what reads and prepares problems.
 
-    python benchmarks/data.py [--part read] [--rows 1000000] [--file FILE ...]
+    python benchmarks/data.py [--part read] [--part clean] [--rows 1000000] [--file FILE ...]
 
 `read`: opens that many suite problems, and a file of that many lines written from these, then reads all of
 them in order and 100,000 anywhere; each in a process of its own. MB over: of peak memory, over the start.
+`clean`: see `cleaning.py`.
 --file: a file or specification of yours besides, bad rows left out.
 """
 
@@ -18,6 +19,8 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from cleaning import clean_sets
 
 from rstar_jax.data.load import load_problems
 from rstar_jax.problems.suite import instances
@@ -93,7 +96,7 @@ def _lines(rows: int) -> Iterator[str]:
         yield json.dumps(row) + "\n"
 
 
-PARTS = {"read": read}
+PARTS = {"read": read, "clean": lambda rows, files: clean_sets(rows)}
 
 if __name__ == "__main__":
     main()

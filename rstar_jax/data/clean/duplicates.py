@@ -65,10 +65,12 @@ class Sketches:
                 row = int(first[row])
             return row
 
-        seen = np.zeros(0, np.int64)
+        unlike = np.zeros(0, np.int64)
         for keys in self.bands:
             pairs = _agreeing(keys, np.flatnonzero(alive & self._compared))
-            pairs = pairs[~np.isin(pairs, seen)]
+            left, right = np.divmod(pairs, len(alive))
+            pairs = pairs[(first[left] != first[right]) & ~np.isin(pairs, unlike)]
+            failed = [unlike]
             for some in np.array_split(pairs, max(1, -(-len(pairs) // _COMPARED))):
                 left, right = np.divmod(some, len(alive))
                 rows, places = np.unique(np.concatenate([left, right]), return_inverse=True)
@@ -79,9 +81,12 @@ class Sketches:
                     if one != other:
                         first[other] = one
                         shares[other] = jaccard[pair]
-            seen = np.union1d(seen, pairs)
+                failed.append(some[jaccard < least])
+            unlike = np.unique(np.concatenate(failed))
+            while (first != first[first]).any():  # each row points to the first of its group
+                first = first[first]
         rows = np.flatnonzero(first != np.arange(len(alive)))
-        return rows, np.array([root(int(row)) for row in rows], np.int64), shares[rows]
+        return rows, first[rows].astype(np.int64), shares[rows]
 
 
 def _bands(windows: Rows, sames: np.ndarray) -> np.ndarray:
