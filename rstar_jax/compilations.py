@@ -122,12 +122,18 @@ def soon(programs: Sequence[DeviceProgram]) -> None:
     for program in [p for p, compiling in _SOON.items() if compiling.done()]:
         _SOON.pop(program, None)  # nobody called it, or nobody has to wait for it
     left = SimpleQueue[tuple[DeviceProgram, Future[Any]]]()
-    for program in programs:
-        if program not in _SOON and _cores() > 1:
-            _SOON[program] = Future()
-            left.put((program, _SOON[program]))
-    for _ in range(min(THREADS, _cores() - 1, left.qsize())):
-        threading.Thread(target=_compile_in_turn, args=(left,)).start()
+    try:
+        for program in programs:
+            if program not in _SOON and _cores() > 1:
+                left.put((program, compiled := Future[Any]()))
+                _SOON[program] = compiled
+        for _ in range(min(THREADS, _cores() - 1, left.qsize())):
+            threading.Thread(target=_compile_in_turn, args=(left,)).start()
+    except BaseException:  # an interrupt, or no thread to be had: nobody may wait for what nobody compiles
+        with contextlib.suppress(Empty):
+            while True:
+                left.get_nowait()[1].cancel()
+        raise
 
 
 def _compile_in_turn(left: SimpleQueue[tuple[DeviceProgram, Future[Any]]]) -> None:
@@ -263,7 +269,8 @@ def _unpacks(path: Path) -> bool:
 
 def forgo(why: str) -> None:
     """From now on this process neither keeps compiled programs nor looks for any."""
-    if jax.config.values.get("jax_compilation_cache_dir"):
+    kept = jax.config.values.get("jax_compilation_cache_dir")
+    if kept and jax.config.values.get("jax_enable_compilation_cache"):  # said once
         log.warning("compiled programs are not kept: %s.", why)
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()

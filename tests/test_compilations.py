@@ -147,13 +147,28 @@ def test_no_program_is_begun_after_an_interrupt() -> None:
     code = (
         "import time, rstar_jax.compilations as c\n"
         "class Slow:\n"
-        "    def compile(self): print('compiles', flush=True); time.sleep(1)\n"
+        "    def compile(self): print('compiles', flush=True); time.sleep(3)\n"
         "c._cores = lambda: 3\n"
         "c.soon([Slow() for _ in range(9)]); time.sleep(0.3)\n"
         "raise KeyboardInterrupt"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout.count("compiles") == 2 and "KeyboardInterrupt" in ran.stderr
+
+
+class Interrupted:
+    """A program at whose turn the user interrupts."""
+
+    def __hash__(self) -> int:
+        raise KeyboardInterrupt
+
+
+def test_nobody_waits_for_what_an_interrupt_kept_from_being_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilations, "_cores", lambda: 2)
+    row = DeviceProgram("triple", (), jax.jit(lambda x: 3 * x), (jax.ShapeDtypeStruct((), jnp.int32),))
+    with pytest.raises(KeyboardInterrupt):
+        compilations.soon([row, Interrupted()])  # pyright: ignore[reportArgumentType]
+    assert row(jnp.int32(3)) == 9 and row not in compilations._SOON
 
 
 def test_a_program_that_is_not_compiled_in_a_thread_any_more_is_compiled_by_its_call() -> None:

@@ -133,7 +133,7 @@ class EngineModel:
         return jax.tree.map(lambda a: jax.device_put(a, self._by_heads(a.shape, heads)), arrays)
 
     def pinned(self, arrays: Any, heads: int | None) -> Any:
-        """What `pin` or `put` makes of arrays, abstract."""
+        """What `put` makes of arrays, abstract; on a mesh also what `pin` makes of them."""
         return jax.tree.map(lambda a: _abstract(a, self._by_heads(a.shape, heads)), arrays)
 
     def pin_pool(self, pool: KV) -> KV:
@@ -163,8 +163,7 @@ class EngineModel:
     def token_bytes_a_device(self) -> int:
         """Those of them that lie on each device of the mesh."""
         size = 1, self.config.kv_heads, self.config.head_dim
-        where = self._by_heads(size, -2)
-        mine = size if where is None else where.shard_shape(size)
+        mine = self._by_heads(size, -2).shard_shape(size)
         return self.token_bytes * math.prod(mine) // math.prod(size)
 
     def _by_heads(self, size: tuple[int, ...], heads: int | None) -> Any:
@@ -178,8 +177,8 @@ class EngineModel:
 
     @property
     def _alone(self) -> Any:
-        """Of one device, said of every array: weights may be committed to it or not, and JAX would compile
-        once for either."""
+        """Of this host's first device, said of every array: JAX would compile anew for those that are not
+        committed to it. Without a mesh weights that lie elsewhere are brought there."""
         return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
 
 

@@ -141,7 +141,7 @@ def machine(context: Context) -> Machine:
     pages = pages_for(groups[0], s.decode, -(-context.demand // len(groups)))
     pool = pages * s.decode.page_size * engine.token_bytes
     kind = jax.devices()[0].device_kind
-    found = Machine(kind, free_bytes(), pool, groups=len(groups))
+    found = Machine(kind, free_bytes(), pool, groups=len(groups), meshed=groups[0].mesh is not None)
     return dataclasses.replace(found, measured=host.cpu(s.policy.dtype)) if found.on_cpu else found
 
 

@@ -27,13 +27,14 @@ class Machine:
     """The host and its devices. kind: JAX's name of the devices, None where unknown. free: bytes of the
     host's memory that this process may take, None where unknown. pool: bytes of the pages of one model in one
     group of devices that decode together. measured: a CPU's figures, where it was tried (host.py). groups: of
-    devices, each with the models, pages and leaves of its own."""
+    devices, each with the models, pages and leaves of its own. meshed: the groups are meshes."""
 
     kind: str | None = None
     free: int | None = None
     pool: int = 0
     measured: Device | None = None
     groups: int = 1
+    meshed: bool = False
 
     @property
     def device(self) -> Device | None:
@@ -49,8 +50,8 @@ def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
     """A search, or an evaluation by one. load: a `plan.SearchLoad`.
 
     weights: of policy and PPM as they are loaded. laid out: their layers once more, in the order in which a
-    CPU decodes. pages: of texts. leaves: of those under way, prefixes and candidates. logits: of a decode
-    step with what is drawn from them, or what a layer holds while a prompt is read.
+    CPU decodes by itself. pages: of texts. leaves: of those under way, prefixes and candidates. logits: of a
+    decode step with what is drawn from them, or what a layer holds while a prompt is read.
     """
     models = 2 if load.ppm else 1
     one = 1 if load.int8 else load.size
@@ -60,9 +61,10 @@ def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
     columns = load.leaves * load.context + rows * suffix
     # A text is read alone on a CPU: what attends to what, in float32, and the MLP's inside.
     read = load.context * (4 * shape.heads * load.context + load.size * (3 * shape.mlp + 6 * shape.width))
+    laid_out = machine.on_cpu and not (machine.meshed or load.int8)
     parts = {
         "weights": models * shape.parameters * one,
-        "laid out": models * layers * load.size if machine.on_cpu and not load.int8 else 0,
+        "laid out": models * layers * load.size if laid_out else 0,
         "pages": models * machine.pool,
         # While leaves get longer caches the shorter ones are there, too, by half as long.
         "leaves": 1.5 * columns * shape.kv_bytes(load.size),

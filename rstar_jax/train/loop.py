@@ -19,14 +19,12 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
 
-from rstar_jax import sharding
 from rstar_jax.errors import UserError
 from rstar_jax.settings import to_dict
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.step import Loss, TrainPrograms, copied
+from rstar_jax.train.step import Loss, TrainPrograms, copied, place_of
 
 Microbatch = dict[str, np.ndarray]
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -79,7 +77,6 @@ def fit(
     graphdef, params, frozen = nnx.split(model, nnx.Param, ...)
     params = copied(nnx.to_pure_dict(params), frozen)
     nnx.update(model, params)  # lets go of the originals
-    mesh = _mesh_of(params)
     run = TrainPrograms.of(graphdef, params, loss, config)
     opt_state = run.init(params)
     constants = {
@@ -87,7 +84,7 @@ def fit(
         "total_steps": np.asarray(total_steps, np.float32),
         "warmup_fraction": np.asarray(config.warmup_fraction, np.float32),
     }
-    hyper = _on_device(constants, mesh)
+    hyper = _on_device(constants, run.everywhere)
     progress = _Progress(total_steps)
     # 2.
     keeper = None
@@ -102,7 +99,6 @@ def fit(
         if (found := keeper.restore((params, opt_state))) is not None:
             progress.step, (params, opt_state), meta = found
             progress.load(meta["progress"])
-            run = TrainPrograms.of(graphdef, params, loss, config)  # for where the checkpoint was read to
     if metrics is not None:
         metrics.start(progress.step)
     saved_at, earlier_seconds = time.monotonic(), progress.seconds
@@ -111,10 +107,10 @@ def fit(
         batch = batches(progress.step) if progress.step < total_steps else None
         while batch is not None:
             # 3.
-            pieces = [_on_device(m, mesh) for m in batch.microbatches]
+            pieces = [_on_device(m, run.everywhere) for m in batch.microbatches]
             if sums is None:
                 sums = run.zeros(params, frozen, pieces[0])
-            step = _on_device({"step": np.asarray(progress.step, np.int32)}, mesh)
+            step = _on_device({"step": np.asarray(progress.step, np.int32)}, run.everywhere)
             with jax.transfer_guard("disallow"):
                 for piece in pieces:
                     sums = run.accumulate(params, frozen, sums, piece)
@@ -147,24 +143,15 @@ def fit(
     return progress.summary(dropped)
 
 
-def _mesh_of(params: Any) -> Mesh | None:
-    """The mesh that the parameters lie on, if it has more than one device."""
-    placement = jax.tree.leaves(params)[0].sharding
-    mesh = placement.mesh if isinstance(placement, NamedSharding) else None
-    return mesh if isinstance(mesh, Mesh) and mesh.size > 1 else None
-
-
-def _on_device(arrays: Mapping[str, np.ndarray], mesh: Mesh | None) -> dict[str, jax.Array]:
-    """Rows [R, T] split over the mesh's batch axes (each process puts in its own part), other arrays
-    everywhere.
-    """
-    if mesh is None:
-        return jax.device_put(dict(arrays))
-    preset, placed = sharding.preset_for(mesh), {}
+def _on_device(arrays: Mapping[str, np.ndarray], everywhere: Any) -> dict[str, jax.Array]:
+    """Arrays where a step takes them from; each process puts in its own part."""
+    placed = {}
     for name, array in arrays.items():
-        axes = ("batch", None) if array.ndim == 2 else (None,) * array.ndim
-        placement = sharding.sharding(mesh, axes, array.shape, preset)
-        placed[name] = jax.make_array_from_callback(array.shape, placement, array.__getitem__)
+        where = place_of(array, everywhere)
+        if where.is_fully_addressable:
+            placed[name] = jax.device_put(array, where)
+        else:
+            placed[name] = jax.make_array_from_callback(array.shape, where, array.__getitem__)
     return placed
 
 

@@ -1,8 +1,7 @@
 """The programs of a training: gradients of a microbatch added up, and an update of the parameters.
 
-Each is compiled once, as what it makes lies where the next call looks for it: where parameters are committed
-to devices (on a mesh, read from a checkpoint), gradients and moments lie as they do, and counters and sums of
-losses on every device.
+Each is compiled once, as what it makes lies where the next call looks for it: gradients and moments as the
+parameters, counters and sums of losses on every device of theirs. All is committed there, also on one device.
 """
 
 from __future__ import annotations
@@ -10,14 +9,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from rstar_jax import sharding
 from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.losses import Terms
 from rstar_jax.train.config import TrainConfig
@@ -33,7 +33,7 @@ class TrainPrograms:
     init: params -> state of the optimiser. zeros: (params, frozen, microbatch) -> sums. accumulate: (params,
     frozen, sums, microbatch) -> sums. update: (params, state, sums, hyper) -> (params, state, zeros, values),
     where hyper has the scalars learning_rate, total_steps, warmup_fraction and step. What a call adds to or
-    replaces is donated. everywhere: where hyper lies; None: where JAX puts it.
+    replaces is donated. everywhere: where hyper lies.
     """
 
     init: Any
@@ -44,22 +44,31 @@ class TrainPrograms:
 
     @classmethod
     def of(cls, graphdef: Any, params: Any, loss: Loss, config: TrainConfig) -> TrainPrograms:
-        """Those for parameters, arrays as `copied` makes them or abstract; the same for those of an equal
-        model at equal places."""
+        """Those for parameters as `copied` makes them, or abstract with as much said of where they lie; the
+        same for those of an equal model at equal places."""
         leaves, tree = jax.tree.flatten(abstract(params))
         return _made(graphdef, loss, _static(config), tree, tuple(leaves))
 
 
 def copied(params: Any, frozen: Any) -> Any:
-    """A copy of the parameters. Where any array of the model is committed to devices, all of the copy are."""
-    committed = [a.sharding for a in jax.tree.leaves((params, frozen)) if a.committed]
-    where = _everywhere(committed[0]) if committed else None
+    """A copy of the parameters, committed: those that are not, to where another array of the model is, or to
+    their own device."""
+    leaves = jax.tree.leaves((params, frozen))
+    where = _everywhere(next((a for a in leaves if a.committed), leaves[0]).sharding)
 
     def copy(a: jax.Array) -> jax.Array:
         own = jnp.array(a, copy=True)
-        return own if own.committed or where is None else jax.device_put(own, where)
+        return own if own.committed else jax.device_put(own, where)
 
     return jax.tree.map(copy, params)
+
+
+def place_of(array: Any, everywhere: Any) -> Any:
+    """Sharding of an array that a step is given: rows [R, T] are split over a mesh's batch axes."""
+    if array.ndim != 2 or not isinstance(everywhere, NamedSharding):
+        return everywhere
+    mesh = cast(Mesh, everywhere.mesh)
+    return sharding.sharding(mesh, ("batch", None), array.shape, sharding.preset_for(mesh))
 
 
 def programs(
@@ -67,10 +76,14 @@ def programs(
 ) -> tuple[DeviceProgram, DeviceProgram]:
     """Rows of the catalogue: what `fit` calls for each such microbatch, and for each step.
 
-    Model and microbatch may be abstract.
+    Model and microbatch may be abstract; what they do not say of where they lie is as `fit` would put it.
     """
     graphdef, params, rest = nnx.split(model, nnx.Param, ...)
     params, rest, microbatch = abstract((nnx.to_pure_dict(params), rest, microbatch))
+    known = [a.sharding for a in jax.tree.leaves((params, rest)) if a.sharding is not None]
+    where = _everywhere(known[0] if known else SingleDeviceSharding(jax.local_devices()[0]))
+    params = jax.tree.map(lambda a: a if a.sharding else _abstract(a, where), params)
+    microbatch = {n: a if a.sharding else _abstract(a, place_of(a, where)) for n, a in microbatch.items()}
     run = TrainPrograms.of(graphdef, params, loss, config)
     sums, opt_state = run.zeros.eval_shape(params, rest, microbatch), run.init.eval_shape(params)
     scalar, step = (jax.ShapeDtypeStruct((), t, sharding=run.everywhere) for t in (jnp.float32, jnp.int32))
@@ -145,12 +158,10 @@ def _made(
     params = jax.tree.unflatten(tree, leaves)
     there = jax.tree.map(lambda a: a.sharding, params)
     everywhere = _everywhere(leaves[0].sharding)
-    moments = None
-    if everywhere is not None:
-        abstract_state = jax.eval_shape(optimiser.init, params)
-        moments = optax.tree.map_params(
-            optimiser, lambda _, w: w, abstract_state, there, transform_non_params=lambda _: everywhere
-        )
+    state = jax.eval_shape(optimiser.init, params)
+    moments = optax.tree.map_params(
+        optimiser, lambda _, where: where, state, there, transform_non_params=lambda _: everywhere
+    )
     sums = there, everywhere
     return TrainPrograms(
         jax.jit(optimiser.init, out_shardings=moments),
@@ -162,8 +173,12 @@ def _made(
 
 
 def _everywhere(where: Any) -> Any:
-    """Whole on every device of an array's sharding, if it has one."""
+    """Whole on every device of an array's sharding."""
     return NamedSharding(where.mesh, PartitionSpec()) if isinstance(where, NamedSharding) else where
+
+
+def _abstract(array: Any, where: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)
 
 
 def decays(params: Any) -> Any:

@@ -194,7 +194,10 @@ def test_estimates_follow_prompts_model_and_machine():
     assert with_bootstrap["round2/search"] == few["round2/search"]
     both = by_stage(run, (SMALL, SMALL), PROMPTS, dataclasses.replace(MACHINE, groups=2), 200, 50)
     one, two = (each["round1/search"]["parts"] for each in (few, both))
-    for part in ("weights", "laid out", "pages", "leaves", "logits"):
+    meshed = dataclasses.replace(MACHINE, groups=2, meshed=True)
+    divided = by_stage(run, (SMALL, SMALL), PROMPTS, meshed, 200, 50)["round1/search"]["parts"]
+    assert one["laid out"] > 0 and divided == {**two, "laid out": 0}
+    for part in ("weights", "pages", "leaves", "logits"):
         assert two[part] == pytest.approx(2 * one[part], abs=2)  # in whole MB
     assert two["runtime"] == one["runtime"] and both["round1/policy"] == few["round1/policy"]
     elsewhere = by_stage(run, (SMALL, SMALL), PROMPTS, needs.Machine("TPU v5p"), 200, 50)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from rstar_jax.compilations import abstract
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder
 from rstar_jax.train import (
@@ -28,6 +29,12 @@ CONFIG = TrainConfig(epochs=4, batch=8, seq_len=32, microbatch=1, learning_rate=
 def train(model, examples, config=CONFIG, **options):
     batches = PolicyBatches(examples, config, seed=0)
     return fit(model, batches, policy_loss, config, total_steps=batches.total_steps, **options)
+
+
+def put_on_a_device(model, names):
+    for name, variable in nnx.to_flat_state(nnx.state(model)):
+        if names == "all" or name[-1] in names:
+            variable[...] = jax.device_put(variable[...], jax.devices()[0])
 
 
 def parameters(model):
@@ -67,9 +74,12 @@ def test_an_equal_model_and_other_numbers_compile_nothing_new(tiny, examples, he
     assert heard  # the listener hears what it should
 
 
-def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples, heard):
+@pytest.mark.parametrize("committed", [(), ("embed",), "all"])
+def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples, heard, committed):
     config, model = dataclasses.replace(CONFIG, weight_decay=0.03), tiny()
-    parameters = {name: jax.ShapeDtypeStruct(a.shape, a.dtype) for name, a in model.params().items()}
+    put_on_a_device(model, committed)
+    jax.clear_caches()
+    parameters = abstract(model.params())
     microbatch = PolicyBatches(examples, config, seed=0)(0).microbatches[0]
     heard.clear()
     for row in programs(Decoder(model.config, parameters), microbatch, policy_loss, config):
@@ -87,9 +97,7 @@ def test_weights_that_are_put_on_a_device_compile_each_program_once(
     model, config = tiny(), dataclasses.replace(CONFIG, weight_decay=0.021, microbatch=2)
     if low_rank:
         lora.adapt(model, lora.LoraConfig(rank=2), seed=0)
-    for name, variable in nnx.to_flat_state(nnx.state(model)):
-        if committed == "all" or name[-1] in committed:
-            variable[...] = jax.device_put(variable[...], jax.devices()[0])
+    put_on_a_device(model, committed)
     jax.clear_caches()
     heard.clear()
     train(model, examples, config)
