@@ -84,7 +84,7 @@ def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples, hea
     heard.clear()
     for row in programs(Decoder(model.config, parameters), microbatch, policy_loss, config):
         row.compile()
-    assert heard == STEP
+    assert [name for name in heard if name in STEP] == STEP
     train(model, examples, config)
     assert [name for name in heard if name in STEP] == STEP
 
