@@ -21,6 +21,7 @@ from rstar_jax.problems.suite import instances
 from rstar_jax.types import Problem
 
 _MOST = 10**6  # problems of the suite: to make them takes minutes
+_TOLD_EVERY = 100_000
 
 Require = Callable[[Problem], None]
 
@@ -41,7 +42,7 @@ def load_problems(
     seed: draws suite problems and shares. option: which one `spec` is of, for errors; config.problems.SPLIT
     unless given. columns: of files, where they are not to be told by their keys. bad: whether a bad row ends
     it, or is left out and counted. require: raises UserError for a problem that its task cannot check. log:
-    told how many rows were left out, and why.
+    told how many rows were left out, and why, and how far reading is.
 
     Rows of one's own hold question (or `problem`), answer and optionally id, level (0 to 9), source,
     synthetic; other keys are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is
@@ -57,6 +58,8 @@ def load_problems(
             if _passes(problem, place, require, faults):
                 found.add(problem)
                 places.add(place, problem)
+                if log is not None and len(places) % _TOLD_EVERY == 0:
+                    log(f"{option}: {len(places):,} problems read.")
         if not len(found):
             raise UserError(
                 f"{part.text}: no problems in it; one JSON object with question and answer a line expected."

@@ -66,6 +66,7 @@ def judge(prediction: str, reference: str, compare: Compare) -> Grade:
     return "ungraded" if found is None else "right" if found else "wrong"
 
 
+@functools.lru_cache(maxsize=1 << 14)  # sets repeat their answers
 def gradable(reference: str) -> bool:
     """Return whether the strict rules find a reference right when it is answered in a box.
 

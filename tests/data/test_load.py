@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from rstar_jax.data import load as load_module
 from rstar_jax.data import problem_set, tables
 from rstar_jax.data.load import load_problems
 from rstar_jax.errors import UserError
@@ -272,6 +273,13 @@ def test_kinds_that_are_named_are_required(tmp_path):
     for spec in ("parquet:{}/lines", "jsonl:{}/table"):
         with pytest.raises(UserError, match="the file is of another kind"):
             load_problems(spec.format(tmp_path), seed=0, split="train")
+
+
+def test_how_far_reading_is_can_be_watched(monkeypatch):
+    monkeypatch.setattr(load_module, "_TOLD_EVERY", 4)
+    told = []
+    load_problems("10", seed=0, split="train", log=told.append)
+    assert told == [f"config.problems.train: {n} problems read." for n in (4, 8)]
 
 
 def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
