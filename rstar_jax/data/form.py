@@ -87,11 +87,12 @@ def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None
     """
     given = {name: value for name, value in dataclasses.asdict(asked).items() if value}
     found = known or recognised(row)
-    if not any(column in row for name, column in given.items() if name != "cut"):
+    named = {name: column for name, column in given.items() if name != "cut"}
+    if named and not any(column in row for column in named.values()):
         own = row.get("answer") is not None and not {"question", "problem"}.isdisjoint(row)
         given = {} if found or own else given
-    elif not known:
-        found = None
+    elif not known and not {"question", "answer"}.isdisjoint(named):
+        found = None  # another set that has the same keys
     columns = found[1].columns if found else _OWN
     return Form(dataclasses.replace(columns, **given), found[0] if found else "")
 
@@ -132,8 +133,8 @@ def _level(value: Any) -> int:
     """A published difficulty: 5, "Level 5", 4.5 of 10; 0 where it is none."""
     if isinstance(value, str) and (found := _LEVEL.fullmatch(value)):
         return 0 if found[1] == "?" else int(found[1])
-    if isinstance(value, int | float) and math.isfinite(value):
-        return min(9, max(1, round(value)))
+    if isinstance(value, int | float) and -math.inf < value < math.inf:
+        return round(min(9, max(1, value)))
     return 0
 
 

@@ -107,7 +107,8 @@ def recognised(keys: Iterable[str]) -> tuple[str, Known] | None:
     if "id" in keys and keys & {*_QUESTIONS} and keys & {*_ANSWERS}:
         return None
     if {"problem_idx", "problem", "answer"} <= keys:
-        return "MathArena", _ARENA
+        # Every contest counts from 1, and which one it is the rows do not say: ids are made of questions.
+        return "MathArena", dataclasses.replace(_ARENA, columns=dataclasses.replace(_ARENA.columns, id=""))
     for name, known in KNOWN.items():
         columns = known.columns
         if known.keys and {columns.question, columns.answer, *known.keys} <= keys:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from rstar_jax.data.faults import Faults
-from rstar_jax.data.form import content_id, form_of
-from rstar_jax.data.known import Columns, named
+from rstar_jax.data.form import Form, content_id, form_of
+from rstar_jax.data.known import Columns, Known, named
 from rstar_jax.data.problem_set import Mixture, ProblemSet, Selected, Stored, share
 from rstar_jax.data.readers import READERS
 from rstar_jax.data.specification import Part, parse
@@ -66,10 +67,10 @@ def load_problems(
                 f"{faults.told()}"
             )
         sets.append(found)
-    whole = _distinct(sets, places, faults)
+    chosen = [share(len(each), part.share, seed) for each, part in zip(sets, parts, strict=True)]
+    shares = _distinct(sets, chosen, places, faults)
     if log is not None and faults.left_out:
-        log(f"{option}: {faults.summary(sum(map(len, whole)))}")
-    shares = [share(each, part.share, seed) for each, part in zip(whole, parts, strict=True)]
+        log(f"{option}: {faults.summary(sum(map(len, shares)))}")
     return shares[0] if len(shares) == 1 else Mixture(shares)
 
 
@@ -82,13 +83,28 @@ def _problems(
         return
     known, form = named(part.name) if part.kind == "hf" else None, None
     for place, row in READERS[part.kind](part, option, on_bad):
-        form = form or form_of(row, columns, known)
         try:
-            problem = form.problem(row, place)
+            problem, form = _formed(row, place, form, columns, known)
         except Unfit as error:
             on_bad(error)
         else:
             yield place, problem
+
+
+def _formed(
+    row: dict[str, Any], place: Place, before: Form | None, columns: Columns, known: tuple[str, Known] | None
+) -> tuple[Problem, Form]:
+    """A row's problem, by the form of the rows before or else by its own: files of a folder may differ."""
+    if before is None:
+        before = form_of(row, columns, known)
+    try:
+        return before.problem(row, place), before
+    except Unfit:
+        form = form_of(row, columns, known)
+        if form != before:
+            with contextlib.suppress(Unfit):
+                return form.problem(row, place), form
+        raise
 
 
 def _suite(number: str, seed: int, split: Split, option: str) -> Iterator[Problem]:
@@ -128,17 +144,21 @@ class _Places:
         path, kind = list(self._files)[self._file[index]]
         return Place(path, kind, self._number[index])  # type: ignore[arg-type]
 
-    def alike(self) -> list[list[int]]:
-        """Indices of problems whose ids have the same hash, in order; mostly their ids are the same."""
-        hashes = np.frombuffer(self._hash, np.int64)
+    def alike(self, among: np.ndarray) -> list[list[int]]:
+        """Those among some indices of problems whose ids have the same hash, in order; mostly their ids are
+        the same."""
+        hashes = np.frombuffer(self._hash, np.int64)[among]
         order = np.argsort(hashes, kind="stable")
         same = np.flatnonzero(np.diff(hashes[order]) == 0)
+        order = among[order]
         groups = np.split(same, np.flatnonzero(np.diff(same) > 1) + 1) if len(same) else []
         return sorted(order[group[0] : group[-1] + 2].tolist() for group in groups)
 
 
-def _distinct(sets: list[Stored], places: _Places, faults: Faults) -> list[ProblemSet]:
-    """The sets without problems whose id, or question where that made the id, an earlier one has."""
+def _distinct(
+    sets: list[Stored], chosen: list[np.ndarray], places: _Places, faults: Faults
+) -> list[ProblemSet]:
+    """The chosen rows without those whose id, or question where that made the id, an earlier one has."""
     ends = np.cumsum([len(each) for each in sets]).tolist()
 
     def problem(index: int) -> tuple[int, int]:
@@ -146,7 +166,9 @@ def _distinct(sets: list[Stored], places: _Places, faults: Faults) -> list[Probl
         return part, index - (ends[part] - len(sets[part]))
 
     again: list[tuple[int, int, Problem]] = []
-    for group in places.alike():
+    starts = [end - len(each) for end, each in zip(ends, sets, strict=True)]
+    among = np.concatenate([rows + start for rows, start in zip(chosen, starts, strict=True)])
+    for group in places.alike(among):
         first: dict[str, int] = {}
         for index in group:
             part, row = problem(index)
@@ -164,6 +186,6 @@ def _distinct(sets: list[Stored], places: _Places, faults: Faults) -> list[Probl
         part, row = problem(index)
         dropped[part].append(row)
     return [
-        Selected(each, np.delete(np.arange(len(each)), rows)) if rows else each
-        for each, rows in zip(sets, dropped, strict=True)
+        each if len(left := np.setdiff1d(rows, gone)) == len(each) else Selected(each, left)
+        for each, rows, gone in zip(sets, chosen, dropped, strict=True)
     ]

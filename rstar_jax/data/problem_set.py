@@ -80,8 +80,10 @@ class Stored(ProblemSet):
             while view:
                 view = view[os.write(self._file.fileno(), view) :]
         except OSError as error:
+            # gettempdir raises where there is none at all.
+            folder = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"
             raise UserError(
-                f"{tempfile.gettempdir()}: cannot be written ({error.strerror or error}), where problems are "
+                f"{folder}: cannot be written ({error.strerror or error}), where problems are "
                 "kept for as long as the program runs. Set TMPDIR to a folder with room for their texts."
             ) from error
         self._written += len(self._buffer)
@@ -131,13 +133,13 @@ class Mixture(ProblemSet):
         return self._parts[part][found - (self._ends[part - 1] if part else 0)]
 
 
-def share(base: ProblemSet, part: float, seed: int) -> ProblemSet:
-    """So large a part of a set, in its order: the rows with the lowest hashes of seed and index."""
+def share(size: int, part: float, seed: int) -> np.ndarray:
+    """Rows that make so large a part of a set of `size`, in order: those with the lowest hashes of seed and
+    index."""
     if part == 1:
-        return base
-    count = max(1, round(part * len(base)))
-    lowest = np.argsort(_mixed(np.arange(len(base), dtype=np.uint64), seed), kind="stable")[:count]
-    return Selected(base, np.sort(lowest))
+        return np.arange(size)
+    count = max(1, round(part * size))
+    return np.sort(np.argsort(_mixed(np.arange(size, dtype=np.uint64), seed), kind="stable")[:count])
 
 
 def _mixed(values: np.ndarray, seed: int) -> np.ndarray:

@@ -22,14 +22,18 @@ _BATCH = 1024  # rows that are held at once
 
 def _file(part: Part, option: str, on_bad: OnBad) -> Rows:
     path = home_expanded(Path(part.name), option)
-    if path.is_dir() and part.kind == "file":
+    try:
+        folder, there = bool(part.name) and path.is_dir(), bool(part.name) and path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        folder = there = False
+    if folder and part.kind == "file":
         files = sorted((file for file in path.rglob("*") if file.name.endswith(_ENDINGS)), key=_in_order)
         if not files:
             raise UserError(f"{option}: '{part.name}' given, a folder without {', '.join(_ENDINGS)} files.")
         for file in files:
             yield from read_objects(file, _EXPECTED, on_bad)
         return
-    if not path.is_file():
+    if not there:
         raise UserError(
             f"{option}: '{part.text}' given, a number of suite problems or a file of them that "
             "exists expected (JSON lines, a JSON array or Parquet), or another source: suite:, jsonl:, "

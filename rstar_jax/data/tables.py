@@ -115,8 +115,11 @@ def _json(
     """The objects of JSON lines or of one JSON text, whose file may have `limit` bytes."""
     if _ARRAY.match(file.read(_HEAD)):
         file.seek(0)
-        text = _text(path, file.read(MOST_TEXT + 1), "an array", 0)
-        items = _parsed(text, str(path))
+        try:
+            items = _parsed(_text(path, file.read(MOST_TEXT + 1), "an array", 0), str(path))
+        except Unfit as error:  # one of a folder's files, each of which is a row
+            on_bad(error)
+            return
         for number, item in enumerate(items if isinstance(items, list) else [items], start=1):
             place = Place(path, "item", number)
             try:
@@ -167,7 +170,10 @@ def _text(path: Path, data: bytes, what: str, offset: int) -> str:
 def _parquet(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     number = 0
     try:
-        for batch in pq.ParquetFile(path).iter_batches(_BATCH):
+        file = pq.ParquetFile(path)
+        # Nothing is read from dates, which may have no form in Python.
+        names = [field.name for field in file.schema_arrow if not pa.types.is_temporal(field.type)]
+        for batch in file.iter_batches(_BATCH, columns=names):
             for row in batch.to_pylist():
                 number += 1
                 yield Place(path, "row", number), row
@@ -223,7 +229,7 @@ def _accident(text: str, code: bool) -> re.Match[str] | None:
         begins_line = not text[: found.start() + 1].rpartition("\n")[2].strip(" \t")
         if not (code and begins_line and _CODE.match(text, found.start() + 1)):
             return found
-    for found in () if code else _SHORT_ACCIDENT.finditer(text):
+    for found in () if code or "$" not in text else _SHORT_ACCIDENT.finditer(text):
         before = len(_DOLLAR.findall(text, 0, found.start()))
         if before % 2 and _DOLLAR.search(text, found.end()):
             return found

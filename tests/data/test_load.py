@@ -13,6 +13,7 @@ import pytest
 
 from rstar_jax.data import load as load_module
 from rstar_jax.data import problem_set, tables
+from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems
 from rstar_jax.errors import UserError
 from rstar_jax.problems.suite import generate
@@ -294,3 +295,41 @@ def test_memory_does_not_grow_with_the_texts(tmp_path, monkeypatch):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_an_empty_specification_is_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "some.jsonl").write_text(json.dumps(GOOD))
+    monkeypatch.chdir(tmp_path)
+    for spec in ("", "   ", "+suite:3", "x" * 5000):
+        with pytest.raises(UserError, match=r"config\.problems\.train: '.*' given"):
+            load(spec)
+
+
+def test_a_cut_needs_no_column(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({**GOOD, "answer": r"so \boxed{5}, or 6"}))
+    (problem,) = load_problems(str(path), seed=0, split="train", columns=Columns(cut="boxed"))
+    assert problem.answer == "5"
+
+
+def test_what_a_share_leaves_out_takes_no_others_place(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"{i} + 1?", "answer": i + 1}) for i in range(10)))
+    assert len(load(f"jsonl:{path}*0.2+jsonl:{path}")) == 10
+
+
+def test_files_of_a_folder_may_differ_in_form(tmp_path):
+    own = [{"problem": "1 + 1?"}, {"problem": "1 + 2?", "answer": "3"}]
+    math = {"problem": "3 + 4?", "level": "Level 2", "type": "Algebra", "solution": r"\boxed{7}"}
+    (tmp_path / "1.json").write_text(json.dumps(own))
+    (tmp_path / "2.json").write_text(json.dumps(math))
+    (tmp_path / "3.json").write_text('{"problem": "cut')
+    found = load_problems(str(tmp_path), seed=0, split="train", bad="drop")
+    assert [problem.answer for problem in found] == ["3", "7"]
+
+
+def test_contests_that_count_from_one_each_are_told_apart(tmp_path):
+    for name in ("aime", "hmmt"):
+        row = {"problem_idx": 1, "problem": f"{name}: 1 + 1?", "answer": 2}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
+    assert len(load(f"jsonl:{tmp_path / 'aime.jsonl'}+jsonl:{tmp_path / 'hmmt.jsonl'}")) == 2

@@ -109,6 +109,7 @@ class Against:
         expected = np.minimum(np.diff(mine.offsets)[rows], np.diff(theirs.offsets)[others]) / (
             1 + int(_SAMPLE)
         )
+        expected = np.minimum(expected, index.looked_for[others])
         likely = shared >= 0.5 * config.contained * expected
         likely &= ranks(rows, -shared) < _CANDIDATES
         rows, others = rows[likely], others[likely]

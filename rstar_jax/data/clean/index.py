@@ -11,7 +11,8 @@ _RAREST = 4  # of each question the rarest grams are looked for, however common
 
 
 class GramIndex:
-    """Finds which texts share grams with a new one. sizes: [texts], how many different grams each has."""
+    """Finds which texts share grams with a new one. sizes: [texts], how many different grams each has.
+    looked_for: [texts], how many of them are in the index: fewer where many texts share them."""
 
     def __init__(self, texts: Rows) -> None:
         texts = texts.distinct()
@@ -25,6 +26,7 @@ class GramIndex:
         counts = np.repeat(counts, counts)
         kept = (counts <= _COMMON) | (ranks(owners, counts) < _RAREST)
         values, self._owners = values[kept], owners[kept]
+        self.looked_for = np.bincount(self._owners, minlength=len(self.sizes))
         self._values, begins = np.unique(values, return_index=True)
         self._begins = np.append(begins, len(values))
         self._bits = np.uint64(max(10, (8 * len(self._values)).bit_length()))

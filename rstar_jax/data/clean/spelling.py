@@ -67,6 +67,28 @@ _FORUM = re.compile(r"\[(?:/?(?:b|i|u|hide|list|center)|\*)\]")
 _GROUPING = re.compile(r",(?<=\d,)(?=\d{3}(?!\d))")
 
 
+# NFKC alone makes "10\u00b2" 102 and "2\u00bd" 21/2.
+_RAISED = re.compile("[\u2070\u00b9\u00b2\u00b3\u2074-\u207f]+|[\u2080-\u208e]+|[\u00bc-\u00be\u2150-\u215e]")
+
+
+_PRIMES = re.compile(r"(?<=[a-z])'+\(")  # "f'(x)", not "f(x)'"
+
+
+def _as_primes(found: re.Match[str]) -> str:
+    count = len(found[0]) - 1
+    return "^\\prime (" if count == 1 else "^{" + "\\prime " * count + "}("
+
+
+def _as_tex(found: re.Match[str]) -> str:
+    """Spell raised and lowered characters and fractions as TeX does: "^{12}", "_{n}", "\\frac{1}{2}"."""
+    plain = unicodedata.normalize("NFKC", found[0]).replace("\u2212", "-")
+    if "\u2044" in plain:
+        above, _, below = plain.partition("\u2044")
+        return f"\\frac{{{above}}}{{{below}}}"
+    sign = "_" if "\u2080" <= found[0][0] <= "\u208e" else "^"
+    return f"{sign}{{{plain}}}"
+
+
 def join(texts: Sequence[str]) -> str:
     """Return the texts in lower case, a zero byte before each and behind the last.
 
@@ -84,11 +106,14 @@ def join(texts: Sequence[str]) -> str:
         joined = joined.replace("**", " ")
     if "\\" in joined:
         joined = _ENVIRONMENT.sub(" ", joined).replace(",\\!", ",")
+    if "'(" in joined:  # a derivative, not an apostrophe
+        joined = _PRIMES.sub(_as_primes, joined)
     joined = joined.replace("{,}", ",")
     return _GROUPING.sub("", joined)
 
 
 def _plain(text: str) -> str:
     """Return a text that is not ASCII with its signs as ASCII and TeX write them."""
-    text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).translate(_CHARACTERS)
+    text = _RAISED.sub(_as_tex, text).translate(_CHARACTERS)
+    text = unicodedata.normalize("NFKC", text).translate(_CHARACTERS)
     return text.encode(errors="replace").decode()  # a lone surrogate has no bytes

@@ -55,6 +55,14 @@ def test_another_question_is_not_found():
     )
 
 
+@pytest.mark.parametrize("variants", [60, 70, 150])
+def test_many_variants_of_one_template_hide_none(variants):
+    known = [QUESTION.replace("12", str(100 + i)).replace("35", str(400 + i)) for i in range(variants)]
+    assert "twin" in kinds(QUESTION.replace("12", "17").replace("35", "6"), *known)
+    reworded = known[5].replace("farmer", "peasant").replace("round", "circular")
+    assert "near" in kinds(reworded, *known)
+
+
 def test_blank_questions_and_no_benchmarks_overlap_with_nothing():
     assert kinds("", "", QUESTION) == [] and kinds(QUESTION) == []
 

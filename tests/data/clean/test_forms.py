@@ -28,6 +28,9 @@ SAME = [
     ("ﬁnd it", "find it"),
     (r"90^{\circ}", "90°"),
     ("a\0b", "a b"),
+    ("x²+5x₁₂", "x^2+5x_{12}"),
+    ("½ of 36", r"\frac12 of 36"),
+    ("f''(x)", r"f^{\prime\prime}(x)"),
 ]
 OTHER = [
     ("x + 1", "x - 1"),
@@ -39,6 +42,9 @@ OTHER = [
     (r"x \le y", r"x \ge y"),
     ("2.5", "25"),
     (r"\leftarrow", "arrow"),
+    ("Compute 10² + 1.", "Compute 102 + 1."),
+    ("x₁₂", "x12"),
+    ("Find f'(2)", "Find f(2)"),
 ]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60) | st.text(r"ab1,.{}\$[]() dfrac", max_size=40)
 
