@@ -37,6 +37,7 @@ from rstar_jax.queues import Queue
 from rstar_jax.types import Grade
 
 _REMEMBERED = 1 << 17  # verdicts
+# takes `7`, `-12.50`, not `1/2`, `.5`, `1,200`; the rules need not be asked about such a number
 _NUMBER = re.compile(r"-?\d{1,30}(?:\.\d{1,30})?")
 _open: weakref.WeakSet[Grader] = weakref.WeakSet()
 

@@ -26,7 +26,7 @@ from rstar_jax.text.grammar import CODE_STEPS, Grammar
 from rstar_jax.types import Grade, Problem, StepVerdict
 
 # Calculations as GSM8K marks them, and what introduces an answer: of a reference that was not cut out.
-_WORKING = re.compile(r"####|<<[^<>]*=[^<>]*>>|\b[Tt]he (?:final )?answer is\b")
+_WORKING = re.compile(r"####|<<[^<>=]*=[^<>]*>>|\b[Tt]he (?:final )?answer is\b")
 _LONE_DECIMAL = re.compile(r"-?\d+\.\d{5,}")
 
 
@@ -55,7 +55,9 @@ class MathTask(Task):
         return dataclasses.replace(verdict, text=text, observation=output)
 
     def require(self, problem: Problem) -> None:
-        """Refuse a reference that no answer could equal, as kinds of `Unfit`."""
+        """Refuse a reference that no answer could equal, as kinds of `Unfit`; a question alone has none."""
+        if not problem.answer:
+            return
         if _WORKING.search(problem.answer):
             raise Unfit(
                 "a working in the answer",
