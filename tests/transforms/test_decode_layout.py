@@ -118,4 +118,7 @@ def test_a_model_split_in_place_is_not_copied(monkeypatch: pytest.MonkeyPatch) -
         if isinstance(weight, Unstacked):
             np.testing.assert_array_equal(jnp.stack(weight.layers), before[name])
     placed = EngineModel.of(reward.decoder).place({**params, "score": reward.score[...]})
-    assert all(placed[name] is weight for name, weight in params.items())
+    assert jax.tree.structure({n: placed[n] for n in params}) == jax.tree.structure(params)
+    for name, weight in params.items():
+        for own, given in zip(jax.tree.leaves(placed[name]), jax.tree.leaves(weight), strict=True):
+            assert own.unsafe_buffer_pointer() == given.unsafe_buffer_pointer()
