@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (3, ("search",)),
     (3, ("train",)),
     (2, ("engine",)),
+    (2, ("served",)),
     (2, ("weights",)),
     (2, ("curate",)),
     (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations")),
@@ -54,6 +55,8 @@ HOST_SIDE = (
     "plan.estimate",
     "data.clean",
     "evolve.shards",
+    "served",
+    "served.policy",
 )
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex", "qwix"}
 

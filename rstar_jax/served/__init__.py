@@ -1,0 +1,11 @@
+"""Policies behind a server: any OpenAI-compatible completions endpoint as a queue, like the engine.
+
+It does not start servers, batch texts or know tasks: prompts and stops in, texts out (`policy.ServedPolicy`,
+which alone imports aiohttp).
+"""
+
+from rstar_jax.served.address import Address, is_served, parse
+from rstar_jax.served.requests import Choice, CompletionRequest
+from rstar_jax.served.settings import ServedConfig
+
+__all__ = ["Address", "Choice", "CompletionRequest", "ServedConfig", "is_served", "parse"]

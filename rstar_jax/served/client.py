@@ -1,0 +1,362 @@
+"""Requests to a server, many at a time, on one event loop.
+
+                     a slot is free, the circuit allows it          complete
+    ask --> waiting -------------------------------------> sent ---------------> told, journal first
+               ^                                            | |
+               `---- failed: after a pause, or in another --' `--> refused for good: `fatal` is told
+                     form where a parameter was refused
+
+A slot is filled the moment that one gets free. How long a pause is, and how many requests may be sent
+meanwhile, `circuit.py` says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import email.utils
+import json
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import aiohttp
+
+from rstar_jax.errors import UserError
+from rstar_jax.served.address import Address
+from rstar_jax.served.circuit import Circuit
+from rstar_jax.served.dialect import Dialect, too_long
+from rstar_jax.served.requests import Choice, CompletionRequest, seed_of
+from rstar_jax.served.settings import ServedConfig
+from rstar_jax.served.stream import Answer, Malformed, Refusal, message_of
+
+_LINE = 2**22  # bytes of one event
+_BUSY = (429, 503)  # the server is there and does not want to be asked now
+_LOST = 16  # requests given up in a row, none answered between them, after which it is the server's fault
+
+
+@dataclasses.dataclass
+class Stats:
+    """Counts of one server since the start.
+
+    requests: sent. answered: complete. tokens_in, tokens_out: read and written by the server. retries: sent
+    again after a failure. stalls: ended as no token came. refused: 429 or 503. known: requests that an
+    earlier process had answered. given_up: continuations that the server failed at `attempts` times.
+    busy_s: seconds of all slots with a request, and wanted_s: of the clock, both while there was enough to
+    ask to fill every slot.
+    """
+
+    requests: int = 0
+    answered: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    retries: int = 0
+    stalls: int = 0
+    refused: int = 0
+    known: int = 0
+    given_up: int = 0
+    busy_s: float = 0.0
+    wanted_s: float = 0.0
+
+    @property
+    def slots_busy(self) -> float | None:
+        """Mean number of slots with a request while there was enough to ask; None where there never was."""
+        return self.busy_s / self.wanted_s if self.wanted_s else None
+
+
+@dataclasses.dataclass(eq=False)
+class Ask:
+    """A request for `count` of a ticket's continuations from number `first` on. failures: how often it was
+    sent in vain."""
+
+    ticket: int
+    request: CompletionRequest
+    first: int
+    count: int
+    failures: int = 0
+
+
+Told = Callable[[Ask, list[Choice], bool], None]
+
+
+class Client:
+    """For one event loop, in which every method is called. told: gets an ask's continuations, its first ones
+    at least, and whether the server wrote them. fatal: gets the error after which nothing more is asked."""
+
+    def __init__(
+        self,
+        address: Address,
+        config: ServedConfig,
+        seed: int,
+        told: Told,
+        fatal: Callable[[BaseException], None],
+        where: str,
+    ) -> None:
+        self._address, self._config, self._seed, self._where = address, config, seed, where
+        self._told, self._fatal = told, fatal
+        self.stats, self._dialect = Stats(), Dialect()
+        self._circuit = Circuit(config, random.Random())
+        self._waiting: deque[Ask] = deque()
+        self._paused: dict[Ask, asyncio.TimerHandle] = {}
+        self._sent: dict[asyncio.Task[None], Ask] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._since, self._lost = 0.0, 0
+        self._over = False
+
+    def ask(self, ask: Ask) -> None:
+        """Send this as soon as a slot is free."""
+        self._account()
+        self._waiting.append(ask)
+        self._fill()
+
+    def forget(self, tickets: set[int]) -> None:
+        """End what was asked for these tickets."""
+        self._account()
+        self._waiting = deque(ask for ask in self._waiting if ask.ticket not in tickets)
+        for ask in [ask for ask in self._paused if ask.ticket in tickets]:
+            self._paused.pop(ask).cancel()
+        for task in [task for task, ask in self._sent.items() if ask.ticket in tickets]:
+            task.cancel()
+
+    async def close(self) -> None:
+        """End everything."""
+        self._over = True
+        tickets = {ask.ticket for ask in (*self._waiting, *self._paused, *self._sent.values())}
+        self.forget(tickets)
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*self._sent, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()
+
+    def _account(self) -> None:
+        """Add the time since the last change to the counts, as it was until now."""
+        now, slots = time.monotonic(), self._config.slots
+        if len(self._sent) + len(self._waiting) + len(self._paused) >= slots:
+            self.stats.busy_s += len(self._sent) * (now - self._since)
+            self.stats.wanted_s += now - self._since
+        self._since = now
+
+    def _fill(self) -> None:
+        """Send what waits, as far as slots and circuit allow."""
+        now = time.monotonic()
+        if self._over or not self._waiting:
+            return
+        if now < self._circuit.not_before:
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(self._circuit.not_before - now, self._again)
+            return
+        while self._waiting and len(self._sent) < self._circuit.allowed:
+            ask = self._waiting.popleft()
+            task = asyncio.get_running_loop().create_task(self._send(ask))
+            self._sent[task] = ask
+            task.add_done_callback(self._left)
+
+    def _again(self) -> None:
+        self._timer = None
+        self._fill()
+
+    def _left(self, task: asyncio.Task[None]) -> None:
+        self._account()
+        del self._sent[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._over = True
+            self._fatal(error)
+        self._fill()
+
+    async def _send(self, ask: Ask) -> None:
+        """Ask once; whatever comes of it is told, or waits to be asked again."""
+        request, first = ask.request, ask.first
+        if self._dialect.one_at_a_time and ask.count > 1:
+            for i in range(1, ask.count):
+                self._waiting.appendleft(dataclasses.replace(ask, first=first + i, count=1))
+            ask.count = 1
+            self._fill()
+        seed = seed_of(self._seed, request, first)
+        body = self._dialect.body(self._address.model, request, ask.count, seed, self._config.top_p)
+        answer, sent = Answer(ask.count, request.stops), time.monotonic()
+        self.stats.requests += 1
+        try:
+            await self._read(body, answer)
+        except (Refusal, Malformed, aiohttp.ClientError, OSError) as error:
+            if not answer.complete:
+                # aiohttp's own are of connections.
+                if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
+                    self._stalled(ask, sent, answer)
+                else:
+                    self._refused(ask, sent, body, error)
+                return
+        self._answered(ask, sent, body, answer)
+
+    async def _read(self, body: Mapping[str, object], answer: Answer) -> None:
+        """Send a request and read its answer until that is complete. Raises Refusal, Malformed, TimeoutError
+        where no token comes, and what aiohttp raises."""
+        if self._session is None:
+            self._session = self._connect()
+        config, loop = self._config, asyncio.get_running_loop()
+        async with asyncio.timeout(config.first_s) as limit:
+            url = f"{self._address.base}/completions"
+            async with self._session.post(url, data=json.dumps(body).encode()) as response:
+                if response.status != 200:
+                    raise _refusal(response, await response.text(errors="replace"))
+                if "event-stream" not in response.headers.get("Content-Type", ""):
+                    answer.whole(await response.text(errors="replace"))
+                    answer.done = True
+                    return
+                rest = b""
+                while not answer.done:
+                    piece = await response.content.readany()
+                    if not piece:
+                        break
+                    *lines, rest = (rest + piece).split(b"\n")
+                    if len(rest) > _LINE:
+                        raise Malformed(f"an event of more than {_LINE:,} bytes")
+                    for line in lines:
+                        event = line[5:].strip().decode(errors="replace")
+                        if line.startswith(b"data:") and answer.take(event):
+                            limit.reschedule(loop.time() + config.stall_s)
+                            self._circuit.answered(time.monotonic())
+                    if answer.ended_here:
+                        return
+                if not answer.done and not answer.complete:
+                    raise Malformed("the connection closed in the middle of an answer")
+
+    def _connect(self) -> aiohttp.ClientSession:
+        key = os.environ.get("OPENAI_API_KEY")
+        headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._config.connect_s),
+            headers=headers,
+            read_bufsize=2**18,
+        )
+
+    def _answered(self, ask: Ask, sent: float, body: Mapping[str, object], answer: Answer) -> None:
+        if "stop" in body and answer.tells is not None:
+            if answer.tells:
+                self._dialect.tells = True
+            elif self._dialect.tells is None:  # which stop it was nobody knows: ask for texts to cut here
+                self._dialect.dropped.add("stop")
+                self._waiting.appendleft(ask)
+                return
+        choices = answer.choices()
+        if not choices:
+            self._failed(ask, sent, "an answer without a text", since=sent)
+            return
+        self._circuit.completed(time.monotonic())
+        stats, self._lost = self.stats, 0
+        stats.answered += 1
+        stats.tokens_in += answer.prompt_tokens
+        stats.tokens_out += answer.completion_tokens or sum(choice.tokens for choice in choices)
+        if missing := ask.count - len(choices):  # a server that does not know n gives one
+            self._dialect.dropped.add("n")
+            self._account()
+            for i in range(missing):
+                part = dataclasses.replace(ask, first=ask.first + len(choices) + i, count=1, failures=0)
+                self._waiting.append(part)
+        self._told(ask, choices, True)
+
+    def _stalled(self, ask: Ask, sent: float, answer: Answer) -> None:
+        self.stats.stalls += 1
+        silent = self._config.stall_s if answer.begun else self._config.first_s
+        self._failed(ask, sent, "no token came", since=time.monotonic() - silent / 2)
+
+    def _refused(self, ask: Ask, sent: float, body: dict[str, object], error: Exception) -> None:
+        """Find out what an error means: another form, another time, or never."""
+        if not isinstance(error, Refusal):
+            certain = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError)
+            what = str(error) or type(error).__name__
+            self._failed(ask, sent, what, since=float("inf") if certain else sent)
+            return
+        message = str(error)
+        if error.status in _BUSY:
+            self.stats.refused += 1
+            told = f"{error.status}: {message}"
+            self._failed(ask, sent, told, since=float("inf"), retry_after=error.retry_after)
+        elif error.status >= 500 or error.status == 408:
+            self._failed(ask, sent, f"{error.status}: {message}", since=sent)
+        elif error.status in (400, 422) and self._dialect.refused(message, body):
+            self._waiting.appendleft(ask)
+        elif error.status in (400, 413, 422) and too_long(message) and self._has_answered:
+            self._give_up(ask, "no room in the server's context")
+        else:
+            raise UserError(f"{self._where}: {_final(self._address, error)}")
+
+    @property
+    def _has_answered(self) -> bool:
+        return bool(self.stats.answered or self.stats.known)
+
+    def _failed(self, ask: Ask, sent: float, what: str, *, since: float, retry_after: float = 0.0) -> None:
+        """Have a request sent again; give it up, or the server, where that was in vain too often."""
+        circuit, config, now = self._circuit, self._config, time.monotonic()
+        of_server = circuit.failed(now, sent, since, retry_after)
+        if circuit.waited(now) >= config.give_up_s:
+            raise UserError(
+                f"{self._where}: {self._address.base} has answered nothing for {circuit.waited(now):.0f} "
+                f"seconds ({what}). Start the server again, or look at its log. Nothing that was answered is "
+                "lost: the same command goes on where it was."
+            )
+        ask.failures += not of_server
+        if ask.failures >= config.attempts:
+            self._lost += 1
+            if self._lost >= _LOST:
+                raise UserError(
+                    f"{self._where}: {self._address.base} has failed at {self._lost} requests in a row, "
+                    f"{config.attempts} times at each ({what}). Look at its log. Nothing that was answered "
+                    "is lost: the same command goes on where it was."
+                )
+            self._give_up(ask, "no answer of the server")
+            return
+        self.stats.retries += 1
+        if of_server:
+            self._waiting.append(ask)
+            return
+        pause = min(config.longest_backoff_s, config.backoff_s * 2**ask.failures)
+        loop = asyncio.get_running_loop()
+        self._paused[ask] = loop.call_later(pause * (0.5 + 0.5 * random.random()), self._unpause, ask)
+
+    def _unpause(self, ask: Ask) -> None:
+        del self._paused[ask]
+        self.ask(ask)
+
+    def _give_up(self, ask: Ask, fault: str) -> None:
+        self.stats.given_up += ask.count
+        self._told(ask, [Choice("", "", fault=fault)] * ask.count, False)
+
+
+def _refusal(response: aiohttp.ClientResponse, text: str) -> Refusal:
+    pause = _seconds(response.headers.get("Retry-After", ""))
+    return Refusal(response.status, message_of(text) or response.reason or "", pause)
+
+
+def _seconds(header: str) -> float:
+    """Retry-After, "120" or a date, in seconds from now; 0 where it says nothing."""
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _final(address: Address, error: Refusal) -> str:
+    """Say what a refusal for good means and what to do."""
+    what = f"{address.base} refused a request to model '{address.model}' ({error.status}: {error})."
+    if error.status in (401, 403):
+        return f"{what} Give its key in the environment variable OPENAI_API_KEY."
+    if error.status in (404, 405):
+        return (
+            f"{what} Give the address up to /v1, http://HOST:PORT/v1#MODEL, and a model that it serves (curl "
+            f"{address.base}/models lists them)."
+        )
+    if too_long(str(error)):
+        return f"{what} Serve it with a longer context, or lower --config.decode.max_step_tokens."
+    return f"{what} Look at the server's log for what it expects."

@@ -1,0 +1,52 @@
+"""What a server is asked and what it answers, and the name under which an answer is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+
+@dataclasses.dataclass(frozen=True)
+class CompletionRequest:
+    """Continuations of a text.
+
+    prompt: the text. n: how many continuations. temperature: at which they are sampled; 0: the likeliest.
+    max_tokens: of each. stops: strings that end one. name: numbers that name its randomness.
+    """
+
+    prompt: str
+    n: int
+    temperature: float
+    max_tokens: int
+    stops: tuple[str, ...]
+    name: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One continuation.
+
+    text: with the stop at its end. stop: which one ended it, "" for none. logprob: the sum of the tokens'
+    log-probabilities in nats, as the server tells them (vLLM: before temperature and top_p); 0 where it does
+    not. tokens: how many were written; where the server does not tell, how many pieces it sent. fault: why
+    there is no text, or no stop.
+    """
+
+    text: str
+    stop: str
+    logprob: float = 0.0
+    tokens: int = 0
+    fault: str = ""
+
+
+def key_of(model: str, seed: int, top_p: float, request: CompletionRequest) -> int:
+    """Name an answer by all that it depends on, in 64 bits; not by the server's address, which may change."""
+    asked = [model, seed, top_p, *dataclasses.astuple(request)]
+    return int.from_bytes(hashlib.sha256(json.dumps(asked).encode()).digest()[:8], "big")
+
+
+def seed_of(seed: int, request: CompletionRequest, first: int) -> int:
+    """Seed of a request for the continuations from number `first` on, 31 bits: no two requests share it."""
+    named = json.dumps([seed, *request.name, first])
+    return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4], "big") >> 1
