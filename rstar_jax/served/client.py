@@ -13,6 +13,7 @@ meanwhile, `circuit.py` says.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import email.utils
 import json
@@ -186,11 +187,11 @@ class Client:
             if not answer.complete:
                 # aiohttp's own are of connections.
                 if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientError):
-                    self._stalled(ask, sent, answer)
+                    await self._stalled(ask, sent, answer)
                 else:
-                    self._refused(ask, sent, body, error)
+                    await self._refused(ask, sent, body, error)
                 return
-        self._answered(ask, sent, body, answer)
+        await self._answered(ask, sent, body, answer)
 
     async def _read(self, body: Mapping[str, object], answer: Answer) -> None:
         """Send a request and read its answer until that is complete. Raises Refusal, Malformed, TimeoutError
@@ -237,7 +238,7 @@ class Client:
             read_bufsize=2**18,
         )
 
-    def _answered(self, ask: Ask, sent: float, body: Mapping[str, object], answer: Answer) -> None:
+    async def _answered(self, ask: Ask, sent: float, body: Mapping[str, object], answer: Answer) -> None:
         if "stop" in body and answer.tells is not None:
             if answer.tells:
                 self._dialect.tells = True
@@ -247,7 +248,7 @@ class Client:
                 return
         choices = answer.choices()
         if not choices:
-            self._failed(ask, sent, "an answer without a text", since=sent)
+            await self._failed(ask, sent, "an answer without a text", since=sent)
             return
         self._circuit.completed(time.monotonic())
         stats, self._lost = self.stats, 0
@@ -262,25 +263,25 @@ class Client:
                 self._waiting.append(part)
         self._told(ask, choices, True)
 
-    def _stalled(self, ask: Ask, sent: float, answer: Answer) -> None:
+    async def _stalled(self, ask: Ask, sent: float, answer: Answer) -> None:
         self.stats.stalls += 1
         silent = self._config.stall_s if answer.begun else self._config.first_s
-        self._failed(ask, sent, "no token came", since=time.monotonic() - silent / 2)
+        await self._failed(ask, sent, "no token came", since=time.monotonic() - silent / 2)
 
-    def _refused(self, ask: Ask, sent: float, body: dict[str, object], error: Exception) -> None:
+    async def _refused(self, ask: Ask, sent: float, body: dict[str, object], error: Exception) -> None:
         """Find out what an error means: another form, another time, or never."""
         if not isinstance(error, Refusal):
             certain = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ServerTimeoutError)
             what = str(error) or type(error).__name__
-            self._failed(ask, sent, what, since=float("inf") if certain else sent)
+            await self._failed(ask, sent, what, since=float("inf") if certain else sent)
             return
         message = str(error)
         if error.status in _BUSY:
             self.stats.refused += 1
             told = f"{error.status}: {message}"
-            self._failed(ask, sent, told, since=float("inf"), retry_after=error.retry_after)
+            await self._failed(ask, sent, told, since=float("inf"), retry_after=error.retry_after)
         elif error.status >= 500 or error.status == 408:
-            self._failed(ask, sent, f"{error.status}: {message}", since=sent)
+            await self._failed(ask, sent, f"{error.status}: {message}", since=sent)
         elif error.status in (400, 422) and self._dialect.refused(message, body):
             self._waiting.appendleft(ask)
         elif error.status in (400, 413, 422) and too_long(message) and self._has_answered:
@@ -292,7 +293,9 @@ class Client:
     def _has_answered(self) -> bool:
         return bool(self.stats.answered or self.stats.known)
 
-    def _failed(self, ask: Ask, sent: float, what: str, *, since: float, retry_after: float = 0.0) -> None:
+    async def _failed(
+        self, ask: Ask, sent: float, what: str, *, since: float, retry_after: float = 0.0
+    ) -> None:
         """Have a request sent again; give it up, or the server, where that was in vain too often."""
         circuit, config, now = self._circuit, self._config, time.monotonic()
         of_server = circuit.failed(now, sent, since, retry_after)
@@ -302,8 +305,8 @@ class Client:
                 f"seconds ({what}). Start the server again, or look at its log. Nothing that was answered is "
                 "lost: the same command goes on where it was."
             )
-        ask.failures += not of_server
-        if ask.failures >= config.attempts:
+        ask.failures += since != float("inf")
+        if ask.failures >= config.attempts and (not of_server or await self._is_alive()):
             self._lost += 1
             if self._lost >= _LOST:
                 raise UserError(
@@ -320,6 +323,16 @@ class Client:
         pause = min(config.longest_backoff_s, config.backoff_s * 2**ask.failures)
         loop = asyncio.get_running_loop()
         self._paused[ask] = loop.call_later(pause * (0.5 + 0.5 * random.random()), self._unpause, ask)
+
+    async def _is_alive(self) -> bool:
+        """Ask for one token: whether the server answers this where it fails at another request."""
+        request = CompletionRequest("1", 1, 0.0, 1, (), ())
+        answer = Answer(1, ())
+        with contextlib.suppress(Refusal, Malformed, aiohttp.ClientError, OSError):
+            await self._read(self._dialect.body(self._address.model, request, 1, 0, 1.0), answer)
+        if answer.complete:
+            self._circuit.completed(time.monotonic())
+        return answer.complete
 
     def _unpause(self, ask: Ask) -> None:
         del self._paused[ask]
