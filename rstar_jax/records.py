@@ -149,6 +149,38 @@ def read_rows(path: Path, kind: type[T]) -> list[T]:
         return rows
 
 
+def read_tables(path: Path, kind: type, rows: int) -> Iterator[pa.Table]:
+    """Yield what write_rows wrote as tables of today's columns, of at most so many rows: what is in memory.
+
+    Raises Damaged and UserError as read_rows, but checks no row.
+    """
+    with _damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _require_kind(file.schema_arrow, kind)
+        for batch in file.iter_batches(rows):
+            yield _todays(pa.Table.from_batches([batch]), kind)
+
+
+def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
+    """Writes tables as one Parquet file, atomically, a row group each. Returns how many rows."""
+    count = 0
+    options: Any = {"compression": "zstd", "write_page_checksum": True}
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
+        for table in tables:
+            writer.write_table(table)
+            count += len(table)
+    return count
+
+
+def write_lines(path: Path, objects: Iterable[dict[str, Any]]) -> int:
+    """Writes objects as JSON lines, atomically. Returns how many."""
+    count = 0
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for value in objects:
+            file.write(json.dumps(value, ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
 def is_of(path: Path, kind: type) -> bool:
     """Return whether a file is Parquet with the columns of a `kind`, as write_rows makes or, in the last
     release, made it."""
@@ -186,12 +218,19 @@ def _read(path: Path, kind: type) -> pa.Table:
     """Read rows of a kind; those of the last release in today's columns."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         table = file.read()
+    _require_kind(table.schema, kind)
+    return _todays(table, kind)
+
+
+def _require_kind(found: pa.Schema, kind: type) -> None:
+    if found != columns.schema(kind) and not columns.is_older(found, kind):
+        what = "types" if found.names == columns.schema(kind).names else f"columns {found.names}, not those"
+        raise ValueError(f"{what} of {kind.__name__}")
+
+
+def _todays(table: pa.Table, kind: type) -> pa.Table:
     if table.schema == columns.schema(kind):
         return table
-    if not columns.is_older(table.schema, kind):
-        names = table.schema.names
-        what = "types" if names == columns.schema(kind).names else f"columns {names}, not those"
-        raise ValueError(f"{what} of {kind.__name__}")
     rows = [columns.brought_up(kind, row) for row in table.to_pylist()]
     return pa.Table.from_pylist(rows, schema=columns.schema(kind))
 

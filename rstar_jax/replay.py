@@ -17,16 +17,14 @@ from pathlib import Path
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.context import Context, Models, run_settings
 from rstar_jax.evolve.rounds import first_policies, judge_folder
-from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.shards import Source, in_order, joined, tree_files
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.queues import call
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf, Queues
 from rstar_jax.search.grow import leaf_at
-from rstar_jax.settings import from_config
 from rstar_jax.types import Tree
 
 _TOGETHER = 16  # trees that are replayed at a time
@@ -137,19 +135,7 @@ def _leaf(tree: Tree, i: int) -> Leaf:
 
 def _context(workdir: Path, progress: Progress) -> Context:
     """The run's, with programs run again instead of remembered. Its folder may be in use."""
-    path = workdir / "config.json"
-    if not path.exists():
-        raise UserError(f"--workdir={workdir}: no run there ({path.name} is missing). Give a run's folder.")
-    try:
-        options = records.read_signed(path)
-    except records.Damaged as error:
-        raise UserError(
-            f"{path}: damaged ({error.why}); the options that its trees were searched with expected. Put "
-            "them back: report.json beside it, once there is one, holds the same under 'config'."
-        ) from error
-    if (job := options.get("job", RunSettings().job)) != RunSettings().job:
-        raise UserError(f"{path}: made by a job '{job}'; the folder of a run of rounds expected.")
-    settings = from_config(RunSettings, options, where=f"{path}: config")
+    settings = run_settings(workdir)
     verify = dataclasses.replace(settings.verify, memo=False)
     base, bootstrap = first_policies(settings)
     return Context(

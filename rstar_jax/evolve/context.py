@@ -7,7 +7,8 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from rstar_jax import compilations
+from rstar_jax import compilations, records
+from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
@@ -16,7 +17,7 @@ from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.report.progress import Progress
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import SearchConfig
-from rstar_jax.settings import home_expanded
+from rstar_jax.settings import from_config, home_expanded
 from rstar_jax.tasks import Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
@@ -30,6 +31,23 @@ class Models:
     policy: Path
     ppm: Path | None
     prompt: Role
+
+
+def run_settings(workdir: Path, option: str = "--workdir") -> RunSettings:
+    """The options of the run in a folder. Raises UserError naming the option where there is no such run."""
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"{option}={workdir}: no run there ({path.name} is missing). Give a run's folder.")
+    try:
+        options = records.read_signed(path)
+    except records.Damaged as error:
+        raise UserError(
+            f"{path}: damaged ({error.why}); the options that its trees were searched with expected. Put "
+            "them back: report.json beside it, once there is one, holds the same under 'config'."
+        ) from error
+    if (job := options.get("job", RunSettings().job)) != RunSettings().job:
+        raise UserError(f"{path}: made by a job '{job}'; the folder of a run of rounds expected.")
+    return from_config(RunSettings, options, where=f"{path}: config")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,12 +29,16 @@ from rstar_jax.errors import UserError
 from rstar_jax.manifests import MANIFEST
 from rstar_jax.settings import from_config, to_dict
 
-# Folders in which stages lie: those of rounds, and those of a warm start.
-_STAGES = ("base", "round*", "rows", "policy", "evaluate")
+# Folders in which stages lie: those of rounds, of a warm start, and of an export.
+_STAGES = (
+    *("base", "round*", "rows", "policy", "evaluate"),
+    *("trees", "trajectories", "solutions", "pairs", "authors_*", "trl_*", "chat"),
+)
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.
 _FREE_TO_CHANGE = (
-    *("rounds", "stages", "policy.cache", "search.batch", "batch", "verify.workers", "verify.memo"),
+    *("rounds", "stages", "formats", "policy.cache", "search.batch", "batch"),
+    *("verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("verify.sandbox.allow_unsafe", "verify.sandbox.bubblewrap", "verify.sandbox.without"),
 )

@@ -22,6 +22,7 @@ _SETTINGS = {
     "pretrain": ("rstar_jax.pretrain", "PretrainConfig"),
     "solve": ("rstar_jax.solve.settings", "SolveSettings"),
     "replay": ("rstar_jax.replay", "ReplaySettings"),
+    "export": ("rstar_jax.evolve.export", "ExportSettings"),
 }
 
 
@@ -83,4 +84,5 @@ JOBS: dict[str, Job] = {
     "pretrain": _job("pretrain", "rstar_jax.pretrain", _plain),
     "solve": _solve,
     "replay": _job("replay", "rstar_jax.replay", _plain),
+    "export": _job("export", "rstar_jax.evolve.export", _plain),
 }
