@@ -11,6 +11,7 @@ from rstar_jax.data.known import named
 from rstar_jax.data.specification import Part
 from rstar_jax.data.tables import OnBad, Place, is_parquet, read_objects
 from rstar_jax.errors import UserError
+from rstar_jax.manifests import MANIFEST
 from rstar_jax.settings import home_expanded
 
 Rows = Iterator[tuple[Place, dict[str, Any]]]
@@ -27,10 +28,7 @@ def _file(part: Part, option: str, on_bad: OnBad) -> Rows:
     except OSError:  # a name that is too long, a folder that may not be entered
         folder = there = False
     if folder and part.kind == "file":
-        files = sorted((file for file in path.rglob("*") if file.name.endswith(_ENDINGS)), key=_in_order)
-        if not files:
-            raise UserError(f"{option}: '{part.name}' given, a folder without {', '.join(_ENDINGS)} files.")
-        for file in files:
+        for file in files_of(path, option):
             yield from read_objects(file, _EXPECTED, on_bad)
         return
     if not there:
@@ -42,6 +40,17 @@ def _file(part: Part, option: str, on_bad: OnBad) -> Rows:
     if part.kind != "file" and is_parquet(path) != (part.kind == "parquet"):
         raise UserError(f"{option}: '{part.text}' given, but the file is of another kind. Name it alone.")
     yield from read_objects(path, _EXPECTED, on_bad)
+
+
+def files_of(path: Path, option: str) -> list[Path]:
+    """The files of rows in a folder, by the numbers in their names; of a file itself. Raises UserError naming
+    the option where a folder has none."""
+    if not path.is_dir():
+        return [path]
+    found = (file for file in path.rglob("*") if file.name.endswith(_ENDINGS) and file.name != MANIFEST)
+    if not (files := sorted(found, key=_in_order)):
+        raise UserError(f"{option}: '{path}' given, a folder without {', '.join(_ENDINGS)} files.")
+    return files
 
 
 def _in_order(path: Path) -> list[str | int]:

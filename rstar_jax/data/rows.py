@@ -5,7 +5,10 @@ r"""Solutions that a user gives to train on, from any file of `tables.py`, whose
     {"question", "solution": "..."}        their concatenation
     {"question", "answer": "... #### 72"}  GSM8K's own form: a working, to be converted (`gsm8k.py`)
     {"problem", "solution", "answer"}      the same with the answer by itself
+    {"query", "response"}                  the authors' rstar_sft: question and solution
+    {"messages": [{"role", "content"}]}    a chat: of its user, and of its assistant
 
+Trees, of which solutions are chosen, are read by `tree_files.py`.
 "problem" and "question" are the same; "id" is optional; null is absent. A row of another form, or with steps
 that are none, is a UserError that names file and line; a working that cannot be converted is counted by its
 reason. What is read here has not been run: that is for `executed.py`.
@@ -23,13 +26,17 @@ from rstar_jax import records
 from rstar_jax.data import gsm8k
 from rstar_jax.data.tables import Place, read_objects, require_text, shown
 from rstar_jax.errors import UserError
-from rstar_jax.settings import home_expanded
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.grammar import Grammar
 from rstar_jax.types import Problem, SftRow, StepVerdict
 
 _TOLD_EVERY = 64  # rows
-_FORMS = "question (or problem) with steps, solution or GSM8K's answer"
+FORMS = (
+    "question (or problem, query) with steps, solution (or response) or GSM8K's answer; messages of a user "
+    "and an assistant; trees: question and rstar"
+)
+# What others call it.
+_NAMES = {"query": "question", "response": "solution"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,17 +49,6 @@ class Given:
     problem: Problem
     converted: bool = False
     lost: str = ""
-
-
-def rows_file(spec: str, option: str = "config.rows") -> Path:
-    """The file that an option names. Raises UserError naming the option where it does not exist."""
-    path = home_expanded(Path(spec), option)
-    if not spec or not path.is_file():
-        raise UserError(
-            f"{option}: {spec!r} given, a .parquet or .jsonl file of solutions that exists expected. Its "
-            f"rows: SftRows as in a round's curate/sft.parquet, or {_FORMS}."
-        )
-    return path
 
 
 def read_given(
@@ -72,35 +68,42 @@ def read_given(
     if on_read is not None:
         on_read(len(given))
     if not given:
-        raise UserError(f"{path}: no rows in it; one JSON object a line expected, {_FORMS}.")
+        raise UserError(f"{path}: no rows in it; one JSON object a line expected, {FORMS}.")
     return given
 
 
 def _sft_rows(path: Path, task: Task) -> Iterator[Given]:
     for number, row in enumerate(records.read_rows(path, SftRow), start=1):
-        place = Place(path, "row", number)
-        _text({"question": row.question}, place, "question")
-        _require_texts(list(row.steps), place)
-        problem = Problem(row.problem_id, row.question, "")
-        _require_steps(row.steps, problem, task, place)
-        if any(i is None for ids in row.token_ids for i in ids):
-            raise UserError(f"{place}: token_ids hold a null; whole numbers, or no ids at all, expected.")
-        if row.token_ids and len(row.token_ids) != len(row.steps):
-            raise UserError(
-                f"{place}: token_ids of {len(row.token_ids)} steps given, but it has {len(row.steps)}; those "
-                "of each step, or none at all, expected."
-            )
-        yield Given(row, problem)
+        yield given_row(row, task, Place(path, "row", number))
+
+
+def given_row(row: SftRow, task: Task, place: Place) -> Given:
+    """Take a row as it is. Raises UserError naming its place where it holds no steps of the task."""
+    _text({"question": row.question}, place, "question")
+    _require_texts(list(row.steps), place)
+    problem = Problem(row.problem_id, row.question, "")
+    _require_steps(row.steps, problem, task, place)
+    if any(i is None for ids in row.token_ids for i in ids):
+        raise UserError(f"{place}: token_ids hold a null; whole numbers, or no ids at all, expected.")
+    if row.token_ids and len(row.token_ids) != len(row.steps):
+        raise UserError(
+            f"{place}: token_ids of {len(row.token_ids)} steps given, but it has {len(row.steps)}; those "
+            "of each step, or none at all, expected."
+        )
+    return Given(row, problem)
 
 
 def _objects(path: Path, task: Task) -> Iterator[Given]:
-    for place, row in read_objects(path, _FORMS):
+    for place, row in read_objects(path, FORMS):
         name = str(row.get("id") or row.get("problem_id") or f"{path.stem}/{place.number}")
         yield _given(row, task, place, name)
 
 
 def _given(row: dict[str, Any], task: Task, place: Place, name: str) -> Given:
     row = {key: value for key, value in row.items() if value is not None}  # a table has all columns in each
+    row = {key if (new := _NAMES.get(key, key)) in row else new: value for key, value in row.items()}
+    if "messages" in row and "question" not in row:
+        row |= _conversation(row["messages"], place)
     question = _text(row, place, "question" if "question" in row else "problem")
     grammar, answer = task.grammar, row.get("answer", "")
     reference = str(answer)
@@ -111,7 +114,7 @@ def _given(row: dict[str, Any], task: Task, place: Place, name: str) -> Given:
             require_text(place, "steps", step, code=True)
         return _solution(Problem(name, question, reference), steps, task, place)
     if "solution" not in row:
-        working, reference = gsm8k.reference(_text(row, place, "answer", f"{_FORMS} are"))
+        working, reference = gsm8k.reference(_text(row, place, "answer", f"{FORMS} are"))
         if not reference:
             raise UserError(
                 f"{place}: answer is {shown(answer)}: a working that ends in '#### ANSWER' expected, as "
@@ -128,6 +131,18 @@ def _given(row: dict[str, Any], task: Task, place: Place, name: str) -> Given:
             "working to be converted an answer is missing, in the key answer or behind '####'."
         )
     return _working(Problem(name, question, reference or stated), working, grammar)
+
+
+def _conversation(messages: Any, place: Place) -> dict[str, str]:
+    """The question and the solution of a chat of two; what a system says beside them is passed over."""
+    known = isinstance(messages, list) and all(isinstance(one, dict) for one in messages)
+    said = [one for one in messages if one.get("role") != "system"] if known else []
+    if [one.get("role") for one in said] != ["user", "assistant"]:
+        raise UserError(
+            f"{place}: messages is {shown(messages)}; one of a user and one of an assistant, each with role "
+            "and content, expected."
+        )
+    return {"question": said[0].get("content", ""), "solution": said[1].get("content", "")}
 
 
 def _solution(problem: Problem, steps: Sequence[str], task: Task, place: Place) -> Given:
@@ -182,6 +197,6 @@ def _text(row: dict[str, Any], place: Place, key: str, expected: str = "text") -
     value = row.get(key)
     if not isinstance(value, str) or not value.strip():
         what = f"no '{key}'" if value is None else f"{key} is {shown(value)}"
-        raise UserError(f"{place}: {what}; {expected} expected. Rows hold {_FORMS}.")
+        raise UserError(f"{place}: {what}; {expected} expected. Rows hold {FORMS}.")
     require_text(place, key, value, code=key == "solution")
     return value

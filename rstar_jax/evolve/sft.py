@@ -25,10 +25,10 @@ from rich.console import Console
 from rstar_jax import records, weights
 from rstar_jax.data.executed import executed
 from rstar_jax.data.load import load_problems
-from rstar_jax.data.rows import read_given, rows_file
+from rstar_jax.data.rows import FORMS
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import rounds, search_stages, train_stages
+from rstar_jax.evolve import given, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.problems import asked_before, with_room
@@ -67,8 +67,8 @@ class SftTraining:
 class SftSettings:
     """A warm start.
 
-    rows: the file of solutions (`data/rows.py` says of which forms). limit: so many of its first rows
-        are taken; 0: all.
+    rows: the file of solutions, or of trees that have some, or a folder of such files (docs/DATA.md, "Data
+        in", says of which forms). limit: so many of its first rows are taken; 0: all.
     heldout: where held-out problems come from, as a run's (`data/specification.py`): a number of suite
         problems, a file of rows {question, answer}; empty: nothing is evaluated.
     base: the prompt with which the base is evaluated before, "none": it is not.
@@ -160,9 +160,9 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
     What is done is not done again; a killed training goes on from its last checkpoint. Raises UserError for
     bad input, for a sandbox that would not hold, and where no row is left to train on.
     """
-    work = Workdir(workdir, settings)
+    work, init = Workdir(workdir, settings), settings.policy.init
     with Progress() as progress:
-        rows, base = rows_file(settings.rows), rounds.base_folder(settings.policy.init)  # 1
+        rows, base = given.given_files(settings.rows, "config.rows", FORMS), rounds.base_folder(init)  # 1
         heldout = _heldout(settings, progress.log)
         context = Context(
             settings=settings.as_run(),
@@ -181,12 +181,12 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
             return _warm_start(context, settings, rows)
 
 
-def _warm_start(context: Context, settings: SftSettings, rows: Path) -> dict[str, Any]:
+def _warm_start(context: Context, settings: SftSettings, rows: list[Path]) -> dict[str, Any]:
     """Points 2 to 7 of `run`."""
     work, progress, heldout = context.work, context.progress, context.heldout
     evaluated, sampled, workdir = bool(settings.heldout), settings.samples > 0, work.root
     inputs = {
-        "rows": records.digest(rows),
+        "rows": given.digest_of(rows),
         "heldout": hashlib.sha256(repr([*heldout]).encode(errors="replace")).hexdigest(),
         "policy.init": weights.model_hash(context.base),
     }
@@ -256,31 +256,32 @@ def _heldout(settings: SftSettings, log: Callable[[str], None]) -> Sequence[Prob
     )
 
 
-def _rows(context: Context, path: Path, limit: int) -> None:
+def _rows(context: Context, files: list[Path], limit: int) -> None:
     """Read, convert and run the rows; keep those that hold and count why the others do not."""
 
     def work(folder: Path) -> dict[str, Any]:
         with context.progress.stage("read the rows", limit or None, "rows"):
-            given = read_given(path, context.task, limit=limit, on_read=context.progress.update)
+            read = given.solutions(files, context.task, limit=limit, on_read=context.progress.update)
         kept: list[SftRow] = []
         lost: Counter[str] = Counter()
-        with context.sandbox() as sandbox, context.progress.stage("rows", len(given), "rows"):
+        with context.sandbox() as sandbox, context.progress.stage("rows", len(read), "rows"):
             context.progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
             checker = Checker(context.task, sandbox)
-            for first in range(0, len(given), _AT_ONCE):
-                for one in executed(given[first : first + _AT_ONCE], checker):
+            for first in range(0, len(read), _AT_ONCE):
+                for one in executed(read[first : first + _AT_ONCE], checker):
                     if one.row:
                         kept.append(one.row)
                     else:
                         lost[one.lost] += 1
                 context.progress.update(
-                    min(first + _AT_ONCE, len(given)), note=f"{len(kept):,} kept, {lost.total():,} lost"
+                    min(first + _AT_ONCE, len(read)), note=f"{len(kept):,} kept, {lost.total():,} lost"
                 )
         if not kept:
             why = "; ".join(f"{count:,} {reason}" for reason, count in lost.most_common())
             raise UserError(
-                f"config.rows: {path}: none of its {len(given):,} rows can be learnt: {why}. Give solutions "
-                "in our grammar, or workings whose calculations are marked as GSM8K's are (<<48/2=24>>)."
+                f"config.rows: {files[0]}: none of its {len(read):,} rows can be learnt: {why}. Give "
+                "solutions in our grammar, or workings whose calculations are marked as GSM8K's are "
+                "(<<48/2=24>>)."
             )
         records.write_rows(folder / train_stages.SFT, SftRow, kept)
         seen = len(asked_before(context.heldout, (row.question for row in kept)))
@@ -289,9 +290,9 @@ def _rows(context: Context, path: Path, limit: int) -> None:
             context.progress.log(f"config.heldout: {note}.")
         return results.to_json(
             results.RowsResult(
-                read=len(given),
+                read=len(read),
                 kept=len(kept),
-                converted=sum(row.converted for row in given),
+                converted=sum(row.converted for row in read),
                 lost=dict(lost.most_common()),
                 heldout_seen=seen,
                 note=note,

@@ -8,7 +8,7 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.data.executed import executed
-from rstar_jax.data.rows import read_given, rows_file
+from rstar_jax.data.rows import read_given
 from rstar_jax.errors import UserError
 from rstar_jax.sandbox import Limits, Sandbox
 from rstar_jax.tasks import Checker, MathTask
@@ -188,9 +188,6 @@ def test_token_ids_that_are_none_are_named(tmp_path, ids, message):
 
 
 def test_files_that_are_none_are_named(tmp_path):
-    for spec in ("", str(tmp_path), str(tmp_path / "none.jsonl")):
-        with pytest.raises(UserError, match=r"config\.rows: .*\.parquet or \.jsonl"):
-            rows_file(spec)
     with pytest.raises(UserError, match=r"empty\.jsonl: no rows"):
         read_given(write(tmp_path / "empty.jsonl"), MathTask())
     with pytest.raises(UserError, match=r"other\.parquet: damaged"):
@@ -213,3 +210,22 @@ def test_solutions_in_our_grammar_stay_as_they_are_but_for_an_output_that_is_mis
         found = executed(read_given(path, MathTask()), Checker(MathTask(), sandbox))
     kept = [one.row.steps if one.row else one.lost for one in found]
     assert kept == [tuple(STEPS), tuple(STEPS), (crash,), "a step fails: NameError"]
+
+
+def test_the_authors_solutions_and_chats_are_read_as_ours(tmp_path):
+    chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "1 + 1?"}]
+    chat.append({"role": "assistant", "content": "".join(STEPS)})
+    path = write(
+        tmp_path / "rows.jsonl",
+        {"query": "1 + 1?", "response": "".join(STEPS)},
+        {"messages": chat},
+        {"question": "1 + 1?", "steps": STEPS, "query": "another", "messages": []},
+    )
+    rows = read_given(path, MathTask())
+    assert {(row.row.question, row.row.steps) for row in rows} == {("1 + 1?", tuple(STEPS))}
+    for bad in ([], [chat[1]], "x", [chat[1], chat[1]]):
+        write(path, {"messages": bad})
+        with pytest.raises(
+            UserError, match=r"rows\.jsonl:1: messages is .* one of a user and one of an assistant"
+        ):
+            read_given(path, MathTask())

@@ -1,0 +1,104 @@
+"""What a user gives to train on, trees included: of those, solutions and pairs are curated as a round's."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rstar_jax import records
+from rstar_jax.curate import CurateConfig, Curated, curate
+from rstar_jax.data.pairs import Tally, read_pairs
+from rstar_jax.data.readers import files_of
+from rstar_jax.data.rows import Given, given_row, read_given
+from rstar_jax.data.tables import Place
+from rstar_jax.data.tree_files import holds_trees, read_trees
+from rstar_jax.errors import Unfit, UserError
+from rstar_jax.settings import home_expanded
+from rstar_jax.tasks.task import Task
+from rstar_jax.types import PreferencePair
+
+
+def given_files(spec: str, option: str, forms: str) -> list[Path]:
+    """The files that an option names: one, or those of a folder. Raises UserError naming the option."""
+    path = home_expanded(Path(spec), option)
+    if not spec or not path.exists():
+        raise UserError(
+            f"{option}: {spec!r} given, a file that exists, or a folder of such files, expected: JSON lines, "
+            f"a JSON array or Parquet. Its rows: {forms}."
+        )
+    return files_of(path, option)
+
+
+def digest_of(files: Sequence[Path]) -> str:
+    """One digest of all files: that of a single one, or of all of theirs."""
+    return " ".join(records.digest(file)[: 64 if len(files) == 1 else 16] for file in files)
+
+
+def solutions(
+    files: Sequence[Path], task: Task, *, limit: int = 0, on_read: Callable[[int], None] = lambda _: None
+) -> list[Given]:
+    """The solutions of files, the first `limit` of them if that is not 0: rows as they are, and of trees the
+    best right trajectories of each problem.
+
+    Raises UserError naming file and line, and a file in which nothing is left.
+    """
+    found = list[Given]()
+    for file in files:
+        room = limit - len(found)
+        if limit and not room:
+            break
+        read = _taught if holds_trees(file) else read_given
+        found += read(
+            file, task, limit=room if limit else 0, on_read=functools.partial(_more, on_read, len(found))
+        )
+    return found
+
+
+def _more(on_read: Callable[[int], None], before: int, count: int) -> None:
+    on_read(before + count)
+
+
+def _taught(file: Path, task: Task, *, limit: int, on_read: Callable[[int], None]) -> list[Given]:
+    """What the trees of a file teach a policy."""
+    rows = (row for of_problem in _curated(file, CurateConfig()) for row in of_problem.sft)
+    found = []
+    for number, row in enumerate(itertools.islice(rows, limit or None), start=1):
+        found.append(given_row(row, task, Place(file, "solution", number)))
+        on_read(number)
+    if not found:
+        raise UserError(f"{file}: none of its trees has a right answer that could be taught.")
+    return found
+
+
+def pairs(
+    files: Sequence[Path],
+    task: Task,
+    config: CurateConfig,
+    tally: Tally,
+    on_read: Callable[[int], None] = lambda _: None,
+) -> Iterator[PreferencePair]:
+    """Yield the pairs of files, of trees those that `config` chooses. tally: counts what is read and lost."""
+    rows = []
+    for file in files:
+        if not holds_trees(file):
+            rows.append(file)
+            continue
+        for of_problem in _curated(file, config):
+            tally.read += 1
+            for reason, count in of_problem.dropped.items():
+                tally.lost[f"of trees, {reason}"] += count
+            if not of_problem.pairs:
+                tally.lose(Unfit("problems whose trees compare nothing", ""))
+            yield from of_problem.pairs
+            on_read(tally.read)
+    if rows:
+        yield from read_pairs(rows, task, tally, on_read)
+
+
+def _curated(file: Path, config: CurateConfig) -> Iterator[Curated]:
+    """Curate the trees of each problem; those of one stand together in a file."""
+    for _, trees in itertools.groupby(read_trees(file), lambda tree: tree.problem.id):
+        of_problem = list(trees)
+        yield curate(of_problem, config, of_problem[0].round)

@@ -1,0 +1,232 @@
+"""Pairs of every form are read as what they are; labels that cannot teach are refused."""
+
+import json
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rstar_jax import records
+from rstar_jax.data.pairs import Tally, read_pairs, require_stable_stops
+from rstar_jax.data.readers import files_of
+from rstar_jax.data.step_labels import Labelled, pairs_of, step_of
+from rstar_jax.errors import UserError
+from rstar_jax.tasks import MathTask
+from rstar_jax.text.grammar import CODE_STEPS
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.types import PreferencePair
+from rstar_jax.weights import TINY_BASE
+
+TASK = MathTask()
+PROMPT = TASK.prompt("1 + 1?", "ppm")
+STEP, NEXT, OTHER = "<code>\nx = 1\n<end_of_step>", "\nx += 1\n<end_of_step>", "\nx -= 1\n<end_of_step>"
+RATED_2 = {"text": "a", "rating": 2}
+STEPS = st.text("ab ", min_size=1, max_size=3).filter(str.strip)
+
+
+def prose(*texts):
+    return tuple(f"\n{text}\n<end_of_step>" for text in texts)
+
+
+def read(tmp_path, *rows, tally=None):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+    return list(read_pairs([path], TASK, tally or Tally()))
+
+
+def shepherd(question, *steps):
+    """A row as Math-Shepherd has it, of (text, + or -)."""
+    tagged = [
+        question
+        + " "
+        + "\n".join(f"Step {i}: {text} {mark or tag}" for i, (text, tag) in enumerate(steps, 1))
+        for mark in ("ки", "")
+    ]
+    return {"input": tagged[0], "label": tagged[1], "task": "GSM8K"}
+
+
+def test_pairs_in_the_forms_of_the_authors_and_of_trl_are_the_same(tmp_path):
+    sides = {"chosen": NEXT, "rejected": OTHER}
+    chat = {name: [{"role": "assistant", "content": text}] for name, text in sides.items()}
+    rows = [
+        {"prompt": PROMPT + STEP, "pos": NEXT, "neg": OTHER, "pos_count": 1, "neg_count": 1},
+        {"prompt": PROMPT + STEP, **sides},
+        {"prompt": [{"role": "user", "content": PROMPT + STEP}], **chat},
+    ]
+    found = read(tmp_path, *rows)
+    assert found == [found[0]] * 3
+    assert (found[0].question, found[0].prefix) == ("1 + 1?", (STEP,))
+    assert (found[0].positive, found[0].negative, found[0].final) == ((NEXT,), (OTHER,), False)
+    assert found[0].problem_id.startswith("q-")
+
+
+def test_pairs_of_a_round_are_read_as_they_are_and_other_forms_beside_them(tmp_path):
+    pair = PreferencePair("p", "1?", (STEP,), (NEXT,), (OTHER,), 0.5, 0.25, False, 3)
+    records.write_rows(tmp_path / "a2.parquet", PreferencePair, [pair])
+    (tmp_path / "a10.jsonl").write_text(json.dumps({"prompt": "1?", "chosen": "Two", "rejected": "One"}))
+    (tmp_path / "DONE.json").write_text("{}")  # an export's manifest
+    (one, other) = read_pairs(files_of(tmp_path, "config.pairs"), TASK, Tally())
+    assert one == pair
+    assert (other.question, other.prefix, other.positive) == ("1?", (), prose("Two"))
+
+
+def test_prm800k_rates_alternatives_that_share_what_was_chosen_before(tmp_path):
+    def step(*rated, chosen=None, human=None):
+        completions = [{"text": text, "rating": rating, "flagged": None} for text, rating in rated]
+        return {"completions": completions, "human_completion": human, "chosen_completion": chosen}
+
+    steps = [
+        step(("A", 1), ("B", -1), ("C", None), chosen=0),
+        step(("D", -1), human={"text": "E", "rating": None, "source": "human", "flagged": False}),
+        step(("F", 0), ("G", -1), ("H", -1), ("I", -1), chosen=0),
+    ]
+    label = {"steps": steps, "total_time": 9, "finish_reason": "solution"}
+    row = {"labeler": "x", "question": {"problem": "1 + 1?", "ground_truth_answer": "2"}, "label": label}
+    tally = Tally()
+    found = {(p.prefix, p.positive, p.negative): p.margin for p in read(tmp_path, row, tally=tally)}
+    assert found == {
+        ((), prose("A"), prose("B")): 2.0,
+        (prose("A"), prose("E"), prose("D")): 2.0,
+        (prose("A", "E"), prose("F"), prose("I")): 1.0,
+        (prose("A", "E"), prose("F"), prose("H")): 1.0,
+    }
+    assert tally.right and tally.wrong
+    tally.require_labels(len(found), "f")
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "prm.parquet")  # as the hub has it
+    assert len(list(read_pairs([tmp_path / "prm.parquet"], TASK, Tally()))) == 4
+
+
+def test_math_shepherd_compares_solutions_of_one_question_wherever_they_are(tmp_path):
+    rows = [
+        shepherd("How many?", ("good", "+"), ("right", "+")),
+        shepherd("Another?", ("alone", "+")),
+        shepherd("How many?", ("good", "+"), ("slip", "-")),
+        shepherd("How many?", ("bad", "-"), ("worse", "-")),
+    ]
+    tally = Tally()
+    found = read(tmp_path, *rows, tally=tally)
+    good, bad, right, slip, worse = (
+        f"Step {i}: {text}" for i, text in ((1, "good"), (1, "bad"), (2, "right"), (2, "slip"), (2, "worse"))
+    )
+    assert {(p.prefix, p.positive, p.negative, p.final) for p in found} == {
+        ((), prose(good), prose(bad), False),
+        (prose(good), prose(right), prose(slip), False),
+        ((), prose(good, right), prose(good, slip), True),
+        ((), prose(good, right), prose(bad, worse), True),
+    }
+    assert {p.question for p in found} == {"How many?"} and len({p.problem_id for p in found}) == 1
+    assert tally.lost == {"questions without a better and a worse way on from one place": 1}
+
+
+def test_rows_that_say_nothing_are_counted_with_an_example(tmp_path):
+    good = shepherd("1 + 1?", ("a", "+"))
+    tally = Tally()
+    rows = [
+        good,
+        shepherd("1 + 1?", ("b", "-")),
+        {**good, "label": good["label"].replace("+", "?")},
+        {"input": "No step here ки", "label": "No step here +"},
+        {"prompt": PROMPT, "chosen": NEXT, "rejected": NEXT},
+    ]
+    assert len(read(tmp_path, *rows, tally=tally)) == 2
+    assert tally.lost == {"labels where no tag is": 1, "no first step": 1, "two equal sides": 1}
+    assert "pairs.jsonl:3" in tally.examples["labels where no tag is"]
+
+
+def test_trls_stepwise_is_read_in_the_tasks_steps_and_in_prose(tmp_path):
+    ours = {"prompt": PROMPT, "completions": [STEP, NEXT], "labels": [True, True]}
+    found = read(tmp_path, ours, {**ours, "completions": [STEP, OTHER], "labels": [True, False]})
+    assert {(p.question, p.prefix, p.positive, p.negative) for p in found} == {
+        ("1 + 1?", (STEP,), (NEXT,), (OTHER,)),
+        ("1 + 1?", (), (STEP, NEXT), (STEP, OTHER)),
+    }
+    plain = {"prompt": "1 + 1?", "completions": ["Two."], "labels": [True]}
+    (pair, whole) = read(tmp_path, plain, {**plain, "completions": ["Three."], "labels": [False]})
+    assert (pair.positive, pair.negative) == (prose("Two."), prose("Three.")) and whole.final
+
+
+@given(st.lists(st.lists(st.tuples(STEPS, st.sampled_from([-1.0, 0.0, 1.0])), min_size=1, max_size=3)))
+def test_every_pair_of_labels_prefers_the_better_of_two_ways_on_from_one_place(rows):
+    solutions = [Labelled("q", *zip(*row, strict=True), True) for row in rows]
+    found = pairs_of(solutions, CODE_STEPS) if solutions else []
+    labels = {}
+    for solution in solutions:
+        steps = tuple(step_of(step, CODE_STEPS) for step in solution.steps)
+        for i, label in enumerate(solution.labels):
+            labels.setdefault(steps[: i + 1], []).append(label)
+    for pair in found:
+        assert 0 < pair.margin <= 2 and pair.positive != pair.negative
+        for side in (pair.positive, pair.negative):
+            assert (*pair.prefix, *side) in labels
+        if not pair.final:
+            better, worse = (labels[*pair.prefix, *side] for side in (pair.positive, pair.negative))
+            assert sum(better) >= 0 > sum(worse)
+
+
+@pytest.mark.parametrize(
+    ("rows", "why"),
+    [
+        ([{"question": "1?", "answer": "2"}], r"pairs\.jsonl:1: columns answer, question, of which no pairs"),
+        ([{"prompt": PROMPT, "pos": 3, "neg": "x"}], r"pairs\.jsonl:1: pos is 3, text expected"),
+        ([{"question": "1?", "label": {"steps": []}}], r"pairs\.jsonl:1: question is '1\?'"),
+        (
+            [{"prompt": "1?", "completions": ["a"], "labels": []}],
+            r"pairs\.jsonl:1: completions is \['a'\], labels \[\]",
+        ),
+        (
+            [
+                {
+                    "question": {"problem": "1?"},
+                    "label": {"steps": [{"completions": [{"text": "a", "rating": 2}]}]},
+                }
+            ],
+            r"pairs\.jsonl:1: rating is 2",
+        ),
+    ],
+)
+def test_rows_of_no_known_form_are_named(tmp_path, rows, why):
+    with pytest.raises(UserError, match=why):
+        read(tmp_path, *rows)
+
+
+def test_unknown_columns_are_listed_with_the_forms_that_are_known(tmp_path):
+    with pytest.raises(UserError) as raised:
+        read(tmp_path, {"text": "x", "score": 1})
+    for part in ("score, text", "rstar_ppm", "PRM800K", "Math-Shepherd", "TRL"):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("marks", "why"),
+    [("++", r"f: all 2 labels of steps are right"), ("--", r"f: all 2 labels of steps are wrong")],
+)
+def test_labels_of_one_class_are_refused(tmp_path, marks, why):
+    tally = Tally()
+    rows = [shepherd("1 + 1?", (text, mark)) for text, mark in zip("ab", marks, strict=True)]
+    pairs = read(tmp_path, *rows, tally=tally)
+    with pytest.raises(UserError, match=why):
+        tally.require_labels(len(pairs), "f")
+
+
+def test_no_pair_left_is_refused_with_the_reasons(tmp_path):
+    tally = Tally()
+    pairs = read(tmp_path, {"prompt": PROMPT, "chosen": NEXT, "rejected": NEXT}, tally=tally)
+    with pytest.raises(UserError, match=r"f: no pair left of 1 rows \(1 two equal sides\).*pairs\.jsonl:1"):
+        tally.require_labels(len(pairs), "f")
+
+
+def test_an_end_of_step_that_splits_into_other_tokens_is_refused():
+    tokenizer = Tokenizer.load(TINY_BASE, CODE_STEPS)
+    require_stable_stops(tokenizer, [STEP, NEXT, "no stop", *prose("x", "Größe")], "f")
+
+    def merging(step):  # as a vocabulary with a token for "\n<"
+        return tuple(step.encode()[:-3]), ()
+
+    broken = SimpleNamespace(
+        grammar=CODE_STEPS, encode_step=merging, encode_steps=lambda steps: [*"".join(steps).encode()]
+    )
+    with pytest.raises(UserError, match=r"f: the end of a step, '<end_of_step>', is spelt"):
+        require_stable_stops(broken, [STEP], "f")
