@@ -23,7 +23,7 @@ OPTIONAL = {
     "torch": "pip install -e '.[reference]'",
     "libtpu": "pip install libtpu",
     "datasets": "pip install -e '.[hub]'",
-    "tensorflow_datasets": "pip install tensorflow-datasets array-record importlib_resources",
+    "grain": "pip install -e '.[grain]'",
 }
 # Each takes a minute or more.
 _LONG = ("test_hostile.py", "test_rounds.py", "test_sharding.py")

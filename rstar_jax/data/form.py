@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from rstar_jax.data.known import CUTS, Columns, Known, recognised
+from rstar_jax.data.problem_set import digest
 from rstar_jax.data.tables import Place, require_text, shown
 from rstar_jax.errors import Unfit
 from rstar_jax.types import Problem
@@ -73,6 +74,27 @@ class Form:
         return Problem(**{**fields, "id": named or content_id(fields["question"]), "answer": answer})
 
 
+# What a row of a prepared set says besides of where it comes from (`rstar_problems.py`).
+PROVENANCE = ("origin", "origin_row", "fingerprint")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedForm(Form):
+    """Rows of a set that `--config=prepare_problems` wrote: problems already, taken as they are."""
+
+    def problem(self, row: dict[str, Any], place: Place) -> Problem:
+        """Make the problem that was written. Raises Unfit where the row's fingerprint is of another one."""
+        values: dict[str, Any] = {field.name: row.get(field.name) for field in dataclasses.fields(Problem)}
+        problem = Problem(**values)
+        if digest([problem]) != row["fingerprint"]:
+            raise Unfit(
+                "not as it was prepared",
+                f"{place}: '{shown(row.get('id'))}' is not the problem that its fingerprint names "
+                f"({row['fingerprint']}). Prepare the set again.",
+            )
+        return problem
+
+
 def content_id(question: str) -> str:
     """An id made of a question, capitals and spaces aside: the same wherever it stands."""
     plain = " ".join(question.split()).casefold()
@@ -85,6 +107,8 @@ def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None
     Columns that are asked for count before these, but not in a set that has none of them and does without:
     held-out problems may be of another one.
     """
+    if all(name in row for name in PROVENANCE):
+        return PreparedForm(_OWN)
     given = {name: value for name, value in dataclasses.asdict(asked).items() if value}
     found = known or recognised(row)
     named = {name: column for name, column in given.items() if name != "cut"}

@@ -35,6 +35,7 @@ def load_problems(
     option: str = "",
     columns: Columns = Columns(),
     bad: Literal["fatal", "drop"] = "fatal",
+    faults: Faults | None = None,
     require: Require | None = None,
     log: Callable[[str], None] | None = None,
 ) -> ProblemSet:
@@ -42,25 +43,26 @@ def load_problems(
 
     seed: draws suite problems and shares. option: which one `spec` is of, for errors; config.problems.SPLIT
     unless given. columns: of files, where they are not to be told by their keys. bad: whether a bad row ends
-    it, or is left out and counted. require: raises UserError for a problem that its task cannot check. log:
-    told how many rows were left out, and why, and how far reading is.
+    it, or is left out and counted. faults: what to do about bad rows in the place of `bad`, for whoever wants
+    the counts. require: raises UserError for a problem that its task cannot check. log: told how many rows
+    were left out, and why, and how far reading is.
 
     Rows of one's own hold question (or `problem`), answer and optionally id, level (0 to 9), source,
     synthetic; other keys are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is
     taken. Raises UserError naming file and line of the first bad row.
     """
     option = option or f"config.problems.{split}"
-    faults = Faults(fatal=bad == "fatal")
+    faults = faults or Faults(fatal=bad == "fatal")
     parts = parse(str(spec), option)
-    sets, places = [], _Places()
+    sets, ids = [], array("q")
     for part in parts:
         found = Stored()
         for place, problem in _problems(part, seed, split, option, columns, faults):
             if _passes(problem, place, require, faults):
-                found.add(problem)
-                places.add(place, problem)
-                if log is not None and len(places) % _TOLD_EVERY == 0:
-                    log(f"{option}: {len(places):,} problems read.")
+                found.add(problem, place)
+                ids.append(hash(problem.id))
+                if log is not None and len(ids) % _TOLD_EVERY == 0:
+                    log(f"{option}: {len(ids):,} problems read.")
         if not len(found):
             raise UserError(
                 f"{part.text}: no problems in it; one JSON object with question and answer a line expected."
@@ -68,7 +70,7 @@ def load_problems(
             )
         sets.append(found)
     chosen = [share(len(each), part.share, seed) for each, part in zip(sets, parts, strict=True)]
-    shares = _distinct(sets, chosen, places, faults)
+    shares = _distinct(sets, chosen, ids, faults)
     if log is not None and faults.left_out:
         log(f"{option}: {faults.summary(sum(map(len, shares)))}")
     return shares[0] if len(shares) == 1 else Mixture(shares)
@@ -125,65 +127,46 @@ def _passes(problem: Problem, place: Place, require: Require | None, on_bad: OnB
     return True
 
 
-class _Places:
-    """Where each problem came from and a hash of its id, in 20 bytes."""
-
-    def __init__(self) -> None:
-        self._files: dict[tuple[object, str], int] = {}
-        self._file, self._number, self._hash = array("i"), array("q"), array("q")
-
-    def add(self, place: Place, problem: Problem) -> None:
-        self._file.append(self._files.setdefault((place.path, place.kind), len(self._files)))
-        self._number.append(place.number)
-        self._hash.append(hash(problem.id))
-
-    def __len__(self) -> int:
-        return len(self._number)
-
-    def at(self, index: int) -> Place:
-        path, kind = list(self._files)[self._file[index]]
-        return Place(path, kind, self._number[index])  # type: ignore[arg-type]
-
-    def alike(self, among: np.ndarray) -> list[list[int]]:
-        """Those among some indices of problems whose ids have the same hash, in order; mostly their ids are
-        the same."""
-        hashes = np.frombuffer(self._hash, np.int64)[among]
-        order = np.argsort(hashes, kind="stable")
-        same = np.flatnonzero(np.diff(hashes[order]) == 0)
-        order = among[order]
-        groups = np.split(same, np.flatnonzero(np.diff(same) > 1) + 1) if len(same) else []
-        return sorted(order[group[0] : group[-1] + 2].tolist() for group in groups)
+def _alike(hashes: array[int], among: np.ndarray) -> list[list[int]]:
+    """Those among some indices of problems whose ids have the same hash, in order; mostly their ids are the
+    same."""
+    found = np.frombuffer(hashes, np.int64)[among]
+    order = np.argsort(found, kind="stable")
+    same = np.flatnonzero(np.diff(found[order]) == 0)
+    order = among[order]
+    groups = np.split(same, np.flatnonzero(np.diff(same) > 1) + 1) if len(same) else []
+    return sorted(order[group[0] : group[-1] + 2].tolist() for group in groups)
 
 
 def _distinct(
-    sets: list[Stored], chosen: list[np.ndarray], places: _Places, faults: Faults
+    sets: list[Stored], chosen: list[np.ndarray], ids: array[int], faults: Faults
 ) -> list[ProblemSet]:
     """The chosen rows without those whose id, or question where that made the id, an earlier one has."""
     ends = np.cumsum([len(each) for each in sets]).tolist()
 
-    def problem(index: int) -> tuple[int, int]:
+    def row_of(index: int) -> tuple[int, int]:
         part = next(k for k, end in enumerate(ends) if index < end)
         return part, index - (ends[part] - len(sets[part]))
 
     again: list[tuple[int, int, Problem]] = []
     starts = [end - len(each) for end, each in zip(ends, sets, strict=True)]
     among = np.concatenate([rows + start for rows, start in zip(chosen, starts, strict=True)])
-    for group in places.alike(among):
+    for group in _alike(ids, among):
         first: dict[str, int] = {}
         for index in group:
-            part, row = problem(index)
+            part, row = row_of(index)
             found = sets[part][row]
             if first.setdefault(found.id, index) != index:
                 again.append((index, first[found.id], found))
     dropped: list[list[int]] = [[] for _ in sets]
     for index, earlier, found in sorted(again, key=lambda one: one[0]):
-        place, other = places.at(index), places.at(earlier)
+        place, other = (sets[part].place(row) for part, row in map(row_of, (index, earlier)))
         where = other.short if other.path == place.path else str(other)
         if found.id == content_id(found.question):  # nobody gave it that id
             faults.count(Unfit("asked before", f"{place}: asks what {where} does."))
         else:
             faults(Unfit("an id that is taken", f"{place}: id '{found.id}' is already that of {where}."))
-        part, row = problem(index)
+        part, row = row_of(index)
         dropped[part].append(row)
     return [
         each if len(left := np.setdiff1d(rows, gone)) == len(each) else Selected(each, left)

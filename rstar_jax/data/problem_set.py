@@ -1,9 +1,9 @@
 """Problems as an indexable set with a fingerprint, in a file instead of memory.
 
 What a source is read as lies in a temporary file without a name (in TMPDIR; small sets never reach it), a row
-a problem, with the offset of each in memory: 8 bytes, whatever the problem's length. Reading it by index
-costs the same in any order and from any kind of source, and nobody changes it under a run. It takes the disk
-space of the texts for as long as the process lives.
+a problem, with the offset and place of each in memory: 20 bytes, whatever the problem's length. Reading it by
+index costs the same in any order and from any kind of source, and nobody changes it under a run. It takes the
+disk space of the texts for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import IO, overload
 
 import numpy as np
 
+from rstar_jax.data.places import Places
+from rstar_jax.data.tables import Place
 from rstar_jax.errors import UserError
 from rstar_jax.types import Problem
 
@@ -28,11 +30,16 @@ _SMALL = 2**24  # bytes that are held in memory
 
 
 class ProblemSet(Sequence[Problem]):
-    """Problems by index: `len`, `[i]`, `fingerprint`. A slice is a set, too, and holds no problem."""
+    """Problems by index: `len`, `[i]`, `place(i)`, `fingerprint`. A slice is a set, too, and holds no
+    problem."""
 
     @abc.abstractmethod
     def _at(self, index: int) -> Problem:
         """Return the problem at an index from 0."""
+
+    @abc.abstractmethod
+    def place(self, index: int) -> Place:
+        """Return where the problem at an index from 0 was read."""
 
     @overload
     def __getitem__(self, index: int) -> Problem: ...
@@ -53,18 +60,21 @@ class ProblemSet(Sequence[Problem]):
 
 
 class Stored(ProblemSet):
-    """Problems in a temporary file. `add` them first."""
+    """Problems in a temporary file. `add` them first, all with their places or all without."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self._places = Places()
         self._file: IO[bytes] | None = None
         self._buffer, self._written = bytearray(), 0
         self._ends = array("q", [0])
         for problem in problems:
             self.add(problem)
 
-    def add(self, problem: Problem) -> None:
+    def add(self, problem: Problem, place: Place | None = None) -> None:
         """Append a problem. Raises UserError where the temporary folder is full."""
         p = problem
+        if place is not None:
+            self._places.add(place)
         # Nobody else reads it: the fastest form will do.
         row = marshal.dumps((p.id, p.question, p.answer, p.level, p.source, p.synthetic))
         self._buffer += row
@@ -101,6 +111,9 @@ class Stored(ProblemSet):
             row = os.pread(self._file.fileno(), end - start, start)
         return Problem(*marshal.loads(row))
 
+    def place(self, index: int) -> Place:
+        return self._places[index]
+
 
 class Selected(ProblemSet):
     """Some problems of a set, in the order of their indices."""
@@ -113,6 +126,10 @@ class Selected(ProblemSet):
 
     def _at(self, index: int) -> Problem:
         return self._base[int(self._indices[index])]
+
+    def place(self, index: int) -> Place:
+        assert isinstance(self._base, ProblemSet)
+        return self._base.place(int(self._indices[index]))
 
 
 class Mixture(ProblemSet):
@@ -128,9 +145,17 @@ class Mixture(ProblemSet):
         return len(self._order)
 
     def _at(self, index: int) -> Problem:
+        part, row = self._row(index)
+        return part[row]
+
+    def place(self, index: int) -> Place:
+        part, row = self._row(index)
+        return part.place(row)
+
+    def _row(self, index: int) -> tuple[ProblemSet, int]:
         found = int(self._order[index])
         part = bisect_right(self._ends, found)
-        return self._parts[part][found - (self._ends[part - 1] if part else 0)]
+        return self._parts[part], found - (self._ends[part - 1] if part else 0)
 
 
 def share(size: int, part: float, seed: int) -> np.ndarray:
@@ -139,10 +164,10 @@ def share(size: int, part: float, seed: int) -> np.ndarray:
     if part == 1:
         return np.arange(size)
     count = max(1, round(part * size))
-    return np.sort(np.argsort(_mixed(np.arange(size, dtype=np.uint64), seed), kind="stable")[:count])
+    return np.sort(np.argsort(mixed(np.arange(size, dtype=np.uint64), seed), kind="stable")[:count])
 
 
-def _mixed(values: np.ndarray, seed: int) -> np.ndarray:
+def mixed(values: np.ndarray, seed: int) -> np.ndarray:
     """Hash numbers by splitmix64, which is the same in every release of numpy."""
     mixed = values + np.uint64((0x9E3779B97F4A7C15 * (seed + 1)) % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax.data.known import named
+from rstar_jax.data.prepared import open_prepared
 from rstar_jax.data.specification import Part
 from rstar_jax.data.tables import OnBad, Place, is_parquet, read_objects
 from rstar_jax.errors import UserError
@@ -96,28 +97,14 @@ def _hub(part: Part, option: str, on_bad: OnBad) -> Rows:
 def _prepared(part: Part, option: str, on_bad: OnBad) -> Rows:
     """A set that tensorflow-datasets prepared, as `tfds.data_source` gives it."""
     del on_bad
-    try:
-        import tensorflow_datasets as tfds  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise UserError(
-            f"{option}: '{part.text}' is read by tensorflow-datasets, which is not installed: "
-            "pip install tensorflow-datasets array-record."
-        ) from error
-    folder = Path(part.name).expanduser()
-    try:
-        if folder.is_dir():
-            found = tfds.builder_from_directory(str(folder)).as_data_source(split=part.split)
-        else:
-            found = tfds.data_source(part.name, split=part.split)
-    except Exception as error:
-        why = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(
-            f"{option}: '{part.text}' cannot be loaded by tensorflow-datasets ({type(error).__name__}: "
-            f"{why[0]}). tfds:NAME/SPLIT expected, NAME of a prepared set or its folder."
-        ) from error
+    found = open_prepared(part, option)
     for number in range(len(found)):
-        row = {key: _plain(value) for key, value in found[number].items()}
-        yield Place(part.text, "row", number + 1), row
+        place = Place(part.text, "row", number + 1)
+        try:
+            row = {key: _plain(value) for key, value in found[number].items()}
+        except Exception as error:  # the library's own, of several kinds
+            raise UserError(f"{place}: cannot be read ({error}). Prepare the set again.") from error
+        yield place, row
 
 
 def _plain(value: Any) -> Any:

@@ -29,10 +29,11 @@ from rstar_jax.errors import UserError
 from rstar_jax.manifests import MANIFEST
 from rstar_jax.settings import from_config, to_dict
 
-# Folders in which stages lie: those of rounds, of a warm start, and of an export.
+# Folders in which stages lie: those of rounds, of a warm start, of an export, and that of a prepared set.
 _STAGES = (
     *("base", "round*", "rows", "policy", "evaluate"),
     *("trees", "trajectories", "solutions", "pairs", "authors_*", "trl_*", "chat"),
+    "rstar_problems",
 )
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.

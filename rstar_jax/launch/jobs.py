@@ -23,6 +23,7 @@ _SETTINGS = {
     "solve": ("rstar_jax.solve.settings", "SolveSettings"),
     "replay": ("rstar_jax.replay", "ReplaySettings"),
     "export": ("rstar_jax.evolve.export", "ExportSettings"),
+    "prepare": ("rstar_jax.evolve.prepare", "PrepareSettings"),
 }
 
 
@@ -64,7 +65,7 @@ def _asked(config: ConfigDict, job: str) -> Any:
     try:
         return _plain(config, job)
     except UserError as error:  # options of rooms that name themselves
-        raise UserError(re.sub(r"^(?=(search|decode)\b)", "config.", str(error))) from None
+        raise UserError(re.sub(r"^(?=(search|decode|clean)\b)", "config.", str(error))) from None
 
 
 def _solve(config: ConfigDict) -> Callable[[Path], Any]:
@@ -85,4 +86,5 @@ JOBS: dict[str, Job] = {
     "solve": _solve,
     "replay": _job("replay", "rstar_jax.replay", _plain),
     "export": _job("export", "rstar_jax.evolve.export", _plain),
+    "prepare": _job("prepare", "rstar_jax.evolve.prepare", _asked),
 }

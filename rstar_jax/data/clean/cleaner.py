@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -37,6 +37,8 @@ def clean(
     problems: Sequence[Problem],
     against: Mapping[str, Sequence[Problem]] | None = None,
     config: CleanConfig = CleanConfig(),
+    *,
+    told: Callable[[int], None] = lambda rows: None,
 ) -> Cleaned:
     """Find which problems of a set to train on.
 
@@ -47,6 +49,7 @@ def clean(
     problems: anything with `len` and `[i]`; it is read once in order, and what may be near duplicates again.
         Of N rows 60 N bytes are held. Which questions stay does not depend on the order of rows, but for near
         duplicates.
+    told: called with how many rows were read, now and then.
     Raises UserError naming the first row that is no problem.
     """
     known = Against(against or {}, config)
@@ -81,6 +84,7 @@ def clean(
                 twins += 1
             else:
                 reasons[row] = _CODES[reason]
+        told(start + len(batch))
 
     if config.exact:
         rows, others = sketches.exact_duplicates(reasons == _KEPT)

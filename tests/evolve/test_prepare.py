@@ -1,0 +1,195 @@
+"""A prepared set holds the cleaned problems as they are, and is there whole or not at all."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from rstar_jax import records
+from rstar_jax.data.clean import clean
+from rstar_jax.data.load import load_problems
+from rstar_jax.data.problem_set import Stored, digest
+from rstar_jax.data.tables import Place
+from rstar_jax.errors import UserError
+from rstar_jax.evolve import prepare
+from rstar_jax.evolve.prepare import PrepareSettings
+from rstar_jax.types import Problem
+
+ODD = [
+    {"id": " a ", "question": "  How much is\t$\\frac{1}{2}$\u2009of 4?\n", "answer": " 2 ", "level": 3},
+    {"id": "b", "question": "What is the sum of the roots? #### 3", "answer": "\u221a2", "source": "mine"},
+    {"id": "c", "question": "How many \U0001f35e are 3 loaves and 4?", "answer": 7, "synthetic": True},
+    {"question": "Which number is one more than sixteen?", "answer": "It is 17.\n#### 17"},
+]
+
+
+def write_lines(path, rows):
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def load(workdir, split="train", **options):
+    return load_problems(f"tfds:{workdir}/{split}", seed=0, split="train", **options)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """(settings, folder, report) of a mixture with rows that are odd, equal, held out and in a benchmark."""
+    folder = tmp_path_factory.mktemp("prepared")
+    again = {"id": "d", "question": ODD[1]["question"].upper(), "answer": "3"}
+    seen = {"id": "e", "question": "A baker bakes 48 loaves and sells half of them. How many are left?"}
+    known = {"id": "f", "question": "A wall of 72 stones loses a third of its stones. How many does it keep?"}
+    seen, known = {**seen, "answer": "24"}, {**known, "answer": "48"}
+    own = write_lines(folder / "own.jsonl", [*ODD, again, seen, known, {"question": "?"}, "{"])
+    heldout = write_lines(folder / "heldout.jsonl", [{**seen, "id": "h"}, {**seen, "id": "i"}])
+    benchmark = write_lines(folder / "benchmark.jsonl", [known, {**known, "id": "j", "answer": "a number"}])
+    settings = PrepareSettings(
+        sources=f"suite:40*0.5+jsonl:{own}",
+        heldout=str(heldout),
+        against=(f"walls={benchmark}",),
+        bad="drop",
+        shard=7,
+    )
+    return settings, folder / "work", prepare.run(settings, folder / "work")
+
+
+def test_rounds_read_what_cleaning_kept(prepared):
+    settings, folder, report = prepared
+    mixture = load_problems(settings.sources, seed=0, split="train", bad="drop")
+    against = {
+        name: load_problems(path, seed=0, split="train")
+        for name, path in (("heldout", settings.heldout), ("walls", settings.against[0].partition("=")[2]))
+    }
+    kept = [mixture[row] for row in clean(mixture, against, settings.clean).kept]
+    found = load(folder)
+    assert list(found) == kept and len(kept) == 24
+    assert found.fingerprint == report["splits"]["train"]["fingerprint"]
+    assert list(load(folder, "heldout")) == list(against["heldout"])
+    assert list(load(folder, "train[5:9]")) == kept[5:9]
+    assert list(load(folder / "rstar_problems" / "1.0.0")) == kept
+
+
+def test_what_was_dropped_is_told_with_its_reason(prepared):
+    _, folder, report = prepared
+    assert report["clean"]["dropped"] == {"exact_benchmark": 2, "exact_duplicate": 1}
+    assert report["clean"]["overlaps"]["walls"]["exact"] == 2
+    examples = {example["id"]: example for example in report["clean"]["examples"]}
+    assert examples["e"]["other_id"] == "h" and examples["d"]["other_id"] == "b"
+    assert report["left_out"]["sources"]["kinds"] == {"no answer": 1, "not JSON": 1}
+    assert "own.jsonl:8" in report["left_out"]["sources"]["examples"]["no answer"][0]
+    written = records.read_signed(folder / "report.json")
+    assert written["clean"]["dropped"] == report["clean"]["dropped"]
+
+
+def test_every_row_says_where_it_came_from(prepared):
+    import tensorflow_datasets as tfds
+
+    _, folder, _ = prepared
+    rows = tfds.data_source("rstar_problems", split="train", data_dir=str(folder))
+    lines = (folder.parent / "own.jsonl").read_text().splitlines()
+    suite = load_problems("suite:40", seed=0, split="train")
+    origins = set()
+    for row, problem in zip(rows, load(folder), strict=True):
+        origin, number = row["origin"].decode(), int(row["origin_row"]) - 1
+        question = suite[number].question if origin == "suite:40" else json.loads(lines[number])["question"]
+        assert row["question"].decode() == question == problem.question
+        assert row["fingerprint"].decode() == digest([problem]) and row["split"] == b"train"
+        origins.add(origin)
+    assert origins == {"suite:40", str(folder.parent / "own.jsonl")}
+    assert len(list(folder.rglob("*train.array_record*"))) == 4  # 24 rows, 7 a file
+    assert "tensorflow" not in sys.modules
+
+
+def test_the_same_command_makes_nothing_again_and_other_input_is_refused(tmp_path):
+    own = write_lines(tmp_path / "own.jsonl", ODD)
+    settings = PrepareSettings(sources=str(own))
+    prepare.run(settings, tmp_path / "work")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "work").rglob("*.array_record*")}
+    prepare.run(settings, tmp_path / "work")
+    assert before and all(path.stat().st_mtime_ns == time for path, time in before.items())
+    with pytest.raises(UserError, match=r"made with other options:\n  config.shard: there 8192, now 5"):
+        prepare.run(PrepareSettings(sources=str(own), shard=5), tmp_path / "work")
+    write_lines(own, ODD[:2])
+    with pytest.raises(UserError, match=r"made from other contents of config\.sources"):
+        prepare.run(settings, tmp_path / "work")
+
+
+def test_a_damaged_set_is_refused_and_made_again(tmp_path):
+    settings, work = PrepareSettings(sources="suite:30"), tmp_path / "work"
+    prepare.run(settings, work)
+    whole = list(load(work))
+    (file,) = work.rglob("*.array_record*")
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=r"config\.problems\.train: 'tfds:.*array_record.*damaged or changed"):
+        load(work)
+    prepare.run(settings, work)
+    assert list(load(work)) == whole
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, r"config\.sources: '' given"),
+        ({"sources": "suite:3", "heldout": "x.jsonl"}, r"config\.heldout: 'x\.jsonl' given"),
+        ({"sources": "suite:3", "against": ("a=y.jsonl",)}, r"config\.against: 'y\.jsonl' given"),
+        ({"sources": "bad.jsonl"}, r"bad\.jsonl:2: not JSON"),
+        ({"sources": "suite:3", "against": ("suite:2", "suite:2")}, r"config\.against: .*'suite:2' is given"),
+        ({"sources": "suite:3", "against": ("heldout=suite:2",)}, "config.against: .* that of the held-out"),
+        ({"sources": "suite:3", "task": "sums"}, r"config\.task: 'sums' given"),
+        ({"sources": "suite:3", "shard": 0}, r"config\.shard: 0 given"),
+        ({"sources": "one.jsonl", "heldout": "one.jsonl"}, "of which no problem is left:\n0 of 1.*"),
+        ({"sources": "tfds:nothing/train"}, "'tfds:nothing/train' cannot be loaded"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n{')
+    write_lines(tmp_path / "one.jsonl", ODD[:1])
+    with pytest.raises(UserError, match=message):
+        prepare.run(PrepareSettings(**options), tmp_path / "work")
+    assert not list(tmp_path.rglob("*.array_record*"))
+
+
+def test_a_disk_that_fails_is_named(tmp_path, monkeypatch):
+    from array_record.python import array_record_module
+
+    class Full:
+        def __init__(self, path, options):
+            raise RuntimeError(f"open() failed: No space left on device; writing {path}; at byte 0")
+
+    monkeypatch.setattr(array_record_module, "ArrayRecordWriter", Full)
+    with pytest.raises(UserError, match=r"work/rstar_problems/1\.0\.0: the disk is full"):
+        prepare.run(PrepareSettings(sources="suite:3"), tmp_path / "work")
+    assert [path.name for path in (tmp_path / "work" / "rstar_problems").iterdir()] == []
+
+
+def test_packing_holds_no_more_than_a_few_rows(tmp_path):
+    from rstar_jax.data import rstar_problems
+
+    problems, text = Stored(), "how many? " * 2000
+    for number in range(1000):
+        problems.add(Problem(str(number), f"{number} {text}", "1"), Place("here", "row", number + 1))
+    rstar_problems.write(tmp_path / "warm", {"train": problems[:2]}, shard=50, told=lambda rows: None)
+    tracemalloc.start()
+    rstar_problems.write(tmp_path / "all", {"train": problems}, shard=50, told=lambda rows: None)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_000_000  # of 20 million bytes
+
+
+def test_killed_at_any_moment_it_is_whole_or_absent(tmp_path):
+    """Every moment at which files change: what is read then is whole, and the next run makes it so."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.evolve.killable_prepare", str(tmp_path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    killed, absent, whole = map(int, done.stdout.split()[-3:])
+    assert killed == absent + whole and absent >= 5 and whole >= 2, done.stdout
