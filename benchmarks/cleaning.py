@@ -64,17 +64,17 @@ def _rates(source: str, passes: Sequence[str], rows: int, data: Path) -> None:
         config = CleanConfig(multi_part=name != "duplicates")
         clean(problems[:2048], known, config)  # the first call of everything
         Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-        before, began = _status("VmRSS"), time.process_time()
+        before, began = status("VmRSS"), time.process_time()
         cleaned = clean(problems, known, config)
         seconds = time.process_time() - began
         print(
             f"{source:14} {name:10} {len(problems):9,} {len(problems) / seconds:12,.0f} "
-            f"{(_status('VmHWM') - before) / 1e6:13,.0f} {len(cleaned.kept):9,}",
+            f"{(status('VmHWM') - before) / 1e6:13,.0f} {len(cleaned.kept):9,}",
             flush=True,
         )
 
 
-def _status(name: str) -> int:
+def status(name: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 

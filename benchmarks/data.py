@@ -1,10 +1,10 @@
 """Rows per CPU second and peak memory of what reads and prepares problems.
 
-    python benchmarks/data.py [--part read] [--part clean] [--rows 1000000] [--file FILE ...]
+    python benchmarks/data.py [--part read] [--part clean] [--part pack] [--rows 1000000] [--file FILE ...]
 
 `read`: opens that many suite problems, and a file of that many lines written from these, then reads all of
 them in order and 100,000 anywhere; each in a process of its own. MB over: of peak memory, over the start.
-`clean`: see `cleaning.py`.
+`clean`: see `cleaning.py`. `pack`: see `packing.py`.
 --file: a file or specification of yours besides, bad rows left out.
 """
 
@@ -15,12 +15,14 @@ import json
 import multiprocessing
 import random
 import resource
+import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cleaning import clean_sets
+from packing import pack_sets
 
 from rstar_jax.data.load import load_problems
 from rstar_jax.problems.suite import instances
@@ -31,6 +33,8 @@ _DISTINCT = 20_000  # questions of the file, numbered so that each is another
 
 
 def main() -> None:
+    # Behind the libraries: tensorflow-datasets imports a `tree` that is not the one beside this file.
+    sys.path.append(sys.path.pop(0))
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,8 +51,7 @@ def read(rows: int, files: Iterable[str]) -> None:
     print(f"{'source':28} {'rows':>9} {'open/s':>9} {'in order/s':>10} {'anywhere/s':>10} {'MB over':>7}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "lines.jsonl"
-        with path.open("w") as file:
-            file.writelines(_lines(rows))
+        _write_lines(path, rows)
         for spec in (f"suite:{rows}", f"jsonl:{path}", *files):
             alone(_read, spec)
 
@@ -88,6 +91,16 @@ def _read(spec: str) -> None:
     )
 
 
+def pack(rows: int) -> None:
+    """Print what packing and reading a prepared set costs."""
+    pack_sets(rows, lambda path: _write_lines(path, rows), alone)
+
+
+def _write_lines(path: Path, rows: int) -> None:
+    with path.open("w") as file:
+        file.writelines(_lines(rows))
+
+
 def _lines(rows: int) -> Iterator[str]:
     problems = list(instances(min(rows, _DISTINCT), seed=0, split="train"))
     for number in range(rows):
@@ -96,7 +109,7 @@ def _lines(rows: int) -> Iterator[str]:
         yield json.dumps(row) + "\n"
 
 
-PARTS = {"read": read, "clean": lambda rows, files: clean_sets(rows)}
+PARTS = {"read": read, "clean": lambda rows, files: clean_sets(rows), "pack": lambda rows, files: pack(rows)}
 
 if __name__ == "__main__":
     main()

@@ -89,7 +89,7 @@ class PreparedForm(Form):
         if digest([problem]) != row["fingerprint"]:
             raise Unfit(
                 "not as it was prepared",
-                f"{place}: '{shown(row.get('id'))}' is not the problem that its fingerprint names "
+                f"{place}: {shown(row.get('id'))} is not the problem that its fingerprint names "
                 f"({row['fingerprint']}). Prepare the set again.",
             )
         return problem

@@ -45,7 +45,9 @@ class PrepareSettings:
         are dropped. Empty: the set has no such split.
     against: benchmarks whose problems are dropped from `sources`, too, each a specification or
         NAME=SPECIFICATION, as in "('MATH-500=math500.jsonl','aime.jsonl')".
-    columns, bad: as in a run's `problems`. seed: draws suite problems and shares.
+    columns: which columns of these hold what, where keys do not tell.
+    bad: whether a row that cannot be used is "fatal", or to "drop": then it is counted by kind and named by
+        example. seed: draws suite problems and shares.
     task: a problem that it cannot check is a bad row, a row of `tasks.TASKS`.
     clean: what is dropped.
     shard: rows of a file. Reading a row takes the longer the more its file has.

@@ -1,6 +1,7 @@
 """A prepared set holds the cleaned problems as they are, and is there whole or not at all."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -10,10 +11,14 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.data.clean import clean
+from rstar_jax.data.form import form_of
+from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems
+from rstar_jax.data.order import Epochs
+from rstar_jax.data.prepared import folder_of
 from rstar_jax.data.problem_set import Stored, digest
 from rstar_jax.data.tables import Place
-from rstar_jax.errors import UserError
+from rstar_jax.errors import Unfit, UserError
 from rstar_jax.evolve import prepare
 from rstar_jax.evolve.prepare import PrepareSettings
 from rstar_jax.types import Problem
@@ -103,6 +108,24 @@ def test_every_row_says_where_it_came_from(prepared):
     assert "tensorflow" not in sys.modules
 
 
+@pytest.mark.grain
+def test_grain_reads_the_same_order_whatever_the_hosts(prepared):
+    """As docs/DATA.md does; started four times, on as many hosts as each time says."""
+    import grain
+    import tensorflow_datasets as tfds
+
+    source = tfds.data_source("rstar_problems", split="train", data_dir=str(prepared[1]))
+    rows, start, learnt = Epochs(source, seed=4, epochs=2), 0, []
+    for hosts, steps in ((2, 5), (3, 4), (5, 2), (1, 16)):
+        shares = [
+            iter(grain.MapDataset.source(rows)[start + host :: hosts].to_iter_dataset())
+            for host in range(hosts)
+        ]
+        learnt += [next(share)["id"] for _ in range(steps) for share in shares]
+        start += hosts * steps
+    assert learnt == [row["id"] for row in rows] and set(learnt[:24]) == set(learnt[24:])
+
+
 def test_the_same_command_makes_nothing_again_and_other_input_is_refused(tmp_path):
     own = write_lines(tmp_path / "own.jsonl", ODD)
     settings = PrepareSettings(sources=str(own))
@@ -127,8 +150,49 @@ def test_a_damaged_set_is_refused_and_made_again(tmp_path):
     file.write_bytes(data)
     with pytest.raises(UserError, match=r"config\.problems\.train: 'tfds:.*array_record.*damaged or changed"):
         load(work)
+    copy = tmp_path / "copy"  # which no manifest names
+    shutil.copytree(file.parent, copy)
+    with pytest.raises(UserError, match=r"tfds:.*copy/train: row \d+: cannot be read .*mismatch"):
+        load(copy)
     prepare.run(settings, work)
     assert list(load(work)) == whole
+
+
+def test_a_row_that_was_changed_is_none():
+    problem = Problem("a", "1 + 1?", "2")
+    row = {**vars(problem), "origin": "x", "origin_row": 1, "fingerprint": digest([problem])}
+    place = Place("x", "row", 1)
+    assert form_of(row, Columns(), None).problem(row, place) == problem
+    with pytest.raises(Unfit, match="x: row 1: 'a' is not the problem that its fingerprint names"):
+        form_of(row, Columns(), None).problem({**row, "answer": "3"}, place)
+
+
+def test_half_a_character_is_named(tmp_path):
+    from rstar_jax.data import rstar_problems
+
+    problems = Stored()
+    problems.add(Problem("a", "1 + 1?", "2", source="\ud800"), Place("x", "row", 1))
+    with pytest.raises(UserError, match=r"a: source holds half a character \('\\ud800'\)"):
+        rstar_problems.write(tmp_path, {"train": problems}, told=lambda rows: None)
+    assert not list(tmp_path.rglob("*.array_record*"))
+
+
+def test_of_several_sets_in_a_folder_one_is_to_be_named(tmp_path):
+    for name in ("a/1.0.0", "a/incomplete.X_1.0.0", ".set.new-7/a/1.0.0"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "dataset_info.json").write_text("{}")
+    assert folder_of(tmp_path) == tmp_path / "a" / "1.0.0"
+    (tmp_path / "a" / "2.0.0").mkdir()
+    (tmp_path / "a" / "2.0.0" / "dataset_info.json").write_text("{}")
+    with pytest.raises(UserError, match="holds 2 prepared sets"):
+        folder_of(tmp_path)
+
+
+def test_nothing_imports_tensorflow_datasets_before_it_is_needed():
+    names = "rstar_jax.evolve.prepare, rstar_jax.launch.jobs, rstar_jax.data.load"
+    code = f"import sys, {names}; print('tensorflow_datasets' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr
 
 
 @pytest.mark.parametrize(
