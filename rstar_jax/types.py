@@ -13,7 +13,7 @@ Dimension letters (suffixes of local arrays, `tokens_BxT`; in dataclass fields `
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 Grade = Literal["right", "wrong", "ungraded"]
 Finish = Literal["step", "code", "answer", "length"]
@@ -214,6 +214,14 @@ class Node:
     def q(self) -> float:
         """Q(s) = q(s) / N(s); before any visit the PPM's value, or 0."""
         return self.value_sum / self.visits if self.visits else (self.ppm or 0.0)
+
+    @classmethod
+    def build(cls, **fields: Any) -> Node:
+        """The same as `Node(**fields)`, unchecked and in a sixth of the time: a frozen dataclass sets field
+        by field, and a search makes a node for every candidate."""
+        node = object.__new__(cls)
+        node.__dict__.update(fields)
+        return node
 
     def with_stats(self, visits: int, value_sum: float, parent: int) -> Node:
         """The same step below this node, with these statistics and no handle; four times as fast as

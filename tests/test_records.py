@@ -58,6 +58,15 @@ def test_trees_come_back_as_they_were(rows, tmp_path_factory):
     assert records.read_rows(path, Tree) == rows
 
 
+@given(nodes)
+def test_a_node_is_the_same_however_it_is_made(node):
+    fields = {field.name: getattr(node, field.name) for field in dataclasses.fields(Node)}
+    built = Node.build(**fields)
+    assert (built, vars(built), hash(built), repr(built)) == (node, vars(node), hash(node), repr(node))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        built.text = ""  # type: ignore[misc]
+
+
 def test_nested_tuples_of_text_come_back(tmp_path):
     pair = PreferencePair("p", "q", (), ("a", "b"), ("c",), 0.5, 1.0, True, 2)
     records.write_rows(tmp_path / "pairs.parquet", PreferencePair, [pair])
