@@ -137,9 +137,10 @@ class Batched(Queue[Request, Result]):
 
     def _work(self, block: bool) -> None:
         if self._open:
-            tickets, requests = list(self._open), list(self._open.values())
-            for ticket, result in zip(tickets, self._function(requests), strict=True):
-                self._finish(ticket, result)
+            found = self._function(list(self._open.values()))
+            # All that was open is done, which is told faster at once than one by one.
+            self._done += zip(self._open, found, strict=True)
+            self._open.clear()
 
 
 @dataclasses.dataclass(frozen=True)

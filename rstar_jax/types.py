@@ -13,7 +13,7 @@ Dimension letters (suffixes of local arrays, `tokens_BxT`; in dataclass fields `
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 Grade = Literal["right", "wrong", "ungraded"]
 Finish = Literal["step", "code", "answer", "length"]
@@ -175,7 +175,9 @@ class Origin:
     temperature: float = 0.0
 
 
-@dataclasses.dataclass(frozen=True)
+# Nobody changes a node. To have that enforced (frozen=True) makes one in 1.8 us instead of 0.4, and a search
+# makes one for every candidate; without slots it takes twice the memory, which costs a fifth of the loop.
+@dataclasses.dataclass(slots=True, unsafe_hash=True)
 class Node:
     """A step in a finished tree. The root is node 0, with empty text.
 
@@ -215,20 +217,28 @@ class Node:
         """Q(s) = q(s) / N(s); before any visit the PPM's value, or 0."""
         return self.value_sum / self.visits if self.visits else (self.ppm or 0.0)
 
-    @classmethod
-    def build(cls, **fields: Any) -> Node:
-        """The same as `Node(**fields)`, unchecked and in a sixth of the time: a frozen dataclass sets field
-        by field, and a search makes a node for every candidate."""
-        node = object.__new__(cls)
-        node.__dict__.update(fields)
-        return node
-
     def with_stats(self, visits: int, value_sum: float, parent: int) -> Node:
-        """The same step below this node, with these statistics and no handle; four times as fast as
-        `dataclasses.replace`, which sets field by field."""
-        node = object.__new__(Node)
-        node.__dict__.update(self.__dict__, visits=visits, value_sum=value_sum, parent=parent, handle=None)
-        return node
+        """The same step below this node, with these statistics and no handle; faster than
+        `dataclasses.replace`."""
+        return Node(
+            parent,
+            self.text,
+            self.status,
+            self.depth,
+            visits,
+            value_sum,
+            self.ppm,
+            self.answer,
+            self.grade,
+            self.logprob,
+            self.tokens,
+            self.detail,
+            self.cpu_s,
+            self.origin,
+            self.candidate,
+            self.observation,
+            self.token_ids,
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from rstar_jax.errors import Unfit
 
@@ -28,6 +29,10 @@ class Faults:
         examples = self.examples.setdefault(error.reason, [])
         if len(examples) < _EXAMPLES:
             examples.append(str(error))
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts by kind and the first examples of each, for a report."""
+        return {"left_out": dict(self.kinds.most_common()), "examples": dict(self.examples)}
 
     @property
     def left_out(self) -> int:

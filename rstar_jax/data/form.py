@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any
 
-from rstar_jax.data.known import CUTS, Columns, Known, recognised
+from rstar_jax.data.known import CUTS, NO_ID, Columns, Known, recognised
 from rstar_jax.data.problem_set import digest
 from rstar_jax.data.tables import Place, require_text, shown
 from rstar_jax.errors import Unfit
@@ -45,7 +45,8 @@ class Form:
             "answer": _present(row, columns.answer, "answer", place),
             "level": row.get(columns.level),
         }
-        if (name := row.get(columns.id)) is not None and not (isinstance(name, str) and not name.strip()):
+        name = None if columns.id == NO_ID else row.get(columns.id)
+        if name is not None and not (isinstance(name, str) and not name.strip()):
             fields["id"] = name
         if self.name and isinstance(fields["answer"], list):  # OlympiadBench: all of its answers
             fields["answer"] = ", ".join(map(str, fields["answer"]))
@@ -128,7 +129,7 @@ def _present(row: dict[str, Any], column: str, what: str, place: Place) -> Any:
         raise Unfit(
             f"no {column}",
             f"{place}: no '{column}'{named}. Every row needs question and answer; it has "
-            f"{shown(', '.join(map(str, row)))} (config.problems.columns says which of them hold what).",
+            f"{shown(', '.join(map(str, row)))} (the config's `columns` says which of them hold what).",
         )
     return value
 

@@ -14,6 +14,8 @@ from typing import Literal
 from rstar_jax.data import gsm8k
 from rstar_jax.text.boxed import boxed
 
+NO_ID = "none"  # in the place of a column: ids are made of questions
+
 Cut = Literal["", "whole", "hashes", "boxed", "stated", "auto"]
 
 _STATED = re.compile(r"[Tt]he answer is:?\s*(.+?)\s*$", re.DOTALL)
@@ -25,9 +27,10 @@ class Columns:
     """Columns that hold a problem's parts; empty: as the set's keys tell.
 
     question, answer, id, level, subject: the column of each. A row without an id gets one made of its
-    question. cut: how the answer is taken from its column: "whole", the number behind "hashes" (####), what
-    the last "boxed" holds, what is "stated" by "The answer is", or "auto": behind #### where it stands there,
-    in a box among prose, else whole.
+    question, and so does every row where id is "none": for files that count from the same number. cut: how
+    the answer is taken from its column: "whole", the number behind "hashes" (####), what the last "boxed"
+    holds, what is "stated" by "The answer is", or "auto": behind #### where it stands there, in a box among
+    prose, else whole.
     """
 
     question: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from array import array
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -11,11 +12,11 @@ import numpy as np
 
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.form import Form, content_id, form_of
-from rstar_jax.data.known import Columns, Known, named
+from rstar_jax.data.known import NO_ID, Columns, Known, named
 from rstar_jax.data.problem_set import Mixture, ProblemSet, Selected, Stored, share
 from rstar_jax.data.readers import READERS
 from rstar_jax.data.specification import Part, parse
-from rstar_jax.data.tables import OnBad, Place
+from rstar_jax.data.tables import OnBad, Place, shown
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.problems.family import Split
 from rstar_jax.problems.suite import instances
@@ -23,6 +24,7 @@ from rstar_jax.types import Problem
 
 _MOST = 10**6  # problems of the suite: to make them takes minutes
 _TOLD_EVERY = 100_000
+_TELLING = 100  # rows of a part by which its columns are known
 
 Require = Callable[[Problem], None]
 
@@ -38,14 +40,16 @@ def load_problems(
     faults: Faults | None = None,
     require: Require | None = None,
     log: Callable[[str], None] | None = None,
+    met: set[str] | None = None,
 ) -> ProblemSet:
     """Read the problems that `spec` names; suite problems are those of `split`.
 
     seed: draws suite problems and shares. option: which one `spec` is of, for errors; config.problems.SPLIT
     unless given. columns: of files, where they are not to be told by their keys. bad: whether a bad row ends
-    it, or is left out and counted. faults: what to do about bad rows in the place of `bad`, for whoever wants
-    the counts. require: raises UserError for a problem that its task cannot check. log: told how many rows
-    were left out, and why, and how far reading is.
+    it, or is left out and counted (`faults` of the set). faults: what to do about bad rows in the place of
+    `bad`, for whoever counts those of several specifications. require: raises UserError for a problem that
+    its task cannot check. log: told how many rows were left out, and why, and how far reading is. met: to it
+    the columns are added that the first rows of every part have, for `require_columns`.
 
     Rows of one's own hold question (or `problem`), answer and optionally id, level (0 to 9), source,
     synthetic; other keys are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is
@@ -57,7 +61,7 @@ def load_problems(
     sets, ids = [], array("q")
     for part in parts:
         found = Stored()
-        for place, problem in _problems(part, seed, split, option, columns, faults):
+        for place, problem in _problems(part, seed, split, option, columns, faults, met):
             if _passes(problem, place, require, faults):
                 found.add(problem, place)
                 ids.append(hash(problem.id))
@@ -73,18 +77,41 @@ def load_problems(
     shares = _distinct(sets, chosen, ids, faults)
     if log is not None and faults.left_out:
         log(f"{option}: {faults.summary(sum(map(len, shares)))}")
-    return shares[0] if len(shares) == 1 else Mixture(shares)
+    whole = shares[0] if len(shares) == 1 else Mixture(shares)
+    whole.faults = faults
+    return whole
+
+
+def require_columns(columns: Columns, met: set[str], option: str) -> None:
+    """Raise UserError for a column that was asked for and that no source has: a misspelt one.
+
+    met: columns of the sources. option: that of `columns`. Of several sources each may have its own form.
+    """
+    for name, column in dataclasses.asdict(columns).items():
+        if column and name != "cut" and column not in met and (name, column) != ("id", NO_ID):
+            raise UserError(
+                f"{option}.{name}: {column!r} given, but no source has such a column; they have "
+                f"{shown(', '.join(sorted(met)) or 'none')}. Name one of these, or leave it out."
+            )
 
 
 def _problems(
-    part: Part, seed: int, split: Split, option: str, columns: Columns, on_bad: OnBad
+    part: Part,
+    seed: int,
+    split: Split,
+    option: str,
+    columns: Columns,
+    on_bad: OnBad,
+    met: set[str] | None,
 ) -> Iterator[tuple[Place, Problem]]:
     if part.kind == "suite":
         for number, problem in enumerate(_suite(part.name, seed, split, option), start=1):
             yield Place(part.text, "problem", number), problem
         return
     known, form = named(part.name) if part.kind == "hf" else None, None
-    for place, row in READERS[part.kind](part, option, on_bad):
+    for number, (place, row) in enumerate(READERS[part.kind](part, option, on_bad)):
+        if met is not None and number < _TELLING:
+            met.update(row)
         try:
             problem, form = _formed(row, place, form, columns, known)
         except Unfit as error:
@@ -163,9 +190,24 @@ def _distinct(
         place, other = (sets[part].place(row) for part, row in map(row_of, (index, earlier)))
         where = other.short if other.path == place.path else str(other)
         if found.id == content_id(found.question):  # nobody gave it that id
-            faults.count(Unfit("asked before", f"{place}: asks what {where} does."))
+            part, row = row_of(earlier)
+            if (answer := sets[part][row].answer) == found.answer:
+                faults.count(Unfit("asked before", f"{place}: asks what {where} does."))
+            else:
+                faults.count(
+                    Unfit(
+                        "asked before, with another answer",
+                        f"{place}: asks what {where} does and answers {shown(found.answer)}, where that has "
+                        f"{shown(answer)}.",
+                    )
+                )
         else:
-            faults(Unfit("an id that is taken", f"{place}: id '{found.id}' is already that of {where}."))
+            hint = (
+                "" if other.path == place.path else " --config...columns.id=none makes ids of the questions."
+            )
+            faults(
+                Unfit("an id that is taken", f"{place}: id '{found.id}' is already that of {where}.{hint}")
+            )
         part, row = row_of(index)
         dropped[part].append(row)
     return [

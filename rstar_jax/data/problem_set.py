@@ -21,6 +21,7 @@ from typing import IO, overload
 
 import numpy as np
 
+from rstar_jax.data.faults import Faults
 from rstar_jax.data.places import Places
 from rstar_jax.data.tables import Place
 from rstar_jax.errors import UserError
@@ -31,7 +32,12 @@ _SMALL = 2**24  # bytes that are held in memory
 
 class ProblemSet(Sequence[Problem]):
     """Problems by index: `len`, `[i]`, `place(i)`, `fingerprint`. A slice is a set, too, and holds no
-    problem."""
+    problem.
+
+    faults: of the rows of its sources that are not in it, where it was read from some.
+    """
+
+    faults: Faults | None = None
 
     @abc.abstractmethod
     def _at(self, index: int) -> Problem:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from rstar_jax.data.faults import Faults
 from rstar_jax.data.problem_set import Selected
-from rstar_jax.errors import UserError
+from rstar_jax.errors import Unfit, UserError
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.settings import at_round
 from rstar_jax.tasks import Role
@@ -38,8 +39,13 @@ def with_room(context: Context) -> Context:
         kept[name] = problems
         room_for = np.fromiter((all(fits(problem) for fits in asked) for problem in problems), bool)
         if not room_for.all():
-            kept[name] = Selected(problems, np.flatnonzero(room_for))
-            told = _listed(Selected(problems, np.flatnonzero(~room_for)))
+            kept[name] = fitting = Selected(problems, np.flatnonzero(room_for))
+            left_out = Selected(problems, np.flatnonzero(~room_for))
+            told = _listed(left_out)
+            fitting.faults = faults = getattr(problems, "faults", None) or Faults(fatal=False)
+            for problem in left_out:
+                why = f"problem {problem.id}: its prompt fills the {room:,} tokens of config.decode.context."
+                faults.count(Unfit("no room in the context", why))
             if not kept[name]:
                 raise UserError(
                     f"config.decode.context: {room} tokens given, but the prompts of all "

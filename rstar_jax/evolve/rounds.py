@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 from rstar_jax import weights
-from rstar_jax.data.load import load_problems
+from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
 from rstar_jax.engine.memory import free_bytes
 from rstar_jax.engine.prefixes import pages_for
@@ -29,14 +30,13 @@ from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect, keep_estimates
+from rstar_jax.evolve.summary import collect, keep_estimates, keep_sources
 from rstar_jax.inference import StepText, devices
 from rstar_jax.models import DecoderConfig
 from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host
 from rstar_jax.plan.cost import Shape
 from rstar_jax.plan.needs import Machine
-from rstar_jax.problems.family import Split
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
@@ -59,14 +59,15 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     work = Workdir(workdir, settings)
     with Progress() as progress:
         base, bootstrap = first_policies(settings)
+        train, heldout = _problems(settings, progress.log)
         context = Context(  # 1
             settings=settings,
             work=work,
             progress=progress,
             base=base,
             bootstrap=bootstrap,
-            train=_problems(settings, "train", progress.log),
-            heldout=_problems(settings, "heldout", progress.log),
+            train=train,
+            heldout=heldout,
             judge=judge_folder(settings),
         )
         asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
@@ -78,18 +79,21 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
             return _rounds(context)
 
 
-def _problems(settings: RunSettings, split: Split, log: Callable[[str], None]) -> ProblemSet:
-    """The problems of either kind, each of which the run's task can check."""
-    given, require = settings.problems, settings.verify.make_task().require
-    return load_problems(
-        getattr(given, split),
+def _problems(settings: RunSettings, log: Callable[[str], None]) -> tuple[ProblemSet, ProblemSet]:
+    """The problems to train on and those held out, each of which the run's task can check."""
+    given, met = settings.problems, set[str]()
+    read = functools.partial(
+        load_problems,
         seed=given.seed,
-        split=split,
         columns=given.columns,
         bad=given.bad,
-        require=require,
+        require=settings.verify.make_task().require,
         log=log,
+        met=met,
     )
+    train, heldout = read(given.train, split="train"), read(given.heldout, split="heldout")
+    require_columns(given.columns, met, "config.problems.columns")
+    return train, heldout
 
 
 def _rounds(context: Context) -> dict[str, Any]:
@@ -99,6 +103,7 @@ def _rounds(context: Context) -> dict[str, Any]:
     work.claim_inputs(_inputs(context))
     with context.sandbox() as sandbox:  # refuses to start where it would not hold
         progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
+    keep_sources(work.root, {"train": context.train, "heldout": context.heldout})
     keep_estimates(work.root, _estimate(context))  # 3
     report = work.root / "report.json"
     try:

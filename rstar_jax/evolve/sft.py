@@ -24,7 +24,8 @@ from rich.console import Console
 
 from rstar_jax import records, weights
 from rstar_jax.data.executed import executed
-from rstar_jax.data.load import load_problems
+from rstar_jax.data.known import Columns
+from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.rows import FORMS
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
@@ -41,7 +42,7 @@ from rstar_jax.evolve.settings import (
     TrainSettings,
 )
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
+from rstar_jax.evolve.summary import collect_warm_start, keep_estimates, keep_sources
 from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.report import results
 from rstar_jax.report.progress import Progress
@@ -70,7 +71,8 @@ class SftSettings:
     rows: the file of solutions, or of trees that have some, or a folder of such files (docs/DATA.md, "Data
         in", says of which forms). limit: so many of its first rows are taken; 0: all.
     heldout: where held-out problems come from, as a run's (`data/specification.py`): a number of suite
-        problems, a file of rows {question, answer}; empty: nothing is evaluated.
+        problems, a file of rows {question, answer}; empty: nothing is evaluated. columns, bad: of these, as
+        a run's.
     base: the prompt with which the base is evaluated before, "none": it is not.
     samples: so many solutions of each held-out problem are sampled besides, at `temperature`, for the
         majority of their answers (maj@k) and for whether any is right (pass@k); 0: none.
@@ -83,6 +85,8 @@ class SftSettings:
     rows: str = ""
     limit: int = 0
     heldout: str = "120"
+    columns: Columns = Columns()
+    bad: Literal["fatal", "drop"] = "fatal"
     base: Literal["none", "bootstrap", "finetuned"] = "bootstrap"
     samples: int = 0
     temperature: float = 0.7
@@ -191,6 +195,7 @@ def _warm_start(context: Context, settings: SftSettings, rows: list[Path]) -> di
         "policy.init": weights.model_hash(context.base),
     }
     work.claim_inputs(inputs)
+    keep_sources(work.root, {"heldout": heldout})
     try:
         _rows(context, rows, settings.limit)  # 3
         _estimate(context, settings)
@@ -250,10 +255,20 @@ def _estimate(context: Context, settings: SftSettings) -> None:
 def _heldout(settings: SftSettings, log: Callable[[str], None]) -> Sequence[Problem]:
     if not settings.heldout:
         return []
-    require = settings.verify.make_task().require
-    return load_problems(
-        settings.heldout, seed=0, split="heldout", option="config.heldout", require=require, log=log
+    met = set[str]()
+    heldout = load_problems(
+        settings.heldout,
+        seed=0,
+        split="heldout",
+        option="config.heldout",
+        columns=settings.columns,
+        bad=settings.bad,
+        require=settings.verify.make_task().require,
+        log=log,
+        met=met,
     )
+    require_columns(settings.columns, met, "config.columns")
+    return heldout
 
 
 def _rows(context: Context, files: list[Path], limit: int) -> None:

@@ -6,17 +6,21 @@ import contextlib
 import dataclasses
 import logging
 import resource
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rstar_jax import manifests, records
+from rstar_jax.data.faults import Faults
+from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.evolve.settings import STAGE_NAMES, RunSettings
 from rstar_jax.report import results, sections
 from rstar_jax.report.results import CurateResult, EvaluateResult, SearchResult, TrainResult
 from rstar_jax.settings import to_dict
+from rstar_jax.types import Problem
 
 _ESTIMATES = "estimates.json"  # what a run was expected to need (announce.py)
+_SOURCES = "sources.json"  # what became of the rows of its problems' sources
 
 
 def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
@@ -44,6 +48,7 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
     files["report"] = str(root / "report.json")
     stages, estimates = _estimated(root, stages)
     report = sections.RunReport(
+        sources=_sources(root),
         base=_base(results.of_json(EvaluateResult, base["result"])) if base else sections.Base(),
         layers=_layers(m for m in manifests if m),
         rounds=tuple(rounds),
@@ -67,6 +72,7 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
     files = {"solutions": root / "rows" / "sft.parquet", "policy (Hugging Face)": root / "policy" / "model"}
     files["report"] = root / "report.json"
     report = sections.WarmStartReport(
+        sources=_sources(root),
         base=sections.Alone(**_alone(found.get("base"))),
         warm_start=sections.WarmStart(
             rows=found.get("rows") and results.to_json(found["rows"]),
@@ -116,6 +122,22 @@ def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
     done = {name: one for name, one in earlier.items() if (root / name / manifests.MANIFEST).exists()}
     estimates = {**estimates, "stages": {**earlier, **estimates["stages"], **done}}
     records.write_signed(root / _ESTIMATES, estimates)
+
+
+def keep_sources(root: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
+    """Write how many problems of each kind there are, and which rows of their sources were left out."""
+    found = {}
+    for name, each in problems.items():
+        faults = getattr(each, "faults", None) or Faults(fatal=False)
+        found[name] = {"problems": len(each), "fingerprint": fingerprint(each), **faults.to_json()}
+    records.write_signed(root / _SOURCES, found)
+
+
+def _sources(root: Path) -> dict[str, sections.Source]:
+    with contextlib.suppress(records.Damaged):
+        found = records.read_signed(root / _SOURCES)
+        return {name: results.of_json(sections.Source, each) for name, each in found.items()}
+    return {}
 
 
 def _read_estimates(root: Path) -> dict[str, Any]:

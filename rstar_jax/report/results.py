@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Shares = dict[str, float]  # by level, and of "all"
@@ -129,11 +129,13 @@ def of_json(kind: type[T], values: Mapping[str, Any]) -> T:
 
 
 def _inner(hint: Any, value: Any) -> Any:
-    """Make the dataclasses of a field that holds one, one or none, or several."""
+    """Make the dataclasses of a field that holds one, one or none, several, or several by name."""
     inner = [kind for kind in (hint, *get_args(hint)) if dataclasses.is_dataclass(kind)]
     if not inner:
         return value
     kind: Any = inner[0]
+    if get_origin(hint) is dict:
+        return {name: of_json(kind, one) for name, one in value.items()}
     return of_json(kind, value) if isinstance(value, Mapping) else tuple(of_json(kind, one) for one in value)
 
 

@@ -130,13 +130,26 @@ class StageTimes:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """Problems of one kind, as they were read. fingerprint: of all of them. left_out: rows of their sources
+    that are not among them, by reason; examples: the first of each."""
+
+    problems: int | None = None
+    fingerprint: str | None = None
+    left_out: Counts = dataclasses.field(default_factory=dict)
+    examples: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Whole:
     """Contents of every report.
 
+    sources: of the problems, by their kind ("train", "heldout").
     layers: of the sandbox, what each does, or "missing: why". folder: the run's. models: paths in it of the
     newest ones, by kind. files: paths by label.
     """
 
+    sources: dict[str, Source] = dataclasses.field(default_factory=dict)
     layers: dict[str, str] | None = None
     rounds: tuple[Round, ...] = ()
     stages: tuple[StageTimes, ...] = ()

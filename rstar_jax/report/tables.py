@@ -23,6 +23,7 @@ from rstar_jax.report.sections import (
     Report,
     Round,
     RunReport,
+    Source,
     WarmStart,
     WarmStartReport,
 )
@@ -226,15 +227,22 @@ def estimates(report: Report) -> Table:
 
 
 def notes(report: Report) -> list[str]:
-    """Collect what the rounds have to say, such as that nothing was solved; then what shut the programs
-    in."""
-    said = [f"Round {_number(r)}: {r.note}" for r in report.rounds if r.note]
+    """Collect which rows were left out and what the rounds have to say, such as that nothing was solved;
+    then what shut the programs in."""
+    said = [_left_out(name, source) for name, source in report.sources.items() if source.left_out]
+    said += [f"Round {_number(r)}: {r.note}" for r in report.rounds if r.note]
     told = [(part or {}).get("note") for w in _warm_start(report) for part in (w.rows, w.policy_training)]
     said += [f"Warm start: {note}." for note in told if note]
     said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
     if report.layers:
         said.append(f"Sandbox: {layers_line(report.layers)}.")
     return [*said, *files(report)]
+
+
+def _left_out(name: str, source: Source) -> str:
+    """Say which rows of a source were left out."""
+    kinds = ", ".join(f"{count:,} {reason}" for reason, count in source.left_out.items())
+    return f"Problems, {name}: {source.problems or 0:,}; rows left out: {kinds}."
 
 
 def files(report: Report) -> list[str]:

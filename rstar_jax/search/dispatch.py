@@ -48,16 +48,14 @@ class Dispatcher(Generic[Run]):
             if mine:
                 others = (self._open[other] or self._ready[other] for other in self._open if other != name)
                 results = queue.poll(wait and not queue.cooperative and not any(others))
-                yield name, [(self._taken(name, ticket), result) for ticket, result in results]
-
-    def _taken(self, name: str, ticket: int) -> Asked[Run]:
-        asked = self._open[name].pop(ticket, None)
-        if asked is None:
-            raise RuntimeError(
-                f"'{name}' reported ticket {ticket}, which this search did not ask for or had already: two "
-                "searches may not share a queue at a time"
-            )
-        return asked
+                try:
+                    found = [(mine.pop(ticket), result) for ticket, result in results]
+                except KeyError as error:
+                    raise RuntimeError(
+                        f"'{name}' reported ticket {error}, which this search did not ask for, or had "
+                        "already: two searches may not share a queue at a time"
+                    ) from None
+                yield name, found
 
     @property
     def must_nap(self) -> bool:

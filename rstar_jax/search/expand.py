@@ -192,7 +192,7 @@ class Expansion:
         leaf, depth = self.leaf, len(self.leaf.steps) + 1
         origin = Origin(leaf.tree_index, leaf.node, leaf.n, leaf.temperature)
         self.children = [
-            Node.build(
+            Node(
                 parent=leaf.node,
                 text=step.verdict.text,
                 status=status,
