@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rstar_jax.data.known import named
 from rstar_jax.data.prepared import open_prepared
@@ -88,7 +88,7 @@ def _hub(part: Part, option: str, on_bad: OnBad) -> Rows:
                 f"{option}: '{part.text}' cannot be loaded by datasets ({type(error).__name__}: {why[0]}). "
                 "hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT expected, NAME of a set of the hub or a folder."
             ) from error
-        for batch in found.with_format("arrow").iter(batch_size=_BATCH):
+        for batch in cast(Any, found).with_format("arrow").iter(batch_size=_BATCH):
             for row in batch.to_pylist():
                 number += 1
                 yield Place(part.text, "row", number), row
