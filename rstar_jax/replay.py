@@ -25,6 +25,7 @@ from rstar_jax.queues import call
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf, Queues
 from rstar_jax.search.grow import leaf_at
+from rstar_jax.served import Address
 from rstar_jax.types import Tree
 
 _TOGETHER = 16  # trees that are replayed at a time
@@ -251,6 +252,9 @@ def _replay(context: Context, name: str, batches: Iterator[list[ReplayItem]]) ->
         return 0, 0
     round, stage = int(match[1] or 0), match[2]
     models, progress = context.models(round, stage), context.progress
+    if isinstance(models.policy, Address):
+        progress.log(f"{name}: its policy is behind a server, whose samples cannot be drawn again; left out.")
+        return 0, 0
     now = context.source(round, models)
     _require_source(context, models, now, first)  # before the models are loaded
     differing = replayed = 0

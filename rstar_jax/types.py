@@ -67,6 +67,7 @@ class Candidate:
     finish: which stop ended it; "length" if none did.
     fault: why it was given up before it was as long as it may be, for the report's causes of death.
     handle: what a leaf below this step goes on from; None where nothing is kept.
+    unnamed: how many tokens were sampled where their ids are not known (a policy behind a server).
     """
 
     text: str
@@ -75,6 +76,12 @@ class Candidate:
     finish: Finish
     fault: str = ""
     handle: Handle | None = dataclasses.field(default=None, compare=False, repr=False)
+    unnamed: int = 0
+
+    @property
+    def written(self) -> int:
+        """How many tokens the policy sampled."""
+        return len(self.tokens) or self.unnamed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from rstar_jax.plan import needs
 from rstar_jax.plan.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape
 from rstar_jax.plan.estimate import Assumed, Lora, SearchLoad, TrainLoad, plan
 from rstar_jax.plan.texts import FRESH, Prompts
+from rstar_jax.served import Address
 from rstar_jax.train import TrainConfig
 
 # Times the free memory, from which on a run is refused and not only warned.
@@ -22,7 +23,7 @@ Lengths = Mapping[tuple[str, str], Prompts | None]  # of prompts, by kind and pr
 def announce(
     settings: RunSettings,
     name: str,
-    shapes: tuple[Shape, Shape],
+    shapes: tuple[Shape, Shape | Address],
     prompts: Lengths,
     machine: needs.Machine,
     train: int,
@@ -33,7 +34,8 @@ def announce(
 
     stages: as `by_stage`; assumed: what they rest on; paper: as `of_the_paper`.
 
-    name, shapes: of the base; its shape and the bootstrap policy's. train, heldout: how many problems.
+    name, shapes: of the base; its shape and the bootstrap policy's, of which
+    a served one has none here. train, heldout: how many problems.
     """
     assumed = Assumed.of(prompts.get((settings.search.prompt[0], "train")), settings.decode.context)
     stages = by_stage(settings, shapes, prompts, machine, train, heldout)
@@ -41,6 +43,10 @@ def announce(
         f"{train:,} training problems, {heldout:,} held out; {name} has {_short(shapes[0].parameters)} "
         "parameters."
     )
+    if isinstance(shapes[1], Address) and 1 in settings.rounds:
+        log(
+            f"Round 1 asks {shapes[1].model} at {shapes[1].base}, {settings.served.slots} requests at a time."
+        )
     _say(stages, machine, log)
     return {
         "stages": stages,
@@ -75,7 +81,8 @@ def _work(stages: Mapping[str, Any], device: Device | None) -> str:
     told = f"{_short(written)} tokens written, {_short(read)} read in training"
     if device is None:
         return told
-    hours, chips = (sum(s["hours"] for s in stages.values()), max(s["chips"] for s in stages.values()))
+    ours = [s for s in stages.values() if s["chips"] is not None]  # not those of a server
+    hours, chips = sum(s["hours"] for s in ours), max((s["chips"] for s in ours), default=0)
     return f"{told}; {_duration(hours)} on {chips} x {device.name}"
 
 
@@ -134,6 +141,11 @@ class _Stages:
         parts = needs.searching(shape, load, self.machine)
         self._add(stage, parts, planned.tokens, planned.search_hours, planned.chips)
 
+    def served(self, stage: str, base: Shape, load: SearchLoad, kind: str, problems: int) -> None:
+        """A search by a policy behind a server: it takes no device, and tokens are any model's."""
+        tokens = plan(base, load, problems, TrainLoad(), None, self.assumed(kind, "train")).tokens
+        self._add(stage, {}, tokens, None, 0)
+
     def alone(
         self, stage: str, shape: Shape, load: SearchLoad, kind: str, problems: int, paths: int = 1
     ) -> None:
@@ -172,7 +184,7 @@ class _Stages:
 
 def by_stage(
     settings: RunSettings,
-    shapes: tuple[Shape, Shape],
+    shapes: tuple[Shape, Shape | Address],
     prompts: Lengths,
     machine: needs.Machine,
     train: int,
@@ -187,7 +199,10 @@ def by_stage(
             stages.alone("base/evaluate", base, search_load, kind, heldout)
         shape = bootstrap if number == 1 else base
         guided = dataclasses.replace(search_load, ppm=search_load.ppm and number > 1)
-        stages.searched(f"round{number}/search", shape, guided, kind, "train", train)
+        if isinstance(shape, Address):
+            stages.served(f"round{number}/search", base, guided, kind, train)
+        else:
+            stages.searched(f"round{number}/search", shape, guided, kind, "train", train)
         assumed = stages.assumed("finetuned", "train")
         chips = plan(base, search_load, train, train_load, machine.device, assumed).chips
         policy, ppm = settings.train.policy, settings.train.ppm

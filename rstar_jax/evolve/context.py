@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rstar_jax import compilations, records
 from rstar_jax.errors import UserError
@@ -17,18 +20,23 @@ from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.report.progress import Progress
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import SearchConfig
+from rstar_jax.served import Address
 from rstar_jax.settings import from_config, home_expanded
 from rstar_jax.tasks import Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
 from rstar_jax.weights import model_hash, tokenizer_folder
 
+if TYPE_CHECKING:
+    from rstar_jax.inference.served import ServedReasoner
+
 
 @dataclasses.dataclass(frozen=True)
 class Models:
-    """The folders that a stage searches with. prompt: what its policy is asked with."""
+    """The folders that a stage searches with; a policy may be behind a server. prompt: what it is asked
+    with."""
 
-    policy: Path
+    policy: Path | Address
     ppm: Path | None
     prompt: Role
 
@@ -52,14 +60,14 @@ def run_settings(workdir: Path, option: str = "--workdir") -> RunSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """base, bootstrap: model folders. train, heldout: the problems of either kind. judge: the folder of a
-    reward model that searches use in the place of the rounds' own."""
+    """base, bootstrap: model folders; the latter may be behind a server. train, heldout: the problems of
+    either kind. judge: the folder of a reward model that searches use in the place of the rounds' own."""
 
     settings: RunSettings
     work: Workdir
     progress: Progress
     base: Path
-    bootstrap: Path
+    bootstrap: Path | Address
     train: Sequence[Problem]
     heldout: Sequence[Problem]
     judge: Path | None = None
@@ -68,9 +76,18 @@ class Context:
         """Folder in which stage `stage` of a round keeps its files; round 0 is the base."""
         return self.work.root / (f"round{round}" if round else "base") / stage
 
-    def policy(self, round: int) -> Path:
+    def policy(self, round: int) -> Path | Address:
         """The folder of the policy that a round made; round 0's is the bootstrap policy."""
-        return self.folder(round, "policy") / "model" if round else self.bootstrap
+        return self.trained(round) if round else self.bootstrap
+
+    def trained(self, round: int) -> Path:
+        """The folder of the policy that a round made, from 1 on."""
+        return self.folder(round, "policy") / "model"
+
+    @property
+    def first_folder(self) -> Path:
+        """The folder of the policy that searches first; the base's where that one is behind a server."""
+        return self.bootstrap if isinstance(self.bootstrap, Path) else self.base
 
     def ppm(self, round: int) -> Path | None:
         """The folder of the PPM that a round made, if it made one."""
@@ -94,7 +111,7 @@ class Context:
 
     def source(self, round: int, models: Models) -> Source:
         """Origin that the trees of a search with these models are marked with."""
-        policy, ppm = model_hash(models.policy), model_hash(models.ppm) if models.ppm else ""
+        policy, ppm = policy_hash(models.policy), model_hash(models.ppm) if models.ppm else ""
         return Source(round, seed=self.settings.seed, policy=policy, ppm=ppm)
 
     def cache(self, folder: Path) -> Path | None:
@@ -155,6 +172,7 @@ class Context:
         candidates: how many of them the searches will ask for, where that is known.
         """
         s = self.settings
+        assert isinstance(models.policy, Path)
         made = Reasoner(
             models.policy,
             models.ppm,
@@ -176,3 +194,29 @@ class Context:
             with self.progress.stage("compile", len(programs), "programs"):
                 compilations.together(programs, self.progress.update)
         return made
+
+    def served(
+        self, models: Models, sandbox: Sandbox, folder: Path
+    ) -> contextlib.AbstractContextManager[ServedReasoner]:
+        """A policy behind a server, ready to search; what it answers is kept in a stage's folder."""
+        from rstar_jax.inference.served import served_reasoner  # and with it aiohttp
+
+        s = self.settings
+        assert isinstance(models.policy, Address)
+        return served_reasoner(
+            models.policy,
+            Checker(self.task, sandbox),
+            folder,
+            role=models.prompt,
+            config=s.served,
+            max_tokens=s.decode.max_step_tokens,
+            seed=s.seed,
+            where="config.policy.bootstrap",
+        )
+
+
+def policy_hash(policy: Path | Address) -> str:
+    """Checksum of a policy's files; of a served one of its name, wherever it is served."""
+    if isinstance(policy, Address):
+        return hashlib.sha256(f"served {policy.model}".encode()).hexdigest()
+    return model_hash(policy)

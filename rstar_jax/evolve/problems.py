@@ -31,7 +31,7 @@ def with_room(context: Context) -> Context:
     prompts = [context.prompt(kind) for kind in sorted(kinds)]
     asked = [
         _Fits(context.tokenizer(folder), prompt, room)
-        for folder in sorted({context.base, context.bootstrap})
+        for folder in sorted({context.base, context.first_folder})
         for prompt in prompts
     ]
     kept: dict[str, Sequence[Problem]] = {}

@@ -26,7 +26,7 @@ from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import stage_table, train_stages
 from rstar_jax.evolve.announce import announce
-from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.context import Context, policy_hash
 from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
@@ -40,6 +40,8 @@ from rstar_jax.plan.needs import Machine
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import layers_line, show
 from rstar_jax.report.write import write_report
+from rstar_jax.served import Address, is_served, parse
+from rstar_jax.served.models import require_model
 from rstar_jax.settings import home_expanded
 from rstar_jax.transforms.lora import check as check_lora
 
@@ -70,7 +72,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
             heldout=heldout,
             judge=judge_folder(settings),
         )
-        asked = {bootstrap: "config.policy.bootstrap", base: "config.policy.init"}
+        asked = {context.first_folder: "config.policy.bootstrap", base: "config.policy.init"}
         require_models(context, asked)
         _require_judge(context)
         context = with_room(context)
@@ -101,6 +103,7 @@ def _rounds(context: Context) -> dict[str, Any]:
     settings, work, progress = context.settings, context.work, context.progress
     stage_table.require_inputs(context)
     work.claim_inputs(_inputs(context))
+    _require_server(context)
     with context.sandbox() as sandbox:  # refuses to start where it would not hold
         progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
     keep_sources(work.root, {"train": context.train, "heldout": context.heldout})
@@ -122,7 +125,10 @@ def _estimate(context: Context) -> dict[str, Any]:
     return announce(
         context.settings,
         context.base.name,
-        (shape_of(context.base), shape_of(context.bootstrap)),
+        (
+            shape_of(context.base),
+            shape_of(context.bootstrap) if isinstance(context.bootstrap, Path) else context.bootstrap,
+        ),
         context.prompts,
         machine(context),
         len(context.train),
@@ -157,9 +163,11 @@ def _report(context: Context, path: Path) -> dict[str, Any]:
     return report
 
 
-def first_policies(settings: RunSettings) -> tuple[Path, Path]:
-    """The folders of the base and of the policy that searches in round 1."""
+def first_policies(settings: RunSettings) -> tuple[Path, Path | Address]:
+    """The folders of the base and of the policy that searches in round 1, which may be behind a server."""
     base, bootstrap = base_folder(settings.policy.init), settings.policy.bootstrap
+    if is_served(bootstrap):
+        return base, parse(bootstrap, "config.policy.bootstrap")
     return base, base_folder(bootstrap, "config.policy.bootstrap") if bootstrap else base
 
 
@@ -204,7 +212,7 @@ def _require_judge(context: Context) -> None:
     if context.judge is None:
         return
     try:
-        policy = context.tokenizer(context.bootstrap)
+        policy = context.tokenizer(context.first_folder)
         reader = StepText.checked(context.judge, policy, context.prompt("ppm"))
     except UserError as error:
         raise UserError(f"config.policy.ppm: {error}") from error
@@ -217,6 +225,13 @@ def _require_judge(context: Context) -> None:
         )
 
 
+def _require_server(context: Context) -> None:
+    """Refuses a server that is to be asked and cannot be, or not for this model."""
+    searched = ("search", 1) in stage_table.chosen(context)
+    if isinstance(context.bootstrap, Address) and searched and not context.work.manifest("round1/search"):
+        require_model(context.bootstrap, "config.policy.bootstrap")
+
+
 def _inputs(context: Context) -> dict[str, str]:
     """Checksum what the run reads from outside, by option: problems and models."""
 
@@ -225,7 +240,7 @@ def _inputs(context: Context) -> dict[str, str]:
         "problems.heldout": fingerprint(context.heldout),
         **({"policy.ppm": weights.model_hash(context.judge)} if context.judge else {}),
         "policy.init": weights.model_hash(context.base),
-        "policy.bootstrap": weights.model_hash(context.bootstrap),
+        "policy.bootstrap": policy_hash(context.bootstrap),
     }
 
 

@@ -8,7 +8,7 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.evaluate import benchmark
@@ -18,7 +18,11 @@ from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.inference import Reasoner
 from rstar_jax.report.results import EvaluateResult, SearchResult
 from rstar_jax.search import STRATEGIES, SearchConfig
+from rstar_jax.served import Address
 from rstar_jax.types import Ended, Problem, Tree
+
+if TYPE_CHECKING:
+    from rstar_jax.inference.served import ServedReasoner
 
 _BUDGETS: dict[Ended, str] = {"seconds": "max_seconds", "tokens": "max_tokens"}  # the option of each
 
@@ -29,7 +33,7 @@ class _Seeker:
 
     context: Context
     folder: Path
-    reasoner: Reasoner
+    reasoner: Reasoner | ServedReasoner
     source: Source
     layers: dict[str, str]
 
@@ -72,9 +76,14 @@ def _seeker(
     context: Context, round: int, models: Models, folder: Path, candidates: Iterable[int] = (1,)
 ) -> Iterator[_Seeker]:
     """candidates: how many of them the stage's searches will ask for; 1 where the policy is alone."""
+    source = context.source(round, models)
     with context.sandbox() as sandbox:
-        reasoner = context.reasoner(models, sandbox, candidates)
-        yield _Seeker(context, folder, reasoner, context.source(round, models), sandbox.layers)
+        if isinstance(models.policy, Address):
+            with context.served(models, sandbox, folder) as reasoner:
+                yield _Seeker(context, folder, reasoner, source, sandbox.layers)
+        else:
+            reasoner = context.reasoner(models, sandbox, candidates)
+            yield _Seeker(context, folder, reasoner, source, sandbox.layers)
 
 
 def search(context: Context, round: int, folder: Path) -> SearchResult:

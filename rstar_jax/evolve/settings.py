@@ -16,6 +16,7 @@ from rstar_jax.data.known import Columns
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, SearchConfig
+from rstar_jax.served import ServedConfig, is_served
 from rstar_jax.settings import at_least, nearest, require
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import VerifySettings
@@ -56,7 +57,8 @@ class ProblemSettings:
 @dataclasses.dataclass(frozen=True)
 class PolicySettings:
     """init: folder (Hugging Face format) of the base model that every round trains from; "tiny" is the
-    bundled one. bootstrap: folder of the policy that searches in round 1; empty: the base itself.
+    bundled one. bootstrap: folder of the policy that searches in round 1, or the address of its server,
+    http://HOST:PORT/v1#MODEL; empty: the base itself.
     ppm: folder of a reward model, also of others, that guides searches where a PPM does, and evaluations, in
     the place of the rounds' own, which are trained all the same; empty: their own.
     cache: a folder in which the converted weights of both are kept, for slow storage; empty: none.
@@ -237,6 +239,7 @@ class RunSettings:
     curate: CurateConfig = CurateConfig()
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    served: ServedConfig = ServedConfig()
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "a whole number from 0 to below 2**31")
@@ -253,6 +256,12 @@ class RunSettings:
         for round in self.rounds:  # what does not go together is told before hours of work, not after
             self.search.config(round)
         self.evaluate.config(self.search)
+        guided = self.search.ppm[0] and 1 in self.rounds and self.policy.ppm
+        if guided and is_served(self.policy.bootstrap):
+            raise UserError(
+                f"config.search.ppm: {self.search.ppm} given, but a served policy (config.policy.bootstrap) "
+                "is searched with without a PPM. Begin with False, as in '(False,True)'."
+            )
 
 
 def paper_round(round: int) -> RunSettings:

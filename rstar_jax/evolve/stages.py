@@ -27,6 +27,7 @@ from typing import Any
 from rstar_jax import compilations, manifests, records
 from rstar_jax.errors import UserError
 from rstar_jax.manifests import MANIFEST
+from rstar_jax.served import is_served
 from rstar_jax.settings import from_config, to_dict
 
 # Folders in which stages lie: those of rounds, of a warm start, of an export, and that of a prepared set.
@@ -41,6 +42,8 @@ _FREE_TO_CHANGE = (
     *("rounds", "stages", "formats", "policy.cache", "search.batch", "batch"),
     *("verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
+    *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),
+    *("served.give_up_s", "served.backoff_s", "served.longest_backoff_s"),
     *("verify.sandbox.allow_unsafe", "verify.sandbox.bubblewrap", "verify.sandbox.without"),
 )
 
@@ -229,8 +232,13 @@ def _differences(theirs: Any, mine: Any, free: set[str], where: str = "") -> Ite
     if isinstance(theirs, dict) and isinstance(mine, dict):
         for key in sorted(theirs.keys() | mine.keys()):
             yield from _differences(theirs.get(key), mine.get(key), free, f"{where}.{key}" if where else key)
-    elif theirs != mine and where not in free:
+    elif _model(theirs) != _model(mine) and where not in free:
         yield f"config.{where}: there {theirs!r}, now {mine!r}"
+
+
+def _model(option: Any) -> Any:
+    """An option's value; of a served model its name, as it is the same one at another address."""
+    return ("served", option.partition("#")[2]) if isinstance(option, str) and is_served(option) else option
 
 
 @contextlib.contextmanager

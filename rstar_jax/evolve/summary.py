@@ -174,7 +174,17 @@ def _whole(settings: Any, stages: Sequence[sections.StageTimes]) -> dict[str, An
 
 
 _NOT_REPEATED = (
-    *("seconds", "peak_mb", "peak_children_mb", "engine", "compiled", "stages", "estimates", "layers"),
+    *(
+        "seconds",
+        "peak_mb",
+        "peak_children_mb",
+        "engine",
+        "served",
+        "compiled",
+        "stages",
+        "estimates",
+        "layers",
+    ),
     *("folder", "models", "files"),
 )
 
@@ -252,6 +262,7 @@ def stage_times(manifest: dict[str, Any]) -> sections.StageTimes:
         tokens=result.get("tokens"),
         compiled=compiled and results.of_json(sections.Compiled, compiled),
         note=result.get("rereading", ""),
+        served=result.get("served") or None,
     )
 
 

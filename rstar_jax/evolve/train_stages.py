@@ -193,7 +193,7 @@ def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
     if not pairs:
         context.progress.log(f"round {round}: no preference pairs yet, so no PPM; search votes without one.")
         return TrainResult(note="no PPM: no preference pairs")
-    source = context.policy(round)
+    source = context.trained(round)
     tokenizer = context.tokenizer(source)
     config = context.settings.train.ppm
     model = models.from_policy(_load(context, source, config), seed=_seed(context, round))

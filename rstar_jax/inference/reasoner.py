@@ -6,7 +6,6 @@ The one place where text meets arrays: search speaks of steps, the engine of tok
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import numpy as np
 from rstar_jax import models, weights
 from rstar_jax.engine import DecodeConfig, Sample, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.inference import devices
-from rstar_jax.inference.meter import Meter
 from rstar_jax.inference.reading import StepText
+from rstar_jax.inference.verifier import Verifier, problem_key
 from rstar_jax.queues import Coded
 from rstar_jax.search import Leaf, Queues
 from rstar_jax.search.contract import ScoreRequest as ScoreAsked
@@ -25,10 +24,10 @@ from rstar_jax.tasks import Checker, Role
 from rstar_jax.text import opening
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.transforms import decode_layout, quantize
-from rstar_jax.types import Candidate, Finish, Grade, GradeRequest, Problem
+from rstar_jax.types import Candidate, Finish
 
 
-class Reasoner:
+class Reasoner(Verifier):
     """A policy, optionally a PPM, and a task at work, ready for a search. role: as what the policy is asked.
 
     policy, ppm: Hugging Face folders. decode: also says on which devices. dtype: of the computation, and of
@@ -51,11 +50,10 @@ class Reasoner:
         cache: Path | None = None,
         demand: int = 0,
     ):
-        self._checker, self._task = checker, checker.task
+        super().__init__(checker)
         grammar = self._task.grammar
         self._tokenizer = Tokenizer.load(weights.tokenizer_folder(policy), grammar)
         self._role: Role = role
-        self.meter = Meter()
         tokenizer = self._tokenizer
         never = [
             i
@@ -97,14 +95,9 @@ class Reasoner:
         """Return the queues of one search at a time. `round` names the randomness of its samples."""
         decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
         request = functools.partial(self._step_request, round)
-        check, grade = self._checker.steps(), self._checker.finals()
-        execution = self.meter.gauge("execution")
-        check.watch, grade.watch = execution("check"), execution("grade")
-        return Queues(
-            propose=Coded(self._decoder, request, self._candidates, decode),
-            check=check,
-            grade=grade,
-            score=self._scorer and Coded(self._scorer, self._score_request, lambda _, values: values, ppm),
+        return self._verified(
+            Coded(self._decoder, request, self._candidates, decode),
+            self._scorer and Coded(self._scorer, self._score_request, lambda _, values: values, ppm),
         )
 
     def _step_request(self, round: int, leaf: Leaf) -> StepRequest:
@@ -144,16 +137,6 @@ class Reasoner:
             text, finish = self._task.grammar.cut_at_stop(text)
         fault = self._faults.get(sample.cut, "") if finish == "length" else ""
         return Candidate(text, tokens, sample.logprob, finish, fault, sample.handle)
-
-    def grade(self, requests: Sequence[GradeRequest]) -> list[Grade]:
-        """Return the task's grades of final answers, in order."""
-        with self.meter.time("execution"):
-            return self._checker.grade(requests)
-
-    def same(self, problem: Problem, one: str, other: str) -> bool:
-        """Return whether two answers to a problem are one to the task; its reference is not looked at."""
-        with self.meter.time("execution"):
-            return self._checker.same(problem, one, other)
 
     @property
     def tokens(self) -> int:
@@ -243,8 +226,3 @@ def _hold(model: models.Decoder | models.RewardModel, decode: DecodeConfig) -> N
     if decode.weights == "int8":
         quantize.to_int8(model)
     decode_layout.keep_apart(decoder, decoder.config)
-
-
-def problem_key(problem_id: str) -> int:
-    """A problem's name as 31 bits, the same in every process and release."""
-    return int.from_bytes(hashlib.sha256(problem_id.encode()).digest()[:4], "big") >> 1

@@ -18,7 +18,8 @@ class Searching:
     """Fields of every stage that searches.
 
     layers: what shuts programs in. rereading: what to do about a cache that is too small. seconds: busy ones
-    by kind of work. tokens: written. engine: how it was used.
+    by kind of work. tokens: written. engine: how it was used. served: what a server was asked, where the
+    policy is behind one (`served.ServedPolicy.stats`).
     """
 
     layers: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -26,6 +27,7 @@ class Searching:
     seconds: dict[str, float] = dataclasses.field(default_factory=dict)
     tokens: int | None = None
     engine: dict[str, Any] = dataclasses.field(default_factory=dict)
+    served: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,7 @@ class Estimate:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageTimes:
     """What a stage took: busy seconds, and those of each kind of work. tokens: written by a search, read by a
-    training."""
+    training. served: what a server was asked."""
 
     name: str | None = None
     seconds: float | None = None
@@ -126,6 +126,7 @@ class StageTimes:
     tokens: int | None = None
     compiled: Compiled | None = None
     note: str | None = None
+    served: dict[str, Any] | None = None
     estimate: Estimate | None = None
 
 

@@ -234,6 +234,7 @@ def notes(report: Report) -> list[str]:
     told = [(part or {}).get("note") for w in _warm_start(report) for part in (w.rows, w.policy_training)]
     said += [f"Warm start: {note}." for note in told if note]
     said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
+    said += [f"{s.name or '?'}: {served_line(s.served)}." for s in report.stages if s.served]
     if report.layers:
         said.append(f"Sandbox: {layers_line(report.layers)}.")
     return [*said, *files(report)]
@@ -257,6 +258,20 @@ def layers_line(layers: Mapping[str, str]) -> str:
     lost = {name: what for name, what in layers.items() if str(what).startswith("missing")}
     held = ", ".join(name for name in layers if name not in lost)
     return "; ".join([*filter(None, [held]), *(f"{name} {what}" for name, what in lost.items())])
+
+
+def served_line(asked: Mapping[str, Any]) -> str:
+    """What a server was asked; what went wrong only where something did."""
+    parts = [f"{count(asked.get('requests'))} requests to {asked.get('model')} at {asked.get('server')}"]
+    wrong = {"retries": "sent again", "stalls": "stalled", "refused": "put off by the server"}
+    wrong |= {"given_up": "candidates given up", "known": "answered before"}
+    parts += [f"{count(asked[name])} {what}" for name, what in wrong.items() if asked.get(name)]
+    parts.append(f"{count(asked.get('tokens_in'))} tokens read and {count(asked.get('tokens_out'))} written")
+    if asked.get("slots_busy") is not None:
+        parts.append(
+            f"{asked['slots_busy']} of {count(asked.get('slots'))} slots busy while there was more to ask"
+        )
+    return ", ".join(parts)
 
 
 def percent(fraction: float | None) -> str:

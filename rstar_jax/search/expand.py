@@ -130,7 +130,7 @@ class Expansion:
     def _proposed(self, candidates: Sequence[Candidate]) -> list[Ask]:
         if len(candidates) > self.leaf.n:
             raise ValueError(f"{self.leaf.n} candidates asked for, {len(candidates)} given")
-        self.tokens = sum(len(candidate.tokens) for candidate in candidates)
+        self.tokens = sum(candidate.written for candidate in candidates)
         order = {id(candidate): i for i, candidate in reversed(list(enumerate(candidates)))}
         kept = self._manner.keep(candidates)
         self._proposals, self._kept = candidates, [(order[id(candidate)], candidate) for candidate in kept]
@@ -203,7 +203,7 @@ class Expansion:
                 answer=step.verdict.answer,
                 grade=self._grades.get(i),
                 logprob=step.candidate.logprob,
-                tokens=len(step.candidate.tokens),
+                tokens=step.candidate.written,
                 detail=step.verdict.detail,
                 cpu_s=step.verdict.cpu_s,
                 origin=origin,

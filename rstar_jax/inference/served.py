@@ -1,0 +1,101 @@
+"""A policy behind a server and a task -> the queues that a search is handed. No weights are loaded.
+
+The server is asked with the texts of prompt and steps. Which ids it sampled is not known: trainings encode
+the texts. A node's log-probability is that of the server's own words (`served.Choice`), 0 where it has none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rstar_jax.inference.verifier import Verifier, problem_key
+from rstar_jax.queues import Coded
+from rstar_jax.search import Leaf, Queues
+from rstar_jax.served import Address, Choice, CompletionRequest, ServedConfig
+from rstar_jax.served.policy import ServedPolicy
+from rstar_jax.tasks import Checker, Role
+from rstar_jax.types import Candidate
+
+JOURNAL = "answers.journal"  # in the folder of a stage, until all its trees are there
+
+
+class ServedReasoner(Verifier):
+    """A served policy and a task at work, as `Reasoner` is. max_tokens: of a step."""
+
+    def __init__(self, policy: ServedPolicy, checker: Checker, *, role: Role, max_tokens: int) -> None:
+        super().__init__(checker)
+        self.policy = policy
+        self._role: Role = role
+        self._max_tokens = max_tokens
+
+    def queues(self, round: int) -> Queues:
+        """As `Reasoner.queues`."""
+        propose = Coded(self.policy, functools.partial(self._request, round), self._candidates)
+        propose.watch = self.meter.gauge("decode")("propose")
+        return self._verified(propose)
+
+    def _request(self, round: int, leaf: Leaf) -> CompletionRequest:
+        return CompletionRequest(
+            self._task.prompt(leaf.problem.question, self._role) + "".join(leaf.steps),
+            leaf.n,
+            leaf.temperature,
+            self._max_tokens,
+            tuple(self._task.grammar.stops),
+            (round, problem_key(leaf.problem.id), leaf.tree_index, leaf.node),
+        )
+
+    def _candidates(self, _: Leaf, choices: Sequence[Choice]) -> list[Candidate]:
+        self.meter.tokens += sum(choice.tokens for choice in choices)
+        stops = self._task.grammar.stops
+        return [
+            Candidate(
+                choice.text,
+                (),
+                choice.logprob,
+                stops.get(choice.stop, "length"),
+                choice.fault,
+                unnamed=choice.tokens,
+            )
+            for choice in choices
+        ]
+
+    @property
+    def tokens(self) -> int:
+        """Written by the server until now."""
+        return self.policy.tokens
+
+    def on_compile(self, told: Callable[[str], None]) -> None:
+        """Nothing is compiled."""
+
+    def rereading(self) -> str:
+        """What the server reads again is its own affair."""
+        return ""
+
+    def result(self) -> dict[str, Any]:
+        """JSON-ready: what the meter counted, and what the server was asked."""
+        return {**self.meter.result(), "served": self.policy.stats()}
+
+
+@contextlib.contextmanager
+def served_reasoner(
+    address: Address,
+    checker: Checker,
+    folder: Path,
+    *,
+    role: Role,
+    config: ServedConfig,
+    max_tokens: int,
+    seed: int,
+    where: str,
+) -> Iterator[ServedReasoner]:
+    """A served policy for the time of a block. Its answers are kept in a journal in `folder`, which goes when
+    the block has ended well: by then all that they were for is on disk."""
+    journal = folder / JOURNAL
+    policy = ServedPolicy(address, config, seed=seed, journal=journal, where=where)
+    with contextlib.closing(policy):
+        yield ServedReasoner(policy, checker, role=role, max_tokens=max_tokens)
+    journal.unlink()

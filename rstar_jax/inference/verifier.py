@@ -1,0 +1,49 @@
+"""A task's checks at work for a search, whoever writes the steps; and a problem's name as a number."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from rstar_jax.inference.meter import Meter
+from rstar_jax.queues import Queue
+from rstar_jax.search import Leaf, Queues
+from rstar_jax.search.contract import ScoreRequest
+from rstar_jax.tasks import Checker
+from rstar_jax.types import Candidate, Grade, GradeRequest, Problem
+
+
+class Verifier:
+    """Checks and grades, with a meter of their time."""
+
+    def __init__(self, checker: Checker) -> None:
+        self._checker, self._task = checker, checker.task
+        self.meter = Meter()
+
+    def _verified(
+        self,
+        propose: Queue[Leaf, list[Candidate]],
+        score: Queue[ScoreRequest, np.ndarray] | None = None,
+    ) -> Queues:
+        """The queues of one search at a time, of a policy's and a PPM's."""
+        check, grade = self._checker.steps(), self._checker.finals()
+        execution = self.meter.gauge("execution")
+        check.watch, grade.watch = execution("check"), execution("grade")
+        return Queues(propose=propose, check=check, grade=grade, score=score)
+
+    def grade(self, requests: Sequence[GradeRequest]) -> list[Grade]:
+        """Return the task's grades of final answers, in order."""
+        with self.meter.time("execution"):
+            return self._checker.grade(requests)
+
+    def same(self, problem: Problem, one: str, other: str) -> bool:
+        """Return whether two answers to a problem are one to the task; its reference is not looked at."""
+        with self.meter.time("execution"):
+            return self._checker.same(problem, one, other)
+
+
+def problem_key(problem_id: str) -> int:
+    """A problem's name as 31 bits, the same in every process and release."""
+    return int.from_bytes(hashlib.sha256(problem_id.encode()).digest()[:4], "big") >> 1
