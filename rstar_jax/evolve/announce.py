@@ -253,6 +253,39 @@ def announce_warm_start(
     return {"stages": stages.found}
 
 
+def announce_ppm(
+    settings: RunSettings,
+    name: str,
+    shape: Shape,
+    prompts: Lengths,
+    machine: needs.Machine,
+    pairs: tuple[int, int],
+    heldout: int,
+    *,
+    log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Say in two lines what a training of a PPM alone needs; return {"stages"}, the estimates of its stages.
+
+    settings: those that its stages know it by (`PpmSettings.as_run`). pairs: how many, and the tokens of
+    both their sides. heldout: how many problems.
+    """
+    (search_load, train_load), stages, e = (
+        loads(settings)[0],
+        _Stages(settings, prompts, machine),
+        settings.evaluate,
+    )
+    count, tokens = pairs
+    chips = plan(shape, search_load, 0, train_load, machine.device).chips
+    stages.trained("ppm", shape, train_load, settings.train.ppm, train_load.ppm_lora, tokens, chips)
+    if heldout:
+        rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
+        both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
+        stages.searched("evaluate", shape, both, "finetuned", "heldout", heldout)
+    log(f"{count:,} pairs, {heldout:,} held-out problems; {name} has {_short(shape.parameters)} parameters.")
+    _say(stages.found, machine, log)
+    return {"stages": stages.found}
+
+
 def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:
     """Return the loads that each of the run's rounds puts on the device."""
     s, size = settings.search, 2 if settings.policy.dtype == "bfloat16" else 4

@@ -149,7 +149,12 @@ def evaluate(context: Context, round: int, folder: Path) -> EvaluateResult:
 
     A strategy that needs a PPM is left out where the round has none: its accuracy is None.
     """
-    e, models = context.settings.evaluate, context.models(round, "evaluate")
+    return evaluate_models(context, round, context.models(round, "evaluate"), folder)
+
+
+def evaluate_models(context: Context, round: int, models: Models, folder: Path) -> EvaluateResult:
+    """The same of any models, also of those that no round made (round 0)."""
+    e = context.settings.evaluate
     with _seeker(context, round, models, folder, (1, e.candidates)) as seeker:
         result = _policy_alone(seeker)
         if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:

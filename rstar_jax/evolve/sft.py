@@ -12,27 +12,22 @@ solutions of others; the policy that comes of it is the `policy.init` or `policy
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
+import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
-from rstar_jax import records, weights
+from rstar_jax import records
 from rstar_jax.data.executed import executed
 from rstar_jax.data.known import Columns
-from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.rows import FORMS
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import given, rounds, search_stages, train_stages
+from rstar_jax.evolve import given, one_training, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.problems import asked_before, with_room
+from rstar_jax.evolve.problems import asked_before
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
     PolicySettings,
@@ -41,13 +36,10 @@ from rstar_jax.evolve.settings import (
     SearchSettings,
     TrainSettings,
 )
-from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect_warm_start, keep_estimates, keep_sources
+from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
 from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.report import results
-from rstar_jax.report.progress import Progress
-from rstar_jax.report.tables import layers_line, show
-from rstar_jax.report.write import write_report
+from rstar_jax.report.tables import layers_line
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import Checker, VerifySettings
 from rstar_jax.train import TrainConfig
@@ -102,16 +94,12 @@ class SftSettings:
         for name, least in (("limit", 0), ("samples", 0), ("temperature", 0), ("max_depth", 1), ("batch", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"config.{name}: {getattr(self, name)} given, {least} or more expected.")
-        if self.policy.bootstrap:
-            raise UserError(
-                f"config.policy.bootstrap: {self.policy.bootstrap!r} given, but a warm start searches with "
-                "no policy. Name the model to train in config.policy.init."
-            )
-        if self.policy.ppm:
-            raise UserError(
-                f"config.policy.ppm: {self.policy.ppm!r} given, but a warm start searches with no PPM. Leave "
-                "it out, and give it to the rounds that go on from here."
-            )
+        one_training.refuse_unused(
+            self.policy,
+            "a warm start searches with no policy. Name the model to train in config.policy.init.",
+            "a warm start searches with no PPM. Leave it out, and give it to the rounds that go on from "
+            "here.",
+        )
         if self.samples and not self.heldout:
             raise UserError(
                 f"config.samples: {self.samples} given, but config.heldout is empty: nothing is evaluated. "
@@ -153,71 +141,37 @@ class SftSettings:
 def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
     """Does a warm start in `workdir` and returns the report that it also writes and shows.
 
-    1. read held-out problems and the base's folder; refuse what does not go with them or with the devices
-    2. claim the folder
-    3. read, convert and run the rows; say what the rest will need
-    4. evaluate the base
-    5. train
-    6. evaluate the policy
-    7. report, also where a stage had to stop
+    1. as `one_training.run`: look at what is given, claim the folder
+    2. read, convert and run the rows; say what the rest will need
+    3. evaluate the base
+    4. train
+    5. evaluate the policy
+    6. report, also where a stage had to stop
 
     What is done is not done again; a killed training goes on from its last checkpoint. Raises UserError for
     bad input, for a sandbox that would not hold, and where no row is left to train on.
     """
-    work, init = Workdir(workdir, settings), settings.policy.init
-    with Progress() as progress:
-        rows, base = given.given_files(settings.rows, "config.rows", FORMS), rounds.base_folder(init)  # 1
-        heldout = _heldout(settings, progress.log)
-        context = Context(
-            settings=settings.as_run(),
-            work=work,
-            progress=progress,
-            base=base,
-            bootstrap=base,
-            train=[],
-            heldout=heldout,
-        )
-        rounds.require_models(context, {base: "config.policy.init"})
-        context = with_room(context)
-        # Nothing else is ever asked.
-        context = dataclasses.replace(context, train=context.heldout)
-        with work:  # 2
-            return _warm_start(context, settings, rows)
+    data = "rows", settings.rows, FORMS
+    stages = functools.partial(_warm_start, settings)
+    return one_training.run(settings, workdir, data, stages, collect_warm_start)
 
 
-def _warm_start(context: Context, settings: SftSettings, rows: list[Path]) -> dict[str, Any]:
-    """Points 2 to 7 of `run`."""
-    work, progress, heldout = context.work, context.progress, context.heldout
-    evaluated, sampled, workdir = bool(settings.heldout), settings.samples > 0, work.root
-    inputs = {
-        "rows": given.digest_of(rows),
-        "heldout": hashlib.sha256(repr([*heldout]).encode(errors="replace")).hexdigest(),
-        "policy.init": weights.model_hash(context.base),
-    }
-    work.claim_inputs(inputs)
-    keep_sources(work.root, {"heldout": heldout})
-    try:
-        _rows(context, rows, settings.limit)  # 3
-        _estimate(context, settings)
-        if evaluated and settings.base != "none":  # 4
-            asked = context.models(0, "evaluate")
-            _evaluate(context, "base/evaluate", asked, sampled)
-        _train(context)  # 5
-        policy = work.root / "policy" / "model"
-        if evaluated:  # 6
-            asked = Models(policy, None, "finetuned")
-            _evaluate(context, "evaluate", asked, sampled)
-    finally:
-        report = collect_warm_start(work.root, settings)  # 7
-        with contextlib.suppress(UserError):  # a disk that is full is full for the report too
-            write_report(workdir / "report.json", report)
-    show(report, Console(highlight=False))
+def _warm_start(settings: SftSettings, context: Context, files: list[Path]) -> None:
+    """Points 2 to 5 of `run`."""
+    evaluated, sampled = bool(settings.heldout), settings.samples > 0
+    _rows(context, files, settings.limit)  # 2
+    _estimate(context, settings)
+    if evaluated and settings.base != "none":  # 3
+        _evaluate(context, "base/evaluate", context.models(0, "evaluate"), sampled)
+    _train(context)  # 4
+    policy = context.work.root / "policy" / "model"
+    if evaluated:  # 5
+        _evaluate(context, "evaluate", Models(policy, None, "finetuned"), sampled)
     spelt = " --config.policy.delimiters=text" if settings.policy.delimiters == "text" else ""
-    progress.log(
+    context.progress.log(
         f"Rounds go on with it by --config.policy.init={policy} --config.search.prompt=finetuned{spelt}; "
         "with --config.policy.bootstrap in the place of policy.init they train from their base instead."
     )
-    return report
 
 
 def _estimate(context: Context, settings: SftSettings) -> None:
@@ -250,25 +204,6 @@ def _estimate(context: Context, settings: SftSettings) -> None:
         log=context.progress.log,
     )
     keep_estimates(context.work.root, estimates)
-
-
-def _heldout(settings: SftSettings, log: Callable[[str], None]) -> Sequence[Problem]:
-    if not settings.heldout:
-        return []
-    met = set[str]()
-    heldout = load_problems(
-        settings.heldout,
-        seed=0,
-        split="heldout",
-        option="config.heldout",
-        columns=settings.columns,
-        bad=settings.bad,
-        require=settings.verify.make_task().require,
-        log=log,
-        met=met,
-    )
-    require_columns(settings.columns, met, "config.columns")
-    return heldout
 
 
 def _rows(context: Context, files: list[Path], limit: int) -> None:

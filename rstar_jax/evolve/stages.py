@@ -30,10 +30,11 @@ from rstar_jax.manifests import MANIFEST
 from rstar_jax.served import is_served
 from rstar_jax.settings import from_config, to_dict
 
-# Folders in which stages lie: those of rounds, of a warm start, of an export, and that of a prepared set.
+# Folders in which stages lie: those of rounds, of trainings on given data, of an export, and that of a
+# prepared set.
 _STAGES = (
     *("base", "round*", "rows", "policy", "evaluate"),
-    *("trees", "trajectories", "solutions", "pairs", "authors_*", "trl_*", "chat"),
+    *("trees", "trajectories", "solutions", "pairs", "authors_*", "trl_*", "chat", "ppm", "compare"),
     "rstar_problems",
 )
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with

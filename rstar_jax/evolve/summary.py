@@ -90,6 +90,43 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
     return results.to_json(report)
 
 
+def collect_ppm(root: Path, settings: Any) -> dict[str, Any]:
+    """The report of a training of a PPM alone (`sections.PpmReport`; evolve/ppm.py)."""
+    names = ("pairs", "ppm", "compare", "evaluate")
+    done = {name: m for name in names if (m := _manifest(root, name))}
+    found = {name: results.of_json(results.KINDS[name], m["result"]) for name, m in done.items()}
+    stages, _ = _estimated(root, [stage_times(m) for m in done.values()])
+    compared, evaluated = found.get("compare"), found.get("evaluate")
+    alone, searched = (evaluated.policy_pass1, evaluated.search_accuracy) if evaluated else (None, None)
+    files = {"pairs": root / "pairs", "ppm (Hugging Face)": root / "ppm" / "model"}
+    files["report"] = root / "report.json"
+    report = sections.PpmReport(
+        sources=_sources(root),
+        ppm=sections.Ppm(
+            pairs=found.get("pairs") and results.to_json(found["pairs"]),
+            ppm_training=_trained(found.get("ppm")),
+            compared=compared and compared.pairs,
+            pair_accuracy=compared and compared.accuracy,
+            policy_pass1=alone and alone["all"],
+            policy_pass1_by_level=alone,
+            search_accuracy=searched and searched["all"],
+            search_accuracy_by_level=searched,
+            steps=evaluated and evaluated.policy_steps,
+            failures=evaluated and evaluated.policy_failures,
+            ungraded=evaluated.policy_ungraded + evaluated.search_ungraded if evaluated else 0,
+            unknown_steps=evaluated and evaluated.unknown_steps,
+            note=evaluated and evaluated.note,
+        ),
+        layers=_layers(done.values()),
+        stages=stages,
+        folder=str(root),
+        models={"ppm": "ppm/model"} if "ppm" in done else {},
+        files={name: str(path) for name, path in files.items() if path.exists() or name == "report"},
+        **_whole(settings, stages),
+    )
+    return results.to_json(report)
+
+
 def _alone(result: EvaluateResult | None) -> dict[str, Any]:
     """Fields of `sections.Alone` from an evaluation; none where there was none."""
     if result is None:

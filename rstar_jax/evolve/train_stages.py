@@ -160,7 +160,7 @@ def _card(
         "base_model": settings.policy.init
         if settings.policy.init != "tiny"
         else "the tiny base of rstar_jax",
-        "round": round or "none, a warm start",
+        "round": round or {"policy": "none, a warm start", "reward": "none, trained on given pairs"}[kind],
         "data": {**data, "training problems": len(context.train)},
         "seed": settings.seed,
         "options, SHA-256": records.digest(context.work.root / "config.json"),
@@ -193,10 +193,22 @@ def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
     if not pairs:
         context.progress.log(f"round {round}: no preference pairs yet, so no PPM; search votes without one.")
         return TrainResult(note="no PPM: no preference pairs")
-    source = context.trained(round)
+    return fit_ppm(context, round, folder, pairs, context.trained(round))
+
+
+def fit_ppm(
+    context: Context, round: int, folder: Path, pairs: Sequence[PreferencePair], source: Path
+) -> TrainResult:
+    """Train a PPM from the policy in a folder, write FOLDER/model (Hugging Face format), return the figures.
+
+    round: whose pairs they are; 0 for given ones.
+    """
     tokenizer = context.tokenizer(source)
     config = context.settings.train.ppm
-    model = models.from_policy(_load(context, source, config), seed=_seed(context, round))
+    policy = train.with_delimiters(
+        _load(context, source, config), tokenizer, context.settings.policy.delimiters
+    )
+    model = models.from_policy(policy, seed=_seed(context, round))
     prompt = context.prompt("ppm")
     with _training(context, round, "train the PPM", folder, tokenizer) as options:
         summary = train.train_ppm(model, pairs, tokenizer, prompt, config, **options)
@@ -205,7 +217,8 @@ def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
         card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
         weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
     if note := train.saturation(summary.metrics):
-        context.progress.log(f"round {round}, the PPM: {note}.")
+        title = f"round {round}, the PPM" if round else "the PPM"
+        context.progress.log(f"{title}: {note}.")
     return TrainResult(**_figures(summary), pair_accuracy=summary.metrics["accuracy"], note=note)
 
 

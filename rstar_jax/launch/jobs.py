@@ -24,6 +24,7 @@ _SETTINGS = {
     "replay": ("rstar_jax.replay", "ReplaySettings"),
     "export": ("rstar_jax.evolve.export", "ExportSettings"),
     "prepare": ("rstar_jax.evolve.prepare", "PrepareSettings"),
+    "ppm": ("rstar_jax.evolve.ppm", "PpmSettings"),
 }
 
 
@@ -87,4 +88,5 @@ JOBS: dict[str, Job] = {
     "replay": _job("replay", "rstar_jax.replay", _plain),
     "export": _job("export", "rstar_jax.evolve.export", _plain),
     "prepare": _job("prepare", "rstar_jax.evolve.prepare", _asked),
+    "ppm": _job("ppm", "rstar_jax.evolve.ppm", _plain),
 }

@@ -113,6 +113,29 @@ class RowsResult:
     layers: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PairsResult:
+    """Given pairs of a training of a PPM. read: rows, or problems of trees. lost: how many, by reason."""
+
+    read: int
+    kept: int
+    heldout: int
+    problems: int
+    lost: dict[str, int]
+    heldout_seen: int
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareResult:
+    """The order that a PPM puts held-out pairs in. accuracy: share of them in the right one, a tie half."""
+
+    pairs: int
+    dropped: int
+    accuracy: float
+    loss: float
+
+
 def to_json(result: Any) -> dict[str, Any]:
     """Return a result's fields as JSON takes them."""
     fields = dataclasses.asdict(result)
@@ -141,7 +164,7 @@ def _inner(hint: Any, value: Any) -> Any:
     return of_json(kind, value) if isinstance(value, Mapping) else tuple(of_json(kind, one) for one in value)
 
 
-# By stage: of a run, and of a warm start.
+# By stage: of a run, of a warm start, and of a training of a PPM.
 KINDS: dict[str, type] = {
     "base": EvaluateResult,
     "search": SearchResult,
@@ -150,4 +173,6 @@ KINDS: dict[str, type] = {
     "ppm": TrainResult,
     "evaluate": EvaluateResult,
     "rows": RowsResult,
+    "pairs": PairsResult,
+    "compare": CompareResult,
 }

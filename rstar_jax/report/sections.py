@@ -53,6 +53,27 @@ class WarmStart(Alone):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Ppm(Base):
+    """A PPM trained on given pairs, and the policy that it was trained from.
+
+    pairs, ppm_training: results of these stages. pair_accuracy: share of the held-out pairs in the right
+    order. search_accuracy: of the policy's search, guided by it. The others are as in `Alone`, of both.
+    """
+
+    pairs: dict[str, Any] | None = None
+    ppm_training: dict[str, Any] | None = None
+    compared: int | None = None
+    pair_accuracy: float | None = None
+    search_accuracy: float | None = None
+    search_accuracy_by_level: Shares | None = None
+    steps: int | None = None
+    failures: Counts | None = None
+    ungraded: int = 0
+    unknown_steps: int | None = None
+    note: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Round:
     """A round of self-evolution.
 
@@ -180,4 +201,12 @@ class WarmStartReport(Whole):
     warm_start: WarmStart = WarmStart()
 
 
-Report = RunReport | WarmStartReport
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PpmReport(Whole):
+    """A training of a PPM alone, which has no rounds."""
+
+    base: Base = Base()
+    ppm: Ppm = Ppm()
+
+
+Report = RunReport | WarmStartReport | PpmReport

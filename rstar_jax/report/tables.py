@@ -20,6 +20,8 @@ from rstar_jax.report.results import of_json
 from rstar_jax.report.sections import (
     Alone,
     Compiled,
+    Ppm,
+    PpmReport,
     Report,
     Round,
     RunReport,
@@ -29,6 +31,8 @@ from rstar_jax.report.sections import (
 )
 
 PARTS = ("decode", "execution", "ppm", "training", "host")  # of a stage's seconds
+# By what a report has that others have not.
+_KINDS: dict[str, type[Report]] = {"warm_start": WarmStartReport, "ppm": PpmReport}
 CAUSES = 8  # causes of death shown; rarer ones are added up
 NOTHING = "-"
 
@@ -71,12 +75,13 @@ def show(report: Mapping[str, Any], console: Console | None = None) -> None:
 
 
 def _typed(report: Mapping[str, Any]) -> Report:
-    return of_json(WarmStartReport if report.get("warm_start") else RunReport, report)
+    kind = next((kind for key, kind in _KINDS.items() if report.get(key)), RunReport)
+    return of_json(kind, report)
 
 
 def _tables(report: Report) -> list[Table]:
     makers: tuple[Callable[[Report], Table], ...] = (
-        coverage, solutions_given, accuracy, data, failures, times, shares, estimates,
+        coverage, solutions_given, pairs_given, accuracy, data, failures, times, shares, estimates,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -98,8 +103,8 @@ def accuracy(report: Report) -> Table:
     """Held-out accuracy in percent: the policy alone (the base first), then with search; of all problems,
     so that an answer that could not be graded counts as not right."""
     warm, base = _warm_start(report), report.base
-    made = [*warm, *report.rounds]
-    searched = [r.search_accuracy if isinstance(r, Round) else None for r in made]
+    made = [*warm, *_ppm(report), *report.rounds]
+    searched = [None if isinstance(r, WarmStart) else r.search_accuracy for r in made]
     rows = [
         ("policy alone, pass@1", percent(base.policy_pass1), *(percent(r.policy_pass1) for r in made)),
         ("with search", NOTHING, *map(percent, searched)),
@@ -113,6 +118,8 @@ def accuracy(report: Report) -> Table:
         ]
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
     columns = ("", "base", *_by_round(made)[1:])
+    if _ppm(report):  # which has one policy
+        columns, shown = ("", *columns[2:]), [(label, *cells) for label, _, *cells in shown]
     return Table("Held-out problems answered right, %", columns, tuple(shown))
 
 
@@ -124,6 +131,19 @@ def solutions_given(report: Report) -> Table:
         rows += [("read", count(told.get("read"))), ("kept to learn", count(told.get("kept")))]
         rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
     return Table("Solutions given", ("", "rows"), tuple(row for row in rows if row[1] != NOTHING))
+
+
+def pairs_given(report: Report) -> Table:
+    """The pairs that a PPM was given: how many were learnt, why others were not, and the order of those that
+    were held out."""
+    rows: list[tuple[str, str]] = []
+    for ppm in _ppm(report):
+        told = ppm.pairs or {}
+        rows += [("rows read", count(told.get("read"))), ("pairs to learn", count(told.get("kept")))]
+        rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
+        rows += [("pairs held out", count(told.get("heldout")))]
+        rows += [("of these in the right order, %", percent(ppm.pair_accuracy))]
+    return Table("Pairs given", ("", ""), tuple(row for row in rows if row[1] != NOTHING))
 
 
 def data(report: Report) -> Table:
@@ -153,10 +173,9 @@ def data(report: Report) -> Table:
 
 def failures(report: Report) -> Table:
     """Candidate steps that were dropped, by cause and round, the commonest cause first."""
-    made = [*_warm_start(report), *report.rounds]
-    counts = [
-        collections.Counter({c: n or 0 for c, n in (r.failures or r.deaths or {}).items()}) for r in made
-    ]
+    made = [*_warm_start(report), *_ppm(report), *report.rounds]
+    found = [r.failures or (None if isinstance(r, Ppm) else r.deaths) or {} for r in made]
+    counts = [collections.Counter({c: n or 0 for c, n in failed.items()}) for failed in found]
     total = sum(counts, collections.Counter())
     common = [cause for cause, _ in total.most_common(CAUSES)]
     rows = [(cause, *(f"{c[cause]:,}" for c in counts)) for cause in common]
@@ -233,6 +252,8 @@ def notes(report: Report) -> list[str]:
     said += [f"Round {_number(r)}: {r.note}" for r in report.rounds if r.note]
     told = [(part or {}).get("note") for w in _warm_start(report) for part in (w.rows, w.policy_training)]
     said += [f"Warm start: {note}." for note in told if note]
+    told = [note for p in _ppm(report) for note in ((p.pairs or {}).get("note"), p.note)]
+    said += [f"The PPM: {note}." for note in told if note]
     said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
     said += [f"{s.name or '?'}: {served_line(s.served)}." for s in report.stages if s.served]
     if report.layers:
@@ -305,8 +326,13 @@ def _warm_start(report: Report) -> list[WarmStart]:
     return [report.warm_start] if isinstance(report, WarmStartReport) else []
 
 
-def _by_round(made: Sequence[Round | WarmStart]) -> tuple[str, ...]:
-    return ("", *(f"round {_number(r)}" if isinstance(r, Round) else "warm start" for r in made))
+def _ppm(report: Report) -> list[Ppm]:
+    return [report.ppm] if isinstance(report, PpmReport) else []
+
+
+def _by_round(made: Sequence[Round | WarmStart | Ppm]) -> tuple[str, ...]:
+    names = {WarmStart: "warm start", Ppm: "PPM"}
+    return ("", *(f"round {_number(r)}" if isinstance(r, Round) else names[type(r)] for r in made))
 
 
 def _number(round: Round) -> int | str:

@@ -1,7 +1,7 @@
 """WORKDIR/report.json: what a run found, whole or absent.
 
-Its contents are those of `sections.RunReport` or, of a warm start, `sections.WarmStartReport`, and "sha256"
-of all that (`records.write_signed`).
+Its contents are those of `sections.RunReport` or, of a warm start, `sections.WarmStartReport`, of a PPM alone
+`sections.PpmReport`, and "sha256" of all that (`records.write_signed`).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from rstar_jax.train.loop import Batch, fit
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
-from rstar_jax.train.ppm import PpmBatches, ppm_loss, saturation, train_ppm
+from rstar_jax.train.ppm import PpmBatches, compare, ppm_loss, saturation, train_ppm
 from rstar_jax.train.step import programs
 from rstar_jax.train.vocabulary import Delimiters, probabilities, weakness, with_delimiters
 
@@ -22,6 +22,7 @@ __all__ = [
     "PpmBatches",
     "TrainConfig",
     "TrainSummary",
+    "compare",
     "fit",
     "policy_loss",
     "ppm_loss",

@@ -24,7 +24,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.settings import to_dict
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.step import Loss, TrainPrograms, copied, place_of
+from rstar_jax.train.step import Loss, TrainPrograms, copied, home, place_of
 
 Microbatch = dict[str, np.ndarray]
 OnStep = Callable[[int, int, dict[str, float]], None]
@@ -141,6 +141,34 @@ def fit(
         if metrics is not None:
             metrics.close()
     return progress.summary(dropped)
+
+
+def measure(
+    model: nnx.Module,
+    batches: Callable[[int], Batch],
+    loss: Loss,
+    config: TrainConfig,
+    *,
+    total_steps: int,
+    on_step: Callable[[int], None] = lambda _: None,
+) -> dict[str, float]:
+    """Means of a loss's terms over `total_steps` batches; nothing is learnt. Arguments as of `fit`."""
+    graphdef, params, frozen = nnx.split(model, nnx.Param, ...)
+    everywhere = home(params, frozen)
+
+    @jax.jit
+    def terms_of(params: Any, frozen: Any, piece: dict[str, jax.Array]) -> Any:
+        return loss(nnx.merge(graphdef, params, frozen), piece, config)
+
+    sums: dict[str, list[float]] = {}
+    for step in range(total_steps):
+        for piece in batches(step).microbatches:
+            terms = jax.device_get(terms_of(params, frozen, _on_device(piece, everywhere)))
+            for name, found in terms.items():
+                total = sums.setdefault(name, [0.0, 0.0])
+                total[:] = (a + float(b) for a, b in zip(total, found, strict=True))
+        on_step(step + 1)
+    return {name: total / count for name, (total, count) in sums.items() if count > 0}
 
 
 def _on_device(arrays: Mapping[str, np.ndarray], everywhere: Any) -> dict[str, jax.Array]:

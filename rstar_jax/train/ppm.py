@@ -7,6 +7,7 @@ it is in. The value is read at the last token of a continuation.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
-from rstar_jax.train.loop import Batch, OnStep, fit
+from rstar_jax.train.loop import Batch, OnStep, fit, measure
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, fits, place, rows_of, share, shuffled
 from rstar_jax.train.policy import warn_dropped
@@ -67,6 +68,28 @@ def train_ppm(
             metrics=metrics,
             on_step=on_step,
         )
+
+
+def compare(
+    model: RewardModel,
+    pairs: Sequence[PreferencePair],
+    tokenizer: Tokenizer,
+    prompt: Callable[[str], str],
+    config: TrainConfig,
+    *,
+    on_step: Callable[[int, int], None] = lambda *_: None,
+) -> tuple[dict[str, float], int]:
+    """The terms of the loss on pairs that are not learnt, "accuracy" of their order among them, and how many
+    pairs were left out as longer than `config.seq_len`. on_step: told of batches done, of all.
+
+    Raises UserError as `train_ppm`.
+    """
+    batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), dataclasses.replace(config, epochs=1), 0)
+    steps = batches.total_steps
+    found = measure(
+        model, batches, ppm_loss, config, total_steps=steps, on_step=lambda step: on_step(step, steps)
+    )
+    return found, batches.dropped
 
 
 def _sequences(

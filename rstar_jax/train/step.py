@@ -53,14 +53,20 @@ class TrainPrograms:
 def copied(params: Any, frozen: Any) -> Any:
     """A copy of the parameters, committed: those that are not, to where another array of the model is, or to
     their own device."""
-    leaves = jax.tree.leaves((params, frozen))
-    where = _everywhere(next((a for a in leaves if a.committed), leaves[0]).sharding)
+    where = home(params, frozen)
 
     def copy(a: jax.Array) -> jax.Array:
         own = jnp.array(a, copy=True)
         return own if own.committed else jax.device_put(own, where)
 
     return jax.tree.map(copy, params)
+
+
+def home(params: Any, frozen: Any) -> Any:
+    """Where what every device of a model needs lies: those of the first array that is committed, else its
+    own device."""
+    leaves = jax.tree.leaves((params, frozen))
+    return _everywhere(next((a for a in leaves if a.committed), leaves[0]).sharding)
 
 
 def place_of(array: Any, everywhere: Any) -> Any:

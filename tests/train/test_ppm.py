@@ -12,7 +12,7 @@ from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import PpmBatches, TrainConfig, fit, ppm, ppm_loss, saturation, train_ppm
+from rstar_jax.train import PpmBatches, TrainConfig, compare, fit, ppm, ppm_loss, saturation, train_ppm
 from rstar_jax.types import PreferencePair
 
 CONFIG = TrainConfig(epochs=1, batch=8, seq_len=32, microbatch=2, learning_rate=1e-2)
@@ -76,6 +76,23 @@ def test_packed_loss_equals_that_of_sequences_alone(tiny):
         terms = nnx.jit(ppm_loss, static_argnums=2)(model, batch, config)
         np.testing.assert_allclose(terms["loss"][0] / terms["loss"][1], expected, rtol=1e-4)
         assert terms["accuracy"] == (sum(values[p] > values[n] for p, n, _ in pairs), 8)
+
+
+def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothing(tiny, monkeypatch):
+    tokens, model = sequences(12), from_policy(tiny())
+    values, before = read(model, tokens), np.asarray(model.score[...])
+    nodes = [[(p, n, weight) for p, n, _ in node(i)] for i, weight in ((0, 1.0), (4, 0.25), (8, 0.5))]
+    monkeypatch.setattr(ppm, "_sequences", lambda *_: (tokens, nodes))
+    told = []
+    config = dataclasses.replace(CONFIG, batch=4, epochs=3)
+    terms, dropped = compare(model, [], None, str, config, on_step=lambda *step: told.append(step))
+    pairs = [pair for one in nodes for pair in one]
+    assert terms["accuracy"] == pytest.approx(np.mean([values[p] > values[n] for p, n, _ in pairs]))
+    losses = [(w * np.log1p(np.exp(np.tanh(values[n]) - np.tanh(values[p]))), w) for p, n, w in pairs]
+    expected = 0.25 * sum(loss for loss, _ in losses) / sum(w for _, w in losses)
+    assert terms["loss"] == pytest.approx(expected, rel=1e-4) and dropped == 0
+    assert told == [(1, 3), (2, 3), (3, 3)]  # each pair once, whatever the epochs
+    np.testing.assert_array_equal(np.asarray(model.score[...]), before)
 
 
 def test_a_node_too_large_is_cut_into_pairs_and_long_pairs_are_dropped():

@@ -1,0 +1,38 @@
+"""A PPM trained once on given pairs, labels of steps or trees, from a policy; then evaluated.
+
+    python -m rstar_jax.launch --config=ppm --workdir=W --config.pairs=FILE --config.policy.init=POLICY \
+        --config.heldout=HELDOUT.jsonl
+
+FILE: a round's curate/pairs.parquet, an export's pairs, the authors' rstar_ppm or trees, TRL's preference or
+stepwise rows, PRM800K, Math-Shepherd, or a folder of such files (docs/DATA.md, "Data in"). POLICY: a policy's
+folder, such as W/policy/model of a warm start or a round's policy/model. Of 5 % of the problems the pairs are
+held out: how many of them the PPM puts in the right order is reported. Without --config.heldout nothing is
+searched. W/ppm/model is then a --config.policy.ppm of rounds, or `solve`'s --config.ppm. Hardware: what
+trains the model; these defaults (low-rank additions, rows of 1,024 tokens) are those of a warm start.
+"""
+
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.evolve.ppm import PpmSettings, PpmTraining
+from rstar_jax.settings import to_config_dict
+from rstar_jax.train import TrainConfig
+from rstar_jax.transforms.lora import LoraConfig
+
+
+def get_config():
+    return to_config_dict(
+        PpmSettings(
+            decode=DecodeConfig(leaves=16, max_step_tokens=256, context=1536),
+            train=PpmTraining(
+                ppm=TrainConfig(
+                    epochs=1,
+                    batch=32,
+                    seq_len=1024,
+                    microbatch=2,
+                    learning_rate=2e-4,
+                    warmup_fraction=0.05,
+                    ppm_center=0.1,
+                    lora=LoraConfig(rank=16),
+                )
+            ),
+        )
+    )

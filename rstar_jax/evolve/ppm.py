@@ -1,0 +1,238 @@
+"""A PPM trained once, on given pairs, and what that is worth: pairs held out, and searches that it guides.
+
+No search is needed for it: pairs of others, labels on steps and stored trees do (docs/DATA.md, "Data in").
+
+    WORKDIR/pairs/train.parquet, heldout.parquet   the pairs, read and divided by problem
+    WORKDIR/ppm/model                              the PPM, in Hugging Face format
+    WORKDIR/compare                                the order of the held-out pairs
+    WORKDIR/evaluate                               held-out problems, if any: the policy alone, and its search
+    WORKDIR/report.json                            figures of all of them
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import pyarrow as pa
+
+from rstar_jax import columns, records, train, weights
+from rstar_jax.curate import CurateConfig
+from rstar_jax.data.known import Columns
+from rstar_jax.data.pairs import FORMS
+from rstar_jax.engine import DecodeConfig
+from rstar_jax.evolve import one_training, pair_stage, rounds, search_stages, train_stages
+from rstar_jax.evolve.announce import announce_ppm
+from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.pair_stage import HELDOUT, TRAIN
+from rstar_jax.evolve.settings import (
+    EvaluateSettings,
+    PolicySettings,
+    ProblemSettings,
+    RunSettings,
+    SearchSettings,
+    TrainSettings,
+)
+from rstar_jax.evolve.summary import collect_ppm, keep_estimates
+from rstar_jax.plan.texts import SAMPLE
+from rstar_jax.report import results
+from rstar_jax.settings import require
+from rstar_jax.sharding import MeshConfig
+from rstar_jax.tasks import VerifySettings
+from rstar_jax.train import TrainConfig
+from rstar_jax.types import PreferencePair
+
+_ROWS = 1024  # pairs in memory at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class PpmTraining:
+    """ppm: the training. mesh: over which devices it is split. As in a run's `train`."""
+
+    ppm: TrainConfig = TrainSettings().ppm
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class PpmSettings:
+    """One training of a PPM.
+
+    pairs: the file of pairs, of labelled steps or of trees, or a folder of such files (docs/DATA.md, "Data
+        in", says of which forms). limit: so many of their first pairs are taken; 0: all.
+    heldout_pairs: share of the problems whose pairs are not learnt but compared after.
+    heldout: where held-out problems come from, as a run's (`data/specification.py`); empty: nothing is
+        searched. The policy that is searched with is the one that the PPM is trained from. columns, bad: of
+        these problems, as a run's.
+    seed: names all randomness of dividing, training and searching.
+    max_depth: most steps of a held-out solution. batch: trees that grow at a time.
+    policy: of its fields `init` is the policy to train from; `bootstrap` and `ppm` have no meaning here and
+        are refused.
+    """
+
+    job: str = "ppm"
+    pairs: str = ""
+    limit: int = 0
+    heldout_pairs: float = 0.05
+    heldout: str = ""
+    columns: Columns = Columns()
+    bad: Literal["fatal", "drop"] = "fatal"
+    seed: int = 0
+    max_depth: int = 16
+    batch: int = 256
+    policy: PolicySettings = dataclasses.field(default_factory=PolicySettings)
+    verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
+    decode: DecodeConfig = DecodeConfig()
+    curate: CurateConfig = CurateConfig()
+    train: PpmTraining = PpmTraining()
+    evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
+
+    def __post_init__(self) -> None:
+        for name, least in (("limit", 0), ("max_depth", 1), ("batch", 1)):
+            require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+        shown = "a share from 0 to below 1"
+        require(0 <= self.heldout_pairs < 1, "heldout_pairs", self.heldout_pairs, shown)
+        one_training.refuse_unused(
+            self.policy,
+            "a PPM is trained from one policy. Name it in config.policy.init.",
+            "that one is trained here. Leave it out.",
+        )
+        self.as_run()  # what is wrong with the rest is told now
+
+    def as_run(self) -> RunSettings:
+        """The same options as those of a run, by which the stages know them."""
+        return RunSettings(
+            rounds=(1,),
+            seed=self.seed,
+            problems=ProblemSettings(heldout=self.heldout, seed=0),
+            policy=self.policy,
+            search=SearchSettings(
+                rollouts=(1,),
+                escalation=((),),
+                candidates=(1,),
+                max_depth=self.max_depth,
+                batch=self.batch,
+                prompt=("finetuned",),
+            ),
+            verify=self.verify,
+            decode=self.decode,
+            curate=self.curate,
+            train=TrainSettings(ppm=self.train.ppm, mesh=self.train.mesh),
+            evaluate=self.evaluate,
+        )
+
+
+def run(settings: PpmSettings, workdir: Path) -> dict[str, Any]:
+    """Trains a PPM in `workdir` and returns the report that it also writes and shows.
+
+    1. as `one_training.run`: look at what is given, claim the folder
+    2. read the pairs, refuse labels that cannot teach; say what the rest will need
+    3. train
+    4. compare the held-out pairs
+    5. search the held-out problems
+    6. report, also where a stage had to stop
+
+    What is done is not done again; a killed training goes on from its last checkpoint. Raises UserError for
+    bad input, and where no pair is left to train on.
+    """
+    data = "pairs", settings.pairs, FORMS
+    return one_training.run(settings, workdir, data, functools.partial(_stages, settings), collect_ppm)
+
+
+def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
+    """Points 2 to 5 of `run`."""
+    work, model = context.work, context.work.root / "ppm" / "model"
+    asked = {"limit": settings.limit, "share": settings.heldout_pairs}
+    work.stage("pairs", lambda folder: pair_stage.read(context, files, folder, **asked))  # 2
+    _estimate(context, settings)
+    work.stage("ppm", lambda folder: _train(context, folder))  # 3
+    if records.count_rows(work.root / "pairs" / HELDOUT):
+        work.stage("compare", lambda _: _compare(context, model))  # 4
+    if settings.heldout:  # 5
+        models = Models(context.base, model, "finetuned")
+        work.stage(
+            "evaluate",
+            lambda folder: results.to_json(search_stages.evaluate_models(context, 0, models, folder)),
+        )
+    context.progress.log(
+        f"Rounds and `solve` are guided by it with --config.policy.ppm={model}, --config.ppm."
+    )
+
+
+def _read(context: Context, name: str) -> list[PreferencePair]:
+    return records.read_rows(context.work.root / "pairs" / name, PreferencePair)
+
+
+def _train(context: Context, folder: Path) -> dict[str, Any]:
+    result = train_stages.fit_ppm(context, 0, folder, _read(context, TRAIN), context.base)
+    return results.to_json(result)
+
+
+def _compare(context: Context, model: Path) -> dict[str, Any]:
+    config, pairs = context.settings.train.ppm, _read(context, HELDOUT)
+    tokenizer = context.tokenizer(model)
+    reward = weights.load_reward_model(
+        model, dtype=jnp.dtype(context.settings.policy.dtype), mesh=train_stages.training_mesh(context)
+    )
+    with context.progress.stage("compare held-out pairs", None, "batches"):
+        terms, dropped = train.compare(
+            reward,
+            pairs,
+            tokenizer,
+            context.prompt("ppm"),
+            config,
+            on_step=lambda step, total: context.progress.update(step, total=total),
+        )
+    return results.to_json(
+        results.CompareResult(
+            pairs=len(pairs) - dropped, dropped=dropped, accuracy=terms["accuracy"], loss=terms["loss"]
+        )
+    )
+
+
+def _estimate(context: Context, settings: PpmSettings) -> None:
+    """Say what training and evaluation will need, once the pairs are known."""
+    path, room = context.work.root / "pairs" / TRAIN, settings.train.ppm.seq_len
+    count, prompt, tokenizer = (
+        records.count_rows(path),
+        context.prompt("ppm"),
+        context.tokenizer(context.base),
+    )
+
+    def length(pair: PreferencePair) -> int:
+        sides = ((*pair.prefix, *side) for side in (pair.positive, pair.negative))
+        return max(len(tokenizer.encode_solution(prompt(pair.question), steps)[0]) for steps in sides)
+
+    some = _sample(records.read_tables(path, PreferencePair, _ROWS), count)
+    lengths = [length(pair) for pair in some]
+    if long := sum(length > room for length in lengths):
+        context.progress.log(
+            f"warning: config.train.ppm.seq_len: {long} of {len(some)} pairs looked at have more than "
+            f"{room:,} tokens. Such pairs are left out; raise it to have them learnt."
+        )
+    tokens = round(2 * sum(length for length in lengths if length <= room) * count / len(some))
+    estimates = announce_ppm(
+        context.settings,
+        context.base.name,
+        rounds.shape_of(context.base),
+        context.prompts,
+        rounds.machine(context),
+        (count, tokens),
+        len(context.heldout),
+        log=context.progress.log,
+    )
+    keep_estimates(context.work.root, estimates)
+
+
+def _sample(tables: Iterable[pa.Table], count: int) -> list[PreferencePair]:
+    """Some of the pairs, evenly from the whole file."""
+
+    def rows() -> Iterator[PreferencePair]:
+        for table in tables:
+            yield from (columns.build(PreferencePair, row) for row in table.to_pylist())
+
+    return list(itertools.islice(rows(), 0, None, max(1, count // SAMPLE)))[:SAMPLE]
