@@ -37,7 +37,6 @@ def load_problems(
     option: str = "",
     columns: Columns = Columns(),
     bad: Literal["fatal", "drop"] = "fatal",
-    faults: Faults | None = None,
     require: Require | None = None,
     log: Callable[[str], None] | None = None,
     met: set[str] | None = None,
@@ -46,17 +45,16 @@ def load_problems(
 
     seed: draws suite problems and shares. option: which one `spec` is of, for errors; config.problems.SPLIT
     unless given. columns: of files, where they are not to be told by their keys. bad: whether a bad row ends
-    it, or is left out and counted (`faults` of the set). faults: what to do about bad rows in the place of
-    `bad`, for whoever counts those of several specifications. require: raises UserError for a problem that
-    its task cannot check. log: told how many rows were left out, and why, and how far reading is. met: to it
-    the columns are added that the first rows of every part have, for `require_columns`.
+    it, or is left out and counted (`faults` of the set). require: raises UserError for a problem that its
+    task cannot check. log: told how many rows were left out, and why, and how far reading is. met: to it the
+    columns are added that the first rows of every part have, for `require_columns`.
 
     Rows of one's own hold question (or `problem`), answer and optionally id, level (0 to 9), source,
     synthetic; other keys are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is
     taken. Raises UserError naming file and line of the first bad row.
     """
     option = option or f"config.problems.{split}"
-    faults = faults or Faults(fatal=bad == "fatal")
+    faults = Faults(fatal=bad == "fatal")
     parts = parse(str(spec), option)
     sets, ids = [], array("q")
     for part in parts:

@@ -17,9 +17,8 @@ from typing import Any, Literal
 
 from rstar_jax import records
 from rstar_jax.data.clean import CleanConfig, CleanReport, clean
-from rstar_jax.data.faults import Faults
 from rstar_jax.data.known import Columns
-from rstar_jax.data.load import load_problems
+from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.prepared import SHARD
 from rstar_jax.data.problem_set import ProblemSet, Selected
 from rstar_jax.errors import UserError
@@ -97,14 +96,6 @@ class PrepareReport:
     clean: CleanReport
 
 
-@dataclasses.dataclass(frozen=True)
-class _Read:
-    """The problems of an option, and what of its rows could not be used."""
-
-    problems: ProblemSet
-    faults: Faults
-
-
 def run(settings: PrepareSettings, workdir: Path) -> dict[str, Any]:
     """Prepare a set in `workdir` and return the report that is also written and shown.
 
@@ -138,44 +129,45 @@ def run(settings: PrepareSettings, workdir: Path) -> dict[str, Any]:
     return report
 
 
-def _read(settings: PrepareSettings, progress: Progress) -> dict[str, _Read]:
+def _read(settings: PrepareSettings, progress: Progress) -> dict[str, ProblemSet]:
     """Read everything, by option and, of benchmarks, by name: "sources", "heldout", "against MATH-500"."""
     fits = VerifySettings(task=settings.task).make_task().require
+    met: set[str] = set()
 
-    def load(option: str, spec: str, split: Literal["train", "heldout"], to_be_graded: bool) -> _Read:
-        faults = Faults(fatal=settings.bad == "fatal")
-        problems = load_problems(
+    def load(option: str, spec: str, split: Literal["train", "heldout"], to_be_graded: bool) -> ProblemSet:
+        return load_problems(
             spec,
             seed=settings.seed,
             split=split,
             option=f"config.{option}",
             columns=settings.columns,
-            faults=faults,
+            bad=settings.bad,
             require=fits if to_be_graded else None,
             log=progress.log,
+            met=met,
         )
-        return _Read(problems, faults)
 
     found = {"sources": load("sources", settings.sources, "train", True)}
     if settings.heldout:
         found[HELDOUT] = load("heldout", settings.heldout, "heldout", True)
     for name, spec in settings.benchmarks().items():
         found[f"against {name}"] = load("against", spec, "heldout", False)
+    require_columns(settings.columns, met, "config.columns")
     return found
 
 
-def _fingerprint(option: str, read: Mapping[str, _Read]) -> str:
+def _fingerprint(option: str, read: Mapping[str, ProblemSet]) -> str:
     """SHA-256 of all that was read by an option; of nothing where it was not given."""
-    parts = [f"{name} {one.problems.fingerprint}" for name, one in read.items() if name.split()[0] == option]
+    parts = [f"{name} {one.fingerprint}" for name, one in read.items() if name.split()[0] == option]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _prepare(
-    settings: PrepareSettings, read: Mapping[str, _Read], folder: Path, progress: Progress
+    settings: PrepareSettings, read: Mapping[str, ProblemSet], folder: Path, progress: Progress
 ) -> PrepareReport:
     """Points 3 and 4 of `run`. folder: of the stage, which holds nothing else."""
-    sources = read["sources"].problems
-    against = {name.removeprefix("against "): one.problems for name, one in read.items() if name != "sources"}
+    sources = read["sources"]
+    against = {name.removeprefix("against "): one for name, one in read.items() if name != "sources"}
     with progress.stage("clean", len(sources), "problems"):
         cleaned = clean(sources, against, settings.clean, told=progress.update)
     if not len(cleaned.kept):
@@ -183,7 +175,7 @@ def _prepare(
         raise UserError(f"config.sources: '{settings.sources}' given, of which no problem is left:\n{why}")
     splits: dict[str, ProblemSet] = {"train": Selected(sources, cleaned.kept)}
     if HELDOUT in read:
-        splits[HELDOUT] = read[HELDOUT].problems
+        splits[HELDOUT] = read[HELDOUT]
     _pack(folder, splits, settings.shard, progress)
     return PrepareReport(
         splits={
@@ -193,7 +185,7 @@ def _prepare(
         left_out={
             name: {"kinds": dict(one.faults.kinds), "examples": one.faults.examples}
             for name, one in read.items()
-            if one.faults.left_out
+            if one.faults and one.faults.left_out
         },
         clean=cleaned.report,
     )

@@ -205,6 +205,7 @@ def test_nothing_imports_tensorflow_datasets_before_it_is_needed():
         ({"sources": "suite:3", "against": ("suite:2", "suite:2")}, r"config\.against: .*'suite:2' is given"),
         ({"sources": "suite:3", "against": ("heldout=suite:2",)}, "config.against: .* that of the held-out"),
         ({"sources": "suite:3", "task": "sums"}, r"config\.task: 'sums' given"),
+        ({"sources": "one.jsonl", "columns": Columns("quest")}, r"config\.columns\.question: 'quest' given"),
         ({"sources": "suite:3", "shard": 0}, r"config\.shard: 0 given"),
         ({"sources": "one.jsonl", "heldout": "one.jsonl"}, "of which no problem is left:\n0 of 1.*"),
         ({"sources": "tfds:nothing/train"}, "'tfds:nothing/train' cannot be loaded"),
