@@ -18,7 +18,8 @@ class ServedConfig:
     connect_s: most seconds of making a connection. attempts: how often a request is sent that fails while the
         server answers others; then its candidates are dead. give_up_s: seconds without any answer from the
         server after which the run ends, to go on later.
-    backoff_s: the first pause after a failure, doubled with each further one, to longest_backoff_s at most.
+    backoff_s: the first pause after a failure, in seconds, doubled with each further one.
+    longest_backoff_s: the longest such pause, in seconds.
     """
 
     slots: int = 64
