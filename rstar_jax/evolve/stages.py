@@ -36,6 +36,10 @@ _STAGES = (
     *("base", "round*", "rows", "policy", "evaluate"),
     *("trees", "trajectories", "solutions", "pairs", "authors_*", "trl_*", "chat", "ppm", "compare"),
     "rstar_problems",
+    "written",
+    "cleaned",
+    "solved",
+    "problems",
 )
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.

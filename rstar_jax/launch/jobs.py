@@ -19,6 +19,7 @@ Job = Callable[[ConfigDict], Callable[[Path], Any]]
 _SETTINGS = {
     "evolve": ("rstar_jax.evolve.settings", "RunSettings"),
     "sft": ("rstar_jax.evolve.sft", "SftSettings"),
+    "synthesise": ("rstar_jax.evolve.synthesis", "SynthesiseSettings"),
     "pretrain": ("rstar_jax.pretrain", "PretrainConfig"),
     "solve": ("rstar_jax.solve.settings", "SolveSettings"),
     "replay": ("rstar_jax.replay", "ReplaySettings"),
@@ -83,6 +84,7 @@ def _solve(config: ConfigDict) -> Callable[[Path], Any]:
 JOBS: dict[str, Job] = {
     "evolve": _job("evolve", "rstar_jax.evolve.rounds", _plain),
     "sft": _job("sft", "rstar_jax.evolve.sft", _plain),
+    "synthesise": _job("synthesise", "rstar_jax.evolve.synthesise", _plain),
     "pretrain": _job("pretrain", "rstar_jax.pretrain", _plain),
     "solve": _solve,
     "replay": _job("replay", "rstar_jax.replay", _plain),

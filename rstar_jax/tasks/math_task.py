@@ -34,6 +34,7 @@ class MathTask(Task):
     r"""The task of the paper. Answers are what `\boxed{}` holds; GRADINGS says how they are judged."""
 
     grammar: ClassVar[Grammar] = CODE_STEPS
+    writing: ClassVar[str] = prompts.WRITING
     GRADINGS: ClassVar[tuple[str, ...]] = tuple(GRADINGS)
 
     def frame(self, question: str, role: Role) -> str:

@@ -45,6 +45,9 @@ class Task(abc.ABC):
     grammar: ClassVar[Grammar]
     judges: ClassVar[type] = Pair
     GRADINGS: ClassVar[tuple[str, ...]] = ("strict",)
+    writing: ClassVar[str] = (
+        ""  # what a policy is told that is to write new problems; empty: none can be written
+    )
 
     def __init__(self, *, grading: str = "strict", output_kb: int = Limits().output_kb) -> None:
         if grading not in self.GRADINGS:

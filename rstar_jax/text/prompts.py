@@ -66,6 +66,14 @@ _EXAMPLES = (
     ),
 )
 
+# For a policy that writes problems and is shown some; each ends with a delimiter of its own.
+WRITING = """You write new mathematics problems for students, after the examples of given ones.
+
+- A new problem is like the examples in kind and difficulty, but none of them with other numbers or names.
+- It asks for one thing. What it says suffices to find the answer, and there is only one.
+- The answer is a number or a short expression; it asks for no proof, drawing or explanation.
+- Write the problem alone, without a solution or an answer, and end it as the examples end."""
+
 
 def finetuned(question: str) -> str:
     """The prompt of the released code for a policy that was fine-tuned on steps."""

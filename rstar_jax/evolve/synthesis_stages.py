@@ -1,0 +1,238 @@
+"""The stages of a synthesis: write problems, drop what is not new, solve, keep where solutions agree."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import random
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rstar_jax import records
+from rstar_jax.data.clean import clean
+from rstar_jax.data.problem_set import Stored
+from rstar_jax.errors import UserError
+from rstar_jax.evolve.context import policy_hash
+from rstar_jax.evolve.shards import Shards, Source
+from rstar_jax.evolve.synthesis import Synthesis, Written, asked, room
+from rstar_jax.queues import Batched, Queue
+from rstar_jax.report import results
+from rstar_jax.search import Leaf, votes
+from rstar_jax.tasks import Checker
+from rstar_jax.tasks.writing import Writing
+from rstar_jax.types import Candidate, Grade, Problem, Tree
+
+_BLOCK = 256  # problems of a file; two blocks are asked for at a time
+_EXAMPLES = 5
+_UNGRADED = "?"  # stands for the answer that a problem does not have yet
+
+
+def write(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
+    """Have problems written: a file for each block of them, whole or absent."""
+    s = synthesis.settings
+    blocks = [range(at, min(at + _BLOCK, s.count)) for at in range(0, s.count, _BLOCK)]
+    left = [number for number in range(len(blocks)) if not _block(folder, number).exists()]
+    used: dict[str, Any] = {}
+    if left:
+        writing, done = Writing(synthesis.task.writing), s.count - sum(len(blocks[number]) for number in left)
+        at_work = asked(synthesis, synthesis.writer, writing, folder, "config.writer", s.most_tokens)
+        with at_work as reasoner, synthesis.progress.stage("write problems", s.count, "problems", done=done):
+            desk = _Desk(synthesis, writing, reasoner.queues(0).propose)
+            while left or desk.open:
+                while left and len(desk.open) < 2:
+                    number = left.pop(0)
+                    desk.begin(number, blocks[number])
+                for number, rows in desk.poll():
+                    records.write_rows(_block(folder, number), Written, rows)
+                    done += len(rows)
+                    synthesis.progress.update(done)
+            used = reasoner.result()
+    faults = Counter(row.fault for row in _rows(folder, "written"))
+    written = faults.pop("", 0)
+    return {"asked": s.count, "written": written, "lost": dict(faults.most_common()), **used}
+
+
+class _Desk:
+    """Blocks of problems that are being written. open: of each block the rows that have come, by number."""
+
+    def __init__(self, synthesis: Synthesis, writing: Writing, propose: Queue[Leaf, list[Candidate]]) -> None:
+        self._synthesis, self._writing, self._propose = synthesis, writing, propose
+        self._fits = room(synthesis, synthesis.writer, writing)
+        self.open: dict[int, dict[int, Written]] = {}
+        self._blocks: dict[int, range] = {}
+        self._asked: dict[int, tuple[int, int, tuple[str, ...]]] = {}  # by ticket: block, problem, its seeds
+
+    def begin(self, number: int, block: range) -> None:
+        """Ask for the problems of a block."""
+        rows, temperature = self.open.setdefault(number, {}), self._synthesis.settings.writer_temperature
+        self._blocks[number] = block
+        leaves, named = list[Leaf](), list[tuple[int, int, tuple[str, ...]]]()
+        for i in block:
+            seeds, prompt = self._shown(i)
+            if seeds:
+                leaves.append(Leaf(Problem(_name(i), prompt, ""), (), 0, 0, 1, temperature))
+                named.append((number, i, tuple(seed.id for seed in seeds)))
+            else:
+                rows[i] = Written(_name(i), "", (), "no room for its prompt")
+        self._asked |= zip(self._propose.submit(leaves), named, strict=True)
+
+    def poll(self) -> list[tuple[int, list[Written]]]:
+        """Wait for a problem; return the blocks that are whole."""
+        for ticket, (candidate,) in self._propose.poll(block=True):
+            number, i, seeds = self._asked.pop(ticket)
+            fault = "" if candidate.finish == "answer" else candidate.fault or "too long"
+            self.open[number][i] = Written(_name(i), self._writing.written(candidate.text), seeds, fault)
+        whole = [number for number, rows in self.open.items() if len(rows) == len(self._blocks[number])]
+        found = [(number, self.open.pop(number)) for number in whole]
+        return [(number, [rows[i] for i in self._blocks[number]]) for number, rows in found]
+
+    def _shown(self, i: int) -> tuple[list[Problem], str]:
+        """Draw the seeds of problem `i`, as many as there is room for, and make the prompt of them."""
+        seeds, s = self._synthesis.seeds, self._synthesis.settings
+        places = random.Random(f"{s.seed}/{i}").sample(range(len(seeds)), min(s.shown, len(seeds)))
+        shown = [seeds[place] for place in places]
+        while shown and not self._fits(self._writing.ask(shown)):
+            shown.pop()
+        return shown, self._writing.ask(shown)
+
+
+def _name(i: int) -> str:
+    return f"new-{i}"
+
+
+def _block(folder: Path, number: int) -> Path:
+    return folder / f"written-{number:05d}.parquet"
+
+
+def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
+    """Drop what a seed, a benchmark or an earlier problem asks. Answers are not known yet: questions alone
+    are compared."""
+    asked, places = Stored(), array("q")  # of all rows, those that are problems
+    for place, row in enumerate(_rows(synthesis.folder("written"), "written")):
+        if not row.fault:
+            asked.add(Problem(row.id, row.question, _UNGRADED))
+            places.append(place)
+    if not len(asked):
+        raise UserError(
+            f"config.writer: none of {synthesis.settings.count:,} texts ended as a problem. Let a model "
+            "write that follows instructions, or raise --config.most_tokens."
+        )
+    known: dict[str, Sequence[Problem]] = {"seeds": synthesis.seeds}
+    if synthesis.against:
+        known["against"] = synthesis.against
+    with synthesis.progress.stage("clean", None, "problems"):
+        cleaned = clean(asked, known, synthesis.settings.clean)
+    for line in cleaned.report.lines():
+        synthesis.progress.log(line)
+    kept = {places[int(i)] for i in cleaned.kept}
+    first = 0
+    for path in sorted(synthesis.folder("written").glob("written-*.parquet")):
+        rows = records.read_rows(path, Written)
+        new = [row for place, row in enumerate(rows, first) if place in kept]
+        records.write_rows(folder / path.name.replace("written", "kept"), Written, new)
+        first += len(rows)
+    return results.to_json(cleaned.report)
+
+
+def _rows(folder: Path, name: str) -> Iterator[Written]:
+    for path in sorted(folder.glob(f"{name}-*.parquet")):
+        yield from records.read_rows(path, Written)
+
+
+def _kept(synthesis: Synthesis) -> Iterator[Written]:
+    """The new problems that the solver has room for."""
+    fits = room(synthesis, synthesis.solver, synthesis.task)
+    role = synthesis.settings.prompt
+    for row in _rows(synthesis.folder("cleaned"), "kept"):
+        if fits(synthesis.task.prompt(row.question, role)):
+            yield row
+
+
+def _shards(synthesis: Synthesis, folder: Path) -> tuple[Shards, int]:
+    """The files of the solutions, and of how many problems."""
+    problems = Stored(Problem(row.id, row.question, "") for row in _kept(synthesis))
+    source = Source(0, seed=synthesis.settings.seed, policy=policy_hash(synthesis.solver))
+    return Shards(folder, "trees-0", problems, source, size=_BLOCK), len(problems)
+
+
+def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
+    """Grow a tree of `samples` solutions for each problem; it is on disk as it ends."""
+    s, progress = synthesis.settings, synthesis.progress
+    shards, count = _shards(synthesis, folder)
+    if shards.done == count:
+        return {"solved": count}
+    longest = s.decode.max_step_tokens
+    at_work = asked(synthesis, synthesis.solver, synthesis.task, folder, "config.policy", longest)
+    with at_work as reasoner, progress.stage("solve", count, "problems", done=shards.done):
+
+        def show(done: int, trajectories: int) -> None:
+            progress.update(done, trajectories=trajectories, tokens=reasoner.tokens)
+
+        queues = dataclasses.replace(reasoner.queues(0), grade=Batched(_ungraded))  # there is no reference
+        shards.grow(queues, s.search(), on_progress=show)
+        return {"solved": count, **reasoner.result()}
+
+
+def _ungraded(requests: Sequence[Any]) -> list[Grade]:
+    return ["ungraded"] * len(requests)
+
+
+def keep(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
+    """Write the problems whose solutions agree, and count why others are lost."""
+    s, lost, examples = synthesis.settings, Counter[str](), list[dict[str, Any]]()
+    shards, count = _shards(synthesis, synthesis.folder("solved"))
+    kept, counts = 0, Counter[int]()
+    with s.verify.make_sandbox(synthesis.work.root) as sandbox:
+        checker = Checker(synthesis.task, sandbox)
+        with records.replacing(folder / "problems.jsonl") as path, open(path, "w", encoding="utf-8") as file:
+            for tree, row in zip(shards.trees(), _kept(synthesis), strict=True):
+                problem, agreed, why = _agreed(synthesis, checker, tree)
+                counts[agreed] += 1
+                if not why:
+                    kept += 1
+                    file.write(
+                        json.dumps(_as_row(problem, agreed, row, s.samples), ensure_ascii=False) + "\n"
+                    )
+                    continue
+                lost[why] += 1
+                if lost[why] <= _EXAMPLES:
+                    examples.append({"reason": why, "id": problem.id, "question": problem.question})
+        layers = sandbox.layers
+    if without := sum(1 for _ in _rows(synthesis.folder("cleaned"), "kept")) - count:
+        lost["no room for its question"] = without
+    return {
+        "kept": kept,
+        "lost": dict(lost.most_common()),
+        "votes": {str(agreed): counts[agreed] for agreed in sorted(counts)},
+        "examples": examples,
+        "layers": layers,
+    }
+
+
+def _as_row(problem: Problem, agreed: int, row: Written, samples: int) -> dict[str, Any]:
+    """A line of the output: a problem with its votes (the share of all solutions, and how many) and seeds."""
+    fields = {name: getattr(problem, name) for name in ("id", "question", "answer", "source", "synthetic")}
+    return {**fields, "vote": round(agreed / samples, 4), "votes": agreed, "seeds": list(row.seeds)}
+
+
+def _agreed(synthesis: Synthesis, checker: Checker, tree: Tree) -> tuple[Problem, int, str]:
+    """A problem with the answer that most of its solutions come to, how many do, and why it is dropped."""
+    same = functools.partial(checker.same, tree.problem)
+    classes = votes.election(tree, "majority", equal=same)
+    if not classes:
+        return tree.problem, 0, "no solution came to an answer"
+    first, least = classes[0], synthesis.settings.agree
+    problem = dataclasses.replace(tree.problem, answer=first.answer, source="synthesised", synthetic=True)
+    if first.count < least:
+        return problem, first.count, f"fewer than {least} solutions agree"
+    if len(classes) > 1 and classes[1].count == first.count:
+        return problem, first.count, "two answers have as many solutions"
+    try:
+        synthesis.task.require(problem)
+    except UserError:
+        return problem, first.count, "an answer that cannot be graded"
+    return problem, first.count, ""
