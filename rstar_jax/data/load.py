@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rstar_jax.data.corrections import Corrections
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.form import Form, content_id, form_of
 from rstar_jax.data.known import NO_ID, Columns, Known, named
@@ -40,6 +41,7 @@ def load_problems(
     require: Require | None = None,
     log: Callable[[str], None] | None = None,
     met: set[str] | None = None,
+    mended: Corrections | None = None,
 ) -> ProblemSet:
     """Read the problems that `spec` names; suite problems are those of `split`.
 
@@ -47,7 +49,8 @@ def load_problems(
     unless given. columns: of files, where they are not to be told by their keys. bad: whether a bad row ends
     it, or is left out and counted (`faults` of the set). require: raises UserError for a problem that its
     task cannot check. log: told how many rows were left out, and why, and how far reading is. met: to it the
-    columns are added that the first rows of every part have, for `require_columns`.
+    columns are added that the first rows of every part have, for `require_columns`. mended: answers that
+    are known to be wrong.
 
     Rows of one's own hold question (or `problem`), answer and optionally id, level (0 to 9), source,
     synthetic; other keys are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is
@@ -60,6 +63,7 @@ def load_problems(
     for part in parts:
         found = Stored()
         for place, problem in _problems(part, seed, split, option, columns, faults, met):
+            problem = mended(problem) if mended else problem
             if _passes(problem, place, require, faults):
                 found.add(problem, place)
                 ids.append(hash(problem.id))
@@ -76,7 +80,7 @@ def load_problems(
     if log is not None and faults.left_out:
         log(f"{option}: {faults.summary(sum(map(len, shares)))}")
     whole = shares[0] if len(shares) == 1 else Mixture(shares)
-    whole.faults = faults
+    whole.faults, whole.mended = faults, mended
     return whole
 
 

@@ -21,6 +21,7 @@ from typing import IO, overload
 
 import numpy as np
 
+from rstar_jax.data.corrections import Corrections
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.places import Places
 from rstar_jax.data.tables import Place
@@ -34,10 +35,12 @@ class ProblemSet(Sequence[Problem]):
     """Problems by index: `len`, `[i]`, `place(i)`, `fingerprint`. A slice is a set, too, and holds no
     problem.
 
-    faults: of the rows of its sources that are not in it, where it was read from some.
+    faults: of the rows of its sources that are not in it, where it was read from some. mended: of answers
+    that are known to be wrong.
     """
 
     faults: Faults | None = None
+    mended: Corrections | None = None
 
     @abc.abstractmethod
     def _at(self, index: int) -> Problem:

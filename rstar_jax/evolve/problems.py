@@ -43,6 +43,7 @@ def with_room(context: Context) -> Context:
             left_out = Selected(problems, np.flatnonzero(~room_for))
             told = _listed(left_out)
             fitting.faults = faults = getattr(problems, "faults", None) or Faults(fatal=False)
+            fitting.mended = getattr(problems, "mended", None)
             for problem in left_out:
                 why = f"problem {problem.id}: its prompt fills the {room:,} tokens of config.decode.context."
                 faults.count(Unfit("no room in the context", why))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from rich.console import Console
 
 from rstar_jax import weights
+from rstar_jax.data.corrections import corrections
 from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
 from rstar_jax.engine.memory import free_bytes
@@ -93,7 +94,9 @@ def _problems(settings: RunSettings, log: Callable[[str], None]) -> tuple[Proble
         log=log,
         met=met,
     )
-    train, heldout = read(given.train, split="train"), read(given.heldout, split="heldout")
+    mended = functools.partial(corrections, given.corrections, "config.problems.corrections")
+    train = read(given.train, split="train", mended=mended())
+    heldout = read(given.heldout, split="heldout", mended=mended())
     require_columns(given.columns, met, "config.problems.columns")
     return train, heldout
 

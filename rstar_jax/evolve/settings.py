@@ -45,6 +45,9 @@ class ProblemSettings:
     joined by "+" and thinned by "*SHARE", as in suite:100+jsonl:FILE*0.5.
     seed: draws suite problems and shares. bad: whether a row that cannot be used is "fatal", or to "drop":
     then it is counted by kind and named by example. columns: which columns hold what, where keys do not tell.
+    corrections: answers that are put in the place of wrong ones: "known", of the published sets' answers that
+    others have found wrong (`data/corrections.py`), or a file of rows {question, answer}; empty: none, and
+    the report says where the known ones matter.
     """
 
     train: str = "240"
@@ -52,6 +55,7 @@ class ProblemSettings:
     seed: int = 0
     bad: Literal["fatal", "drop"] = "fatal"
     columns: Columns = Columns()
+    corrections: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

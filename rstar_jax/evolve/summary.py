@@ -162,11 +162,14 @@ def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
 
 
 def keep_sources(root: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
-    """Write how many problems of each kind there are, and which rows of their sources were left out."""
+    """Write how many problems of each kind there are, which rows of their sources were left out, and which
+    answers are known to be wrong."""
     found = {}
     for name, each in problems.items():
         faults = getattr(each, "faults", None) or Faults(fatal=False)
         found[name] = {"problems": len(each), "fingerprint": fingerprint(each), **faults.to_json()}
+        if (mended := getattr(each, "mended", None)) and mended.found:
+            found[name] |= {"known_wrong": mended.found, "corrected": bool(mended.option)}
     records.write_signed(root / _SOURCES, found)
 
 
@@ -264,6 +267,7 @@ def _round(number: int, done: dict[str, Any]) -> sections.Round:
         ungraded=curated.ungraded,
         unknown_steps=curated.unknown_steps,
         ungradable=curated.ungradable,
+        suspects=curated.suspects,
         heldout_ungraded=evaluated and evaluated.policy_ungraded + evaluated.search_ungraded,
         heldout_cut_off=evaluated and evaluated.search_cut_off,
         heldout_unknown_steps=evaluated and evaluated.unknown_steps,

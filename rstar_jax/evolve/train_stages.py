@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,10 +19,14 @@ from rstar_jax import curate as curation
 from rstar_jax import models, records, sharding, train, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
+from rstar_jax.evolve import suspects
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.search_stages import failures, unknown_steps
 from rstar_jax.evolve.shards import read_trees
+from rstar_jax.grading.answer import shared
+from rstar_jax.queues import call
 from rstar_jax.report.results import CurateResult, TrainResult
+from rstar_jax.tasks.task import Pair
 from rstar_jax.text import usage
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
@@ -50,6 +55,10 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
         notes.append(f"no preference pairs found; {_instead(pairs, 'pairs')}")
     if never_graded := ungradable(trees):
         notes.append(_named(never_graded))
+    suspected = _suspects(context, trees)
+    if suspected:
+        records.write_lines(folder / suspects.FILE, map(suspects.row, suspected))
+        notes.append(_suspected(suspected))
     records.write_rows(folder / SFT, SftRow, sft)
     records.write_rows(folder / PAIRS, PreferencePair, pairs)
     for note in notes:
@@ -67,7 +76,26 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
         ungraded=sum(node.grade == "ungraded" for tree in trees for node in tree.nodes),
         unknown_steps=unknown_steps(trees),
         ungradable=never_graded,
+        suspects=[one.line for one in suspected],
         note="; ".join(notes),
+    )
+
+
+def _suspects(context: Context, trees: list[Tree]) -> list[suspects.Suspect]:
+    """Problems whose label may be wrong; none where answers are programs, which have no label."""
+    task = context.task
+    if task.judges is not Pair:
+        return []
+    ask = functools.partial(call, shared(task.grading).queue())
+    return suspects.suspects(trees, lambda problem, one, other: task.same(problem, one, other, ask))
+
+
+def _suspected(found: list[suspects.Suspect]) -> str:
+    first = "; ".join(one.line for one in found[:_NAMED]) + ("; ..." if len(found) > _NAMED else "")
+    what = "1 label" if len(found) == 1 else f"{len(found)} labels"
+    return (
+        f"{what} to look at: never solved, while many trajectories agree on another answer ({first}); "
+        f"curate/{suspects.FILE} lists them"
     )
 
 

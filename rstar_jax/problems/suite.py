@@ -19,6 +19,7 @@ from rstar_jax.types import Problem
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (*LEVEL1, *LEVEL2, *LEVEL3)}
 
+SUITE = "suite"  # their source
 # Small families run out of fresh questions; after so many tries a repeated one is taken.
 _TRIES = 50
 
@@ -59,5 +60,5 @@ def _instances(count: int, seed: int, split: Split) -> Iterator[Problem]:
             question=instance.question,
             answer=instance.answer,
             level=family.level,
-            source="suite",
+            source=SUITE,
         )

@@ -43,7 +43,8 @@ class CurateResult:
     """What a round's trees teach, and what they show.
 
     coverage: share of problems solved, by level. failures: candidate steps that were no valid nodes, by
-    cause. difficulty, dropped: problems and trajectories by kind. ungradable: ids of problems.
+    cause. difficulty, dropped: problems and trajectories by kind. ungradable: ids of problems. suspects:
+    problems whose label may be wrong, a line each.
     """
 
     coverage: dict[str, float | None]
@@ -58,6 +59,7 @@ class CurateResult:
     ungraded: int
     unknown_steps: int
     ungradable: list[str]
+    suspects: list[str] = dataclasses.field(default_factory=list)
     note: str = ""
 
 

@@ -78,8 +78,8 @@ class Round:
     """A round of self-evolution.
 
     coverage: share of the training problems solved. ungradable: problems without an answer that could be
-    graded. heldout_cut_off: problems whose search had spent its time or tokens before any answer.
-    failures, deaths, ungraded, unknown_steps: as in `Alone`, of the search.
+    graded. suspects: those whose label may be wrong. heldout_cut_off: problems whose search had spent its
+    time or tokens before any answer. failures, deaths, ungraded, unknown_steps: as in `Alone`, of the search.
     """
 
     round: int | None = None
@@ -100,6 +100,7 @@ class Round:
     ungraded: int | None = None
     unknown_steps: int | None = None
     ungradable: list[str] | None = None
+    suspects: list[str] | None = None
     heldout_ungraded: int | None = None
     heldout_cut_off: int | None = None
     heldout_unknown_steps: int | None = None
@@ -154,12 +155,15 @@ class StageTimes:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
     """Problems of one kind, as they were read. fingerprint: of all of them. left_out: rows of their sources
-    that are not among them, by reason; examples: the first of each."""
+    that are not among them, by reason; examples: the first of each. known_wrong: ids of those whose answers
+    are known to be wrong; corrected: whether the right ones were put there."""
 
     problems: int | None = None
     fingerprint: str | None = None
     left_out: Counts = dataclasses.field(default_factory=dict)
     examples: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    known_wrong: list[str] = dataclasses.field(default_factory=list)
+    corrected: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ PARTS = ("decode", "execution", "ppm", "training", "host")  # of a stage's secon
 _KINDS: dict[str, type[Report]] = {"warm_start": WarmStartReport, "ppm": PpmReport}
 CAUSES = 8  # causes of death shown; rarer ones are added up
 NOTHING = "-"
+_NAMED = 5  # ids in a note; the report has all of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +162,7 @@ def data(report: Report) -> Table:
         # What should not happen is shown where it did.
         ("answers that could not be graded", lambda r: count(r.ungraded or None)),
         ("problems with such answers alone", lambda r: count(len(r.ungradable or ()) or None)),
+        ("problems whose label may be wrong", lambda r: count(len(r.suspects or ()) or None)),
         ("steps the sandbox could not tell of", lambda r: count(r.unknown_steps or None)),
         ("held-out answers not graded", lambda r: count(r.heldout_ungraded or None)),
         ("held-out problems cut off by a budget", lambda r: count(r.heldout_cut_off or None)),
@@ -246,9 +248,9 @@ def estimates(report: Report) -> Table:
 
 
 def notes(report: Report) -> list[str]:
-    """Collect which rows were left out and what the rounds have to say, such as that nothing was solved;
-    then what shut the programs in."""
-    said = [_left_out(name, source) for name, source in report.sources.items() if source.left_out]
+    """Collect what became of the sources' rows and what the rounds have to say, such as that nothing was
+    solved; then what shut the programs in."""
+    said = [line for name, source in report.sources.items() for line in _source(name, source)]
     said += [f"Round {_number(r)}: {r.note}" for r in report.rounds if r.note]
     told = [(part or {}).get("note") for w in _warm_start(report) for part in (w.rows, w.policy_training)]
     said += [f"Warm start: {note}." for note in told if note]
@@ -261,10 +263,17 @@ def notes(report: Report) -> list[str]:
     return [*said, *files(report)]
 
 
-def _left_out(name: str, source: Source) -> str:
-    """Say which rows of a source were left out."""
-    kinds = ", ".join(f"{count:,} {reason}" for reason, count in source.left_out.items())
-    return f"Problems, {name}: {source.problems or 0:,}; rows left out: {kinds}."
+def _source(name: str, source: Source) -> list[str]:
+    """Say which rows of a source were left out, and which of its answers are known to be wrong."""
+    said = []
+    if source.left_out:
+        kinds = ", ".join(f"{count:,} {reason}" for reason, count in source.left_out.items())
+        said.append(f"Problems, {name}: {source.problems or 0:,}; rows left out: {kinds}.")
+    if wrong := source.known_wrong:
+        named = ", ".join(wrong[:_NAMED]) + (", ..." if len(wrong) > _NAMED else "")
+        what = "corrected" if source.corrected else "--config.problems.corrections=known mends them"
+        said.append(f"Problems, {name}: {len(wrong):,} with answers known to be wrong ({named}): {what}.")
+    return said
 
 
 def files(report: Report) -> list[str]:

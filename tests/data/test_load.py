@@ -333,3 +333,37 @@ def test_contests_that_count_from_one_each_are_told_apart(tmp_path):
         row = {"problem_idx": 1, "problem": f"{name}: 1 + 1?", "answer": 2}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row))
     assert len(load(f"jsonl:{tmp_path / 'aime.jsonl'}+jsonl:{tmp_path / 'hmmt.jsonl'}")) == 2
+
+
+def test_the_same_question_with_another_answer_is_a_kind_of_its_own(tmp_path):
+    path = tmp_path / "own.jsonl"
+    rows = [("1 + 1?", "2"), ("1 +  1?", "3"), ("1 + 1?", "2"), ("2?", "2")]
+    path.write_text("\n".join(json.dumps({"question": q, "answer": a}) for q, a in rows), encoding="utf-8")
+    found = load_problems(str(path), seed=0, split="train")
+    assert [problem.answer for problem in found] == ["2", "2"]
+    assert found.faults.kinds == {"asked before": 1, "asked before, with another answer": 1}
+    (example,) = found.faults.examples["asked before, with another answer"]
+    assert example.endswith("own.jsonl:2: asks what line 1 does and answers '3', where that has '2'.")
+
+
+def test_files_that_count_from_the_same_number_get_ids_of_their_questions(tmp_path):
+    for name, question in (("a", "1 + 1?"), ("b", "2 + 2?")):
+        row = {"id": 0, "question": question, "answer": "2"}
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    spec = f"jsonl:{tmp_path}/a.jsonl+jsonl:{tmp_path}/b.jsonl"
+    with pytest.raises(UserError, match=r"id '0' is already that of .*a.jsonl:1.*columns.id=none"):
+        load_problems(spec, seed=0, split="train")
+    found = load_problems(spec, seed=0, split="train", columns=Columns(id="none"))
+    assert len({problem.id for problem in found}) == 2
+
+
+def test_a_misspelt_column_is_named(tmp_path):
+    path, met = tmp_path / "own.jsonl", set[str]()
+    path.write_text(json.dumps({**GOOD, "grade": 3}), encoding="utf-8")
+    columns = Columns(level="grad")
+    load_problems(str(path), seed=0, split="train", columns=columns, met=met)
+    with pytest.raises(
+        UserError, match=r"^o.level: 'grad' given, .* they have 'answer, grade, id, question'"
+    ):
+        load_module.require_columns(columns, met, "o")
+    load_module.require_columns(Columns(level="grade", id="none", cut="whole"), met, "o")

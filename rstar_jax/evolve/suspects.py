@@ -1,0 +1,75 @@
+"""Labels that may be wrong: problems that no trajectory solves, while many agree on another answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rstar_jax.problems.suite import SUITE
+from rstar_jax.search.votes import Ballot, classes
+from rstar_jax.types import Problem, Tree
+
+FILE = "suspects.jsonl"
+LEAST = 4  # trajectories that agree, and half of all that were graded
+Same = Callable[[Problem, str, str], bool]
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspect:
+    """A problem whose label may be wrong. votes: of the answer found, among so many graded trajectories."""
+
+    problem: Problem
+    found: str
+    votes: int
+    trajectories: int
+
+    @property
+    def line(self) -> str:
+        """`aime/3: 384, where 12 of 14 trajectories found 385`."""
+        p = self.problem
+        return (
+            f"{p.id}: {p.answer}, where {self.votes} of {self.trajectories} trajectories found {self.found}"
+        )
+
+
+def suspects(trees: Sequence[Tree], same: Same) -> list[Suspect]:
+    """Find them among the trees of a round, those with the most votes first.
+
+    same: whether two answers to a problem are one. The trees of a problem are taken together, each different
+    trajectory counts once. Ones that the grader could not tell of are left aside.
+    """
+    of_problem: dict[str, list[Tree]] = {}
+    for tree in trees:
+        of_problem.setdefault(tree.problem.id, []).append(tree)
+    found = (_suspect(group, same) for group in of_problem.values())
+    return sorted((one for one in found if one is not None), key=lambda one: -one.votes)
+
+
+def _suspect(trees: list[Tree], same: Same) -> Suspect | None:
+    problem = trees[0].problem
+    # The suite's labels are calculated: what a model often finds there is its own error.
+    if problem.source == SUITE or any(tree.solved for tree in trees):
+        return None
+    answers = {
+        t.steps: t.answer for tree in trees for t in tree.trajectories() if t.grade == "wrong" and t.answer
+    }
+    if len(answers) < LEAST:
+        return None
+    ballots = [Ballot(answer, None) for answer in answers.values()]
+    best = max(classes(ballots, lambda one, other: same(problem, one, other)), key=lambda each: each.count)
+    if best.count < LEAST or 2 * best.count < len(ballots):
+        return None
+    return Suspect(problem, best.answer, best.count, len(ballots))
+
+
+def row(one: Suspect) -> dict[str, Any]:
+    """A line of FILE. A person looks through it; the lines that are kept are a file of corrections."""
+    return {
+        "id": one.problem.id,
+        "question": one.problem.question,
+        "answer": one.found,
+        "label": one.problem.answer,
+        "votes": one.votes,
+        "trajectories": one.trajectories,
+    }
