@@ -112,7 +112,7 @@ def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None
         return PreparedForm(_OWN)
     given = {name: value for name, value in dataclasses.asdict(asked).items() if value}
     found = known or recognised(row)
-    named = {name: column for name, column in given.items() if name != "cut"}
+    named = {name: column for name, column in given.items() if name != "cut" and column != NO_ID}
     if named and not any(column in row for column in named.values()):
         own = row.get("answer") is not None and not {"question", "problem"}.isdisjoint(row)
         given = {} if found or own else given
