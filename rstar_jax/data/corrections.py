@@ -27,7 +27,7 @@ _LETTERS = re.compile("[a-z]")
 class Corrections:
     """Right answers by question, however that is spelt. option: "", "known" or a file, as a config names it.
 
-    found: ids of problems whose answer is another than the right one.
+    found: ids of problems that were looked at and whose answer is another than the right one.
     """
 
     option: str

@@ -29,10 +29,11 @@ _LEVEL = re.compile(r"Level (\d|\?)")
 @dataclasses.dataclass(frozen=True)
 class Form:
     """What the rows of a set look like. name: of a published set, as the problems' source; empty: one's own
-    rows, which may say their source."""
+    rows, which may say their source. option: which names the columns, where a job has such a one."""
 
     columns: Columns
     name: str = ""
+    option: str = ""
 
     def problem(self, row: dict[str, Any], place: Place) -> Problem:
         """Make a problem of a row. Raises Unfit for what it lacks or what is of another kind."""
@@ -41,15 +42,15 @@ class Form:
         if question == "question" and row.get("question") is None and "problem" in row:
             question = "problem"
         fields: dict[str, Any] = {
-            "question": _present(row, question, "question", place),
-            "answer": _present(row, columns.answer, "answer", place),
+            "question": self._present(row, question, "question", place),
+            "answer": self._present(row, columns.answer, "answer", place),
             "level": row.get(columns.level),
         }
         name = None if columns.id == NO_ID else row.get(columns.id)
         if name is not None and not (isinstance(name, str) and not name.strip()):
             fields["id"] = name
         if self.name and isinstance(fields["answer"], list):  # OlympiadBench: all of its answers
-            fields["answer"] = ", ".join(map(str, fields["answer"]))
+            fields["answer"] = _joined(fields["answer"], place)
         if self.name:
             fields["level"] = _level(fields["level"])
         elif isinstance(fields["level"], str) and (found := _LEVEL.fullmatch(fields["level"])):
@@ -66,13 +67,25 @@ class Form:
             where = "nothing behind '####' in the answer, which is" if "####" in missing else f"{missing} is"
             raise Unfit("no answer", f"{place}: {where} expected there: {shown(row[columns.answer])}.")
         if self.name:
-            fields["source"] = "/".join([self.name, *_subject(row.get(columns.subject))])
+            fields["source"] = "/".join([self.name, *_subject(row.get(columns.subject), place)])
             named = f"{self.name.rpartition('/')[2]}/{fields['id']}" if "id" in fields else ""
         else:
             named = str(fields.get("id", ""))
-            if columns.subject and (subject := _subject(row.get(columns.subject))):
+            if columns.subject and (subject := _subject(row.get(columns.subject), place)):
                 fields["source"] = "/".join([*filter(None, [fields.get("source")]), *subject])
         return Problem(**{**fields, "id": named or content_id(fields["question"]), "answer": answer})
+
+    def _present(self, row: dict[str, Any], column: str, what: str, place: Place) -> Any:
+        value = row.get(column)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            named = "" if column == what else f", which is to hold the {what}"
+            hint = f" (--{self.option}.{what}=COLUMN names another)" if self.option else ""
+            raise Unfit(
+                f"no {column}",
+                f"{place}: no '{column}'{named}. Every row needs question and answer; it has "
+                f"{shown(', '.join(map(str, row)))}{hint}.",
+            )
+        return value
 
 
 # What a row of a prepared set says besides of where it comes from (`rstar_problems.py`).
@@ -87,11 +100,11 @@ class PreparedForm(Form):
         """Make the problem that was written. Raises Unfit where the row's fingerprint is of another one."""
         values: dict[str, Any] = {field.name: row.get(field.name) for field in dataclasses.fields(Problem)}
         problem = Problem(**values)
-        if digest([problem]) != row["fingerprint"]:
+        if digest([problem]) != row.get("fingerprint"):
             raise Unfit(
                 "not as it was prepared",
                 f"{place}: {shown(row.get('id'))} is not the problem that its fingerprint names "
-                f"({row['fingerprint']}). Prepare the set again.",
+                f"({row.get('fingerprint')}). Prepare the set again.",
             )
         return problem
 
@@ -102,8 +115,9 @@ def content_id(question: str) -> str:
     return f"q-{hashlib.sha256(plain.encode(errors='replace')).hexdigest()[:20]}"
 
 
-def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None) -> Form:
-    """The form of a set, by its name where that is `known`, else by the keys of its first row.
+def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None, option: str = "") -> Form:
+    """The form of a set, by its name where that is `known`, else by the keys of its first row. option: that
+    of `asked`, for errors.
 
     Columns that are asked for count before these, but not in a set that has none of them and does without:
     held-out problems may be of another one.
@@ -119,19 +133,15 @@ def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None
     elif not known and not {"question", "answer"}.isdisjoint(named):
         found = None  # another set that has the same keys
     columns = found[1].columns if found else _OWN
-    return Form(dataclasses.replace(columns, **given), found[0] if found else "")
+    return Form(dataclasses.replace(columns, **given), found[0] if found else "", option)
 
 
-def _present(row: dict[str, Any], column: str, what: str, place: Place) -> Any:
-    value = row.get(column)
-    if value is None or (isinstance(value, str) and not value.strip()):
-        named = "" if column == what else f", which is to hold the {what}"
+def _joined(answers: list[Any], place: Place) -> str:
+    if not answers or not all(isinstance(answer, str | int | float) for answer in answers):
         raise Unfit(
-            f"no {column}",
-            f"{place}: no '{column}'{named}. Every row needs question and answer; it has "
-            f"{shown(', '.join(map(str, row)))} (the config's `columns` says which of them hold what).",
+            "no answer", f"{place}: the answers are {shown(answers)}, texts or numbers in a list expected."
         )
-    return value
+    return ", ".join(map(str, answers))
 
 
 def _require_kinds(fields: dict[str, Any], place: Place) -> None:
@@ -163,7 +173,10 @@ def _level(value: Any) -> int:
     return 0
 
 
-def _subject(value: Any) -> list[str]:
+def _subject(value: Any, place: Place) -> list[str]:
     """A subject, or the first of several, as part of a source."""
     first = value[0] if isinstance(value, list) and value else value
-    return [first] if isinstance(first, str) and first.strip() else []
+    if not isinstance(first, str) or not first.strip():
+        return []
+    require_text(place, "subject", first)
+    return [first]

@@ -13,7 +13,7 @@ import numpy as np
 from rstar_jax.data.corrections import Corrections
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.form import Form, content_id, form_of
-from rstar_jax.data.known import NO_ID, Columns, Known, named
+from rstar_jax.data.known import NO_ID, Columns, named
 from rstar_jax.data.problem_set import Mixture, ProblemSet, Selected, Stored, share
 from rstar_jax.data.readers import READERS
 from rstar_jax.data.specification import Part, parse
@@ -36,7 +36,7 @@ def load_problems(
     seed: int,
     split: Split,
     option: str = "",
-    columns: Columns = Columns(),
+    columns: Columns | None = None,
     bad: Literal["fatal", "drop"] = "fatal",
     require: Require | None = None,
     log: Callable[[str], None] | None = None,
@@ -46,23 +46,24 @@ def load_problems(
     """Read the problems that `spec` names; suite problems are those of `split`.
 
     seed: draws suite problems and shares. option: which one `spec` is of, for errors; config.problems.SPLIT
-    unless given. columns: of files, where they are not to be told by their keys. bad: whether a bad row ends
-    it, or is left out and counted (`faults` of the set). require: raises UserError for a problem that its
-    task cannot check. log: told how many rows were left out, and why, and how far reading is. met: to it the
-    columns are added that the first rows of every part have, for `require_columns`. mended: answers that
-    are known to be wrong.
+    unless given. columns: of files, where they are not to be told by their keys; None: the job has no option
+    for them. bad: whether a bad row ends it, or is left out and counted (`faults` of the set). require:
+    raises UserError for a problem that its task cannot check. log: told how many rows were left out, and why,
+    and how far reading is. met: to it the columns are added that the first rows of every part have, for
+    `require_columns`. mended: answers that are known to be wrong.
 
     Rows of one's own hold question (or `problem`), answer and optionally id, level (0 to 9), source,
     synthetic; other keys are left alone. Of an answer that ends in "#### 72", GSM8K's form, that number is
     taken. Raises UserError naming file and line of the first bad row.
     """
     option = option or f"config.problems.{split}"
+    named = "" if columns is None else f"{option.rpartition('.')[0]}.columns"
     faults = Faults(fatal=bad == "fatal")
     parts = parse(str(spec), option)
     sets, ids = [], array("q")
     for part in parts:
         found = Stored()
-        for place, problem in _problems(part, seed, split, option, columns, faults, met):
+        for place, problem in _problems(part, seed, split, option, columns or Columns(), named, faults, met):
             problem = mended(problem) if mended else problem
             if _passes(problem, place, require, faults):
                 found.add(problem, place)
@@ -76,7 +77,8 @@ def load_problems(
             )
         sets.append(found)
     chosen = [share(len(each), part.share, seed) for each, part in zip(sets, parts, strict=True)]
-    shares = _distinct(sets, chosen, ids, faults)
+    of_files = [part.kind not in ("suite", "tfds") for part in parts]
+    shares = _distinct(sets, chosen, ids, faults, f"--{named}.id={NO_ID}" if named else "", of_files)
     if log is not None and faults.left_out:
         log(f"{option}: {faults.summary(sum(map(len, shares)))}")
     whole = shares[0] if len(shares) == 1 else Mixture(shares)
@@ -103,6 +105,7 @@ def _problems(
     split: Split,
     option: str,
     columns: Columns,
+    columns_option: str,
     on_bad: OnBad,
     met: set[str] | None,
 ) -> Iterator[tuple[Place, Problem]]:
@@ -115,7 +118,9 @@ def _problems(
         if met is not None and number < _TELLING:
             met.update(row)
         try:
-            problem, form = _formed(row, place, form, columns, known)
+            problem, form = _formed(
+                row, place, form, lambda row: form_of(row, columns, known, columns_option)
+            )
         except Unfit as error:
             on_bad(error)
         else:
@@ -123,15 +128,15 @@ def _problems(
 
 
 def _formed(
-    row: dict[str, Any], place: Place, before: Form | None, columns: Columns, known: tuple[str, Known] | None
+    row: dict[str, Any], place: Place, before: Form | None, form_of: Callable[[dict[str, Any]], Form]
 ) -> tuple[Problem, Form]:
     """A row's problem, by the form of the rows before or else by its own: files of a folder may differ."""
     if before is None:
-        before = form_of(row, columns, known)
+        before = form_of(row)
     try:
         return before.problem(row, place), before
     except Unfit:
-        form = form_of(row, columns, known)
+        form = form_of(row)
         if form != before:
             with contextlib.suppress(Unfit):
                 return form.problem(row, place), form
@@ -168,16 +173,24 @@ def _alike(hashes: array[int], among: np.ndarray) -> list[list[int]]:
 
 
 def _distinct(
-    sets: list[Stored], chosen: list[np.ndarray], ids: array[int], faults: Faults
+    sets: list[Stored],
+    chosen: list[np.ndarray],
+    ids: array[int],
+    faults: Faults,
+    no_ids: str,
+    of_files: list[bool],
 ) -> list[ProblemSet]:
-    """The chosen rows without those whose id, or question where that made the id, an earlier one has."""
+    """The chosen rows without those whose id, or question where that made the id, an earlier one has.
+
+    no_ids: the option that makes ids of questions, if there is one; of_files: whether it does so in a set.
+    """
     ends = np.cumsum([len(each) for each in sets]).tolist()
 
     def row_of(index: int) -> tuple[int, int]:
         part = next(k for k, end in enumerate(ends) if index < end)
         return part, index - (ends[part] - len(sets[part]))
 
-    again: list[tuple[int, int, Problem]] = []
+    again: list[tuple[int, int]] = []
     starts = [end - len(each) for end, each in zip(ends, sets, strict=True)]
     among = np.concatenate([rows + start for rows, start in zip(chosen, starts, strict=True)])
     for group in _alike(ids, among):
@@ -186,14 +199,14 @@ def _distinct(
             part, row = row_of(index)
             found = sets[part][row]
             if first.setdefault(found.id, index) != index:
-                again.append((index, first[found.id], found))
+                again.append((index, first[found.id]))
     dropped: list[list[int]] = [[] for _ in sets]
-    for index, earlier, found in sorted(again, key=lambda one: one[0]):
-        place, other = (sets[part].place(row) for part, row in map(row_of, (index, earlier)))
+    for index, earlier in sorted(again):
+        (part, row), (other_part, other_row) = row_of(index), row_of(earlier)
+        found, place, other = sets[part][row], sets[part].place(row), sets[other_part].place(other_row)
         where = other.short if other.path == place.path else str(other)
         if found.id == content_id(found.question):  # nobody gave it that id
-            part, row = row_of(earlier)
-            if (answer := sets[part][row].answer) == found.answer:
+            if (answer := sets[other_part][other_row].answer) == found.answer:
                 faults.count(Unfit("asked before", f"{place}: asks what {where} does."))
             else:
                 faults.count(
@@ -204,13 +217,11 @@ def _distinct(
                     )
                 )
         else:
-            hint = (
-                "" if other.path == place.path else " --config...columns.id=none makes ids of the questions."
-            )
+            helps = no_ids and other.path != place.path and (of_files[part] or of_files[other_part])
+            hint = f" {no_ids} makes ids of the questions." if helps else ""
             faults(
                 Unfit("an id that is taken", f"{place}: id '{found.id}' is already that of {where}.{hint}")
             )
-        part, row = row_of(index)
         dropped[part].append(row)
     return [
         each if len(left := np.setdiff1d(rows, gone)) == len(each) else Selected(each, left)

@@ -20,6 +20,18 @@ Rows = Iterator[tuple[Place, dict[str, Any]]]
 _EXPECTED = "id, question and answer"
 _ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 _BATCH = 1024  # rows that are held at once
+# What stands beside rows: a stage's manifest, and what the library datasets, its hub and tensorflow-datasets
+# say of a set.
+_NO_ROWS = (
+    *(
+        MANIFEST,
+        "dataset_info.json",
+        "dataset_infos.json",
+        "dataset_dict.json",
+        "state.json",
+        "features.json",
+    ),
+)
 
 
 def _file(part: Part, option: str, on_bad: OnBad) -> Rows:
@@ -32,6 +44,11 @@ def _file(part: Part, option: str, on_bad: OnBad) -> Rows:
         for file in files_of(path, option):
             yield from read_objects(file, _EXPECTED, on_bad)
         return
+    if folder:
+        raise UserError(
+            f"{option}: '{part.text}' given, a folder, which is named without its kind: FOLDER, or, before "
+            "others, FOLDER+jsonl:FILE."
+        )
     if not there:
         raise UserError(
             f"{option}: '{part.text}' given, a number of suite problems or a file of them that "
@@ -48,7 +65,7 @@ def files_of(path: Path, option: str) -> list[Path]:
     the option where a folder has none."""
     if not path.is_dir():
         return [path]
-    found = (file for file in path.rglob("*") if file.name.endswith(_ENDINGS) and file.name != MANIFEST)
+    found = (file for file in path.rglob("*") if file.name.endswith(_ENDINGS) and file.name not in _NO_ROWS)
     if not (files := sorted(found, key=_in_order)):
         raise UserError(f"{option}: '{path}' given, a folder without {', '.join(_ENDINGS)} files.")
     return files

@@ -28,6 +28,7 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.report.write import write_report
 from rstar_jax.settings import require, to_dict
 from rstar_jax.tasks import TASKS, VerifySettings
+from rstar_jax.tasks.settings import MOST_OUTPUT_KB
 
 STAGE = "rstar_problems"
 HELDOUT = "heldout"
@@ -131,7 +132,8 @@ def run(settings: PrepareSettings, workdir: Path) -> dict[str, Any]:
 
 def _read(settings: PrepareSettings, progress: Progress) -> dict[str, ProblemSet]:
     """Read everything, by option and, of benchmarks, by name: "sources", "heldout", "against MATH-500"."""
-    fits = VerifySettings(task=settings.task).make_task().require
+    # Runs have their own limit of what a program prints, and refuse what is above it.
+    fits = VerifySettings(task=settings.task, output_kb=MOST_OUTPUT_KB).make_task().require
     met: set[str] = set()
 
     def load(option: str, spec: str, split: Literal["train", "heldout"], to_be_graded: bool) -> ProblemSet:
@@ -218,7 +220,8 @@ def _summary(report: PrepareReport, workdir: Path) -> list[str]:
     lines = report.clean.lines()
     for option, found in report.left_out.items():
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in found["kinds"].items())
-        lines.append(f"config.{option}: rows left out: {kinds}")
+        what = ", with which no problem was compared" if option.startswith("against ") else ""
+        lines.append(f"config.{option}: rows left out{what}: {kinds}")
     lines += [
         f"{split}: {found['rows']:,} problems, read by tfds:{workdir}/{split}"
         for split, found in report.splits.items()

@@ -48,10 +48,11 @@ def with_room(context: Context) -> Context:
                 why = f"problem {problem.id}: its prompt fills the {room:,} tokens of config.decode.context."
                 faults.count(Unfit("no room in the context", why))
             if not kept[name]:
+                shorter = ", or ask without the bootstrap prompt, which holds two worked examples"
                 raise UserError(
                     f"config.decode.context: {room} tokens given, but the prompts of all "
-                    f"{len(problems):,} {name} problems fill them ({told}). Raise it, "
-                    "or change config.search.prompt (the bootstrap prompt holds two worked examples)."
+                    f"{len(problems):,} {name} problems fill them ({told}). Raise it"
+                    f"{shorter if 'bootstrap' in kinds else ''}."
                 )
             context.progress.log(
                 f"left out: {told} ({name}), whose prompt fills the {room:,} tokens of "

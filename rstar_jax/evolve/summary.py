@@ -168,8 +168,10 @@ def keep_sources(root: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
     for name, each in problems.items():
         faults = getattr(each, "faults", None) or Faults(fatal=False)
         found[name] = {"problems": len(each), "fingerprint": fingerprint(each), **faults.to_json()}
-        if (mended := getattr(each, "mended", None)) and mended.found:
-            found[name] |= {"known_wrong": mended.found, "corrected": bool(mended.option)}
+        # Met as sources were read: a share, a repeat or a prompt without room may leave one out.
+        if (mended := getattr(each, "mended", None)) and (met := set(mended.found)):
+            wrong = [problem.id for problem in each if problem.id in met]
+            found[name] |= {"known_wrong": wrong, "corrected": bool(mended.option)}
     records.write_signed(root / _SOURCES, found)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rstar_jax.problems.suite import SUITE
-from rstar_jax.search.votes import Ballot, classes
 from rstar_jax.types import Problem, Tree
 
 FILE = "suspects.jsonl"
@@ -54,13 +53,35 @@ def _suspect(trees: list[Tree], same: Same) -> Suspect | None:
     answers = {
         t.steps: t.answer for tree in trees for t in tree.trajectories() if t.grade == "wrong" and t.answer
     }
-    if len(answers) < LEAST:
+    found = _of_half(list(answers.values()), lambda one, other: one == other or same(problem, one, other))
+    return Suspect(problem, *found, len(answers)) if found else None
+
+
+def _of_half(answers: list[str], equal: Callable[[str, str], bool]) -> tuple[str, int] | None:
+    """Return the answer that at least half of all are equal to, and LEAST, with their count.
+
+    By Boyer and Moore's vote, as each comparison asks a grader: what half of all agree on is either the last
+    one, or what more than half of the others agree on.
+    """
+    least = max(LEAST, (len(answers) + 1) // 2)
+    if len(answers) < least:
         return None
-    ballots = [Ballot(answer, None) for answer in answers.values()]
-    best = max(classes(ballots, lambda one, other: same(problem, one, other)), key=lambda each: each.count)
-    if best.count < LEAST or 2 * best.count < len(ballots):
-        return None
-    return Suspect(problem, best.answer, best.count, len(ballots))
+    leader, lead = answers[0], 0
+    for answer in answers[:-1]:
+        if not lead:
+            leader, lead = answer, 1
+        else:
+            lead += 1 if equal(leader, answer) else -1
+    for candidate in dict.fromkeys((leader, answers[-1])):
+        agreed, others = [], 0
+        for answer in answers:
+            if equal(candidate, answer):
+                agreed.append(answer)
+            elif (others := others + 1) > len(answers) - least:
+                break
+        else:
+            return agreed[0], len(agreed)
+    return None
 
 
 def row(one: Suspect) -> dict[str, Any]:

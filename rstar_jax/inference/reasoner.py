@@ -200,7 +200,7 @@ class Reasoner(Verifier):
             return ""
         return (
             f"{' and '.join(said)}, as the cache holds too few texts: raise config.decode.cache_mb, or "
-            "search fewer trees at a time (config.search.batch)"
+            "search fewer trees at a time (the option `batch`)"
         )
 
     def programs(self, shortest: int = 1, candidates: Iterable[int] = ()) -> list[Callable[[], None]]:

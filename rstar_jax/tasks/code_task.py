@@ -82,7 +82,7 @@ class CodeTask(Task):
         if (size := len(json.dumps(tests.expected))) > room // 2:  # the program may print, too
             raise UserError(
                 f"problem {problem.id}: answer: its tests expect {size:,} characters, and verify.output_kb "
-                f"leaves {room // 2:,} for them. Give it fewer tests, or raise --config.verify.output_kb."
+                f"leaves {room // 2:,} for them. Give it fewer tests, or raise verify.output_kb."
             )
 
     def step(self, problem: Problem, steps: tuple[str, ...]) -> StepVerdict | Program:

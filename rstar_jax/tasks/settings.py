@@ -13,6 +13,7 @@ from rstar_jax.tasks.math_task import MathTask
 from rstar_jax.tasks.task import Task
 
 TASKS: dict[str, type[Task]] = {"math": MathTask, "code": CodeTask}
+MOST_OUTPUT_KB = 2**16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,8 @@ class VerifySettings:
         )
         at_least(self, "verify", workers=1, cpu_s=0.1, wall_s=0.1, memory_mb=64, output_kb=1)
         # What is more than any machine has or any program deserves is a slip of the hand.
-        at_most(self, "verify", workers=1024, cpu_s=3600, wall_s=3600, memory_mb=2**19, output_kb=2**16)
+        at_most(self, "verify", workers=1024, cpu_s=3600, wall_s=3600, memory_mb=2**19)
+        at_most(self, "verify", output_kb=MOST_OUTPUT_KB)
 
     def make_task(self) -> Task:
         """Make the task that is named."""

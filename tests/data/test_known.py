@@ -280,3 +280,20 @@ def test_prepared_sets_by_their_folder(tmp_path):
     assert len(load(f"tfds:{builder.data_path}/train[:5]")) == 5
     with pytest.raises(UserError, match=r"'tfds:.*nosuch' cannot be loaded by tensorflow-datasets"):
         load(f"tfds:{builder.data_path}/nosuch")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"final_answer": [None]}, r"1: the answers are \[None\], texts or numbers in a list expected"),
+        ({"final_answer": ["2", None]}, "1: the answers are"),
+        ({"final_answer": [{"x": 1}]}, "1: the answers are"),
+        ({"final_answer": []}, "1: the answers are"),
+        ({"subfield": "\ud800"}, r"1: subject holds half a character \('\\ud800'\)"),
+    ],
+)
+def test_what_no_problem_can_be_made_of_is_named(tmp_path, change, message):
+    path = tmp_path / "olympiad.jsonl"
+    path.write_text(json.dumps({**CASES["Hothan/OlympiadBench"][0], **change}))
+    with pytest.raises(UserError, match=message):
+        load_problems(str(path), seed=0, split="heldout")

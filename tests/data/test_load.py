@@ -15,6 +15,7 @@ from rstar_jax.data import load as load_module
 from rstar_jax.data import problem_set, tables
 from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems
+from rstar_jax.data.problem_set import digest
 from rstar_jax.errors import UserError
 from rstar_jax.problems.suite import generate
 from rstar_jax.types import Problem
@@ -351,8 +352,10 @@ def test_files_that_count_from_the_same_number_get_ids_of_their_questions(tmp_pa
         row = {"id": 0, "question": question, "answer": "2"}
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row), encoding="utf-8")
     spec = f"jsonl:{tmp_path}/a.jsonl+jsonl:{tmp_path}/b.jsonl"
-    with pytest.raises(UserError, match=r"id '0' is already that of .*a.jsonl:1.*columns.id=none"):
-        load_problems(spec, seed=0, split="train")
+    with pytest.raises(
+        UserError, match=r"id '0' is already that of .*a.jsonl:1.*--config.problems.columns.id=none"
+    ):
+        load_problems(spec, seed=0, split="train", columns=Columns())
     found = load_problems(spec, seed=0, split="train", columns=Columns(id="none"))
     assert len({problem.id for problem in found}) == 2
 
@@ -367,3 +370,38 @@ def test_a_misspelt_column_is_named(tmp_path):
     ):
         load_module.require_columns(columns, met, "o")
     load_module.require_columns(Columns(level="grade", id="none", cut="whole"), met, "o")
+
+
+def test_no_option_is_named_that_a_job_does_not_have_or_that_does_not_help(tmp_path):
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({"id": "suite/train/shop/0", "question": "1 + 1?", "answer": "2"}))
+    of_files = rf"jsonl:{path}+jsonl:{path}"
+    with pytest.raises(UserError, match=r"already that of line 1\.$"):
+        load_problems(of_files, seed=0, split="train", columns=Columns())
+    with pytest.raises(UserError, match=r"row 1\.$|problem 1\.$"):
+        load_problems("suite:1+suite:1", seed=0, split="train", columns=Columns())
+    path.write_text('{"prompt": "1 + 1?"}')
+    with pytest.raises(
+        UserError, match=r"it has 'prompt' \(--config\.columns\.question=COLUMN names another\)"
+    ):
+        load_problems(str(path), seed=0, split="train", option="config.sources", columns=Columns())
+    with pytest.raises(UserError, match=r"it has 'prompt'\.$"):  # a synthesis has none for columns
+        load_problems(str(path), seed=0, split="train", option="config.seeds")
+
+
+def test_what_stands_beside_rows_in_a_folder_is_no_row(tmp_path):
+    (tmp_path / "1.json").write_text(json.dumps(GOOD))
+    for name in ("dataset_infos.json", "dataset_info.json", "state.json"):
+        (tmp_path / name).write_text('{"default": {}}')
+    assert len(load_problems(str(tmp_path), seed=0, split="train")) == 1
+    with pytest.raises(UserError, match="a folder, which is named without its kind"):
+        load_problems(f"suite:1+jsonl:{tmp_path}", seed=0, split="train")
+    assert len(load_problems(f"{tmp_path}+suite:1", seed=0, split="train")) == 2
+
+
+def test_rows_of_a_prepared_set_and_others_may_share_a_file(tmp_path):
+    problem, path = Problem("a", "1 + 1?", "2"), tmp_path / "own.jsonl"
+    row = {**vars(problem), "origin": "x", "origin_row": 1, "fingerprint": digest([problem])}
+    own = {**GOOD, "id": "b", "question": "2?"}
+    path.write_text(f"{json.dumps(row)}\n{json.dumps(own)}")
+    assert load(path) == [problem, Problem("b", "2?", "2")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import pytest
 
@@ -63,3 +64,24 @@ def test_what_was_not_graded_or_is_calculated_is_left_aside():
 def test_the_most_agreed_on_come_first():
     few, many = tree("4 4 4 4"), tree("5 5 5 5 5", dataclasses.replace(PROBLEM, id="q"))
     assert [one.problem.id for one in suspects([few, many], same)] == ["q", "p"]
+
+
+def test_graders_are_asked_little_where_nothing_agrees():
+    """Up to 64 trajectories of each of many problems: each question takes a millisecond."""
+    asked = []
+
+    def counting(problem: Problem, one: str, other: str) -> bool:
+        asked.append((one, other))
+        return same(problem, one, other)
+
+    assert not suspects([tree(" ".join(map(str, range(5, 69))))], counting)
+    assert len(asked) < 2 * 64
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_the_order_half_of_all_are_found(seed):
+    shuffle = random.Random(seed).shuffle
+    answers = ["4", "4.0", "4.00", "4", *"5678"]
+    shuffle(answers)
+    (found,) = suspects([tree(" ".join(answers))], same)
+    assert (float(found.found), found.votes, found.trajectories) == (4, 4, 8)
