@@ -38,8 +38,9 @@ from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host
 from rstar_jax.plan.cost import Shape
 from rstar_jax.plan.needs import Machine
+from rstar_jax.report.notes import layers_line
 from rstar_jax.report.progress import Progress
-from rstar_jax.report.tables import layers_line, show
+from rstar_jax.report.tables import show
 from rstar_jax.report.write import write_report
 from rstar_jax.served import Address, is_served, parse
 from rstar_jax.served.models import require_model

@@ -39,7 +39,7 @@ from rstar_jax.evolve.settings import (
 from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
 from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.report import results
-from rstar_jax.report.tables import layers_line
+from rstar_jax.report.notes import layers_line
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import Checker, VerifySettings
 from rstar_jax.train import TrainConfig

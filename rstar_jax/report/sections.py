@@ -214,3 +214,18 @@ class PpmReport(Whole):
 
 
 Report = RunReport | WarmStartReport | PpmReport
+
+
+def warm_starts(report: Report) -> list[WarmStart]:
+    """The warm start of a report, if it is of one."""
+    return [report.warm_start] if isinstance(report, WarmStartReport) else []
+
+
+def ppms(report: Report) -> list[Ppm]:
+    """The PPM of a report, if it is of one alone."""
+    return [report.ppm] if isinstance(report, PpmReport) else []
+
+
+def round_number(round: Round) -> int | str:
+    """The number of a round, "?" where a report lacks it."""
+    return "?" if round.round is None else round.round

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from rstar_jax.report.cells import NOTHING, count, hours, percent, seconds, share, sum_known
+from rstar_jax.report.notes import notes
 from rstar_jax.report.results import of_json
 from rstar_jax.report.sections import (
     Alone,
@@ -25,17 +27,17 @@ from rstar_jax.report.sections import (
     Report,
     Round,
     RunReport,
-    Source,
     WarmStart,
     WarmStartReport,
+    ppms,
+    round_number,
+    warm_starts,
 )
 
 PARTS = ("decode", "execution", "ppm", "training", "host")  # of a stage's seconds
 # By what a report has that others have not.
 _KINDS: dict[str, type[Report]] = {"warm_start": WarmStartReport, "ppm": PpmReport}
 CAUSES = 8  # causes of death shown; rarer ones are added up
-NOTHING = "-"
-_NAMED = 5  # ids in a note; the report has all of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,8 +105,8 @@ def coverage(report: Report) -> Table:
 def accuracy(report: Report) -> Table:
     """Held-out accuracy in percent: the policy alone (the base first), then with search; of all problems,
     so that an answer that could not be graded counts as not right."""
-    warm, base = _warm_start(report), report.base
-    made = [*warm, *_ppm(report), *report.rounds]
+    warm, base = warm_starts(report), report.base
+    made = [*warm, *ppms(report), *report.rounds]
     searched = [None if isinstance(r, WarmStart) else r.search_accuracy for r in made]
     rows = [
         ("policy alone, pass@1", percent(base.policy_pass1), *(percent(r.policy_pass1) for r in made)),
@@ -119,7 +121,7 @@ def accuracy(report: Report) -> Table:
         ]
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
     columns = ("", "base", *_by_round(made)[1:])
-    if _ppm(report):  # which has one policy
+    if ppms(report):  # which has one policy
         columns, shown = ("", *columns[2:]), [(label, *cells) for label, _, *cells in shown]
     return Table("Held-out problems answered right, %", columns, tuple(shown))
 
@@ -127,7 +129,7 @@ def accuracy(report: Report) -> Table:
 def solutions_given(report: Report) -> Table:
     """The solutions that a warm start was given: how many were learnt, and why the others were not."""
     rows: list[tuple[str, str]] = []
-    for warm in _warm_start(report):
+    for warm in warm_starts(report):
         told = warm.rows or {}
         rows += [("read", count(told.get("read"))), ("kept to learn", count(told.get("kept")))]
         rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
@@ -138,7 +140,7 @@ def pairs_given(report: Report) -> Table:
     """The pairs that a PPM was given: how many were learnt, why others were not, and the order of those that
     were held out."""
     rows: list[tuple[str, str]] = []
-    for ppm in _ppm(report):
+    for ppm in ppms(report):
         told = ppm.pairs or {}
         rows += [("rows read", count(told.get("read"))), ("pairs to learn", count(told.get("kept")))]
         rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
@@ -175,7 +177,7 @@ def data(report: Report) -> Table:
 
 def failures(report: Report) -> Table:
     """Candidate steps that were dropped, by cause and round, the commonest cause first."""
-    made = [*_warm_start(report), *_ppm(report), *report.rounds]
+    made = [*warm_starts(report), *ppms(report), *report.rounds]
     found = [r.failures or (None if isinstance(r, Ppm) else r.deaths) or {} for r in made]
     counts = [collections.Counter({c: n or 0 for c, n in failed.items()}) for failed in found]
     total = sum(counts, collections.Counter())
@@ -197,17 +199,17 @@ def times(report: Report) -> Table:
     made = [s.compiled or Compiled() for s in stages]
 
     def compiled(c: Compiled) -> tuple[str, str, str]:
-        return count(c.programs), count(c.cached), _seconds(c.seconds)
+        return count(c.programs), count(c.cached), seconds(c.seconds)
 
     rows = [
-        (s.name or "?", _seconds(s.seconds), _share(s.seconds, whole), count(s.peak_mb), *compiled(c))
+        (s.name or "?", seconds(s.seconds), share(s.seconds, whole), count(s.peak_mb), *compiled(c))
         for s, c in zip(stages, made, strict=True)
     ]
     if rows:
         peak = report.peak_mb or max((s.peak_mb for s in stages if s.peak_mb is not None), default=None)
-        programs, cached = _sum(c.programs for c in made), _sum(c.cached for c in made)
-        total = count(programs), count(cached), _seconds(_sum(c.seconds for c in made))
-        rows.append(("all stages", _seconds(whole), _share(whole, whole), count(peak), *total))
+        programs, cached = sum_known(c.programs for c in made), sum_known(c.cached for c in made)
+        total = count(programs), count(cached), seconds(sum_known(c.seconds for c in made))
+        rows.append(("all stages", seconds(whole), share(whole, whole), count(peak), *total))
     columns = ("stage", "seconds", "%", "peak MB", "compiled", "found compiled", "seconds for that")
     return Table("Time and memory", columns, tuple(rows))
 
@@ -216,11 +218,11 @@ def shares(report: Report) -> Table:
     """Table of how the stages' time divides over decoding, execution, PPM, training and the host's own
     work."""
     whole = sum(s.seconds or 0.0 for s in report.stages)
-    totals = {part: _sum(getattr(s, part) for s in report.stages) for part in PARTS}
-    rows = [(name, _seconds(t), _share(t, whole)) for name, t in totals.items() if t is not None]
-    compiling = _sum(s.compiled and s.compiled.seconds for s in report.stages)
+    totals = {part: sum_known(getattr(s, part) for s in report.stages) for part in PARTS}
+    rows = [(name, seconds(t), share(t, whole)) for name, t in totals.items() if t is not None]
+    compiling = sum_known(s.compiled and s.compiled.seconds for s in report.stages)
     if rows and compiling is not None:
-        rows.append(("compiling, within these", _seconds(compiling), _share(compiling, whole)))
+        rows.append(("compiling, within these", seconds(compiling), share(compiling, whole)))
     return Table("Where the time went", ("", "seconds", "%"), tuple(rows))
 
 
@@ -237,8 +239,8 @@ def estimates(report: Report) -> Table:
             count(s.peak_mb if (expected.parts or {}).get("runtime") is not None else None),
             count(expected.tokens),
             count(s.tokens),
-            _hours(expected.hours),
-            _hours(None if s.seconds is None else s.seconds / 3600),
+            hours(expected.hours),
+            hours(None if s.seconds is None else s.seconds / 3600),
         )
         for s in report.stages
         if (expected := s.estimate) is not None
@@ -247,105 +249,9 @@ def estimates(report: Report) -> Table:
     return Table("Estimates, and what it took", columns, tuple(rows))
 
 
-def notes(report: Report) -> list[str]:
-    """Collect what became of the sources' rows and what the rounds have to say, such as that nothing was
-    solved; then what shut the programs in."""
-    said = [line for name, source in report.sources.items() for line in _source(name, source)]
-    said += [f"Round {_number(r)}: {r.note}" for r in report.rounds if r.note]
-    told = [(part or {}).get("note") for w in _warm_start(report) for part in (w.rows, w.policy_training)]
-    said += [f"Warm start: {note}." for note in told if note]
-    told = [note for p in _ppm(report) for note in ((p.pairs or {}).get("note"), p.note)]
-    said += [f"The PPM: {note}." for note in told if note]
-    said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
-    said += [f"{s.name or '?'}: {served_line(s.served)}." for s in report.stages if s.served]
-    if report.layers:
-        said.append(f"Sandbox: {layers_line(report.layers)}.")
-    return [*said, *files(report)]
-
-
-def _source(name: str, source: Source) -> list[str]:
-    """Say which rows of a source were left out, and which of its answers are known to be wrong."""
-    said = []
-    if source.left_out:
-        kinds = ", ".join(f"{count:,} {reason}" for reason, count in source.left_out.items())
-        said.append(f"Problems, {name}: {source.problems or 0:,}; rows left out: {kinds}.")
-    if wrong := source.known_wrong:
-        named = ", ".join(wrong[:_NAMED]) + (", ..." if len(wrong) > _NAMED else "")
-        what = "corrected" if source.corrected else "--config.problems.corrections=known mends them"
-        said.append(f"Problems, {name}: {len(wrong):,} with answers known to be wrong ({named}): {what}.")
-    return said
-
-
-def files(report: Report) -> list[str]:
-    """Name the results' places in a line; the report names every file."""
-    models = (f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.models or {}).items() if path)
-    made = ", ".join(["everything measured report.json", *models])
-    return [f"Files, in {report.folder}: {made}."] if report.folder else []
-
-
-def layers_line(layers: Mapping[str, str]) -> str:
-    """The sandbox's layers by name, and of the missing ones why; the report says what each does here."""
-    lost = {name: what for name, what in layers.items() if str(what).startswith("missing")}
-    held = ", ".join(name for name in layers if name not in lost)
-    return "; ".join([*filter(None, [held]), *(f"{name} {what}" for name, what in lost.items())])
-
-
-def served_line(asked: Mapping[str, Any]) -> str:
-    """What a server was asked; what went wrong only where something did."""
-    parts = [f"{count(asked.get('requests'))} requests to {asked.get('model')} at {asked.get('server')}"]
-    wrong = {"retries": "sent again", "stalls": "stalled", "refused": "put off by the server"}
-    wrong |= {"given_up": "candidates given up", "known": "answered before"}
-    parts += [f"{count(asked[name])} {what}" for name, what in wrong.items() if asked.get(name)]
-    parts.append(f"{count(asked.get('tokens_in'))} tokens read and {count(asked.get('tokens_out'))} written")
-    if asked.get("slots_busy") is not None:
-        parts.append(
-            f"{asked['slots_busy']} of {count(asked.get('slots'))} slots busy while there was more to ask"
-        )
-    return ", ".join(parts)
-
-
-def percent(fraction: float | None) -> str:
-    """0.5 -> "50.0"."""
-    return NOTHING if fraction is None else f"{100 * fraction:.1f}"
-
-
-def count(value: float | None) -> str:
-    """A whole number with thousands separated."""
-    return NOTHING if value is None else f"{value:,.0f}"
-
-
-def _seconds(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:,.1f}"
-
-
-def _hours(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:,.2f}"
-
-
-def _share(part: float | None, whole: float) -> str:
-    return NOTHING if part is None or not whole else f"{100 * part / whole:.1f}"
-
-
-def _sum(values: Iterable[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return sum(known) if known else None
-
-
-def _warm_start(report: Report) -> list[WarmStart]:
-    return [report.warm_start] if isinstance(report, WarmStartReport) else []
-
-
-def _ppm(report: Report) -> list[Ppm]:
-    return [report.ppm] if isinstance(report, PpmReport) else []
-
-
 def _by_round(made: Sequence[Round | WarmStart | Ppm]) -> tuple[str, ...]:
     names = {WarmStart: "warm start", Ppm: "PPM"}
-    return ("", *(f"round {_number(r)}" if isinstance(r, Round) else names[type(r)] for r in made))
-
-
-def _number(round: Round) -> int | str:
-    return "?" if round.round is None else round.round
+    return ("", *(f"round {round_number(r)}" if isinstance(r, Round) else names[type(r)] for r in made))
 
 
 def _plain(table: Table) -> str:

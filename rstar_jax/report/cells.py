@@ -1,0 +1,38 @@
+"""Figures of a report as the text of a cell; of what is not known, NOTHING."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+NOTHING = "-"
+
+
+def percent(fraction: float | None) -> str:
+    """0.5 -> "50.0"."""
+    return NOTHING if fraction is None else f"{100 * fraction:.1f}"
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands separated."""
+    return NOTHING if value is None else f"{value:,.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with a decimal."""
+    return NOTHING if value is None else f"{value:,.1f}"
+
+
+def hours(value: float | None) -> str:
+    """Hours with two decimals."""
+    return NOTHING if value is None else f"{value:,.2f}"
+
+
+def share(part: float | None, whole: float) -> str:
+    """Percent of a whole."""
+    return NOTHING if part is None or not whole else f"{100 * part / whole:.1f}"
+
+
+def sum_known(values: Iterable[float | None]) -> float | None:
+    """Sum of the values that are known, None where none is."""
+    known = [v for v in values if v is not None]
+    return sum(known) if known else None

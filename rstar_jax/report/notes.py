@@ -1,0 +1,68 @@
+"""What a report says in sentences below its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rstar_jax.report.cells import count
+from rstar_jax.report.sections import Report, Source, ppms, round_number, warm_starts
+
+_NAMED = 5  # ids in a note; the report has all of them
+
+
+def notes(report: Report) -> list[str]:
+    """Collect what became of the sources' rows and what the rounds have to say, such as that nothing was
+    solved; then what shut the programs in."""
+    said = [line for name, source in report.sources.items() for line in _source(name, source)]
+    said += [f"Round {round_number(r)}: {r.note}" for r in report.rounds if r.note]
+    told = [(part or {}).get("note") for w in warm_starts(report) for part in (w.rows, w.policy_training)]
+    said += [f"Warm start: {note}." for note in told if note]
+    told = [note for p in ppms(report) for note in ((p.pairs or {}).get("note"), p.note)]
+    said += [f"The PPM: {note}." for note in told if note]
+    said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
+    said += [f"{s.name or '?'}: {served_line(s.served)}." for s in report.stages if s.served]
+    if report.layers:
+        said.append(f"Sandbox: {layers_line(report.layers)}.")
+    return [*said, *files(report)]
+
+
+def _source(name: str, source: Source) -> list[str]:
+    """Say which rows of a source were left out, and which of its answers are known to be wrong."""
+    said = []
+    if source.left_out:
+        kinds = ", ".join(f"{rows:,} {reason}" for reason, rows in source.left_out.items())
+        said.append(f"Problems, {name}: {source.problems or 0:,}; rows left out: {kinds}.")
+    if wrong := source.known_wrong:
+        named = ", ".join(wrong[:_NAMED]) + (", ..." if len(wrong) > _NAMED else "")
+        what = "corrected" if source.corrected else "--config.problems.corrections=known mends them"
+        said.append(f"Problems, {name}: {len(wrong):,} with answers known to be wrong ({named}): {what}.")
+    return said
+
+
+def files(report: Report) -> list[str]:
+    """Name the results' places in a line; the report names every file."""
+    models = (f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.models or {}).items() if path)
+    made = ", ".join(["everything measured report.json", *models])
+    return [f"Files, in {report.folder}: {made}."] if report.folder else []
+
+
+def layers_line(layers: Mapping[str, str]) -> str:
+    """The sandbox's layers by name, and of the missing ones why; the report says what each does here."""
+    lost = {name: what for name, what in layers.items() if str(what).startswith("missing")}
+    held = ", ".join(name for name in layers if name not in lost)
+    return "; ".join([*filter(None, [held]), *(f"{name} {what}" for name, what in lost.items())])
+
+
+def served_line(asked: Mapping[str, Any]) -> str:
+    """What a server was asked; what went wrong only where something did."""
+    parts = [f"{count(asked.get('requests'))} requests to {asked.get('model')} at {asked.get('server')}"]
+    wrong = {"retries": "sent again", "stalls": "stalled", "refused": "put off by the server"}
+    wrong |= {"given_up": "candidates given up", "known": "answered before"}
+    parts += [f"{count(asked[name])} {what}" for name, what in wrong.items() if asked.get(name)]
+    parts.append(f"{count(asked.get('tokens_in'))} tokens read and {count(asked.get('tokens_out'))} written")
+    if asked.get("slots_busy") is not None:
+        parts.append(
+            f"{asked['slots_busy']} of {count(asked.get('slots'))} slots busy while there was more to ask"
+        )
+    return ", ".join(parts)
