@@ -258,3 +258,19 @@ def test_killed_at_any_moment_it_is_whole_or_absent(tmp_path):
     assert done.returncode == 0, done.stderr
     killed, absent, whole = map(int, done.stdout.split()[-3:])
     assert killed == absent + whole and absent >= 5 and whole >= 2, done.stdout
+
+
+def test_rows_of_a_benchmark_that_nothing_was_compared_with_are_told_of(tmp_path, capsys):
+    rows = [{"id": "x", "question": f"{i} + 1?", "answer": "1"} for i in range(3)]
+    benchmark = write_lines(tmp_path / "benchmark.jsonl", rows)
+    settings = PrepareSettings(sources="suite:5", against=(f"b={benchmark}",), bad="drop")
+    prepare.run(settings, tmp_path / "work")
+    told = "config.against b: rows left out, with which no problem was compared: 2 an id that is taken"
+    assert told in capsys.readouterr().out
+
+
+def test_how_much_a_program_may_print_is_left_to_the_run(tmp_path):
+    answer = json.dumps({"function": "f", "tests": [[[1], "x" * 40_000]]})
+    own = write_lines(tmp_path / "own.jsonl", [{"question": "Write f, that makes text.", "answer": answer}])
+    report = prepare.run(PrepareSettings(sources=str(own), task="code"), tmp_path / "work")
+    assert report["splits"]["train"]["rows"] == 1

@@ -1,5 +1,6 @@
 """What the stages that learn add to the trainings themselves."""
 
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -8,11 +9,14 @@ import pytest
 import tokenizers
 
 from rstar_jax import models, train, weights
+from rstar_jax.data.corrections import corrections
 from rstar_jax.errors import UserError
+from rstar_jax.evolve import train_stages
 from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
-from rstar_jax.evolve.train_stages import _named, failures, training_mesh, ungradable
+from rstar_jax.evolve.train_stages import _named, curate, failures, training_mesh, ungradable
 from rstar_jax.sharding import MeshConfig
+from rstar_jax.tasks import VerifySettings
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
@@ -131,3 +135,25 @@ def test_a_step_nothing_is_known_of_did_not_die():
     trees = [tree("a", "exception", "unknown"), tree("b", "unknown", "timeout", "right")]
     assert unknown_steps(trees) == 2
     assert failures(trees) == {"exception": 1, "timeout": 1}
+
+
+def test_labels_that_may_be_wrong_are_listed_beside_the_rows(tmp_path, monkeypatch):
+    """In a file that is one of corrections as it is."""
+    problem = Problem("p", "How many?", "3", source="own")
+    wrong = [Node(0, str(i), "answer", 1, 1, -1.0, answer="4", grade="wrong") for i in range(4)]
+    trees = [Tree(problem, 1, 0, 8, (Node(-1, "", "ok", 0, 4, 0.0), *wrong))]
+    monkeypatch.setattr(train_stages, "read_trees", lambda folder, lean: trees)
+    progress = SimpleNamespace(
+        stage=lambda *_: contextlib.nullcontext(), update=lambda *_, **__: None, log=lambda _: None
+    )
+    context = SimpleNamespace(
+        folder=lambda round, stage: tmp_path,
+        progress=progress,
+        settings=RunSettings(),
+        task=VerifySettings().make_task(),
+    )
+    found = curate(context, 1, tmp_path)
+    assert found.suspects == ["p: 3, where 4 of 4 trajectories found 4"]
+    assert "1 label to look at" in found.note and "curate/suspects.jsonl lists them" in found.note
+    mended = corrections(str(tmp_path / "suspects.jsonl"), "config.problems.corrections")
+    assert mended(problem).answer == "4"
