@@ -78,6 +78,11 @@ class SynthesiseSettings:
         require(task.writing, "verify.task", self.verify.task, "a task that new problems can be written of")
         self.search()
 
+    @property
+    def writer_option(self) -> str:
+        """The option that names what writes."""
+        return "config.writer" if self.writer else "config.policy"
+
     def search(self) -> SearchConfig:
         """The sampling of solutions."""
         return SearchConfig(

@@ -14,6 +14,7 @@ from typing import Any
 
 from rstar_jax import records
 from rstar_jax.data.clean import clean
+from rstar_jax.data.form import content_id
 from rstar_jax.data.problem_set import Stored
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import policy_hash
@@ -26,7 +27,7 @@ from rstar_jax.tasks import Checker
 from rstar_jax.tasks.writing import Writing
 from rstar_jax.types import Candidate, Grade, Problem, Tree
 
-_BLOCK = 256  # problems of a file; two blocks are asked for at a time
+_BLOCK = 256  # problems of a file
 _EXAMPLES = 5
 _UNGRADED = "?"  # stands for the answer that a problem does not have yet
 
@@ -39,11 +40,12 @@ def write(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
     used: dict[str, Any] = {}
     if left:
         writing, done = Writing(synthesis.task.writing), s.count - sum(len(blocks[number]) for number in left)
-        at_work = asked(synthesis, synthesis.writer, writing, folder, "config.writer", s.most_tokens)
+        at_work = asked(synthesis, synthesis.writer, writing, folder, s.writer_option, s.most_tokens)
         with at_work as reasoner, synthesis.progress.stage("write problems", s.count, "problems", done=done):
             desk = _Desk(synthesis, writing, reasoner.queues(0).propose)
             while left or desk.open:
-                while left and len(desk.open) < 2:
+                # Counted by requests: a slow one holds its block, and no slot but its own.
+                while left and desk.under_way < 2 * max(_BLOCK, s.served.slots):
                     number = left.pop(0)
                     desk.begin(number, blocks[number])
                 for number, rows in desk.poll():
@@ -65,6 +67,11 @@ class _Desk:
         self.open: dict[int, dict[int, Written]] = {}
         self._blocks: dict[int, range] = {}
         self._asked: dict[int, tuple[int, int, tuple[str, ...]]] = {}  # by ticket: block, problem, its seeds
+
+    @property
+    def under_way(self) -> int:
+        """How many problems are asked for and have not come."""
+        return len(self._asked)
 
     def begin(self, number: int, block: range) -> None:
         """Ask for the problems of a block."""
@@ -118,8 +125,8 @@ def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
             places.append(place)
     if not len(asked):
         raise UserError(
-            f"config.writer: none of {synthesis.settings.count:,} texts ended as a problem. Let a model "
-            "write that follows instructions, or raise --config.most_tokens."
+            f"{synthesis.settings.writer_option}: none of {synthesis.settings.count:,} texts ended as a "
+            "problem. Let a model write that follows instructions, or raise --config.most_tokens."
         )
     known: dict[str, Sequence[Problem]] = {"seeds": synthesis.seeds}
     if synthesis.against:
@@ -214,9 +221,16 @@ def keep(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
 
 
 def _as_row(problem: Problem, agreed: int, row: Written, samples: int) -> dict[str, Any]:
-    """A line of the output: a problem with its votes (the share of all solutions, and how many) and seeds."""
-    fields = {name: getattr(problem, name) for name in ("id", "question", "answer", "source", "synthetic")}
-    return {**fields, "vote": round(agreed / samples, 4), "votes": agreed, "seeds": list(row.seeds)}
+    """A line of the output: a problem with its votes (the share of all solutions, and how many) and seeds.
+    Its id is made of its question, so that those of several syntheses go together."""
+    fields = {name: getattr(problem, name) for name in ("question", "answer", "source", "synthetic")}
+    return {
+        "id": content_id(problem.question),
+        **fields,
+        "vote": round(agreed / samples, 4),
+        "votes": agreed,
+        "seeds": list(row.seeds),
+    }
 
 
 def _agreed(synthesis: Synthesis, checker: Checker, tree: Tree) -> tuple[Problem, int, str]:

@@ -44,7 +44,7 @@ def run(settings: SynthesiseSettings, workdir: Path) -> dict[str, Any]:
     4. solve the others
     5. keep those whose solutions agree
 
-    What is done is not done again. Raises UserError for bad input and where no problem is left.
+    What is done is not done again. Raises UserError for bad input and where nothing was written.
     """
     with Progress() as progress:
         option = {"seeds": "config.seeds", "against": "config.against"}
@@ -119,8 +119,11 @@ def _told(report: dict[str, Any], root: Path) -> list[str]:
     written, cleaned, kept = found["written"], found["cleaned"], found["problems"]
     lost = {**written["lost"], **cleaned["dropped"], **kept["lost"]}
     why = ", ".join(f"{count:,} {reason}" for reason, count in lost.items())
+    path = root / "problems" / "problems.jsonl"
     return [
         f"{written['asked']:,} asked for, {written['written']:,} written, {cleaned['kept']:,} of them new, "
         f"{kept['kept']:,} kept. Lost: {why or 'none'}.",
-        f"Runs take them by --config.problems.train=jsonl:{root / 'problems' / 'problems.jsonl'}.",
+        f"Runs take them by --config.problems.train=jsonl:{path}."
+        if kept["kept"]
+        else f"There is nothing in {path} for a run; {root / 'report.json'} has examples of what was lost.",
     ]

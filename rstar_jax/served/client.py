@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import email.utils
 import json
+import logging
 import os
 import random
 import time
@@ -34,6 +35,7 @@ from rstar_jax.served.settings import ServedConfig
 from rstar_jax.served.stream import Answer, Malformed, Refusal, message_of
 
 _LINE = 2**22  # bytes of one event
+_END_S = 0.5  # seconds that a response may take to end behind its last event
 _BUSY = (429, 503)  # the server is there and does not want to be asked now
 _LOST = 16  # requests given up in a row, none answered between them, after which it is the server's fault
 
@@ -158,6 +160,7 @@ class Client:
             task.add_done_callback(self._left)
 
     def _again(self) -> None:
+        self._account()
         self._timer = None
         self._fill()
 
@@ -209,20 +212,20 @@ class Client:
                     answer.done = True
                     return
                 rest = b""
-                while not answer.done:
-                    piece = await response.content.readany()
-                    if not piece:
-                        break
+                while piece := await response.content.readany():
                     *lines, rest = (rest + piece).split(b"\n")
                     if len(rest) > _LINE:
                         raise Malformed(f"an event of more than {_LINE:,} bytes")
+                    moved = False
                     for line in lines:
-                        event = line[5:].strip().decode(errors="replace")
-                        if line.startswith(b"data:") and answer.take(event):
-                            limit.reschedule(loop.time() + config.stall_s)
-                            self._circuit.answered(time.monotonic())
+                        if line.startswith(b"data:"):
+                            moved |= answer.take(line[5:].strip().decode(errors="replace"))
                     if answer.ended_here:
                         return
+                    if moved:
+                        # A connection that is left before its response has ended cannot be used again.
+                        limit.reschedule(loop.time() + (_END_S if answer.done else config.stall_s))
+                        self._circuit.answered(time.monotonic())
                 if not answer.done and not answer.complete:
                     raise Malformed("the connection closed in the middle of an answer")
 
@@ -286,6 +289,8 @@ class Client:
             self._waiting.appendleft(ask)
         elif error.status in (400, 413, 422) and too_long(message) and self._has_answered:
             self._give_up(ask, "no room in the server's context")
+        elif error.status in (400, 413, 422) and self._has_answered:  # it is this one that it does not take
+            self._lose(ask, "refused by the server", f"refused ({error.status}: {message})")
         else:
             raise UserError(f"{self._where}: {_final(self._address, error)}")
 
@@ -305,16 +310,15 @@ class Client:
                 f"seconds ({what}). Start the server again, or look at its log. Nothing that was answered is "
                 "lost: the same command goes on where it was."
             )
+        if retry_after > config.give_up_s:
+            raise UserError(
+                f"{self._where}: {self._address.base} is not to be asked for {retry_after:,.0f} seconds "
+                f"({what}), longer than --config.served.give_up_s={config.give_up_s:g}. Nothing that was "
+                "answered is lost: the same command goes on where it was."
+            )
         ask.failures += since != float("inf")
         if ask.failures >= config.attempts and (not of_server or await self._is_alive()):
-            self._lost += 1
-            if self._lost >= _LOST:
-                raise UserError(
-                    f"{self._where}: {self._address.base} has failed at {self._lost} requests in a row, "
-                    f"{config.attempts} times at each ({what}). Look at its log. Nothing that was answered "
-                    "is lost: the same command goes on where it was."
-                )
-            self._give_up(ask, "no answer of the server")
+            self._lose(ask, "no answer of the server", f"failed at, {config.attempts} times each ({what})")
             return
         self.stats.retries += 1
         if of_server:
@@ -337,6 +341,20 @@ class Client:
     def _unpause(self, ask: Ask) -> None:
         del self._paused[ask]
         self.ask(ask)
+
+    def _lose(self, ask: Ask, fault: str, what: str) -> None:
+        """Give up a request alone; the server, where there are too many of them in a row."""
+        self._lost += 1
+        if self._lost >= _LOST:
+            raise UserError(
+                f"{self._where}: {self._lost} requests in a row {self._address.base} has {what}. Look at its "
+                "log. Nothing that was answered is lost: the same command goes on where it was."
+            )
+        if self._lost == 1:
+            logging.warning(
+                "%s: a request is given up that %s has %s.", self._where, self._address.base, what
+            )
+        self._give_up(ask, fault)
 
     def _give_up(self, ask: Ask, fault: str) -> None:
         self.stats.given_up += ask.count

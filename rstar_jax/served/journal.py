@@ -89,13 +89,13 @@ class Journal:
     def add(self, key: int, first: int, choices: Sequence[Choice]) -> None:
         """Append an answer. Raises UserError where the disk is full; then nothing is appended."""
         held = json.dumps([first, [dataclasses.astuple(choice) for choice in choices]]).encode()
-        line = memoryview(b"%016x %08x %s\n" % (key, zlib.crc32(held), held))
-        end = os.fstat(self._file).st_size
+        line = b"%016x %08x %s\n" % (key, zlib.crc32(held), held)
+        done = 0
         try:
-            while line:
-                line = line[os.write(self._file, line) :]
+            while done < len(line):
+                done += os.write(self._file, memoryview(line)[done:])
         except OSError as error:
-            os.ftruncate(self._file, end)
+            os.ftruncate(self._file, os.fstat(self._file).st_size - done)
             raise records.writing_failed(self.path, error) from error
         self._unsynced = True
 

@@ -47,6 +47,6 @@ def key_of(model: str, seed: int, top_p: float, request: CompletionRequest) -> i
 
 
 def seed_of(seed: int, request: CompletionRequest, first: int) -> int:
-    """Seed of a request for the continuations from number `first` on, 31 bits: no two requests share it."""
+    """Seed of a request for the continuations from number `first` on, 31 bits: hardly two share it."""
     named = json.dumps([seed, *request.name, first])
     return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4], "big") >> 1

@@ -32,7 +32,7 @@ class _Text:
 
     def __init__(self) -> None:
         self.text, self.stop = "", ""
-        self.logprob, self.tokens, self.pieces = 0.0, list[str](), 0
+        self.logprob, self.tokens, self.pieces = 0.0, list[Any](), 0
         self.counted = 0  # tokens that have a log-probability
         self.reason: str | None = None  # the server's, once it has ended the text
         self.met: Any = None  # the stop by the server's word
@@ -109,9 +109,9 @@ class Answer:
         if not held:
             return
         values = held.get("token_logprobs") or ()
-        one.logprob += sum(value for value in values if value is not None)
+        one.logprob += sum(filter(None, values))
         one.counted += len(values)
-        one.tokens += [token for token in held.get("tokens") or () if isinstance(token, str)]
+        one.tokens += held.get("tokens") or ()
 
     def _cut(self, one: _Text, piece: str) -> None:
         """Add a piece, up to the first stop; that may have begun in the text before."""
@@ -126,7 +126,7 @@ class Answer:
         """Return the stop that the server has taken off the end of a text."""
         if one.met in self._stops:
             return one.met
-        written = "".join(one.tokens)
+        written = "".join(token for token in one.tokens if isinstance(token, str))
         if self._stop and written.startswith(one.text) and (found := self._stop.search(written)):
             return found.group() if found.start() == len(one.text) else ""
         return ""

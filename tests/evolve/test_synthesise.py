@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections import Counter
@@ -9,6 +10,7 @@ from collections import Counter
 import pytest
 
 from rstar_jax import launch
+from rstar_jax.data.form import content_id
 from rstar_jax.data.load import load_problems
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import synthesis_stages, synthesise
@@ -108,6 +110,7 @@ def test_problems_are_kept_where_3_of_10_solutions_agree(server, seeds, tmp_path
     assert {row["question"] for row in rows} == {q for q in new if RIGHT[q] >= 3}
     assert found["problems"]["kept"] == len(rows)
     for row in rows:
+        assert row["id"] == content_id(row["question"])
         assert row["answer"] == ANSWERS[row["question"]]
         assert (row["votes"], row["vote"]) == (RIGHT[row["question"]], RIGHT[row["question"]] / 10)
         assert len(row["seeds"]) == 3 and {*row["seeds"]} <= {seed.id for seed in SEEDS}
@@ -126,6 +129,35 @@ def test_problems_are_kept_where_3_of_10_solutions_agree(server, seeds, tmp_path
         synthesise.run(settings(seeds, "--config.count=60", f"--config.policy={server.address}",
                                 f"--config.against={benchmark}", "--config.served.slots=1", "--config.seed=5",
                                 "--config.agree=4"), tmp_path / "run")  # fmt: skip
+
+
+def test_slow_problems_hold_no_slot_but_their_own(server, seeds, tmp_path, monkeypatch):
+    """The first problem of each of the first blocks is written when all others are; a writer that waited for
+    blocks would wait for ever."""
+    count, begun, others = 40, 0, asyncio.Event()
+
+    async def behave(body):
+        nonlocal begun
+        place, begun = begun, begun + 1
+        if begun == count:
+            others.set()
+        if place in (0, 5, 10):
+            await others.wait()
+
+    class Enough(Exception):
+        pass
+
+    def enough(*_):
+        raise Enough
+
+    server.behave = behave
+    monkeypatch.setattr(synthesis_stages, "_BLOCK", 5)
+    monkeypatch.setattr(synthesise, "clean_new", enough)
+    chosen = settings(seeds, f"--config.count={count}", f"--config.policy={server.address}",
+                      "--config.served.slots=4", "--config.served.first_s=10")  # fmt: skip
+    with pytest.raises(Enough):
+        synthesise.run(chosen, tmp_path / "run")
+    assert len(server.met) == count
 
 
 def test_what_was_written_and_solved_is_not_asked_for_again(server, seeds, tmp_path, monkeypatch):
@@ -189,10 +221,20 @@ def test_the_bundled_model_solves_what_a_server_wrote(server, seeds, tmp_path):
 def test_nothing_written_says_what_to_do(server, seeds, tmp_path):
     server.write = lambda body, k: "I cannot help with that. " * 100
     chosen = settings(seeds, "--config.count=4", f"--config.policy={server.address}")
-    with pytest.raises(UserError, match=r"config\.writer: none of 4 texts ended as a problem"):
+    with pytest.raises(UserError, match=r"config\.policy: none of 4 texts ended as a problem"):
         synthesise.run(chosen, tmp_path / "run")
     report = json.loads((tmp_path / "run/report.json").read_text())
     assert report["synthesis"]["written"]["lost"] == {"too long": 4}
+
+
+def test_where_nothing_is_kept_no_run_is_advised(server, seeds, tmp_path, capfd):
+    server.write = lambda body, k: f" {SEEDS[0].question}{END}"
+    report = synthesise.run(
+        settings(seeds, "--config.count=4", f"--config.policy={server.address}"), tmp_path
+    )
+    assert report["synthesis"]["problems"]["kept"] == 0
+    told = "".join(capfd.readouterr())
+    assert "There is nothing in" in told and "Runs take them" not in told
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,12 @@ Body = dict[str, Any]
 
 @dataclasses.dataclass
 class Met:
-    """A request that came: its JSON, its headers, when it began and ended (None: it was broken off)."""
+    """A request that came: its JSON, its headers, by which connection, when it began and ended (None: it was
+    broken off)."""
 
     body: Body
     headers: dict[str, str]
+    connection: object
     began: float
     ended: float | None = None
 
@@ -43,11 +45,12 @@ class Server:
     behave: a coroutine function that is called before a request is answered, and may wait or raise Reply.
     pieces: characters of a text in one event; after each `between(body, piece number)` is awaited. include:
     whether texts keep their stop. tell: a key of the last event that names the stop, "" for none. most: the
-    most choices that it gives."""
+    most choices that it gives. late_s: between a response's last event and its end."""
 
     def __init__(self, write: Callable[[Body, int], str]) -> None:
         self.write, self.met = write, list[Met]()
         self.pieces, self.include, self.tell, self.most = 8, True, "", 1 << 16
+        self.late_s = 0.0
         self.logprobs = self.usage = self.stream = True
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -102,7 +105,8 @@ class Server:
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        met = Met(body, dict(request.headers), time.monotonic())
+        peer = request.transport and request.transport.get_extra_info("peername")
+        met = Met(body, dict(request.headers), peer, time.monotonic())
         self.met.append(met)
         try:
             await self.behave(body)
@@ -125,6 +129,7 @@ class Server:
             await _event(response, {"choices": [], "usage": self._usage(choices)})
         met.ended = time.monotonic()
         await response.write(b"data: [DONE]\n\n")
+        await asyncio.sleep(self.late_s)
         return response
 
     def _choice(self, body: Body, k: int) -> tuple[str, Body]:

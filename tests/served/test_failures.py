@@ -176,6 +176,41 @@ def test_a_server_without_any_answer_ends_the_run(server, ask):
         call(queue, [request(2)])
 
 
+@pytest.mark.parametrize("after", ["86400", "inf"])
+def test_a_pause_longer_than_the_run_waits_ends_it(server, ask, after):
+    async def behave(body):
+        raise Reply(429, "quota", {"Retry-After": after})
+
+    server.behave = behave
+    with pytest.raises(UserError, match=r"not to be asked for .* seconds .429: quota.*give_up_s=60\."):
+        call(ask(server.address, give_up_s=60.0), [request(0), request(1)])
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_a_server_refuses_while_it_takes_others_is_dead_and_no_more(
+    server, ask, status, caplog
+):
+    async def behave(body):
+        if body["prompt"] == "prompt 5":
+            raise Reply(status, {"error": "content policy"})
+
+    server.behave = behave
+    found = call(ask(server.address, slots=1), [request(i) for i in range(20)])
+    assert [i for i, choices in enumerate(found) if not choices[0].stop] == [5]
+    assert found[5][0].fault == "refused by the server" and "content policy" in caplog.text
+
+
+def test_a_server_that_refuses_all_from_some_time_on_ends_the_run(server, ask):
+    async def behave(body):
+        if body["prompt"] not in ("prompt 0", "prompt 1"):
+            raise Reply(400, "no more")
+
+    server.behave = behave
+    with pytest.raises(UserError, match=r"16 requests in a row http.* refused .400: no more"):
+        call(ask(server.address, slots=1), [request(i) for i in range(40)])
+    assert len(server.met) == 18
+
+
 def test_the_circuit():
     config = ServedConfig(slots=8, backoff_s=1.0, longest_backoff_s=8.0)
     circuit = Circuit(config, random.Random(0))

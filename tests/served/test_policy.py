@@ -93,6 +93,18 @@ def test_slots_are_busy_though_1_in_20_is_slow(server, ask):
     assert queue.stats()["tokens_in"] == 7 * 120
 
 
+def test_connections_are_used_again_though_responses_end_behind_their_last_event(server, ask):
+    server.late_s = 0.02
+    call(ask(server.address, slots=3), [request(i) for i in range(30)])
+    assert len({met.connection for met in server.met}) == 3
+
+
+def test_a_response_that_never_ends_is_taken_at_its_last_event(server, ask):
+    server.late_s = 60.0
+    ((choice,),) = call(ask(server.address, slots=3, stall_s=50.0), [request(0)])
+    assert choice.stop and len(server.met) == 1
+
+
 def test_cancelled_requests_are_broken_off_and_never_told(server, ask):
     held = asyncio.Event()
 
