@@ -27,7 +27,8 @@ STEP = "x = 1 # " * 19 + "<end_of_step>"
 
 
 def serve(pipe, seconds: float, slots: int) -> None:
-    """Tell the address, and when asked the share of slots that were busy. seconds: of a reply."""
+    """Tell the address, and when asked the share of slots that were busy, and requests a CPU second of this
+    process. seconds: of a reply."""
     made = Server(lambda body, k: STEP)
     made.pieces = 2 if not seconds else 1000
 
@@ -39,12 +40,15 @@ def serve(pipe, seconds: float, slots: int) -> None:
     made.behave = behave
     with made.running():
         pipe.send(made.address)
+        cpu = time.process_time()
         pipe.recv()
-        pipe.send(share_busy(made.met, slots))
+        cpu = time.process_time() - cpu
+        pipe.send((share_busy(made.met, slots), len(made.met) / cpu))
 
 
 def measure(slots: int, count: int, seconds: float) -> dict[str, float]:
-    """Ask `count` requests; return the share of slots busy, and requests a second of clock and CPU."""
+    """Ask `count` requests; return the share of slots busy, and requests a second of clock, of the client's
+    and of the server's CPU."""
     told, tell = multiprocessing.Pipe()
     server = multiprocessing.Process(target=serve, args=(tell, seconds, slots), daemon=True)
     server.start()
@@ -59,10 +63,10 @@ def measure(slots: int, count: int, seconds: float) -> dict[str, float]:
         call(queue, requests)
         clock, cpu = time.perf_counter() - began, time.process_time() - cpu
         told.send("done")
-        busy = told.recv()
+        busy, served = told.recv()
         queue.close()
     server.join()
-    found = {"a_second": count / clock, "a_cpu_second": count / cpu}
+    found = {"a_second": count / clock, "a_cpu_second": count / cpu, "of_the_server": served}
     return {"busy": busy, **found} if seconds else found
 
 

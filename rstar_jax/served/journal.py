@@ -15,7 +15,6 @@ none of its own.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import os
@@ -88,7 +87,7 @@ class Journal:
 
     def add(self, key: int, first: int, choices: Sequence[Choice]) -> None:
         """Append an answer. Raises UserError where the disk is full; then nothing is appended."""
-        held = json.dumps([first, [dataclasses.astuple(choice) for choice in choices]]).encode()
+        held = json.dumps([first, [list(vars(choice).values()) for choice in choices]]).encode()
         line = b"%016x %08x %s\n" % (key, zlib.crc32(held), held)
         done = 0
         try:

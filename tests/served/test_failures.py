@@ -94,7 +94,7 @@ def test_a_stalled_stream_is_ended_counted_and_asked_again(server, ask):
             await asyncio.sleep(60)
 
     server.between = between
-    queue = ask(server.address, slots=2, stall_s=0.3)
+    queue = ask(server.address, slots=2, stall_s=0.3, first_s=600)
     found = call(queue, [request(i) for i in range(8)])
     assert all(choices[0].stop for choices in found)
     assert (queue.stats()["stalls"], queue.stats()["retries"], len(server.met)) == (1, 1, 9)
