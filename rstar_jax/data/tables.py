@@ -116,7 +116,7 @@ def _json(
     if _ARRAY.match(file.read(_HEAD)):
         file.seek(0)
         try:
-            items = _parsed(_text(path, file.read(MOST_TEXT + 1), "an array", 0), str(path))
+            items = _parsed(_text(str(path), file.read(MOST_TEXT + 1), "an array", 0), str(path))
         except Unfit as error:  # one of a folder's files, each of which is a row
             on_bad(error)
             return
@@ -135,7 +135,7 @@ def _json(
         place, before = Place(path, "line", number), offset
         offset += len(line)
         try:
-            text = _text(path, line, "a line", before)
+            text = _text(str(place), line, "a line", before)
             if offset > limit:
                 raise UserError(
                     f"{path}: unpacks to more than {limit:,} bytes, which a gzipped file may have at most. "
@@ -150,11 +150,11 @@ def _json(
             yield place, found
 
 
-def _text(path: Path, data: bytes, what: str, offset: int) -> str:
-    """Return the text to parse at once that begins at byte `offset` of the file."""
+def _text(place: str, data: bytes, what: str, offset: int) -> str:
+    """Return the text to parse at once that begins at byte `offset` of the file. place: for errors."""
     if len(data) > MOST_TEXT:
         raise UserError(
-            f"{path}: {what} of more than {MOST_TEXT:,} bytes, which is the most that is parsed at once. "
+            f"{place}: {what} of more than {MOST_TEXT:,} bytes, which is the most that is parsed at once. "
             "Write JSON lines, an object a line."
         )
     try:
@@ -162,8 +162,8 @@ def _text(path: Path, data: bytes, what: str, offset: int) -> str:
     except UnicodeDecodeError as error:
         raise Unfit(
             "not UTF-8",
-            f"{path}: not UTF-8 text ({error.reason} at byte {offset + error.start}). Save it as UTF-8; JSON "
-            "lines, a JSON array or Parquet is expected, the first two gzipped or not.",
+            f"{place}: not UTF-8 text ({error.reason} at byte {offset + error.start}). Save it as UTF-8; "
+            "JSON lines, a JSON array or Parquet is expected, the first two gzipped or not.",
         ) from None
 
 

@@ -140,6 +140,17 @@ def test_the_same_command_makes_nothing_again_and_other_input_is_refused(tmp_pat
         prepare.run(settings, tmp_path / "work")
 
 
+@pytest.mark.parametrize("option", ["heldout", "against"])
+def test_other_held_out_problems_and_benchmarks_are_refused(tmp_path, option):
+    other = write_lines(tmp_path / "other.jsonl", ODD)
+    given = str(other) if option == "heldout" else (str(other),)
+    settings = PrepareSettings(sources="suite:3", **{option: given})
+    prepare.run(settings, tmp_path / "work")
+    write_lines(other, ODD[:2])
+    with pytest.raises(UserError, match=rf"made from other contents of config\.{option}"):
+        prepare.run(settings, tmp_path / "work")
+
+
 def test_a_damaged_set_is_refused_and_made_again(tmp_path):
     settings, work = PrepareSettings(sources="suite:30"), tmp_path / "work"
     prepare.run(settings, work)
@@ -204,6 +215,8 @@ def test_nothing_imports_tensorflow_datasets_before_it_is_needed():
         ({"sources": "bad.jsonl"}, r"bad\.jsonl:2: not JSON"),
         ({"sources": "suite:3", "against": ("suite:2", "suite:2")}, r"config\.against: .*'suite:2' is given"),
         ({"sources": "suite:3", "against": ("heldout=suite:2",)}, "config.against: .* that of the held-out"),
+        ({"sources": "vague.jsonl"}, "vague.jsonl:1: problem q.*still holds its"),
+        ({"sources": "suite:3", "heldout": "vague.jsonl"}, "vague.jsonl:1: problem q.*still holds its"),
         ({"sources": "suite:3", "task": "sums"}, r"config\.task: 'sums' given"),
         ({"sources": "one.jsonl", "columns": Columns("quest")}, r"config\.columns\.question: 'quest' given"),
         ({"sources": "suite:3", "shard": 0}, r"config\.shard: 0 given"),
@@ -215,6 +228,7 @@ def test_bad_input_is_named(tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n{')
     write_lines(tmp_path / "one.jsonl", ODD[:1])
+    write_lines(tmp_path / "vague.jsonl", [{"question": "Which?", "answer": "The answer is no."}])
     with pytest.raises(UserError, match=message):
         prepare.run(PrepareSettings(**options), tmp_path / "work")
     assert not list(tmp_path.rglob("*.array_record*"))

@@ -8,6 +8,8 @@ import types
 import pytest
 
 from rstar_jax import launch
+from rstar_jax.data.corrections import Corrections
+from rstar_jax.data.problem_set import Stored
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.context import Context
@@ -104,6 +106,10 @@ def test_problems_without_room_are_named_once_and_left_out(tmp_path):
         [short],
     )
     assert list(with_room(context).train) == [short]
+    mended, found = Corrections("", {}), Stored([short, long])
+    found.mended = mended
+    assert with_room(dataclasses.replace(context, train=found)).train.mended is mended
+    told.pop()
     assert len(told) == 1 and "left out: 1 problem (b) (train)" in told[0]
     with pytest.raises(UserError, match=r"config\.decode\.context: 384 tokens given"):
         with_room(dataclasses.replace(context, train=[long]))
