@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rstar_jax.data.form import content_id
-from rstar_jax.data.tables import Place, shown
+from rstar_jax.data.tables import Place, require_whole, shown
 from rstar_jax.errors import UserError
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.grammar import Grammar
@@ -155,7 +155,7 @@ def tree_of(row: dict[str, Any], place: Place) -> Tree:
     """Make a tree of a row, its nodes level by level.
 
     An answer of Q = 1 is right, of -1 wrong, and any other, of a search without the reference, ungraded. A
-    `value` that is no outcome (-1, 0, 1) is the PPM's. Raises UserError naming place, tag and field.
+    `value` between outcomes (-1, 0, 1) is the PPM's. Raises UserError naming place, tag and field.
     """
     states = row["rstar"]
     if not isinstance(states, dict) or not isinstance(states.get("0"), dict):
@@ -170,17 +170,25 @@ def tree_of(row: dict[str, Any], place: Place) -> Tree:
         nodes.append(
             _node(states[tag], f"{place}: node {tag!r}", above, nodes[above].depth + 1 if nodes else 0)
         )
-    question, answer = row["question"], row.get("answer", "")
+        require_whole(place, f"the text of node {tag!r}", nodes[-1].text)
+    return Tree(problem_of(row, place), round=0, tree_index=0, rollouts=nodes[0].visits, nodes=tuple(nodes))
+
+
+def problem_of(row: dict[str, Any], place: Place) -> Problem:
+    """The problem of a tree's row. Raises UserError naming the place."""
+    question, answer = row["question"], row.get("answer")
     if not isinstance(question, str) or not question.strip():
         raise UserError(f"{place}: question is {shown(question)}, text expected.")
-    reference = ", ".join(map(str, answer)) if isinstance(answer, list) else str(answer)
-    problem = Problem(str(row.get("id") or content_id(question)), question, reference)
-    return Tree(problem, round=0, tree_index=0, rollouts=nodes[0].visits, nodes=tuple(nodes))
+    reference = ", ".join(map(str, answer)) if isinstance(answer, list) else str(answer or "")
+    name = str(row.get("id") or content_id(question))
+    for key, text in (("question", question), ("answer", reference), ("id", name)):
+        require_whole(place, key, text)
+    return Problem(name, question, reference)
 
 
 def _order(tag: str, place: Place) -> tuple[int, tuple[int, ...]]:
     parts = tag.split(".")
-    if not all(part.isdecimal() for part in parts):
+    if not all(part.isdecimal() and len(part) < 10 for part in parts):
         raise UserError(f"{place}: a node is called {shown(tag)}, a tag such as '0.3.1' expected.")
     return len(parts), tuple(map(int, parts))
 
@@ -192,20 +200,24 @@ def _node(state: Any, where: str, parent: int, depth: int) -> Node:
         if not isinstance(state.get(name), kinds):
             expected = " or ".join(kind.__name__ for kind in kinds)
             raise UserError(f"{where}: {name} is {shown(state.get(name))}, {expected} expected.")
-    said, q, visits = state["final_answer"], float(state["q_value"]), state["visit_count"]
+    said, q, visits = state["final_answer"], state["q_value"], state["visit_count"]
+    if not -1 <= q <= 1:
+        raise UserError(f"{where}: q_value is {shown(q)}, a mean of values from -1 to 1 expected.")
+    if not 0 <= visits < 2**63:
+        raise UserError(f"{where}: visit_count is {shown(visits)}, 0 or more expected.")
     status: Any = _FAILED.get(said, "answer" if said else "ok")
     value, grade = state.get("value"), None
     if status == "answer":
         grades: dict[float, Grade] = {1.0: "right", -1.0: "wrong"}
-        grade = grades.get(q, "ungraded")
+        grade = grades.get(float(q), "ungraded")
     return Node(
         parent=parent,
         text=state["text"],
         status=status,
         depth=depth,
         visits=visits,
-        value_sum=_sum(q, visits),
-        ppm=float(value) if isinstance(value, int | float) and value not in (-1, 0, 1) else None,
+        value_sum=_sum(float(q), visits),
+        ppm=value if isinstance(value, float) and -1 < value < 1 and value else None,
         answer=said if status == "answer" else None,
         grade=grade,
         observation=str(state.get("observation") or "")[:MOST_OBSERVED],
@@ -215,5 +227,5 @@ def _node(state: Any, where: str, parent: int, depth: int) -> Node:
 def _sum(q: float, visits: int) -> float:
     """The sum of values that has this mean: the whole one where outcomes alone were backed up."""
     total = q * visits
-    near = float(round(total)) if abs(total) < 2**53 else total
+    near = float(round(total))
     return near if visits and near / visits == q else total

@@ -12,30 +12,31 @@ UserError naming file and line; one that only says nothing (no first step, two e
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import columns, records
+from rstar_jax import columns
 from rstar_jax.data import authors, step_labels
 from rstar_jax.data.authors import Frame
 from rstar_jax.data.form import content_id
 from rstar_jax.data.step_labels import ByQuestion, Labelled, pairs_of, step_of
-from rstar_jax.data.tables import Place, read_objects, require_text, shown
+from rstar_jax.data.tables import Place, read_objects, require_text, require_whole, shown
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair
 
 PREFERENCE = frozenset({"prompt", "chosen", "rejected"})
+_OWN = frozenset(columns.schema(PreferencePair).names)
 FORMS = (
     "PreferencePairs (a round's curate/pairs.parquet, an export's pairs), {prompt, pos, neg} (rstar_ppm), "
     "{prompt, chosen, rejected} (TRL), {prompt, completions, labels} (TRL), {question: {problem}, label: "
     "{steps}} (PRM800K), {input, label} (Math-Shepherd), or trees: {question, answer, rstar} (the authors'), "
     "an export's trees, a run's search/trees-*.parquet"
 )
-_ROWS = 1024  # held at once
 _TOLD_EVERY = 64
 
 
@@ -80,13 +81,6 @@ def read_pairs(
     """
     frame, labelled = Frame.of(task), ByQuestion()
     for file in files:
-        if records.is_of(file, PreferencePair):
-            for table in records.read_tables(file, PreferencePair, _ROWS):
-                for row in table.to_pylist():
-                    tally.read += 1
-                    yield columns.build(PreferencePair, row)
-                on_read(tally.read)
-            continue
         for place, row in read_objects(file, FORMS):
             tally.read += 1
             if tally.read % _TOLD_EVERY == 0:
@@ -111,6 +105,8 @@ def read_pairs(
 
 def _read(row: dict[str, Any], place: Place, frame: Frame) -> Iterable[PreferencePair | Labelled]:
     there = {key for key, value in row.items() if value is not None}
+    if row.keys() >= _OWN:
+        return [_unequal(_own(row, place), place)]
     if there >= authors.PAIR:
         _require_texts(row, authors.PAIR, place)
         return [_unequal(authors.pair_of(row, place, frame), place)]
@@ -126,6 +122,25 @@ def _read(row: dict[str, Any], place: Place, frame: Frame) -> Iterable[Preferenc
         f"{place}: columns {', '.join(sorted(row)) or '(none)'}, of which no pairs can be made. Known are: "
         f"{FORMS}."
     )
+
+
+def _own(row: dict[str, Any], place: Place) -> PreferencePair:
+    """The pair that a row holds. Raises UserError naming a field that is none of a pair."""
+    texts = {name: [row[name]] for name in ("problem_id", "question")}
+    texts |= {name: row[name] for name in ("prefix", "positive", "negative")}
+    for name, steps in texts.items():
+        known = isinstance(steps, list) and all(isinstance(step, str) for step in steps)
+        if not known or not (steps or name == "prefix"):
+            kind = "text" if name in ("problem_id", "question") else "a list of step texts"
+            raise UserError(f"{place}: {name} is {shown(row[name])}, {kind} expected.")
+        for step in steps:
+            require_whole(place, name, step)
+    for name, kind in (("margin", float), ("weight", float), ("final", bool), ("round", int)):
+        value = float(row[name]) if kind is float and type(row[name]) is int else row[name]
+        if type(value) is not kind or not math.isfinite(value) or (name == "weight" and value <= 0):
+            expected = "a number above 0" if name == "weight" else kind.__name__
+            raise UserError(f"{place}: {name} is {shown(value)}, {expected} expected.")
+    return columns.build(PreferencePair, row)
 
 
 def _preference(row: dict[str, Any], place: Place, frame: Frame) -> PreferencePair:

@@ -59,7 +59,12 @@ def of_prm800k(row: dict[str, Any], place: Place) -> Iterator[Labelled]:
     labels: tuple[float, ...] = ()
     whole = label.get("finish_reason") == "solution"
     for step in label["steps"]:
-        completions, chosen = step.get("completions") or [], step.get("chosen_completion")
+        completions = (step.get("completions") or []) if isinstance(step, dict) else None
+        if not isinstance(completions, list) or not all(isinstance(one, dict) for one in completions):
+            raise UserError(
+                f"{place}: a step is {shown(step)}; one with completions {{text, rating}} expected."
+            )
+        chosen = step.get("chosen_completion")
         for number, completion in enumerate(completions):
             if number != chosen and (rating := _rating(completion, place)) is not None:
                 text = _text(completion.get("text"), "a completion's text", place)

@@ -48,7 +48,8 @@ def _alternatives(rests: dict[str, str]) -> str:
 _ACCIDENT = re.compile(rf"[\f\b][A-Za-z]*|{_alternatives(_RESTS)}")
 _SHORT_ACCIDENT = re.compile(_alternatives(_SHORT))
 _DOLLAR = re.compile(r"(?<![\\$])\$(?!\$)")
-_CODE = re.compile(r"[A-Za-z_]\w*[ \t]*[=(]")
+# takes "eq = Eq(x, 3)", "mid //= 2", "eq.lhs", "mid, r = 3, 1", not "eq 3", "mid. Then"
+_CODE = re.compile(r"[A-Za-z_]\w*(?:[ \t]*(?:[-+*/%]*=|[(\[])|\.[A-Za-z_]|:[ \t]|,[^\n]*=)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _text(place: str, data: bytes, what: str, offset: int) -> str:
 def _parquet(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
     number = 0
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         # Nothing is read from dates, which may have no form in Python.
         names = [field.name for field in file.schema_arrow if not pa.types.is_temporal(field.type)]
         for batch in file.iter_batches(_BATCH, columns=names):
@@ -209,17 +210,22 @@ def require_text(place: Place, key: str, text: str, *, code: bool = False) -> No
     """
     if not _SUSPECT.search(text):
         return
-    if half := _SURROGATE.search(text):
-        raise Unfit(
-            "spoilt text",
-            f"{place}: {key} holds half a character ({half[0]!a}), which is no text. Mend that escape.",
-        )
+    require_whole(place, key, text)
     if found := _accident(text, code):
         command = _LOST[found[0][0]] + found[0][1:]
         raise Unfit(
             "spoilt text",
             f"{place}: {key} holds {found[0]!r}, a control character and the rest of a TeX command: one "
             rf"backslash too few, '\{command}'. Write '\\{command}' in JSON, or leave the character out.",
+        )
+
+
+def require_whole(place: Place, key: str, text: str) -> None:
+    """Refuse a text with half a character in it, which JSON can spell and no file hold."""
+    if half := _SURROGATE.search(text):
+        raise Unfit(
+            "spoilt text",
+            f"{place}: {key} holds half a character ({half[0]!a}), which is no text. Mend that escape.",
         )
 
 

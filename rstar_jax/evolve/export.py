@@ -198,6 +198,8 @@ class _Export:
 
     def write(self, folder: Path, files: list[tuple[Path, str]]) -> dict[str, int]:
         """Write FOLDER/TARGET-00000... of each file. Returns counts of rows, files and bytes."""
+        for file, _ in files:
+            _require_made(file)
         count = [records.count_rows(file) for file, _ in files]
         rows = done = 0
         with self.progress.stage(f"export {self.name}", sum(count), "rows read"):
@@ -250,10 +252,27 @@ def _files(source: Path, round: int, form: _Form) -> list[tuple[Path, str]]:
     """The files of a round that a part is made of, each with what its own files are called."""
     folder = source / f"round{round}"
     if form.of == "trees":
-        shards = sorted((folder / "search").glob("trees-*.parquet"), key=in_order)
-        return [(shard, f"round{round}-{shard.stem.removeprefix('trees-')}") for shard in shards]
-    file = folder / "curate" / (SFT if form.of == "solutions" else PAIRS)
-    return [(file, f"round{round}")] if file.exists() else []
+        made = sorted(map(Path, _outputs(folder / "search")), key=in_order)
+        shards = [name for name in made if name.match("trees-*.parquet")]
+        return [
+            (folder / "search" / name, f"round{round}-{name.stem.removeprefix('trees-')}") for name in shards
+        ]
+    name = SFT if form.of == "solutions" else PAIRS
+    return [(folder / "curate" / name, f"round{round}")] if name in _outputs(folder / "curate") else []
+
+
+def _outputs(folder: Path) -> dict[str, Any]:
+    """The files that a stage says it wrote; none where it is not done."""
+    path = folder / manifests.MANIFEST
+    return manifests.read(path)["outputs"] if path.exists() else {}
+
+
+def _require_made(file: Path) -> None:
+    """Refuse a file that is not as its stage made it."""
+    if not file.exists():
+        raise records.Damaged(file, f"missing, though {manifests.MANIFEST} beside it names it")
+    if not manifests.agrees(file, _outputs(file.parent)[file.name]):
+        raise records.Damaged(file, f"not the file that {manifests.MANIFEST} beside it names")
 
 
 def _rounds(source: Path, asked: tuple[int, ...]) -> list[int]:

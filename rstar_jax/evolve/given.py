@@ -13,7 +13,7 @@ from rstar_jax.data.pairs import Tally, read_pairs
 from rstar_jax.data.readers import files_of
 from rstar_jax.data.rows import Given, given_row, read_given
 from rstar_jax.data.tables import Place
-from rstar_jax.data.tree_files import holds_trees, read_trees
+from rstar_jax.data.tree_files import holds_trees, of_problems
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.settings import home_expanded
 from rstar_jax.tasks.task import Task
@@ -23,7 +23,11 @@ from rstar_jax.types import PreferencePair
 def given_files(spec: str, option: str, forms: str) -> list[Path]:
     """The files that an option names: one, or those of a folder. Raises UserError naming the option."""
     path = home_expanded(Path(spec), option)
-    if not spec or not path.exists():
+    try:
+        there = bool(spec) and path.exists()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        there = False
+    if not there:
         raise UserError(
             f"{option}: {spec!r} given, a file that exists, or a folder of such files, expected: JSON lines, "
             f"a JSON array or Parquet. Its rows: {forms}."
@@ -42,17 +46,18 @@ def solutions(
     """The solutions of files, the first `limit` of them if that is not 0: rows as they are, and of trees the
     best right trajectories of each problem.
 
-    Raises UserError naming file and line, and a file in which nothing is left.
+    Rows come before trees. Raises UserError naming file and line, and a file in which nothing is left.
     """
-    found = list[Given]()
-    for file in files:
+    trees, found = [file for file in files if holds_trees(file)], list[Given]()
+    for one in (*([file] for file in files if file not in trees), trees):
         room = limit - len(found)
-        if limit and not room:
-            break
-        read = _taught if holds_trees(file) else read_given
-        found += read(
-            file, task, limit=room if limit else 0, on_read=functools.partial(_more, on_read, len(found))
-        )
+        if not one or (limit and not room):
+            continue
+        told = functools.partial(_more, on_read, len(found))
+        if one is trees:
+            found += _taught(trees, task, limit=room if limit else 0, on_read=told)
+        else:
+            found += read_given(one[0], task, limit=room if limit else 0, on_read=told)
     return found
 
 
@@ -60,9 +65,10 @@ def _more(on_read: Callable[[int], None], before: int, count: int) -> None:
     on_read(before + count)
 
 
-def _taught(file: Path, task: Task, *, limit: int, on_read: Callable[[int], None]) -> list[Given]:
-    """What the trees of a file teach a policy."""
-    rows = (row for of_problem in _curated(file, CurateConfig()) for row in of_problem.sft)
+def _taught(files: Sequence[Path], task: Task, *, limit: int, on_read: Callable[[int], None]) -> list[Given]:
+    """What the trees of files teach a policy."""
+    file = files[0] if len(files) == 1 else files[0].parent
+    rows = (row for of_problem in _curated(files, CurateConfig()) for row in of_problem.sft)
     found = []
     for number, row in enumerate(itertools.islice(rows, limit or None), start=1):
         found.append(given_row(row, task, Place(file, "solution", number)))
@@ -80,25 +86,20 @@ def pairs(
     on_read: Callable[[int], None] = lambda _: None,
 ) -> Iterator[PreferencePair]:
     """Yield the pairs of files, of trees those that `config` chooses. tally: counts what is read and lost."""
-    rows = []
-    for file in files:
-        if not holds_trees(file):
-            rows.append(file)
-            continue
-        for of_problem in _curated(file, config):
-            tally.read += 1
-            for reason, count in of_problem.dropped.items():
-                tally.lost[f"of trees, {reason}"] += count
-            if not of_problem.pairs:
-                tally.lose(Unfit("problems whose trees compare nothing", ""))
-            yield from of_problem.pairs
-            on_read(tally.read)
-    if rows:
+    trees = [file for file in files if holds_trees(file)]
+    for of_problem in _curated(trees, config):
+        tally.read += 1
+        for reason, count in of_problem.dropped.items():
+            tally.lost[f"of trees, {reason}"] += count
+        if not of_problem.pairs:
+            tally.lose(Unfit("problems whose trees compare nothing", ""))
+        yield from of_problem.pairs
+        on_read(tally.read)
+    if rows := [file for file in files if file not in trees]:
         yield from read_pairs(rows, task, tally, on_read)
 
 
-def _curated(file: Path, config: CurateConfig) -> Iterator[Curated]:
-    """Curate the trees of each problem; those of one stand together in a file."""
-    for _, trees in itertools.groupby(read_trees(file), lambda tree: tree.problem.id):
-        of_problem = list(trees)
-        yield curate(of_problem, config, of_problem[0].round)
+def _curated(files: Sequence[Path], config: CurateConfig) -> Iterator[Curated]:
+    """Curate the trees of each problem, those of a round together as the round did."""
+    for trees in of_problems(files):
+        yield curate(trees, config, trees[0].round)

@@ -1,6 +1,7 @@
 """The authors' formats: their trees give the data that their own code makes of them."""
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -75,6 +76,14 @@ def test_a_tree_comes_back_with_its_ppm_values_and_teaches_the_same():
         assert one.pairs
 
 
+@pytest.mark.parametrize("value", [-100, -100.0, math.nan, 10**400, None, 1, -1.0])
+def test_a_value_that_no_ppm_gives_is_none(value):
+    row = tree(sum_tree(2, 3, ppm=0.25))
+    row["rstar"]["0.1"]["value"] = value
+    read = tree_of(row, PLACE)
+    assert read.nodes[1].ppm is None and read.nodes[2].ppm == 0.25
+
+
 def test_an_answer_without_an_outcome_is_no_label():
     row = tree(sum_tree(2, 3))
     for state in row["rstar"].values():
@@ -142,6 +151,12 @@ def spoilt(change):
         (lambda row: row["rstar"]["0.2"].pop("q_value"), r"node '0\.2': q_value is None, int or float"),
         (lambda row: row["rstar"].update({"0.1": 3}), r"node '0\.1': text is None"),
         (lambda row: row.update(question=""), r"question is ''"),
+        (lambda row: row.update(question="\ud800"), r"question holds half a character"),
+        (lambda row: row["rstar"]["0.2"].update(q_value=math.nan), r"node '0\.2': q_value is nan"),
+        (lambda row: row["rstar"]["0.2"].update(q_value=10**400), r"node '0\.2': q_value is 1000"),
+        (lambda row: row["rstar"]["0.2"].update(visit_count=-1), r"node '0\.2': visit_count is -1, 0 or"),
+        (lambda row: row["rstar"]["0.2"].update(text="\ud800"), r"the text of node '0\.2' holds half"),
+        (lambda row: row["rstar"].update({"0." + "1" * 5000: {}}), r"a node is called '0\.111"),
     ],
 )
 def test_bad_trees_are_named_by_line_and_tag(tmp_path, change, why):

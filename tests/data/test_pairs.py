@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar_jax import records
+from rstar_jax import columns, records
 from rstar_jax.data.pairs import Tally, read_pairs, require_stable_stops
 from rstar_jax.data.readers import files_of
 from rstar_jax.data.step_labels import Labelled, pairs_of, step_of
@@ -71,6 +71,35 @@ def test_pairs_of_a_round_are_read_as_they_are_and_other_forms_beside_them(tmp_p
     (one, other) = read_pairs(files_of(tmp_path, "config.pairs"), TASK, Tally())
     assert one == pair
     assert (other.question, other.prefix, other.positive) == ("1?", (), prose("Two"))
+
+
+def test_pairs_of_a_round_are_read_of_whatever_wrote_them(tmp_path):
+    pair = PreferencePair("p", "1?", (), (NEXT,), (OTHER + "\f",), 0.5, 0.25, False, 3)
+    records.write_rows(tmp_path / "pairs.parquet", PreferencePair, [pair])
+    pq.read_table(tmp_path / "pairs.parquet").to_pandas().to_parquet(tmp_path / "pandas.parquet")
+    assert read(tmp_path, columns.plain(pair)) == [pair]
+    assert list(read_pairs([tmp_path / "pandas.parquet"], TASK, Tally())) == [pair]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"question": None}, "question is None, text expected"),
+        ({"prefix": None}, "prefix is None, a list of step texts"),
+        ({"positive": []}, r"positive is \[\], a list of step texts"),
+        ({"negative": [None]}, r"negative is \[None\], a list of step texts"),
+        ({"weight": float("nan")}, "weight is nan, a number above 0"),
+        ({"weight": -1.0}, r"weight is -1\.0, a number above 0"),
+        ({"margin": None}, "margin is None, float expected"),
+        ({"round": None}, "round is None, int expected"),
+    ],
+)
+def test_pairs_of_a_round_that_were_changed_are_named(tmp_path, change, why):
+    row = columns.plain(PreferencePair("p", "1?", (), (NEXT,), (OTHER,), 0.5, 0.25, False, 3))
+    table = pa.Table.from_pylist([row, {**row, **change}], schema=columns.schema(PreferencePair))
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    with pytest.raises(UserError, match=rf"pairs\.parquet: row 2: {why}"):
+        list(read_pairs([tmp_path / "pairs.parquet"], TASK, Tally()))
 
 
 def test_prm800k_rates_alternatives_that_share_what_was_chosen_before(tmp_path):
@@ -184,6 +213,13 @@ def test_every_pair_of_labels_prefers_the_better_of_two_ways_on_from_one_place(r
                 }
             ],
             r"pairs\.jsonl:1: rating is 2",
+        ),
+        *(
+            (
+                [{"question": {"problem": "1?"}, "label": {"steps": [step]}}],
+                r"pairs\.jsonl:1: a step is .* completions \{text, rating\} expected",
+            )
+            for step in (3, {"completions": "ab"}, {"completions": {"text": "a"}}, {"completions": [3]})
         ),
     ],
 )

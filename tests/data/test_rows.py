@@ -60,6 +60,13 @@ def test_one_backslash_too_few_is_told_from_lines_of_a_program(tmp_path):
     )
     (row,) = read_given(write(tmp_path / "code.jsonl", {"question": "?", "steps": code}), MathTask())
     assert row.row.steps == tuple(code)
+    for line in ("mid //= 2", "mid, rest = divmod(7, 2)", "mid[0] = 1", "exists.append(3)", "eq: int = 3"):
+        code = CODE_STEPS.render([f"x = 1\n{line}", "print(3)"])
+        assert read_given(write(tmp_path / "code.jsonl", {"question": "?", "steps": code}), MathTask())
+    for text in ("x \neq 3", "a \nmid b.", "x \neq 3, so x = 4"):
+        bad = {"question": "?", "steps": CODE_STEPS.render([f"# {text}", "print(3)"])}
+        with pytest.raises(UserError, match=r"bad\.jsonl:1: steps holds '\\n"):
+            read_given(write(tmp_path / "bad.jsonl", bad), MathTask())
     bad = CODE_STEPS.render(["x = 1", "print(x)"], output="1", answer="\boxed{1}")
     with pytest.raises(UserError, match=r"bad\.jsonl:1: steps holds '\\x08oxed'"):
         read_given(write(tmp_path / "bad.jsonl", {"question": "?", "steps": bad}), MathTask())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -199,6 +200,27 @@ def test_a_damaged_shard_is_named(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"trees-0-00000\.parquet: damaged .* the command of the run"):
         export.run(settings(tmp_path / "run"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", ["missing", "another"])
+def test_a_shard_that_is_not_what_the_search_made_is_named(tmp_path, change):
+    sum_run(tmp_path / "run")
+    shard = tmp_path / "run/round1/search/trees-0-00001.parquet"
+    shard.unlink()
+    if change == "another":
+        shutil.copy(shard.with_name("trees-0-00000.parquet"), shard)
+    with pytest.raises(UserError, match=r"trees-0-00001\.parquet: damaged .*DONE\.json beside it names"):
+        export.run(settings(tmp_path / "run"), tmp_path / "out")
+
+
+def test_what_an_unfinished_stage_left_is_not_exported(tmp_path):
+    sum_run(tmp_path / "run")
+    (tmp_path / "run/round2/curate/DONE.json").unlink()
+    parts = export.run(settings(tmp_path / "run"), tmp_path / "out")["parts"]
+    assert {row["round"] for part in ("solutions", "pairs") for row in parquet(tmp_path / "out" / part)} == {
+        1
+    }
+    assert parts["trees"]["rows"] == 110
 
 
 @pytest.mark.datasets

@@ -1,5 +1,6 @@
 """Trees of every form teach the rows and pairs that a round of them would have taught."""
 
+import dataclasses
 import json
 
 import pytest
@@ -19,18 +20,18 @@ TREES = [sum_tree(2, 3), sum_tree(2, 3, index=1), sum_tree(4, 1)]
 CONFIG = curate.CurateConfig(weight="node")
 
 
-def written(tmp_path, form):
+def written(tmp_path, form, trees=TREES):
     if form == "shard":
         path = tmp_path / "trees-0-00000.parquet"
-        records.write_rows(path, Tree, TREES)
+        records.write_rows(path, Tree, trees)
     elif form == "flat":
         path = tmp_path / "flat.parquet"
-        records.write_rows(tmp_path / "shard.parquet", Tree, TREES)
+        records.write_rows(tmp_path / "shard.parquet", Tree, trees)
         tables = [flattened(table) for table in records.read_tables(tmp_path / "shard.parquet", Tree, 2)]
         records.write_tables(path, tables[0].schema, tables)
     else:
         path = tmp_path / "trees.jsonl"
-        records.write_lines(path, map(authors.tree, TREES))
+        records.write_lines(path, map(authors.tree, trees))
     return path
 
 
@@ -62,8 +63,49 @@ def test_files_of_a_folder_are_read_together_up_to_the_limit(tmp_path):
     assert len(given.digest_of(files).split()) == 2
 
 
+@pytest.mark.parametrize("form", ["shard", "flat", "authors"])
+def test_trees_of_a_problem_are_taken_together_wherever_they_stand(tmp_path, form):
+    """As a run leaves them: the second trees of all problems behind the first ones, in files of their own."""
+    expected = curate.curate(TREES, CONFIG, 1)
+    for name, trees in (("a", [TREES[0], TREES[2]]), ("b", [TREES[1]])):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, form, trees).rename(tmp_path / f"{name}.parquet")
+    files, tally = [tmp_path / "a.parquet", tmp_path / "b.parquet"], Tally()
+    rows, pairs = given.solutions(files, MathTask()), list(given.pairs(files, MathTask(), CONFIG, tally))
+    assert sorted(row.row.steps for row in rows) == sorted(row.steps for row in expected.sft)
+    assert sorted((p.positive, p.negative) for p in pairs) == sorted(
+        (p.positive, p.negative) for p in expected.pairs
+    )
+    assert tally.read == 2
+    if form == "shard":
+        assert sorted(row.row.token_ids for row in rows) == sorted(row.token_ids for row in expected.sft)
+
+
+def test_trees_of_two_rounds_are_curated_apart(tmp_path):
+    trees = [sum_tree(2, 3), sum_tree(2, 3, round=2)]
+    rows = given.solutions([written(tmp_path, "shard", trees)], MathTask())
+    assert [row.row.round for row in rows] == [1, 1, 2, 2]
+
+
+def test_a_file_of_problems_that_nobody_solved_does_not_stop_the_others(tmp_path):
+    unsolved = dataclasses.replace(TREES[2], nodes=TREES[2].nodes[:1], finals=())
+    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [unsolved])
+    records.write_rows(tmp_path / "trees-0-00001.parquet", Tree, TREES[:1])
+    assert len(given.solutions(given.given_files(str(tmp_path), "config.rows", FORMS), MathTask())) == 2
+
+
+def test_a_shard_with_a_row_that_is_no_tree_is_named(tmp_path):
+    broken = dataclasses.replace(TREES[2], nodes=TREES[2].nodes[:1])
+    path = written(tmp_path, "shard", [TREES[0], broken])
+    with pytest.raises(UserError, match=r"00000\.parquet: row 2: no tree as a search writes one \(it ended"):
+        given.solutions([path], MathTask())
+    path.write_bytes(path.read_bytes()[:200] + b"x" * 100 + path.read_bytes()[300:])
+    with pytest.raises(UserError, match=r"00000\.parquet: damaged .*, a run's shard expected\. Copy it"):
+        given.solutions([path], MathTask())
+
+
 def test_what_is_not_there_is_named(tmp_path):
-    for spec in ("", str(tmp_path / "none.jsonl")):
+    for spec in ("", str(tmp_path / "none.jsonl"), "x" * 5000):
         with pytest.raises(UserError, match=r"config\.rows: .* a file that exists.*query"):
             given.given_files(spec, "config.rows", FORMS)
     with pytest.raises(UserError, match=r"config\.rows: .* a folder without \.json"):
