@@ -3,7 +3,8 @@
     python -m rstar_jax.launch --config=sft --workdir=W --config.rows=FILE.jsonl \
         --config.heldout=HELDOUT.jsonl --config.policy.init=DIR
 
-FILE: a round's curate/sft.parquet, JSONL of solutions in our steps, or GSM8K's own training file, whose
+FILE: a round's curate/sft.parquet, an export's solutions, the authors' rstar_sft or trees, chats, JSONL of
+solutions in our steps, a folder of such files (docs/DATA.md, "Data in"), or GSM8K's own training file, whose
 workings are converted and run (README, "A warm start"); --config.limit=431 takes its first rows alone.
 W/policy/model is then a policy.init or policy.bootstrap of rounds. Hardware: what trains the model; with
 these defaults (low-rank additions, rows of 1,024 tokens) two cores and 4 GiB for 135 M parameters.

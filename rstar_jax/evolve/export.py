@@ -204,16 +204,23 @@ class _Export:
         rows = done = 0
         with self.progress.stage(f"export {self.name}", sum(count), "rows read"):
             for (file, target), of_file in zip(files, count, strict=True):
-                rows += self._write(folder, file, target)
+                rows += self._write(folder, file, target, done)
                 done += of_file
                 self.progress.update(done, note=f"{rows:,} written")
         made = [path for path in folder.iterdir() if path.suffix == _suffix(self.form)]
         return {"rows": rows, "files": len(made), "bytes": sum(path.stat().st_size for path in made)}
 
-    def _write(self, folder: Path, file: Path, target: str) -> int:
+    def _read(self, file: Path, before: int) -> Iterator[pa.Table]:
+        for table in records.read_tables(
+            file, _KINDS[self.form.of], _TREES if self.form.of == "trees" else _ROWS
+        ):
+            yield table
+            before += len(table)
+            self.progress.update(before)
+
+    def _write(self, folder: Path, file: Path, target: str, before: int) -> int:
         of_trees = self.form.of == "trees"
-        tables = records.read_tables(file, _KINDS[self.form.of], _TREES if of_trees else _ROWS)
-        made = iter(self.form.make(tables, self.frame))
+        made = iter(self.form.make(self._read(file, before), self.frame))
         if of_trees:  # a shard is a file's worth
             path = folder / f"{target}{_suffix(self.form)}"
             return self._count(path) if path.exists() else self._save(path, made)

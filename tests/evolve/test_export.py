@@ -15,6 +15,7 @@ from rstar_jax.data.flat_trees import read_flat
 from rstar_jax.data.tables import Place
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import export
+from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
 from rstar_jax.tasks import MathTask
 from rstar_jax.types import PreferencePair, SftRow, Tree
@@ -200,6 +201,20 @@ def test_a_damaged_shard_is_named(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"trees-0-00000\.parquet: damaged .* the command of the run"):
         export.run(settings(tmp_path / "run"), tmp_path / "out")
+
+
+def test_how_far_a_large_file_is_read_shows(made, monkeypatch, tmp_path):
+    seen, update = [], Progress.update
+
+    def watch(self, done=None, **values):
+        update(self, done, **values)
+        if self.current == "export pairs":
+            seen.append(done)
+
+    monkeypatch.setattr(Progress, "update", watch)
+    monkeypatch.setattr(export, "_ROWS", 5)
+    export.run(settings(made[0], "--config.rounds=1"), tmp_path)
+    assert seen == [5, 10, 15, 20, 20]
 
 
 @pytest.mark.parametrize("change", ["missing", "another"])
