@@ -13,9 +13,13 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
-# What runs compile is kept for all runs of a user: here for those of these tests, not longer.
+# What runs compile is kept for all runs of a user: here for those of these tests, not longer. Most files
+# compile the same small programs, so the processes of these tests, and those that they start, share them.
 _COMPILED = tempfile.TemporaryDirectory(prefix="rstar-jax-tests-")
 os.environ["XDG_CACHE_HOME"] = _COMPILED.name
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{_COMPILED.name}/shared"
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
 
 # What a test may need over and above the requirements: its marker, which is the package's name, and what
 # installs it. Such a test imports the package in its body, and skips where it is absent.

@@ -23,7 +23,6 @@ from rstar_jax.weights import TINY_BASE
 TASK = MathTask()
 PROMPT = TASK.prompt("1 + 1?", "ppm")
 STEP, NEXT, OTHER = "<code>\nx = 1\n<end_of_step>", "\nx += 1\n<end_of_step>", "\nx -= 1\n<end_of_step>"
-RATED_2 = {"text": "a", "rating": 2}
 STEPS = st.text("ab ", min_size=1, max_size=3).filter(str.strip)
 
 
