@@ -41,7 +41,9 @@ def told(*arguments: str, **environment: str) -> list[str]:
     """What PROGRAM prints in a process of its own."""
     import os
 
-    environment = {**os.environ, **environment}
+    of_the_tests = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+    inherited = {name: value for name, value in os.environ.items() if name not in of_the_tests}
+    environment = {**inherited, **environment}
     ran = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments], env=environment, capture_output=True, text=True
     )
