@@ -127,6 +127,33 @@ def test_prm800k_rates_alternatives_that_share_what_was_chosen_before(tmp_path):
     assert len(list(read_pairs([tmp_path / "prm.parquet"], TASK, Tally()))) == 4
 
 
+def test_what_was_flagged_is_no_label(tmp_path):
+    rated = [
+        {"text": "A", "rating": 1},
+        {"text": "B", "rating": -1},
+        {"text": "C", "rating": -1, "flagged": True},
+    ]
+    steps = [{"completions": rated, "chosen_completion": 0}]
+    row = {"question": {"problem": "1 + 1?"}, "label": {"steps": steps, "finish_reason": "give_up"}}
+    assert [(p.positive, p.negative) for p in read(tmp_path, row)] == [(prose("A"), prose("B"))]
+
+
+def test_a_wrong_solution_is_one_that_ends_wrong(tmp_path):
+    """One that slips and comes back is neither right nor wrong as a whole."""
+    plain = {"prompt": "1 + 1?", "completions": ["good", "x"]}
+    rows = [{**plain, "labels": [True, True]}]
+    rows.append({**plain, "completions": ["slip", "y"], "labels": [False, True]})
+    assert [p.final for p in read(tmp_path, *rows)] == [False]
+    rows.append({**plain, "completions": ["slip", "z"], "labels": [False, False]})
+    assert [p.negative for p in read(tmp_path, *rows) if p.final] == [prose("slip", "z")]
+
+
+def test_whole_solutions_of_trls_preference_are_known_as_such(tmp_path):
+    row = {"prompt": PROMPT, "chosen": STEP + NEXT, "rejected": STEP + OTHER}
+    (pair,) = read(tmp_path, row)
+    assert (pair.final, pair.prefix, pair.positive) == (True, (), (STEP, NEXT))
+
+
 def test_math_shepherd_compares_solutions_of_one_question_wherever_they_are(tmp_path):
     rows = [
         shepherd("How many?", ("good", "+"), ("right", "+")),
