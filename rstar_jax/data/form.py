@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any
 
-from rstar_jax.data.known import CUTS, NO_ID, Columns, Known, recognised
+from rstar_jax.data.known import CUTS, NO_ANSWER, NO_ID, Columns, Known, recognised
 from rstar_jax.data.problem_set import digest
 from rstar_jax.data.tables import Place, require_text, shown
 from rstar_jax.errors import Unfit
@@ -37,13 +37,13 @@ class Form:
 
     def problem(self, row: dict[str, Any], place: Place) -> Problem:
         """Make a problem of a row. Raises Unfit for what it lacks or what is of another kind."""
-        columns = self.columns
+        columns, answered = self.columns, self.columns.cut != NO_ANSWER
         question = columns.question
         if question == "question" and row.get("question") is None and "problem" in row:
             question = "problem"
         fields: dict[str, Any] = {
             "question": self._present(row, question, "question", place),
-            "answer": self._present(row, columns.answer, "answer", place),
+            "answer": self._present(row, columns.answer, "answer", place) if answered else None,
             "level": row.get(columns.level),
         }
         name = None if columns.id == NO_ID else row.get(columns.id)
@@ -62,8 +62,8 @@ class Form:
         fields = {key: value for key, value in fields.items() if value is not None}
         _require_kinds(fields, place)
         cut, missing = CUTS[columns.cut]
-        answer = cut(str(fields["answer"]))
-        if not answer:
+        answer = cut(str(fields["answer"])) if answered else ""
+        if answered and not answer:
             where = "nothing behind '####' in the answer, which is" if "####" in missing else f"{missing} is"
             raise Unfit("no answer", f"{place}: {where} expected there: {shown(row[columns.answer])}.")
         if self.name:
@@ -129,7 +129,7 @@ def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None
     named = {name: column for name, column in given.items() if name != "cut" and column != NO_ID}
     if named and not any(column in row for column in named.values()):
         own = row.get("answer") is not None and not {"question", "problem"}.isdisjoint(row)
-        given = {} if found or own else given
+        given = {n: value for n, value in given.items() if value in (NO_ID, NO_ANSWER) or not (found or own)}
     elif not known and not {"question", "answer"}.isdisjoint(named):
         found = None  # another set that has the same keys
     columns = found[1].columns if found else _OWN

@@ -15,8 +15,9 @@ from rstar_jax.data import gsm8k
 from rstar_jax.text.boxed import boxed
 
 NO_ID = "none"  # in the place of a column: ids are made of questions
+NO_ANSWER = "nothing"  # as a cut: answers are not looked at
 
-Cut = Literal["", "whole", "hashes", "boxed", "stated", "auto"]
+Cut = Literal["", "whole", "hashes", "boxed", "stated", "auto", "nothing"]
 
 _STATED = re.compile(r"[Tt]he answer is:?\s*(.+?)\s*$", re.DOTALL)
 _PROSE = 3  # words beside a box: then the text is a working, not an answer in a box
@@ -29,8 +30,8 @@ class Columns:
     question, answer, id, level, subject: the column of each. A row without an id gets one made of its
     question, and so does every row where id is "none": for files that count from the same number. cut: how
     the answer is taken from its column: "whole", the number behind "hashes" (####), what the last "boxed"
-    holds, what is "stated" by "The answer is", or "auto": behind #### where it stands there, in a box among
-    prose, else whole.
+    holds, what is "stated" by "The answer is", "nothing" (of a benchmark that is compared with alone), or
+    "auto": behind #### where it stands there, in a box among prose, else whole.
     """
 
     question: str = ""
@@ -143,6 +144,7 @@ def _stated(text: str) -> str | None:
 # A text -> the answer in it, None where there is none; and what then is said to be missing.
 CUTS: dict[str, tuple[Callable[[str], str | None], str]] = {
     "whole": (lambda text: text.strip(), "text"),
+    NO_ANSWER: (lambda _: "", "nothing"),
     "hashes": (_behind_hashes, "an answer behind '####'"),
     "boxed": (boxed, r"an answer in \boxed{}"),
     "stated": (_stated, "an answer behind 'The answer is'"),

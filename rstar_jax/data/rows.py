@@ -107,6 +107,9 @@ def _given(row: dict[str, Any], task: Task, place: Place, name: str) -> Given:
     question = _text(row, place, "question" if "question" in row else "problem")
     grammar, answer = task.grammar, row.get("answer", "")
     reference = str(answer)
+    if (graded := row.get("grade")) in ("wrong", "ungraded"):  # of an export's trajectories
+        problem = Problem(name, question, reference)
+        return Given(_row(problem, ()), problem, lost=f"a trajectory that is {graded}")
     if "steps" in row:
         steps = row["steps"]
         _require_texts(steps, place)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import weights
+from rstar_jax.data.known import NO_ANSWER, NO_ID, Columns
 from rstar_jax.data.load import load_problems
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
 from rstar_jax.errors import UserError
@@ -77,9 +78,16 @@ def run(settings: SynthesiseSettings, workdir: Path) -> dict[str, Any]:
 
 
 def _problems(settings: SynthesiseSettings, progress: Progress, spec: str, option: str) -> ProblemSet:
-    require = settings.verify.make_task().require
+    compared = option == "config.against"  # by its questions, which need neither answers nor ids
     return load_problems(
-        spec, seed=settings.seed, split="train", option=option, bad="drop", require=require, log=progress.log
+        spec,
+        seed=settings.seed,
+        split="train",
+        option=option,
+        columns=Columns(id=NO_ID, cut=NO_ANSWER) if compared else Columns(),
+        bad="drop",
+        require=None if compared else settings.verify.make_task().require,
+        log=progress.log,
     )
 
 

@@ -46,6 +46,20 @@ def test_every_form_is_read(tmp_path):
     assert read_given(path, MathTask(), limit=2) == rows[:2]
 
 
+def test_a_trajectory_is_taken_by_its_grade(tmp_path):
+    """As an export writes them; what else a "grade" may be is nobody's business."""
+    rows = [
+        {"question": "1 + 1?", "steps": STEPS, "grade": grade} for grade in ("right", "wrong", "ungraded", 3)
+    ]
+    read = read_given(write(tmp_path / "rows.jsonl", *rows), MathTask())
+    assert [row.lost for row in read] == [
+        "",
+        "a trajectory that is wrong",
+        "a trajectory that is ungraded",
+        "",
+    ]
+
+
 def test_how_far_reading_is_can_be_watched(tmp_path):
     path = write(tmp_path / "rows.jsonl", *({"question": "1 + 1?", "steps": STEPS} for _ in range(150)))
     for limit, told in ((0, [64, 128, 150]), (100, [64, 100])):

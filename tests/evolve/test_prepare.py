@@ -21,6 +21,7 @@ from rstar_jax.data.tables import Place
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.evolve import prepare
 from rstar_jax.evolve.prepare import PrepareSettings
+from rstar_jax.problems.suite import generate
 from rstar_jax.types import Problem
 
 ODD = [
@@ -80,7 +81,7 @@ def test_rounds_read_what_cleaning_kept(prepared):
 def test_what_was_dropped_is_told_with_its_reason(prepared):
     _, folder, report = prepared
     assert report["clean"]["dropped"] == {"exact_benchmark": 2, "exact_duplicate": 1}
-    assert report["clean"]["overlaps"]["walls"]["exact"] == 2
+    assert report["clean"]["overlaps"]["walls"]["exact"] == 1
     examples = {example["id"]: example for example in report["clean"]["examples"]}
     assert examples["e"]["other_id"] == "h" and examples["d"]["other_id"] == "b"
     assert report["left_out"]["sources"]["kinds"] == {"no answer": 1, "not JSON": 1}
@@ -275,12 +276,26 @@ def test_killed_at_any_moment_it_is_whole_or_absent(tmp_path):
 
 
 def test_rows_of_a_benchmark_that_nothing_was_compared_with_are_told_of(tmp_path, capsys):
-    rows = [{"id": "x", "question": f"{i} + 1?", "answer": "1"} for i in range(3)]
-    benchmark = write_lines(tmp_path / "benchmark.jsonl", rows)
+    benchmark = write_lines(tmp_path / "benchmark.jsonl", [{"question": "1 + 1?"}, {"question": " "}, {}])
     settings = PrepareSettings(sources="suite:5", against=(f"b={benchmark}",), bad="drop")
     prepare.run(settings, tmp_path / "work")
-    told = "config.against b: rows left out, with which no problem was compared: 2 an id that is taken"
+    told = "config.against b: rows left out, with which no problem was compared: 2 no question"
     assert told in capsys.readouterr().out
+
+
+def test_of_a_benchmark_the_questions_do(tmp_path):
+    """It may have no answers, or ones that nobody can grade, and its ids may be anybody's."""
+    asked = [problem.question for problem in generate(3, seed=0, split="train")]
+    rows = [
+        {"id": 0, "question": asked[0]},
+        {"id": 0, "question": asked[1], "answer": None},
+        {"id": 1, "question": asked[2], "answer": "see above #### "},
+    ]
+    benchmark = write_lines(tmp_path / "benchmark.jsonl", rows)
+    settings = PrepareSettings(sources="suite:5", against=(f"b={benchmark}",))
+    report = prepare.run(settings, tmp_path / "work")
+    assert report["splits"]["train"]["rows"] == 2
+    assert report["left_out"] == {}
 
 
 def test_how_much_a_program_may_print_is_left_to_the_run(tmp_path):
