@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import email.utils
 import json
 import logging
 import os
@@ -30,43 +29,15 @@ from rstar_jax.errors import UserError
 from rstar_jax.served.address import Address
 from rstar_jax.served.circuit import Circuit
 from rstar_jax.served.dialect import Dialect, too_long
-from rstar_jax.served.requests import Choice, CompletionRequest, seed_of
+from rstar_jax.served.refusal import final, refusal_of
+from rstar_jax.served.requests import Choice, CompletionRequest, Stats, seed_of
 from rstar_jax.served.settings import ServedConfig
-from rstar_jax.served.stream import Answer, Malformed, Refusal, message_of
+from rstar_jax.served.stream import Answer, Malformed, Refusal
 
 _LINE = 2**22  # bytes of one event
 _END_S = 0.5  # seconds that a response may take to end behind its last event
 _BUSY = (429, 503)  # the server is there and does not want to be asked now
 _LOST = 16  # requests given up in a row, none answered between them, after which it is the server's fault
-
-
-@dataclasses.dataclass
-class Stats:
-    """Counts of one server since the start.
-
-    requests: sent. answered: complete. tokens_in, tokens_out: read and written by the server. retries: sent
-    again after a failure. stalls: ended as no token came. refused: 429 or 503. known: requests that an
-    earlier process had answered. given_up: continuations that the server failed at `attempts` times.
-    busy_s: seconds of all slots with a request, and wanted_s: of the clock, both while there was enough to
-    ask to fill every slot.
-    """
-
-    requests: int = 0
-    answered: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    retries: int = 0
-    stalls: int = 0
-    refused: int = 0
-    known: int = 0
-    given_up: int = 0
-    busy_s: float = 0.0
-    wanted_s: float = 0.0
-
-    @property
-    def slots_busy(self) -> float | None:
-        """Mean number of slots with a request while there was enough to ask; None where there never was."""
-        return self.busy_s / self.wanted_s if self.wanted_s else None
 
 
 @dataclasses.dataclass(eq=False)
@@ -206,7 +177,7 @@ class Client:
             url = f"{self._address.base}/completions"
             async with self._session.post(url, data=json.dumps(body).encode()) as response:
                 if response.status != 200:
-                    raise _refusal(response, await response.text(errors="replace"))
+                    raise refusal_of(response, await response.text(errors="replace"))
                 if "event-stream" not in response.headers.get("Content-Type", ""):
                     answer.whole(await response.text(errors="replace"))
                     answer.done = True
@@ -292,7 +263,7 @@ class Client:
         elif error.status in (400, 413, 422) and self._has_answered:  # it is this one that it does not take
             self._lose(ask, "refused by the server", f"refused ({error.status}: {message})")
         else:
-            raise UserError(f"{self._where}: {_final(self._address, error)}")
+            raise UserError(f"{self._where}: {final(self._address, error)}")
 
     @property
     def _has_answered(self) -> bool:
@@ -359,35 +330,3 @@ class Client:
     def _give_up(self, ask: Ask, fault: str) -> None:
         self.stats.given_up += ask.count
         self._told(ask, [Choice("", "", fault=fault)] * ask.count, False)
-
-
-def _refusal(response: aiohttp.ClientResponse, text: str) -> Refusal:
-    pause = _seconds(response.headers.get("Retry-After", ""))
-    return Refusal(response.status, message_of(text) or response.reason or "", pause)
-
-
-def _seconds(header: str) -> float:
-    """Retry-After, "120" or a date, in seconds from now; 0 where it says nothing."""
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return 0.0
-
-
-def _final(address: Address, error: Refusal) -> str:
-    """Say what a refusal for good means and what to do."""
-    what = f"{address.base} refused a request to model '{address.model}' ({error.status}: {error})."
-    if error.status in (401, 403):
-        return f"{what} Give its key in the environment variable OPENAI_API_KEY."
-    if error.status in (404, 405):
-        return (
-            f"{what} Give the address up to /v1, http://HOST:PORT/v1#MODEL, and a model that it serves (curl "
-            f"{address.base}/models lists them)."
-        )
-    if too_long(str(error)):
-        return f"{what} Serve it with a longer context, or lower --config.decode.max_step_tokens."
-    return f"{what} Look at the server's log for what it expects."

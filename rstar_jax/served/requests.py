@@ -1,4 +1,4 @@
-"""What a server is asked and what it answers, and the name under which an answer is kept."""
+"""What a server is asked and what it answers, the name under which an answer is kept, and counts of both."""
 
 from __future__ import annotations
 
@@ -50,3 +50,32 @@ def seed_of(seed: int, request: CompletionRequest, first: int) -> int:
     """Seed of a request for the continuations from number `first` on, 31 bits: hardly two share it."""
     named = json.dumps([seed, *request.name, first])
     return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4], "big") >> 1
+
+
+@dataclasses.dataclass
+class Stats:
+    """Counts of one server since the start.
+
+    requests: sent. answered: complete. tokens_in, tokens_out: read and written by the server. retries: sent
+    again after a failure. stalls: ended as no token came. refused: 429 or 503. known: requests that an
+    earlier process had answered. given_up: continuations that the server failed at `attempts` times.
+    busy_s: seconds of all slots with a request, and wanted_s: of the clock, both while there was enough to
+    ask to fill every slot.
+    """
+
+    requests: int = 0
+    answered: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    retries: int = 0
+    stalls: int = 0
+    refused: int = 0
+    known: int = 0
+    given_up: int = 0
+    busy_s: float = 0.0
+    wanted_s: float = 0.0
+
+    @property
+    def slots_busy(self) -> float | None:
+        """Mean number of slots with a request while there was enough to ask; None where there never was."""
+        return self.busy_s / self.wanted_s if self.wanted_s else None
