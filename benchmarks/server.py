@@ -1,11 +1,11 @@
 """Print what the client of served policies costs and how full it keeps its slots.
 
-    taskset -c 0 python -m benchmarks.server
+    python -m benchmarks.server [--seconds 1] [--runs 1]
 
-The server is that of the tests, in another process on the same core. Occupancy: a reply takes --seconds, 1 in
-20 of them ten times that; the share of slots with a request, as the server saw it until the last one came.
-Cost: replies at once; requests a second of this process's CPU time, each of 5 texts of 80 tokens, a token an
-event, with log-probabilities and the journal.
+The server is that of the tests, in another process: give both a core of their own, or the load decides.
+Occupancy: a reply takes --seconds, 1 in 20 of them ten times that; the share of slots with a request, as the
+server saw it until the last one came. Cost: replies at once; requests a second of this process's CPU time,
+each of 5 texts of 80 tokens, a token an event, with log-probabilities and the journal.
 """
 
 from __future__ import annotations
