@@ -13,7 +13,7 @@ import numpy as np
 from rstar_jax.data.corrections import Corrections
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.form import Form, content_id, form_of
-from rstar_jax.data.known import NO_ID, Columns, named
+from rstar_jax.data.known import NO_ANSWER, NO_ID, Columns, named
 from rstar_jax.data.problem_set import Mixture, ProblemSet, Selected, Stored, share
 from rstar_jax.data.readers import READERS
 from rstar_jax.data.specification import Part, parse
@@ -78,7 +78,9 @@ def load_problems(
         sets.append(found)
     chosen = [share(len(each), part.share, seed) for each, part in zip(sets, parts, strict=True)]
     of_files = [part.kind not in ("suite", "tfds") for part in parts]
-    shares = _distinct(sets, chosen, ids, faults, f"--{named}.id={NO_ID}" if named else "", of_files)
+    shares: list[ProblemSet] = [Selected(each, rows) for each, rows in zip(sets, chosen, strict=True)]
+    if columns is None or columns.cut != NO_ANSWER:  # what is compared alone may ask twice
+        shares = _distinct(sets, chosen, ids, faults, f"--{named}.id={NO_ID}" if named else "", of_files)
     if log is not None and faults.left_out:
         log(f"{option}: {faults.summary(sum(map(len, shares)))}")
     whole = shares[0] if len(shares) == 1 else Mixture(shares)

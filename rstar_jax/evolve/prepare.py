@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 from rstar_jax import records
 from rstar_jax.data.clean import CleanConfig, CleanReport, clean
-from rstar_jax.data.faults import Faults
-from rstar_jax.data.known import NO_ANSWER, NO_ID, Columns
+from rstar_jax.data.known import NO_ANSWER, Columns
 from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.prepared import SHARD
 from rstar_jax.data.problem_set import ProblemSet, Selected
@@ -138,8 +137,8 @@ def _read(settings: PrepareSettings, progress: Progress) -> dict[str, ProblemSet
     met: set[str] = set()
 
     def load(option: str, spec: str, split: Literal["train", "heldout"]) -> ProblemSet:
-        # Of benchmarks the questions are compared, which need neither answers nor ids.
-        compared = dataclasses.replace(settings.columns, id=NO_ID, cut=NO_ANSWER)
+        # Of benchmarks the questions are compared, which need neither answers nor ids of their own.
+        compared = dataclasses.replace(settings.columns, cut=NO_ANSWER)
         return load_problems(
             spec,
             seed=settings.seed,
@@ -187,17 +186,13 @@ def _prepare(
             name: {"rows": len(problems), "fingerprint": problems.fingerprint}
             for name, problems in splits.items()
         },
-        left_out={name: found for name, one in read.items() if (found := _left_out(name, one))["kinds"]},
+        left_out={
+            name: {"kinds": dict(one.faults.kinds), "examples": one.faults.examples}
+            for name, one in read.items()
+            if one.faults and one.faults.left_out
+        },
         clean=cleaned.report,
     )
-
-
-def _left_out(option: str, problems: ProblemSet) -> dict[str, Any]:
-    """Rows that could not be used; a benchmark may ask twice, as that is compared all the same."""
-    faults = problems.faults or Faults(fatal=False)
-    again = option.startswith("against ")
-    kinds = {kind: n for kind, n in faults.kinds.items() if not (again and kind.startswith("asked before"))}
-    return {"kinds": kinds, "examples": {kind: faults.examples[kind] for kind in kinds}}
 
 
 def _pack(folder: Path, splits: Mapping[str, ProblemSet], shard: int, progress: Progress) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import weights
-from rstar_jax.data.known import NO_ANSWER, NO_ID, Columns
+from rstar_jax.data.known import NO_ANSWER, Columns
 from rstar_jax.data.load import load_problems
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
 from rstar_jax.errors import UserError
@@ -84,7 +84,7 @@ def _problems(settings: SynthesiseSettings, progress: Progress, spec: str, optio
         seed=settings.seed,
         split="train",
         option=option,
-        columns=Columns(id=NO_ID, cut=NO_ANSWER) if compared else Columns(),
+        columns=Columns(cut=NO_ANSWER) if compared else Columns(),
         bad="drop",
         require=None if compared else settings.verify.make_task().require,
         log=progress.log,

@@ -81,7 +81,7 @@ def test_rounds_read_what_cleaning_kept(prepared):
 def test_what_was_dropped_is_told_with_its_reason(prepared):
     _, folder, report = prepared
     assert report["clean"]["dropped"] == {"exact_benchmark": 2, "exact_duplicate": 1}
-    assert report["clean"]["overlaps"]["walls"]["exact"] == 1
+    assert report["clean"]["overlaps"]["walls"]["exact"] == 2
     examples = {example["id"]: example for example in report["clean"]["examples"]}
     assert examples["e"]["other_id"] == "h" and examples["d"]["other_id"] == "b"
     assert report["left_out"]["sources"]["kinds"] == {"no answer": 1, "not JSON": 1}
@@ -296,6 +296,7 @@ def test_of_a_benchmark_the_questions_do(tmp_path):
     report = prepare.run(settings, tmp_path / "work")
     assert report["splits"]["train"]["rows"] == 2
     assert report["left_out"] == {}
+    assert [example["other_id"] for example in report["clean"]["examples"]] == ["0", "0", "1"]
 
 
 def test_how_much_a_program_may_print_is_left_to_the_run(tmp_path):
