@@ -41,7 +41,7 @@ _COLUMNS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class CardPart:
     """A part of a data set. name: of its folder, and of the card's config where it is Parquet. schema: None
     for JSON lines. rows, bytes: how many."""
 
@@ -51,7 +51,7 @@ class Part:
     bytes: int
 
 
-def dataset_card(parts: Sequence[Part], provenance: Mapping[str, Any], licence: str | None) -> str:
+def dataset_card(parts: Sequence[CardPart], provenance: Mapping[str, Any], licence: str | None) -> str:
     """The text of a card. Parts without rows have no files, and no config. licence: of the base model."""
     parts = [part for part in parts if part.rows]
     lines = ["---", "license: unknown", "task_categories:", "- text-generation"]

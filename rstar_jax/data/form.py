@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any
 
-from rstar_jax.data.known import CUTS, NO_ANSWER, NO_ID, Columns, Known, recognised
+from rstar_jax.data.known import CUTS, NO_ANSWER, NO_ID, Columns, KnownSet, recognised
 from rstar_jax.data.problem_set import digest
 from rstar_jax.data.tables import Place, require_text, shown
 from rstar_jax.errors import Unfit
@@ -115,7 +115,9 @@ def content_id(question: str) -> str:
     return f"q-{hashlib.sha256(plain.encode(errors='replace')).hexdigest()[:20]}"
 
 
-def form_of(row: dict[str, Any], asked: Columns, known: tuple[str, Known] | None, option: str = "") -> Form:
+def form_of(
+    row: dict[str, Any], asked: Columns, known: tuple[str, KnownSet] | None, option: str = ""
+) -> Form:
     """The form of a set, by its name where that is `known`, else by the keys of its first row. option: that
     of `asked`, for errors.
 

@@ -43,7 +43,7 @@ class Columns:
 
 
 @dataclasses.dataclass(frozen=True)
-class Known:
+class KnownSet:
     """A published set. columns: of its rows. keys: by which a file of it is known, where `columns` are not
     enough to tell. configs: what the hub calls its parts, all of which are read, in this order."""
 
@@ -56,41 +56,41 @@ _SUBJECTS = (
     *("algebra", "counting_and_probability", "geometry", "intermediate_algebra"),
     *("number_theory", "prealgebra", "precalculus"),
 )
-_ARENA = Known(Columns("problem", "answer", "problem_idx", subject="problem_type", cut="whole"))
+_ARENA = KnownSet(Columns("problem", "answer", "problem_idx", subject="problem_type", cut="whole"))
 
-KNOWN: dict[str, Known] = {
-    "openai/gsm8k": Known(Columns("question", "answer", cut="hashes"), configs=("main",)),
-    "HuggingFaceH4/MATH-500": Known(
+KNOWN: dict[str, KnownSet] = {
+    "openai/gsm8k": KnownSet(Columns("question", "answer", cut="hashes"), configs=("main",)),
+    "HuggingFaceH4/MATH-500": KnownSet(
         Columns("problem", "answer", "unique_id", "level", "subject", cut="whole"), ("unique_id", "subject")
     ),
-    "EleutherAI/hendrycks_math": Known(
+    "EleutherAI/hendrycks_math": KnownSet(
         Columns("problem", "solution", level="level", subject="type", cut="boxed"),
         ("level", "type", "solution"),
         _SUBJECTS,
     ),
-    "AI-MO/NuminaMath-CoT": Known(
+    "AI-MO/NuminaMath-CoT": KnownSet(
         Columns("problem", "solution", subject="source", cut="boxed"), ("solution", "messages")
     ),
-    "meta-math/MetaMathQA": Known(
+    "meta-math/MetaMathQA": KnownSet(
         Columns("query", "response", subject="type", cut="stated"), ("query", "response")
     ),
-    "HuggingFaceH4/aime_2024": Known(Columns("problem", "answer", "id", cut="whole"), ("url", "year")),
-    "math-ai/aime25": Known(Columns("problem", "answer", "id", cut="whole")),
+    "HuggingFaceH4/aime_2024": KnownSet(Columns("problem", "answer", "id", cut="whole"), ("url", "year")),
+    "math-ai/aime25": KnownSet(Columns("problem", "answer", "id", cut="whole")),
     "MathArena/aime_2026": _ARENA,
     "MathArena/hmmt_feb_2025": _ARENA,
     "MathArena/hmmt_feb_2026": _ARENA,
-    "math-ai/amc23": Known(Columns("question", "answer", "id", cut="whole")),
-    "Hothan/OlympiadBench": Known(
+    "math-ai/amc23": KnownSet(Columns("question", "answer", "id", cut="whole")),
+    "Hothan/OlympiadBench": KnownSet(
         Columns("question", "final_answer", "id", subject="subfield", cut="whole"),
         ("final_answer",),
         ("OE_TO_maths_en_COMP",),
     ),
-    "KbsdJames/Omni-MATH": Known(
+    "KbsdJames/Omni-MATH": KnownSet(
         Columns("problem", "answer", level="difficulty", subject="domain", cut="whole"),
         ("domain", "difficulty"),
     ),
-    "agentica-org/DeepScaleR-Preview-Dataset": Known(Columns("problem", "answer", cut="whole")),
-    "SynthLabsAI/Big-Math-RL-Verified": Known(
+    "agentica-org/DeepScaleR-Preview-Dataset": KnownSet(Columns("problem", "answer", cut="whole")),
+    "SynthLabsAI/Big-Math-RL-Verified": KnownSet(
         Columns("problem", "answer", subject="domain", cut="whole"), ("domain", "llama8b_solve_rate")
     ),
 }
@@ -99,12 +99,12 @@ KNOWN: dict[str, Known] = {
 _QUESTIONS, _ANSWERS = ("question", "problem"), ("answer",)
 
 
-def named(name: str) -> tuple[str, Known] | None:
+def named(name: str) -> tuple[str, KnownSet] | None:
     """The set of that name on the hub, whatever its capitals."""
     return next(((key, known) for key, known in KNOWN.items() if key.lower() == name.lower()), None)
 
 
-def recognised(keys: Iterable[str]) -> tuple[str, Known] | None:
+def recognised(keys: Iterable[str]) -> tuple[str, KnownSet] | None:
     """The set that a row with these keys is of, and its name; None where it is one's own, as every row with
     an id, a question and an answer is."""
     keys = set(keys)

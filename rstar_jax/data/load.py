@@ -14,9 +14,9 @@ from rstar_jax.data.corrections import Corrections
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.form import Form, content_id, form_of
 from rstar_jax.data.known import NO_ANSWER, NO_ID, Columns, named
-from rstar_jax.data.problem_set import Mixture, ProblemSet, Selected, Stored, share
+from rstar_jax.data.problem_set import Mixture, ProblemSet, Selected, StoredProblems, share
 from rstar_jax.data.readers import READERS
-from rstar_jax.data.specification import Part, parse
+from rstar_jax.data.specification import SourcePart, parse
 from rstar_jax.data.tables import OnBad, Place, shown
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.problems.family import Split
@@ -62,7 +62,7 @@ def load_problems(
     parts = parse(str(spec), option)
     sets, ids = [], array("q")
     for part in parts:
-        found = Stored()
+        found = StoredProblems()
         for place, problem in _problems(part, seed, split, option, columns or Columns(), named, faults, met):
             problem = mended(problem) if mended else problem
             if _passes(problem, place, require, faults):
@@ -102,7 +102,7 @@ def require_columns(columns: Columns, met: set[str], option: str) -> None:
 
 
 def _problems(
-    part: Part,
+    part: SourcePart,
     seed: int,
     split: Split,
     option: str,
@@ -175,7 +175,7 @@ def _alike(hashes: array[int], among: np.ndarray) -> list[list[int]]:
 
 
 def _distinct(
-    sets: list[Stored],
+    sets: list[StoredProblems],
     chosen: list[np.ndarray],
     ids: array[int],
     faults: Faults,

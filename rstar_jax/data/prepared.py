@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import manifests
-from rstar_jax.data.specification import Part
+from rstar_jax.data.specification import SourcePart
 from rstar_jax.errors import UserError
 from rstar_jax.settings import home_expanded
 
@@ -18,7 +18,7 @@ _INFO = "dataset_info.json"
 _DEPTHS = ("*", "*/*", "*/*/*")  # NAME, VERSION and perhaps CONFIG between a folder and the set in it
 
 
-def open_prepared(part: Part, option: str) -> Sequence[dict[str, Any]]:
+def open_prepared(part: SourcePart, option: str) -> Sequence[dict[str, Any]]:
     """Open the set that `tfds:NAME/SPLIT` names: NAME as tensorflow-datasets knows it, the set's own folder,
     or a folder with no other set in it, such as the working directory that prepared it.
 

@@ -68,7 +68,7 @@ class ProblemSet(Sequence[Problem]):
         return digest(self)
 
 
-class Stored(ProblemSet):
+class StoredProblems(ProblemSet):
     """Problems in a temporary file. `add` them first, all with their places or all without."""
 
     def __init__(self, problems: Iterable[Problem] = ()) -> None:

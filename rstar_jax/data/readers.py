@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from rstar_jax.data.known import named
 from rstar_jax.data.prepared import open_prepared
-from rstar_jax.data.specification import Part
+from rstar_jax.data.specification import SourcePart
 from rstar_jax.data.tables import OnBad, Place, is_parquet, read_objects
 from rstar_jax.errors import UserError
 from rstar_jax.manifests import MANIFEST
@@ -34,7 +34,7 @@ _NO_ROWS = (
 )
 
 
-def _file(part: Part, option: str, on_bad: OnBad) -> Rows:
+def _file(part: SourcePart, option: str, on_bad: OnBad) -> Rows:
     path = home_expanded(Path(part.name), option)
     try:
         folder, there = bool(part.name) and path.is_dir(), bool(part.name) and path.is_file()
@@ -76,7 +76,7 @@ def _in_order(path: Path) -> list[str | int]:
     return [int(piece) if piece.isdecimal() else piece for piece in re.split(r"(\d+)", str(path))]
 
 
-def _hub(part: Part, option: str, on_bad: OnBad) -> Rows:
+def _hub(part: SourcePart, option: str, on_bad: OnBad) -> Rows:
     """A set of the hub, or of a folder of this machine, by the library `datasets`."""
     del on_bad  # its rows are whole
     try:
@@ -111,7 +111,7 @@ def _hub(part: Part, option: str, on_bad: OnBad) -> Rows:
                 yield Place(part.text, "row", number), row
 
 
-def _prepared(part: Part, option: str, on_bad: OnBad) -> Rows:
+def _prepared(part: SourcePart, option: str, on_bad: OnBad) -> Rows:
     """A set that tensorflow-datasets prepared, as `tfds.data_source` gives it."""
     del on_bad
     found = open_prepared(part, option)
@@ -133,7 +133,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-READERS: dict[str, Callable[[Part, str, OnBad], Rows]] = {
+READERS: dict[str, Callable[[SourcePart, str, OnBad], Rows]] = {
     "file": _file,
     "jsonl": _file,
     "parquet": _file,

@@ -25,7 +25,7 @@ _SHARE = re.compile(r"(.+)\*(\d*\.?\d+)", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class SourcePart:
     """A part of a specification.
 
     kind: one of KINDS, or "file" where none is named. name: a number, file, folder or set. config, split: of
@@ -40,16 +40,16 @@ class Part:
     text: str = ""
 
 
-def parse(spec: str, option: str) -> tuple[Part, ...]:
+def parse(spec: str, option: str) -> tuple[SourcePart, ...]:
     """Divide a specification into its parts. Raises UserError naming the option and the part that has another
     form."""
     spec = spec.strip()
     if not _is_number(spec) and (not spec or os.path.exists(spec)):
-        return (Part("file", spec, text=spec),)
+        return (SourcePart("file", spec, text=spec),)
     return tuple(_part(text, option) for text in _JOINT.split(spec))
 
 
-def _part(text: str, option: str) -> Part:
+def _part(text: str, option: str) -> SourcePart:
     share = 1.0
     if not os.path.exists(text.partition(":")[2] or text) and (found := _SHARE.fullmatch(text)):
         text, share = found[1], float(found[2])
@@ -60,8 +60,8 @@ def _part(text: str, option: str) -> Part:
             )
     kind, colon, name = text.partition(":")
     if not colon or kind not in KINDS:
-        return Part("suite" if _is_number(text) else "file", text, share=share, text=text)
-    part = Part(kind, name, share=share, text=text)
+        return SourcePart("suite" if _is_number(text) else "file", text, share=share, text=text)
+    part = SourcePart(kind, name, share=share, text=text)
     if kind == "suite" and not _is_number(name):
         raise UserError(f"{option}: '{text}' given, suite:NUMBER expected, such as suite:240.")
     if kind == "hf":

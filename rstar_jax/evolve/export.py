@@ -24,7 +24,7 @@ import rstar_jax
 from rstar_jax import columns, manifests, records, weights
 from rstar_jax.data import authors, flat_trees, formats
 from rstar_jax.data.authors import Frame
-from rstar_jax.data.dataset_card import Part, dataset_card
+from rstar_jax.data.dataset_card import CardPart, dataset_card
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import run_settings
 from rstar_jax.evolve.settings import RunSettings
@@ -174,7 +174,7 @@ def _parts(
     rounds: list[int],
     work: Workdir,
     progress: Progress,
-) -> list[tuple[Part, dict[str, int]]]:
+) -> list[tuple[CardPart, dict[str, int]]]:
     """Point 2 of `run`."""
     asked = [FORMATS[name] for name in settings.formats]
     task, written = options.verify.make_task(), []
@@ -183,7 +183,7 @@ def _parts(
         export = _Export(progress, name, form, lambda: Frame.of(task))
         manifest = work.stage(name, lambda folder, e=export, f=files: e.write(folder, f))
         counted = manifest["result"]
-        written.append((Part(name, form.schema, counted["rows"], counted["bytes"]), counted))
+        written.append((CardPart(name, form.schema, counted["rows"], counted["bytes"]), counted))
     return written
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from rstar_jax import records
 from rstar_jax.data.clean import clean
 from rstar_jax.data.form import content_id
-from rstar_jax.data.problem_set import Stored
+from rstar_jax.data.problem_set import StoredProblems
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import policy_hash
 from rstar_jax.evolve.shards import Shards, Source
@@ -118,7 +118,7 @@ def _block(folder: Path, number: int) -> Path:
 def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
     """Drop what a seed, a benchmark or an earlier problem asks. Answers are not known yet: questions alone
     are compared."""
-    asked, places = Stored(), array("q")  # of all rows, those that are problems
+    asked, places = StoredProblems(), array("q")  # of all rows, those that are problems
     for place, row in enumerate(_rows(synthesis.folder("written"), "written")):
         if not row.fault:
             asked.add(Problem(row.id, row.question, _UNGRADED))
@@ -161,7 +161,7 @@ def _kept(synthesis: Synthesis) -> Iterator[Written]:
 
 def _shards(synthesis: Synthesis, folder: Path) -> tuple[Shards, int]:
     """The files of the solutions, and of how many problems."""
-    problems = Stored(Problem(row.id, row.question, "") for row in _kept(synthesis))
+    problems = StoredProblems(Problem(row.id, row.question, "") for row in _kept(synthesis))
     source = Source(0, seed=synthesis.settings.seed, policy=policy_hash(synthesis.solver))
     return Shards(folder, "trees-0", problems, source, size=_BLOCK), len(problems)
 

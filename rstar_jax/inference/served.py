@@ -1,7 +1,8 @@
 """A policy behind a server and a task -> the queues that a search is handed. No weights are loaded.
 
 The server is asked with the texts of prompt and steps. Which ids it sampled is not known: trainings encode
-the texts. A node's log-probability is that of the server's own words (`served.Choice`), 0 where it has none.
+the texts. A node's log-probability is that of the server's own words (`served.Continuation`), 0 where it has
+none.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from rstar_jax.inference.verifier import Verifier, problem_key
 from rstar_jax.queues import Coded
 from rstar_jax.search import Leaf, Queues
-from rstar_jax.served import Address, Choice, CompletionRequest, ServedConfig
+from rstar_jax.served import Address, CompletionRequest, Continuation, ServedConfig
 from rstar_jax.served.policy import ServedPolicy
 from rstar_jax.tasks import Checker, Role
 from rstar_jax.types import Candidate
@@ -48,7 +49,7 @@ class ServedReasoner(Verifier):
             (round, problem_key(leaf.problem.id), leaf.tree_index, leaf.node),
         )
 
-    def _candidates(self, _: Leaf, choices: Sequence[Choice]) -> list[Candidate]:
+    def _candidates(self, _: Leaf, choices: Sequence[Continuation]) -> list[Candidate]:
         self.meter.tokens += sum(choice.tokens for choice in choices)
         stops = self._task.grammar.stops
         return [

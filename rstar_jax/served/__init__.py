@@ -5,7 +5,7 @@ which alone imports aiohttp).
 """
 
 from rstar_jax.served.address import Address, is_served, parse
-from rstar_jax.served.requests import Choice, CompletionRequest
+from rstar_jax.served.requests import CompletionRequest, Continuation
 from rstar_jax.served.settings import ServedConfig
 
-__all__ = ["Address", "Choice", "CompletionRequest", "ServedConfig", "is_served", "parse"]
+__all__ = ["Address", "CompletionRequest", "Continuation", "ServedConfig", "is_served", "parse"]

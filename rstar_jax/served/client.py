@@ -30,9 +30,9 @@ from rstar_jax.served.address import Address
 from rstar_jax.served.circuit import Circuit
 from rstar_jax.served.dialect import Dialect, too_long
 from rstar_jax.served.refusal import final, refusal_of
-from rstar_jax.served.requests import Choice, CompletionRequest, Stats, seed_of
+from rstar_jax.served.requests import CompletionRequest, Continuation, ServerStats, seed_of
 from rstar_jax.served.settings import ServedConfig
-from rstar_jax.served.stream import Answer, Malformed, Refusal
+from rstar_jax.served.stream import Malformed, Refusal, Response
 
 _LINE = 2**22  # bytes of one event
 _END_S = 0.5  # seconds that a response may take to end behind its last event
@@ -52,7 +52,7 @@ class Ask:
     failures: int = 0
 
 
-Told = Callable[[Ask, list[Choice], bool], None]
+Told = Callable[[Ask, list[Continuation], bool], None]
 
 
 class Client:
@@ -70,7 +70,7 @@ class Client:
     ) -> None:
         self._address, self._config, self._seed, self._where = address, config, seed, where
         self._told, self._fatal = told, fatal
-        self.stats, self._dialect = Stats(), Dialect()
+        self.stats, self._dialect = ServerStats(), Dialect()
         self._circuit = Circuit(config, random.Random())
         self._waiting: deque[Ask] = deque()
         self._paused: dict[Ask, asyncio.TimerHandle] = {}
@@ -153,7 +153,7 @@ class Client:
             self._fill()
         seed = seed_of(self._seed, request, first)
         body = self._dialect.body(self._address.model, request, ask.count, seed, self._config.top_p)
-        answer, sent = Answer(ask.count, request.stops), time.monotonic()
+        answer, sent = Response(ask.count, request.stops), time.monotonic()
         self.stats.requests += 1
         try:
             await self._read(body, answer)
@@ -167,7 +167,7 @@ class Client:
                 return
         await self._answered(ask, sent, body, answer)
 
-    async def _read(self, body: Mapping[str, object], answer: Answer) -> None:
+    async def _read(self, body: Mapping[str, object], answer: Response) -> None:
         """Send a request and read its answer until that is complete. Raises Refusal, Malformed, TimeoutError
         where no token comes, and what aiohttp raises."""
         if self._session is None:
@@ -212,7 +212,7 @@ class Client:
             read_bufsize=2**18,
         )
 
-    async def _answered(self, ask: Ask, sent: float, body: Mapping[str, object], answer: Answer) -> None:
+    async def _answered(self, ask: Ask, sent: float, body: Mapping[str, object], answer: Response) -> None:
         if "stop" in body and answer.tells is not None:
             if answer.tells:
                 self._dialect.tells = True
@@ -237,7 +237,7 @@ class Client:
                 self._waiting.append(part)
         self._told(ask, choices, True)
 
-    async def _stalled(self, ask: Ask, sent: float, answer: Answer) -> None:
+    async def _stalled(self, ask: Ask, sent: float, answer: Response) -> None:
         self.stats.stalls += 1
         silent = self._config.stall_s if answer.begun else self._config.first_s
         await self._failed(ask, sent, "no token came", since=time.monotonic() - silent / 2)
@@ -302,7 +302,7 @@ class Client:
     async def _is_alive(self) -> bool:
         """Ask for one token: whether the server answers this where it fails at another request."""
         request = CompletionRequest("1", 1, 0.0, 1, (), ())
-        answer = Answer(1, ())
+        answer = Response(1, ())
         with contextlib.suppress(Refusal, Malformed, aiohttp.ClientError, OSError):
             await self._read(self._dialect.body(self._address.model, request, 1, 0, 1.0), answer)
         if answer.complete:
@@ -329,4 +329,4 @@ class Client:
 
     def _give_up(self, ask: Ask, fault: str) -> None:
         self.stats.given_up += ask.count
-        self._told(ask, [Choice("", "", fault=fault)] * ask.count, False)
+        self._told(ask, [Continuation("", "", fault=fault)] * ask.count, False)

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from rstar_jax import records
-from rstar_jax.served.requests import Choice
+from rstar_jax.served.requests import Continuation
 
 SYNC_S = 1.0
 _HEAD = 26  # bytes before the JSON
@@ -71,21 +71,21 @@ class Journal:
             )
         return np.array(keys, np.uint64), np.array(places, np.int64)
 
-    def get(self, key: int) -> list[tuple[int, list[Choice]]]:
+    def get(self, key: int) -> list[tuple[int, list[Continuation]]]:
         """Return the answers of a request that earlier processes left: the place of the first continuation of
         each, and the continuations."""
         first, last = (int(np.searchsorted(self._keys, np.uint64(key), side)) for side in ("left", "right"))
         return [self._at(int(place)) for place in self._places[first:last]]
 
-    def _at(self, place: int) -> tuple[int, list[Choice]]:
+    def _at(self, place: int) -> tuple[int, list[Continuation]]:
         line, size = b"", 4096
         while not line.endswith(b"\n"):
             line = os.pread(self._file, size, place).partition(b"\n")
             line, size = line[0] + line[1], 4 * size
         first, choices = json.loads(line[_HEAD:])
-        return first, [Choice(*choice) for choice in choices]
+        return first, [Continuation(*choice) for choice in choices]
 
-    def add(self, key: int, first: int, choices: Sequence[Choice]) -> None:
+    def add(self, key: int, first: int, choices: Sequence[Continuation]) -> None:
         """Append an answer. Raises UserError where the disk is full; then nothing is appended."""
         held = json.dumps([first, [list(vars(choice).values()) for choice in choices]]).encode()
         line = b"%016x %08x %s\n" % (key, zlib.crc32(held), held)

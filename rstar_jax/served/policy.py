@@ -20,7 +20,7 @@ from rstar_jax.queues import Queue
 from rstar_jax.served.address import Address
 from rstar_jax.served.client import Ask, Client
 from rstar_jax.served.journal import SYNC_S, Journal
-from rstar_jax.served.requests import Choice, CompletionRequest, key_of
+from rstar_jax.served.requests import CompletionRequest, Continuation, key_of
 from rstar_jax.served.settings import ServedConfig
 
 
@@ -29,9 +29,9 @@ class _Request:
     """A request under way. choices: those that have come, by place."""
 
     key: int
-    choices: list[Choice | None]
+    choices: list[Continuation | None]
 
-    def add(self, first: int, choices: list[Choice]) -> None:
+    def add(self, first: int, choices: list[Continuation]) -> None:
         self.choices[first : first + len(choices)] = choices
 
     @property
@@ -45,7 +45,7 @@ class _Request:
         return found
 
 
-class ServedPolicy(Queue[CompletionRequest, list[Choice]]):
+class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
     """The continuations of each request, `n` of them, in any order of requests.
 
     seed: of the run. journal: a file that keeps the answers; None: none are kept. where: the option that
@@ -69,7 +69,7 @@ class ServedPolicy(Queue[CompletionRequest, list[Choice]]):
         self._journal = Journal(journal) if journal else None
         self._requests: dict[int, _Request] = {}  # of the queue's thread
         self._ready = threading.Condition()
-        self._outbox: list[tuple[int, list[Choice]]] = []
+        self._outbox: list[tuple[int, list[Continuation]]] = []
         self._failure: BaseException | None = None
         self._client = Client(address, config, seed, self._came, self._failed, where)
         self._loop = asyncio.new_event_loop()
@@ -78,7 +78,7 @@ class ServedPolicy(Queue[CompletionRequest, list[Choice]]):
         self._syncing: asyncio.Task[None] | None = None
 
     def stats(self) -> dict[str, Any]:
-        """JSON-ready counts (`client.Stats`), and the mean number of slots busy."""
+        """JSON-ready counts (`requests.ServerStats`), and the mean number of slots busy."""
         found, busy = dataclasses.asdict(self._client.stats), self._client.stats.slots_busy
         for name in ("busy_s", "wanted_s"):
             del found[name]
@@ -152,7 +152,7 @@ class ServedPolicy(Queue[CompletionRequest, list[Choice]]):
         for ticket in tickets:
             self._requests.pop(ticket, None)
 
-    def _came(self, ask: Ask, choices: list[Choice], written: bool) -> None:
+    def _came(self, ask: Ask, choices: list[Continuation], written: bool) -> None:
         one = self._requests.get(ask.ticket)
         if one is None:
             return

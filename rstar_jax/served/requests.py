@@ -24,7 +24,7 @@ class CompletionRequest:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class Continuation:
     """One continuation.
 
     text: with the stop at its end. stop: which one ended it, "" for none. logprob: the sum of the tokens'
@@ -53,7 +53,7 @@ def seed_of(seed: int, request: CompletionRequest, first: int) -> int:
 
 
 @dataclasses.dataclass
-class Stats:
+class ServerStats:
     """Counts of one server since the start.
 
     requests: sent. answered: complete. tokens_in, tokens_out: read and written by the server. retries: sent

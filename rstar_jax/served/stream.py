@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rstar_jax.served.requests import Choice
+from rstar_jax.served.requests import Continuation
 
 
 class Malformed(Exception):
@@ -43,7 +43,7 @@ class _Text:
         return bool(self.stop) or self.reason is not None
 
 
-class Answer:
+class Response:
     """The continuations of one response, by index; `take` each event's data, or `whole` of one that is not
     streamed. count: how many were asked for."""
 
@@ -154,7 +154,7 @@ class Answer:
             return True
         return False if by_stop else None
 
-    def choices(self) -> list[Choice]:
+    def choices(self) -> list[Continuation]:
         """Return the continuations that have ended, from the first on, as far as there is none missing."""
         found = []
         for index in range(self._count):
@@ -165,7 +165,7 @@ class Answer:
             text = one.text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             tokens = one.counted or len(one.tokens) or one.pieces
             fault = "" if one.stop or one.reason == "length" else "ended by the model"
-            found.append(Choice(text, one.stop, round(one.logprob, 6), tokens, fault))
+            found.append(Continuation(text, one.stop, round(one.logprob, 6), tokens, fault))
         return found
 
 

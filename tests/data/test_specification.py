@@ -2,7 +2,7 @@
 
 import pytest
 
-from rstar_jax.data.specification import Part, parse
+from rstar_jax.data.specification import SourcePart, parse
 from rstar_jax.errors import UserError
 
 
@@ -25,7 +25,7 @@ def test_parts(spec, parts):
 
 def test_sets_have_configs_and_splits():
     assert parse("hf:openai/gsm8k:train", "o") == (
-        Part("hf", "openai/gsm8k", split="train", text="hf:openai/gsm8k:train"),
+        SourcePart("hf", "openai/gsm8k", split="train", text="hf:openai/gsm8k:train"),
     )
     (part,) = parse("hf:/data/x:main:test[:10]", "o")
     assert (part.name, part.config, part.split) == ("/data/x", "main", "test[:10]")

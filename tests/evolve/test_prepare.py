@@ -16,7 +16,7 @@ from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems
 from rstar_jax.data.order import Epochs
 from rstar_jax.data.prepared import folder_of
-from rstar_jax.data.problem_set import Stored, digest
+from rstar_jax.data.problem_set import StoredProblems, digest
 from rstar_jax.data.tables import Place
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.evolve import prepare
@@ -182,7 +182,7 @@ def test_a_row_that_was_changed_is_none():
 def test_half_a_character_is_named(tmp_path):
     from rstar_jax.data import rstar_problems
 
-    problems = Stored()
+    problems = StoredProblems()
     problems.add(Problem("a", "1 + 1?", "2", source="\ud800"), Place("x", "row", 1))
     with pytest.raises(UserError, match=r"a: source holds half a character \('\\ud800'\)"):
         rstar_problems.write(tmp_path, {"train": problems}, told=lambda rows: None)
@@ -251,7 +251,7 @@ def test_a_disk_that_fails_is_named(tmp_path, monkeypatch):
 def test_packing_holds_no_more_than_a_few_rows(tmp_path):
     from rstar_jax.data import rstar_problems
 
-    problems, text = Stored(), "how many? " * 2000
+    problems, text = StoredProblems(), "how many? " * 2000
     for number in range(1000):
         problems.add(Problem(str(number), f"{number} {text}", "1"), Place("here", "row", number + 1))
     rstar_problems.write(tmp_path / "warm", {"train": problems[:2]}, shard=50, told=lambda rows: None)

@@ -9,7 +9,7 @@ import pytest
 
 from rstar_jax import launch
 from rstar_jax.data.corrections import Corrections
-from rstar_jax.data.problem_set import Stored
+from rstar_jax.data.problem_set import StoredProblems
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.context import Context
@@ -106,7 +106,7 @@ def test_problems_without_room_are_named_once_and_left_out(tmp_path):
         [short],
     )
     assert list(with_room(context).train) == [short]
-    mended, found = Corrections("", {}), Stored([short, long])
+    mended, found = Corrections("", {}), StoredProblems([short, long])
     found.mended = mended
     assert with_room(dataclasses.replace(context, train=found)).train.mended is mended
     told.pop()

@@ -7,7 +7,7 @@ import pytest
 from rstar_jax.errors import UserError
 from rstar_jax.queues import call
 from rstar_jax.served.dialect import Dialect, too_long
-from rstar_jax.served.stream import Answer, Malformed, Refusal, message_of
+from rstar_jax.served.stream import Malformed, Refusal, Response, message_of
 from tests.served.conftest import STOPS, request
 from tests.served.server import Reply
 
@@ -39,7 +39,7 @@ def test_the_stop_is_found(server, ask, stream, pieces, include, tell, logprobs,
 
 
 def test_a_hidden_stop_is_read_among_the_tokens():
-    answer = Answer(1, STOPS)
+    answer = Response(1, STOPS)
     tokens = {"tokens": ["x", " = 1", "\n<end_of", "_code>"], "token_logprobs": [-1.0, -0.5, None, -0.25]}
     data = '{"choices": [{"text": "x = 1\\n", "finish_reason": "stop", "logprobs": %s}]}'
     assert answer.take(data % str(tokens).replace("'", '"').replace("None", "null"))
@@ -169,17 +169,17 @@ def test_which_refusals_are_of_length(message, says):
 )  # fmt: skip
 def test_what_is_no_completion_is_malformed(data):
     with pytest.raises(Malformed):
-        Answer(2, STOPS).take(data)
+        Response(2, STOPS).take(data)
 
 
 def test_an_error_in_the_stream_is_one():
     with pytest.raises(Refusal) as raised:
-        Answer(1, STOPS).take('{"error": {"message": "out of memory", "code": 503}}')
+        Response(1, STOPS).take('{"error": {"message": "out of memory", "code": 503}}')
     assert (raised.value.status, str(raised.value)) == (503, "out of memory")
 
 
 def test_halves_of_a_character_are_joined():
-    answer = Answer(1, STOPS)
+    answer = Response(1, STOPS)
     answer.take('{"choices": [{"text": "\\ud83d"}]}')
     answer.take('{"choices": [{"text": "\\ude00 \\ud800 <end_of_step>", "finish_reason": "stop"}]}')
     (choice,) = answer.choices()

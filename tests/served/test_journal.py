@@ -15,12 +15,12 @@ import pytest
 from rstar_jax.errors import UserError
 from rstar_jax.queues import call
 from rstar_jax.served.journal import Journal
-from rstar_jax.served.requests import Choice, key_of
+from rstar_jax.served.requests import Continuation, key_of
 from tests.served.conftest import request
 
 
-def choices(k: int) -> list[Choice]:
-    return [Choice(f"text {k}\n\u2028 é", "<end>", -0.25 * k, k, "")] * (1 + k % 2)
+def choices(k: int) -> list[Continuation]:
+    return [Continuation(f"text {k}\n\u2028 é", "<end>", -0.25 * k, k, "")] * (1 + k % 2)
 
 
 def test_answers_come_back(tmp_path):

@@ -8,8 +8,16 @@ from rstar_jax.data.clean.against import Against, Overlap
 from rstar_jax.data.clean.cleaner import Cleaned, clean
 from rstar_jax.data.clean.config import CleanConfig
 from rstar_jax.data.clean.forms import normalise
-from rstar_jax.data.clean.report import REASONS, CleanReport, Example
+from rstar_jax.data.clean.report import REASONS, CleanExample, CleanReport
 
 __all__ = [
-    "REASONS", "Against", "CleanConfig", "CleanReport", "Cleaned", "Example", "Overlap", "clean", "normalise",
+    "REASONS",
+    "Against",
+    "CleanConfig",
+    "CleanExample",
+    "CleanReport",
+    "Cleaned",
+    "Overlap",
+    "clean",
+    "normalise",
 ]  # fmt: skip

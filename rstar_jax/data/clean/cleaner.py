@@ -13,7 +13,7 @@ from rstar_jax.data.clean.config import CleanConfig
 from rstar_jax.data.clean.duplicates import Sketches
 from rstar_jax.data.clean.forms import forms
 from rstar_jax.data.clean.parts import multi_part
-from rstar_jax.data.clean.report import REASONS, CleanReport, Example
+from rstar_jax.data.clean.report import REASONS, CleanExample, CleanReport
 from rstar_jax.data.clean.rows import Rows
 from rstar_jax.errors import UserError
 from rstar_jax.types import Problem
@@ -114,7 +114,7 @@ class _Examples:
     def __init__(self, problems: Sequence[Problem], most: int) -> None:
         self._problems, self._most = problems, most
         self._counts = collections.Counter[str]()
-        self.found = list[Example]()
+        self.found = list[CleanExample]()
 
     def add(
         self, reason: str, row: int, *, other: str = "", other_id: str = "", similarity=0.0, detail=""
@@ -123,7 +123,7 @@ class _Examples:
         if self._counts[reason] <= self._most:
             problem = self._problems[row]
             self.found.append(
-                Example(
+                CleanExample(
                     reason, row, problem.id, problem.question, other_id, other, round(similarity, 3), detail
                 )
             )

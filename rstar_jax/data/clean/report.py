@@ -18,7 +18,7 @@ _SHOWN = 100  # characters of a question
 
 
 @dataclasses.dataclass(frozen=True)
-class Example:
+class CleanExample:
     """One dropped (or reported) question.
 
     row: of the set, from 0. other_id, other: the question that it repeats, empty where it repeats none.
@@ -48,7 +48,7 @@ class CleanReport:
     dropped: dict[str, int]
     twins_kept: int
     overlaps: dict[str, dict[str, int]]
-    examples: tuple[Example, ...]
+    examples: tuple[CleanExample, ...]
 
     def lines(self) -> list[str]:
         """Tell a person, an example for each reason."""
