@@ -50,7 +50,7 @@ class Writing(Task):
         return StepVerdict(steps[-1], "answer", answer=self.written(steps[-1]))
 
     def read(self, problem: Problem, steps: tuple[str, ...], result: object) -> StepVerdict:
-        raise NotImplementedError("nothing is run")
+        return self.step(problem, steps)  # nothing is run
 
     def final(self, problem: Problem, answer: str) -> Grade:
         return "ungraded"
