@@ -66,7 +66,7 @@ def _more(on_read: Callable[[int], None], before: int, count: int) -> None:
 
 
 def _taught(files: Sequence[Path], task: Task, *, limit: int, on_read: Callable[[int], None]) -> list[Given]:
-    """What the trees of files teach a policy."""
+    """Solutions that the trees of files teach a policy."""
     file = files[0] if len(files) == 1 else files[0].parent
     rows = (row for of_problem in _curated(files, CurateConfig()) for row in of_problem.sft)
     found = []

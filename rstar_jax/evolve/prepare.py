@@ -86,7 +86,7 @@ class PrepareSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareReport:
-    """What was packed and what was not.
+    """Rows that were packed, and those that were not.
 
     splits: of the set, rows and fingerprint of each. left_out: rows that could not be used, by option, with
     their kinds and first examples. clean: what was dropped of `sources`.

@@ -73,7 +73,7 @@ class ServedReasoner(Verifier):
         """Nothing is compiled."""
 
     def rereading(self) -> str:
-        """What the server reads again is its own affair."""
+        """Return no warning: what the server reads again is its own affair."""
         return ""
 
     def result(self) -> dict[str, Any]:

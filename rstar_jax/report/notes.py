@@ -55,7 +55,7 @@ def layers_line(layers: Mapping[str, str]) -> str:
 
 
 def served_line(asked: Mapping[str, Any]) -> str:
-    """What a server was asked; what went wrong only where something did."""
+    """Tell what a server was asked, and what went wrong only where something did."""
     parts = [f"{count(asked.get('requests'))} requests to {asked.get('model')} at {asked.get('server')}"]
     wrong = {"retries": "sent again", "stalls": "stalled", "refused": "put off by the server"}
     wrong |= {"given_up": "candidates given up", "known": "answered before"}

@@ -38,8 +38,8 @@ _TOO_LONG = re.compile(
 
 
 class Dialect:
-    """What is known of one server. dropped: parameters that it is not sent. tells: whether it says which stop
-    ended a text; None while that is not known."""
+    """Ways of one server, as far as they are known. dropped: parameters that it is not sent. tells: whether
+    it says which stop ended a text; None while that is not known."""
 
     def __init__(self) -> None:
         self.dropped: set[str] = set()
