@@ -35,7 +35,7 @@ def figure(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Figure:
         interval, in whatever order they come.
     """
     values = np.asarray(values, float)
-    low, high = np.quantile(means(values, seed=seed), _tails(values))
+    low, high = np.quantile(means(values, seed=seed), tails_of(values))
     return Figure(value=float(values.mean()), low=float(low), high=float(high), problems=len(values))
 
 
@@ -73,8 +73,8 @@ def _design_effect(values: np.ndarray) -> float:
     return min(1.0, spread / (mean * (1 - mean))) if spread > 0 else 1.0
 
 
-def _tails(values: np.ndarray) -> tuple[float, float]:
-    """The quantiles of the draws that bound the interval."""
+def tails_of(values: np.ndarray) -> tuple[float, float]:
+    """The quantiles of the draws of such values that bound their interval."""
     return tails(len(values), 1 - _design_effect(values))
 
 
