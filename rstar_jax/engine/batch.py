@@ -79,6 +79,12 @@ class Batch:
         """Return whether what was started is done, so that harvesting does not wait."""
         return self._flight is not None and cast(Any, self._flight.steps).is_ready()
 
+    def wait(self) -> None:
+        """Wait for what was started, the results of which stay where they are."""
+        if self._flight is not None:
+            with timed(self.cache.stats):
+                jax.block_until_ready(self._flight.steps)
+
     def admit(self, waiting: deque[tuple[int, StepRequest]]) -> None:
         """Takes as many of those that wait as there are free slots, and pages for their prefixes. If none is
         left waiting, slots that are still free take a share of their candidates."""

@@ -38,7 +38,10 @@ def timed(stats: Stats, program: DeviceProgram | None = None) -> Iterator[None]:
     begin = time.perf_counter()
     if program is None or (compilations.generation(), program) in _met:
         yield
-        stats.seconds += time.perf_counter() - begin
+        took = time.perf_counter() - begin
+        stats.seconds += took
+        if program is None:
+            stats.awaited += took
         return
     tell = stats.on_compile or (lambda _: None)
     tell(program.name)

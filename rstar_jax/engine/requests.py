@@ -169,7 +169,9 @@ class Stats:
     busy, steps: row-steps that gave a
     token, and all row-steps run. seconds: wall time in device calls, without compile_seconds (the first
     call of each compiled shape). programs: names of those shapes, in the order met.
+    awaited: of these seconds, those in which the host waited for results.
     on_compile: called with the name of a program before it is compiled, and with "" after.
+    on_device: called with how many programs are under way whose results are awaited, as it changes.
     """
 
     generated: int = 0
@@ -181,8 +183,10 @@ class Stats:
     steps: int = 0
     seconds: float = 0.0
     compile_seconds: float = 0.0
+    awaited: float = 0.0
     programs: list[str] = dataclasses.field(default_factory=list)
     on_compile: Callable[[str], None] | None = dataclasses.field(default=None, compare=False, repr=False)
+    on_device: Callable[[int], None] = dataclasses.field(default=lambda _: None, compare=False, repr=False)
 
     @property
     def occupancy(self) -> float:

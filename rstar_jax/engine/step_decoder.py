@@ -130,6 +130,7 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
         has work; whether it is enough to `block` for is for `poll` to say."""
         del block
         self.load()
+        self._tell()
         started = [(where, b) for where, batches in self._batches.items() for b in batches if b.pending]
         with guarded():
             if started:
@@ -147,6 +148,8 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
 
     def _turn(self, batch: Batch, waiting: Waiting) -> None:
         if batch.pending:
+            batch.wait()
+            self._tell()
             try:
                 for ticket, samples in batch.harvest().items():
                     self._finish(ticket, samples)
@@ -155,12 +158,19 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
                 self._waiting.clear()
                 self._batches.clear()
                 self._caches.forget()
+                self._tell()
                 raise
             if self._on_progress:
                 self._on_progress(self.stats)
         batch.admit(waiting)
         if batch.occupied:
             batch.start(more=bool(waiting))
+            self._tell()
+
+    def _tell(self) -> None:
+        """Tell how many chunks the device works at. One whose leaves were all cancelled is nobody's."""
+        batches = (batch for batches in self._batches.values() for batch in batches) if self._open else ()
+        self.stats.on_device(sum(batch.pending and not batch.is_ready() for batch in batches))
 
     @property
     def _busy(self) -> bool:
@@ -204,6 +214,7 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
         for batches in self._batches.values():
             for batch in batches:
                 batch.cancel(tickets)
+        self._tell()
 
 
 def _as_array(bias: Mapping[int, float], V: int) -> jax.Array:

@@ -132,6 +132,11 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
             self._missing.pop(ticket, None)
         for replica, waiting in enumerate(self._waiting):
             self._waiting[replica] = deque(asked for asked in waiting if asked.ticket in self._values)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell how many batches the device works at. Those whose requests were all cancelled are nobody's."""
+        self.stats.on_device(sum(map(len, self._in_flight)) if self._open else 0)
 
     def held(self) -> dict[str, int]:
         """Count what the cache holds now: pages, pages_mb, pages_used, tokens_held, tokens_evicted."""
@@ -169,6 +174,7 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         for branch in read:
             if branch is not None:
                 cache.tree.release(branch)
+        self._tell()
 
     def _run(self, cache: PrefixCache, groups: list[_Group], P: int, T: int) -> jax.Array:
         """Starts the values [B, GROUP] of some groups, of at most T tokens, and keeps what is read."""
@@ -211,3 +217,4 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
                 if not self._missing[ticket]:
                     self._complete(ticket)
         self._in_flight[replica] = []
+        self._tell()

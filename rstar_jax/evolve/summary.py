@@ -19,6 +19,7 @@ from rstar_jax.report.results import CurateResult, EvaluateResult, SearchResult,
 from rstar_jax.settings import to_dict
 from rstar_jax.types import Problem
 
+_CLOCKS = ("device", "device_awaited", "sandbox", "sandbox_awaited")  # of `sections.StageTimes`
 _ESTIMATES = "estimates.json"  # what a run was expected to need (announce.py)
 _SOURCES = "sources.json"  # what became of the rows of its problems' sources
 
@@ -226,6 +227,8 @@ _NOT_REPEATED = (
         "stages",
         "estimates",
         "layers",
+        "device",
+        "device_awaited",
     ),
     *("folder", "models", "files"),
 )
@@ -288,19 +291,29 @@ def _layers(manifests: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def stage_times(manifest: dict[str, Any]) -> sections.StageTimes:
-    """Seconds by kind of work; host is what is left of the stage's wall time (0 where they overlap)."""
-    result = manifest["result"]
-    if manifest["name"].rpartition("/")[2] in ("policy", "ppm"):
+    """A stage's time, of its wall time (`sections.StageTimes`)."""
+    result, stage, wall = manifest["result"], manifest["name"].rpartition("/")[2], manifest["seconds"]
+    if stage in ("policy", "ppm"):
         busy = {"training": result.get("seconds", 0.0)}
+        clocks = {name: result.get(name) for name in ("device", "device_awaited")}
+        clocks |= dict.fromkeys(("sandbox", "sandbox_awaited"), None if clocks["device"] is None else 0.0)
     else:
         busy = result.get("seconds", {})
+        clocks = {name: busy.get(name) for name in _CLOCKS}
+        if stage == "curate":  # which asks neither
+            clocks = dict.fromkeys(_CLOCKS, 0.0)
     kinds = {kind: busy.get(kind, 0.0) for kind in ("decode", "execution", "ppm", "training")}
+    if clocks["sandbox"] is None:
+        left = wall - sum(kinds.values())
+    else:
+        left = wall - (clocks["device_awaited"] or 0.0) - (clocks["sandbox_awaited"] or 0.0)
     compiled = manifest.get("compiled")  # not in those of earlier versions
     return sections.StageTimes(
         name=manifest["name"],
-        seconds=manifest["seconds"],
+        seconds=wall,
+        **clocks,
         **kinds,
-        host=max(0.0, round(manifest["seconds"] - sum(kinds.values()), 3)),
+        host=max(0.0, round(left, 3)),
         peak_mb=manifest["peak_mb"],
         tokens=result.get("tokens"),
         compiled=compiled and results.of_json(sections.Compiled, compiled),

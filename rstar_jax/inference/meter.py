@@ -43,10 +43,3 @@ class Meter:
                 since = time.perf_counter()
 
         return lambda name: functools.partial(told, name)
-
-    def result(self) -> dict[str, object]:
-        """JSON-ready: seconds by kind, and tokens written, duplicates included."""
-        return {
-            "seconds": {kind: round(value, 3) for kind, value in sorted(self.seconds.items())},
-            "tokens": self.tokens,
-        }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -90,6 +91,10 @@ class Reasoner(Verifier):
             _hold(reward, decode)
             scale = 1.0 if reward.of_probability else ppm_scale
             self._scorer = StepScorer(reward, decode, scale=scale, mesh=mesh, demand=demand)
+        device = self.meter.gauge("device")
+        self._decoder.stats.on_device = device("policy")
+        if self._scorer is not None:
+            self._scorer.stats.on_device = device("ppm")
 
     def queues(self, round: int) -> Queues:
         """Return the queues of one search at a time. `round` names the randomness of its samples."""
@@ -149,8 +154,13 @@ class Reasoner(Verifier):
         if self._scorer is not None:
             self._scorer.stats.on_compile = told
 
-    def result(self) -> dict[str, object]:
-        """JSON-ready: what the meter counted and how the engine was used."""
+    def result(self) -> dict[str, Any]:
+        """JSON-ready: seconds by kind and how the engine was used.
+
+        Kinds over and above the `Verifier`'s: "device", in which it worked at something whose result was not
+        seen yet; "device_awaited", in which the host did nothing but wait for it; "decode" and "ppm", in the
+        engine's calls, waiting included.
+        """
         stats = self._decoder.stats
         engine = {
             "devices": self._devices,
@@ -169,7 +179,11 @@ class Reasoner(Verifier):
         if self._scorer:
             theirs, names = self._scorer.stats, ("prefilled", "reused", "reread")
             engine["ppm"] = {**self._scorer.held(), **{name: getattr(theirs, name) for name in names}}
-        return {**self.meter.result(), "engine": engine}
+        return {**super().result(), "engine": engine}
+
+    def _seconds(self) -> dict[str, float]:
+        awaited = self._decoder.stats.awaited + (self._scorer.stats.awaited if self._scorer else 0.0)
+        return {"device": 0.0, **super()._seconds(), "device_awaited": awaited}
 
     def load(self) -> list[str]:
         """Makes the engine's caches; returns a line for a log about each of them."""

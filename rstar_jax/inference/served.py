@@ -78,7 +78,7 @@ class ServedReasoner(Verifier):
 
     def result(self) -> dict[str, Any]:
         """JSON-ready: what the meter counted, and what the server was asked."""
-        return {**self.meter.result(), "served": self.policy.stats()}
+        return {**super().result(), "served": self.policy.stats()}
 
 
 @contextlib.contextmanager

@@ -17,9 +17,9 @@ Shares = dict[str, float]  # by level, and of "all"
 class Searching:
     """Fields of every stage that searches.
 
-    layers: what shuts programs in. rereading: what to do about a cache that is too small. seconds: busy ones
-    by kind of work. tokens: written. engine: how it was used. served: what a server was asked, where the
-    policy is behind one (`served.ServedPolicy.stats`).
+    layers: what shuts programs in. rereading: what to do about a cache that is too small. seconds: by kind
+    (`inference.Reasoner.result`); kinds overlap. tokens: written. engine: how it was used. served: what a
+    server was asked, where the policy is behind one (`served.ServedPolicy.stats`).
     """
 
     layers: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -67,6 +67,7 @@ class CurateResult:
 class TrainResult:
     """A training; all but `note` is None or empty where there was nothing to learn from.
 
+    device, device_awaited: as in `train.TrainSummary`; None in those of earlier releases.
     delimiters: the policy's probability of each where it stands. as_sampled: steps that the policy learnt by
     the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM.
     """
@@ -78,6 +79,8 @@ class TrainResult:
     first_loss: float | None = None
     last_loss: float | None = None
     seconds: float = 0.0
+    device: float | None = None
+    device_awaited: float | None = None
     metrics: dict[str, float] = dataclasses.field(default_factory=dict)
     delimiters: dict[str, float] | None = None
     as_sampled: int | None = None

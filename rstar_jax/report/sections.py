@@ -134,11 +134,22 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageTimes:
-    """What a stage took: busy seconds, and those of each kind of work. tokens: written by a search, read by a
-    training. served: what a server was asked."""
+    """Time of a stage, in seconds of its wall time.
+
+    device, sandbox: in which the device worked, and in which programs of the policy ran or waited for a
+    process. device_awaited, sandbox_awaited: in which the host did nothing but wait for the device, or for
+    programs, grades and servers. host: the rest, in which it was busy itself. All None where an earlier
+    release did not measure them (host then is what was left beside the others, which overlap).
+    decode, ppm, training: in the calls that do it; execution: with checks or grades open, fetched or not.
+    tokens: written by a search, read by a training. served: what a server was asked.
+    """
 
     name: str | None = None
     seconds: float | None = None
+    device: float | None = None
+    device_awaited: float | None = None
+    sandbox: float | None = None
+    sandbox_awaited: float | None = None
     decode: float | None = None
     execution: float | None = None
     ppm: float | None = None

@@ -34,7 +34,7 @@ from rstar_jax.report.sections import (
     warm_starts,
 )
 
-PARTS = ("decode", "execution", "ppm", "training", "host")  # of a stage's seconds
+PARTS = ("decode", "execution", "ppm", "training", "host")  # kinds of work, which overlap
 # By what a report has that others have not.
 _KINDS: dict[str, type[Report]] = {"warm_start": WarmStartReport, "ppm": PpmReport}
 CAUSES = 8  # causes of death shown; rarer ones are added up
@@ -215,15 +215,37 @@ def times(report: Report) -> Table:
 
 
 def shares(report: Report) -> Table:
-    """Table of how the stages' time divides over decoding, execution, PPM, training and the host's own
-    work."""
+    """Table of what the device, the sandbox and the host did of the stages' wall time, and how long each
+    waited. They work at the same time: each has a whole of its own."""
+    stages = [s for s in report.stages if s.sandbox is not None]
+    if not stages:
+        return _kinds_of_work(report)
+    whole = sum(s.seconds or 0.0 for s in stages)
+
+    def total(name: str) -> float:
+        return sum_known(getattr(s, name) for s in stages) or 0.0
+
+    def row(label: str, busy: float | None, waiting: float | None) -> tuple[str, ...]:
+        return label, seconds(busy), share(busy, whole), seconds(waiting), share(waiting, whole)
+
+    rows = [row(name, total(name), max(0.0, whole - total(name))) for name in ("device", "sandbox", "host")]
+    rows += [row(f"host, for the {name}", None, total(f"{name}_awaited")) for name in ("device", "sandbox")]
+    if (compiling := sum_known(s.compiled and s.compiled.seconds for s in stages)) is not None:
+        rows.append(row("host, compiling (threads added up)", compiling, None))
+    columns = ("", "busy, s", "%", "waiting, s", "%")
+    return Table(f"Where the time went, of {whole:,.1f} s", columns, tuple(rows))
+
+
+def _kinds_of_work(report: Report) -> Table:
+    """Table of the seconds of each kind of work, as releases measured them that did not tell waiting from
+    working: kinds overlap, and their shares add up to more than the whole."""
     whole = sum(s.seconds or 0.0 for s in report.stages)
     totals = {part: sum_known(getattr(s, part) for s in report.stages) for part in PARTS}
     rows = [(name, seconds(t), share(t, whole)) for name, t in totals.items() if t is not None]
     compiling = sum_known(s.compiled and s.compiled.seconds for s in report.stages)
     if rows and compiling is not None:
         rows.append(("compiling, within these", seconds(compiling), share(compiling, whole)))
-    return Table("Where the time went", ("", "seconds", "%"), tuple(rows))
+    return Table("Where the time went (kinds of work overlap)", ("", "seconds", "%"), tuple(rows))
 
 
 def estimates(report: Report) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Container, Sequence
 
 from rstar_jax.errors import UserError
@@ -57,6 +58,21 @@ class EventLoop:
         self._inbox: list[Job] = []
         self._dropped: list[Job] = []
         self._waiting: dict[bytes, tuple[Job, list[tuple[ResultQueue, int]]]] = {}
+        self._busy_s, self._busy_since = 0.0, 0.0  # since: 0 while nothing is to be run
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which a snippet ran or waited to be run, until now."""
+        with self._changed:
+            return self._busy_s + (time.monotonic() - self._busy_since if self._busy_since else 0.0)
+
+    def _clock(self) -> None:
+        """Note whether there is anything to run. Called with the lock held, when that may have changed."""
+        if self._waiting and not self._busy_since:
+            self._busy_since = time.monotonic()
+        elif not self._waiting and self._busy_since:
+            self._busy_s += time.monotonic() - self._busy_since
+            self._busy_since = 0.0
 
     def layers(self) -> dict[str, str]:
         """Return what the first zygote's self-test found. Raises UserError where none starts."""
@@ -80,6 +96,7 @@ class EventLoop:
                 else:
                     self._inbox.append(job)
                     self._waiting[job.key] = (job, [(queue, number)])
+            self._clock()
             self._wake()
 
     def fill(self, queue: ResultQueue, number: int, result: ExecResult) -> None:
@@ -117,6 +134,7 @@ class EventLoop:
                 if not waiting:
                     del self._waiting[key]
                     self._dropped.append(job)
+            self._clock()
             self._wake()
 
     def close(self) -> None:
@@ -200,6 +218,7 @@ class EventLoop:
             if known is None or known[0] is not job:
                 return  # withdrawn
             del self._waiting[job.key]
+            self._clock()
             for queue, number in known[1]:
                 queue.done.append((number, result))
                 queue.left -= 1
@@ -212,6 +231,7 @@ class EventLoop:
         for queue in queues.values():
             queue.error, queue.left = error, 0
         self._waiting.clear()
+        self._clock()
         self._inbox.clear()
         self._dropped.clear()
         self._thread, self._closing = None, False

@@ -95,6 +95,11 @@ class Sandbox:
         """Runs so far, without those that the memory of results has spared."""
         return self._loop.snippets_run
 
+    @property
+    def busy_s(self) -> float:
+        """Return the seconds until now in which a snippet ran or waited for a process, whoever looked."""
+        return self._loop.busy_s
+
     def run(self, codes: Sequence[str]) -> list[ExecResult]:
         """Run every snippet on its own and return their results in order."""
         _require_texts(codes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -47,12 +48,15 @@ class Queues:
     check: the verdict on the last step of a trajectory.
     grade: an answer against its problem's reference; "ungraded" where that could not be found out.
     score: one float array of values in [-1, 1], one for each new step; None without a PPM.
+    awaiting: makes a context for the time in which the search can do nothing but wait for queues that work by
+        themselves.
     """
 
     propose: Queue[Leaf, list[Candidate]]
     check: Queue[CheckRequest, StepVerdict]
     grade: Queue[GradeRequest, Grade]
     score: Queue[ScoreRequest, np.ndarray] | None = None
+    awaiting: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +26,7 @@ class Dispatcher(Generic[Run]):
             self._queues["score"] = queues.score
         # Last, so that a turn hands the engine the leaves that this turn's results have made.
         self._queues["propose"] = queues.propose
+        self.awaiting = queues.awaiting
         self._ready: dict[str, list[Asked[Run]]] = {name: [] for name in self._queues}
         self._open: dict[str, dict[int, Asked[Run]]] = {name: {} for name in self._queues}
 
@@ -47,7 +49,9 @@ class Dispatcher(Generic[Run]):
                 mine.update(zip(queue.submit([asked[0] for asked in ready]), ready, strict=True))
             if mine:
                 others = (self._open[other] or self._ready[other] for other in self._open if other != name)
-                results = queue.poll(wait and not queue.cooperative and not any(others))
+                alone = wait and not queue.cooperative and not any(others)
+                with self.awaiting() if alone else contextlib.nullcontext():
+                    results = queue.poll(alone)
                 try:
                     found = [(mine.pop(ticket), result) for ticket, result in results]
                 except KeyError as error:

@@ -217,7 +217,8 @@ class Search(Queue[SearchRequest, Tree]):
         self._start()
         self._nap = 0.0 if not idle else min(_LONGEST_NAP, 2 * self._nap or _NAP)
         if self._nap and self._runs and not self._done and self._dispatcher.must_nap:
-            self._clock.sleep(self._nap)
+            with self._dispatcher.awaiting():
+                self._clock.sleep(self._nap)
 
     def _start(self) -> None:
         """Begin trees of every client that has fewer than its batch."""

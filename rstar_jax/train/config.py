@@ -84,7 +84,9 @@ class TrainSummary:
 
     examples: seen over all epochs. tokens: read by the model, padding left out. dropped: distinct examples
     left out as longer than a row. first_loss, last_loss: of the first and last step. seconds: wall time,
-    earlier parts of a resumed training included. metrics: means over the last tenth of the steps.
+    earlier parts of a resumed training included. device, device_awaited: seconds of this part in which the
+    device worked at a step, and in which the host did nothing but wait for it. metrics: means over the last
+    tenth of the steps.
     as_sampled: steps of the rows that the policy learnt by the ids they were sampled with, where its
     tokenizer spells them otherwise.
     """
@@ -97,4 +99,6 @@ class TrainSummary:
     last_loss: float
     seconds: float
     metrics: Mapping[str, float]
+    device: float = 0.0
+    device_awaited: float = 0.0
     as_sampled: int | None = None

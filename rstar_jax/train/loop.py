@@ -8,11 +8,12 @@ know of the data, and it computes what the unbroken one would have, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def fit(
     if metrics is not None:
         metrics.start(progress.step)
     saved_at, earlier_seconds = time.monotonic(), progress.seconds
-    sums = None
+    sums, clock = None, _DeviceClock()
     try:
         batch = batches(progress.step) if progress.step < total_steps else None
         while batch is not None:
@@ -111,14 +112,18 @@ def fit(
             if sums is None:
                 sums = run.zeros(params, frozen, pieces[0])
             step = _on_device({"step": np.asarray(progress.step, np.int32)}, run.everywhere)
+            clock.begin()
             with jax.transfer_guard("disallow"):
                 for piece in pieces:
                     sums = run.accumulate(params, frozen, sums, piece)
                 params, opt_state, sums, values = run.update(params, opt_state, sums, {**hyper, **step})
+            clock.dispatched()
             steps_done, last_batch = progress.step + 1, batch
             batch = batches(steps_done) if steps_done < total_steps else None  # packed while the device works
             # 4.
-            row = {name: float(value) for name, value in jax.device_get(values).items()}
+            with clock.awaited():
+                found = jax.device_get(values)
+            row = {name: float(value) for name, value in found.items()}
             row = {k: v for k, v in row.items() if k in _ALWAYS or not math.isnan(v)}
             if not math.isfinite(row["loss"]):
                 raise UserError(
@@ -140,7 +145,7 @@ def fit(
             keeper.close()
         if metrics is not None:
             metrics.close()
-    return progress.summary(dropped)
+    return dataclasses.replace(progress.summary(dropped), device=clock.device, device_awaited=clock.waited)
 
 
 def measure(
@@ -200,6 +205,34 @@ def _due(config: TrainConfig, step: int, saved_at: float) -> bool:
         return True
     by_time = config.checkpoint_every_s and jax.process_count() == 1
     return bool(by_time) and time.monotonic() - saved_at >= config.checkpoint_every_s
+
+
+class _DeviceClock:
+    """Seconds in which the device works at a step, and in which the host does nothing but wait for it.
+
+    begin -> dispatched -> awaited, once a step. In the first step the programs are compiled until
+    `dispatched`, and the device works from then on.
+    """
+
+    def __init__(self) -> None:
+        self.device = self.waited = 0.0
+        self._begun: float | None = None
+        self._compiled = False
+
+    def begin(self) -> None:
+        self._begun = time.monotonic()
+
+    def dispatched(self) -> None:
+        if not self._compiled:
+            self._compiled, self._begun = True, time.monotonic()
+
+    @contextlib.contextmanager
+    def awaited(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        ended = time.monotonic()
+        self.waited += ended - began
+        self.device += ended - (began if self._begun is None else self._begun)
 
 
 class _Progress:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 
 import pytest
 
@@ -44,6 +45,23 @@ def test_a_search_by_queues_is_the_search_by_plain_calls() -> None:
             (n.parent, n.text, n.status, n.visits, n.q) for n in one.nodes
         ]
     assert made.result()["engine"]["reused"] > 0  # type: ignore[index]
+
+
+def test_device_sandbox_and_host_are_timed_apart(ppms) -> None:
+    problems = generate(3, seed=4, split="train")
+    with Sandbox(workers=1) as sandbox:
+        made = _reasoner(ppms / "sound", sandbox, 32)
+        assert made.result()["seconds"]["device"] == made.result()["seconds"]["sandbox"] == 0
+        began = time.perf_counter()
+        grow_trees(problems, made.queues(1), SMALL, round=1)
+        wall = time.perf_counter() - began
+        found = made.result()["seconds"]
+        still = made.result()["seconds"]
+    assert found == still  # nothing is under way any more
+    for name in ("device", "sandbox", "device_awaited", "sandbox_awaited"):
+        assert 0 < found[name] < wall
+    assert found["device_awaited"] <= found["device"]  # it is awaited while it works
+    assert found["device_awaited"] + found["sandbox_awaited"] < wall
 
 
 @pytest.fixture(scope="module")

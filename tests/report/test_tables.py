@@ -86,6 +86,17 @@ def test_numbers_stand_under_their_round():
     assert cells("Where the time", "training") == ("10.0", "25.0")
 
 
+def test_device_sandbox_and_host_are_each_told_against_the_whole():
+    clocks = {"device": 20.0, "device_awaited": 12.0, "sandbox": 9.0, "sandbox_awaited": 3.0, "host": 15.0}
+    report = {**REPORT, "stages": [{**REPORT["stages"][0], **clocks}, REPORT["stages"][1]]}
+    title = "Where the time went, of 30.0 s"  # the second stage was not measured so
+    assert cells(title, "device", report) == ("20.0", "66.7", "10.0", "33.3")
+    assert cells(title, "sandbox", report) == ("9.0", "30.0", "21.0", "70.0")
+    assert cells(title, "host", report) == ("15.0", "50.0", "15.0", "50.0")
+    assert cells(title, "host, for the device", report) == ("-", "-", "12.0", "40.0")
+    assert cells(title, "host, for the sandbox", report) == ("-", "-", "3.0", "10.0")
+
+
 def test_what_was_not_found_out_is_shown_where_it_happened():
     assert cells("What the searches", "answers that could not be graded") == ("-", "17")
     assert cells("What the searches", "problems with such answers alone") == ("-", "2")

@@ -44,6 +44,24 @@ def test_submitted_snippets_run_while_the_caller_does_something_else(opened):
     assert queue.poll() == queue.poll(block=True) == []
 
 
+def test_time_with_programs_to_run_is_kept_and_no_other(opened):
+    opened.run(["print(-1)"])
+    before = opened.busy_s
+    queue = opened.queue()
+    queue.submit([f"print({i})" for i in range(20)])
+    assert soon(lambda: opened.snippets_run == 21)
+    after = opened.busy_s
+    assert 0 < before < after
+    time.sleep(0.05)
+    assert opened.busy_s == after  # nobody has fetched the results, but nothing runs
+    queue.submit([SLEEP])
+    assert soon(lambda: opened.busy_s > after)
+    queue.cancel([20])
+    stopped = opened.busy_s
+    time.sleep(0.02)
+    assert opened.busy_s == stopped
+
+
 def test_poll_waits_for_the_first_result_and_no_longer(opened):
     queue = opened.queue()
     queue.submit(["import time\ntime.sleep(1.2)\nprint(1)", "print(2)"])
@@ -87,7 +105,7 @@ def test_a_failure_of_the_thread_reaches_all_who_wait_and_is_over_then(opened, b
         queue.poll(block=True)
     assert queue.poll(block=True) == [] and tickets
     broken.clear()
-    assert opened.run(["print(1)"])[0].stdout == "1\n"
+    assert opened.run(["print(-1)"])[0].stdout == "1\n"
 
 
 def test_an_interrupt_ends_what_it_waited_for_and_nothing_else():

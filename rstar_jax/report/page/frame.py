@@ -11,7 +11,7 @@ from importlib import resources
 
 from rstar_jax.report.page.markup import Content, Markup, element, render
 
-STYLE = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+STYLE = resources.files("rstar_jax.report.page").joinpath("style.css").read_text(encoding="utf-8")
 _ID = re.compile(r"[a-z][a-z0-9-]*")  # takes "where-time-went"; not "1" or "a b"
 
 
