@@ -119,7 +119,7 @@ def measure(
                 reasoner.queues(0),
                 config,
                 training=False,
-                on_progress=lambda done, found: progress.update(done, trajectories=found),
+                on_progress=lambda done, found, left: progress.update(done, trajectories=found, left=left),
             )
         return reasoner.result()
 

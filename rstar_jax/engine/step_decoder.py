@@ -102,6 +102,10 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
         self._batches: dict[tuple[int, int], list[Batch]] = {}
         self._on_progress = on_progress
 
+    @property
+    def compile_seconds(self) -> float:
+        return self.stats.compile_seconds
+
     def submit(self, requests: Sequence[StepRequest]) -> list[int]:
         """Take requests as `Queue.submit`.
 

@@ -76,6 +76,10 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         self._values: dict[int, np.ndarray] = {}  # of what is not done
         self._missing: dict[int, int] = {}  # of its suffixes
 
+    @property
+    def compile_seconds(self) -> float:
+        return self.stats.compile_seconds
+
     def submit(self, requests: Sequence[ScoreRequest]) -> list[int]:
         """Take requests as `Queue.submit`; results are values, float32 [n] in [-1, 1].
 

@@ -16,6 +16,7 @@ from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.settings import EvaluateSettings, at_round
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.inference import Reasoner
+from rstar_jax.report.progress import TimeLeft
 from rstar_jax.report.results import EvaluateResult, SearchResult
 from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.served import Address
@@ -53,9 +54,10 @@ class _Seeker:
         shards = Shards(self.folder, name, problems, source, size=self.context.settings.search.shard)
         before = self.reasoner.tokens
 
-        def show(done: int, trajectories: int) -> None:
+        def show(done: int, trajectories: int, left: TimeLeft) -> None:
             nonlocal said
-            progress.update(done, trajectories=trajectories, tokens=self.reasoner.tokens - before)
+            tokens = self.reasoner.tokens - before
+            progress.update(done, trajectories=trajectories, tokens=tokens, left=left)
             if not said and (note := self.reasoner.rereading()):
                 said = True
                 progress.log(f"{title}: {note}.")

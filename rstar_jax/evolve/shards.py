@@ -27,8 +27,9 @@ from rstar_jax.data.problem_set import Selected
 from rstar_jax.search import Queues, SearchConfig, SearchStats, watch_trees
 from rstar_jax.types import Problem, Tree
 
-# Called as a search goes on: trees on disk, and trajectories found in all, unfinished trees included.
-OnProgress = Callable[[int, int], None]
+# Called as a search goes on: trees on disk, trajectories found in all, unfinished trees included, and what
+# estimates the seconds that are left (`SearchStats.left`).
+OnProgress = Callable[[int, int, Callable[[], float | None]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Shards:
 
         def tell(stats: SearchStats) -> None:
             if on_progress is not None:
-                on_progress(self.done, before + stats.trajectories)
+                on_progress(self.done, before + stats.trajectories, stats.left)
 
         search = watch_trees(
             Selected(self._problems, places),

@@ -22,6 +22,7 @@ from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.synthesis import Synthesis, Written, asked, room
 from rstar_jax.queues import Batched, Queue
 from rstar_jax.report import results
+from rstar_jax.report.progress import TimeLeft
 from rstar_jax.search import Leaf, votes
 from rstar_jax.tasks import Checker
 from rstar_jax.tasks.writing import Writing
@@ -176,8 +177,8 @@ def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
     at_work = asked(synthesis, synthesis.solver, synthesis.task, folder, "config.policy", longest)
     with at_work as reasoner, progress.stage("solve", count, "problems", done=shards.done):
 
-        def show(done: int, trajectories: int) -> None:
-            progress.update(done, trajectories=trajectories, tokens=reasoner.tokens)
+        def show(done: int, trajectories: int, left: TimeLeft) -> None:
+            progress.update(done, trajectories=trajectories, tokens=reasoner.tokens, left=left)
 
         queues = dataclasses.replace(reasoner.queues(0), grade=Batched(_ungraded))  # there is no reference
         shards.grow(queues, s.search(), on_progress=show)

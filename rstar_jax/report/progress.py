@@ -25,6 +25,8 @@ from rich.text import Text
 REDRAW = 0.25  # seconds between two drawings of the live display
 WINDOW = 10.0  # seconds over which rates are taken
 
+TimeLeft = Callable[[], float | None]  # estimates the seconds that are left; None: nothing tells yet
+
 
 @dataclasses.dataclass
 class _Stage:
@@ -41,6 +43,7 @@ class _Stage:
     tokens: int | None = None
     note: str = ""
     doing: str = ""
+    left: TimeLeft | None = None
     is_active: bool = False  # has announced that it does something
     samples: collections.deque[tuple[float, int, int]] = dataclasses.field(default_factory=collections.deque)
 
@@ -111,13 +114,15 @@ class Progress:
         tokens: int | None = None,
         note: str = "",
         doing: str | None = None,
+        left: TimeLeft | None = None,
     ) -> None:
         """Tell how far the innermost stage is; numbers are cumulative within the stage. Cheap to call often.
 
         What is None, or an empty note, stays as it was. earlier, total: what an interrupted run left done and
         how many there are, where that was not known when the stage began.
         doing: what takes its time now and tells nothing until it is done; it is shown at once, in a log the
-        first of a stage. May be called from several threads.
+        first of a stage. left: called where a line is shown; without it the mean pace tells.
+        May be called from several threads.
         """
         with self._lock:
             if not self._stages:
@@ -132,6 +137,7 @@ class Progress:
             stage.total = stage.total if total is None else total
             stage.trajectories = stage.trajectories if trajectories is None else trajectories
             stage.tokens = stage.tokens if tokens is None else tokens
+            stage.left = stage.left if left is None else left
             if now >= self._next_sample:
                 self._next_sample = now + REDRAW
                 stage.samples.append((now, stage.trajectories or 0, stage.tokens or 0))
@@ -239,12 +245,16 @@ def _number(value: float) -> str:
 
 
 def _time_left(stage: _Stage, now: float) -> str:
-    """Estimate by the mean pace since the stage began: items end in waves, so a short window would jump
-    about."""
-    won = stage.done - stage.start
-    if stage.total is None or won <= 0 or now <= stage.began:
+    """The stage's own estimate; else by the mean pace since it began: items end in waves, so a short window
+    would jump about. What is not done takes at least a second."""
+    won, seconds = stage.done - stage.start, None
+    if stage.total is None or stage.done >= stage.total:
         return ""
-    return clock_text(max(0, stage.total - stage.done) * (now - stage.began) / won)
+    if stage.left is not None:
+        seconds = stage.left()
+    elif won > 0 and now > stage.began:
+        seconds = (stage.total - stage.done) * (now - stage.began) / won
+    return "" if seconds is None else clock_text(max(1.0, seconds))
 
 
 def clock_text(seconds: float) -> str:

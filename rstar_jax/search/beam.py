@@ -89,6 +89,8 @@ class Beam:
     def answers_remaining(self) -> int:
         return self._width
 
+    rollouts_remaining = answers_remaining
+
     def tree(self) -> Tree:
         visits, values = [0] * len(self._nodes), [0.0] * len(self._nodes)
         for i, node in enumerate(self._nodes):

@@ -76,6 +76,8 @@ class Chains:
     def answers_remaining(self) -> int:
         return (len(self._chains) or self._width) - self.rollouts
 
+    rollouts_remaining = answers_remaining  # each ends in one answer, or none
+
     def tree(self) -> Tree:
         top, nodes = root(), []
         for chain in self._chains:

@@ -51,8 +51,8 @@ class SearchConfig:
 
     Budgets of each problem. max_tokens: most tokens that the policy writes, the expansions under way being
         the last; 0: no limit. max_seconds: most seconds of the clock, after which expansions under way are
-        dropped, but for a tree's first; 0: no limit. All trees in flight share the engine: what a second buys
-        depends on `batch`, and on what must be compiled.
+        dropped, but for a tree's first; 0: no limit. Those in which programs are compiled do not count. All
+        trees in flight share the engine: what a second buys depends on `batch`.
         early_stop: whether a search ends once no further answer can change the vote.
     """
 

@@ -64,7 +64,8 @@ class SearchStats:
     """Progress of a search: counts since its start, all problems together.
 
     trajectories: answers reached and valued. nodes: made, failed ones included. tokens: written by the
-    policy, dropped repeats included. expansions: leaves that got their children.
+    policy, dropped repeats included. expansions: leaves that got their children. left: estimates the seconds
+    until all are done, when called; None while nothing tells (`time_left.time_left`).
     """
 
     problems: int
@@ -74,6 +75,7 @@ class SearchStats:
     nodes: int
     tokens: int
     expansions: int
+    left: Callable[[], float | None] = dataclasses.field(default=lambda: None, compare=False, repr=False)
 
 
 # Called after every turn of the loop, which is a chunk of decoding at most; it may raise to end the search.

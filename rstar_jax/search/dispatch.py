@@ -66,6 +66,11 @@ class Dispatcher(Generic[Run]):
         """Return whether everything open works by itself."""
         return not any(self._queues[name].cooperative for name, tickets in self._open.items() if tickets)
 
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds in which any of the queues compiled programs."""
+        return sum(queue.compile_seconds for queue in self._queues.values())
+
     def forget(self, run: Run) -> None:
         """Drop all that is asked for a run."""
         for name, queue in self._queues.items():

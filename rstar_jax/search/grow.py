@@ -44,6 +44,10 @@ class SearchState(Protocol):
         """Return the most answers that may still come."""
         ...
 
+    def rollouts_remaining(self) -> int:
+        """Return how many rollouts are expected to come."""
+        ...
+
     def tree(self) -> Tree:
         """The tree as it is now, with its statistics."""
         ...

@@ -95,6 +95,13 @@ class Mcts:
     def answers_remaining(self) -> int:
         return max(self._goal, self._config.rollouts) - self.rollouts
 
+    def rollouts_remaining(self) -> int:
+        """Count those of an unsolved tree that went beyond its first total as if it went to the last."""
+        totals = self._config.escalation
+        if self._goal > self._config.rollouts and totals and not self.solved:
+            return totals[-1] - self.rollouts
+        return self._goal - self.rollouts
+
     def tree(self) -> Tree:
         lent = self._revert_virtual_loss()
         numbers = zip(self._nodes, self._numbers.visits, self._numbers.value_sums, strict=True)

@@ -14,6 +14,8 @@ nothing has finished:
 - Otherwise several work by themselves: sleep, from 0.1 ms doubling up to 5 ms. Bells between threads would
   save at most that, of steps that take a thousand times as long.
 
+Budgets count the seconds of a clock that stands still while a queue compiles programs.
+
 Results of a tree are handed to it as they come. Where a decision depends on several of them (tokens spent, a
 vote settled) they are handed over together, in the order asked for, so that nothing depends on who was first.
 """
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -35,6 +38,7 @@ from rstar_jax.search.contract import Leaf, Queues, SearchStats
 from rstar_jax.search.dispatch import Dispatcher
 from rstar_jax.search.expand import ExpandConfig, Expansion
 from rstar_jax.search.grow import SearchState
+from rstar_jax.search.time_left import EndedTrees, TreePace, time_left
 from rstar_jax.types import Ended, Node, Problem, Tree
 
 _NAP, _LONGEST_NAP = 1e-4, 5e-3  # seconds
@@ -88,6 +92,14 @@ class _Counts:
     expansions: int = 0
 
 
+@dataclasses.dataclass
+class _Times:
+    """When a client's first tree began, and its trees that are done."""
+
+    began: float
+    ended: EndedTrees = dataclasses.field(default_factory=EndedTrees)
+
+
 class _Run:
     """One problem in the loop: waiting -> open expansions -> done, by its own state machine or a budget.
 
@@ -96,7 +108,7 @@ class _Run:
                                     ^                                  |
                                     `------------ new leaves ----------'
 
-    open: its expansions under way, in the order asked for. begun: it has one.
+    open: its expansions under way, in the order asked for. begun: it has one. pace: of its rollouts.
     """
 
     def __init__(
@@ -108,6 +120,7 @@ class _Run:
         self.open: dict[Expansion, None] = {}
         self.tokens = 0
         self.begun = False
+        self.pace = TreePace(began)
         self.ended: Ended | None = None
 
     def ready(self, expansion: Expansion) -> list[Expansion]:
@@ -158,13 +171,30 @@ class Search(Queue[SearchRequest, Tree]):
         self._runs: dict[int, _Run] = {}
         self._growing: dict[Hashable, int] = {}  # trees of each client
         self._counts: dict[Hashable, _Counts] = {}
+        self._times: dict[Hashable, _Times] = {}
         self._nap = 0.0
         self._failure: Exception | None = None
         self._rarely = contextlib.ExitStack()
 
-    def stats(self, client: Hashable = None) -> SearchStats:
-        """Count what a client's trees have come to."""
-        return SearchStats(**vars(self._counts.get(client, _Counts())))
+    def stats(self, client: Hashable = None, problems: int | None = None) -> SearchStats:
+        """Count what a client's trees have come to. problems: how many there are, with those that are not
+        submitted yet."""
+        counts = vars(self._counts.get(client, _Counts()))
+        total = counts["problems"] if problems is None else problems
+        return SearchStats(**{**counts, "problems": total}, left=functools.partial(self._left, client, total))
+
+    def _left(self, client: Hashable, problems: int) -> float | None:
+        """Estimate the seconds until so many problems of a client are done."""
+        if client not in self._times:
+            return None
+        times, trees = self._times[client], [r for r in self._runs.values() if r.request.client == client]
+        under_way = [(run.pace, run.growing.rollouts_remaining()) for run in trees]
+        waiting = max(0, problems - self._counts[client].problems_done - len(trees))
+        return time_left(self._now(), times.began, waiting, under_way, times.ended)
+
+    def _now(self) -> float:
+        """Seconds of the clock, less those in which programs were compiled."""
+        return self._clock.monotonic() - self._dispatcher.compile_seconds
 
     def submit(self, requests: Sequence[SearchRequest]) -> list[int]:
         """Take requests as `Queue.submit`. Raises UserError for one that no strategy takes; then none is
@@ -209,9 +239,9 @@ class Search(Queue[SearchRequest, Tree]):
                     self._dispatcher.ask(queue, request, run, expansion, name)
                 if expansion.children is not None:
                     self._hand_over(run, expansion)
-        now = self._clock.monotonic() if timed else 0.0
+        now = self._now() if timed else 0.0
         for run in timed:
-            # A tree has its first expansion, whatever that took: programs may have been compiled.
+            # A tree has its first expansion, whatever that took: it may have waited for other trees.
             if run.begun and run.ticket in self._runs and now - run.began >= run.config.max_seconds:
                 self._close(run, "seconds")
         self._start()
@@ -225,10 +255,12 @@ class Search(Queue[SearchRequest, Tree]):
         for client, waiting in self._waiting.items():
             while waiting and self._growing.get(client, 0) < waiting[0][1].config.batch:
                 ticket, request, (make, manner) = waiting.popleft()
-                run = _Run(ticket, request, make(), manner, self._clock.monotonic())
+                run = _Run(ticket, request, make(), manner, now := self._now())
                 self._runs[ticket] = run
+                self._times.setdefault(client, _Times(now))
                 self._growing[client] = self._growing.get(client, 0) + 1
                 self._expand(run, run.growing.start())
+                run.pace.goes_on(len(run.open), now)
                 if not run.open:
                     self._close(run)
 
@@ -241,6 +273,7 @@ class Search(Queue[SearchRequest, Tree]):
     def _hand_over(self, run: _Run, expansion: Expansion) -> None:
         """Tell a tree of its children, and see how it goes on."""
         growing, counts, wanted = run.growing, self._counts[run.request.client], list[Leaf]()
+        rollouts = growing.rollouts
         for complete in run.ready(expansion):
             children = complete.children or []
             run.begun = True
@@ -253,17 +286,25 @@ class Search(Queue[SearchRequest, Tree]):
             counts.trajectories += growing.trajectories - before[1]
             counts.nodes += growing.nodes - before[2]
             self._tell(run.ticket, Part(SearchEvent(complete.leaf, children, run.tree)))
+        if ended := growing.rollouts - rollouts:
+            run.pace.ended(ended, self._now())
         if not run.open and not wanted:
             self._close(run)
-        elif wanted and (why := run.over(self._clock.monotonic)):
+        elif wanted and (why := run.over(self._now)):
             self._close(run, why)
         else:
             self._expand(run, wanted)
+            if len(run.open) != run.pace.lanes:
+                run.pace.goes_on(len(run.open), self._now())
 
     def _close(self, run: _Run, ended: Ended | None = None) -> None:
         run.ended = ended
         self._leave(run)
         self._counts[run.request.client].problems_done += 1
+        done = self._times[run.request.client].ended
+        done.trees += 1
+        done.rollouts += run.pace.rollouts
+        done.seconds += run.pace.seconds(self._now())
         self._finish(run.ticket, run.tree())
 
     def _leave(self, run: _Run) -> None:

@@ -129,7 +129,7 @@ def watch_trees(
                     else:
                         yield places.pop(ticket), result
                 if on_progress is not None:
-                    on_progress(dataclasses.replace(search.stats(), problems=len(problems)))
+                    on_progress(search.stats(problems=len(problems)))
                 submit()
         finally:
             search.cancel(list(places))

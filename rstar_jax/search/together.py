@@ -61,6 +61,9 @@ class Ensemble:
             return sum(part.answers_remaining() for part, open in self._busy.items() if open)
         return sum(1 for open in self._busy.values() if open)
 
+    def rollouts_remaining(self) -> int:
+        return sum(part.rollouts_remaining() for part, open in self._busy.items() if open)
+
     def tree(self) -> Tree:
         trees = [part.tree() for part in self._parts]
         finals = None if self._finals is None else [self._finals(tree) for tree in trees]

@@ -125,6 +125,30 @@ def test_total_may_come_late():
     assert "5/20 steps  25%  0:06 left" in stream.getvalue()
 
 
+def test_a_stage_may_tell_itself_what_is_left():
+    """Asked when it is shown, and never told as nothing while something is not done."""
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(interval=1.0, stream=stream, clock=clock)
+    with progress.stage("search", 100, "problems", 1):
+        for done, left in ((98, 90.0), (99, 0.2), (99, None)):
+            clock.now += 2
+            progress.update(done, left=lambda left=left: left)
+        clock.now += 2
+        progress.update(100)
+    first, second, third, fourth = stream.getvalue().splitlines()[:4]
+    assert "98%  1:30 left" in first and "99%  0:01 left" in second
+    assert " left" not in third + fourth
+
+
+def test_the_last_of_many_take_a_second_at_least():
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(interval=1.0, stream=stream, clock=clock)
+    with progress.stage("train the policy", 1000, "steps", 1):
+        clock.now += 2
+        progress.update(999)
+    assert "0:01 left" in stream.getvalue()
+
+
 def test_threads_may_update():
     stream = io.StringIO()
     progress = Progress(interval=0.0, stream=stream)

@@ -27,7 +27,7 @@ class Clock:
 class Shuffled:
     """Each poll reports some of what is open, in any order; what is left open comes some time."""
 
-    cooperative = True
+    cooperative, compile_seconds = True, 0.0
 
     def __init__(self, function: Callable, draw: random.Random):
         self.function, self.draw = function, draw
@@ -79,7 +79,7 @@ class Timed:
 
     def __init__(self, function: Callable, clock: Clock, seconds: Callable[[Any], float], chunk: float = 0.0):
         self.function, self.clock, self.seconds, self.chunk = function, clock, seconds, chunk
-        self.cooperative = chunk > 0
+        self.cooperative, self.compile_seconds = chunk > 0, 0.0
         self.open: dict[int, tuple[float, Any]] = {}
         self.next = self.polls = 0
         self.others: list[Timed] = []

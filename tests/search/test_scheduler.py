@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_jax.errors import UserError
+from rstar_jax.queues import Batched, Coded
 from rstar_jax.search import STRATEGIES, Queues, SearchConfig, collector, votes
 from tests.search.fake_queues import Clock, all_open, shuffled, timed
 from tests.search.scripted import Early, World, grow_trees, problems, watch_trees
@@ -150,6 +151,42 @@ def test_no_tree_ends_with_its_seconds_before_it_has_an_expansion(strategy):
     found = grow_trees(problems(3), queues, config_of(strategy, max_seconds=1.5), round=1, clock=clock)
     assert all(len(tree.nodes) > 1 for tree in found) and any(tree.ended == "seconds" for tree in found)
     assert 30 <= clock.now < 35 and all_open(queues) == 0
+
+
+class Compiles(Batched):
+    """Candidates take a second; before every fourth batch a program may be compiled for 100 s."""
+
+    def __init__(self, function, clock, seconds):
+        super().__init__(function)
+        self.clock, self.seconds, self.polls, self.compiled = clock, seconds, 0, 0.0
+
+    @property
+    def compile_seconds(self):
+        return self.compiled
+
+    def _work(self, block):
+        if self._open:
+            self.polls += 1
+            compiling = self.seconds if self.polls % 4 == 0 else 0.0
+            self.clock.now += 1.0 + compiling
+            self.compiled += compiling
+        super()._work(block)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_compiling_costs_no_budget_of_seconds(behind):
+    """Also behind a queue that asks another; the trees are those of a search that compiles nothing."""
+    found = []
+    for seconds in (0.0, 100.0):
+        clock = Clock()
+        functions = World(ppm=True).functions()
+        queue = Compiles(functions.propose, clock, seconds)
+        propose = Coded(queue, lambda leaf: leaf, lambda _, found: found) if behind else queue
+        queues = dataclasses.replace(functions.queues(), propose=propose)
+        config = config_of("mcts", rollouts=50, max_seconds=20.0)
+        found.append(grow_trees(problems(2), queues, config, round=1, clock=clock))
+        assert 18 < clock.now - queue.compiled < 25 and (queue.compiled > 200) == (seconds > 0)
+    assert found[0] == found[1] and found[0][0].ended == "seconds"
 
 
 def test_progress_is_told_while_nothing_finishes():

@@ -141,7 +141,7 @@ def test_without_an_answer_it_says_why():
 class Signals:
     """The queue that checks steps; sends this process a signal with its nth poll."""
 
-    cooperative = True
+    cooperative, compile_seconds = True, 0.0
 
     def __init__(self, number, nth):
         self.number, self.nth, self.inner = number, nth, FUNCTIONS.queues().check
