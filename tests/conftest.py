@@ -28,6 +28,8 @@ OPTIONAL = {
     "libtpu": "pip install libtpu",
     "datasets": "pip install -e '.[hub]'",
     "grain": "pip install -e '.[grain]'",
+    "inspect_ai": "pip install inspect_ai",
+    "lm_eval": "pip install lm_eval",
 }
 # Each takes a minute or more.
 _LONG = ("test_hostile.py", "test_rounds.py", "test_sharding.py")
