@@ -64,8 +64,9 @@ class _Seeker:
 
         self.reasoner.on_compile(lambda what: progress.update(doing=f"compiling: {what}" if what else ""))
         with progress.stage(title, len(problems), "problems", source.round or None, done=shards.done):
-            queues = self.reasoner.queues(source.round)
-            shards.grow(queues, config, training=training, on_progress=show)
+            queues = self.reasoner.queues(source.round, name)
+            stored = functools.partial(self.reasoner.settled, name)
+            shards.grow(queues, config, training=training, on_progress=show, on_stored=stored)
         return shards
 
     def result(self) -> dict[str, Any]:

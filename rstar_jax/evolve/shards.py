@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ from rstar_jax.types import Problem, Tree
 # Called as a search goes on: trees on disk, trajectories found in all, unfinished trees included, and what
 # estimates the seconds that are left (`SearchStats.left`).
 OnProgress = Callable[[int, int, Callable[[], float | None]], None]
+# Called with the ids of problems whose trees are on disk: of all that were there before, then of each.
+OnStored = Callable[[Iterable[str]], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,12 +72,15 @@ class Shards:
         *,
         training: bool = False,
         on_progress: OnProgress | None = None,
+        on_stored: OnStored | None = None,
     ) -> None:
         """Searches the problems that have no tree yet, all in one search; each tree is on disk as it ends.
 
         Parameters as of `search.grow_trees`. Raises UserError where a tree cannot be written: those before
         it stay.
         """
+        if on_stored is not None and self.done:
+            on_stored(self._problems[int(place)].id for place in np.flatnonzero(self._there))
         places = np.flatnonzero(~self._there)
         if not len(places):
             return
@@ -98,6 +103,8 @@ class Shards:
             for index, made in told:
                 if isinstance(made, Tree):
                     self._add(int(places[index]), made)
+                    if on_stored is not None:
+                        on_stored([made.problem.id])
 
     def trees(self) -> Iterator[Tree]:
         """All trees in the order of the problems, once all are done; in memory is one shard at a time."""

@@ -30,6 +30,7 @@ from rstar_jax.types import Candidate, Grade, Problem, Tree
 
 _BLOCK = 256  # problems of a file
 _EXAMPLES = 5
+_NEW, _SOLUTIONS = "written", "trees-0"  # what their files begin with
 _UNGRADED = "?"  # stands for the answer that a problem does not have yet
 
 
@@ -43,7 +44,9 @@ def write(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
         writing, done = Writing(synthesis.task.writing), s.count - sum(len(blocks[number]) for number in left)
         at_work = asked(synthesis, synthesis.writer, writing, folder, s.writer_option, s.most_tokens)
         with at_work as reasoner, synthesis.progress.stage("write problems", s.count, "problems", done=done):
-            desk = _Desk(synthesis, writing, reasoner.queues(0).propose)
+            desk = _Desk(synthesis, writing, reasoner.queues(0, _NEW).propose)
+            there = (blocks[number] for number in sorted(set(range(len(blocks))) - set(left)))
+            reasoner.settled(_NEW, (_name(i) for block in there for i in block))
             while left or desk.open:
                 # Counted by requests: a slow one holds its block, and no slot but its own.
                 while left and desk.under_way < 2 * max(_BLOCK, s.served.slots):
@@ -51,10 +54,11 @@ def write(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
                     desk.begin(number, blocks[number])
                 for number, rows in desk.poll():
                     records.write_rows(_block(folder, number), Written, rows)
+                    reasoner.settled(_NEW, [row.id for row in rows])
                     done += len(rows)
                     synthesis.progress.update(done)
             used = reasoner.result()
-    faults = Counter(row.fault for row in _rows(folder, "written"))
+    faults = Counter(row.fault for row in _rows(folder, _NEW))
     written = faults.pop("", 0)
     return {"asked": s.count, "written": written, "lost": dict(faults.most_common()), **used}
 
@@ -113,14 +117,14 @@ def _name(i: int) -> str:
 
 
 def _block(folder: Path, number: int) -> Path:
-    return folder / f"written-{number:05d}.parquet"
+    return folder / f"{_NEW}-{number:05d}.parquet"
 
 
 def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
     """Drop what a seed, a benchmark or an earlier problem asks. Answers are not known yet: questions alone
     are compared."""
     asked, places = StoredProblems(), array("q")  # of all rows, those that are problems
-    for place, row in enumerate(_rows(synthesis.folder("written"), "written")):
+    for place, row in enumerate(_rows(synthesis.folder("written"), _NEW)):
         if not row.fault:
             asked.add(Problem(row.id, row.question, _UNGRADED))
             places.append(place)
@@ -138,10 +142,10 @@ def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
         synthesis.progress.log(line)
     kept = {places[int(i)] for i in cleaned.kept}
     first = 0
-    for path in sorted(synthesis.folder("written").glob("written-*.parquet")):
+    for path in sorted(synthesis.folder("written").glob(f"{_NEW}-*.parquet")):
         rows = records.read_rows(path, Written)
         new = [row for place, row in enumerate(rows, first) if place in kept]
-        records.write_rows(folder / path.name.replace("written", "kept"), Written, new)
+        records.write_rows(folder / path.name.replace(_NEW, "kept"), Written, new)
         first += len(rows)
     return results.to_json(cleaned.report)
 
@@ -164,7 +168,7 @@ def _shards(synthesis: Synthesis, folder: Path) -> tuple[Shards, int]:
     """The files of the solutions, and of how many problems."""
     problems = StoredProblems(Problem(row.id, row.question, "") for row in _kept(synthesis))
     source = Source(0, seed=synthesis.settings.seed, policy=policy_hash(synthesis.solver))
-    return Shards(folder, "trees-0", problems, source, size=_BLOCK), len(problems)
+    return Shards(folder, _SOLUTIONS, problems, source, size=_BLOCK), len(problems)
 
 
 def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
@@ -180,8 +184,10 @@ def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
         def show(done: int, trajectories: int, left: TimeLeft) -> None:
             progress.update(done, trajectories=trajectories, tokens=reasoner.tokens, left=left)
 
-        queues = dataclasses.replace(reasoner.queues(0), grade=Batched(_ungraded))  # there is no reference
-        shards.grow(queues, s.search(), on_progress=show)
+        queues = reasoner.queues(0, _SOLUTIONS)
+        queues = dataclasses.replace(queues, grade=Batched(_ungraded))  # there is no reference
+        stored = functools.partial(reasoner.settled, _SOLUTIONS)
+        shards.grow(queues, s.search(), on_progress=show, on_stored=stored)
         return {"solved": count, **reasoner.result()}
 
 

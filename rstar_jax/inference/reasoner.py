@@ -96,8 +96,12 @@ class Reasoner(Verifier):
         if self._scorer is not None:
             self._scorer.stats.on_device = device("ppm")
 
-    def queues(self, round: int) -> Queues:
-        """Return the queues of one search at a time. `round` names the randomness of its samples."""
+    def queues(self, round: int, trees: str = "") -> Queues:
+        """Return the queues of one search at a time. `round` names the randomness of its samples.
+
+        trees: what they are for, to those who keep what they are told (`ServedReasoner.queues`).
+        """
+        del trees
         decode, ppm = (functools.partial(self.meter.time, kind) for kind in ("decode", "ppm"))
         request = functools.partial(self._step_request, round)
         return self._verified(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from rstar_jax.served.policy import ServedPolicy
 from rstar_jax.tasks import Checker, Role
 from rstar_jax.types import Candidate
 
-JOURNAL = "answers.journal"  # in the folder of a stage, until all its trees are there
+JOURNAL = "answers"  # a folder in that of a stage, until all its trees are there
 
 
 class ServedReasoner(Verifier):
@@ -33,13 +34,13 @@ class ServedReasoner(Verifier):
         self._role: Role = role
         self._max_tokens = max_tokens
 
-    def queues(self, round: int) -> Queues:
-        """As `Reasoner.queues`."""
-        propose = Coded(self.policy, functools.partial(self._request, round), self._candidates)
+    def queues(self, round: int, trees: str = "") -> Queues:
+        """As `Reasoner.queues`. trees: names those that are grown with them, one a problem (`settled`)."""
+        propose = Coded(self.policy, functools.partial(self._request, round, trees), self._candidates)
         propose.watch = self.meter.gauge("decode")("propose")
         return self._verified(propose)
 
-    def _request(self, round: int, leaf: Leaf) -> CompletionRequest:
+    def _request(self, round: int, trees: str, leaf: Leaf) -> CompletionRequest:
         return CompletionRequest(
             self._task.prompt(leaf.problem.question, self._role) + "".join(leaf.steps),
             leaf.n,
@@ -47,7 +48,13 @@ class ServedReasoner(Verifier):
             self._max_tokens,
             tuple(self._task.grammar.stops),
             (round, problem_key(leaf.problem.id), leaf.tree_index, leaf.node),
+            _owner(trees, leaf.problem.id),
         )
+
+    def settled(self, trees: str, problem_ids: Iterable[str]) -> None:
+        """Hear that trees of these problems are on disk: the answers they were made of are not kept longer.
+        trees: as `queues` was told."""
+        self.policy.settle(_owner(trees, problem_id) for problem_id in problem_ids)
 
     def _candidates(self, _: Leaf, choices: Sequence[Continuation]) -> list[Candidate]:
         self.meter.tokens += sum(choice.tokens for choice in choices)
@@ -81,6 +88,10 @@ class ServedReasoner(Verifier):
         return {**super().result(), "served": self.policy.stats()}
 
 
+def _owner(trees: str, problem_id: str) -> str:
+    return f"{trees}/{problem_id}"
+
+
 @contextlib.contextmanager
 def served_reasoner(
     address: Address,
@@ -93,10 +104,10 @@ def served_reasoner(
     seed: int,
     where: str,
 ) -> Iterator[ServedReasoner]:
-    """A served policy for the time of a block. Its answers are kept in a journal in `folder`, which goes when
-    the block has ended well: by then all that they were for is on disk."""
+    """A served policy for the time of a block. Its answers are kept in a journal in `folder` until what they
+    were for is on disk (`ServedReasoner.settled`); the journal goes when the block has ended well."""
     journal = folder / JOURNAL
     policy = ServedPolicy(address, config, seed=seed, journal=journal, where=where)
     with contextlib.closing(policy):
         yield ServedReasoner(policy, checker, role=role, max_tokens=max_tokens)
-    journal.unlink()
+    shutil.rmtree(journal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,9 @@ class Verifier:
         check.watch, grade.watch = execution("check"), execution("grade")
         awaiting = functools.partial(self.meter.time, "sandbox_awaited")
         return Queues(propose=propose, check=check, grade=grade, score=score, awaiting=awaiting)
+
+    def settled(self, trees: str, problem_ids: Iterable[str]) -> None:
+        """Hear that trees of these problems are on disk. Nothing here is kept for them."""
 
     def grade(self, requests: Sequence[GradeRequest]) -> list[Grade]:
         """Return the task's grades of final answers, in order."""

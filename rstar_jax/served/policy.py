@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rstar_jax.queues import Queue
 from rstar_jax.served.address import Address
 from rstar_jax.served.client import Ask, Client
 from rstar_jax.served.journal import SYNC_S, Journal
-from rstar_jax.served.requests import CompletionRequest, Continuation, key_of
+from rstar_jax.served.requests import CompletionRequest, Continuation, group_of, key_of
 from rstar_jax.served.settings import ServedConfig
 
 
@@ -29,6 +29,7 @@ class _Request:
     """A request under way. choices: those that have come, by place."""
 
     key: int
+    group: int
     choices: list[Continuation | None]
 
     def add(self, first: int, choices: list[Continuation]) -> None:
@@ -48,7 +49,7 @@ class _Request:
 class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
     """The continuations of each request, `n` of them, in any order of requests.
 
-    seed: of the run. journal: a file that keeps the answers; None: none are kept. where: the option that
+    seed: of the run. journal: a folder that keeps the answers; None: none are kept. where: the option that
     names the server, for errors. `poll` raises UserError where the server refuses requests for good, or has
     answered nothing for `config.give_up_s`, and where the journal cannot be written.
     """
@@ -90,6 +91,16 @@ class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
         """Written by the server until now."""
         return self._client.stats.tokens_out
 
+    def settle(self, owners: Iterable[str]) -> None:
+        """Say that what these asked for is on disk, and that none of it will be asked for again."""
+        if self._journal is None:
+            return
+        groups = [group_of(owner) for owner in owners]
+        if self._thread is None:
+            self._journal.settle(groups)
+        else:  # after what it was told to forget, so that nothing of theirs comes any more
+            self._call(self._journal.settle, groups)
+
     def close(self) -> None:
         """End the thread, with everything that is under way; what was answered is in the journal."""
         if self._thread is not None:
@@ -106,7 +117,7 @@ class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
         unknown: list[tuple[int, CompletionRequest, _Request]] = []
         for ticket, request in entries.items():
             key = key_of(self.address.model, self._seed, self._config.top_p, request)
-            one = _Request(key, [None] * request.n)
+            one = _Request(key, group_of(request.owner), [None] * request.n)
             for first, choices in self._journal.get(key) if self._journal else ():
                 one.add(first, choices)
             if one.gaps:
@@ -158,7 +169,7 @@ class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
             return
         # What the server failed at is no answer: the next process asks it again.
         if self._journal and written:
-            self._journal.add(one.key, ask.first, choices)
+            self._journal.add(one.key, one.group, ask.first, choices)
         one.add(ask.first, choices)
         if not one.gaps:
             del self._requests[ask.ticket]

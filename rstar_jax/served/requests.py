@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +13,8 @@ class CompletionRequest:
     """Continuations of a text.
 
     prompt: the text. n: how many continuations. temperature: at which they are sampled; 0: the likeliest.
-    max_tokens: of each. stops: strings that end one. name: numbers that name its randomness.
+    max_tokens: of each. stops: strings that end one. name: numbers that name its randomness. owner: whose
+    continuations they are; those of one owner are kept until what they were for is on disk.
     """
 
     prompt: str
@@ -21,6 +23,7 @@ class CompletionRequest:
     max_tokens: int
     stops: tuple[str, ...]
     name: tuple[int, ...]
+    owner: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +45,16 @@ class Continuation:
 
 def key_of(model: str, seed: int, top_p: float, request: CompletionRequest) -> int:
     """Name an answer by all that it depends on, in 64 bits; not by the server's address, which may change."""
-    asked = [model, seed, top_p, *dataclasses.astuple(request)]
-    return int.from_bytes(hashlib.sha256(json.dumps(asked).encode()).digest()[:8], "big")
+    return _number([model, seed, top_p, *dataclasses.astuple(request)])
+
+
+def group_of(owner: str) -> int:
+    """Name an owner of requests, in 64 bits."""
+    return _number(owner)
+
+
+def _number(named: Any) -> int:
+    return int.from_bytes(hashlib.sha256(json.dumps(named).encode()).digest()[:8], "big")
 
 
 def seed_of(seed: int, request: CompletionRequest, first: int) -> int:

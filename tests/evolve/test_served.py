@@ -75,7 +75,7 @@ def test_a_killed_round_asks_the_server_for_nothing_that_it_answered(server, tmp
     assert process.wait() == -signal.SIGKILL
     time.sleep(0.1)  # what was in flight comes to its end
     before = len(server.met)
-    assert (tmp_path / "round1/search/answers.journal").stat().st_size
+    assert any(path.stat().st_size for path in (tmp_path / "round1/search/answers").iterdir())
 
     report = rounds.run(small(*chosen), tmp_path)
     asked = collections.Counter((met.body["prompt"], met.body["seed"]) for met in server.met)
@@ -95,7 +95,7 @@ def test_a_killed_round_asks_the_server_for_nothing_that_it_answered(server, tmp
     assert sum(tree.tokens for tree in trees) > kept > 0  # repeats are dropped
     assert all(node.logprob == -0.5 * node.tokens for tree in trees for node in tree.nodes)
     assert report["rounds"][0]["policy_training"]["steps"] > 0  # by texts, without ids
-    assert not list(tmp_path.rglob("answers.journal"))
+    assert not list(tmp_path.rglob("answers"))
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert files and not any(b"very-secret" in held for held in files)
 
@@ -105,6 +105,21 @@ def test_a_killed_round_asks_the_server_for_nothing_that_it_answered(server, tmp
     assert again["rounds"] == report["rounds"] and len(server.met) == met
     with pytest.raises(UserError, match=r"made with other options:\s+config.policy.bootstrap"):
         rounds.run(small(*OPTIONS, f"--config.policy.bootstrap={server.address}-chat"), tmp_path)
+
+
+def test_answers_are_kept_of_the_trees_under_way_alone(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("rstar_jax.served.journal.SEGMENT_BYTES", 1)  # each answer is a segment
+    kept, folder = list[int](), tmp_path / "round1/search/answers"
+
+    async def look(_):
+        kept.append(len(list(folder.iterdir())))
+
+    server.behave = look
+    chosen = (*OPTIONS, "--config.stages=search", "--config.search.batch=2")
+    rounds.run(small(*chosen, f"--config.policy.bootstrap={server.address}"), tmp_path)
+    a_tree = len(kept) // 12
+    assert a_tree > 2 and max(kept) <= 3 * a_tree + 1  # two grow, one ends, and the newest segment
+    assert not folder.exists()
 
 
 def test_a_server_without_the_model_is_refused(server, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def test_answers_come_back(tmp_path):
     path = tmp_path / "answers"
     journal = Journal(path)
     for k in range(50):
-        journal.add(k * 2**58, k % 3, choices(k))
+        journal.add(k * 2**58, k, k % 3, choices(k))
     journal.close()
     again = Journal(path)
     assert again.answers == 50
@@ -38,38 +39,74 @@ def test_answers_come_back(tmp_path):
 
 
 def test_whatever_is_cut_off_the_answers_before_it_stay(tmp_path):
-    path, draw = tmp_path / "answers", random.Random(0)
-    journal = Journal(path)
+    folder, draw = tmp_path / "answers", random.Random(0)
+    journal, path = Journal(folder), folder / "000000.journal"
     ends = [0]
     for k in range(10):
-        journal.add(k, 0, choices(k))
+        journal.add(k, 0, 0, choices(k))
         ends.append(path.stat().st_size)
     journal.close()
     whole = path.read_bytes()
     for size in sorted(draw.sample(range(len(whole)), 40)):
+        shutil.rmtree(folder)
+        folder.mkdir()
         path.write_bytes(whole[:size])
-        cut = Journal(path)
+        cut = Journal(folder)
         kept = sum(end <= size for end in ends) - 1
         assert cut.answers == kept
-        cut.add(99, 0, choices(99))
+        cut.add(99, 0, 0, choices(99))
         cut.close()
-        again = Journal(path)
+        again = Journal(folder)
         assert again.answers == kept + 1 and again.get(99) == [(0, choices(99))]
         again.close()
 
 
 def test_a_damaged_line_is_passed_over(tmp_path, caplog):
-    path = tmp_path / "answers"
-    journal = Journal(path)
+    journal = Journal(tmp_path)
     for k in range(3):
-        journal.add(k, 0, choices(k))
+        journal.add(k, 0, 0, choices(k))
     journal.close()
+    path = tmp_path / "000000.journal"
     held = bytearray(path.read_bytes())
     held[held.index(b"text 1") + 5] ^= 1
     path.write_bytes(held)
-    again = Journal(path)
+    again = Journal(tmp_path)
     assert [bool(again.get(k)) for k in range(3)] == [True, False, True]
     assert "damaged" in caplog.text
+    again.close()
+
+
+def test_segments_go_once_what_they_were_for_is_on_disk(tmp_path, monkeypatch):
+    """Whatever the order in which groups end, by this process or an earlier one: what is not settled is
+    there, and what is takes no more than the segments that others share with it."""
+    monkeypatch.setattr("rstar_jax.served.journal.SEGMENT_BYTES", 400)
+    draw, lasting, open_, settled = random.Random(0), 7, dict[int, list[int]](), set[int]()
+    journal, key = Journal(tmp_path), 0
+    for turn in range(300):
+        group = draw.choice([lasting, *{turn // 10 * 10 + 10 + i for i in range(10)} - settled])
+        journal.add(key, group, 0, choices(key))
+        open_.setdefault(group, []).append(key)
+        key += 1
+        if draw.random() < 0.5 and (ended := [g for g in open_ if g != lasting]):
+            gone = draw.choice(ended)
+            journal.settle([gone])
+            settled.add(gone)
+            del open_[gone]
+        if draw.random() < 0.05:
+            journal.close()
+            journal = Journal(tmp_path)
+            found = {k for k in range(key) if journal.get(k)}
+            assert found >= {k for keys in open_.values() for k in keys}
+            journal.settle(settled)  # as a stage says when it begins
+    journal.settle(open_.keys() - {lasting})
+    journal.close()
+    needed = {path for path in tmp_path.iterdir() if b" %016x " % lasting in path.read_bytes()}
+    assert 1 < len(needed) < len(list(tmp_path.iterdir())) <= len(needed) + 1  # and the newest
+    again = Journal(tmp_path)
+    assert all(again.get(k) == [(0, choices(k))] for k in open_[lasting])
+    again.settle({*settled, *open_})
+    (newest,) = tmp_path.iterdir()
+    assert newest.stat().st_size == 0 and not any(map(again.get, range(key)))
     again.close()
 
 
@@ -78,7 +115,7 @@ def test_a_journal_that_cannot_be_written_says_so(tmp_path):
     with pytest.raises(UserError, match="cannot be written"):
         Journal(tmp_path / "file" / "answers")
     with pytest.raises(UserError, match="cannot be written"):
-        Journal(tmp_path)
+        Journal(tmp_path / "file")
 
 
 def test_a_key_is_of_all_that_an_answer_depends_on():
