@@ -26,12 +26,14 @@ _LETTERS = re.compile("[a-z]")
 @dataclasses.dataclass
 class Corrections:
     """Right answers by question, however that is spelt. option: "", "known" or a file, as a config names it.
+    name: of that option.
 
     found: ids of problems that were looked at and whose answer is another than the right one.
     """
 
     option: str
     answers: dict[str, str]
+    name: str = ""
     found: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -73,7 +75,7 @@ def corrections(option: str, name: str) -> Corrections:
                 f"{place}: answers {shown(answer)} to a question that an earlier row answers "
                 f"{shown(answers[question])}. Leave one of them out."
             )
-    return Corrections(option, answers)
+    return Corrections(option, answers, name)
 
 
 def _beginning(question: str) -> str:

@@ -35,6 +35,8 @@ def positions(size: int, *, start: int = 0, host: int = 0, hosts: int = 1) -> ra
     All of them read equally many; what is left over at the end, fewer than `hosts`, nobody does. Raises
     UserError for a host or a start that there is not.
     """
+    if hosts < 1:
+        raise UserError(f"hosts: {hosts} given, 1 or more expected.")
     if not 0 <= host < hosts:
         raise UserError(f"host: {host} of {hosts} given, one from 0 to {hosts - 1} expected.")
     if not 0 <= start <= size:

@@ -16,14 +16,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rstar_jax import columns
 from rstar_jax.data import authors, step_labels
 from rstar_jax.data.authors import Frame
 from rstar_jax.data.form import content_id
 from rstar_jax.data.step_labels import ByQuestion, Labelled, pairs_of, step_of
-from rstar_jax.data.tables import Place, read_objects, require_text, require_whole, shown
+from rstar_jax.data.tables import Place, read_objects, require_text, require_whole, shown, unfit
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.tokenizer import Tokenizer
@@ -42,8 +42,10 @@ _TOLD_EVERY = 64
 
 @dataclasses.dataclass
 class Tally:
-    """Counts of what was read. read: rows. lost: by reason, with the first example of each. right, wrong:
-    labels of steps, where the rows had such."""
+    """Counts of what was read. bad: whether a row that is none is "fatal", or to "drop". read: rows. lost: by
+    reason, with the first example of each. right, wrong: labels of steps, where the rows had such."""
+
+    bad: Literal["fatal", "drop"] = "fatal"
 
     read: int = 0
     right: int = 0
@@ -54,6 +56,12 @@ class Tally:
     def lose(self, error: Unfit) -> None:
         self.lost[error.reason] += 1
         self.examples.setdefault(error.reason, str(error))
+
+    def refuse(self, error: UserError) -> None:
+        """Raise what is wrong with a row, or count it as lost."""
+        if self.bad == "fatal":
+            raise error
+        self.lose(unfit(error))
 
     def require_labels(self, pairs: int, where: str) -> None:
         """Refuse labels that cannot teach: of one class only, or with no pair left."""
@@ -77,11 +85,12 @@ def read_pairs(
 ) -> Iterator[PreferencePair]:
     """Yield the pairs of files, in order; those of labelled steps last, question by question.
 
-    Raises UserError naming file and line of a row that is none, with the columns found and the forms known.
+    A row that is none is refused (`Tally.refuse`) with its file and line, the columns found and the forms
+    known.
     """
     frame, labelled = Frame.of(task), ByQuestion()
     for file in files:
-        for place, row in read_objects(file, FORMS):
+        for place, row in read_objects(file, FORMS, tally.refuse):
             tally.read += 1
             if tally.read % _TOLD_EVERY == 0:
                 on_read(tally.read)
@@ -95,6 +104,8 @@ def read_pairs(
                         labelled.add(found)
             except Unfit as error:
                 tally.lose(error)
+            except UserError as error:
+                tally.refuse(error)
     for solutions in labelled:
         found = pairs_of(solutions, task.grammar)
         if not found:

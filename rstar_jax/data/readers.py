@@ -99,16 +99,28 @@ def _hub(part: SourcePart, option: str, on_bad: OnBad) -> Rows:
                 found = datasets.load_dataset(
                     str(folder) if folder.exists() else part.name, config, split=part.split
                 )
-        except Exception as error:  # of many kinds: of the network, of builders, of their files
-            why = str(error).strip().splitlines() or [type(error).__name__]
-            raise UserError(
-                f"{option}: '{part.text}' cannot be loaded by datasets ({type(error).__name__}: {why[0]}). "
-                "hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT expected, NAME of a set of the hub or a folder."
-            ) from error
-        for batch in cast(Any, found).with_format("arrow").iter(batch_size=_BATCH):
+        except Exception as error:
+            raise _not_loaded(part, option, error) from error
+        batches = iter(cast(Any, found).with_format("arrow").iter(batch_size=_BATCH))
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as error:
+                raise _not_loaded(part, option, error) from error
+            if batch is None:
+                break
             for row in batch.to_pylist():
                 number += 1
                 yield Place(part.text, "row", number), row
+
+
+def _not_loaded(part: SourcePart, option: str, error: Exception) -> UserError:
+    """Name what the library raises, which is of many kinds: of the network, of builders, of their files."""
+    why = str(error).strip().splitlines() or [type(error).__name__]
+    return UserError(
+        f"{option}: '{part.text}' cannot be loaded by datasets ({type(error).__name__}: {why[0]}). "
+        "hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT expected, NAME of a set of the hub or a folder."
+    )
 
 
 def _prepared(part: SourcePart, option: str, on_bad: OnBad) -> Rows:

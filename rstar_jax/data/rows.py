@@ -24,7 +24,7 @@ from typing import Any
 
 from rstar_jax import records
 from rstar_jax.data import gsm8k
-from rstar_jax.data.tables import Place, read_objects, require_text, shown
+from rstar_jax.data.tables import OnBad, Place, raise_it, read_objects, require_text, shown, unfit
 from rstar_jax.errors import UserError
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.grammar import Grammar
@@ -52,14 +52,20 @@ class Given:
 
 
 def read_given(
-    path: Path, task: Task, *, limit: int = 0, on_read: Callable[[int], None] | None = None
+    path: Path,
+    task: Task,
+    *,
+    limit: int = 0,
+    on_read: Callable[[int], None] | None = None,
+    on_bad: OnBad = raise_it,
 ) -> list[Given]:
     """The rows of a file, the first `limit` of them if that is not 0. task: whose steps they hold. on_read:
-    told now and then how many were read and converted.
+    told now and then how many were read and converted. on_bad: told of file and line of a bad row, and
+    raises, or has it passed over.
 
-    Raises UserError naming file and line of the first bad row, and the file where it holds none.
+    Raises UserError naming the file where it holds no row.
     """
-    found = _sft_rows(path, task) if records.is_of(path, SftRow) else _objects(path, task)
+    found = (_sft_rows if records.is_of(path, SftRow) else _objects)(path, task, on_bad)
     given = list[Given]()
     for row in itertools.islice(found, limit or None):
         given.append(row)
@@ -72,9 +78,14 @@ def read_given(
     return given
 
 
-def _sft_rows(path: Path, task: Task) -> Iterator[Given]:
+def _sft_rows(path: Path, task: Task, on_bad: OnBad) -> Iterator[Given]:
     for number, row in enumerate(records.read_rows(path, SftRow), start=1):
-        yield given_row(row, task, Place(path, "row", number))
+        try:
+            found = given_row(row, task, Place(path, "row", number))
+        except UserError as error:
+            on_bad(unfit(error))
+        else:
+            yield found
 
 
 def given_row(row: SftRow, task: Task, place: Place) -> Given:
@@ -93,10 +104,15 @@ def given_row(row: SftRow, task: Task, place: Place) -> Given:
     return Given(row, problem)
 
 
-def _objects(path: Path, task: Task) -> Iterator[Given]:
-    for place, row in read_objects(path, FORMS):
+def _objects(path: Path, task: Task, on_bad: OnBad) -> Iterator[Given]:
+    for place, row in read_objects(path, FORMS, on_bad):
         name = str(row.get("id") or row.get("problem_id") or f"{path.stem}/{place.number}")
-        yield _given(row, task, place, name)
+        try:
+            found = _given(row, task, place, name)
+        except UserError as error:
+            on_bad(unfit(error))
+        else:
+            yield found
 
 
 def _given(row: dict[str, Any], task: Task, place: Place, name: str) -> Given:

@@ -15,12 +15,12 @@ import dataclasses
 import itertools
 import json
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rstar_jax.data.authors import Frame
 from rstar_jax.data.form import content_id
+from rstar_jax.data.spill import Spill
 from rstar_jax.data.tables import Place, require_text, shown
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.text.grammar import Grammar
@@ -194,13 +194,11 @@ def _against(
 class ByQuestion:
     """Labelled solutions, brought together by question however they are scattered in their file.
 
-    They lie in a temporary database on disk (SQLite's own, gone with this object), so that a set may be
-    larger than memory.
+    They lie on disk, so that a set may be larger than memory.
     """
 
     def __init__(self) -> None:
-        self._rows = sqlite3.connect("")
-        self._rows.execute("CREATE TABLE solutions (question TEXT, steps TEXT, labels TEXT, whole INTEGER)")
+        self._rows = Spill("CREATE TABLE solutions (question TEXT, steps TEXT, labels TEXT, whole INTEGER)")
 
     def add(self, one: Labelled) -> None:
         row = one.question, json.dumps(one.steps), json.dumps(one.labels), one.whole
@@ -208,7 +206,7 @@ class ByQuestion:
 
     def __iter__(self) -> Iterator[list[Labelled]]:
         """The solutions of each question, in the order added; questions in the order of their letters."""
-        rows = self._rows.execute("SELECT * FROM solutions ORDER BY question, rowid")
+        rows = self._rows.select("SELECT * FROM solutions ORDER BY question, rowid")
         for _, group in itertools.groupby(rows, lambda row: row[0]):
             yield [
                 Labelled(question, tuple(json.loads(steps)), tuple(json.loads(labels)), bool(whole))

@@ -77,6 +77,11 @@ def raise_it(error: Unfit) -> None:
     raise error
 
 
+def unfit(error: UserError) -> Unfit:
+    """Take what is wrong with a row as a fault by which such rows are counted."""
+    return error if isinstance(error, Unfit) else Unfit("malformed", error)
+
+
 def is_parquet(path: Path) -> bool:
     """Return whether a file says that it is of that kind."""
     with path.open("rb") as file:

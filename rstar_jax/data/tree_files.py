@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +17,9 @@ import pyarrow.parquet as pq
 
 from rstar_jax import columns, records
 from rstar_jax.data import authors, flat_trees
-from rstar_jax.data.tables import Place, is_parquet, read_objects
-from rstar_jax.errors import UserError
+from rstar_jax.data.spill import Spill
+from rstar_jax.data.tables import OnBad, Place, is_parquet, raise_it, read_objects, unfit
+from rstar_jax.errors import Unfit, UserError
 from rstar_jax.types import Tree
 
 pc: Any = pyarrow.compute
@@ -34,20 +34,33 @@ def holds_trees(path: Path) -> bool:
             return records.is_of(path, Tree) or flat_trees.is_flat(pq.read_schema(path))
         except (OSError, pa.ArrowException):
             return False  # whoever reads it as something else says what is wrong
-    first = next(read_objects(path, _EXPECTED), None)
+    first = next(read_objects(path, _EXPECTED, _pass_over), None)
     return first is not None and first[1].keys() >= authors.TREE
 
 
-def read_trees(path: Path) -> Iterator[Tree]:
-    """Yield the trees of a file that `holds_trees`. Raises UserError naming file and line, or row, of what is
-    none."""
-    if not is_parquet(path):
-        for place, row in _rows(path):
-            yield authors.tree_of(row, place)
-    elif records.is_of(path, Tree):
-        yield from _of_shard(path)
-    else:
-        yield from flat_trees.read_flat(path)
+def _pass_over(error: Unfit) -> None:
+    """Leave it to whoever reads the rows to say what is wrong with one."""
+
+
+def read_trees(path: Path, on_bad: OnBad = raise_it) -> Iterator[Tree]:
+    """Yield the trees of a file that `holds_trees`. on_bad: told of file and line of a row that is none, and
+    raises, or has it passed over. Raises UserError for Parquet that is none."""
+    return (tree for _, tree in _keyed(path, on_bad) if tree is not None)
+
+
+def _keyed(path: Path, on_bad: OnBad) -> Iterator[tuple[tuple[int, str], Tree | None]]:
+    """The trees of a file with their rounds and problems, as `_keys` gives them; None for a bad one."""
+    if is_parquet(path):
+        for tree in _of_shard(path) if records.is_of(path, Tree) else flat_trees.read_flat(path):
+            yield (tree.round, tree.problem.id), tree
+        return
+    for place, row, problem_id in _rows(path, on_bad):
+        tree = None
+        try:
+            tree = authors.tree_of(row, place)
+        except UserError as error:
+            on_bad(unfit(error))
+        yield (0, problem_id), tree
 
 
 def _of_shard(path: Path) -> Iterator[Tree]:
@@ -65,29 +78,30 @@ def _of_shard(path: Path) -> Iterator[Tree]:
         raise UserError(f"{path}: row {number}: no tree as a search writes one ({error}).") from error
 
 
-def of_problems(paths: Sequence[Path]) -> Iterator[list[Tree]]:
+def of_problems(paths: Sequence[Path], on_bad: OnBad = raise_it) -> Iterator[list[Tree]]:
     """Yield the trees of each round and problem together, wherever they stand in the files.
 
     A problem's trees are yielded where the last of them stands. Those that wait for others do so on disk.
-    Raises UserError as `read_trees`.
+    on_bad, errors: as of `read_trees`.
     """
     keys = (_keys(path) for path in paths)
     due = Counter(key for of_file in keys for key, _ in itertools.groupby(of_file))
     waiting = _Waiting()
     for path in paths:
-        for key, group in itertools.groupby(read_trees(path), lambda tree: (tree.round, tree.problem.id)):
+        for key, group in itertools.groupby(_keyed(path, on_bad), lambda keyed: keyed[0]):
             due[key] -= 1
+            trees = (tree for _, tree in group if tree is not None)
             if due[key] > 0:
-                waiting.add(key, group)
-            else:
-                yield [*waiting.take(key), *group]
+                waiting.add(key, trees)
+            elif together := [*waiting.take(key), *trees]:
+                yield together
 
 
 def _keys(path: Path) -> Iterator[tuple[int, str]]:
     """The round and the problem of each tree of a file, in order; its nodes are not built."""
     if not is_parquet(path):
-        for place, row in _rows(path):
-            yield 0, authors.problem_of(row, place).id
+        for *_, problem_id in _rows(path, _pass_over):
+            yield 0, problem_id
         return
     flat = not records.is_of(path, Tree)
     names = ["problem_id", "round", "node"] if flat else ["problem.id", "round"]
@@ -102,28 +116,34 @@ def _keys(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path}: damaged ({why}), a whole Parquet file expected. Copy it again.") from error
 
 
-def _rows(path: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The rows of a file of the authors' trees."""
-    for place, row in read_objects(path, _EXPECTED):
-        if not row.keys() >= authors.TREE:
-            raise UserError(f"{place}: columns {', '.join(sorted(row))}; {_EXPECTED} expected, as above it.")
-        yield place, row
+def _rows(path: Path, on_bad: OnBad) -> Iterator[tuple[Place, dict[str, Any], str]]:
+    """The rows of a file of the authors' trees, each with its problem's id."""
+    for place, row in read_objects(path, _EXPECTED, on_bad):
+        try:
+            if not row.keys() >= authors.TREE:
+                there = ", ".join(sorted(row))
+                raise UserError(f"{place}: columns {there}; {_EXPECTED} expected, as above it.")
+            found = authors.problem_of(row, place).id
+        except UserError as error:
+            on_bad(unfit(error))
+        else:
+            yield place, row, found
 
 
 class _Waiting:
-    """Trees that wait for others of their problem, in a temporary database on disk (SQLite's own, gone with
-    this object)."""
+    """Trees that wait for others of their problem, on disk."""
 
     def __init__(self) -> None:
         self._keys = set[tuple[int, str]]()
-        self._rows = sqlite3.connect("")
-        self._rows.execute("CREATE TABLE trees (round INTEGER, problem TEXT, tree BLOB)")
-        self._rows.execute("CREATE INDEX of_problem ON trees (round, problem)")
+        self._rows = Spill(
+            "CREATE TABLE trees (round INTEGER, problem TEXT, tree BLOB)",
+            "CREATE INDEX of_problem ON trees (round, problem)",
+        )
 
     def add(self, key: tuple[int, str], trees: Iterable[Tree]) -> None:
         self._keys.add(key)
         texts = (json.dumps(columns.plain(tree)).encode() for tree in trees)
-        self._rows.executemany(
+        self._rows.insert(
             "INSERT INTO trees VALUES (?, ?, ?)", ((*key, zlib.compress(text, 1)) for text in texts)
         )
 
@@ -132,6 +152,6 @@ class _Waiting:
             return []
         self._keys.remove(key)
         where = "FROM trees WHERE round = ? AND problem = ?"
-        rows = self._rows.execute(f"SELECT tree {where} ORDER BY rowid", key).fetchall()
+        rows = list(self._rows.select(f"SELECT tree {where} ORDER BY rowid", key))
         self._rows.execute(f"DELETE {where}", key)
         return [columns.build(Tree, json.loads(zlib.decompress(row))) for (row,) in rows]

@@ -12,7 +12,7 @@ from rstar_jax.curate import CurateConfig, Curated, curate
 from rstar_jax.data.pairs import Tally, read_pairs
 from rstar_jax.data.readers import files_of
 from rstar_jax.data.rows import Given, given_row, read_given
-from rstar_jax.data.tables import Place
+from rstar_jax.data.tables import OnBad, Place, raise_it, unfit
 from rstar_jax.data.tree_files import holds_trees, of_problems
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.settings import home_expanded
@@ -41,12 +41,18 @@ def digest_of(files: Sequence[Path]) -> str:
 
 
 def solutions(
-    files: Sequence[Path], task: Task, *, limit: int = 0, on_read: Callable[[int], None] = lambda _: None
+    files: Sequence[Path],
+    task: Task,
+    *,
+    limit: int = 0,
+    on_read: Callable[[int], None] = lambda _: None,
+    on_bad: OnBad = raise_it,
 ) -> list[Given]:
     """The solutions of files, the first `limit` of them if that is not 0: rows as they are, and of trees the
     best right trajectories of each problem.
 
-    Rows come before trees. Raises UserError naming file and line, and a file in which nothing is left.
+    Rows come before trees. on_bad: told of file and line of what is none, and raises, or has it passed over.
+    Raises UserError naming a file in which nothing is left.
     """
     trees, found = [file for file in files if holds_trees(file)], list[Given]()
     for one in (*([file] for file in files if file not in trees), trees):
@@ -55,9 +61,9 @@ def solutions(
             continue
         told = functools.partial(_more, on_read, len(found))
         if one is trees:
-            found += _taught(trees, task, limit=room if limit else 0, on_read=told)
+            found += _taught(trees, task, limit=room if limit else 0, on_read=told, on_bad=on_bad)
         else:
-            found += read_given(one[0], task, limit=room if limit else 0, on_read=told)
+            found += read_given(one[0], task, limit=room if limit else 0, on_read=told, on_bad=on_bad)
     return found
 
 
@@ -65,13 +71,18 @@ def _more(on_read: Callable[[int], None], before: int, count: int) -> None:
     on_read(before + count)
 
 
-def _taught(files: Sequence[Path], task: Task, *, limit: int, on_read: Callable[[int], None]) -> list[Given]:
+def _taught(
+    files: Sequence[Path], task: Task, *, limit: int, on_read: Callable[[int], None], on_bad: OnBad
+) -> list[Given]:
     """Solutions that the trees of files teach a policy."""
     file = files[0] if len(files) == 1 else files[0].parent
-    rows = (row for of_problem in _curated(files, CurateConfig()) for row in of_problem.sft)
+    rows = (row for of_problem in _curated(files, CurateConfig(), on_bad) for row in of_problem.sft)
     found = []
     for number, row in enumerate(itertools.islice(rows, limit or None), start=1):
-        found.append(given_row(row, task, Place(file, "solution", number)))
+        try:
+            found.append(given_row(row, task, Place(file, "solution", number)))
+        except UserError as error:
+            on_bad(unfit(error))
         on_read(number)
     if not found:
         raise UserError(f"{file}: none of its trees has a right answer that could be taught.")
@@ -87,7 +98,7 @@ def pairs(
 ) -> Iterator[PreferencePair]:
     """Yield the pairs of files, of trees those that `config` chooses. tally: counts what is read and lost."""
     trees = [file for file in files if holds_trees(file)]
-    for of_problem in _curated(trees, config):
+    for of_problem in _curated(trees, config, tally.refuse):
         tally.read += 1
         for reason, count in of_problem.dropped.items():
             tally.lost[f"of trees, {reason}"] += count
@@ -99,7 +110,7 @@ def pairs(
         yield from read_pairs(rows, task, tally, on_read)
 
 
-def _curated(files: Sequence[Path], config: CurateConfig) -> Iterator[Curated]:
+def _curated(files: Sequence[Path], config: CurateConfig, on_bad: OnBad) -> Iterator[Curated]:
     """Curate the trees of each problem, those of a round together as the round did."""
-    for trees in of_problems(files):
+    for trees in of_problems(files, on_bad):
         yield curate(trees, config, trees[0].round)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from rich.console import Console
 
 from rstar_jax import weights
+from rstar_jax.data.corrections import corrections
 from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.errors import UserError
@@ -38,6 +39,8 @@ class Settings(Protocol):
     def columns(self) -> Columns: ...
     @property
     def bad(self) -> Literal["fatal", "drop"]: ...
+    @property
+    def corrections(self) -> str: ...
     @property
     def policy(self) -> PolicySettings: ...
     @property
@@ -123,6 +126,7 @@ def _heldout(settings: Settings, log: Callable[[str], None]) -> Sequence[Problem
         require=settings.verify.make_task().require,
         log=log,
         met=met,
+        mended=corrections(settings.corrections, "config.corrections"),
     )
     require_columns(settings.columns, met, "config.columns")
     return heldout

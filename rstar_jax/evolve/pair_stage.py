@@ -10,7 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rstar_jax import columns, records
 from rstar_jax.data.pairs import Tally, require_stable_stops
@@ -26,13 +26,21 @@ _ROWS = 1024  # pairs in memory at a time
 _LOOKED_AT = 1000  # pairs whose ends of steps are held to the tokenizer
 
 
-def read(context: Context, files: list[Path], folder: Path, *, limit: int, share: float) -> dict[str, Any]:
+def read(
+    context: Context,
+    files: list[Path],
+    folder: Path,
+    *,
+    limit: int,
+    share: float,
+    bad: Literal["fatal", "drop"],
+) -> dict[str, Any]:
     """Write the pairs of files into `folder`, and return their counts (`results.PairsResult`).
 
-    limit: so many of the first pairs; 0: all. share: of the problems, held out. Raises UserError for rows
-    that are none, and for labels that cannot teach.
+    limit: so many of the first pairs; 0: all. share: of the problems, held out. bad: of rows that are none.
+    Raises UserError for labels that cannot teach.
     """
-    where, tally = f"config.pairs: {files[0] if len(files) == 1 else files[0].parent}", Tally()
+    where, tally = f"config.pairs: {files[0] if len(files) == 1 else files[0].parent}", Tally(bad=bad)
     tokenizer = context.tokenizer(context.base)
     if context.settings.policy.delimiters == "tokens":  # as they will be when it is trained
         tokenizer.add_special_tokens()

@@ -66,8 +66,8 @@ class PpmSettings:
         in", says of which forms). limit: so many of their first pairs are taken; 0: all.
     heldout_pairs: share of the problems whose pairs are not learnt but compared after.
     heldout: where held-out problems come from, as a run's (`data/specification.py`); empty: nothing is
-        searched. The policy that is searched with is the one that the PPM is trained from. columns, bad: of
-        these problems, as a run's.
+        searched. The policy that is searched with is the one that the PPM is trained from. columns,
+        corrections: of these problems, as a run's. bad: as a run's, of these and of the rows of pairs.
     seed: names all randomness of dividing, training and searching.
     max_depth: most steps of a held-out solution. batch: trees that grow at a time.
     policy: of its fields `init` is the policy to train from; `bootstrap` and `ppm` have no meaning here and
@@ -81,6 +81,7 @@ class PpmSettings:
     heldout: str = ""
     columns: Columns = Columns()
     bad: Literal["fatal", "drop"] = "fatal"
+    corrections: str = ""
     seed: int = 0
     max_depth: int = 16
     batch: int = 256
@@ -146,8 +147,11 @@ def run(settings: PpmSettings, workdir: Path) -> dict[str, Any]:
 def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
     """Points 2 to 5 of `run`."""
     work, model = context.work, context.work.root / "ppm" / "model"
-    asked = {"limit": settings.limit, "share": settings.heldout_pairs}
-    work.stage("pairs", lambda folder: pair_stage.read(context, files, folder, **asked))  # 2
+    limit, share, bad = settings.limit, settings.heldout_pairs, settings.bad
+    work.stage(  # 2
+        "pairs",
+        lambda folder: pair_stage.read(context, files, folder, limit=limit, share=share, bad=bad),
+    )
     _estimate(context, settings)
     work.stage("ppm", lambda folder: _train(context, folder))  # 3
     if records.count_rows(work.root / "pairs" / HELDOUT):

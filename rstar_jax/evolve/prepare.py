@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from rstar_jax import records
 from rstar_jax.data.clean import CleanConfig, CleanReport, clean
+from rstar_jax.data.corrections import corrections
 from rstar_jax.data.known import NO_ANSWER, Columns
 from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.prepared import SHARD
@@ -24,6 +25,7 @@ from rstar_jax.data.problem_set import ProblemSet, Selected
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report import results
+from rstar_jax.report.notes import known_wrong
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.write import write_report
 from rstar_jax.settings import require, to_dict
@@ -47,7 +49,8 @@ class PrepareSettings:
         NAME=SPECIFICATION, as in "('MATH-500=math500.jsonl','aime.jsonl')".
     columns: which columns of these hold what, where keys do not tell.
     bad: whether a row that cannot be used is "fatal", or to "drop": then it is counted by kind and named by
-        example. seed: draws suite problems and shares.
+        example. corrections: answers that are put in the place of wrong ones, as a run's. seed: draws suite
+        problems and shares.
     task: a problem that it cannot check is a bad row, a row of `tasks.TASKS`.
     clean: what is dropped.
     shard: rows of a file. Reading a row takes the longer the more its file has.
@@ -59,6 +62,7 @@ class PrepareSettings:
     against: tuple[str, ...] = ()
     columns: Columns = Columns()
     bad: Literal["fatal", "drop"] = "fatal"
+    corrections: str = ""
     seed: int = 0
     task: str = "math"
     clean: CleanConfig = dataclasses.field(default_factory=CleanConfig)
@@ -89,12 +93,14 @@ class PrepareReport:
     """Rows that were packed, and those that were not.
 
     splits: of the set, rows and fingerprint of each. left_out: rows that could not be used, by option, with
-    their kinds and first examples. clean: what was dropped of `sources`.
+    their kinds and first examples. clean: what was dropped of `sources`. known_wrong: ids of problems that
+    were read and whose answers are known to be wrong, by option.
     """
 
     splits: dict[str, dict[str, Any]]
     left_out: dict[str, dict[str, Any]]
     clean: CleanReport
+    known_wrong: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 def run(settings: PrepareSettings, workdir: Path) -> dict[str, Any]:
@@ -126,7 +132,7 @@ def run(settings: PrepareSettings, workdir: Path) -> dict[str, Any]:
                 "config": to_dict(settings),
             }
             write_report(workdir / "report.json", report)  # 5
-    print("\n".join(_summary(results.of_json(PrepareReport, report), workdir)))
+    print("\n".join(_summary(results.of_json(PrepareReport, report), settings, workdir)))
     return report
 
 
@@ -149,6 +155,7 @@ def _read(settings: PrepareSettings, progress: Progress) -> dict[str, ProblemSet
             require=None if option == "against" else fits,
             log=progress.log,
             met=met,
+            mended=None if option == "against" else corrections(settings.corrections, "config.corrections"),
         )
 
     found = {"sources": load("sources", settings.sources, "train")}
@@ -192,6 +199,7 @@ def _prepare(
             if one.faults and one.faults.left_out
         },
         clean=cleaned.report,
+        known_wrong={name: one.mended.found for name, one in read.items() if one.mended and one.mended.found},
     )
 
 
@@ -217,13 +225,16 @@ def _pack(folder: Path, splits: Mapping[str, ProblemSet], shard: int, progress: 
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _summary(report: PrepareReport, workdir: Path) -> list[str]:
+def _summary(report: PrepareReport, settings: PrepareSettings, workdir: Path) -> list[str]:
     """Tell what was packed and dropped, and how to read it."""
     lines = report.clean.lines()
     for option, found in report.left_out.items():
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in found["kinds"].items())
         what = ", with which no problem was compared" if option.startswith("against ") else ""
         lines.append(f"config.{option}: rows left out{what}: {kinds}")
+    corrected = bool(settings.corrections)
+    for option, wrong in report.known_wrong.items():
+        lines.append(f"config.{option}: {known_wrong(wrong, corrected, 'config.corrections')}.")
     lines += [
         f"{split}: {found['rows']:,} problems, read by tfds:{workdir}/{split}"
         for split, found in report.splits.items()

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from rstar_jax import records
 from rstar_jax.data.executed import executed
+from rstar_jax.data.faults import Faults
 from rstar_jax.data.known import Columns
 from rstar_jax.data.rows import FORMS
 from rstar_jax.engine import DecodeConfig
@@ -63,8 +64,8 @@ class SftSettings:
     rows: the file of solutions, or of trees that have some, or a folder of such files (docs/DATA.md, "Data
         in", says of which forms). limit: so many of its first rows are taken; 0: all.
     heldout: where held-out problems come from, as a run's (`data/specification.py`): a number of suite
-        problems, a file of rows {question, answer}; empty: nothing is evaluated. columns, bad: of these, as
-        a run's.
+        problems, a file of rows {question, answer}; empty: nothing is evaluated. columns, corrections: of
+        these, as a run's. bad: as a run's, of these and of the rows.
     base: the prompt with which the base is evaluated before, "none": it is not.
     samples: so many solutions of each held-out problem are sampled besides, at `temperature`, for the
         majority of their answers (maj@k) and for whether any is right (pass@k); 0: none.
@@ -79,6 +80,7 @@ class SftSettings:
     heldout: str = "120"
     columns: Columns = Columns()
     bad: Literal["fatal", "drop"] = "fatal"
+    corrections: str = ""
     base: Literal["none", "bootstrap", "finetuned"] = "bootstrap"
     samples: int = 0
     temperature: float = 0.7
@@ -159,7 +161,7 @@ def run(settings: SftSettings, workdir: Path) -> dict[str, Any]:
 def _warm_start(settings: SftSettings, context: Context, files: list[Path]) -> None:
     """Points 2 to 5 of `run`."""
     evaluated, sampled = bool(settings.heldout), settings.samples > 0
-    _rows(context, files, settings.limit)  # 2
+    _rows(context, files, settings)  # 2
     _estimate(context, settings)
     if evaluated and settings.base != "none":  # 3
         _evaluate(context, "base/evaluate", context.models(0, "evaluate"), sampled)
@@ -206,14 +208,19 @@ def _estimate(context: Context, settings: SftSettings) -> None:
     keep_estimates(context.work.root, estimates)
 
 
-def _rows(context: Context, files: list[Path], limit: int) -> None:
+def _rows(context: Context, files: list[Path], settings: SftSettings) -> None:
     """Read, convert and run the rows; keep those that hold and count why the others do not."""
 
     def work(folder: Path) -> dict[str, Any]:
+        faults, limit = Faults(fatal=settings.bad == "fatal"), settings.limit
         with context.progress.stage("read the rows", limit or None, "rows"):
-            read = given.solutions(files, context.task, limit=limit, on_read=context.progress.update)
+            read = given.solutions(
+                files, context.task, limit=limit, on_read=context.progress.update, on_bad=faults
+            )
+        if faults.left_out:
+            context.progress.log(f"config.rows: {faults.summary(len(read))}")
         kept: list[SftRow] = []
-        lost: Counter[str] = Counter()
+        lost: Counter[str] = Counter(faults.kinds)
         with context.sandbox() as sandbox, context.progress.stage("rows", len(read), "rows"):
             context.progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
             checker = Checker(context.task, sandbox)
@@ -229,7 +236,7 @@ def _rows(context: Context, files: list[Path], limit: int) -> None:
         if not kept:
             why = "; ".join(f"{count:,} {reason}" for reason, count in lost.most_common())
             raise UserError(
-                f"config.rows: {files[0]}: none of its {len(read):,} rows can be learnt: {why}. Give "
+                f"config.rows: {files[0]}: none of its {lost.total():,} rows can be learnt: {why}. Give "
                 "solutions in our grammar, or workings whose calculations are marked as GSM8K's are "
                 "(<<48/2=24>>)."
             )
@@ -240,7 +247,7 @@ def _rows(context: Context, files: list[Path], limit: int) -> None:
             context.progress.log(f"config.heldout: {note}.")
         return results.to_json(
             results.RowsResult(
-                read=len(read),
+                read=len(read) + faults.left_out,
                 kept=len(kept),
                 converted=sum(row.converted for row in read),
                 lost=dict(lost.most_common()),

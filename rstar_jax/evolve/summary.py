@@ -172,7 +172,11 @@ def keep_sources(root: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
         # Met as sources were read: a share, a repeat or a prompt without room may leave one out.
         if (mended := getattr(each, "mended", None)) and (met := set(mended.found)):
             wrong = [problem.id for problem in each if problem.id in met]
-            found[name] |= {"known_wrong": wrong, "corrected": bool(mended.option)}
+            found[name] |= {
+                "known_wrong": wrong,
+                "corrected": bool(mended.option),
+                "corrections": mended.name,
+            }
     records.write_signed(root / _SOURCES, found)
 
 

@@ -32,24 +32,37 @@ class Suspect:
         )
 
 
-def suspects(trees: Sequence[Tree], same: Same) -> list[Suspect]:
-    """Find them among the trees of a round, those with the most votes first.
-
-    same: whether two answers to a problem are one. The trees of a problem are taken together, each different
-    trajectory counts once. Ones that the grader could not tell of are left aside.
-    """
+def unsolved(trees: Sequence[Tree]) -> list[list[Tree]]:
+    """The trees of each problem that none of them solves. Problems of the suite are not among them: their
+    labels are calculated, and what a model often finds there is its own error."""
     of_problem: dict[str, list[Tree]] = {}
     for tree in trees:
         of_problem.setdefault(tree.problem.id, []).append(tree)
-    found = (_suspect(group, same) for group in of_problem.values())
-    return sorted((one for one in found if one is not None), key=lambda one: -one.votes)
+    return [
+        group
+        for group in of_problem.values()
+        if group[0].problem.source != SUITE and not any(tree.solved for tree in group)
+    ]
+
+
+def suspects(
+    groups: Sequence[list[Tree]], same: Same, told: Callable[[int], None] = lambda _: None
+) -> list[Suspect]:
+    """Find them among the `unsolved` problems of a round, those with the most votes first.
+
+    same: whether two answers to a problem are one. told: how many problems were looked at. Each different
+    trajectory counts once. Ones that the grader could not tell of are left aside.
+    """
+    found = []
+    for number, group in enumerate(groups, start=1):
+        if one := _suspect(group, same):
+            found.append(one)
+        told(number)
+    return sorted(found, key=lambda one: -one.votes)
 
 
 def _suspect(trees: list[Tree], same: Same) -> Suspect | None:
     problem = trees[0].problem
-    # The suite's labels are calculated: what a model often finds there is its own error.
-    if problem.source == SUITE or any(tree.solved for tree in trees):
-        return None
     answers = {
         t.steps: t.answer for tree in trees for t in tree.trajectories() if t.grade == "wrong" and t.answer
     }

@@ -55,7 +55,7 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
         notes.append(f"no preference pairs found; {_instead(pairs, 'pairs')}")
     if never_graded := ungradable(trees):
         notes.append(_named(never_graded))
-    suspected = _suspects(context, trees)
+    suspected = _suspects(context, trees, round)
     if suspected:
         records.write_lines(folder / suspects.FILE, map(suspects.row, suspected))
         notes.append(_suspected(suspected))
@@ -81,13 +81,16 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
     )
 
 
-def _suspects(context: Context, trees: list[Tree]) -> list[suspects.Suspect]:
+def _suspects(context: Context, trees: list[Tree], round: int) -> list[suspects.Suspect]:
     """Problems whose label may be wrong; none where answers are programs, which have no label."""
-    task = context.task
-    if task.judges is not Pair:
+    task, progress = context.task, context.progress
+    if task.judges is not Pair or not (groups := suspects.unsolved(trees)):
         return []
     ask = functools.partial(call, shared(task.grading).queue())
-    return suspects.suspects(trees, lambda problem, one, other: task.same(problem, one, other, ask))
+    with progress.stage("look for wrong labels", len(groups), "problems", round):
+        return suspects.suspects(
+            groups, lambda problem, one, other: task.same(problem, one, other, ask), progress.update
+        )
 
 
 def _suspected(found: list[suspects.Suspect]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rstar_jax.report.cells import count
@@ -34,10 +34,16 @@ def _source(name: str, source: Source) -> list[str]:
         kinds = ", ".join(f"{rows:,} {reason}" for reason, rows in source.left_out.items())
         said.append(f"Problems, {name}: {source.problems or 0:,}; rows left out: {kinds}.")
     if wrong := source.known_wrong:
-        named = ", ".join(wrong[:_NAMED]) + (", ..." if len(wrong) > _NAMED else "")
-        what = "corrected" if source.corrected else "--config.problems.corrections=known mends them"
-        said.append(f"Problems, {name}: {len(wrong):,} with answers known to be wrong ({named}): {what}.")
+        what = known_wrong(wrong, source.corrected, source.corrections)
+        said.append(f"Problems, {name}: {what}.")
     return said
+
+
+def known_wrong(ids: Sequence[str], corrected: bool, option: str) -> str:
+    """Tell of answers that are known to be wrong, and what was done, or can be, by an option."""
+    named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
+    what = "corrected" if corrected else f"--{option}=known mends them"
+    return f"{len(ids):,} with answers known to be wrong ({named}): {what}"
 
 
 def files(report: Report) -> list[str]:

@@ -167,7 +167,8 @@ class StageTimes:
 class Source:
     """Problems of one kind, as they were read. fingerprint: of all of them. left_out: rows of their sources
     that are not among them, by reason; examples: the first of each. known_wrong: ids of those whose answers
-    are known to be wrong; corrected: whether the right ones were put there."""
+    are known to be wrong; corrected: whether the right ones were put there; corrections: the option that does
+    so."""
 
     problems: int | None = None
     fingerprint: str | None = None
@@ -175,6 +176,7 @@ class Source:
     examples: dict[str, list[str]] = dataclasses.field(default_factory=dict)
     known_wrong: list[str] = dataclasses.field(default_factory=list)
     corrected: bool = False
+    corrections: str = "config.problems.corrections"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

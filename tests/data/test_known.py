@@ -225,7 +225,7 @@ def test_a_set_of_the_hub_by_the_library(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.datasets
-def test_folders_by_the_library(tmp_path):
+def test_folders_by_the_library(tmp_path, monkeypatch):
     import datasets
 
     rows = [{"question": f"{n} + 1?", "answer": f"It is {n + 1}.\n#### {n + 1}"} for n in range(3000)]
@@ -239,6 +239,15 @@ def test_folders_by_the_library(tmp_path):
     assert len(load(f"hf:{tmp_path / 'files'}:test[:10]")) == 10
     with pytest.raises(UserError, match=r"config\.problems\.train: 'hf:.*' cannot be loaded by datasets"):
         load(f"hf:{tmp_path / 'files'}:nosuch")
+    first = datasets.Dataset.iter
+
+    def broken(self, batch_size):
+        yield next(iter(first(self, batch_size)))
+        raise OSError("the share is gone")
+
+    monkeypatch.setattr(datasets.Dataset, "iter", broken)
+    with pytest.raises(UserError, match=r"cannot be loaded by datasets \(OSError: the share is gone"):
+        load(f"hf:{tmp_path / 'saved'}:test")
 
 
 def test_a_library_that_is_absent_is_named(monkeypatch):

@@ -51,5 +51,7 @@ def test_what_is_not_there_is_refused():
             rows[position]
     with pytest.raises(UserError, match="host: 2 of 2 given"):
         positions(6, host=2, hosts=2)
+    with pytest.raises(UserError, match="hosts: 0 given, 1 or more"):
+        positions(6, hosts=0)
     with pytest.raises(UserError, match="start: 7 given"):
         positions(6, start=7)

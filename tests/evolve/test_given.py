@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from rstar_jax import curate, records
+from rstar_jax import columns, curate, records
 from rstar_jax.data import authors
+from rstar_jax.data.faults import Faults
 from rstar_jax.data.flat_trees import flattened
 from rstar_jax.data.pairs import Tally
 from rstar_jax.data.rows import FORMS
@@ -130,3 +131,45 @@ def test_a_row_among_trees_that_is_none_is_named(tmp_path):
     path.write_text(path.read_text() + json.dumps({"question": "1?", "answer": "2"}))
     with pytest.raises(UserError, match=r"trees\.jsonl:4: columns answer, question; .* as above it"):
         given.solutions([path], MathTask())
+
+
+@pytest.mark.parametrize("form", ["trees", "solutions", "pairs"])
+def test_rows_that_are_none_are_left_out_and_named_where_that_is_asked_for(tmp_path, form):
+    """What stands between them is read as if they were not there."""
+    path = tmp_path / "given.jsonl"
+    if form == "trees":
+        good = [authors.tree(tree) for tree in (*TREES, *TREES)]  # a problem's trees wait for others
+        bad = [{"question": "1?", "answer": "1"}, {**good[0], "rstar": []}, {**good[2], "question": 5}]
+    elif form == "solutions":
+        good = [{"question": f"1 + {i}?", "steps": solution(1, i, "+")} for i in range(4)]
+        bad = [
+            {"question": "1?", "steps": "all in one"},
+            {"question": "1?"},
+            {**good[0], "steps": ["<code>"]},
+        ]
+    else:
+        good = [columns.plain(pair) for pair in curate.curate(TREES, CONFIG, 1).pairs][:4]
+        bad = [{"colour": "red"}, {**good[0], "margin": None}, {**good[0], "prefix": "a step"}]
+
+    def found(*lines, drop=False):
+        path.write_text("".join(f"{line}\n" for line in lines))
+        faults, tally = Faults(fatal=not drop), Tally(bad="drop" if drop else "fatal")
+        if form == "pairs":
+            return list(given.pairs([path], MathTask(), CONFIG, tally)), tally.lost, tally.examples
+        rows = given.solutions([path], MathTask(), on_bad=faults)
+        if form == "trees":
+            again = list(given.pairs([path], MathTask(), CONFIG, tally))
+            assert again and tally.lost["malformed"] == faults.kinds["malformed"]
+        return [row.row.steps for row in rows], faults.kinds, faults.examples
+
+    lines = [json.dumps(row) for row in good]
+    clean, lost, _ = found(*lines)
+    assert clean and not lost.keys() & {"malformed", "not JSON"}
+    spoilt = [lines[0], json.dumps(bad[0]), lines[1], "{", json.dumps(bad[1]), lines[2], json.dumps(bad[2])]
+    kept, lost, examples = found(*spoilt, *lines[3:], drop=True)
+    assert kept == clean and lost["malformed"] == 3 and lost["not JSON"] == 1
+    assert "given.jsonl:4: not JSON" in str(examples["not JSON"]) and "given.jsonl:2" in str(examples)
+    with pytest.raises(UserError, match=r"given\.jsonl:2"):
+        found(*spoilt)
+    only, lost, _ = found("{oops", lines[0], lines[1], drop=True)  # the first line tells what a file holds
+    assert only and lost["not JSON"] == 1

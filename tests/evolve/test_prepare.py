@@ -11,6 +11,7 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.data.clean import clean
+from rstar_jax.data.corrections import KNOWN
 from rstar_jax.data.form import form_of
 from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems
@@ -304,3 +305,18 @@ def test_how_much_a_program_may_print_is_left_to_the_run(tmp_path):
     own = write_lines(tmp_path / "own.jsonl", [{"question": "Write f, that makes text.", "answer": answer}])
     report = prepare.run(PrepareSettings(sources=str(own), task="code"), tmp_path / "work")
     assert report["splits"]["train"]["rows"] == 1
+
+
+@pytest.mark.parametrize("option", ["", "known"])
+def test_answers_known_to_be_wrong_are_told_of_or_mended(tmp_path, capsys, option):
+    line = json.loads(KNOWN.read_text(encoding="utf-8").splitlines()[0])
+    row = {"id": "w", "question": line["question"], "answer": "999"}
+    own = write_lines(tmp_path / "own.jsonl", [row, *ODD[:1]])
+    heldout = write_lines(tmp_path / "heldout.jsonl", [{**row, "id": "h"}])
+    settings = PrepareSettings(sources=str(own), heldout=str(heldout), corrections=option)
+    report = prepare.run(settings, tmp_path / "work")
+    assert report["known_wrong"] == {"sources": ["w"], "heldout": ["h"]}
+    what = "corrected" if option else "--config.corrections=known mends them"
+    assert f"config.heldout: 1 with answers known to be wrong (h): {what}." in capsys.readouterr().out
+    (problem,) = load(tmp_path / "work", "heldout")
+    assert problem.answer == (line["answer"] if option else "999")

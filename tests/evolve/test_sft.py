@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rstar_jax import launch, records, weights
+from rstar_jax.data.corrections import KNOWN
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds, sft
 from rstar_jax.evolve.summary import figures
@@ -217,14 +218,22 @@ def test_rows_that_are_too_long_are_told_before_the_base_is_evaluated_and_not_co
     assert "seq_len: 1 of 1 rows" in capsys.readouterr().out
 
 
-def test_held_out_questions_among_the_rows_are_told(tmp_path, capsys):
-    held = generate(6, seed=0, split="heldout")[0].question
+def test_what_is_wrong_with_rows_and_held_out_problems_is_told(tmp_path, capsys):
+    """A held-out question among the rows, a row that is none, an answer that is known to be wrong."""
+    known = json.loads(KNOWN.read_text(encoding="utf-8").splitlines()[0])["question"]
+    held = [generate(6, seed=0, split="heldout")[0].question, known]
+    problems = tmp_path / "heldout.jsonl"
+    problems.write_text("\n".join(json.dumps({"question": text, "answer": "999"}) for text in held))
     path = tmp_path / "rows.jsonl"
-    path.write_text(json.dumps({**WORKING, "question": "  ".join(held.split()) + "\n"}))  # spaces aside
-    options = ("--config.base=none", "--config.train.policy.batch=1")
-    report = sft.run(settings(path, *options), tmp_path / "run")
-    assert report["warm_start"]["rows"]["heldout_seen"] == 1
-    assert "1 held-out questions stand in the rows" in capsys.readouterr().out
+    row = {**WORKING, "question": "  ".join(held[0].split()) + "\n"}  # spaces aside
+    path.write_text(f"{json.dumps(row)}\n{{oops")
+    options = ("--config.base=none", "--config.train.policy.batch=1", "--config.bad=drop")
+    report = sft.run(settings(path, *options, f"--config.heldout={problems}"), tmp_path / "run")
+    rows = report["warm_start"]["rows"]
+    assert rows["heldout_seen"] == 1 and rows["read"] == 2 and rows["lost"] == {"not JSON": 1}
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 held-out questions stand in the rows" in told and f"{path}:2: not JSON" in told
+    assert "heldout: 1 with answers known to be wrong" in told and "--config.corrections=known" in told
 
 
 @pytest.mark.parametrize(

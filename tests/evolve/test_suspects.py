@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rstar_jax.evolve.suspects import row, suspects
+from rstar_jax.evolve.suspects import row, suspects, unsolved
 from rstar_jax.types import Node, Problem, Tree
 
 PROBLEM = Problem("p", "How many?", "3", source="own")
@@ -37,7 +37,7 @@ def tree(answers: str, problem: Problem = PROBLEM, index: int = 0, grade: str = 
     ],
 )
 def test_many_must_agree(answers, votes):
-    found = suspects([tree(answers)], same)
+    found = suspects(unsolved([tree(answers)]), same)
     assert [(one.votes, one.trajectories) for one in found] == ([votes] if votes else [])
     if votes:
         assert row(found[0]) == {
@@ -47,23 +47,29 @@ def test_many_must_agree(answers, votes):
 
 
 def test_a_problem_that_some_tree_solves_is_none():
-    assert not suspects([tree("4 4 4 4"), tree("3", index=1, grade="right")], same)
+    assert not suspects(unsolved([tree("4 4 4 4"), tree("3", index=1, grade="right")]), same)
 
 
 def test_the_trees_of_a_problem_count_together_and_a_repeat_once():
     one, again, other = tree("4 4"), tree("4 4"), tree("4 4", index=1)
-    assert not suspects([one, again], same)
-    assert [s.votes for s in suspects([one, again, other], same)] == [4]
+    assert not suspects(unsolved([one, again]), same)
+    assert [s.votes for s in suspects(unsolved([one, again, other]), same)] == [4]
 
 
 def test_what_was_not_graded_or_is_calculated_is_left_aside():
-    assert not suspects([tree("4 4 4 4", grade="ungraded")], same)
-    assert not suspects([tree("4 4 4 4", dataclasses.replace(PROBLEM, source="suite"))], same)
+    assert not suspects(unsolved([tree("4 4 4 4", grade="ungraded")]), same)
+    assert not suspects(unsolved([tree("4 4 4 4", dataclasses.replace(PROBLEM, source="suite"))]), same)
 
 
 def test_the_most_agreed_on_come_first():
     few, many = tree("4 4 4 4"), tree("5 5 5 5 5", dataclasses.replace(PROBLEM, id="q"))
-    assert [one.problem.id for one in suspects([few, many], same)] == ["q", "p"]
+    assert [one.problem.id for one in suspects(unsolved([few, many]), same)] == ["q", "p"]
+
+
+def test_every_problem_looked_at_is_told():
+    told = []
+    suspects(unsolved([tree("4 4 4 4"), tree("1", dataclasses.replace(PROBLEM, id="q"))]), same, told.append)
+    assert told == [1, 2]
 
 
 def test_graders_are_asked_little_where_nothing_agrees():
@@ -74,7 +80,7 @@ def test_graders_are_asked_little_where_nothing_agrees():
         asked.append((one, other))
         return same(problem, one, other)
 
-    assert not suspects([tree(" ".join(map(str, range(5, 69))))], counting)
+    assert not suspects(unsolved([tree(" ".join(map(str, range(5, 69))))]), counting)
     assert len(asked) < 2 * 64
 
 
@@ -83,5 +89,5 @@ def test_whatever_the_order_half_of_all_are_found(seed):
     shuffle = random.Random(seed).shuffle
     answers = ["4", "4.0", "4.00", "4", *"5678"]
     shuffle(answers)
-    (found,) = suspects([tree(" ".join(answers))], same)
+    (found,) = suspects(unsolved([tree(" ".join(answers))]), same)
     assert (float(found.found), found.votes, found.trajectories) == (4, 4, 8)
