@@ -111,6 +111,11 @@ class Workdir:
                     f"{path}: damaged, so that nobody can tell which options made this folder's files; it "
                     f"now lies in {aside.name}. Choose a new --workdir."
                 ) from error
+            if (job := theirs.get("job")) != mine.get("job"):
+                raise UserError(
+                    f"--workdir={self.root}: made by a job '{job}', and one of '{mine.get('job')}' is to work "
+                    "there. Choose a folder of its own, as a new --workdir."
+                )
             changed = list(_differences(self._brought_up(theirs), mine, _free(mine)))
             if changed:
                 raise UserError(

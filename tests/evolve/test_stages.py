@@ -9,6 +9,7 @@ import pytest
 from rstar_jax import records
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.prepare import PrepareSettings
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings
 from rstar_jax.evolve.stages import MANIFEST, Workdir
 from rstar_jax.sandbox import Isolation
@@ -80,6 +81,14 @@ def test_other_options_are_refused_with_the_difference(tmp_path):
         workdir.stage("round1/search", Work())
     with pytest.raises(UserError, match=r"config\.seed: there 0, now 1"), Workdir(tmp_path, Options(seed=1)):
         pass
+
+
+def test_the_folder_of_another_job_is_refused_in_a_sentence(tmp_path):
+    with Workdir(tmp_path, RunSettings()) as workdir:
+        workdir.stage("round1/search", Work())
+    with pytest.raises(UserError) as refused, Workdir(tmp_path, PrepareSettings(sources="3")):
+        pass
+    assert "by a job 'evolve'" in str(refused.value) and "config." not in str(refused.value)
 
 
 def test_options_may_be_mended_until_a_stage_has_begun(tmp_path):
