@@ -113,8 +113,8 @@ class Workdir:
                 ) from error
             if (job := theirs.get("job")) != mine.get("job"):
                 raise UserError(
-                    f"--workdir={self.root}: made by a job '{job}', and one of '{mine.get('job')}' is to work "
-                    "there. Choose a folder of its own, as a new --workdir."
+                    f"--workdir={self.root}: made by a job '{job}', and one of '{mine.get('job')}' is to "
+                    "work there. Choose a folder of its own, as a new --workdir."
                 )
             changed = list(_differences(self._brought_up(theirs), mine, _free(mine)))
             if changed:
