@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parent.parent / "rstar_jax"
 # Rows of one floor do not import each other, rooms of one row may.
 FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (6, ("launch", "__main__")),
-    (5, ("evolve", "solve", "replay", "pretrain")),
+    (5, ("evolve", "solve", "compare", "replay", "pretrain")),
     (4, ("evaluate", "report")),
     (4, ("inference",)),
     (4, ("plan",)),
@@ -57,6 +57,8 @@ HOST_SIDE = (
     "evolve.shards",
     "served",
     "served.policy",
+    "compare",
+    "compare.job",
 )
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex", "qwix"}
 

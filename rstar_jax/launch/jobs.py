@@ -26,6 +26,7 @@ _SETTINGS = {
     "export": ("rstar_jax.evolve.export", "ExportSettings"),
     "prepare": ("rstar_jax.evolve.prepare", "PrepareSettings"),
     "ppm": ("rstar_jax.evolve.ppm", "PpmSettings"),
+    "compare": ("rstar_jax.compare.job", "CompareSettings"),
 }
 
 
@@ -91,4 +92,5 @@ JOBS: dict[str, Job] = {
     "export": _job("export", "rstar_jax.evolve.export", _plain),
     "prepare": _job("prepare", "rstar_jax.evolve.prepare", _asked),
     "ppm": _job("ppm", "rstar_jax.evolve.ppm", _plain),
+    "compare": _job("compare", "rstar_jax.compare.job", _plain),
 }
