@@ -1,4 +1,4 @@
-"""One question: shows every step as it is accepted, then the answer with its votes, values and program.
+"""One question, or many: shows every accepted step, then the answer with its votes, values and program.
 
     python -m rstar_jax.launch --config=solve --config.question='What is 3 times 14 plus 2?'
 
@@ -11,6 +11,11 @@ How it is searched: --config.search.strategy=beam (or another row of docs/SEARCH
 max_seconds=10 and so on; Ctrl-C ends it with the best answer so far. --config.show=full prints whole steps,
 --config.show=answer what was found alone. While nothing is said, standard error counts tokens and tells
 what is compiled, which is kept for the next one (--compiled=DIR says where).
+
+Many: --config.questions=FILE.jsonl, rows {question} with an id and an answer where there are such, searched
+together and answered as they come; the answers are in WORKDIR/answers/answers.jsonl, and the same command
+goes on where it was stopped. --config.decode.leaves=32 and rows=32 let the engine work on more at a time.
+--config.json=True prints JSON alone, an event or an answer a line (docs/RUNS.md).
 """
 
 from rstar_jax.engine import DecodeConfig

@@ -40,11 +40,13 @@ _STAGES = (
     "cleaned",
     "solved",
     "problems",
+    "answers",
 )
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.
 _FREE_TO_CHANGE = (
     *("rounds", "stages", "formats", "policy.cache", "search.batch", "batch"),
+    *("questions", "show", "json"),  # of `solve`, whose answers say which question each is of
     *("verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),

@@ -45,6 +45,7 @@ class Status:
         self.tokens: Callable[[], int] = lambda: 0
         self._began = self._last = clock()  # when a line was printed last, by anybody
         self._samples: collections.deque[tuple[float, int]] = collections.deque()
+        self._next_note = 0.0
         self._drawn = False
         self._lock = threading.RLock()  # a signal's handler may clear while the line is drawn
         self._end = threading.Event()
@@ -61,6 +62,14 @@ class Status:
         if self._thread is not None:
             self._thread.join()
         self.clear()
+
+    def is_due(self) -> bool:
+        """Return, once in REDRAW seconds, that what takes a while to say is to be said anew."""
+        now = self._clock()
+        if now < self._next_note:
+            return False
+        self._next_note = now + REDRAW
+        return True
 
     def compiles(self, program: str) -> None:
         """Say which program is compiled now; "": none any more."""

@@ -17,12 +17,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from rstar_jax.report.answer import Answer, votes_text, written
+from rstar_jax.report.events import Begin, End
 from rstar_jax.search.contract import Leaf
 from rstar_jax.search.expand import alive
 from rstar_jax.search.votes import Class
 from rstar_jax.text.grammar import Grammar
-from rstar_jax.types import Node, Tree
+from rstar_jax.types import Node, Problem
 
+WHY = {
+    "rollouts": "ended",
+    "exhausted": "had nothing left to expand",
+    "tokens": "had spent its tokens",
+    "seconds": "had spent its time",
+    "vote": "was settled",
+    "stopped": "was stopped",
+}
 _PIPE = 110  # columns where there is no terminal
 _MOST_OUTPUT = 40  # columns of what a step printed, in its one line
 
@@ -52,6 +62,15 @@ class Transcript:
         code = self._out.encoding or "utf-8"
         print(shown(text).encode(code, "backslashreplace").decode(code), file=self._out, flush=True)
 
+    def begins(self, begin: Begin) -> None:
+        """What is asked, of whom."""
+        if self._show != "answer":
+            self.say(f"policy: {begin.policy}\nppm: {begin.ppm or 'none'}")
+            self.say(f"search: {begin.search['strategy']}\nquestion: {begin.question}\n")
+
+    def ends(self, end: End) -> None:
+        """Of one question there is nothing more to say."""
+
     def expanded(self, leaf: Leaf, children: Sequence[Node]) -> None:
         """A leaf and its children, failed ones included."""
         if self._show == "answer":
@@ -76,7 +95,7 @@ class Transcript:
         number = self._numbers.setdefault(name, len(self._numbers) + 1)
         value = "" if node.ppm is None else f"ppm {node.ppm:+.2f}  "
         kind = f"answer {node.answer}: " if node.status == "answer" else ""
-        lines, output = self._written(node.text), node.observation
+        lines, output = written(node.text, self._grammar), node.observation
         head = f"{number:>5}  {value}{kind}"
         if self._show == "full":
             self.say(f"{head}{again}".rstrip())
@@ -92,62 +111,49 @@ class Transcript:
         numbers = (self._numbers.get((tree, steps[: i + 1]), "?") for i in range(len(steps)))
         return " > ".join(map(str, numbers))
 
-    def leads(self, classes: Sequence[Class]) -> None:
+    def leads(self, problem: Problem, classes: Sequence[Class]) -> None:
         """The answer so far, where it or its support has changed."""
+        del problem
         now = (classes[0].answer, classes[0].count) if classes else None
         if now is None or now == self._leader or self._show == "answer":
             return
         self._leader = now
         total = sum(of.count for of in classes)
-        self.say(f"== {self._seconds():.1f} s: {now[0]} leads, {_votes(now[1], total)}")
+        self.say(f"== {self._seconds():.1f} s: {now[0]} leads, {votes_text(now[1], total)}")
 
-    def concludes(self, tree: Tree, classes: Sequence[Class], why: str) -> None:
-        """The answer, its support and its program; or what became of the steps. why: how the search ended."""
-        standing = sum(alive(node) for node in tree.nodes[1:])
+    def concludes(self, found: Answer) -> None:
+        """The answer, its support and its program; or what became of the steps."""
         spent = (
-            f"search: {why} after {tree.rollouts} rollout{'s'[: tree.rollouts != 1]}, "
-            f"{self._seconds():.1f} s, {tree.tokens:,} tokens; "
-            f"{standing} of {len(tree.nodes) - 1} steps stand"
+            f"search: {WHY[found.ended]} after {found.rollouts} rollout{'s'[: found.rollouts != 1]}, "
+            f"{found.seconds:.1f} s, {found.tokens:,} tokens; {found.standing} of {found.steps} steps stand"
         )
         self.say()
-        if not classes:
-            deaths = Counter(node.detail or node.status for node in tree.nodes[1:] if not alive(node))
-            causes = ", ".join(f"{n} {cause}" for cause, n in deaths.most_common(5)) or "none failed"
+        if found.ended == "stopped" and not found.steps:
+            self.say("no answer: stopped before the first step.")
+            return
+        if found.answer is None:
+            causes = ", ".join(f"{n} {cause}" for cause, n in found.failures.items()) or "none failed"
             self.say(f"no answer: no trajectory ended in one. What became of the other steps: {causes}.")
             self.say(spent)
             return
-        first, *others = classes
-        total = sum(of.count for of in classes)
-        self.say(f"answer: {first.answer}")
-        runner_up = f"; next: {others[0].answer} with {others[0].count}" if others else ""
-        self.say(f"votes: {_votes(first.count, total)}{runner_up}")
-        values = [tree.nodes[i].ppm for i in tree.path(first.node)]
-        if any(value is not None for value in values):
-            self.say(
-                f"ppm: {' > '.join('-' if v is None else f'{v:+.2f}' for v in values)}, step by step in its "
-                f"best trajectory; weight {first.weight:.2f} of {sum(of.weight for of in classes):.2f}"
-            )
+        self.say(f"answer: {found.answer}")
+        if found.warning:
+            self.say(f"a weak answer: {found.warning}")
+        runner_up = f"; next: {found.next_answer} with {found.next_votes}" if found.next_votes else ""
+        self.say(f"votes: {votes_text(found.votes, found.trajectories)}{runner_up}")
+        if found.ppm is not None:
+            values = " > ".join("-" if v is None else f"{v:+.2f}" for v in found.ppm)
+            weight = f"weight {found.weight:.2f} of {found.weights:.2f}"
+            self.say(f"ppm: {values}, step by step in its best trajectory; {weight}")
+        if found.grade is not None:
+            self.say(f"the answer that came with the question: this one is {found.grade}")
         self.say(spent)
-        steps = tree.steps(first.node)
         self.say("\nthe program, run as it stands:\n")
-        self.say(self._grammar.program(steps))
-        path = reversed(tree.path(first.node))
-        output = next((o for i in path if (o := tree.nodes[i].observation)), "")
+        self.say(found.program)
         self.say("what it printed:\n")
-        self.say(output or "(nothing)")
+        self.say(found.output or "(nothing)")
         self.say("\nwhat the policy made of it:\n")
-        self.say("\n".join(self._written(steps[-1])))
-
-    def _written(self, step: str) -> list[str]:
-        """The lines of what the policy wrote, delimiters left out."""
-        text = self._grammar.split_tool(step)[0]
-        for delimiter in self._grammar.written:
-            text = text.replace(delimiter, "")
-        return [line.rstrip() for line in text.splitlines() if line.strip()]
-
-
-def _votes(count: int, total: int) -> str:
-    return f"{count} of {total} trajector{'y' if total == 1 else 'ies'}"
+        self.say(found.written)
 
 
 def shown(text: str) -> str:

@@ -1,1 +1,1 @@
-"""One question, its search watched, its answer with what supports it."""
+"""Questions: their searches watched, their answers with what supports them."""

@@ -40,10 +40,10 @@ class Stop:
         if self.signal is not None:
             raise Stopped
 
-    def go_on(self) -> None:
-        """Lets a signal that came do what it would have done."""
+    def go_on(self, standing: str) -> None:
+        """Re-raise a signal that came. standing: what there is to say then."""
         if self.signal is not None:
             try:
                 signal.raise_signal(self.signal)
             except KeyboardInterrupt as error:
-                raise type(error)("stopped; the answer is the best so far.") from None
+                raise type(error)(f"stopped; {standing}") from None

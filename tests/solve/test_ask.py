@@ -22,6 +22,7 @@ from rstar_jax.report.transcript import Transcript
 from rstar_jax.search import STRATEGIES, SearchConfig, votes
 from rstar_jax.solve.ask import watched
 from rstar_jax.solve.chosen import of_run
+from rstar_jax.solve.desk import AnswerDesk
 from rstar_jax.tasks import MathTask
 from rstar_jax.text.boxed import boxed
 from rstar_jax.text.grammar import CODE_STEPS
@@ -77,11 +78,17 @@ def score(requests):
 FUNCTIONS = Functions(propose, check, lambda requests: ["ungraded"] * len(requests), score)
 
 
+def desk_of(config, teller):
+    return AnswerDesk(
+        config, CODE_STEPS, teller, lambda: 0.0, lambda _, one, other: one == other, lambda *_: "ungraded"
+    )
+
+
 def asked(config=CONFIG, functions=FUNCTIONS, show="brief", queues=None):
     """The status, and what was printed."""
     out = io.StringIO()
     script = Transcript(out, show, CODE_STEPS, lambda: 0.0)
-    status = watched(PROBLEM, queues or functions.queues(), config, script, str.__eq__)
+    status = watched([PROBLEM], queues or functions.queues(), desk_of(config, script))
     return status, out.getvalue()
 
 
@@ -126,7 +133,7 @@ def test_what_would_steer_a_terminal_is_written_out():
 
     out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     script = Transcript(out, "full", CODE_STEPS, lambda: 0.0)
-    watched(PROBLEM, dataclasses.replace(FUNCTIONS, check=paints).queues(), CONFIG, script, str.__eq__)
+    watched([PROBLEM], dataclasses.replace(FUNCTIONS, check=paints).queues(), desk_of(CONFIG, script))
     printed = out.buffer.getvalue()
     assert b"\x1b" not in printed and rb"\x1b[2J\u202e\xe9" in printed
 
@@ -166,7 +173,7 @@ def test_ctrl_c_gives_the_best_answer_so_far(strategy, capsys):
     script = Transcript(out, "answer", CODE_STEPS, lambda: 0.0)
     queues = dataclasses.replace(FUNCTIONS.queues(), check=Signals(signal.SIGINT, 4))
     with pytest.raises(KeyboardInterrupt, match="best so far"):
-        watched(PROBLEM, queues, config, script, str.__eq__)
+        watched([PROBLEM], queues, desk_of(config, script))
     text = out.getvalue()
     assert "search: was stopped after" in text and signal.getsignal(signal.SIGINT) == before
     assert "stopping after what is under way" in capsys.readouterr().err
