@@ -3,7 +3,8 @@
 A weak answer is told as such for one of three reasons, each measured on what the search found, none by a
 reference:
 
-- "few": fewer than FEW trajectories came to any answer.
+- "few": fewer than FEW trajectories came to any answer, while there was more to search. Where a policy
+  writes the same again and again a search is soon exhausted, which does not speak against the answer.
 - "share": it has less than half of the vote that chose it: of the trajectories, or of their weights.
 - "ppm": the PPM gives its best trajectory a value below 0: rather wrong than right.
 """
@@ -94,7 +95,7 @@ def answer_of(
     values = [tree.nodes[i].ppm for i in path]
     read = any(value is not None for value in values)
     share = vote_share(classes, vote)
-    weak = weaknesses(classes, vote, read)
+    weak = weaknesses(classes, vote, read, found.ended == "exhausted")
     return dataclasses.replace(
         found,
         votes=first.count,
@@ -120,11 +121,13 @@ def vote_share(classes: Sequence[Class], vote: str) -> float:
     return classes[0].count / sum(each.count for each in classes)
 
 
-def weaknesses(classes: Sequence[Class], vote: str, read: bool) -> dict[str, str]:
-    """The reasons why the first class of a vote is a weak answer, each with its words. read: whether a PPM
-    read its best trajectory."""
+def weaknesses(classes: Sequence[Class], vote: str, read: bool, exhausted: bool = False) -> dict[str, str]:
+    """The reasons why the first class of a vote is a weak answer, each with its words.
+
+    read: whether a PPM read its best trajectory. exhausted: whether nothing was left to search.
+    """
     first, total, found = classes[0], sum(each.count for each in classes), dict[str, str]()
-    if total < FEW:
+    if total < FEW and not exhausted:
         came = "only 1 trajectory" if total == 1 else f"only {total} trajectories"
         found["few"] = f"{came} came to an answer"
     if (share := vote_share(classes, vote)) < HALF:

@@ -303,6 +303,7 @@ class Search(Queue[SearchRequest, Tree]):
         self._counts[run.request.client].problems_done += 1
         done = self._times[run.request.client].ended
         done.trees += 1
+        done.early += run.growing.rollouts_remaining() > 0
         done.rollouts += run.pace.rollouts
         done.seconds += run.pace.seconds(self._now())
         self._finish(run.ticket, run.tree())

@@ -8,6 +8,9 @@ A tree does rollouts one after the other, in `lanes` at a time. Told is the larg
   few. A rollout that takes longer than those is expected to take half as long again as it has taken, so that
   the estimate of a tree that stands still grows instead of coming to nothing.
 
+Many trees end before their rollouts are done, as nothing is left to expand: the rollouts that a tree has to
+come are those until then, at the rate at which rollouts were the last of their trees so far.
+
 Where trees share an engine that is full, each gets faster as others end, so that the second estimate is too
 long at first. A stall that has not begun is in neither.
 """
@@ -50,7 +53,7 @@ class TreePace:
         """Seconds of all lanes together."""
         return self._seconds + self.lanes * (now - self._since)
 
-    def left(self, now: float, remaining: int, mean: float) -> float:
+    def left(self, now: float, remaining: float, mean: float) -> float:
         """Seconds that the tree is expected to go on, with so many rollouts to come. mean: of a rollout of
         any tree."""
         lanes, (before, counted) = max(1, self.lanes), self._marks[0]
@@ -62,9 +65,11 @@ class TreePace:
 
 @dataclasses.dataclass
 class EndedTrees:
-    """Trees that are done: how many, their rollouts, the seconds of all their lanes."""
+    """Trees that are done: how many, those of them that had rollouts to come, their rollouts, the seconds of
+    all their lanes."""
 
     trees: int = 0
+    early: int = 0
     rollouts: int = 0
     seconds: float = 0.0
 
@@ -77,10 +82,10 @@ def time_left(
     began: when the first tree did. waiting: trees that have not begun. trees: those under way, each with the
     rollouts that it has to come as far as is known.
     """
-    remaining = [max(1, count) for _, count in trees]
     done = ended.rollouts + sum(pace.rollouts for pace, _ in trees)
     if not done or not trees:
         return None
+    remaining = [_expected(max(1, count), ended.early / done) for _, count in trees]
     lanes = sum(max(1, pace.lanes) for pace, _ in trees)
     seconds = ended.seconds + sum(pace.seconds(now) for pace, _ in trees)
     mean, rate = seconds / (done + lanes / 2), (done + lanes / 2) / max(now - began, 1e-9)
@@ -90,3 +95,9 @@ def time_left(
     if waiting:  # the last of them has yet to begin, and is then as long as any
         slowest = max(slowest, waiting * of_a_tree / rate + of_a_tree * mean * len(trees) / lanes)
     return max(slowest, (to_come + waiting * of_a_tree) / rate)
+
+
+def _expected(most: int, ends: float) -> float:
+    """Expect so many of at most `most` rollouts, where each may be the last with a chance of `ends`."""
+    chance = min(ends, 1.0)
+    return (1 - (1 - chance) ** most) / chance if chance else float(most)

@@ -312,6 +312,7 @@ def classes(*given):
 )
 def test_what_makes_an_answer_weak(found, vote, read, weak):
     told = weaknesses(found, vote, read)
+    assert set(weaknesses(found, vote, read, exhausted=True)) == set(weak) - {"few"}
     assert set(told) == set(weak) and all(told.values())
 
 
