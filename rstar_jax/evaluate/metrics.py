@@ -141,7 +141,7 @@ METRICS: dict[str, Callable[[Samples, int], np.ndarray]] = {
     "best": best,
     "weighted": lambda samples, k: voted("weighted", samples, k),
 }
-_SCORED = ("best", "weighted")
+SCORED = ("best", "weighted")
 
 
 def parse(name: str) -> tuple[str, int | None]:
@@ -177,7 +177,7 @@ def values(samples: Samples, name: str) -> np.ndarray:
             f"metric '{name}': {fewest} samples of some problem, at least {k} expected. Sample more, lower "
             f"it, or ask for {kind}@all."
         )
-    if kind in _SCORED and np.isnan(samples.score).all():
+    if kind in SCORED and np.isnan(samples.score).all():
         raise UserError(
             f"metric '{name}': no PPM scored these samples. Give one (--config.ppm=DIR), or leave it out."
         )
@@ -197,7 +197,7 @@ def known(samples: Samples) -> list[str]:
     """The metrics that can be had of these samples, with K of 1, 2, 4, ... and all that each problem has."""
     counts = samples.counts
     scored = not np.isnan(samples.score).all()
-    kinds = [kind for kind in METRICS if scored or kind not in _SCORED]
+    kinds = [kind for kind in METRICS if scored or kind not in SCORED]
     if (counts == 1).all():
         return ["pass@1"] + (["search"] if samples.chosen.any() else [])
     fewest = int(counts.min())

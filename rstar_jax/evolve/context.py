@@ -61,7 +61,8 @@ def run_settings(workdir: Path, option: str = "--workdir") -> RunSettings:
 @dataclasses.dataclass(frozen=True)
 class Context:
     """base, bootstrap: model folders; the latter may be behind a server. train, heldout: the problems of
-    either kind. judge: the folder of a reward model that searches use in the place of the rounds' own."""
+    either kind. judge: the folder of a reward model that searches use in the place of the rounds' own.
+    option: that of a served policy. least_demand: tokens of text that caches are made for at least."""
 
     settings: RunSettings
     work: Workdir
@@ -71,6 +72,8 @@ class Context:
     train: Sequence[Problem]
     heldout: Sequence[Problem]
     judge: Path | None = None
+    option: str = "config.policy.bootstrap"
+    least_demand: int = 0
 
     def folder(self, round: int, stage: str) -> Path:
         """Folder in which stage `stage` of a round keeps its files; round 0 is the base."""
@@ -164,7 +167,7 @@ class Context:
             searches.append((s.search.config(round), len(self.train), self.prompts[kind, "train"]))
         heldout = self.prompts["finetuned", "heldout"]
         searches.append((s.evaluate.config(s.search), len(self.heldout), heldout))
-        return demand(searches, s.decode.context)
+        return max(self.least_demand, demand(searches, s.decode.context))
 
     def reasoner(self, models: Models, sandbox: Sandbox, candidates: Iterable[int] = ()) -> Reasoner:
         """A policy and optionally a PPM, ready to search; compiled, if the run's options say so.
@@ -211,7 +214,7 @@ class Context:
             config=s.served,
             max_tokens=s.decode.max_step_tokens,
             seed=s.seed,
-            where="config.policy.bootstrap",
+            where=self.option,
         )
 
 

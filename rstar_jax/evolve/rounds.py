@@ -76,7 +76,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         )
         asked = {context.first_folder: "config.policy.bootstrap", base: "config.policy.init"}
         require_models(context, asked)
-        _require_judge(context)
+        require_judge(context)
         context = with_room(context)
         warn_of_seen(context)
         with work:  # 2
@@ -211,15 +211,15 @@ def require_models(context: Context, asked: Mapping[Path, str]) -> None:
             _require_trainable(context, shape)
 
 
-def _require_judge(context: Context) -> None:
-    """Refuses a reward model that cannot be read, or cannot read steps."""
+def require_judge(context: Context, option: str = "config.policy.ppm") -> None:
+    """Refuses a reward model that cannot be read, or cannot read steps. option: which one names it."""
     if context.judge is None:
         return
     try:
         policy = context.tokenizer(context.first_folder)
         reader = StepText.checked(context.judge, policy, context.prompt("ppm"))
     except UserError as error:
-        raise UserError(f"config.policy.ppm: {error}") from error
+        raise UserError(f"{option}: {error}") from error
     room, problems = context.settings.decode.context, (*context.train[:100], *context.heldout[:100])
     shortest = min((len(reader.prefix(problem.question, ())) for problem in problems), default=0)
     if shortest >= room:

@@ -18,6 +18,7 @@ from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.inference import Reasoner
 from rstar_jax.report.progress import TimeLeft
 from rstar_jax.report.results import EvaluateResult, SearchResult
+from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.served import Address
 from rstar_jax.types import Ended, Problem, Tree
@@ -29,14 +30,14 @@ _BUDGETS: dict[Ended, str] = {"seconds": "max_seconds", "tokens": "max_tokens"} 
 
 
 @dataclasses.dataclass(frozen=True)
-class _Seeker:
-    """A stage's models at work. source: of its trees. layers: what shuts their programs in."""
+class Seeker:
+    """A stage's models at work. source: of its trees. sandbox: where their programs run."""
 
     context: Context
     folder: Path
     reasoner: Reasoner | ServedReasoner
     source: Source
-    layers: dict[str, str]
+    sandbox: Sandbox
 
     def grow(
         self,
@@ -47,8 +48,10 @@ class _Seeker:
         *,
         tree_index: int = 0,
         training: bool = False,
+        unit: str = "problems",
     ) -> Shards:
-        """A tree for each problem, in the files NAME-*; those that are there are not searched again."""
+        """A tree for each problem, in the files NAME-*; those that are there are not searched again. unit:
+        what they are called as they are counted."""
         progress, source = self.context.progress, dataclasses.replace(self.source, tree_index=tree_index)
         said = bool(self.reasoner.rereading())
         shards = Shards(self.folder, name, problems, source, size=self.context.settings.search.shard)
@@ -63,7 +66,7 @@ class _Seeker:
                 progress.log(f"{title}: {note}.")
 
         self.reasoner.on_compile(lambda what: progress.update(doing=f"compiling: {what}" if what else ""))
-        with progress.stage(title, len(problems), "problems", source.round or None, done=shards.done):
+        with progress.stage(title, len(problems), unit, source.round or None, done=shards.done):
             queues = self.reasoner.queues(source.round, name)
             stored = functools.partial(self.reasoner.settled, name)
             shards.grow(queues, config, training=training, on_progress=show, on_stored=stored)
@@ -71,22 +74,28 @@ class _Seeker:
 
     def result(self) -> dict[str, Any]:
         """Return the fields of `results.Searching`."""
-        return {"layers": self.layers, "rereading": self.reasoner.rereading(), **self.reasoner.result()}
+        return {
+            "layers": self.sandbox.layers,
+            "rereading": self.reasoner.rereading(),
+            **self.reasoner.result(),
+        }
 
 
 @contextlib.contextmanager
-def _seeker(
+def open_seeker(
     context: Context, round: int, models: Models, folder: Path, candidates: Iterable[int] = (1,)
-) -> Iterator[_Seeker]:
-    """candidates: how many of them the stage's searches will ask for; 1 where the policy is alone."""
+) -> Iterator[Seeker]:
+    """A stage's models at work for the time of a block.
+
+    candidates: how many of them the stage's searches will ask for; 1 where the policy is alone."""
     source = context.source(round, models)
     with context.sandbox() as sandbox:
         if isinstance(models.policy, Address):
             with context.served(models, sandbox, folder) as reasoner:
-                yield _Seeker(context, folder, reasoner, source, sandbox.layers)
+                yield Seeker(context, folder, reasoner, source, sandbox)
         else:
             reasoner = context.reasoner(models, sandbox, candidates)
-            yield _Seeker(context, folder, reasoner, source, sandbox.layers)
+            yield Seeker(context, folder, reasoner, source, sandbox)
 
 
 def search(context: Context, round: int, folder: Path) -> SearchResult:
@@ -99,7 +108,7 @@ def search(context: Context, round: int, folder: Path) -> SearchResult:
         context.progress.log(f"round {round}: no PPM of round {round - 1}; the search is terminal-guided.")
     config = s.config(round)
     candidates = config.candidates, *config.escalation_candidates
-    with _seeker(context, round, models, folder, candidates) as seeker:
+    with open_seeker(context, round, models, folder, candidates) as seeker:
         unsolved, trees = context.train, 0
         for index in range(at_round(s.trees, round)):
             trees += len(unsolved)
@@ -140,7 +149,7 @@ def evaluate_alone(
     samples: also by the run's `evaluate`, which here is a strategy that asks no PPM.
     """
     e = context.settings.evaluate
-    with _seeker(context, 0, models, folder, (1, e.rollouts) if samples else (1,)) as seeker:
+    with open_seeker(context, 0, models, folder, (1, e.rollouts) if samples else (1,)) as seeker:
         result = _policy_alone(seeker)
         if samples:
             result |= _searched(context, seeker, "sample", result["unknown_steps"])
@@ -158,7 +167,7 @@ def evaluate(context: Context, round: int, folder: Path) -> EvaluateResult:
 def evaluate_models(context: Context, round: int, models: Models, folder: Path) -> EvaluateResult:
     """The same of any models, also of those that no round made (round 0)."""
     e = context.settings.evaluate
-    with _seeker(context, round, models, folder, (1, e.candidates)) as seeker:
+    with open_seeker(context, round, models, folder, (1, e.candidates)) as seeker:
         result = _policy_alone(seeker)
         if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
             context.progress.log(
@@ -172,7 +181,7 @@ def evaluate_models(context: Context, round: int, models: Models, folder: Path) 
         return EvaluateResult(**result, **seeker.result())
 
 
-def _searched(context: Context, seeker: _Seeker, title: str, unknown: int) -> dict[str, Any]:
+def _searched(context: Context, seeker: Seeker, title: str, unknown: int) -> dict[str, Any]:
     """Held-out accuracy by the run's `evaluate`. unknown: steps that nothing is known of until then."""
     e, heldout = context.settings.evaluate, context.heldout
     shards = seeker.grow(title, "search", heldout, e.config(context.settings.search))
@@ -204,7 +213,7 @@ def _cut_off(counts: Counter[Ended], problems: int, settings: EvaluateSettings) 
     )
 
 
-def _policy_alone(seeker: _Seeker) -> dict[str, Any]:
+def _policy_alone(seeker: Seeker) -> dict[str, Any]:
     search, heldout = seeker.context.settings.search, seeker.context.heldout
     config = SearchConfig(strategy="greedy", max_depth=search.max_depth, batch=search.batch)
     shards = seeker.grow("evaluate the policy", "policy", heldout, config)

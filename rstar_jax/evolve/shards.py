@@ -54,7 +54,8 @@ class Shards:
 
     name: what its files begin with. What the folder holds of it is read and counted when this is made;
     damaged files, and those of other problems or another source, are moved aside.
-    done: how many trees are on disk. solved: the ids of solved problems among them. trajectories: in them.
+    done: how many trees are on disk. found: how many were when this was made. solved: the ids of solved
+    problems among them. trajectories: in them.
     """
 
     def __init__(self, folder: Path, name: str, problems: Sequence[Problem], source: Source, *, size: int):
@@ -64,6 +65,7 @@ class Shards:
         names = {path.name for path in folder.iterdir()}
         for number in range(self._count):
             self._find(number, names)
+        self.found = self.done
 
     def grow(
         self,

@@ -41,12 +41,14 @@ _STAGES = (
     "solved",
     "problems",
     "answers",
+    "benchmarks",
 )
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.
 _FREE_TO_CHANGE = (
     *("rounds", "stages", "formats", "policy.cache", "search.batch", "batch"),
     *("questions", "show", "json"),  # of `solve`, whose answers say which question each is of
+    *("benchmarks", "data"),  # of an evaluation; each benchmark's problems are claimed by themselves
     *("verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),
@@ -142,19 +144,23 @@ class Workdir:
     def claim_inputs(self, digests: dict[str, str]) -> None:
         """Remembers what the run reads from outside, by option; refuses other contents under the same name.
 
+        What is read for the first time is remembered beside the rest.
+
         Raises UserError naming the options whose files have changed since the folder's stages ran.
         """
         path = self.root / "inputs.json"
         if path.exists() and self._begun():
             theirs = records.read_signed(path)
-            changed = [f"config.{name}" for name, digest in digests.items() if theirs.get(name) != digest]
+            changed = [
+                f"config.{name}" for name in digests if theirs.get(name, digests[name]) != digests[name]
+            ]
             if changed:
                 raise UserError(
                     f"--workdir={self.root}: made from other contents of {', '.join(changed)}. Put the files "
                     "back as they were to go on with it, or choose a new --workdir for these."
                 )
-        else:
-            records.write_signed(path, digests)
+            digests = {**theirs, **digests}
+        records.write_signed(path, digests)
 
     def stage(self, name: str, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
         """Runs `work(folder)` unless stage `name` is done; returns its manifest either way.
@@ -237,7 +243,8 @@ def _free(options: dict[str, Any]) -> set[str]:
     """Return the options that may change. The trees in flight share a budget of seconds, so that with one
     `batch` counts."""
     timed = any(options.get(group, {}).get("max_seconds") for group in ("search", "evaluate"))
-    return set(_FREE_TO_CHANGE) - ({"search.batch"} if timed else set())
+    timed = timed or (options.get("max_seconds") or 0) > 0
+    return set(_FREE_TO_CHANGE) - ({"search.batch", "batch"} if timed else set())
 
 
 def _differences(theirs: Any, mine: Any, free: set[str], where: str = "") -> Iterator[str]:

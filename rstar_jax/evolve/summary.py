@@ -13,6 +13,7 @@ from typing import Any
 from rstar_jax import manifests, records
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.problem_set import fingerprint
+from rstar_jax.evaluate.outcome import Evaluation
 from rstar_jax.evolve.settings import STAGE_NAMES, RunSettings
 from rstar_jax.report import results, sections
 from rstar_jax.report.results import CurateResult, EvaluateResult, SearchResult, TrainResult
@@ -123,6 +124,27 @@ def collect_ppm(root: Path, settings: Any) -> dict[str, Any]:
         folder=str(root),
         models={"ppm": "ppm/model"} if "ppm" in done else {},
         files={name: str(path) for name, path in files.items() if path.exists() or name == "report"},
+        **_whole(settings, stages),
+    )
+    return results.to_json(report)
+
+
+def collect_evaluation(
+    root: Path, settings: Any, evaluation: Evaluation, done: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """The report of an evaluation's working directory (`sections.EvaluationReport`; evolve/evaluation.py).
+
+    done: the manifests of its benchmarks.
+    """
+    stages, _ = _estimated(root, [stage_times(m) for m in done])
+    files = {m["name"].rpartition("/")[2]: str(root / m["name"] / "predictions.parquet") for m in done}
+    report = sections.EvaluationReport(
+        sources=_sources(root),
+        evaluation=evaluation,
+        layers=_layers(done),
+        stages=stages,
+        folder=str(root),
+        files={**files, "evaluation": str(root / "evaluation.json"), "report": str(root / "report.json")},
         **_whole(settings, stages),
     )
     return results.to_json(report)

@@ -27,6 +27,7 @@ _SETTINGS = {
     "prepare": ("rstar_jax.evolve.prepare", "PrepareSettings"),
     "ppm": ("rstar_jax.evolve.ppm", "PpmSettings"),
     "compare": ("rstar_jax.compare.job", "CompareSettings"),
+    "evaluate": ("rstar_jax.evolve.evaluation_settings", "EvaluationSettings"),
 }
 
 
@@ -93,4 +94,5 @@ JOBS: dict[str, Job] = {
     "prepare": _job("prepare", "rstar_jax.evolve.prepare", _asked),
     "ppm": _job("ppm", "rstar_jax.evolve.ppm", _plain),
     "compare": _job("compare", "rstar_jax.compare.job", _plain),
+    "evaluate": _job("evaluate", "rstar_jax.evolve.evaluation", _asked),
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rstar_jax.evaluate.outcome import Measured
 from rstar_jax.report.cells import count
-from rstar_jax.report.sections import Report, Source, ppms, round_number, warm_starts
+from rstar_jax.report.sections import Report, Source, measured, ppms, round_number, warm_starts
 
 _NAMED = 5  # ids in a note; the report has all of them
 
@@ -20,11 +21,18 @@ def notes(report: Report) -> list[str]:
     said += [f"Warm start: {note}." for note in told if note]
     told = [note for p in ppms(report) for note in ((p.pairs or {}).get("note"), p.note)]
     said += [f"The PPM: {note}." for note in told if note]
+    said += [protocol_line(m) for m in measured(report)]
     said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
     said += [f"{s.name or '?'}: {served_line(s.served)}." for s in report.stages if s.served]
     if report.layers:
         said.append(f"Sandbox: {layers_line(report.layers)}.")
     return [*said, *files(report)]
+
+
+def protocol_line(measured: Measured) -> str:
+    """Tell how a benchmark was measured."""
+    told = ", ".join(f"{name} {value}" for name, value in measured.protocol.items())
+    return f"{measured.name}, {measured.problems:,} problems of {measured.source}: {told}."
 
 
 def _source(name: str, source: Source) -> list[str]:

@@ -143,8 +143,13 @@ class CompareResult:
 
 def to_json(result: Any) -> dict[str, Any]:
     """Return a result's fields as JSON takes them."""
-    fields = dataclasses.asdict(result)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    return {name: _lists(value) for name, value in dataclasses.asdict(result).items()}
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lists(one) for name, one in value.items()}
+    return [_lists(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def of_json(kind: type[T], values: Mapping[str, Any]) -> T:

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from rstar_jax.evaluate.outcome import Evaluation, Measured
+
 Shares = Mapping[str, float | None]  # by level ("level1", ...), and of "all"
 Counts = dict[str, int]
 
@@ -226,7 +228,15 @@ class PpmReport(Whole):
     ppm: Ppm = Ppm()
 
 
-Report = RunReport | WarmStartReport | PpmReport
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluationReport(Whole):
+    """An evaluation on benchmarks, which has no rounds."""
+
+    base: Base = Base()
+    evaluation: Evaluation | None = None
+
+
+Report = RunReport | WarmStartReport | PpmReport | EvaluationReport
 
 
 def warm_starts(report: Report) -> list[WarmStart]:
@@ -237,6 +247,13 @@ def warm_starts(report: Report) -> list[WarmStart]:
 def ppms(report: Report) -> list[Ppm]:
     """The PPM of a report, if it is of one alone."""
     return [report.ppm] if isinstance(report, PpmReport) else []
+
+
+def measured(report: Report) -> tuple[Measured, ...]:
+    """The benchmarks of a report, if it is of an evaluation."""
+    if isinstance(report, EvaluationReport) and report.evaluation is not None:
+        return report.evaluation.benchmarks
+    return ()
 
 
 def round_number(round: Round) -> int | str:

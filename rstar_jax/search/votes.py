@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -118,27 +118,36 @@ def election(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str
     Without PPM values "best" is the first trajectory and "weighted" falls back to the majority. Empty if no
     trajectory ended in an answer. Raises UserError for an unknown vote or score.
     """
-    vote, ranked = _ranked(tree, vote, top_k, scores)
+    _require("scores", scores, SCORES)
+    return elect(ballots(tree, scores), vote, top_k=top_k, equal=equal)
+
+
+def elect(given: Sequence[Ballot], vote: str, *, top_k: int = 0, equal: Equal) -> list[Class]:
+    """The `election` over ballots that are there already."""
+    vote, ranked = _ranked(given, vote, top_k)
     return sorted(classes(ranked, equal), key=VOTES[vote], reverse=True)
 
 
 def final_answer(tree: Tree, vote: str, *, top_k: int = 0, equal: Equal, scores: str = "last") -> str | None:
     """The answer that wins the `election`, whose parameters and errors these are; None if there is none."""
-    name, ranked = _ranked(tree, vote, top_k, scores)
+    _require("scores", scores, SCORES)
+    name, ranked = _ranked(ballots(tree, scores), vote, top_k)
     if name == "best":  # by the text that was liked best itself: nobody need compare
         return ranked[0].answer if ranked else None
     counted = classes(ranked, equal)
     return max(counted, key=VOTES[name]).answer if counted else None
 
 
-def _ranked(tree: Tree, vote: str, top_k: int, scores: str) -> tuple[str, list[Ballot]]:
+def _require(name: str, value: str, known: Mapping[str, object]) -> None:
+    if value not in known:
+        raise UserError(
+            f"{name}: '{value}' given, one of {', '.join(known)} expected. {nearest(value, known)}"
+        )
+
+
+def _ranked(given: Sequence[Ballot], vote: str, top_k: int) -> tuple[str, Sequence[Ballot]]:
     """The vote that can be held, and who takes part, the highest score first."""
-    for name, value, known in (("vote", vote, VOTES), ("scores", scores, SCORES)):
-        if value not in known:
-            raise UserError(
-                f"{name}: '{value}' given, one of {', '.join(known)} expected. {nearest(value, known)}"
-            )
-    given = ballots(tree, scores)
+    _require("vote", vote, VOTES)
     if vote == "weighted" and all(ballot.score is None for ballot in given):
         vote = "majority"
     if all(ballot.score is None for ballot in given):  # none is better than another: no cut
