@@ -24,7 +24,6 @@ from rstar_jax.evolve.search_stages import Seeker, open_seeker
 from rstar_jax.evolve.shards import Shards
 from rstar_jax.report import results
 from rstar_jax.search import SearchConfig
-from rstar_jax.served import Address
 from rstar_jax.tasks import Checker, Task
 
 if TYPE_CHECKING:
@@ -54,13 +53,11 @@ def measure(m: Measurement, models: Models, figures: Sequence[str], folder: Path
         samples = Samples(context.heldout, protocol.k)
         before = _clocks(seeker)
         shards = seeker.grow(m.asked.name, "samples", samples, config, unit="samples")
-        seconds, device = (now - then for now, then in zip(_clocks(seeker), before, strict=True))
+        taken = {name: now - before[name] for name, now in _clocks(seeker).items()}
         _write(m, seeker, shards, protocol, folder / PREDICTIONS, counts, costs)
         problems = len(context.heldout)
         if fresh := len(samples) - shards.found:  # what others ran before has no clock here
-            costs["seconds"] = seconds / fresh * len(samples)
-            if not isinstance(models.policy, Address):
-                costs["device_seconds"] = device / fresh * len(samples)
+            costs |= {name: value / fresh * len(samples) for name, value in taken.items()}
         used = seeker.result()
     disagreements = records.write_lines(folder / DISAGREEMENTS, _disagreements(folder / PREDICTIONS))
     found = _samples(folder / PREDICTIONS)
@@ -100,11 +97,12 @@ def _greedy(m: Measurement, seeker: Seeker) -> Shards:
     return seeker.grow(f"{m.asked.name}, the policy alone", "greedy", m.context.heldout, config)
 
 
-def _clocks(seeker: Seeker) -> tuple[float, float]:
-    """Seconds of the clock, and those in which the devices decoded or scored; without those of compiling."""
-    busy = seeker.reasoner.meter.seconds
-    compiling = seeker.reasoner.result().get("engine", {}).get("compile_seconds", 0.0)
-    return time.monotonic() - compiling, busy["decode"] + busy["ppm"] - compiling
+def _clocks(seeker: Seeker) -> dict[str, float]:
+    """Seconds of the clock without those of compiling, and those in which devices of this host worked."""
+    used = seeker.reasoner.result()
+    engine, device = used.get("engine", {}), used["seconds"].get("device")
+    clocks = {"seconds": time.monotonic() - engine.get("compile_seconds", 0.0)}
+    return clocks if device is None else {**clocks, "device_seconds": device * engine["devices"]}
 
 
 def _known(samples: metrics.Samples, protocol: Protocol) -> list[str]:

@@ -6,6 +6,7 @@
     WORKDIR/benchmarks/NAME/disagreements.jsonl  answers that the two gradings judge differently
     WORKDIR/evaluation.json                      every figure with its interval, and where it comes from
     WORKDIR/report.json                          the same, with what it took
+    WORKDIR/lm_eval/..., inspect/...             the same as others' tools read it (`evaluate/shapes.py`)
 
 A sample counts once its tree is on disk (`shards.py`): killed at any moment, the same command runs the others
 alone. More benchmarks may be added to a folder later.
@@ -26,7 +27,7 @@ import rstar_jax
 from rstar_jax import records, weights
 from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.errors import UserError
-from rstar_jax.evaluate import benchmarks
+from rstar_jax.evaluate import benchmarks, shapes
 from rstar_jax.evaluate.benchmarks import Asked
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.protocol import Protocol, protocol_of, require_metrics, require_options
@@ -68,7 +69,7 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
     1. look at the models, the benchmarks' problems and their protocols; print these
     2. claim the folder
     3. each benchmark: sample or search, judge, count
-    4. evaluation.json and the report, after each benchmark and where one had to stop
+    4. evaluation.json and the report, after each benchmark and where one had to stop; then as others read it
 
     What is done is not done again. Raises UserError for bad input, and for a sandbox that would not hold.
     """
@@ -89,7 +90,8 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
                     _write(settings, work, models, measurements)
             finally:
                 with contextlib.suppress(UserError):  # a disk that is full is full for the report too
-                    report = _write(settings, work, models, measurements)  # 4
+                    report, evaluation = _write(settings, work, models, measurements)  # 4
+            _write_shapes(settings, work, evaluation)
             show(report, Console(highlight=False))
     return report
 
@@ -172,8 +174,8 @@ def _claim(models: Models, measurements: list[Measurement], work: Workdir) -> No
 
 def _write(
     settings: EvaluationSettings, work: Workdir, models: Models, measurements: list[Measurement]
-) -> dict[str, Any]:
-    """Write what is known by now; returns the report."""
+) -> tuple[dict[str, Any], Evaluation]:
+    """Write what is known by now; returns it, as a report and as it is."""
     done = [manifest for m in measurements if (manifest := work.manifest(m.stage))]
     evaluation = Evaluation(
         models={
@@ -192,7 +194,16 @@ def _write(
     records.write_signed(work.root / EVALUATION, results.to_json(evaluation))
     report = collect_evaluation(work.root, settings, evaluation, done)
     write_report(work.root / "report.json", report)
-    return report
+    return report, evaluation
+
+
+def _write_shapes(settings: EvaluationSettings, work: Workdir, evaluation: Evaluation) -> None:
+    files = {
+        one.name: work.root / "benchmarks" / one.name / benchmark_stage.PREDICTIONS
+        for one in evaluation.benchmarks
+    }
+    for shape in settings.written_shapes:
+        shapes.write(shape, work.root / shape, evaluation, files)
 
 
 def _code() -> dict[str, str]:

@@ -10,6 +10,7 @@ from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate import metrics
 from rstar_jax.evaluate.protocol import Protocol
+from rstar_jax.evaluate.shapes import SHAPES
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
     PolicySettings,
@@ -19,7 +20,7 @@ from rstar_jax.evolve.settings import (
     TrainSettings,
 )
 from rstar_jax.served import ServedConfig, is_served
-from rstar_jax.settings import require
+from rstar_jax.settings import nearest, require
 from rstar_jax.tasks import VerifySettings
 
 _AS_IT_IS = -1  # of a number: as the protocol says
@@ -52,6 +53,7 @@ class EvaluationSettings:
     max_depth: as in `search.SearchConfig`. prompt: how the policy is asked; "bootstrap" for one that was
         never trained on steps.
     metrics: which figures, joined by commas, such as pass@8,maj@8,search; empty: all that can be had.
+    shapes: others' forms in which results are written, too, joined by commas: lm_eval, inspect; empty: none.
     seed: names all randomness of sampling. dtype: the type of numbers that models compute with.
     batch: samples that grow at a time. shard: samples whose trees one file holds.
     """
@@ -84,6 +86,7 @@ class EvaluationSettings:
     max_seconds: float = -1.0
     prompt: Literal["", "finetuned", "bootstrap"] = ""
     metrics: str = ""
+    shapes: str = "lm_eval,inspect"
     seed: int = 0
     dtype: Literal["float32", "bfloat16"] = "float32"
     batch: int = 256
@@ -118,11 +121,19 @@ class EvaluationSettings:
             )
         for name in self.figures:
             metrics.parse(name)
+        for name in self.written_shapes:
+            hint = f"names of {', '.join(SHAPES)}. {nearest(name, SHAPES)} Each"
+            require(name in SHAPES, "shapes", name, hint)
 
     @property
     def figures(self) -> tuple[str, ...]:
         """The metrics that were asked for."""
-        return tuple(name.strip() for name in self.metrics.split(",") if name.strip())
+        return _listed(self.metrics)
+
+    @property
+    def written_shapes(self) -> tuple[str, ...]:
+        """The forms of others that were asked for."""
+        return _listed(self.shapes)
 
     def given(self) -> dict[str, Any]:
         """Options of the protocol that were asked for."""
@@ -164,3 +175,7 @@ class EvaluationSettings:
             ),
             served=dataclasses.replace(self.served, top_p=p.top_p),
         )
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())

@@ -48,7 +48,8 @@ _STAGES = (
 _FREE_TO_CHANGE = (
     *("rounds", "stages", "formats", "policy.cache", "search.batch", "batch"),
     *("questions", "show", "json"),  # of `solve`, whose answers say which question each is of
-    *("benchmarks", "data"),  # of an evaluation; each benchmark's problems are claimed by themselves
+    # Of an evaluation; each benchmark's problems are claimed by themselves.
+    *("benchmarks", "data", "shapes"),
     *("verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),

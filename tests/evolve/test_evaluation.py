@@ -67,6 +67,7 @@ def options(exam, server, *more):
         "--config.prompt=bootstrap",
         "--config.k=4",
         "--config.served.slots=4",
+        "--config.batch=6",
         "--config.shard=5",
         "--config.decode.context=2048",
         *more,
@@ -87,7 +88,7 @@ def test_killed_with_sigkill_it_runs_no_sample_twice_and_loses_none(exam, server
     command = [sys.executable, "-m", "rstar_jax.launch", "--config=evaluate", *chosen]
     process = subprocess.Popen([*command, f"--workdir={tmp_path / 'a'}"], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while sum(met.ended is not None for met in server.met) < 75 and time.monotonic() < deadline:
+    while not list((tmp_path / "a").rglob("samples-*")) and time.monotonic() < deadline:
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -150,6 +151,8 @@ def test_every_figure_comes_from_the_rows_and_says_where_it_comes_from(done, exa
     assert found.code["version"] and found.config["k"] == 4 and len(found.models["policy"]["sha256"]) == 64
     greedy = records.read_rows(folder / "benchmarks/exam/greedy.parquet", Prediction)
     assert len(greedy) == 6 and {row.sample for row in greedy} == {0}
+    assert list((folder / "lm_eval").rglob("samples_exam_*.jsonl"))
+    assert [json.loads(path.read_text())["eval"]["task"] for path in (folder / "inspect").glob("*.json")]
     shown = tables.render(report)
     for line in ("avg@4", "95 % interval", "temperature 0.6, top_p 0.95", "graded otherwise", "level 2"):
         assert line in shown, line
@@ -208,10 +211,11 @@ SMALL = (
 
 
 def test_a_search_guided_by_a_ppm_is_measured_beside_the_policy_alone(ppm, tmp_path):
-    more = ("--config.k=2", "--config.metrics=search,best@2", f"--config.ppm={ppm}")
+    more = ("--config.k=2", "--config.metrics=search,best@2", f"--config.ppm={ppm}", "--config.shapes=")
+    more += ("--config.greedy=False", "--config.max_depth=4")
     report = evaluation.run(settings(*SMALL, *more), tmp_path)
     (measured,) = report["evaluation"]["benchmarks"]
-    assert measured["figures"].keys() == {"search", "best@2", "greedy"}
+    assert measured["figures"].keys() == {"search", "best@2"}
     assert measured["protocol"]["strategy"] == "best_of_n" and measured["costs"]["ppm_tokens"] > 0
     assert measured["costs"]["device_seconds"] > 0
     rows = predictions(tmp_path, "suite-level1")
@@ -241,6 +245,7 @@ def ppm(tmp_path_factory):
         (["--config.verify.grading=released"], r"config\.verify\.grading: 'released' given"),
         (["--config.benchmarks=aime2"], r"'aime2' given, no such benchmark"),
         (["--config.metrics=maj@x"], r"metric 'maj@x'"),
+        (["--config.shapes=inspekt"], r"config\.shapes: 'inspekt' given, .*Did you mean 'inspect'"),
         (
             ["--config.policy=http://h:1/v1#m", "--config.ppm=tiny"],
             r"config\.ppm: 'tiny' given, but a served",
