@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from rstar_jax.data.corrections import Corrections
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems, require_columns
@@ -201,13 +202,14 @@ def problems_of(
     *,
     columns: Columns,
     bad: Literal["fatal", "drop"],
+    mended: Corrections | None = None,
     limit: int,
     log: Callable[[str], None],
 ) -> ProblemSet:
     """Read a benchmark's problems, the first `limit` of them where that is not 0.
 
-    columns, bad, log: as of `load_problems`. Raises UserError for a file that has another schema, and where
-    nothing is left.
+    columns, bad, mended, log: as of `load_problems`. Raises UserError for a file that has another schema, and
+    where nothing is left.
     """
     met = set[str]()
     try:
@@ -221,6 +223,7 @@ def problems_of(
             require=task.require,
             log=log,
             met=met,
+            mended=mended,
         )
     except UserError as error:
         hub = one.source.startswith("hf:")
@@ -238,5 +241,5 @@ def problems_of(
         )
     if limit and limit < len(found):
         found = Selected(found, range(limit))
-    found.faults = faults
+    found.faults, found.mended = faults, mended
     return found

@@ -25,6 +25,7 @@ from rich.console import Console
 
 import rstar_jax
 from rstar_jax import records, weights
+from rstar_jax.data.corrections import corrections
 from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate import benchmarks, shapes
@@ -126,6 +127,7 @@ def _look(
             task,
             columns=settings.columns,
             bad=settings.bad,
+            mended=corrections(settings.corrections, "config.corrections"),
             limit=settings.limit,
             log=progress.log,
         )

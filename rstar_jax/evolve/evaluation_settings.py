@@ -41,7 +41,8 @@ class EvaluationSettings:
         benchmarks, such as aime2024.jsonl; what has none there is read from the hub.
     limit: so many of each benchmark's problems, the first ones; 0: all. columns: which columns hold what, in
         files whose keys do not tell. bad: whether a row that cannot be used is "fatal", or to "drop": then it
-        is counted.
+        is counted. corrections: answers that are put in the place of wrong ones, as a run's: "known", or a
+        file of rows {question, answer}; empty: none, as figures of others are of the sets as they are.
     policy: folder or hub id of the policy, or the address of its server, http://HOST:PORT/v1#MODEL; "tiny" is
         the bundled base. ppm: folder or hub id of a PPM, also of others; empty: none. ppm_value: what the
         PPM's training compared (`train.ppm.ppm_value`).
@@ -49,9 +50,10 @@ class EvaluationSettings:
         it, and is otherwise -1 or empty. strategy: how a sample is found, a row of `search.STRATEGIES`.
     k: samples of each problem. greedy: whether the policy's greedy solution of each problem is measured, too.
     temperature, top_p: at which tokens are sampled. vote, top_k: how a problem's samples choose its answer.
-    max_tokens, max_seconds: budgets of each sample. rollouts, candidates, c, beam_width, subtrees, scores,
-    max_depth: as in `search.SearchConfig`. prompt: how the policy is asked; "bootstrap" for one that was
-        never trained on steps.
+    max_tokens, max_seconds: budgets of each sample.
+    rollouts, candidates, beam_width, subtrees, scores: as in `settings.EvaluateSettings`.
+    c, max_depth: as in `settings.SearchSettings`. prompt: how the policy is asked; "bootstrap" for one that
+        was never trained on steps.
     metrics: which figures, joined by commas, such as pass@8,maj@8,search; empty: all that can be had.
     shapes: others' forms in which results are written, too, joined by commas: lm_eval, inspect; empty: none.
     seed: names all randomness of sampling. dtype: the type of numbers that models compute with.
@@ -64,6 +66,7 @@ class EvaluationSettings:
     limit: int = 0
     columns: Columns = Columns()
     bad: Literal["fatal", "drop"] = "drop"
+    corrections: str = ""
     policy: str = "tiny"
     ppm: str = ""
     ppm_value: Literal["tanh", "raw"] = "tanh"

@@ -1,6 +1,7 @@
 """Benchmarks by name: where their problems are found, and what is no benchmark."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def write(path, rows):
 ROWS = [{"id": f"a/{i}", "problem": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(5)]
 
 
-def read(one: Asked, *, bad="drop", limit=0, log=lambda _: None, columns=Columns()):
+def read(one: Asked, *, bad: Any = "drop", limit=0, log=lambda _: None, columns=Columns()):
     return problems_of(one, MathTask(), columns=columns, bad=bad, limit=limit, log=log)
 
 

@@ -1,6 +1,7 @@
 """Rows of predictions from trees: which trajectories are samples, whose answer is chosen, who judged them."""
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def protocol(strategy="best_of_n", k=2, **more) -> Protocol:
     return dataclasses.replace(made, strategy=strategy, k=k, **more)
 
 
-def tree(*answers, ended="rollouts", problem=PROBLEM, ppm=(), visits=1):
+def tree(*answers, ended: Any = "rollouts", problem=PROBLEM, ppm=(), visits=1):
     """A step, then an answer each ("!STATUS DETAIL": a step that failed so), with a PPM's values."""
     nodes = [Node(-1, "", "ok", 0, 1, 0.0), Node(0, "a", "ok", 1, 1, 0.0, tokens=3, cpu_s=0.1)]
     for i, answer in enumerate(answers):
@@ -31,7 +32,7 @@ def tree(*answers, ended="rollouts", problem=PROBLEM, ppm=(), visits=1):
 
 
 def rows(trees, p, problems=(PROBLEM,), strict=None, released=None):
-    def right(requests):
+    def right(requests) -> Any:
         return ["right" if answer in ("1/2", "0.5") else "wrong" for _, answer in requests]
 
     same = lambda _, a, b: {a, b} <= {"1/2", "0.5"}  # noqa: E731

@@ -52,7 +52,7 @@ def write(body: Body, k: int) -> str:
 def server():
     made = Server(write)
 
-    async def behave(_):
+    async def behave(body: Body) -> None:
         await asyncio.sleep(0.01)
 
     made.behave = behave
