@@ -42,6 +42,7 @@ _STAGES = (
     "problems",
     "answers",
     "benchmarks",
+    *("processbench", "prmbench", "suite"),
 )
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.
@@ -50,6 +51,7 @@ _FREE_TO_CHANGE = (
     *("questions", "show", "json"),  # of `solve`, whose answers say which question each is of
     # Of an evaluation; each benchmark's problems are claimed by themselves.
     *("benchmarks", "data", "shapes"),
+    "threshold",  # of a judge, whose values are kept
     *("verify.workers", "verify.memo"),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),

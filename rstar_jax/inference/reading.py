@@ -79,5 +79,23 @@ class StepText:
         """Ids of a step that is to be valued, int32 [S]."""
         return np.asarray([*self._step(step), *self._end], np.int32)
 
+    def texts(self, question: str, steps: Sequence[str]) -> list[tuple[np.ndarray, list[int]]]:
+        """Whole texts in which the values of all steps stand, int32 [T] each, and at which of their tokens.
+
+        One text, whose tokens do not see those after them; of a model that wants the end of a conversation
+        behind the last step, a text for each step.
+        """
+        if self._end:
+            pieces = [(self.prefix(question, steps[:i]), self.suffix(step)) for i, step in enumerate(steps)]
+            return [(np.concatenate(pair), [sum(map(len, pair)) - 1]) for pair in pieces]
+        pieces = [self.prefix(question, ()), *map(self.suffix, steps)]
+        ends = np.cumsum([len(piece) for piece in pieces])
+        return [(np.concatenate(pieces), [int(end) - 1 for end in ends[1:]])]
+
+    @property
+    def reads_prose(self) -> bool:
+        """Whether steps are read without the delimiters of a task's grammar."""
+        return bool(self._layout)
+
     def _step(self, step: str) -> list[int]:
         return [*self._tokenizer.encode_steps((step,)), *self._separator]

@@ -28,6 +28,7 @@ _SETTINGS = {
     "ppm": ("rstar_jax.evolve.ppm", "PpmSettings"),
     "compare": ("rstar_jax.compare.job", "CompareSettings"),
     "evaluate": ("rstar_jax.evolve.evaluation_settings", "EvaluationSettings"),
+    "judge": ("rstar_jax.evolve.judge", "JudgeSettings"),
 }
 
 
@@ -95,4 +96,5 @@ JOBS: dict[str, Job] = {
     "ppm": _job("ppm", "rstar_jax.evolve.ppm", _plain),
     "compare": _job("compare", "rstar_jax.compare.job", _plain),
     "evaluate": _job("evaluate", "rstar_jax.evolve.evaluation", _asked),
+    "judge": _job("judge", "rstar_jax.evolve.judge", _plain),
 }

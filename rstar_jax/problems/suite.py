@@ -14,7 +14,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.problems.families.level1 import LEVEL1
 from rstar_jax.problems.families.level2 import LEVEL2
 from rstar_jax.problems.families.level3 import LEVEL3
-from rstar_jax.problems.family import Family, Split
+from rstar_jax.problems.family import Family, Instance, Split
 from rstar_jax.types import Problem
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (*LEVEL1, *LEVEL2, *LEVEL3)}
@@ -36,14 +36,19 @@ def instances(count: int, *, seed: int, split: Split) -> Iterator[Problem]:
     has no fresh ones left: which one a problem asks depends on all before it. Raises UserError for a negative
     count or an unknown split.
     """
+    return (problem for problem, _ in drawn(count, seed=seed, split=split))
+
+
+def drawn(count: int, *, seed: int, split: Split) -> Iterator[tuple[Problem, Instance]]:
+    """The same problems, each with what it was made of."""
     if count < 0:
         raise UserError(f"problems: {count} given, a number of suite problems of at least 0 expected.")
     if split not in ("train", "heldout"):
         raise UserError(f"split: '{split}' given, 'train' or 'heldout' expected.")
-    return _instances(count, seed, split)
+    return _drawn(count, seed, split)
 
 
-def _instances(count: int, seed: int, split: Split) -> Iterator[Problem]:
+def _drawn(count: int, seed: int, split: Split) -> Iterator[tuple[Problem, Instance]]:
     levels, seen = (LEVEL1, LEVEL2, LEVEL3), set[bytes]()
     for i in range(count):
         families = levels[i % 3]
@@ -55,10 +60,11 @@ def _instances(count: int, seed: int, split: Split) -> Iterator[Problem]:
             if asked not in seen:
                 break
         seen.add(asked)
-        yield Problem(
+        problem = Problem(
             id=f"suite/{split}/{family.name}/{number}",
             question=instance.question,
             answer=instance.answer,
             level=family.level,
             source=SUITE,
         )
+        yield problem, instance

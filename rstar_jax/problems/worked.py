@@ -92,7 +92,7 @@ def clean_solution(instance: Instance) -> list[str]:
     """The step texts of the right solution, output and boxed answer included."""
     family = FAMILIES[instance.family]
     written = [(step.thought, step.code.format(**instance.params)) for step in family.steps]
-    return _finish(written, family.result)[0]
+    return finished(written, family.result)[0]
 
 
 def sample_solution(
@@ -119,11 +119,11 @@ def sample_solution(
                     continue
         code = template.format(**instance.params)
         if rng.random() < rates.slip[kind.level - 1]:
-            code = _slip(code, numbers, rng)
+            code = slip(code, numbers, rng)
         if rng.random() < rates.crash[kind.level - 1]:
             code = _crash(code, rng)
         written.append((step.thought, code))
-    steps, answer = _finish(written, kind.result)
+    steps, answer = finished(written, kind.result)
     return instance.question, steps, answer == instance.answer
 
 
@@ -133,7 +133,7 @@ def _habit(habits: tuple[str, ...], rng: random.Random) -> str:
     return rng.choice(habits[1:])
 
 
-def _slip(code: str, numbers: list[str], rng: random.Random) -> str:
+def slip(code: str, numbers: list[str], rng: random.Random) -> str:
     """The code with one of its numbers replaced by another number of the problem, where it has one."""
     matches = list(_NUMBER.finditer(code))
     if not matches:
@@ -151,8 +151,9 @@ def _crash(code: str, rng: random.Random) -> str:
     return code + " +"
 
 
-def _finish(written: list[tuple[str, str]], result: str) -> tuple[list[str], str | None]:
-    """Step texts with output and answer (None if the program does not run), cut after the step that fails."""
+def finished(written: list[tuple[str, str]], result: str) -> tuple[list[str], str | None]:
+    """Step texts of thoughts and codes with output and answer, cut after the step that fails; and the answer,
+    None if the program does not run."""
     bodies = [f"# Step {i}: {thought}\n{code}" for i, (thought, code) in enumerate(written, start=1)]
     bodies.append(f"# Now print the final answer\nprint({result})")
     output, ran = _run_own_code([code for _, code in written] + [f"print({result})"])

@@ -64,24 +64,35 @@ def tables(report: Mapping[str, Any]) -> list[Table]:
 def render(report: Mapping[str, Any]) -> str:
     """The tables as plain text, columns aligned, with a newline at the end."""
     typed = _typed(report)
-    return "\n".join([*map(_plain, _tables(typed)), *(f"{note}\n" for note in notes(typed))])
+    return plain_text(_tables(typed), notes(typed))
+
+
+def plain_text(found: Sequence[Table], lines: Sequence[str] = ()) -> str:
+    """Tables and the lines below them as plain text, columns aligned, with a newline at the end."""
+    return "\n".join([*map(_plain, found), *(f"{line}\n" for line in lines)])
 
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Draws the tables on a terminal (standard output unless given); prints plain text anywhere else."""
+    typed = _typed(report)
+    draw(_tables(typed), notes(typed), console)
+
+
+def draw(found: Sequence[Table], lines: Sequence[str] = (), console: Console | None = None) -> None:
+    """Draws any tables and the lines below them, as `show` does."""
     console = console or Console()
     if not console.is_terminal:
-        console.print(Text(render(report)), soft_wrap=True, end="")
+        console.print(Text(plain_text(found, lines)), soft_wrap=True, end="")
         return
-    for table in tables(report):
+    for table in found:
         drawn = RichTable(title=table.title, title_justify="left", title_style="bold")
         for i, column in enumerate(table.columns):
             drawn.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
         for row in table.rows:
             drawn.add_row(*map(Text, row))
         console.print(drawn)
-    for note in notes(_typed(report)):
-        console.print(Text(note))
+    for line in lines:
+        console.print(Text(line))
 
 
 def _typed(report: Mapping[str, Any]) -> Report:
