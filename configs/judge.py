@@ -12,7 +12,7 @@ stopped run was, and with another --config.threshold asks the PPM nothing. Hardw
 needs or less.
 """
 
-from rstar_jax.evolve.judge import JudgeSettings
+from rstar_jax.evolve.judge_settings import JudgeSettings
 from rstar_jax.settings import to_config_dict
 
 

@@ -17,13 +17,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-import rstar_jax
 from rstar_jax import records, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.data.problem_set import fingerprint
@@ -33,6 +31,7 @@ from rstar_jax.evaluate.benchmarks import Asked
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.protocol import Protocol, protocol_of, require_metrics, require_options
 from rstar_jax.evolve import benchmark_stage, rounds
+from rstar_jax.evolve.code_version import code_version
 from rstar_jax.evolve.context import Context, Models, policy_hash
 from rstar_jax.evolve.evaluation_settings import EvaluationSettings
 from rstar_jax.evolve.problems import with_room
@@ -188,7 +187,7 @@ def _write(
                 else {}
             ),
         },
-        code=_code(),
+        code=code_version(),
         seed=settings.seed,
         config=to_dict(settings),
         benchmarks=tuple(results.of_json(Measured, manifest["result"]["measured"]) for manifest in done),
@@ -206,18 +205,3 @@ def _write_shapes(settings: EvaluationSettings, work: Workdir, evaluation: Evalu
     }
     for shape in settings.written_shapes:
         shapes.write(shape, work.root / shape, evaluation, files)
-
-
-def _code() -> dict[str, str]:
-    """Version of this package and, where it runs from its own checkout, the commit."""
-    found, root = {"version": rstar_jax.__version__}, Path(rstar_jax.__file__).resolve().parents[1]
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        if Path(git("rev-parse", "--show-toplevel")).resolve() == root:
-            changed = git("status", "--porcelain", "--untracked-files=no", "--", "rstar_jax")
-            found["commit"] = git("rev-parse", "HEAD") + (", changed" if changed else "")
-    return found

@@ -28,7 +28,7 @@ _SETTINGS = {
     "ppm": ("rstar_jax.evolve.ppm", "PpmSettings"),
     "compare": ("rstar_jax.compare.job", "CompareSettings"),
     "evaluate": ("rstar_jax.evolve.evaluation_settings", "EvaluationSettings"),
-    "judge": ("rstar_jax.evolve.judge", "JudgeSettings"),
+    "judge": ("rstar_jax.evolve.judge_settings", "JudgeSettings"),
 }
 
 

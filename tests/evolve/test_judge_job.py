@@ -8,6 +8,7 @@ from rstar_jax import launch, models, records, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.judge.samples import StepScores
 from rstar_jax.evolve import judge
+from rstar_jax.evolve.judge_settings import JudgeSettings
 from rstar_jax.inference.step_values import StepValues
 from rstar_jax.settings import from_config
 from rstar_jax.weights import TINY_BASE
@@ -60,10 +61,10 @@ def data(tmp_path_factory):
     return folder
 
 
-def settings(ppm, data, *overrides) -> judge.JudgeSettings:
+def settings(ppm, data, *overrides) -> JudgeSettings:
     flags = [*SMALL, f"--config.ppm={ppm}", f"--config.data={data}", *overrides]
     config = launch.override(launch.load("judge").get_config(), flags)
-    return from_config(judge.JudgeSettings, config.to_dict())
+    return from_config(JudgeSettings, config.to_dict())
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_a_judgement_says_what_it_is_of_and_names_what_it_did_not_read(unbroken,
     folder, _ = unbroken
     found = json.loads((folder / "judge.json").read_text())
     assert found["models"]["ppm"] == {"name": str(ppm), "sha256": weights.model_hash(ppm)}
-    assert found["code"]["rstar_jax"] and found["config"]["block"] == 16
+    assert found["code"]["version"] and found["config"]["block"] == 16
     by_name = {one["name"]: one for one in found["benchmarks"]}
     assert [*by_name] == ["processbench", "prmbench", "suite"]
     process, prm, suite = by_name.values()

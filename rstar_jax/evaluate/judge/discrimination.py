@@ -44,7 +44,7 @@ class Bin:
 
 
 def step_truths(row: StepScores) -> list[bool]:
-    """Whether each step is right: none is from the first error on, unless the steps' own values say so."""
+    """Whether each step is right: none is from the first error on, as the answer then is wrong."""
     first = row.errors[0] if row.errors else row.steps
     return [i < first for i in range(row.steps)]
 

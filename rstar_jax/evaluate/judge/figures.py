@@ -23,17 +23,13 @@ _NAMED = 20  # samples too long that are named
 Rows = Callable[[], Iterator[StepScores]]  # those of a benchmark, from the start
 
 
-def judged(
-    name: str, rows: Rows, threshold: float | None, seed: int, *, source: str, fingerprint: str
-) -> JudgedBenchmark:
+def judged(name: str, rows: Rows, threshold: float | None, seed: int) -> JudgedBenchmark:
     """The figures of a benchmark's scored samples. threshold: below which a step is taken for wrong; None: as
     the benchmark's paper has it."""
     found = _FIGURES[name](rows, threshold, seed)
     counts, problems, long = _counted(rows())
     return JudgedBenchmark(
         name=name,
-        source=source,
-        fingerprint=fingerprint,
         samples=counts["read"],
         problems=problems,
         too_long=tuple(long),

@@ -5,7 +5,7 @@
     F1                                 harmonic mean of the two, of each subset; "average": their mean
 
 as github.com/QwenLM/ProcessBench (code/run_eval.py, commit e802463) computes them. A PPM names the first step
-whose value is below a threshold, one for all subsets: the one with the best F1 on GSM8K (section 4.1).
+whose value is below a threshold, one for all subsets: the one with the best F1 on GSM8K, as in the paper.
 """
 
 from __future__ import annotations

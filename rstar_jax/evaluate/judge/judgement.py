@@ -27,10 +27,10 @@ class JudgedBenchmark:
     """
 
     name: str
-    source: str
     samples: int
     problems: int
-    fingerprint: str
+    source: str = ""
+    fingerprint: str = ""
     threshold: float | None = None
     chosen: str = ""
     figures: dict[str, Figure] = dataclasses.field(default_factory=dict)
@@ -47,7 +47,7 @@ class Judgement:
     """A PPM on some benchmarks of steps, or predictions of somebody else's model.
 
     models: name and checksum by kind ("ppm"); of predictions the file and its checksum ("predictions").
-    code: version of this package. config: all options.
+    code: version of this package, and the commit where it is known. config: all options.
     """
 
     models: dict[str, dict[str, str]]
