@@ -11,14 +11,15 @@ HOSTILE = '</script>\u202e"\\ é \U0001f600\u2028'
 
 
 def predictions(benchmark: str, problems: int = 6, samples: int = 2) -> list[Prediction]:
-    """Of every problem the first sample is chosen; of every third it is right, and the second has none."""
+    """Of every problem but the fourth the first sample is chosen, of every third it is right; the second has
+    no answer."""
     return [
         Prediction(
             benchmark=benchmark,
             problem_id=f"p{problem}",
             level=1 + problem % 3,
             sample=sample,
-            chosen=sample == 0,
+            chosen=sample == 0 and problem != 3,
             question=f"What is {problem}? {HOSTILE}",
             reference=str(problem),
             text=f"<code>print({problem})<end_of_code>{HOSTILE}",

@@ -55,6 +55,13 @@ def test_more_samples_of_a_problem_are_no_more_problems():
     assert math.isclose(found.high - found.low, 2 * 1.96 * 0.5 / math.sqrt(31), rel_tol=0.05)
 
 
+def test_values_that_differ_little_have_students_interval():
+    values = np.random.default_rng(0).normal(0.5, 0.05, 30)
+    found = intervals.figure(values)
+    half = stats.t.ppf(0.975, 29) * values.std(ddof=1) / math.sqrt(30)
+    assert math.isclose(found.high - found.low, 2 * half, rel_tol=0.08)
+
+
 def test_an_interval_depends_on_the_values_alone():
     values = np.random.default_rng(0).random(40)
     assert intervals.figure(values) == intervals.figure(values[::-1].copy())

@@ -100,6 +100,12 @@ def test_condemned_trajectories_have_no_weight():
     assert metrics.values(of, "maj@3").tolist() == [0.0]
 
 
+def test_an_answer_without_a_score_is_the_least_liked():
+    of = samples([(0, True, None), (1, False, -0.5)], [(0, False, None), (1, True, -0.5), (-1, False, 0.9)])
+    assert metrics.values(of, "best@all").tolist() == [0.0, 1.0]
+    assert metrics.values(of, "weighted@all").tolist() == [0.0, 1.0]
+
+
 def test_the_protocols_own_answer_and_figures_apart():
     rows = [(0, True, None), (1, False, None)]
     of = samples(rows, rows, rows, levels=[1, 2, 0], chosen={0, 3}, tool={0})

@@ -119,14 +119,14 @@ def test_results_and_samples_are_in_lm_evals_form(written):
     assert [path.name.rpartition("_")[0] for path in samples] == ["samples_math500", "samples_aime-24"]
     told = json.loads(results.read_text())
     assert_form(told, LM_RESULTS)
-    assert told["results"]["math500"]["exact_match,none"] == 2 / 6
+    assert told["results"]["math500"]["exact_match,none"] == 1 / 6
     assert told["results"]["math500"]["pass@1,none"] == 1 / 6
     assert 0 < told["results"]["math500"]["pass@1_stderr,none"] < 0.3
     lines = [json.loads(line) for line in samples[0].read_text().rstrip("\n").split("\n")]
     for number, line in enumerate(lines):
         assert_form(line, LM_SAMPLE)
         assert line["doc_id"] == number and len(line["resps"][0]) == 2
-    assert [line["exact_match"] for line in lines] == [1.0, 0.0, 0.0] * 2
+    assert [line["exact_match"] for line in lines] == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     assert lines[0]["doc"]["question"].endswith(HOSTILE)
 
 
