@@ -138,7 +138,8 @@ def _benchmark(folder: Path, name: str, one: Mapping[str, Any], progress: Progre
         return Values(problems, metrics.values(found, "pass@1" if metric == GREEDY else metric))
 
     known = tuple(figures)
-    headline = dict.fromkeys((str(protocol.get("metric", "pass@1")), "pass@1", GREEDY))
+    counts = str(protocol.get("metric", "pass@1"))
+    headline = dict.fromkeys((counts, *([] if counts.startswith("avg@") else ["pass@1"]), GREEDY))
     return Source(one["name"], "", tuple(m for m in headline if m in known), known, protocol, read)
 
 
