@@ -72,10 +72,11 @@ def paired(
     usual = float((changes**2).sum() / sizes.sum()) if sizes.any() else 1.0
     draws = intervals.weighted_means(changes, np.array([-usual, usual]), 0.5, seed=seed)
     low, high = np.quantile(draws, intervals.tails(len(changes), 1 - usual))
+    mean = float(changes.mean())
     return Difference(
-        value=float(changes.mean()),
-        low=float(low),
-        high=float(high),
+        value=mean,
+        low=min(float(low), mean),
+        high=max(float(high), mean),
         p=_signs(changes, seed),
         paired=True,
         problems=len(changes),
@@ -92,10 +93,11 @@ def unpaired(
     draws = intervals.means(second, seed=seed + 1) - intervals.means(first, seed=seed)
     fewest = min(first, second, key=len)
     low, high = np.quantile(draws, intervals.tails_of(fewest))
+    difference = float(second.mean() - first.mean())
     return Difference(
-        value=float(second.mean() - first.mean()),
-        low=float(low),
-        high=float(high),
+        value=difference,
+        low=min(float(low), difference),
+        high=max(float(high), difference),
         p=_dealt(first, second, seed),
         paired=False,
         problems=len(fewest),

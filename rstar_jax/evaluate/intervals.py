@@ -35,8 +35,10 @@ def figure(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Figure:
         interval, in whatever order they come.
     """
     values = np.asarray(values, float)
+    mean = float(values.mean())
     low, high = np.quantile(means(values, seed=seed), tails_of(values))
-    return Figure(value=float(values.mean()), low=float(low), high=float(high), problems=len(values))
+    # Where all are right, or all wrong, the draws are all on one side.
+    return Figure(value=mean, low=min(float(low), mean), high=max(float(high), mean), problems=len(values))
 
 
 def means(values: np.ndarray, *, seed: int = 0) -> np.ndarray:

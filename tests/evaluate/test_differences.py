@@ -78,6 +78,12 @@ def test_pairs_of_like_problems_tell_more_than_different_ones():
     assert differences.unpaired(first, second).verdict == "noise"
 
 
+@pytest.mark.parametrize("first", [rights(0, 30), rights(30, 0)])
+def test_a_difference_lies_in_its_interval(first):
+    for found in (differences.paired(first, 1 - first), differences.unpaired(first, 1 - first)):
+        assert -1 <= found.low <= found.value <= found.high <= 1
+
+
 def test_runs_that_do_not_differ_are_noise_and_of_no_width_never():
     found = differences.paired(rights(3, 27), rights(3, 27))
     assert (found.value, found.p, found.verdict) == (0.0, 1.0, "noise")

@@ -46,7 +46,7 @@ def test_values_that_agree_and_a_single_problem_say_little():
         found = intervals.figure(np.array(values))
         assert found.low < found.value - 1e-3 or found.value == 0
         assert found.high > found.value + 1e-3 or found.value == 1
-        assert 0 <= found.low <= found.high <= 1
+        assert 0 <= found.low <= found.value <= found.high <= 1
 
 
 def test_more_samples_of_a_problem_are_no_more_problems():
