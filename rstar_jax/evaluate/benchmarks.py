@@ -40,8 +40,8 @@ class Benchmark:
 
     source: its specification (`data/specification.py`); empty: only files have it. files: names that its file
         may have besides its own, without their endings. problems: how many there are; 0: not known.
-    level: of its source only problems of this level are taken; 0: all. task, prompt: what a policy is asked
-        as, where nothing else is said.
+    level: of its source only problems of this level are taken; 0: all. task: which it is of (`tasks.TASKS`);
+        empty: of any. prompt: how a policy is asked, where nothing else is said.
     k: solutions of each problem that a policy alone is measured by, 1: its greedy one. metric: the figure
         that counts then, without its k (`metrics.METRICS`).
     """
@@ -162,7 +162,7 @@ def _asked(given: str, folder: Path | None) -> Asked:
 
 
 def _own(title: str) -> Benchmark:
-    return Benchmark(title=title)
+    return Benchmark(title=title, task="")
 
 
 def _is_there(path: str) -> bool:

@@ -107,7 +107,7 @@ def protocol_of(
     Raises UserError for what does not go together, naming the option.
     """
     row, chosen = one.row, {**(_PAPER if preset == "paper" else {}), **given}
-    if row.task != task and one.source == row.source:
+    if row.task not in ("", task):
         raise UserError(
             f"config.verify.task: '{task}' given, but benchmark {one.name} is of task '{row.task}'."
         )

@@ -59,6 +59,8 @@ def measure(m: Measurement, models: Models, figures: Sequence[str], folder: Path
         if fresh := len(samples) - shards.found:  # what others ran before has no clock here
             costs |= {name: value / fresh * len(samples) for name, value in taken.items()}
         used = seeker.result()
+    if (faults := getattr(context.heldout, "faults", None)) is not None:
+        counts["rows_left_out"] = faults.left_out
     disagreements = records.write_lines(folder / DISAGREEMENTS, _disagreements(folder / PREDICTIONS))
     found = _samples(folder / PREDICTIONS)
     seed = context.settings.seed

@@ -31,12 +31,13 @@ from rstar_jax.evaluate.benchmarks import Asked
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.protocol import Protocol, protocol_of, require_metrics, require_options
 from rstar_jax.evolve import benchmark_stage, rounds
+from rstar_jax.evolve.announce import EvaluationLoad, announce_evaluation
 from rstar_jax.evolve.code_version import code_version
 from rstar_jax.evolve.context import Context, Models, policy_hash
 from rstar_jax.evolve.evaluation_settings import EvaluationSettings
 from rstar_jax.evolve.problems import with_room
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect_evaluation, keep_sources
+from rstar_jax.evolve.summary import collect_evaluation, keep_estimates, keep_sources
 from rstar_jax.report import results
 from rstar_jax.report.notes import layers_line
 from rstar_jax.report.progress import Progress
@@ -67,7 +68,7 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
     """Measure a model in `workdir`; returns the report that it also writes and shows.
 
     1. look at the models, the benchmarks' problems and their protocols; print these
-    2. claim the folder
+    2. claim the folder; try the sandbox; say what will be needed
     3. each benchmark: sample or search, judge, count
     4. evaluation.json and the report, after each benchmark and where one had to stop; then as others read it
 
@@ -81,6 +82,7 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
             keep_sources(work.root, {m.asked.name: m.context.heldout for m in measurements})
             with measurements[0].context.sandbox() as sandbox:  # refuses to start where it would not hold
                 progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
+            _estimate(models, measurements, work, progress)
             try:
                 for m in measurements:  # 3
                     if isinstance(models.policy, Address) and not work.manifest(m.stage):
@@ -161,6 +163,33 @@ def _policy(settings: EvaluationSettings) -> Path | Address:
     if is_served(settings.policy):
         return parse(settings.policy, "config.policy")
     return rounds.base_folder(settings.policy, "config.policy")
+
+
+def _estimate(models: Models, measurements: list[Measurement], work: Workdir, progress: Progress) -> None:
+    """Say what is needed here; of a served policy nothing is."""
+    if isinstance(models.policy, Address):
+        return
+    found = {}
+    for m in measurements:
+        p = m.protocol
+        paths, searches = (p.k, 0) if p.of_chains else (0, p.k)
+        found[m.stage] = EvaluationLoad(
+            m.context.settings,
+            m.context.prompts,
+            len(m.context.heldout),
+            paths + (p.greedy and p.strategy != "greedy"),
+            searches,
+            models.ppm is not None,
+        )
+    context = measurements[0].context
+    estimates = announce_evaluation(
+        found,
+        models.policy.name,
+        rounds.shape_of(models.policy),
+        rounds.machine(context),
+        log=progress.log,
+    )
+    keep_estimates(work.root, estimates)
 
 
 def _claim(models: Models, measurements: list[Measurement], work: Workdir) -> None:

@@ -158,6 +158,7 @@ def samples(report: Report) -> Table:
     rows = [
         ("samples", *(count(m.counts.get("samples")) for m in found)),
         *((label, *(count(m.counts.get(name)) for m in found)) for name, label in wrong.items()),
+        ("problems left out of the set", *(count(m.counts.get("rows_left_out")) for m in found)),
         ("graded otherwise by the released rules", *(count(m.disagreements) for m in found)),
         *((label, *(seconds(m.costs.get(name)) for m in found)) for name, label in costs.items()),
     ]

@@ -143,6 +143,7 @@ def test_every_figure_comes_from_the_rows_and_says_where_it_comes_from(done, exa
     assert measured.tool is not None and measured.tool.problems == 6 and measured.no_tool is None
     assert (measured.problems, measured.source) == (6, str(exam))
     assert measured.counts["samples"] == 24 and measured.counts["no_answer"] == 0
+    assert measured.counts["rows_left_out"] == 0
     assert measured.costs["steps"] == 12 and measured.costs["tokens"] > 0 and measured.costs["seconds"] > 0
     assert measured.costs["ppm_tokens"] == 0 and "device_seconds" not in measured.costs
     told = {"strategy": "sample", "k": 4, "temperature": 0.6, "top_p": 0.95, "vote": "majority"}
@@ -221,6 +222,7 @@ def test_a_search_guided_by_a_ppm_is_measured_beside_the_policy_alone(ppm, tmp_p
     rows = predictions(tmp_path, "suite-level1")
     assert len(rows) == 4 and any(row.score is not None for row in rows)
     assert set(report["evaluation"]["models"]) == {"policy", "ppm"}
+    assert report["stages"][0]["estimate"]["memory_mb"] > 0 and report["stages"][0]["estimate"]["tokens"] > 0
 
 
 @pytest.fixture(scope="module")
