@@ -74,7 +74,7 @@ def compared(
         sources = [run.source(benchmark, stage) for run in runs]
         for metric in _metrics(sources, asked):
             entries = _entries(sources, metric, against, seed)
-            if any(entry.figure for entry in entries):
+            if asked or any(entry.figure for entry in entries):
                 rows.append(Row(benchmark=benchmark, stage=stage, metric=metric, entries=entries))
     tested = sum(entry.difference is not None for row in rows for entry in row.entries)
     if not tested:
@@ -202,8 +202,8 @@ def markdown(found: Comparison) -> str:
     lines = [
         [*_place(row), name, entry.words, "; ".join(entry.notes)]
         for row in found.rows
-        for name, entry, place in zip(names, row.entries, found.against, strict=True)
-        if place is not None and (entry.words or entry.notes)
+        for name, entry in zip(names, row.entries, strict=True)
+        if entry.words or entry.notes
     ]
     parts.append(_table(["benchmark", "metric", "run", "difference", "note"], lines))
     parts.append(

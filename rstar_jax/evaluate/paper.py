@@ -115,7 +115,8 @@ def beside_report(report: Mapping[str, Any]) -> list[Beside]:
 def beside_evaluation(evaluation: Mapping[str, Any], round: int | None = None) -> list[Beside]:
     """Rows of evaluation.json, for each of its benchmarks that the paper has.
 
-    round: which of a run's rounds made the models, where that is known; else they stand beside round 4.
+    round: which of a run's rounds made the models; None: as the policy's folder says (W/round3/policy/model).
+        Where nothing says it they stand beside round 4.
     """
     found = [ours for ours in _of_evaluation(evaluation, round) if ours.benchmark in BENCHMARKS]
     return _beside(found)
@@ -173,6 +174,8 @@ def _of_report(report: Mapping[str, Any]) -> Iterator[Ours]:
 
 def _of_evaluation(evaluation: Mapping[str, Any], round: int | None) -> Iterator[Ours]:
     base = str((evaluation.get("models") or {}).get("policy", {}).get("name", ""))
+    if round is None and (made := re.search(r"\bround([1-9][0-9]*)/policy\b", base)):
+        round = int(made[1])
     for one in evaluation.get("benchmarks") or []:
         protocol, figures = one.get("protocol") or {}, one.get("figures") or {}
         greedy = figures.get("greedy") or (protocol.get("strategy") == "greedy" and figures.get("pass@1"))

@@ -87,13 +87,18 @@ def test_a_sweep_is_a_folder_of_runs_and_another_protocol_is_said(tmp_path):
     for k in (2, 4):
         rows = predictions([k // 2] * 30, samples=k)
         evaluation(tmp_path / "sweep" / f"k{k}", rows, metric=f"avg@{k}", k=k)
-    found = compare(tmp_path, "sweep", metrics="pass@1,maj@4")
+    found = compare(tmp_path, "sweep", metrics="pass@1,maj@4,maj@8")
     assert [run["name"] for run in found["runs"]] == ["k2", "k4"]
-    pass1, maj4 = found["rows"]
+    pass1, maj4, maj8 = found["rows"]
     assert pass1["entries"][1]["notes"] == ["other protocol: k 2 -> 4, metric avg@2 -> avg@4"]
     assert "noise" in pass1["entries"][1]["words"]
     assert maj4["entries"][0]["figure"] is None and "at least 4 expected" in maj4["entries"][0]["notes"][0]
     assert maj4["entries"][1]["difference"] is None
+    assert [entry["figure"] for entry in maj8["entries"]] == [None, None]
+    assert (
+        "| math500 | maj@8 | k2 |  | metric 'maj@8': 2 samples"
+        in (tmp_path / "out" / job.MARKDOWN).read_text()
+    )
 
 
 def test_all_means_all_that_were_measured(tmp_path):

@@ -34,6 +34,8 @@ def test_another_protocol_another_round_and_another_base_are_said():
     assert unknown.paper.round == 4 and unknown.why == ("it is not known which round made the models",)
     third = only(paper.beside_evaluation(evaluation(strategy="mcts", candidates=32), round=3), "search")
     assert third.comparable and third.paper.share == 0.87
+    folder = evaluation(policy="/runs/w/round2/policy/model", strategy="mcts", candidates=32)
+    assert only(paper.beside_evaluation(folder), "search").paper.share == 0.866
     other = paper.beside_evaluation(
         evaluation(policy="Qwen/Qwen2.5-Math-72B", strategy="mcts", candidates=32), round=4
     )
