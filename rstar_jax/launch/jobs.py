@@ -29,6 +29,7 @@ _SETTINGS = {
     "compare": ("rstar_jax.compare.job", "CompareSettings"),
     "evaluate": ("rstar_jax.evolve.evaluation_settings", "EvaluationSettings"),
     "judge": ("rstar_jax.evolve.judge_settings", "JudgeSettings"),
+    "view": ("rstar_jax.view", "ViewSettings"),
 }
 
 
@@ -97,4 +98,5 @@ JOBS: dict[str, Job] = {
     "compare": _job("compare", "rstar_jax.compare.job", _plain),
     "evaluate": _job("evaluate", "rstar_jax.evolve.evaluation", _asked),
     "judge": _job("judge", "rstar_jax.evolve.judge", _plain),
+    "view": _job("view", "rstar_jax.view", _plain),
 }
