@@ -2,8 +2,9 @@
 
     python -m rstar_jax.launch --config=view --workdir=RUN [--config.port=8000]
 
-Prints an address of this machine's loopback; open it in a browser here, or through `ssh -L 8000:localhost:8000`.
-Works while the run goes on, reads one tree at a time, changes nothing but RUN/cache. Needs no accelerator.
+Prints an address of this machine's loopback; open it in a browser here, or elsewhere through
+`ssh -L 8000:localhost:8000 HOST`. Works while the run goes on, reads one tree at a time, changes nothing but
+RUN/cache. Needs no accelerator.
 report.html holds the same page with as many trees as fit.
 """
 

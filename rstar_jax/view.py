@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -22,7 +23,9 @@ class ViewSettings:
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
-            raise UserError(f"config.port: {self.port} given, 1 to 65535 expected, or 0 for any that is free.")
+            raise UserError(
+                f"config.port: {self.port} given, 1 to 65535 expected, or 0 for any that is free."
+            )
 
 
 def run(settings: ViewSettings, workdir: Path) -> int:
@@ -31,14 +34,12 @@ def run(settings: ViewSettings, workdir: Path) -> int:
         raise UserError(f"--workdir={workdir}: no such folder. Give that of a run, such as runs/quickstart.")
     if not tree_files(workdir):
         raise UserError(
-            f"--workdir={workdir}: no tree there, such as round1/search/trees-*.parquet. Give the folder of a run "
-            "that has searched."
+            f"--workdir={workdir}: no tree there, such as round1/search/trees-*.parquet. Give the folder of "
+            "a run that has searched."
         )
     with server(workdir, settings.port) as serving:
         host, port = serving.server_address[:2]
         print(f"The trees of {workdir}: http://{host!s}:{port}/ (Ctrl-C ends it)", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             serving.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            print("\nstopped.", flush=True)
     return 0

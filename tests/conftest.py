@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import signal
 import tempfile
 
@@ -21,8 +22,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{_COMPILED.name}/shared"
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
 
-# What a test may need over and above the requirements: its marker, which is the package's name, and what
-# installs it. Such a test imports the package in its body, and skips where it is absent.
+# What a test may need over and above the requirements: its marker, which is the package's name (or "browser":
+# playwright, axe and a Chromium), and what installs it. Such a test imports the package in its body, and
+# skips where it is absent.
 OPTIONAL = {
     "torch": "pip install -e '.[reference]'",
     "libtpu": "pip install libtpu",
@@ -30,7 +32,10 @@ OPTIONAL = {
     "grain": "pip install -e '.[grain]'",
     "inspect_ai": "pip install inspect_ai",
     "lm_eval": "pip install lm_eval",
+    "browser": "pip install -e '.[browser]'; apt-get install chromium",
 }
+# The browser of `browser` tests, one that the system has: playwright drives it, and brings none.
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # Each takes a minute or more.
 _LONG = ("test_hostile.py", "test_rounds.py", "test_sharding.py")
 
@@ -49,7 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skips what needs a package that is absent. Where processes share the files, the long ones come first:
     one that is left for last runs alone."""
-    absent = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
+    absent = [name for name in OPTIONAL if _is_absent(name)]
     for item in items:
         for name in absent:
             if item.get_closest_marker(name):
@@ -66,6 +71,23 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(
                 f"{count} tests were skipped that need {name}. To run them: {install}; pytest -m {name}"
             )
+
+
+def _is_absent(name: str) -> bool:
+    if name == "browser":
+        return CHROMIUM is None or importlib.util.find_spec("axe_playwright_python") is None
+    return importlib.util.find_spec(name) is None
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, of playwright's type Browser; of a module, as its event loop lets no other run."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield opened
+        opened.close()
 
 
 def _absent(name: str) -> str:

@@ -96,7 +96,7 @@ function pairParts(tree, node, go, look) {
 }
 
 function numbers(rows) {
-  return make("dl", { class: "walk-numbers" }, ...rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+  return make("dl", { class: "walk-numbers" }, ...rows.map(([name, value]) => make("div", value.length > 9 || name.length > 9 ? { class: "walk-long" } : {}, make("dt", {}, name), make("dd", {}, value))));
 }
 
 function jump(tree, node, go, text) {

@@ -1,7 +1,8 @@
 // The drawing of a tree: what is in sight alone, at most about one mark for each pixel of height and level.
 
-const ROW = 32, COLUMN = 236, WIDEST = 380; // pixels at zoom 1
-const CARDS = 21, LABELS = 12.5; // pixels of a row from which nodes are cards, or have labels
+const ROW = 32; // pixels at zoom 1
+const NARROW = 124, COLUMN = 250, WIDEST = 420; // pixels of a column: of cards at least, where there is room, at most
+const CARDS = 21, LABELS = 12.5, TALL = 46; // pixels of a row from which nodes are cards, have labels, several lines
 const FONT = '"Inter", system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
 const PALETTE = ["ground", "raised", "ink", "soft", "line", "edge", "accent", "select", "right", "wrong", "q0", "q1", "q2", "q3", "q4", "fail"];
@@ -14,11 +15,11 @@ function palette(root) {
 
 /** Where things are: pixels of the upper left node (x, y), of a row and of a column. */
 function geometry(view, tree, width) {
-  const fit = Math.min(COLUMN, Math.max(26, (width - 60) / (tree.kin.deepest + 1)));
   const row = ROW * view.k;
-  const column = Math.min(WIDEST, Math.max(fit, COLUMN * view.k));
-  const card = row >= CARDS ? Math.max(90, Math.min(column - 40, WIDEST - 50)) : 0;
-  return { row, column, card, x: view.x, y: view.y };
+  const fit = (width - 40) / (tree.kin.deepest + 1);
+  const least = row >= CARDS ? NARROW : 26;
+  const column = Math.min(WIDEST, Math.max(least, Math.min(fit, COLUMN), COLUMN * view.k * 0.16));
+  return { row, column, card: row >= CARDS ? column - Math.min(40, column * 0.2) : 0, x: view.x, y: view.y };
 }
 
 /** The first place in a level from which `key` is at least `value`; it grows along the level. */
@@ -163,66 +164,98 @@ function ring(context, x, y, radius, colour, width) {
 
 const cut = (text, room) => (text.length <= room ? text : text.slice(0, Math.max(1, room - 1)).trimEnd() + "…");
 
-/** The lines of code that a card has room for. */
-function cardLines(tree, g, v) {
-  const room = Math.floor((g.row - 8 - 26) / 15);
-  if (room < 1 || !v || tree.isAnswer[v]) return [];
-  const lines = stepLines(tree.text[v], room + 1);
-  return (/^\s*#/.test(lines[0] ?? "") ? lines.slice(1) : lines).slice(0, room);
+/** Text in lines of about so many letters, at most so many lines. */
+function wrapped(text, letters, most) {
+  const lines = [];
+  let rest = text.trim();
+  while (rest && lines.length < most) {
+    if (rest.length <= letters || lines.length === most - 1) {
+      lines.push(cut(rest, letters));
+      break;
+    }
+    const space = rest.lastIndexOf(" ", letters);
+    const end = space > letters * 0.4 ? space : letters;
+    lines.push(rest.slice(0, end));
+    rest = rest.slice(end).trimStart();
+  }
+  return lines;
 }
 
-/** A node's rectangle: [x, y, width, height]. */
-function cardBox(tree, g, v) {
-  const tall = Math.min(g.row - 5, 27) + (g.row > 60 ? cardLines(tree, g, v).length * 15 + 3 : 0);
-  return [atX(g, tree, v), atY(g, tree, v) - tall / 2, g.card, tall];
+/** What a card of several lines holds: its title in one line or more, and code where there is room. */
+function cardParts(tree, g, v) {
+  const room = g.row - 8 - 30;
+  const letters = Math.floor((g.card - 26) / 6.4);
+  const text = v ? tree.title(v) : seen(tree.problem.question.slice(0, 600));
+  const title = wrapped(text, letters, Math.min(v ? 2 : 9, Math.max(1, Math.floor(room / 16))));
+  const left = Math.floor((room - title.length * 16 - 6) / 15);
+  let code = left < 1 || !v || g.card < 140 || tree.isAnswer[v] ? [] : stepLines(tree.text[v], left + 1);
+  if (/^\s*#/.test(code[0] ?? "")) code = code.slice(1);
+  code = code.slice(0, left);
+  return { title, code, tall: 30 + title.length * 16 + (code.length ? code.length * 15 + 6 : 0) };
 }
 
+/** Draws a node as a card: one line, or in tall rows its title, its code and a line of numbers. */
 function drawCard(context, tree, g, v, colours, marks) {
-  const [x, y, width, tall] = cardBox(tree, g, v);
-  const [selected, chosen, failed] = [v === marks.node, tree.chosen[v], tree.failed[v]];
-  const colour = failed ? colours.fail : colours[`q${tree.bucket[v]}`];
+  const parts = g.row >= TALL ? cardParts(tree, g, v) : null;
+  const tall = parts ? parts.tall : Math.min(g.row - 5, 27);
+  const [x, y, width] = [atX(g, tree, v), atY(g, tree, v) - tall / 2, g.card];
+  drawBox(context, tree, v, [x, y, width, tall], colours, marks);
+  const middle = parts ? y + tall - 14.5 : y + tall / 2 + 0.5;
+  context.textBaseline = "middle";
+  const right = v ? drawNumbers(context, tree, v, x + width - 10, middle, width, colours, parts) : x + width - 8;
+  context.font = `${tree.chosen[v] || !v ? "600 " : ""}12.5px ${FONT}`;
+  context.fillStyle = tree.failed[v] ? colours.soft : colours.ink;
+  if (!parts) return fillCut(context, tree.title(v), x + 14, middle, right - x - 16);
+  parts.title.forEach((line, i) => fillCut(context, line, x + 15, y + 15 + i * 16, width - 24));
+  context.font = `11.5px ${MONO}`;
+  context.fillStyle = colours.soft;
+  const code = y + 15 + parts.title.length * 16 + 4;
+  parts.code.forEach((line, i) => fillCut(context, line, x + 15, code + i * 15, width - 24, 6.95));
+  if (!v) {
+    context.font = `11px ${FONT}`;
+    context.fillText(counted(tree.n - 1, "step"), x + 15, middle);
+  }
+}
+
+function drawBox(context, tree, v, [x, y, width, tall], colours, marks) {
+  const [selected, failed] = [v === marks.node, tree.failed[v]];
   context.beginPath();
-  context.roundRect(x, y, width, tall, 6);
+  context.roundRect(x, y, width, tall, 7);
   context.fillStyle = colours.raised;
-  context.globalAlpha = failed ? 0.75 : 1;
   context.fill();
-  context.globalAlpha = 1;
-  context.strokeStyle = selected ? colours.select : chosen ? colours.accent : v === marks.hover ? colours.soft : colours.line;
-  context.lineWidth = selected ? 2.4 : chosen ? 1.6 : 1;
+  context.strokeStyle = selected ? colours.select : tree.chosen[v] ? colours.accent : v === marks.hover ? colours.soft : colours.line;
+  context.lineWidth = selected ? 2.4 : tree.chosen[v] ? 1.5 : 1;
   if (failed && !selected) context.setLineDash([4, 3]);
   context.stroke();
   context.setLineDash([]);
-  if (v) {
-    context.fillStyle = colour;
-    context.beginPath();
-    context.roundRect(x + 4, y + 4, 4, tall - 8, 2);
-    context.fill();
-  }
-  const middle = y + Math.min(tall, 27) / 2 + 0.5;
-  context.textBaseline = "middle";
-  let right = x + width - 9;
-  if (v && width > 110) {
-    const isAnswer = tree.isAnswer[v];
-    const value = failed ? tree.statusOf(v) : signed(tree.q[v]);
-    context.font = `${failed ? "italic " : ""}11px ${FONT}`;
+  if (!v) return;
+  context.fillStyle = failed ? colours.fail : colours[`q${tree.bucket[v]}`];
+  context.beginPath();
+  context.roundRect(x + 5, y + 5, 4, tall - 10, 2);
+  context.fill();
+}
+
+/** Q, visits, a grade and the sides of pairs, in one line. Returns where the room left of them ends. */
+function drawNumbers(context, tree, v, x, y, width, colours, parts) {
+  const failed = tree.failed[v];
+  context.font = `11px ${FONT}`;
+  context.fillStyle = colours.soft;
+  const value = failed ? tree.statusOf(v) : `${parts ? "Q " : ""}${signed(tree.q[v])}`;
+  let right = x;
+  if (parts) {
+    context.fillText(failed ? value : `${value}   N ${tree.visits[v]}`, x - width + 25, y);
+  } else if (!failed || width > 200) {
     context.textAlign = "right";
-    context.fillStyle = colours.soft;
-    if (!failed || width > 190) {
-      context.fillText(value, right, middle);
-      right -= context.measureText(value).width + 8;
-    }
-    if (isAnswer) right = drawGrade(context, tree.gradeOf(v), right, middle, colours);
+    context.fillText(value, x, y);
+    right -= context.measureText(value).width + 8;
     context.textAlign = "left";
   }
-  for (const i of (tree.pairsOf.get(v) ?? []).slice(0, 1)) right = drawArrow(context, tree.pairs[i][0] === v, right, middle, colours);
-  context.font = `${chosen || !v ? "600 " : ""}12.5px ${FONT}`;
-  context.fillStyle = failed ? colours.soft : colours.ink;
-  fillCut(context, tree.title(v), x + 14, middle, right - x - 16);
-  if (g.row > 60) {
-    context.font = `11.5px ${MONO}`;
-    context.fillStyle = colours.soft;
-    cardLines(tree, g, v).forEach((line, i) => fillCut(context, line, x + 14, y + 27 + 7 + i * 15, width - 24, 6.95));
+  if (tree.isAnswer[v]) right = drawGrade(context, tree.gradeOf(v), right, y, colours);
+  const of = tree.pairsOf.get(v) ?? [];
+  for (const up of [true, false]) {
+    if (of.some((i) => (tree.pairs[i][0] === v) === up)) right = drawArrow(context, up, right, y, colours);
   }
+  return right;
 }
 
 /** Draws text, cut to a width. advance: of a character, about. */

@@ -60,21 +60,26 @@ def embedded(workdir: Path, budget: int = BUDGET) -> Walk | None:
         row = problems.rows(np.array([place]))[0]
         for tree, block in zip(row["trees"], of_problem, strict=True):
             tree.append(len(data))
-            data.append(element("script", Markup(block), {"type": "text/plain", "id": f"walk-tree-{len(data)}"}))
+            data.append(_inert(f"walk-tree-{len(data)}", block))
         rows.append((place, row))
     command = f"python -m rstar_jax.launch --config=view --workdir={shlex.quote(str(workdir))}"
     facts = problems.facets(index.causes)
-    facts |= {"shown": len(rows), "shown_trees": len(data), "command": command, "unreadable": index.unreadable}
+    facts |= {"shown": len(rows), "command": command, "unreadable": index.unreadable}
     found = as_block({"facets": facts, "problems": [row for _, row in sorted(rows, key=lambda row: row[0])]})
     body = [
         element("div", element("p", _WITHOUT), {"class": "walk", "data-source": "walk-problems"}),
-        element("script", Markup(found), {"type": "text/plain", "id": "walk-problems"}),
+        _inert("walk-problems", found),
         *data,
     ]
     return Walk(Markup("".join(body)), page_files.script(), page_files.style(), len(rows), len(problems))
 
 
 _WITHOUT = "The trees are drawn by a script of this page; this browser runs none."
+
+
+def _inert(id: str, block: str) -> Markup:
+    """An element that holds a block and that no browser runs."""
+    return element("script", Markup(block), {"type": "text/plain", "id": id})
 
 
 def _in_turn(problems: Problems, table: pa.Table) -> np.ndarray:
@@ -98,7 +103,9 @@ def _in_turn(problems: Problems, table: pa.Table) -> np.ndarray:
     return np.lexsort((group, turn))
 
 
-def _blocks(workdir: Path, problems: Problems, order: np.ndarray, budget: int) -> Iterator[tuple[int, list[str]]]:
+def _blocks(
+    workdir: Path, problems: Problems, order: np.ndarray, budget: int
+) -> Iterator[tuple[int, list[str]]]:
     """Yield problems in this order with the blocks of their trees, about twice as many as fit. Every file is
     read once."""
     made, by_file, estimate = dict[int, list[str]](), dict[str, list[tuple[int, int, int]]](), 0

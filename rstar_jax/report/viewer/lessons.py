@@ -52,7 +52,9 @@ class Lessons:
         self, path: Path, parquet: pq.ParquetFile, columns: list[str], problem_ids: Sequence[str]
     ) -> list[dict[str, Any]]:
         places = self._of_file(path, parquet)
-        wanted = np.sort(np.concatenate([np.zeros(0, np.int64), *(places.get(i, _NOWHERE) for i in problem_ids)]))
+        wanted = np.sort(
+            np.concatenate([np.zeros(0, np.int64), *(places.get(i, _NOWHERE) for i in problem_ids)])
+        )
         found, before = [], 0
         if not len(wanted):
             return found
@@ -73,9 +75,7 @@ class Lessons:
             of = ids.indices.to_numpy()
             order = np.argsort(of, kind="stable")
             ends = np.searchsorted(of[order], np.arange(1, len(ids.dictionary)))
-            self._places[version] = dict(
-                zip(ids.dictionary.to_pylist(), np.split(order, ends), strict=True)
-            )
+            self._places[version] = dict(zip(ids.dictionary.to_pylist(), np.split(order, ends), strict=True))
         return self._places[version]
 
 

@@ -6,7 +6,17 @@ import functools
 from importlib import resources
 
 # In this order they share one scope, which nothing else of a page sees.
-_SCRIPTS = ("text.js", "layout.js", "tree.js", "draw.js", "stage.js", "list.js", "details.js", "source.js", "walk.js")
+_SCRIPTS = (
+    "text.js",
+    "layout.js",
+    "tree.js",
+    "draw.js",
+    "stage.js",
+    "list.js",
+    "details.js",
+    "source.js",
+    "walk.js",
+)
 
 
 @functools.cache
@@ -22,4 +32,4 @@ def script() -> str:
 
 
 def _read(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files("rstar_jax.report.viewer").joinpath(name).read_text(encoding="utf-8")

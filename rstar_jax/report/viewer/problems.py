@@ -51,7 +51,7 @@ class Problems:
         ids = pa.chunked_array(table["problem_id"]).combine_chunks().dictionary_encode()
         self.of = ids.indices.to_numpy()
         self._ids = ids.dictionary
-        self._trees = np.argsort(self._of, kind="stable")
+        self._trees = np.argsort(self.of, kind="stable")
         self._starts = np.searchsorted(self.of[self._trees], np.arange(len(self._ids) + 1))
         self.first = self._trees[self._starts[:-1]]
         self._level = table["level"].to_numpy()[self.first]

@@ -12,20 +12,19 @@ this page may ask nobody else. No request names a file.
 
 from __future__ import annotations
 
-import gzip
+import contextlib
+import functools
 import http.server
+import re
 import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.report.viewer import page_files
 from rstar_jax.report.viewer.lessons import Lessons, marked
@@ -34,8 +33,8 @@ from rstar_jax.report.viewer.tree_block import as_json, tree_block
 from rstar_jax.report.viewer.tree_index import SETS, TreeIndex, tree_table
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
@@ -48,12 +47,18 @@ _HEADERS = {
 }
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Trees</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<link rel="stylesheet" href="walk.css"><link rel="icon" href="data:,"></head>
-<body class="walk-page"><main><h1>Search trees</h1><div class="walk" data-api=""><p>The trees are drawn by a
-script; this browser runs none.</p></div></main><script type="module" src="walk.js"></script></body></html>
+<html lang="en"><head><meta charset="utf-8"><title>Search trees</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="stylesheet" href="walk.css"></head>
+<body class="walk-page"><main><h1>Search trees</h1><h2>A problem and its trees</h2>
+<div class="walk"><p>The trees are drawn by a script; this browser runs none.</p></div></main>
+<script type="module" src="walk.js"></script></body></html>
 """
+_PAGES: dict[str, tuple[str, Callable[[], str]]] = {
+    "/": ("text/html", lambda: _PAGE),
+    "/walk.js": ("text/javascript", page_files.script),
+    "/walk.css": ("text/css", page_files.style),
+}
 _FRESH_S = 2.0  # seconds after which a folder is looked at again, when asked
 _MOST = 500  # problems in one answer
 _FIRST_S = 0.15  # seconds of reading before the first answer, where there is no cache
@@ -63,6 +68,7 @@ class Trees:
     """A folder's trees, its index read in a thread of its own. Answers are JSON of what is read so far.
 
     scanning --all files are in--> idle --asked, and _FRESH_S have gone--> scanning
+    any --close--> closed, once nothing is read any more
     """
 
     def __init__(self, workdir: Path):
@@ -72,6 +78,32 @@ class Trees:
         self._problems: tuple[int, Problems] | None = None
         self._looked = 0.0
         self._changed = threading.Condition()
+        self._at_work, self._closed = 0, False
+
+    def close(self) -> None:
+        """Wait for what is being read: a thread in Arrow's code must not outlive the interpreter."""
+        with self._changed:
+            self._closed = True
+            self._changed.wait_for(lambda: not self._at_work, timeout=30)
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._changed:
+            if self._closed:
+                raise LookupError("closed")
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
+
+    def answer(self, path: str, asked: dict[str, str]) -> dict[str, Any]:
+        """Answer a question: `/problems`, `/tree` or `/lessons`. Raises LookupError for another, and as they
+        do."""
+        with self._working():
+            return _QUESTIONS[path](self, asked)
 
     def problems(self, asked: dict[str, str]) -> dict[str, Any]:
         """Answer /problems. Raises ValueError for what is no number."""
@@ -91,7 +123,7 @@ class Trees:
             "problems": problems.rows(found[offset : offset + limit]),
             "facets": problems.facets(index.causes) | {"unreadable": index.unreadable},
             "left": len(index.left),
-            "version": index.version,
+            "reading": self._reading.locked(),
         }
 
     def tree(self, asked: dict[str, str]) -> dict[str, Any]:
@@ -104,17 +136,18 @@ class Trees:
             return self._tree(asked)
 
     def _tree(self, asked: dict[str, str]) -> dict[str, Any]:
-        row = self._known().tree(*(int(asked[name]) for name in ("set", "round", "tree")), asked["problem"])
+        of_set, round, tree = (int(asked[name]) for name in ("set", "round", "tree"))
+        row = self._known().tree(of_set, round, tree, asked["problem"])
         if row is None:
             raise LookupError("no such tree")
-        block = tree_block(tree_table(self._workdir, row[0], [row[1]]))
-        return block | {"set": SETS[int(asked["set"])]}
+        return tree_block(tree_table(self._workdir, row[0], [row[1]])) | {"set": SETS[of_set]}
 
     def lessons(self, asked: dict[str, str]) -> dict[str, Any]:
         """Answer /lessons. Raises as `tree`."""
-        if int(asked["set"]) != 0:
+        rows = self._lessons.of(int(asked["round"]), asked["problem"])
+        if int(asked["set"]) != SETS.index("search") or not any(rows.values()):
             return {"taught": [], "pairs": []}
-        return marked(self.tree(asked), self._lessons.of(int(asked["round"]), asked["problem"]))
+        return marked(self.tree(asked), rows)
 
     def _known(self) -> Problems:
         with self._lock:
@@ -128,19 +161,28 @@ class Trees:
         if time.monotonic() - self._looked > _FRESH_S and self._reading.acquire(blocking=False):
             self._looked = time.monotonic()
             threading.Thread(target=self._read, daemon=True).start()
-        if self._index.version == 0 or self._index.left:
-            with self._changed:
-                self._changed.wait(_FIRST_S)
+        with self._changed:
+            self._changed.wait_for(lambda: self._index.version or not self._reading.locked(), _FIRST_S)
 
     def _read(self) -> None:
         try:
-            self._index.scan()
-            while self._index.left:
-                self._index.next()
+            with contextlib.suppress(LookupError), self._working():
+                self._index.scan()
+                while self._index.left and not self._closed:
+                    self._index.next()
+                    with self._changed:
+                        self._changed.notify_all()
         finally:
             self._reading.release()
             with self._changed:
                 self._changed.notify_all()
+
+
+_QUESTIONS: dict[str, Callable[[Trees, dict[str, str]], dict[str, Any]]] = {
+    "/problems": Trees.problems,
+    "/tree": Trees.tree,
+    "/lessons": Trees.lessons,
+}
 
 
 def server(workdir: Path, port: int) -> http.server.ThreadingHTTPServer:
@@ -148,64 +190,86 @@ def server(workdir: Path, port: int) -> http.server.ThreadingHTTPServer:
 
     Raises UserError where the port is taken.
     """
-    trees = Trees(workdir)
-
-    class Handler(_Handler):
-        answers = {"/problems": trees.problems, "/tree": trees.tree, "/lessons": trees.lessons}
-
     try:
-        return _Server(("127.0.0.1", port), Handler)
+        return _Server(Trees(workdir), port)
     except OSError as error:
         raise UserError(
-            f"config.port: {port} given, which cannot be had ({error.strerror}). Leave it out for any that is free."
+            f"config.port: {port} given, which cannot be had ({error.strerror}). Leave it out for any that "
+            "is free."
         ) from error
 
 
 class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
+    def __init__(self, trees: Trees, port: int):
+        self._trees = trees
+        super().__init__(("127.0.0.1", port), functools.partial(_Handler, trees))
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._trees.close()
+
     def handle_error(self, request: socket.socket | tuple[bytes, socket.socket], client_address: Any) -> None:
         """Say nothing of a browser that has gone."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    answers: dict[str, Callable[[dict[str, str]], dict[str, Any]]]
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "rstar_jax", ""
     timeout = 60
 
+    def __init__(self, trees: Trees, *connection: Any):
+        self._trees = trees
+        super().__init__(*connection)
+
     def do_GET(self) -> None:
-        if urllib.parse.urlsplit(f"//{self.headers.get('Host', '')}").netloc.rsplit(":", 1)[0] not in _HOSTS:
-            return self._send(HTTPStatus.FORBIDDEN, "text/plain", b"not the name of this machine's loopback\n")
         path, _, query = self.path.partition("?")
-        pages = {"/": ("text/html", lambda: _PAGE), "/walk.js": ("text/javascript", page_files.script)}
-        pages["/walk.css"] = ("text/css", page_files.style)
-        if path in pages:
-            kind, text = pages[path]
-            return self._send(HTTPStatus.OK, kind, text().encode())
-        if path not in self.answers:
-            return self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such page\n")
-        if self.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-            return self._send(HTTPStatus.FORBIDDEN, "text/plain", b"asked by another site\n")
-        try:
-            asked = {name: values[-1] for name, values in urllib.parse.parse_qs(query).items()}
-            self._send(HTTPStatus.OK, "application/json", as_json(self.answers[path](asked)))
-        except (LookupError, ValueError) as error:
-            self._send(HTTPStatus.NOT_FOUND, "application/json", as_json({"error": f"no such tree ({error})"}))
-        except (records.Damaged, UserError) as error:
-            self._send(HTTPStatus.CONFLICT, "application/json", as_json({"error": str(error)}))
+        host = re.fullmatch(r"(.*?)(:\d+)?", self.headers.get("Host", ""))
+        if host is None or host[1] not in _HOSTS:
+            self._say(HTTPStatus.FORBIDDEN, "not a name of this machine's loopback")
+        elif self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none") and path != "/":
+            self._say(HTTPStatus.FORBIDDEN, "asked by another site")
+        elif path in _PAGES:
+            kind, text = _PAGES[path]
+            self._send(HTTPStatus.OK, kind, text().encode())
+        elif path in _QUESTIONS:
+            self._answer(path, dict(urllib.parse.parse_qsl(query)))
+        elif path == "/favicon.ico":  # browsers ask for it unasked
+            self._send(HTTPStatus.NO_CONTENT, "image/x-icon", b"")
+        else:
+            self._say(HTTPStatus.NOT_FOUND, "no such page")
 
     do_HEAD = do_GET
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no GET, or no HTTP."""
+        self.close_connection = True
+        unknown = code == HTTPStatus.NOT_IMPLEMENTED
+        status = HTTPStatus.METHOD_NOT_ALLOWED if unknown else HTTPStatus(code)
+        self._say(status, message or status.phrase)
+
+    def _answer(self, path: str, asked: dict[str, str]) -> None:
+        try:
+            status, found = HTTPStatus.OK, self._trees.answer(path, asked)
+        except (LookupError, ValueError) as error:
+            status, found = HTTPStatus.NOT_FOUND, {"error": f"no such tree ({error})"}
+        except UserError as error:
+            status, found = HTTPStatus.CONFLICT, {"error": str(error)}
+        self._send(status, "application/json", as_json(found))
+
+    def _say(self, status: HTTPStatus, text: str) -> None:
+        self._send(status, "text/plain", f"{text}\n".encode())
 
     def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self.send_response(status)
         for name, value in _HEADERS.items():
             self.send_header(name, value)
-        if len(body) > 1 << 16 and "gzip" in self.headers.get("Accept-Encoding", "") and kind != "application/json":
-            body = gzip.compress(body, 1)
-            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
+        if status != HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

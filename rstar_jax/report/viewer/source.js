@@ -1,6 +1,6 @@
 // Where problems and trees come from: elements of this page, or the server that sent it. Both answer alike:
 //
-//   problems(wanted, offset) -> { total, problems, facets, left }      tree(problem, tree) -> a Tree
+//   problems(wanted, offset) -> { total, problems, facets, left, reading }      tree(problem, tree) -> a Tree
 
 const PAGE = 100; // problems asked for at a time
 const SETS = ["search", "held-out search", "policy alone"];
@@ -22,7 +22,7 @@ class EmbeddedSource {
     const { facets, problems } = await this.all;
     const bit = wanted.cause ? facets.causes.findIndex(([name]) => name === wanted.cause) : -1;
     const found = problems.filter((problem) => isWanted(problem, wanted, bit));
-    return { total: found.length, offset, problems: found.slice(offset, offset + PAGE), facets, left: 0 };
+    return { total: found.length, offset, problems: found.slice(offset, offset + PAGE), facets, left: 0, reading: false };
   }
 
   async tree(problem, [set, , , , , , block]) {

@@ -91,12 +91,10 @@ class Stage {
   fit() {
     if (!this.tree || !this.size.width) return;
     const { width, height } = this.size;
-    const rows = this.tree.height + 1.6;
-    const wide = (width - 70) / ((this.tree.kin.deepest + 1) * COLUMN);
-    this.view.k = Math.max(FARTHEST, Math.min(1.15, height / (rows * ROW), Math.max(wide, 0.66)));
+    this.view.k = Math.max(FARTHEST, Math.min(3.4, height / ((this.tree.height + 1.3) * ROW)));
     const g = geometry(this.view, this.tree, width);
     const across = this.tree.kin.deepest * g.column + (g.card || (g.row >= LABELS ? g.column * 0.7 : 8));
-    this.view.x = Math.max(18, (width - across) / 2);
+    this.view.x = Math.max(16, (width - across) / 2);
     this.view.y = (height - this.tree.height * g.row) / 2;
     this.fitted = true;
     this.draw();

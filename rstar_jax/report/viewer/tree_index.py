@@ -34,7 +34,8 @@ SETS = ("search", "held-out search", "policy alone")  # in the order shown
 OUTCOMES = ("no answer", "wrong", "ungraded", "solved")  # by what of an index's column `outcome`
 MOST_CAUSES = 62  # bits of an int64; later ones are "other"
 _VERSION = "1"
-# Takes "round2/search/trees-0-00001.parquet" and "base/evaluate/policy-00000.parquet"; not "round2/curate/...".
+# Takes "round2/search/trees-0-00001.parquet" and "base/evaluate/policy-00000.parquet"; not
+# "round2/curate/pairs.parquet".
 _FILE = re.compile(
     r"(?:(?:base|round(?P<round>\d+))/)?(?:(?P<search>search)/trees|evaluate/(?P<set>search|policy))"
     r"-(?P<name>[\d-]+)\.(?P<kind>parquet|tree)"
@@ -80,7 +81,7 @@ class TreeFile:
 def tree_files(workdir: Path) -> list[TreeFile]:
     """The files of trees in a workdir as they lie there now, by set and round."""
     found = []
-    for folder in sorted(workdir.glob("*/search")) + sorted(workdir.glob("*/evaluate")) + [workdir / "evaluate"]:
+    for folder in (*workdir.glob("*/search"), *workdir.glob("*/evaluate"), workdir / "evaluate"):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
                 name = str(Path(entry.path).relative_to(workdir))
@@ -212,7 +213,9 @@ class TreeIndex:
 
     def _load(self) -> None:
         try:
-            table = pq.read_table(self._workdir / CACHE, page_checksum_verification=True)
+            # Not read_table: it brings in pandas where that is installed, which takes a second.
+            with pq.ParquetFile(self._workdir / CACHE, page_checksum_verification=True) as file:
+                table = file.read()
             known = json.loads((table.schema.metadata or {})[b"files"])
             if known["version"] != _VERSION:
                 return
@@ -223,7 +226,7 @@ class TreeIndex:
             return
         parts = [table.slice(end - count, count) for end, count in zip(ends, counts, strict=True)]
         self._rows = dict(zip(files, parts, strict=True))
-        self.causes = known["causes"]
+        self.causes, self.version = known["causes"], 1
 
     def _save(self) -> None:
         rows = {file: table for file, table in self._rows.items() if not file.single}
@@ -278,7 +281,9 @@ def tree_table(workdir: Path, file: str, rows: list[int]) -> pa.Table:
         if sum(map(len, found)) < len(rows):
             raise records.Damaged(workdir / file, f"{before} trees, row {max(rows)} expected")
         table = pa.concat_tables(found)
-        return table.rename_columns(["tree_index" if name == "index" else name for name in table.column_names])
+        return table.rename_columns(
+            ["tree_index" if name == "index" else name for name in table.column_names]
+        )
 
 
 @contextlib.contextmanager

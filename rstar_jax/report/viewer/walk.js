@@ -28,7 +28,7 @@ class Finder {
     Object.assign(this, { source, onPick, pages: new Map(), total: 0, asked: 0 });
     this.search = make("input", { type: "search", placeholder: "Find a problem", "aria-label": "Find a problem by its words or id", autocomplete: "off", spellcheck: "false" });
     this.selects = Object.fromEntries(
-      [["outcome", "Outcome"], ["round", "Round"], ["set", "Kind"], ["level", "Level"], ["cause", "A step failed by"]].map(([name, label]) => [name, make("select", { "aria-label": label })]),
+      [["outcome", "Outcome"], ["round", "Round"], ["level", "Level"], ["set", "Kind of search"], ["cause", "A step failed by"]].map(([name, label]) => [name, make("select", { "aria-label": label })]),
     );
     this.count = make("p", { class: "walk-count", role: "status" });
     this.list = new List("listbox", "Problems", 58, (row, i) => this.fill(row, i), (i) => this.picked(i));
@@ -63,14 +63,14 @@ class Finder {
       this.picked(0);
       first = false;
     }
-    if (answer.left) setTimeout(() => asked === this.asked && this.find(first, true), Math.max(250, 4 * (performance.now() - began)));
+    if (answer.reading) setTimeout(() => asked === this.asked && this.find(first, true), Math.max(250, 4 * (performance.now() - began)));
   }
 
-  tell({ total, facets, left }) {
+  tell({ total, facets, left, reading }) {
     const all = facets.problems;
     const of = total === all ? counted(all, "problem") : `${total.toLocaleString("en")} of ${counted(all, "problem")}`;
     const bad = Object.entries(facets.unreadable ?? {});
-    this.count.replaceChildren(`${of}${left ? ` so far, ${counted(left, "file")} to read` : ""}`);
+    this.count.replaceChildren(`${of}${reading ? ` so far${left ? `, ${counted(left, "file")} to read` : ""}` : ""}`);
     if (facets.shown < all) this.count.append(` · ${facets.shown.toLocaleString("en")} are in this page`);
     if (facets.shown < all) this.count.append(make("span", { class: "walk-how" }, "All of them: ", make("code", {}, facets.command)));
     if (bad.length) this.count.append(make("span", { class: "walk-bad" }, seen(`${counted(bad.length, "file")} cannot be read: ${bad[0][0]} (${bad[0][1]})`)));
@@ -185,17 +185,10 @@ class Walk {
     for (const one of this.panes) one.element.addEventListener("focusin", () => this.activate(one));
     for (const one of this.panes) one.element.addEventListener("pointerdown", () => this.activate(one));
     this.panes[1].element.hidden = true;
-    root.replaceChildren(
-      this.finder.element,
-      make(
-        "div",
-        { class: "walk-main" },
-        make("div", { class: "walk-head" }, make("div", {}, this.question, this.about), make("div", { class: "walk-buttons" }, this.both, this.wide)),
-        make("div", { class: "walk-panes" }, ...this.panes.map((one) => one.element)),
-        legend(),
-      ),
-      make("div", { class: "walk-side" }, this.outline.element, this.details),
-    );
+    const head = make("div", { class: "walk-head" }, make("div", {}, this.question, this.about), make("div", { class: "walk-buttons" }, this.both, this.wide));
+    const panes = make("div", { class: "walk-panes" }, ...this.panes.map((one) => one.element));
+    const side = make("div", { class: "walk-side" }, this.outline.element, this.details);
+    root.replaceChildren(make("div", { class: "walk-body" }, this.finder.element, make("div", { class: "walk-main" }, head, panes, legend()), side));
     this.finder.find(true).catch((error) => this.fail(error));
   }
 
@@ -284,7 +277,10 @@ class Walk {
     const { trees } = this.problem;
     const others = trees.map((_, i) => i).filter((i) => i !== at);
     const alike = others.filter((i) => trees[i][0] === trees[at][0]);
-    this.open(this.panes[1], alike[0] ?? others[0]);
+    const other = alike[0] ?? others[0];
+    // The earlier one stands on the left.
+    if (other < at) this.open(this.panes[0], other);
+    this.open(this.panes[1], Math.max(at, other));
   }
 
   fill(wide) {
