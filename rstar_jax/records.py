@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -150,15 +150,17 @@ def read_rows(path: Path, kind: type[T]) -> list[T]:
         return rows
 
 
-def read_tables(path: Path, kind: type, rows: int) -> Iterator[pa.Table]:
+def read_tables(path: Path, kind: type, rows: int, only: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Yield what write_rows wrote as tables of today's columns, of at most so many rows: what is in memory.
 
-    Raises Damaged and UserError as read_rows, but checks no row.
+    only: these columns alone, as the file has them. Raises Damaged and UserError as read_rows, but checks no
+    row.
     """
     with _damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
         _require_kind(file.schema_arrow, kind)
-        for batch in file.iter_batches(rows):
-            yield _todays(pa.Table.from_batches([batch]), kind)
+        for batch in file.iter_batches(rows, columns=only and list(only)):
+            table = pa.Table.from_batches([batch])
+            yield table if only else _todays(table, kind)
 
 
 def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:

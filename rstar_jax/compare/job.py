@@ -69,15 +69,19 @@ def run(settings: CompareSettings, workdir: Path) -> None:
 
     Raises UserError where a folder is no run's, and for runs that have no figure in common, saying why.
     """
-    with Progress() as progress:
-        folders = _folders(_words(settings.runs))  # 1
-        names = _names(folders)
-        runs = [read_run(folder, name, progress) for folder, name in zip(folders, names, strict=True)]
-        if len(runs) == 1:
-            runs = _rounds(runs[0])
-            found = compared(runs, settings.figures, seed=settings.seed, previous=True)  # 2
-        else:
-            found = compared(runs, settings.figures, seed=settings.seed)
+    try:
+        with Progress() as progress:
+            folders = _folders(_words(settings.runs))  # 1
+            names = _names(folders)
+            runs = [read_run(folder, name, progress) for folder, name in zip(folders, names, strict=True)]
+            alone = len(runs) == 1
+            runs = _rounds(runs[0]) if alone else runs
+            found = compared(runs, settings.figures, seed=settings.seed, previous=alone)  # 2
+    except records.Damaged as error:  # whose own words are a run's
+        raise UserError(
+            f"{error.path}: damaged ({error.why}). It stays as it is: put the file back as it was, or let "
+            "that run's own command make it anew."
+        ) from error
     _write(found, workdir)  # 3
 
 

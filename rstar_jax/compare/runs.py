@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from rstar_jax import columns, manifests, records
+from rstar_jax import manifests, records
 from rstar_jax.compare import heldout
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate import metrics
@@ -85,17 +84,11 @@ def is_run(folder: Path) -> bool:
 def read_run(folder: Path, name: str, progress: Progress) -> ComparedRun:
     """Read what is known of a run before any figure.
 
-    Raises UserError where the folder is no run's, nothing of it is measured, or a file is damaged.
+    Raises UserError where the folder is no run's or nothing of it is measured, Damaged for a damaged file.
     """
-    try:
-        if (folder / EVALUATION).is_file():
-            return _evaluation(folder, name, progress)
-        return _rounds(folder, name, progress)
-    except records.Damaged as error:  # whose own words are a run's
-        raise UserError(
-            f"{error.path}: damaged ({error.why}). It stays as it is: put the file back as it was, or let "
-            "that run's own command make it anew."
-        ) from error
+    if (folder / EVALUATION).is_file():
+        return _evaluation(folder, name, progress)
+    return _rounds(folder, name, progress)
 
 
 def _evaluation(folder: Path, name: str, progress: Progress) -> ComparedRun:
@@ -150,20 +143,16 @@ def _predictions(file: Path, progress: Progress) -> tuple[np.ndarray, metrics.Sa
 
     def tables() -> Iterator[dict[str, Any]]:
         last, done = None, 0
-        with pq.ParquetFile(file, page_checksum_verification=True) as opened:
-            for batch in opened.iter_batches(_ROWS, columns=names):
-                table = batch.to_pydict()
-                asked = zip(table["problem_id"], table["question"], table["reference"], strict=True)
-                for problem in asked:
-                    if problem[0] != last:
-                        last = problem[0]
-                        problems.append(heldout.problem_key(*problem))
-                done += len(batch)
-                progress.update(done)
-                yield table
+        for table in records.read_tables(file, Prediction, _ROWS, names):
+            part = table.to_pydict()
+            for problem in zip(part["problem_id"], part["question"], part["reference"], strict=True):
+                if problem[0] != last:
+                    last = problem[0]
+                    problems.append(heldout.problem_key(*problem))
+            done += len(table)
+            progress.update(done)
+            yield part
 
-    if not records.is_of(file, Prediction):
-        raise records.Damaged(file, f"not with the columns {columns.schema(Prediction).names}")
     samples = metrics.of_columns(tables())
     return np.array(problems), samples
 

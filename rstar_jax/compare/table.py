@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rstar_jax import records
 from rstar_jax.compare.runs import ALONE, ComparedRun, Source, Values
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate import differences, intervals
@@ -65,7 +66,7 @@ def compared(
     """Compare each run with the first, or with the one before it.
 
     asked: names of metrics, or "all"; none: those that count. Raises UserError where no figure of two runs
-    can be compared, saying what each has and why not.
+    can be compared, saying what each has and why not, Damaged for a damaged file.
     """
     against = (None, *(place if previous else 0 for place in range(len(runs) - 1)))
     places = dict.fromkeys((s.benchmark, s.stage) for run in runs for s in run.sources)
@@ -106,6 +107,8 @@ def _entries(
             continue
         try:
             found = source.read(metric)
+        except records.Damaged:
+            raise
         except UserError as error:
             read.append(None)
             entries.append(Entry(notes=(str(error),)))

@@ -167,9 +167,12 @@ def test_what_cannot_be_compared_is_said(tmp_path):
     records.write_signed(tmp_path / "empty" / "config.json", {"job": "pretrain"})
     assert "made by the job 'pretrain'" in refused(tmp_path, "a", "empty")
     path = tmp_path / "a" / "benchmarks" / "math500" / "predictions.parquet"
-    path.write_bytes(path.read_bytes()[:-9])
+    whole = path.read_bytes()
     evaluation(tmp_path / "c", predictions([1, 0]))
-    assert "predictions.parquet: damaged" in refused(tmp_path, "a", "c")
+    for damaged in (whole[:-9], whole[:60] + bytes(200) + whole[260:]):
+        path.write_bytes(damaged)
+        said = refused(tmp_path, "a", "c")
+        assert "predictions.parquet: damaged" in said and "put the file back" in said
     (tmp_path / "a" / "evaluation.json").write_text("{}")
     assert "evaluation.json: damaged" in refused(tmp_path, "a", "c")
 

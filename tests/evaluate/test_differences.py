@@ -22,7 +22,7 @@ def test_intervals_cover_the_true_difference_and_tests_are_seldom_wrong(k, monke
         rng = np.random.default_rng(0)
         for gain in (0.0, 0.2):
             true = gain * b / (a + b)
-            for _ in range(80):
+            for _ in range(50):
                 chance, others = rng.beta(a, b, (2, 40))
                 first = rng.binomial(k, chance) / k
                 found = (
