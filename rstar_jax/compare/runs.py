@@ -48,7 +48,8 @@ class Source:
     """Where figures of a benchmark come from. stage: after which stage of a run; "" of an evaluation.
 
     headline: the metrics that count. known: all that were measured. protocol: what figures depend on but the
-    models. read: gives a metric's values, raises UserError where it cannot be had.
+    models. read: gives a metric's values, raises UserError where it cannot be had. beside: counts of samples
+    with something amiss, and means over problems of what they cost, by what they are.
     """
 
     benchmark: str
@@ -57,6 +58,7 @@ class Source:
     known: tuple[str, ...]
     protocol: Mapping[str, Any]
     read: Callable[[str], Values]
+    beside: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +135,9 @@ def _benchmark(folder: Path, name: str, one: Mapping[str, Any], progress: Progre
     known = tuple(figures)
     counts = str(protocol.get("metric", "pass@1"))
     headline = dict.fromkeys((counts, *([] if counts.startswith("avg@") else ["pass@1"]), GREEDY))
-    return Source(one["name"], "", tuple(m for m in headline if m in known), known, protocol, read)
+    costs = {f"{what.replace('_', ' ')} a problem": value for what, value in (one.get("costs") or {}).items()}
+    beside = {what.replace("_", " "): count for what, count in (one.get("counts") or {}).items()} | costs
+    return Source(one["name"], "", tuple(m for m in headline if m in known), known, protocol, read, beside)
 
 
 def _predictions(file: Path, progress: Progress) -> tuple[np.ndarray, metrics.Samples]:

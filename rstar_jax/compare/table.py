@@ -50,7 +50,7 @@ class Comparison:
 
     against: the place of the run that each is compared with, None of the first. differing: values of options
     that are not the same in all runs, by name, one for each run (None: it has no such option). tested: how
-    many differences there are.
+    many differences there are. beside: counts and costs of each run, by benchmark and what they are.
     """
 
     runs: tuple[dict[str, Any], ...]
@@ -58,6 +58,7 @@ class Comparison:
     differing: dict[str, tuple[Any, ...]]
     rows: tuple[Row, ...]
     tested: int
+    beside: dict[str, dict[str, tuple[float | None, ...]]]
 
 
 def compared(
@@ -86,6 +87,7 @@ def compared(
         differing=_differing(runs),
         rows=tuple(rows),
         tested=tested,
+        beside=_beside(runs),
     )
 
 
@@ -177,6 +179,17 @@ def _differing(runs: Sequence[ComparedRun]) -> dict[str, tuple[Any, ...]]:
     return {name: of for name, of in values.items() if any(value != of[0] for value in of[1:])}
 
 
+def _beside(runs: Sequence[ComparedRun]) -> dict[str, dict[str, tuple[float | None, ...]]]:
+    """Counts and costs of each benchmark, one for each run."""
+    found = dict[str, dict[str, tuple[float | None, ...]]]()
+    for benchmark, stage in dict.fromkeys((s.benchmark, s.stage) for run in runs for s in run.sources):
+        told = [source.beside if (source := run.source(benchmark, stage)) else {} for run in runs]
+        names = dict.fromkeys(name for values in told for name in values)
+        if names:
+            found[benchmark] = {name: tuple(values.get(name) for values in told) for name in names}
+    return found
+
+
 def _nothing_in_common(runs: Sequence[ComparedRun], asked: Sequence[str], rows: Sequence[Row]) -> str:
     """Say why runs cannot be compared."""
     why = list(dict.fromkeys(note for row in rows for entry in row.entries for note in entry.notes))
@@ -213,6 +226,14 @@ def markdown(found: Comparison) -> str:
         f"\n{found.tested} tested: by chance alone one in 20 comes out as other than noise. Unsure: the "
         "interval excludes 0 and the test does not, or the other way about.\n"
     )
+    if found.beside:
+        parts.append("## Samples and costs\n")
+        rows = [
+            [benchmark, what, *map(_number, values)]
+            for benchmark, of in found.beside.items()
+            for what, values in of.items()
+        ]
+        parts.append(_table(["benchmark", "", *names], rows) + "\n")
     if found.differing:
         parts.append("## What differs\n")
         rows = [[name, *(_short(value) for value in values)] for name, values in found.differing.items()]
@@ -233,6 +254,12 @@ def _figures(row: Row) -> list[str]:
         for entry in row.entries
     )
     return [*_place(row), " / ".join(f"{count:,}" for count in counts), *cells]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
 
 
 def _short(value: Any) -> str:

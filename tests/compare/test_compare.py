@@ -79,7 +79,9 @@ def test_evaluations_are_compared_in_pairs_and_their_options_told(tmp_path, caps
         "policy": ["org/a", "org/b"],
         "model: policy": ["org/a (h1)", "org/b (h1)"],
     }
+    assert found["beside"]["math500"]["tokens a problem"] == [21.0, 21.0]
     text = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| math500 | samples | 40 | 40 |" in text
     assert "| math500 | pass@1 | b | a difference of 30.0 points" in text and text in capsys.readouterr().out
 
 

@@ -30,7 +30,9 @@ def tree_block(trees: pa.Table, place: int = 0) -> dict[str, Any]:
     columns = {name: nodes.field(name) for name in names}
     visits = _numbers(columns["visits"])
     ppm = columns["ppm"].to_numpy(zero_copy_only=False)
-    q = np.where(visits > 0, _numbers(columns["value_sum"]) / np.maximum(visits, 1), np.where(np.isnan(ppm), 0.0, ppm))
+    q = np.where(
+        visits > 0, _numbers(columns["value_sum"]) / np.maximum(visits, 1), np.where(np.isnan(ppm), 0.0, ppm)
+    )
     status, statuses = _coded(columns["status"])
     detail, details = _coded(columns["detail"])
     grade, grades = _coded(columns["grade"])
