@@ -31,6 +31,8 @@ _SETTINGS = {
     "judge": ("rstar_jax.evolve.judge_settings", "JudgeSettings"),
     "view": ("rstar_jax.view", "ViewSettings"),
 }
+# Jobs that need not wait for jax to be loaded.
+WITHOUT_DEVICE = frozenset({"view"})
 
 
 class Unread(BrokenPipeError):

@@ -43,9 +43,9 @@ class Walk:
 def embedded(workdir: Path, budget: int = BUDGET) -> Walk | None:
     """Return the viewer with trees of a workdir, at most `budget` bytes of them; None where it has no tree.
 
-    Files that cannot be read are left out; the page names them.
+    Files that cannot be read are left out; the page names them. Writes nothing.
     """
-    index = TreeIndex(workdir).read_all()
+    index = TreeIndex(workdir, keep=False).read_all()
     table = index.table()
     if not len(table):
         return None

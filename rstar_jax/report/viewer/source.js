@@ -3,7 +3,7 @@
 //   problems(wanted, offset) -> { total, problems, facets, left, reading }      tree(problem, tree) -> a Tree
 
 const PAGE = 100; // problems asked for at a time
-const SETS = ["search", "held-out search", "policy alone"];
+const SETS = ["search", "held-out search", "policy alone", "benchmark"];
 const SOLVED = 3;
 
 /** The JSON of an inert element: base64 of a gzip. */

@@ -30,16 +30,17 @@ from rstar_jax.errors import UserError
 pc: Any = pyarrow.compute  # most of its functions are made when it is imported: no type checker sees them
 
 CACHE = "cache/trees.parquet"
-SETS = ("search", "held-out search", "policy alone")  # in the order shown
+SETS = ("search", "held-out search", "policy alone", "benchmark")  # in the order shown
 OUTCOMES = ("no answer", "wrong", "ungraded", "solved")  # by what of an index's column `outcome`
 MOST_CAUSES = 62  # bits of an int64; later ones are "other"
 _VERSION = "1"
-# Takes "round2/search/trees-0-00001.parquet" and "base/evaluate/policy-00000.parquet"; not
-# "round2/curate/pairs.parquet".
+# Takes "round2/search/trees-0-00001.parquet", "base/evaluate/policy-00000.parquet" and
+# "benchmarks/aime24/samples-0-00000.parquet"; not "round2/curate/pairs.parquet".
 _FILE = re.compile(
-    r"(?:(?:base|round(?P<round>\d+))/)?(?:(?P<search>search)/trees|evaluate/(?P<set>search|policy))"
-    r"-(?P<name>[\d-]+)\.(?P<kind>parquet|tree)"
+    r"(?:(?:(?:base|round(?P<round>\d+))/)?(?P<set>search/trees|evaluate/search|evaluate/policy)"
+    r"|benchmarks/[^/]+/samples)-[\d-]+\.(?:parquet|tree)"
 )
+_SET_OF = {"search/trees": 0, "evaluate/search": 1, "evaluate/policy": 2, None: 3}
 _LEAVES = ("status", "detail", "grade")
 _COLUMNS = [
     *("problem.id", "problem.question", "problem.level", "round", "tree_index", "nodes.list.element.visits"),
@@ -81,16 +82,16 @@ class TreeFile:
 def tree_files(workdir: Path) -> list[TreeFile]:
     """The files of trees in a workdir as they lie there now, by set and round."""
     found = []
-    for folder in (*workdir.glob("*/search"), *workdir.glob("*/evaluate"), workdir / "evaluate"):
+    folders = [path for name in ("*/search", "*/evaluate", "benchmarks/*") for path in workdir.glob(name)]
+    for folder in (*folders, workdir / "evaluate"):
         with contextlib.suppress(OSError), os.scandir(folder) as entries:
             for entry in entries:
                 name = str(Path(entry.path).relative_to(workdir))
                 if match := _FILE.fullmatch(name):
                     with contextlib.suppress(FileNotFoundError):  # joined just now
                         stat = entry.stat()
-                        of_set = 0 if match["search"] else 1 if match["set"] == "search" else 2
                         stamp = f"{stat.st_size} {stat.st_mtime_ns}"
-                        found.append(TreeFile(name, int(match["round"] or 0), of_set, stamp))
+                        found.append(TreeFile(name, int(match["round"] or 0), _SET_OF[match["set"]], stamp))
     return sorted(found, key=lambda file: (file.set, file.round, file.single, _numbers(file.name)))
 
 
@@ -100,10 +101,10 @@ def _numbers(name: str) -> list[int]:
 
 class TreeIndex:
     """The rows of a workdir's files. version: a number that grows as rows do. left: files still to be read.
-    unreadable: why, by name of the file."""
+    unreadable: why, by name of the file. keep: write a cache once all are read."""
 
-    def __init__(self, workdir: Path):
-        self._workdir = workdir
+    def __init__(self, workdir: Path, keep: bool = True):
+        self._workdir, self._keep = workdir, keep
         self._rows: dict[TreeFile, pa.Table] = {}
         self.causes: list[str] = []
         self.unreadable: dict[str, str] = {}
@@ -132,7 +133,7 @@ class TreeIndex:
                 self.unreadable[file.name] = str(error)
         self.left = self.left[1:]
         self.version += 1
-        if not self.left:
+        if not self.left and self._keep:
             self._save()
 
     def read_all(self) -> TreeIndex:

@@ -19,6 +19,7 @@ const roundName = (round) => (round === 0 ? "Base" : `Round ${round}`);
 
 /** What a tree of a problem is called, beside its others: [set, round, tree_index, outcome, nodes]. */
 function treeName([set, round, tree]) {
+  if (set === 3) return `Sample ${tree + 1}`;
   const name = roundName(round) + (tree ? `, tree ${tree + 1}` : "");
   return set === 0 ? name : `${name}, ${set === 1 ? "held-out" : "policy alone"}`;
 }

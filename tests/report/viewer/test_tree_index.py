@@ -140,3 +140,9 @@ def test_other_files_are_no_trees(run):
     (run / "round1/search/notes-0.parquet").write_text("x")
     (run / "round1/search/.trees-0-00000.parquet.7.part").write_text("x")
     assert len(tree_files(run)) == 3
+
+
+def test_samples_of_benchmarks_are_trees_too(run):
+    trees = records.read_rows(run / "round1/search/trees-0-00000.parquet", Tree)
+    records.write_rows(run / "benchmarks/aime24/samples-0-00000.parquet", Tree, trees[:1])
+    assert found(run, set=3) == ["p/0"]
