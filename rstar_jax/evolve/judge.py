@@ -26,12 +26,12 @@ from rstar_jax.evaluate.judge.known_truth import suite_samples, trajectory_sampl
 from rstar_jax.evaluate.judge.predictions import Tallied, read_predictions
 from rstar_jax.evaluate.judge.readers import read_samples, source_of
 from rstar_jax.evaluate.judge.samples import JudgeSample
-from rstar_jax.evaluate.judge.shown import judgement_lines, judgement_tables
 from rstar_jax.evolve.code_version import code_version
 from rstar_jax.evolve.judge_settings import JudgeSettings
 from rstar_jax.evolve.judge_stage import SampleSource, StoredScores, score_samples
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference.step_values import StepValues, read_by
+from rstar_jax.report.judgement import judgement_lines, judgement_tables
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import draw
 from rstar_jax.settings import home_expanded, to_dict
