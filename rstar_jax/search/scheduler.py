@@ -38,7 +38,7 @@ from rstar_jax.search.contract import Leaf, Queues, SearchStats
 from rstar_jax.search.dispatch import Dispatcher
 from rstar_jax.search.expand import ExpandConfig, Expansion
 from rstar_jax.search.grow import SearchState
-from rstar_jax.search.time_left import EndedTrees, TreePace, time_left
+from rstar_jax.search.time_left import SearchTimes, TreePace
 from rstar_jax.types import Ended, Node, Problem, Tree
 
 _NAP, _LONGEST_NAP = 1e-4, 5e-3  # seconds
@@ -90,14 +90,6 @@ class _Counts:
     nodes: int = 0
     tokens: int = 0
     expansions: int = 0
-
-
-@dataclasses.dataclass
-class _Times:
-    """When a client's first tree began, and its trees that are done."""
-
-    began: float
-    ended: EndedTrees = dataclasses.field(default_factory=EndedTrees)
 
 
 class _Run:
@@ -171,7 +163,7 @@ class Search(Queue[SearchRequest, Tree]):
         self._runs: dict[int, _Run] = {}
         self._growing: dict[Hashable, int] = {}  # trees of each client
         self._counts: dict[Hashable, _Counts] = {}
-        self._times: dict[Hashable, _Times] = {}
+        self._times: dict[Hashable, SearchTimes] = {}
         self._nap = 0.0
         self._failure: Exception | None = None
         self._rarely = contextlib.ExitStack()
@@ -190,7 +182,7 @@ class Search(Queue[SearchRequest, Tree]):
         times, trees = self._times[client], [r for r in self._runs.values() if r.request.client == client]
         under_way = [(run.pace, run.growing.rollouts_remaining()) for run in trees]
         waiting = max(0, problems - self._counts[client].problems_done - len(trees))
-        return time_left(self._now(), times.began, waiting, under_way, times.ended)
+        return times.left(self._now(), waiting, under_way)
 
     def _now(self) -> float:
         """Seconds of the clock, less those in which programs were compiled."""
@@ -257,10 +249,10 @@ class Search(Queue[SearchRequest, Tree]):
                 ticket, request, (make, manner) = waiting.popleft()
                 run = _Run(ticket, request, make(), manner, now := self._now())
                 self._runs[ticket] = run
-                self._times.setdefault(client, _Times(now))
+                times = self._times.setdefault(client, SearchTimes(now))
                 self._growing[client] = self._growing.get(client, 0) + 1
                 self._expand(run, run.growing.start())
-                run.pace.goes_on(len(run.open), now)
+                times.goes_on(run.pace, len(run.open), now)
                 if not run.open:
                     self._close(run)
 
@@ -287,7 +279,7 @@ class Search(Queue[SearchRequest, Tree]):
             counts.nodes += growing.nodes - before[2]
             self._tell(run.ticket, Part(SearchEvent(complete.leaf, children, run.tree)))
         if ended := growing.rollouts - rollouts:
-            run.pace.ended(ended, self._now())
+            self._times[run.request.client].rollouts(run.pace, ended, self._now())
         if not run.open and not wanted:
             self._close(run)
         elif wanted and (why := run.over(self._now)):
@@ -295,23 +287,20 @@ class Search(Queue[SearchRequest, Tree]):
         else:
             self._expand(run, wanted)
             if len(run.open) != run.pace.lanes:
-                run.pace.goes_on(len(run.open), self._now())
+                self._times[run.request.client].goes_on(run.pace, len(run.open), self._now())
 
     def _close(self, run: _Run, ended: Ended | None = None) -> None:
         run.ended = ended
         self._leave(run)
         self._counts[run.request.client].problems_done += 1
-        done = self._times[run.request.client].ended
-        done.trees += 1
-        done.early += run.growing.rollouts_remaining() > 0
-        done.rollouts += run.pace.rollouts
-        done.seconds += run.pace.seconds(self._now())
+        self._times[run.request.client].ended(run.pace, run.growing.rollouts_remaining())
         self._finish(run.ticket, run.tree())
 
     def _leave(self, run: _Run) -> None:
         if run.open:
             self._dispatcher.forget(run)
         del self._runs[run.ticket]
+        self._times[run.request.client].goes_on(run.pace, 0, self._now())
         self._growing[run.request.client] -= 1
 
     def _drop(self, tickets: set[int]) -> None:

@@ -11,8 +11,9 @@ A tree does rollouts one after the other, in `lanes` at a time. Told is the larg
 Many trees end before their rollouts are done, as nothing is left to expand: the rollouts that a tree has to
 come are those until then, at the rate at which rollouts were the last of their trees so far.
 
-Where trees share an engine that is full, each gets faster as others end, so that the second estimate is too
-long at first. A stall that has not begun is in neither.
+Where trees share an engine that is full, each gets faster as others end. How much so is learnt from the pace
+at different numbers of lanes (`Load`); until there are such, the second estimate is too long. A stall that
+has not begun is in neither.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ import dataclasses
 from collections import deque
 from collections.abc import Sequence
 
+import numpy as np
+
 _LAST = 4  # rollouts of each lane whose pace counts
 _PRIOR = 1.0  # rollouts at the mean pace of all trees that a tree's own pace begins with
+_POWERS, _ENOUGH = 40, 8  # of lanes; rollouts by which a pace is known
 
 
 class TreePace:
@@ -63,6 +67,38 @@ class TreePace:
         return max(each, now - self.last) / 2 + max(0.0, remaining / lanes - 1) * each
 
 
+class Load:
+    """The pace of rollouts by how many lanes of all trees went on at a time, in powers of two."""
+
+    def __init__(self, now: float) -> None:
+        self._lanes, self._since = 0, now
+        self._seconds, self._lane_seconds, self._rollouts = (np.zeros(_POWERS) for _ in range(3))
+
+    def change(self, lanes: int, now: float) -> None:
+        """Note that so many more lanes go on from now on, or fewer."""
+        power, seconds = self._lanes.bit_length(), now - self._since
+        self._seconds[power] += seconds
+        self._lane_seconds[power] += seconds * self._lanes
+        self._lanes, self._since = self._lanes + lanes, now
+
+    def ended(self, rollouts: int) -> None:
+        """Note that so many have ended."""
+        self._rollouts[self._lanes.bit_length()] += rollouts
+
+    def sharing(self) -> float:
+        """Return by which power of the lanes a rollout takes longer: 0 where each lane is alone, 1 where all
+        share one engine that is full."""
+        known = (self._rollouts >= _ENOUGH) & (self._lane_seconds > 0)
+        if known.sum() < 2:
+            return 0.0
+        lanes = np.log(self._lane_seconds[known] / self._seconds[known])
+        paces = np.log(self._lane_seconds[known] / self._rollouts[known])
+        weights = self._rollouts[known]
+        lanes -= np.average(lanes, weights=weights)
+        slope = np.average(lanes * paces, weights=weights) / np.average(lanes**2, weights=weights)
+        return float(np.clip(slope, 0.0, 1.0))
+
+
 @dataclasses.dataclass
 class EndedTrees:
     """Trees that are done: how many, those of them that had rollouts to come, their rollouts, the seconds of
@@ -74,13 +110,48 @@ class EndedTrees:
     seconds: float = 0.0
 
 
+class SearchTimes:
+    """The times of a search: told of its trees, it says when the last will have ended. began: the first."""
+
+    def __init__(self, began: float) -> None:
+        self._began, self._ended, self._load = began, EndedTrees(), Load(began)
+
+    def goes_on(self, pace: TreePace, lanes: int, now: float) -> None:
+        """Note that a tree goes on with so many rollouts at a time; 0 where it is left."""
+        if lanes != pace.lanes:
+            self._load.change(lanes - pace.lanes, now)
+            pace.goes_on(lanes, now)
+
+    def rollouts(self, pace: TreePace, count: int, now: float) -> None:
+        """Note that so many of a tree's rollouts have ended."""
+        pace.ended(count, now)
+        self._load.ended(count)
+
+    def ended(self, pace: TreePace, remaining: int) -> None:
+        """Note that a tree that was left is done, with so many rollouts that did not come."""
+        done = self._ended
+        done.trees += 1
+        done.early += remaining > 0
+        done.rollouts += pace.rollouts
+        done.seconds += pace.seconds(pace.last)  # of no lanes any more
+
+    def left(self, now: float, waiting: int, trees: Sequence[tuple[TreePace, int]]) -> float | None:
+        """As `time_left`."""
+        return time_left(now, self._began, waiting, trees, self._ended, self._load.sharing())
+
+
 def time_left(
-    now: float, began: float, waiting: int, trees: Sequence[tuple[TreePace, int]], ended: EndedTrees
+    now: float,
+    began: float,
+    waiting: int,
+    trees: Sequence[tuple[TreePace, int]],
+    ended: EndedTrees,
+    sharing: float = 0.0,
 ) -> float | None:
     """Estimate the seconds until all trees have ended; None before the first rollout has.
 
     began: when the first tree did. waiting: trees that have not begun. trees: those under way, each with the
-    rollouts that it has to come as far as is known.
+    rollouts that it has to come as far as is known. sharing: `Load.sharing`.
     """
     done = ended.rollouts + sum(pace.rollouts for pace, _ in trees)
     if not done or not trees:
@@ -91,7 +162,9 @@ def time_left(
     mean, rate = seconds / (done + lanes / 2), (done + lanes / 2) / max(now - began, 1e-9)
     of_a_tree = (done + sum(remaining)) / (ended.trees + len(trees))
     to_come = max(0.0, sum(remaining) - lanes / 2)
-    slowest = max(pace.left(now, count, mean) for (pace, _), count in zip(trees, remaining, strict=True))
+    left = [pace.left(now, count, mean) for (pace, _), count in zip(trees, remaining, strict=True)]
+    # Alone each would go on at its pace of now; sharing one engine, for all that is left of all of them.
+    slowest = max(left) ** (1 - sharing) * (sum(left) / len(left)) ** sharing
     if waiting:  # the last of them has yet to begin, and is then as long as any
         slowest = max(slowest, waiting * of_a_tree / rate + of_a_tree * mean * len(trees) / lanes)
     return max(slowest, (to_come + waiting * of_a_tree) / rate)
