@@ -30,6 +30,7 @@ OPTIONAL = {
     "libtpu": "pip install libtpu",
     "datasets": "pip install -e '.[hub]'",
     "grain": "pip install -e '.[grain]'",
+    "wandb": "pip install -e '.[wandb]'",
     "inspect_ai": "pip install inspect_ai",
     "lm_eval": "pip install lm_eval",
     "browser": "pip install -e '.[browser]'; apt-get install chromium",

@@ -31,7 +31,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("curate",)),
     (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations")),
     (1, ("text", "grading", "sandbox", "tasks", "problems", "data")),
-    (0, ("types", "queues", "records", "columns", "manifests", "settings", "errors")),
+    (0, ("types", "queues", "records", "columns", "manifests", "settings", "errors", "scalars")),
 )
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}
@@ -50,6 +50,7 @@ HOST_SIDE = (
     "records",
     "settings",
     "errors",
+    "scalars",
     "report",
     "search",
     "plan.estimate",

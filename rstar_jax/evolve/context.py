@@ -19,9 +19,10 @@ from rstar_jax.inference import Reasoner
 from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.report.progress import Progress
 from rstar_jax.sandbox import Sandbox
+from rstar_jax.scalars import RunScalars
 from rstar_jax.search import SearchConfig
 from rstar_jax.served import Address
-from rstar_jax.settings import from_config, home_expanded
+from rstar_jax.settings import from_config, home_expanded, to_dict
 from rstar_jax.tasks import Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
@@ -128,6 +129,12 @@ class Context:
     def task(self) -> Task:
         """The run's task."""
         return self.settings.verify.make_task()
+
+    @functools.cached_property
+    def scalars(self) -> RunScalars:
+        """Where the run's scalars go besides its own files. Whoever runs the stages closes it."""
+        options = to_dict(self.settings)
+        return RunScalars(self.work.root, self.settings.wandb, options, self.progress.log)
 
     def tokenizer(self, folder: Path) -> Tokenizer:
         """A model's tokenizer, which knows the task's grammar."""

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from rich.console import Console
 
-from rstar_jax import weights
+from rstar_jax import scalars, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems, require_columns
@@ -45,6 +45,8 @@ class Settings(Protocol):
     def policy(self) -> PolicySettings: ...
     @property
     def verify(self) -> VerifySettings: ...
+    @property
+    def wandb(self) -> str: ...
     def as_run(self) -> RunSettings: ...
 
 
@@ -74,10 +76,11 @@ def run(
     """
     option, spec, forms = data
     work = Workdir(workdir, settings)
+    scalars.require(settings.wandb)
     with Progress() as progress:
         files = given.given_files(spec, f"config.{option}", forms)  # 1
         context = _context(settings, work, progress)
-        with work:  # 2
+        with work, contextlib.closing(context.scalars):  # 2
             work.claim_inputs(
                 {
                     option: given.digest_of(files),

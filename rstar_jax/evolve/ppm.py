@@ -70,6 +70,7 @@ class PpmSettings:
         corrections: of these problems, as a run's. bad: as a run's, of these and of the rows of pairs.
     seed: names all randomness of dividing, training and searching.
     max_depth: most steps of a held-out solution. batch: trees that grow at a time.
+    wandb: as a run's.
     policy: of its fields `init` is the policy to train from; `bootstrap` and `ppm` have no meaning here and
         are refused.
     """
@@ -85,6 +86,7 @@ class PpmSettings:
     seed: int = 0
     max_depth: int = 16
     batch: int = 256
+    wandb: str = ""
     policy: PolicySettings = dataclasses.field(default_factory=PolicySettings)
     verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
     decode: DecodeConfig = DecodeConfig()
@@ -109,6 +111,7 @@ class PpmSettings:
         return RunSettings(
             rounds=(1,),
             seed=self.seed,
+            wandb=self.wandb,
             problems=ProblemSettings(heldout=self.heldout, seed=0),
             policy=self.policy,
             search=SearchSettings(

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from rstar_jax import weights
+from rstar_jax import scalars, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
@@ -40,6 +40,7 @@ from rstar_jax.plan.cost import Shape
 from rstar_jax.plan.needs import Machine
 from rstar_jax.report.notes import layers_line
 from rstar_jax.report.progress import Progress
+from rstar_jax.report.round_scalars import round_scalars
 from rstar_jax.report.tables import show
 from rstar_jax.report.write import write_report
 from rstar_jax.served import Address, is_served, parse
@@ -61,6 +62,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     there, and where a first round solves no problem at all.
     """
     work = Workdir(workdir, settings)
+    scalars.require(settings.wandb)
     with Progress() as progress:
         base, bootstrap = first_policies(settings)
         train, heldout = _problems(settings, progress.log)
@@ -79,7 +81,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
         require_judge(context)
         context = with_room(context)
         warn_of_seen(context)
-        with work:  # 2
+        with work, contextlib.closing(context.scalars):  # 2
             return _rounds(context)
 
 
@@ -116,7 +118,9 @@ def _rounds(context: Context) -> dict[str, Any]:
     try:
         for name, round in stage_table.chosen(context):  # 4
             stage_table.run(context, name, round)
-            write_report(report, collect(work.root, settings))
+            found = collect(work.root, settings)
+            write_report(report, found)
+            context.scalars.rounds(round_scalars(found))
     except UserError:
         with contextlib.suppress(UserError):  # a disk that is full is full for the report too
             _report(context, report)  # what was found until then, and why it stopped

@@ -229,12 +229,14 @@ class RunSettings:
     """A run of self-evolution. rounds: which of the rounds this command does, in order. stages: which stages
     of them, by name (base, search, curate, policy, ppm, evaluate), where others are done by another command,
     also on another machine; empty: all. seed: names all randomness of the run: the same seed gives the same
-    trees and models."""
+    trees and models. wandb: a project of Weights & Biases that gets the scalars that TensorBoard gets; empty:
+    none."""
 
     job: str = "evolve"
     rounds: tuple[int, ...] = (1, 2, 3, 4)
     stages: tuple[str, ...] = ()
     seed: int = 0
+    wandb: str = ""
     problems: ProblemSettings = ProblemSettings()
     policy: PolicySettings = PolicySettings()
     search: SearchSettings = SearchSettings()

@@ -71,6 +71,7 @@ class SftSettings:
         majority of their answers (maj@k) and for whether any is right (pass@k); 0: none.
     temperature: at which these are sampled. seed: names all randomness of training and sampling.
     max_depth: most steps of a held-out solution. batch: how many held-out solutions are written at a time.
+    wandb: as a run's.
     policy: of its fields `init` is the base; `bootstrap` and `ppm` have no meaning here and are refused.
     """
 
@@ -87,6 +88,7 @@ class SftSettings:
     seed: int = 0
     max_depth: int = 16
     batch: int = 256
+    wandb: str = ""
     policy: PolicySettings = dataclasses.field(default_factory=PolicySettings)
     verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
     decode: DecodeConfig = DecodeConfig()
@@ -116,6 +118,7 @@ class SftSettings:
         return RunSettings(
             rounds=(1,),
             seed=self.seed,
+            wandb=self.wandb,
             problems=ProblemSettings(heldout=self.heldout, seed=0),
             policy=self.policy,
             search=SearchSettings(

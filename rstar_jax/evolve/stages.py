@@ -48,6 +48,7 @@ _STAGES = (
 # more or less memory.
 _FREE_TO_CHANGE = (
     *("rounds", "stages", "formats", "policy.cache", "search.batch", "batch"),
+    "wandb",
     *("questions", "show", "json"),  # of `solve`, whose answers say which question each is of
     # Of an evaluation; each benchmark's problems are claimed by themselves.
     *("benchmarks", "data", "shapes"),

@@ -270,7 +270,11 @@ def _training(
         context.progress.update(step, earlier=first[0] - 1, total=total, note=f"loss {values['loss']:.3f}")
 
     checkpoints = folder / "checkpoints"
-    with context.progress.stage(title, None, "steps", round or None), MetricsWriter(folder) as metrics:
+    sinks = context.scalars.training(folder)
+    with (
+        context.progress.stage(title, None, "steps", round or None),
+        MetricsWriter(folder, sinks=sinks) as metrics,
+    ):
         yield {
             "seed": _seed(context, round),
             "new_tokens": range(context.tokenizer(context.base).vocab_size, tokenizer.vocab_size),

@@ -1,29 +1,31 @@
-"""Metrics of a training: one JSON line and one TensorBoard point per step, without doubles after a resume."""
+"""Metrics of a training: a JSON line a step, and the same to TensorBoard and other sinks (`scalars.py`),
+without doubles after a resume."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rstar_jax.records import reading
+from rstar_jax.scalars import ScalarSink, TensorBoard
 
 
 class MetricsWriter:
-    """Writes `FOLDER/metrics.jsonl` and, unless tensorboard=False, TensorBoard events beside it.
+    """Writes `FOLDER/metrics.jsonl`, unless tensorboard=False TensorBoard events beside it, and to `sinks`.
 
     Lines are {"step": int, name: number}; a number that is not finite is written as null. A context manager.
     """
 
-    def __init__(self, folder: str | Path, *, tensorboard: bool = True) -> None:
+    def __init__(
+        self, folder: str | Path, *, tensorboard: bool = True, sinks: Sequence[ScalarSink] = ()
+    ) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "metrics.jsonl"
-        self._tensorboard = tensorboard
-        self._events: Any = None
-        self._purge: int | None = None
+        self._sinks = [TensorBoard(self.folder), *sinks] if tensorboard else list(sinks)
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, step: int) -> None:
@@ -35,29 +37,21 @@ class MetricsWriter:
             beside = self.path.with_suffix(".tmp")
             beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
             os.replace(beside, self.path)
-            # TensorBoard discards, on reading, the older events from this step on.
-            self._purge = step
-        self.close()
+        for sink in self._sinks:
+            sink.start(step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append the values of one step, flushed to the operating system."""
         row = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **row}) + "\n")
-        if self._tensorboard:
-            if self._events is None:
-                # Imported when first needed: it takes seconds.
-                from tensorboardX import SummaryWriter
-
-                self._events = SummaryWriter(str(self.folder), purge_step=self._purge)
-            for name, value in values.items():
-                self._events.add_scalar(name, float(value), step)
+        for sink in self._sinks:
+            sink.write(step, values)
 
     def close(self) -> None:
-        """Flush TensorBoard's events; writing may go on after it."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        """Flush the sinks; writing may go on after it, at the next `start`."""
+        for sink in self._sinks:
+            sink.close()
 
     def __enter__(self) -> MetricsWriter:
         return self

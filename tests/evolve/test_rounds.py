@@ -11,6 +11,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.summary import figures
 from rstar_jax.report.progress import Progress
+from rstar_jax.report.round_scalars import round_scalars
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.tasks import MathTask
 from rstar_jax.text.grammar import CODE_STEPS
@@ -18,6 +19,7 @@ from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair, SftRow, Tree
 from rstar_jax.weights import TINY_BASE, load_pretrained, load_reward_model
 from tests.evolve.small_runs import small
+from tests.test_scalars import board
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,14 @@ def test_what_a_run_leaves_can_be_read(unbroken):
     model = folder / "round4/policy/model"
     assert Tokenizer.load(model, CODE_STEPS).vocab_size <= load_pretrained(model).config.vocab_size
     load_reward_model(folder / "round4/ppm/model")
+    points = board(folder / "scalars")
+    assert {(name, number): value for name, number, value in points} == {
+        (name, number): pytest.approx(value)
+        for number, values in round_scalars(report).items()
+        for name, value in values.items()
+    }
+    names = {name for name, number, _ in points if number == 4}
+    assert names >= {"coverage", "policy_pass1", "search_accuracy", "ppm_pair_accuracy"}
 
 
 def test_every_round_learns_from_the_base_and_not_from_the_round_before(unbroken, tmp_path):
@@ -156,6 +166,14 @@ def test_killed_in_every_stage_and_resumed_it_gives_the_same_trees(unbroken, tmp
     assert kills == len(STAGES)
     assert figures(resumed) == figures(report)
     assert trees_of(tmp_path) == trees_of(folder)
+    for place in (
+        "scalars",
+        "round1/policy",
+        "round2/ppm",
+    ):  # nothing is written twice, to TensorBoard either
+        names = [point[:2] for point in board(tmp_path / place)]
+        assert sorted(names) == sorted(point[:2] for point in board(folder / place)) and names
+        assert len(names) == len(set(names))
 
 
 def test_a_second_run_does_nothing_again(unbroken, monkeypatch):
