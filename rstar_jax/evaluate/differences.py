@@ -12,6 +12,7 @@ dealt out anew. Where too many outcomes are possible, OUTCOMES are drawn, the sa
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ import numpy as np
 from rstar_jax.evaluate import intervals
 
 OUTCOMES = 20_000
+_TOGETHER = 500  # of them in memory
 _ENUMERATED = 1 << 18
 _LEVEL = 0.05
 
@@ -106,13 +108,15 @@ def unpaired(
 
 def _signs(changes: np.ndarray, seed: int) -> float:
     """The chance of a sum of changes as far from 0, were every sign as likely as the other."""
-    sizes, counts = np.unique(np.round(np.abs(changes[changes != 0]), 9), return_counts=True)
+    sizes = np.round(np.abs(intervals.on_grid(changes[changes != 0])), 9)
+    sizes, counts = np.unique(sizes, return_counts=True)
     if not len(sizes):
         return 1.0
     observed = abs(float(changes.sum())) - 1e-7
     if math.prod(int(count) + 1 for count in counts) > _ENUMERATED:
-        up = np.random.default_rng(seed).binomial(counts, 0.5, size=(OUTCOMES, len(counts)))
-        return _share(np.abs((2 * up - counts) @ sizes) >= observed)
+        rng, total = np.random.default_rng(seed), float(counts @ sizes)
+        up = (rng.binomial(counts, 0.5, size=(_TOGETHER, len(counts))) @ sizes for _ in _parts())
+        return _share(np.abs(2 * np.concatenate(list(up)) - total) >= observed)
     sums, chances = np.zeros(1), np.ones(1)
     for size, count in zip(sizes, counts.tolist(), strict=True):
         up = np.arange(count + 1)
@@ -129,12 +133,18 @@ def _binomial(n: int) -> np.ndarray:
 
 def _dealt(first: np.ndarray, second: np.ndarray, seed: int) -> float:
     """The chance of a difference of means as far from 0, were all values dealt to both runs anew."""
-    values, counts = np.unique(np.concatenate([first, second]), return_counts=True)
+    both = intervals.on_grid(np.concatenate([first, second]))
+    values, counts = np.unique(both, return_counts=True)
     observed = abs(float(second.mean() - first.mean())) - 1e-9
     rng = np.random.default_rng(seed)
-    dealt = rng.multivariate_hypergeometric(counts, len(second), size=OUTCOMES, method="marginals") @ values
+    deal = functools.partial(rng.multivariate_hypergeometric, counts, len(second), method="marginals")
+    dealt = np.concatenate([deal(size=_TOGETHER) @ values for _ in _parts()])
     rest = (float(counts @ values) - dealt) / len(first)
     return _share(np.abs(dealt / len(second) - rest) >= observed)
+
+
+def _parts() -> range:
+    return range(OUTCOMES // _TOGETHER)
 
 
 def _share(reached: np.ndarray) -> float:

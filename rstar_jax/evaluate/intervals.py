@@ -25,7 +25,7 @@ from rstar_jax.evaluate.outcome import Figure
 
 DRAWS = 4000
 _TAIL = 0.025
-_GRID = 1024  # values are resampled as multiples of one in so many where more of them differ
+_GRID = 1024
 
 
 def figure(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Figure:
@@ -57,15 +57,20 @@ def weighted_means(
 
     values: [B]. weight: of each further value, where a problem weighs 1. Returns [DRAWS] float.
     """
-    grid, moved = values, 0.0
-    if len(values) > _GRID and len(np.unique(values)) > _GRID:
-        grid = np.round(values * _GRID) / _GRID
-        moved = float(values.mean() - grid.mean())
+    grid = on_grid(values)
+    moved = float(values.mean() - grid.mean())
     unique, count = np.unique(grid, return_counts=True)
     # The sum of c weights of 1 is one of c: what is drawn does not grow with the problems.
     shape = np.concatenate([count, np.full(len(further), max(weight, 1e-9))])
     weights = np.random.default_rng(seed).standard_gamma(shape, size=(DRAWS, len(shape)))
     return weights @ np.concatenate([unique, further]) / weights.sum(axis=1) + moved
+
+
+def on_grid(values: np.ndarray) -> np.ndarray:
+    """The values, as multiples of 1 / 1024 where more than so many of them differ: whoever counts equal ones
+    needs memory for the different ones."""
+    few = len(values) <= _GRID or len(np.unique(values)) <= _GRID
+    return values if few else np.round(values * _GRID) / _GRID
 
 
 def _design_effect(values: np.ndarray) -> float:
