@@ -15,6 +15,7 @@ from rstar_jax.evaluate import differences, intervals
 from rstar_jax.evaluate.differences import Difference
 from rstar_jax.evaluate.outcome import Figure
 
+_NOT_MEASURED = "not measured"
 _LONGEST = 40  # characters of an option's value in a table
 # Options of a protocol that a greedy solution depends on, too.
 _OF_ALL = ("task", "prompt", "max_depth", "max_tokens", "max_step_tokens", "context")
@@ -72,6 +73,8 @@ def compared(
     against = (None, *(place if previous else 0 for place in range(len(runs) - 1)))
     places = dict.fromkeys((s.benchmark, s.stage) for run in runs for s in run.sources)
     rows = list[Row]()
+    if not any(sum(run.source(*place) is not None for run in runs) > 1 for place in places):
+        raise UserError(_nothing_in_common(runs, asked, rows))
     for benchmark, stage in places:
         sources = [run.source(benchmark, stage) for run in runs]
         for metric in _metrics(sources, asked):
@@ -105,7 +108,7 @@ def _entries(
     for source, place in zip(sources, against, strict=True):
         if source is None:
             read.append(None)
-            entries.append(Entry(notes=("not measured",)))
+            entries.append(Entry(notes=(_NOT_MEASURED,)))
             continue
         try:
             found = source.read(metric)
@@ -192,7 +195,8 @@ def _beside(runs: Sequence[ComparedRun]) -> dict[str, dict[str, tuple[float | No
 
 def _nothing_in_common(runs: Sequence[ComparedRun], asked: Sequence[str], rows: Sequence[Row]) -> str:
     """Say why runs cannot be compared."""
-    why = list(dict.fromkeys(note for row in rows for entry in row.entries for note in entry.notes))
+    notes = (note for row in rows for entry in row.entries for note in entry.notes)
+    why = list(dict.fromkeys(note for note in notes if note != _NOT_MEASURED))
     for run in runs:
         told = (f"{s.benchmark}{s.stage and f' ({s.stage})'}: {', '.join(s.known)}" for s in run.sources)
         why.append(f"{run.name}, {run.kind}: {'; '.join(told)}")

@@ -156,12 +156,16 @@ def test_bad_options_are_refused(tmp_path, given, said):
     assert said in str(error.value)
 
 
-def test_what_cannot_be_compared_is_said(tmp_path):
+def test_what_cannot_be_compared_is_said(tmp_path, capsys):
     evaluation(tmp_path / "a", predictions([1, 0]))
     evaluation(tmp_path / "b", {"gsm8k": predictions([1, 0], benchmark="gsm8k")})
     said = refused(tmp_path, "a", "b")
     assert "no two of these runs can be compared by any figure" in said
     assert "a, evaluation: math500: pass@1" in said and "b, evaluation: gsm8k: pass@1" in said
+    assert "read a" not in capsys.readouterr().out  # known before anything is read
+    evaluation(tmp_path / "d", predictions([1, 0]))
+    said = refused(tmp_path, "a", "d", metrics="pass@9")
+    assert "metric 'pass@9': 1 samples of some problem, at least 9 expected" in said
     assert "given alone" in refused(tmp_path, "a")
     assert "given twice" in refused(tmp_path, "a", "a")
     (tmp_path / "empty").mkdir()
