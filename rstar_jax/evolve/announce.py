@@ -40,14 +40,14 @@ def announce(
     assumed = Assumed.of(prompts.get((settings.search.prompt[0], "train")), settings.decode.context)
     stages = by_stage(settings, shapes, prompts, machine, train, heldout)
     log(
-        f"{train:,} training problems, {heldout:,} held out; {name} has {_short(shapes[0].parameters)} "
+        f"{train:,} training problems, {heldout:,} held out; {name} has {short(shapes[0].parameters)} "
         "parameters."
     )
     if isinstance(shapes[1], Address) and 1 in settings.rounds:
         log(
             f"Round 1 asks {shapes[1].model} at {shapes[1].base}, {settings.served.slots} requests at a time."
         )
-    _say(stages, machine, log)
+    say(stages, machine, log)
     return {
         "stages": stages,
         "assumed": {"roofline": SHARE, "expanded": FRESH, **dataclasses.asdict(assumed)},
@@ -55,7 +55,8 @@ def announce(
     }
 
 
-def _say(stages: Mapping[str, Any], machine: needs.Machine, log: Callable[[str], None]) -> None:
+def say(stages: Mapping[str, Any], machine: needs.Machine, log: Callable[[str], None]) -> None:
+    """Tell what stages need at most, and in all. Raises UserError where that is hopeless here."""
     most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
     parts = ", ".join(f"{part} {size:,}" for part, size in stages[most]["parts"].items() if size)
     needed = stages[most]["memory_mb"]
@@ -78,7 +79,7 @@ def _work(stages: Mapping[str, Any], device: Device | None) -> str:
     learnt = ("policy", "ppm")
     read = sum(s["tokens"] for name, s in stages.items() if name.rpartition("/")[2] in learnt)
     written = sum(s["tokens"] for s in stages.values()) - read
-    told = f"{_short(written)} tokens written, {_short(read)} read in training"
+    told = f"{short(written)} tokens written, {short(read)} read in training"
     if device is None:
         return told
     ours = [s for s in stages.values() if s["chips"] is not None]  # not those of a server
@@ -121,7 +122,7 @@ def of_the_paper(settings: RunSettings, train: int, assumed: Assumed) -> list[di
 
 
 @dataclasses.dataclass
-class _Stages:
+class StageNeeds:
     """Collects what the stages that use the devices need: memory_mb and its parts, tokens (written by a
     search, read by a training), where the device is known hours, and on how many chips."""
 
@@ -190,9 +191,9 @@ def by_stage(
     train: int,
     heldout: int,
 ) -> dict[str, Any]:
-    """Estimate what each stage of a run needs, as `_Stages` counts it. Arguments as for `announce`."""
+    """Estimate what each stage of a run needs, as `StageNeeds` counts it. Arguments as for `announce`."""
     (base, bootstrap), e = shapes, settings.evaluate
-    stages = _Stages(settings, prompts, machine)
+    stages = StageNeeds(settings, prompts, machine)
     for number, (search_load, train_load) in zip(settings.rounds, loads(settings), strict=True):
         kind = at_round(settings.search.prompt, number)
         if number == 1:
@@ -236,7 +237,7 @@ def announce_warm_start(
     heldout: how many problems. base: whether the base is evaluated, too. samples: solutions of each problem
     besides the greedy one.
     """
-    (search_load, train_load), stages = loads(settings)[0], _Stages(settings, prompts, machine)
+    (search_load, train_load), stages = loads(settings)[0], StageNeeds(settings, prompts, machine)
     kind, (count, tokens) = settings.search.prompt[0], rows
     if heldout and base:
         stages.alone("base/evaluate", shape, search_load, kind, heldout, 1 + samples)
@@ -246,10 +247,10 @@ def announce_warm_start(
     if heldout:
         stages.alone("evaluate", shape, search_load, "finetuned", heldout, 1 + samples)
     log(
-        f"{count:,} solutions, {heldout:,} held-out problems; {name} has {_short(shape.parameters)} "
+        f"{count:,} solutions, {heldout:,} held-out problems; {name} has {short(shape.parameters)} "
         "parameters."
     )
-    _say(stages.found, machine, log)
+    say(stages.found, machine, log)
     return {"stages": stages.found}
 
 
@@ -271,7 +272,7 @@ def announce_ppm(
     """
     (search_load, train_load), stages, e = (
         loads(settings)[0],
-        _Stages(settings, prompts, machine),
+        StageNeeds(settings, prompts, machine),
         settings.evaluate,
     )
     count, tokens = pairs
@@ -281,54 +282,9 @@ def announce_ppm(
         rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
         both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
         stages.searched("evaluate", shape, both, "finetuned", "heldout", heldout)
-    log(f"{count:,} pairs, {heldout:,} held-out problems; {name} has {_short(shape.parameters)} parameters.")
-    _say(stages.found, machine, log)
+    log(f"{count:,} pairs, {heldout:,} held-out problems; {name} has {short(shape.parameters)} parameters.")
+    say(stages.found, machine, log)
     return {"stages": stages.found}
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationLoad:
-    """A stage that measures a model on problems. settings, prompts: of its context. problems: how many.
-
-    paths: single paths of each, searches: searches of each; guided: whether a PPM values their steps.
-    """
-
-    settings: RunSettings
-    prompts: Lengths
-    problems: int
-    paths: int
-    searches: int
-    guided: bool
-
-
-def announce_evaluation(
-    by_stage: Mapping[str, EvaluationLoad],
-    name: str,
-    shape: Shape,
-    machine: needs.Machine,
-    *,
-    log: Callable[[str], None],
-) -> dict[str, Any]:
-    """Say in two lines what an evaluation needs; return {"stages"}, the estimates of its stages."""
-    found: dict[str, Any] = {}
-    for stage, asked in by_stage.items():
-        settings, stages = asked.settings, _Stages(asked.settings, asked.prompts, machine, found)
-        (load, _), e, kind = loads(settings)[0], settings.evaluate, settings.search.prompt[0]
-        if asked.paths:
-            stages.alone(stage, shape, load, kind, asked.problems, asked.paths)
-        if asked.searches:
-            alone = found.get(stage, {"tokens": 0, "hours": 0.0})
-            load = dataclasses.replace(
-                load, rollouts=e.rollouts * asked.searches, candidates=e.candidates, ppm=asked.guided
-            )
-            stages.searched(stage, shape, load, kind, "heldout", asked.problems)
-            found[stage]["tokens"] += alone["tokens"]
-            if found[stage]["hours"] is not None:
-                found[stage]["hours"] = round(found[stage]["hours"] + alone["hours"], 3)
-    problems = sum(asked.problems for asked in by_stage.values())
-    log(f"{problems:,} problems of benchmarks; {name} has {_short(shape.parameters)} parameters.")
-    _say(found, machine, log)
-    return {"stages": found}
 
 
 def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:
@@ -369,7 +325,7 @@ def _reference_loads(settings: RunSettings) -> list[SearchLoad]:
     return [SearchLoad(rollouts=s.rollouts, candidates=s.candidates, ppm=s.ppm) for s, _ in loads(settings)]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """1_543_714_304 -> "1.54 B"."""
     for unit, size in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:

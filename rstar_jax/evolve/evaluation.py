@@ -31,9 +31,9 @@ from rstar_jax.evaluate.benchmarks import Asked
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.protocol import Protocol, protocol_of, require_metrics, require_options
 from rstar_jax.evolve import benchmark_stage, rounds
-from rstar_jax.evolve.announce import EvaluationLoad, announce_evaluation
 from rstar_jax.evolve.code_version import code_version
 from rstar_jax.evolve.context import Context, Models, policy_hash
+from rstar_jax.evolve.evaluation_needs import EvaluationLoad, announce_evaluation
 from rstar_jax.evolve.evaluation_settings import EvaluationSettings
 from rstar_jax.evolve.problems import with_room
 from rstar_jax.evolve.stages import Workdir

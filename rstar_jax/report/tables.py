@@ -8,7 +8,6 @@ died, and where the files are.
 from __future__ import annotations
 
 import collections
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from rstar_jax.evaluate.outcome import Figure
+from rstar_jax.report.benchmarks import benchmarks, by_level, samples
 from rstar_jax.report.cells import NOTHING, count, hours, percent, seconds, share, sum_known
 from rstar_jax.report.notes import notes
 from rstar_jax.report.results import of_json
@@ -31,11 +30,11 @@ from rstar_jax.report.sections import (
     RunReport,
     WarmStart,
     WarmStartReport,
-    measured,
     ppms,
     round_number,
     warm_starts,
 )
+from rstar_jax.report.table import Table, plain
 
 PARTS = ("decode", "execution", "ppm", "training", "host")  # kinds of work, which overlap
 # By what a report has that others have not.
@@ -45,15 +44,6 @@ _KINDS: dict[str, type[Report]] = {
     "evaluation": EvaluationReport,
 }
 CAUSES = 8  # causes of death shown; rarer ones are added up
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Cells of text; the first column is words, the rest numbers, aligned to the right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
@@ -69,7 +59,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 def plain_text(found: Sequence[Table], lines: Sequence[str] = ()) -> str:
     """Tables and the lines below them as plain text, columns aligned, with a newline at the end."""
-    return "\n".join([*map(_plain, found), *(f"{line}\n" for line in lines)])
+    return "\n".join([*map(plain, found), *(f"{line}\n" for line in lines)])
 
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
@@ -106,69 +96,6 @@ def _tables(report: Report) -> list[Table]:
         times, shares, estimates,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
-
-
-def benchmarks(report: Report) -> Table:
-    """Every figure of an evaluation in percent, with its interval, by benchmark."""
-    rows = [
-        (m.name if i == 0 else "", name, *_figure(figure))
-        for m in measured(report)
-        for i, (name, figure) in enumerate(m.figures.items())
-    ]
-    return Table("Benchmarks, %", ("", "", "", "95 % interval", "problems"), tuple(rows))
-
-
-def by_level(report: Report) -> Table:
-    """The protocol's figure of each benchmark: by level, and apart where a program gave the chosen answer."""
-    rows = list[tuple[str, ...]]()
-    for m in measured(report):
-        parts = {name.replace("level", "level "): figure for name, figure in m.by_level.items()}
-        parts |= {"answer by a program": m.tool, "no program": m.no_tool} if m.tool and m.no_tool else {}
-        metric = str(m.protocol.get("metric", ""))
-        rows += [
-            (
-                m.name if i == 0 else "",
-                name,
-                metric if "level" in name else "answered right",
-                *_figure(figure),
-            )
-            for i, (name, figure) in enumerate(parts.items())
-            if figure is not None
-        ]
-    return Table("Benchmarks in parts, %", ("", "", "", "", "95 % interval", "problems"), tuple(rows))
-
-
-def samples(report: Report) -> Table:
-    """What the samples of each benchmark took a problem, and what is wrong with how many of them."""
-    found = measured(report)
-    wrong = {
-        "no_answer": "without an answer",
-        "ungraded": "not graded",
-        "truncated": "cut off by a length, a depth or a budget",
-        "timed_out": "ended by a program's time",
-        "unknown": "of which the sandbox could not tell",
-    }
-    costs = {
-        "tokens": "tokens a problem",
-        "ppm_tokens": "tokens read by the PPM a problem",
-        "steps": "steps a problem",
-        "seconds": "seconds a problem",
-        "device_seconds": "device seconds a problem",
-    }
-    rows = [
-        ("samples", *(count(m.counts.get("samples")) for m in found)),
-        *((label, *(count(m.counts.get(name)) for m in found)) for name, label in wrong.items()),
-        ("problems left out of the set", *(count(m.counts.get("rows_left_out")) for m in found)),
-        ("graded otherwise by the released rules", *(count(m.disagreements) for m in found)),
-        *((label, *(seconds(m.costs.get(name)) for m in found)) for name, label in costs.items()),
-    ]
-    shown = tuple(rows) if found else ()
-    return Table("Samples", ("", *(m.name for m in found)), shown)
-
-
-def _figure(figure: Figure) -> tuple[str, str, str]:
-    interval = f"{percent(figure.low)} to {percent(figure.high)}"
-    return percent(figure.value), interval, count(figure.problems)
 
 
 def coverage(report: Report) -> Table:
@@ -356,17 +283,3 @@ def estimates(report: Report) -> Table:
 def _by_round(made: Sequence[Round | WarmStart | Ppm]) -> tuple[str, ...]:
     names = {WarmStart: "warm start", Ppm: "PPM"}
     return ("", *(f"round {round_number(r)}" if isinstance(r, Round) else names[type(r)] for r in made))
-
-
-def _plain(table: Table) -> str:
-    widths = [max(len(row[i]) for row in (table.columns, *table.rows)) for i in range(len(table.columns))]
-
-    def line(row: tuple[str, ...]) -> str:
-        cells = (
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        return "  " + "  ".join(cells).rstrip()
-
-    rule = "  " + "  ".join("-" * width for width in widths)
-    return "\n".join([table.title, line(table.columns), rule, *map(line, table.rows)]) + "\n"
