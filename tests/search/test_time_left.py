@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from rstar_jax.search.time_left import EndedTrees, SearchTimes, TreePace, time_left
+from rstar_jax.search.time_left import EndedTrees, Load, SearchTimes, TreePace, time_left
 from tests.search.fake_queues import Clock, timed
 from tests.search.scripted import World, grow_trees, problems
 from tests.search.test_scheduler import config_of
@@ -183,3 +183,36 @@ def test_rollouts_that_are_expected_follow_what_a_tree_has_come_to():
     grow_trees(problems(1), queues, config, round=1, training=True, clock=clock, on_progress=tell)
     first = max(left for rollouts, left in seen if rollouts == 3)
     assert min(left for rollouts, left in seen if rollouts == 5) > 5 * first
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_how_much_trees_share_is_read_from_their_paces(power):
+    load, now, lanes = Load(0.0), 0.0, 64
+    load.change(lanes, now)
+    assert load.sharing() == 0  # nothing to compare with
+    while lanes > 4:
+        now += 20 * lanes**power / lanes
+        load.ended(20)
+        load.change(-lanes // 2, now)
+        lanes //= 2
+    assert load.sharing() == pytest.approx(power, abs=0.01)
+
+
+def test_the_slowest_tree_gets_what_the_others_leave_where_they_share():
+    trees = [(TreePace(0.0), 1) for _ in range(9)] + [(TreePace(0.0), 16)]
+    for pace, _ in trees:
+        pace.goes_on(1, 0.0)
+        pace.ended(4, 4.0)
+    alone, shared = (time_left(4.0, 0.0, 0, trees, EndedTrees(), sharing) for sharing in (0.0, 1.0))
+    assert alone > 12 and shared < alone / 4
+
+
+def test_a_tree_that_has_not_begun_takes_as_long_as_any():
+    """All lanes at their last rollouts, and one tree to come."""
+    trees = [(TreePace(0.0), 1) for _ in range(4)]
+    for pace, _ in trees:
+        pace.goes_on(1, 0.0)
+        pace.ended(15, 15.0)
+    assert (
+        time_left(15.0, 0.0, 0, trees, EndedTrees()) < 1 < 14 < time_left(15.0, 0.0, 1, trees, EndedTrees())
+    )

@@ -13,6 +13,7 @@ import pytest
 
 from rstar_jax import launch
 from rstar_jax.report.answer import Answer, answer_of, weaknesses
+from rstar_jax.report.answer_list import AnswerList
 from rstar_jax.report.events import EVENTS, Events
 from rstar_jax.report.transcript import Transcript
 from rstar_jax.search import votes
@@ -167,6 +168,25 @@ def test_a_killed_command_goes_on_and_asks_nothing_twice(capsys, tmp_path, scrip
     Scripted.searched = []
     status, out, _ = launched(capsys, tmp_path, *flags)
     assert status == 0 and not Scripted.searched and "0 answered" in out
+
+
+def test_half_a_line_is_cut_off_however_long_it_is(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": "a"}\n{"id": "b", "question": "' + "why? " * 1000)
+    with Answers(path) as answers:
+        assert [row for _, row in answers.read()] == [{"id": "a"}]
+        answers.add(Answer(id="c", question="?", answer=None))
+    assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["a", "c"]
+
+
+def test_an_answer_is_kept_before_it_is_told(capsys, tmp_path, scripted, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(AnswerList, "concludes", killed)
+    with pytest.raises(Killed):
+        launched(capsys, tmp_path, written(tmp_path))
+    assert len(kept(tmp_path)) == 1
 
 
 def test_the_answers_are_those_of_an_unbroken_command_and_more_may_be_asked(capsys, tmp_path, scripted):
