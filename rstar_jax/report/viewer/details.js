@@ -23,7 +23,7 @@ function rootParts(tree, go) {
   const failed = tree.failed.reduce((a, b) => a + b, 0);
   const answers = tree.isAnswer.reduce((a, b) => a + b, 0);
   return [
-    codeBlock(tree.problem.question, "The question"),
+    codeBlock(tree.problem.question.trim(), "The question"),
     numbers([
       ["Reference answer", seen(String(tree.problem.answer).slice(0, 200))],
       ["Steps", (tree.n - 1).toLocaleString("en")],

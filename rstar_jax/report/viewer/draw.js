@@ -141,7 +141,7 @@ function drawDots(context, tree, g, nodes, colours, marks) {
     for (const v of nodes) {
       context.fillStyle = tree.failed[v] ? colours.soft : colours.ink;
       context.globalAlpha = tree.chosen[v] || v === marks.node ? 1 : 0.82;
-      const [x, y, text] = [atX(g, tree, v) + 9, atY(g, tree, v), cut(tree.title(v), room)];
+      const [x, y, text] = [atX(g, tree, v) + 9, atY(g, tree, v), cut(tree.label(v), room)];
       context.lineWidth = 3.5;
       context.strokeStyle = colours.ground;
       context.strokeText(text, x, y);
@@ -185,7 +185,7 @@ function wrapped(text, letters, most) {
 function cardParts(tree, g, v) {
   const room = g.row - 8 - 30;
   const letters = Math.floor((g.card - 26) / 6.4);
-  const text = v ? tree.title(v) : seen(tree.problem.question.slice(0, 600));
+  const text = v ? tree.label(v) : seen(tree.problem.question.slice(0, 600));
   const title = wrapped(text, letters, Math.min(v ? 2 : 9, Math.max(1, Math.floor(room / 16))));
   const left = Math.floor((room - title.length * 16 - 6) / 15);
   let code = left < 1 || !v || g.card < 140 || tree.isAnswer[v] ? [] : stepLines(tree.text[v], left + 1);
@@ -205,7 +205,7 @@ function drawCard(context, tree, g, v, colours, marks) {
   const right = v ? drawNumbers(context, tree, v, x + width - 10, middle, width, colours, parts) : x + width - 8;
   context.font = `${tree.chosen[v] || !v ? "600 " : ""}12.5px ${FONT}`;
   context.fillStyle = tree.failed[v] ? colours.soft : colours.ink;
-  if (!parts) return fillCut(context, tree.title(v), x + 14, middle, right - x - 16);
+  if (!parts) return fillCut(context, tree.label(v), x + 14, middle, right - x - 16);
   parts.title.forEach((line, i) => fillCut(context, line, x + 15, y + 15 + i * 16, width - 24));
   context.font = `11.5px ${MONO}`;
   context.fillStyle = colours.soft;
@@ -244,7 +244,7 @@ function drawNumbers(context, tree, v, x, y, width, colours, parts) {
   let right = x;
   if (parts) {
     context.fillText(failed ? value : `${value}   N ${tree.visits[v]}`, x - width + 25, y);
-  } else if (!failed || width > 200) {
+  } else if (width > (failed ? 200 : 150)) {
     context.textAlign = "right";
     context.fillText(value, x, y);
     right -= context.measureText(value).width + 8;

@@ -92,6 +92,11 @@ class Tree {
     return this.failed[node] ? `${this.detailOf(node) || this.statusOf(node)}: ${head}`.slice(0, 220) : head || "(empty)";
   }
 
+  /** A node's name where there is little room: its column says which step it is. */
+  label(node) {
+    return this.title(node).replace(/^(\w+: )?step \d+[:.]\s*(?=\S)/i, "$1");
+  }
+
   /** What became of a node, in words for a list that is read aloud. */
   fate(node) {
     if (this.failed[node]) return `failed, ${this.statusOf(node)} ${this.detailOf(node)}`;
