@@ -5,7 +5,8 @@
 Makes what it looks at: a run of four rounds whose trees are random, of about 40 steps each, and trees of so
 many nodes in a run of their own; `--folder` keeps them. Times are the page's own clock, from the click (or
 the navigation, for the workdir) to the frame in which the tree is drawn; the median and the worst of the
-runs. A frame while panning is the time between two, while the drawing moves in each.
+runs. A frame while panning is the time between two, while the drawing moves in each. On a busy machine the CPU
+times beside them say more: of the page's main thread, and of the server from its start until then.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +110,15 @@ def run_of(folder: Path, nodes: int) -> None:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """Runs `--config=view` on a folder; yields its address."""
+def served(folder: Path) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Runs `--config=view` on a folder; yields its address, and what tells the CPU milliseconds it has used."""
     command = [sys.executable, "-m", "rstar_jax.launch", "--config=view", f"--workdir={folder}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
-            yield process.stdout.readline().split(": ")[1].split()[0]
+            url = process.stdout.readline().split(": ")[1].split()[0]
+            stat = Path(f"/proc/{process.pid}/stat")
+            yield url, lambda: sum(map(int, stat.read_text().rsplit(")", 1)[1].split()[11:13])) * 10.0
         finally:
             process.terminate()
 
@@ -128,11 +131,20 @@ def until(page: Any, condition: str, seconds: float = 300) -> None:
         time.sleep(0.02)
 
 
-def shown(page: Any, url: str) -> dict[str, float]:
+def thread_ms(session: Any) -> float:
+    """CPU milliseconds of a page's main thread since it was opened."""
+    found = session.send("Performance.getMetrics")["metrics"]
+    return next(one["value"] * 1000 for one in found if one["name"] == "TaskDuration")
+
+
+def shown(page: Any, session: Any, url: str, server_ms: Callable[[], float]) -> dict[str, float]:
     """Opens a page; milliseconds from the navigation, and from the choice of the tree, to its drawing."""
+    page.goto("about:blank")
+    before = thread_ms(session)
     page.goto(url, wait_until="commit")
     until(page, "performance.getEntriesByName('walk-shown').length > 0")
-    return page.evaluate(
+    used = {"thread": thread_ms(session) - before, "server": server_ms()}
+    return used | page.evaluate(
         """() => { const [m] = performance.getEntriesByName('walk-shown');
         return { page: m.startTime + m.duration, tree: m.duration }; }"""
     )
@@ -154,15 +166,43 @@ PAN = """async (zoom) => {
 }"""
 
 
-def panned(page: Any, zoom: int) -> str:
-    """Frames while panning: median, 95th percentile and longest, ms."""
+def panned(page: Any, session: Any, zoom: int) -> str:
+    """Frames while panning."""
+    before = thread_ms(session)
     frames = page.evaluate(PAN, zoom)
-    return f"{frames[len(frames) // 2]:.1f} / {frames[int(len(frames) * 0.95)]:.1f} / {frames[-1]:.1f}"
+    used = (thread_ms(session) - before) / len(frames)
+    p95 = frames[int(len(frames) * 0.95)]
+    return f"median {frames[len(frames) // 2]:.1f}, p95 {p95:.1f}, longest {frames[-1]:.1f} ms; CPU {used:.1f} ms each"
 
 
-def middle(values: list[float]) -> str:
+def middle(found: list[dict[str, float]], name: str) -> str:
     """Median and worst."""
-    return f"{sorted(values)[len(values) // 2]:.0f} ({max(values):.0f})"
+    values = sorted(one[name] for one in found)
+    return f"{values[len(values) // 2]:,.0f} ({values[-1]:,.0f})"
+
+
+def workdir(page: Any, session: Any, run: Path, megabytes: float, runs: int) -> None:
+    """A large folder, without an index of before and with it."""
+    if not run.exists():
+        print(f"{large_run(run, megabytes):,} trees made", flush=True)
+    for cache in (False, True):
+        found = []
+        for _ in range(runs):
+            if not cache:
+                shutil.rmtree(run / "cache", ignore_errors=True)
+            began = time.perf_counter()
+            with served(run) as (url, used):
+                up = (time.perf_counter() - began) * 1000
+                found.append({**shown(page, session, url, used), "up": up})
+                until(page, "!document.querySelector('.walk-count').textContent.includes('so far')")
+                found[-1]["all"] = (time.perf_counter() - began) * 1000
+        print(
+            f"{megabytes:g} MB, {'with' if cache else 'no'} index of before: server up after "
+            f"{middle(found, 'up')} ms, first view after {middle(found, 'page')} ms more, all counted after "
+            f"{middle(found, 'all')} ms; CPU of the page {middle(found, 'thread')} ms, of the server until the "
+            f"first view {middle(found, 'server')} ms",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -181,43 +221,23 @@ def main() -> None:
         folder = asked.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=asked.chromium)
         page = browser.new_page(viewport={"width": 1440, "height": 900})
+        session = page.context.new_cdp_session(page)
+        session.send("Performance.enable", {"timeDomain": "threadTicks"})
         for nodes in map(int, filter(None, asked.nodes.split(","))):
             run = folder / f"tree-{nodes}"
             if not run.exists():
                 run_of(run, nodes)
-            with served(run) as url:
-                found = [shown(page, url) for _ in range(asked.runs)]
+            with served(run) as (url, used):
+                found = [shown(page, session, url, used) for _ in range(asked.runs)]
                 print(
-                    f"{nodes:,} nodes: tree drawn after {middle([one['tree'] for one in found])} ms",
+                    f"{nodes:,} nodes: drawn after {middle(found, 'tree')} ms; CPU of the page "
+                    f"{middle(found, 'thread')} ms, of the server {found[0]['server']:,.0f} ms",
                     flush=True,
                 )
                 for zoom, name in ((0, "whole"), (6, "middle"), (8, "cards")):
-                    print(
-                        f"  panning, {name}: frames {panned(page, zoom)} ms (median / p95 / longest)",
-                        flush=True,
-                    )
+                    print(f"  panning, {name}: {panned(page, session, zoom)}", flush=True)
         if asked.megabytes:
-            run = folder / "large"
-            if not run.exists():
-                print(f"{large_run(run, asked.megabytes):,} trees made", flush=True)
-            for cache in (False, True):
-                began, found = time.perf_counter(), []
-                for _ in range(asked.runs):
-                    if not cache:
-                        shutil.rmtree(run / "cache", ignore_errors=True)
-                    began = time.perf_counter()
-                    with served(run) as url:
-                        up = time.perf_counter() - began
-                        found.append({**shown(page, url), "up": up * 1000})
-                        until(page, "!document.querySelector('.walk-count').textContent.includes('so far')")
-                        found[-1]["all"] = (time.perf_counter() - began) * 1000
-                print(
-                    f"{asked.megabytes:g} MB, {'with' if cache else 'no'} cached index: server up after "
-                    f"{middle([one['up'] for one in found])} ms, then first view after "
-                    f"{middle([one['page'] for one in found])} ms, all problems counted after "
-                    f"{middle([one['all'] for one in found])} ms",
-                    flush=True,
-                )
+            workdir(page, session, folder / "large", asked.megabytes, asked.runs)
         browser.close()
 
 
