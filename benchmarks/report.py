@@ -5,8 +5,8 @@
 Makes what it looks at: a run of four rounds whose trees are random, of about 40 steps each, and trees of so
 many nodes in a run of their own; `--folder` keeps them. Times are the page's own clock, from the click (or
 the navigation, for the workdir) to the frame in which the tree is drawn; the median and the worst of the
-runs. A frame while panning is the time between two, while the drawing moves in each. On a busy machine the CPU
-times beside them say more: of the page's main thread, and of the server from its start until then.
+runs. A frame while panning is the time between two, while the drawing moves in each. On a busy machine the
+CPU times beside them say more: of the page's main thread, and of the server from its start until then.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def run_of(folder: Path, nodes: int) -> None:
 
 @contextlib.contextmanager
 def served(folder: Path) -> Iterator[tuple[str, Callable[[], float]]]:
-    """Runs `--config=view` on a folder; yields its address, and what tells the CPU milliseconds it has used."""
+    """Runs `--config=view` on a folder; yields its address, and what tells its CPU milliseconds so far."""
     command = [sys.executable, "-m", "rstar_jax.launch", "--config=view", f"--workdir={folder}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -171,8 +171,8 @@ def panned(page: Any, session: Any, zoom: int) -> str:
     before = thread_ms(session)
     frames = page.evaluate(PAN, zoom)
     used = (thread_ms(session) - before) / len(frames)
-    p95 = frames[int(len(frames) * 0.95)]
-    return f"median {frames[len(frames) // 2]:.1f}, p95 {p95:.1f}, longest {frames[-1]:.1f} ms; CPU {used:.1f} ms each"
+    median, p95 = frames[len(frames) // 2], frames[int(len(frames) * 0.95)]
+    return f"median {median:.1f}, p95 {p95:.1f}, longest {frames[-1]:.1f} ms; CPU {used:.1f} ms each"
 
 
 def middle(found: list[dict[str, float]], name: str) -> str:
@@ -199,8 +199,8 @@ def workdir(page: Any, session: Any, run: Path, megabytes: float, runs: int) -> 
         print(
             f"{megabytes:g} MB, {'with' if cache else 'no'} index of before: server up after "
             f"{middle(found, 'up')} ms, first view after {middle(found, 'page')} ms more, all counted after "
-            f"{middle(found, 'all')} ms; CPU of the page {middle(found, 'thread')} ms, of the server until the "
-            f"first view {middle(found, 'server')} ms",
+            f"{middle(found, 'all')} ms; CPU of the page {middle(found, 'thread')} ms, of the server until "
+            f"the first view {middle(found, 'server')} ms",
             flush=True,
         )
 
