@@ -70,7 +70,7 @@ class PpmSettings:
         corrections: of these problems, as a run's. bad: as a run's, of these and of the rows of pairs.
     seed: names all randomness of dividing, training and searching.
     max_depth: most steps of a held-out solution. batch: trees that grow at a time.
-    wandb: as a run's.
+    wandb: a project of Weights & Biases that gets the scalars that TensorBoard gets; empty: none.
     policy: of its fields `init` is the policy to train from; `bootstrap` and `ppm` have no meaning here and
         are refused.
     """

@@ -71,7 +71,7 @@ class SftSettings:
         majority of their answers (maj@k) and for whether any is right (pass@k); 0: none.
     temperature: at which these are sampled. seed: names all randomness of training and sampling.
     max_depth: most steps of a held-out solution. batch: how many held-out solutions are written at a time.
-    wandb: as a run's.
+    wandb: a project of Weights & Biases that gets the scalars that TensorBoard gets; empty: none.
     policy: of its fields `init` is the base; `bootstrap` and `ppm` have no meaning here and are refused.
     """
 
