@@ -95,7 +95,8 @@ def test_a_file_of_another_schema_is_named_with_its_benchmark(tmp_path):
 def test_rows_that_cannot_be_graded_are_counted(tmp_path):
     write(tmp_path / "amc23.jsonl", [*ROWS, {"id": "b", "problem": "Draw it.", "answer": "  "}])
     (one,) = asked("amc23", str(tmp_path))
-    found = read(one)
-    assert len(found) == 5 and found.faults is not None and found.faults.left_out == 1
+    for limit, left in ((0, 5), (3, 3)):
+        found = read(one, limit=limit)
+        assert len(found) == left and found.faults is not None and found.faults.left_out == 1
     with pytest.raises(UserError, match=r"benchmark amc23: .*amc23\.jsonl:6"):
         read(one, bad="fatal")

@@ -166,16 +166,17 @@ def test_answers_that_the_gradings_judge_differently_are_listed(exam, tmp_path):
 
     def nearly(body: Body, k: int) -> str:
         text = write(body, k)
-        return CODE_STEPS.answered(r"It is \boxed{100.01}.") if "boxed" in text else text
+        return CODE_STEPS.answered(r"It is \boxed{100.01}.") if r"\boxed{1/2}" in text else text
 
     made = Server(nearly)
     with made.running():
-        report = evaluation.run(settings(*options(file, made, "--config.k=2")), tmp_path / "w")
+        report = evaluation.run(settings(*options(file, made, "--config.k=8")), tmp_path / "w")
     (measured,) = report["evaluation"]["benchmarks"]
     rows = predictions(tmp_path / "w")
     differ = [row for row in rows if row.grade != row.released]
     lines = (tmp_path / "w/benchmarks/exam/disagreements.jsonl").read_text().splitlines()
-    assert measured["disagreements"] == len(lines) == len(differ) > 0
+    assert measured["disagreements"] == len(lines) == len(differ)
+    assert 0 < len(differ) < len(rows)
     line = json.loads(lines[0])
     assert (line["strict"], line["released"]) == (differ[0].grade, differ[0].released)
     assert (line["answer"], line["reference"]) == ("100.01", "100")
