@@ -193,10 +193,10 @@ def tree(place: int, *answers: tuple[str, str, float]) -> Tree:
     return Tree(Problem(f"h{place}", f"What is {place}?", "1/2"), 1, 0, 1, (root, *nodes))
 
 
-def round_run(folder, rounds: dict[str, dict[str, list[Tree]]], **options) -> None:
+def round_run(folder, rounds: dict[str, dict[str, list[Tree]]], job: str = "evolve", **options) -> None:
     """A run's folder with trees of its evaluations."""
     given = {"evaluate": {"vote": "majority", "top_k": 0, "scores": "last", **options}}
-    records.write_signed(folder / "config.json", {"job": "evolve", **given})
+    records.write_signed(folder / "config.json", {"job": job, **(given if job == "evolve" else {})})
     for at, trees in rounds.items():
         stage = folder / at
         stage.mkdir(parents=True)
@@ -251,3 +251,14 @@ def test_one_run_of_rounds_is_compared_with_itself_a_round_before(tmp_path, caps
         0.0,
     ]
     assert "round 2" in capsys.readouterr().out
+
+
+def test_warm_starts_are_compared_by_what_they_measured(tmp_path):
+    for name, count in (("a", 10), ("b", 30)):
+        trees = [tree(i, RIGHT if i < count else WRONG) for i in range(40)]
+        round_run(tmp_path / name, {"evaluate": {"policy": trees, "search": trees}}, job="sft")
+    rows = compare(tmp_path, "a", "b")["rows"]
+    assert [(row["stage"], row["metric"]) for row in rows] == [("trained", "policy"), ("trained", "solved")]
+    assert all(row["entries"][1]["difference"]["value"] == 0.5 for row in rows)
+    round_run(tmp_path / "c", {}, job="ppm")
+    assert "a training of a PPM without a finished evaluation" in refused(tmp_path, "a", "c")
