@@ -30,7 +30,7 @@ from rstar_jax.evaluate import benchmarks, shapes
 from rstar_jax.evaluate.benchmarks import Asked
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.protocol import Protocol, protocol_of, require_metrics, require_options
-from rstar_jax.evolve import benchmark_stage, rounds
+from rstar_jax.evolve import benchmark_stage, report_page, rounds
 from rstar_jax.evolve.code_version import code_version
 from rstar_jax.evolve.context import Context, Models, policy_hash
 from rstar_jax.evolve.evaluation_needs import EvaluationLoad, announce_evaluation
@@ -95,6 +95,7 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
                     report, evaluation = _write(settings, work, models, measurements)  # 4
             _write_shapes(settings, work, evaluation)
             show(report, Console(highlight=False))
+            report_page.at_the_end(work.root, progress.log)
     return report
 
 
@@ -222,7 +223,7 @@ def _write(
         benchmarks=tuple(results.of_json(Measured, manifest["result"]["measured"]) for manifest in done),
     )
     records.write_signed(work.root / EVALUATION, results.to_json(evaluation))
-    report = collect_evaluation(work.root, settings, evaluation, done)
+    report = collect_evaluation(work.root, to_dict(settings), evaluation, done)
     write_report(work.root / "report.json", report)
     return report, evaluation
 

@@ -26,6 +26,7 @@ from rstar_jax.evaluate.judge.known_truth import suite_samples, trajectory_sampl
 from rstar_jax.evaluate.judge.predictions import Tallied, read_predictions
 from rstar_jax.evaluate.judge.readers import read_samples, source_of
 from rstar_jax.evaluate.judge.samples import JudgeSample
+from rstar_jax.evolve import report_page
 from rstar_jax.evolve.code_version import code_version
 from rstar_jax.evolve.judge_settings import JudgeSettings
 from rstar_jax.evolve.judge_stage import SampleSource, StoredScores, score_samples
@@ -57,6 +58,7 @@ def run(settings: JudgeSettings, workdir: Path) -> Judgement:
             found = _of_ppm(settings, workdir, progress)
         records.write_json(workdir / RESULT, dataclasses.asdict(found))
         progress.log(f"{workdir / RESULT}: all figures, and where they come from.")
+        report_page.at_the_end(workdir, progress.log)
     draw(judgement_tables(found), judgement_lines(found), Console(highlight=False))
     return found
 

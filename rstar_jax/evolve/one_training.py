@@ -17,7 +17,7 @@ from rstar_jax.data.corrections import corrections
 from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import given, rounds
+from rstar_jax.evolve import given, report_page, rounds
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.problems import with_room
 from rstar_jax.evolve.settings import PolicySettings, RunSettings
@@ -26,6 +26,7 @@ from rstar_jax.evolve.summary import keep_sources
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import show
 from rstar_jax.report.write import write_report
+from rstar_jax.settings import to_dict
 from rstar_jax.tasks import VerifySettings
 from rstar_jax.types import Problem
 
@@ -62,7 +63,7 @@ def run(
     workdir: Path,
     data: tuple[str, str, str],
     stages: Callable[[Context, list[Path]], None],
-    collect: Callable[[Path, Any], dict[str, Any]],
+    collect: Callable[[Path, dict[str, Any]], dict[str, Any]],
 ) -> dict[str, Any]:
     """Train in `workdir`; returns the report that it also writes and shows.
 
@@ -92,10 +93,11 @@ def run(
             try:
                 stages(context, files)  # 3
             finally:
-                report = collect(work.root, settings)  # 4
+                report = collect(work.root, to_dict(settings))  # 4
                 with contextlib.suppress(UserError):  # a disk that is full is full for the report too
                     write_report(work.root / "report.json", report)
             show(report, Console(highlight=False))
+            report_page.at_the_end(work.root, progress.log)
     return report
 
 

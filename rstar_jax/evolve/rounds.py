@@ -25,7 +25,7 @@ from rstar_jax.engine.memory import free_bytes
 from rstar_jax.engine.prefixes import pages_for
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import stage_table, train_stages
+from rstar_jax.evolve import report_page, stage_table, train_stages
 from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context, policy_hash
 from rstar_jax.evolve.problems import warn_of_seen, with_room
@@ -45,7 +45,7 @@ from rstar_jax.report.tables import show
 from rstar_jax.report.write import write_report
 from rstar_jax.served import Address, is_served, parse
 from rstar_jax.served.models import require_model
-from rstar_jax.settings import home_expanded
+from rstar_jax.settings import home_expanded, to_dict
 from rstar_jax.transforms.lora import check as check_lora
 
 
@@ -118,7 +118,7 @@ def _rounds(context: Context) -> dict[str, Any]:
     try:
         for name, round in stage_table.chosen(context):  # 4
             stage_table.run(context, name, round)
-            found = collect(work.root, settings)
+            found = collect(work.root, to_dict(settings))
             write_report(report, found)
             context.scalars.rounds(round_scalars(found))
     except UserError:
@@ -165,9 +165,10 @@ def machine(context: Context) -> Machine:
 
 
 def _report(context: Context, path: Path) -> dict[str, Any]:
-    report = collect(context.work.root, context.settings)
+    report = collect(context.work.root, to_dict(context.settings))
     write_report(path, report)
     show(report, Console(highlight=False))
+    report_page.at_the_end(context.work.root, context.progress.log)
     return report
 
 

@@ -14,10 +14,9 @@ from rstar_jax import manifests, records
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.evaluate.outcome import Evaluation
-from rstar_jax.evolve.settings import STAGE_NAMES, RunSettings
+from rstar_jax.evolve.settings import STAGE_NAMES
 from rstar_jax.report import results, sections
 from rstar_jax.report.results import CurateResult, EvaluateResult, SearchResult, TrainResult
-from rstar_jax.settings import to_dict
 from rstar_jax.types import Problem
 
 _CLOCKS = ("device", "device_awaited", "sandbox", "sandbox_awaited")  # of `sections.StageTimes`
@@ -25,11 +24,11 @@ _ESTIMATES = "estimates.json"  # what a run was expected to need (announce.py)
 _SOURCES = "sources.json"  # what became of the rows of its problems' sources
 
 
-def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
+def collect(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """The report of a working directory (`sections.RunReport`), as JSON takes it.
 
-    What was not done is None or absent. Seconds of a stage are busy wall seconds of the process that finished
-    it.
+    options: those of the run, as its config.json has them. What was not done is None or absent. Seconds of a
+    stage are wall seconds of the process that finished it.
     """
     rounds, stages, files, models = list[sections.Round](), [], {}, {}
     base = _manifest(root, "base", "evaluate")
@@ -59,12 +58,12 @@ def collect(root: Path, settings: RunSettings) -> dict[str, Any]:
         folder=str(root),
         models=models,
         files=files,
-        **_whole(settings, stages),
+        **_whole(options, stages),
     )
     return results.to_json(report)
 
 
-def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
+def collect_warm_start(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """The report of a warm start's working directory (`sections.WarmStartReport`; evolve/sft.py)."""
     names = {"rows": ("rows",), "base": ("base", "evaluate"), "policy": ("policy",), "after": ("evaluate",)}
     done = {name: m for name, parts in names.items() if (m := _manifest(root, *parts))}
@@ -80,19 +79,19 @@ def collect_warm_start(root: Path, settings: Any) -> dict[str, Any]:
             rows=found.get("rows") and results.to_json(found["rows"]),
             policy_training=_trained(found.get("policy")),
             **_alone(found.get("after")),
-            samples=settings.samples,
+            samples=options.get("samples"),
         ),
         layers=_layers(done.values()),
         stages=stages,
         folder=str(root),
         models={"policy": "policy/model"} if "policy" in done else {},
         files={name: str(path) for name, path in files.items() if path.exists() or name == "report"},
-        **_whole(settings, stages),
+        **_whole(options, stages),
     )
     return results.to_json(report)
 
 
-def collect_ppm(root: Path, settings: Any) -> dict[str, Any]:
+def collect_ppm(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """The report of a training of a PPM alone (`sections.PpmReport`; evolve/ppm.py)."""
     names = ("pairs", "ppm", "compare", "evaluate")
     done = {name: m for name in names if (m := _manifest(root, name))}
@@ -124,13 +123,13 @@ def collect_ppm(root: Path, settings: Any) -> dict[str, Any]:
         folder=str(root),
         models={"ppm": "ppm/model"} if "ppm" in done else {},
         files={name: str(path) for name, path in files.items() if path.exists() or name == "report"},
-        **_whole(settings, stages),
+        **_whole(options, stages),
     )
     return results.to_json(report)
 
 
 def collect_evaluation(
-    root: Path, settings: Any, evaluation: Evaluation, done: Sequence[dict[str, Any]]
+    root: Path, options: Mapping[str, Any], evaluation: Evaluation, done: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     """The report of an evaluation's working directory (`sections.EvaluationReport`; evolve/evaluation.py).
 
@@ -145,7 +144,7 @@ def collect_evaluation(
         stages=stages,
         folder=str(root),
         files={**files, "evaluation": str(root / "evaluation.json"), "report": str(root / "report.json")},
-        **_whole(settings, stages),
+        **_whole(options, stages),
     )
     return results.to_json(report)
 
@@ -231,11 +230,11 @@ def _estimated(
     return tuple(found), expected or None
 
 
-def _whole(settings: Any, stages: Sequence[sections.StageTimes]) -> dict[str, Any]:
+def _whole(options: Mapping[str, Any], stages: Sequence[sections.StageTimes]) -> dict[str, Any]:
     """Figures of all stages together."""
     return {
-        "seed": settings.seed,
-        "config": to_dict(settings),
+        "seed": options.get("seed"),
+        "config": dict(options),
         "seconds": round(sum(stage.seconds or 0.0 for stage in stages), 3),
         "peak_mb": max((stage.peak_mb or 0 for stage in stages), default=0),
         "peak_children_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,

@@ -24,6 +24,7 @@ from rstar_jax.data.known import NO_ANSWER, Columns
 from rstar_jax.data.load import load_problems
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
 from rstar_jax.errors import UserError
+from rstar_jax.evolve import report_page
 from rstar_jax.evolve.context import policy_hash
 from rstar_jax.evolve.rounds import base_folder
 from rstar_jax.evolve.stages import Workdir
@@ -74,6 +75,7 @@ def run(settings: SynthesiseSettings, workdir: Path) -> dict[str, Any]:
                     write_report(work.root / "report.json", report)
         for line in _told(report, work.root):
             progress.log(line)
+        report_page.at_the_end(synthesis.work.root, progress.log)
     return report
 
 

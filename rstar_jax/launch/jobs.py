@@ -30,6 +30,7 @@ _SETTINGS = {
     "evaluate": ("rstar_jax.evolve.evaluation_settings", "EvaluationSettings"),
     "judge": ("rstar_jax.evolve.judge_settings", "JudgeSettings"),
     "view": ("rstar_jax.view", "ViewSettings"),
+    "report": ("rstar_jax.evolve.report_page", "ReportSettings"),
 }
 # Jobs that need not wait for jax to be loaded.
 WITHOUT_DEVICE = frozenset({"view"})
@@ -101,4 +102,5 @@ JOBS: dict[str, Job] = {
     "evaluate": _job("evaluate", "rstar_jax.evolve.evaluation", _asked),
     "judge": _job("judge", "rstar_jax.evolve.judge", _plain),
     "view": _job("view", "rstar_jax.view", _plain),
+    "report": _job("report", "rstar_jax.evolve.report_page", _plain),
 }

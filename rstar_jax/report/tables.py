@@ -48,13 +48,13 @@ CAUSES = 8  # causes of death shown; rarer ones are added up
 
 def tables(report: Mapping[str, Any]) -> list[Table]:
     """Every table that report.json's content has something for, in the order shown."""
-    return _tables(_typed(report))
+    return tables_of(typed_report(report))
 
 
 def render(report: Mapping[str, Any]) -> str:
     """The tables as plain text, columns aligned, with a newline at the end."""
-    typed = _typed(report)
-    return plain_text(_tables(typed), notes(typed))
+    typed = typed_report(report)
+    return plain_text(tables_of(typed), notes(typed))
 
 
 def plain_text(found: Sequence[Table], lines: Sequence[str] = ()) -> str:
@@ -64,8 +64,8 @@ def plain_text(found: Sequence[Table], lines: Sequence[str] = ()) -> str:
 
 def show(report: Mapping[str, Any], console: Console | None = None) -> None:
     """Draws the tables on a terminal (standard output unless given); prints plain text anywhere else."""
-    typed = _typed(report)
-    draw(_tables(typed), notes(typed), console)
+    typed = typed_report(report)
+    draw(tables_of(typed), notes(typed), console)
 
 
 def draw(found: Sequence[Table], lines: Sequence[str] = (), console: Console | None = None) -> None:
@@ -85,12 +85,14 @@ def draw(found: Sequence[Table], lines: Sequence[str] = (), console: Console | N
         console.print(Text(line))
 
 
-def _typed(report: Mapping[str, Any]) -> Report:
+def typed_report(report: Mapping[str, Any]) -> Report:
+    """Return the contents of report.json as the dataclass of its kind."""
     kind = next((kind for key, kind in _KINDS.items() if report.get(key)), RunReport)
     return of_json(kind, report)
 
 
-def _tables(report: Report) -> list[Table]:
+def tables_of(report: Report) -> list[Table]:
+    """Return every table that a report has something for, in the order shown."""
     makers: tuple[Callable[[Report], Table], ...] = (
         benchmarks, by_level, samples, coverage, solutions_given, pairs_given, accuracy, data, failures,
         times, shares, estimates,

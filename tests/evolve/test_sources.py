@@ -11,6 +11,7 @@ from rstar_jax.data.load import load_problems
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.summary import collect, keep_sources
 from rstar_jax.report.tables import render
+from rstar_jax.settings import to_dict
 
 LINES = [json.loads(line) for line in KNOWN.read_text(encoding="utf-8").splitlines()]
 
@@ -28,7 +29,7 @@ def test_known_wrong_answers_are_told_of_the_problems_that_there_are(tmp_path, o
     there = [problem.id for problem in found if problem.id.startswith("w")]
     assert 0 < len(there) < len(rows)
     keep_sources(tmp_path, {"train": found})
-    report = collect(tmp_path, RunSettings())
+    report = collect(tmp_path, to_dict(RunSettings()))
     assert report["sources"]["train"]["known_wrong"] == there
     told = " ".join(render(report).split())
     assert (
@@ -39,6 +40,6 @@ def test_known_wrong_answers_are_told_of_the_problems_that_there_are(tmp_path, o
 
 def test_nothing_is_told_where_nothing_is_wrong(tmp_path):
     keep_sources(tmp_path, {"train": load_problems("3", seed=0, split="train")})
-    report = collect(tmp_path, RunSettings())
+    report = collect(tmp_path, to_dict(RunSettings()))
     assert report["sources"]["train"]["problems"] == 3
     assert "Problems, train" not in render(report)

@@ -1,0 +1,183 @@
+"""report.html of folders finished, under way, damaged and of other jobs."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zlib
+
+import pytest
+
+from rstar_jax import records
+from rstar_jax.errors import UserError
+from rstar_jax.evolve import report_page
+from rstar_jax.evolve.report_page import ReportSettings, at_the_end, gather, run, write
+from tests.report import a_run
+from tests.report.test_frame import HOSTILE, Reader
+
+SECTIONS = ["overview", "accuracy", "coverage", "paper", "scaling", "trainings", "probes", "failures"]
+SECTIONS += ["trees", "time", "problems", "provenance"]
+
+
+@pytest.fixture
+def finished(tmp_path):
+    return a_run.make(tmp_path / "run")
+
+
+def sections(page: str) -> list[str]:
+    return [attrs["id"] for tag, attrs in Reader(page).tags if tag == "section"]
+
+
+def page_of(root) -> str:
+    return write(gather(root, lambda _: None)).read_text()
+
+
+def test_a_finished_run_shows_everything(finished):
+    path = run(ReportSettings(markdown=True), finished)
+    page, text = path.read_text(), (finished / "report.md").read_text()
+    assert sections(page) == SECTIONS
+    assert "Finished: 11 stages" in page and "could not be read" not in page
+    for table in ("The paper's figures", "Test-time scaling", "Why steps died", "Where the time went"):
+        assert table in text
+    assert "| round 1 | 1 |" in text and "seccomp" in text
+    assert len(zlib.compress(page.encode())) < 150_000
+    assert not [p for p in finished.iterdir() if p.name.startswith(".")]
+
+
+def test_pages_of_one_folder_are_equal(finished):
+    assert page_of(finished) == page_of(finished)
+
+
+def test_no_element_has_a_style_or_a_handler(finished):
+    for _, attributes in Reader(page_of(finished)).tags:
+        assert not any(name == "style" or name.startswith("on") for name in attributes)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_texts_of_models_stay_texts(tmp_path, text):
+    root = a_run.make(tmp_path / "run", rounds=1, text=text)
+    plain = Reader(page_of(a_run.make(tmp_path / "plain", rounds=1)))
+    page = Reader(page_of(root))
+    told = {tag for tag, _ in page.tags}
+    assert told <= {tag for tag, _ in plain.tags} | {"li", "ul"}
+    assert not [attrs for _, attrs in page.tags if any(n.startswith("on") or n == "style" for n in attrs)]
+    assert not any(attrs.get("href", "#").startswith("javascript") for _, attrs in page.tags)
+    markdown = (run(ReportSettings(markdown=True), root).parent / "report.md").read_text()
+    assert not re.search(r"(?<!\\)<", markdown)
+
+
+def test_a_megabyte_in_a_line_is_cut(tmp_path):
+    page = page_of(a_run.make(tmp_path / "run", rounds=1, text="x" * 2**20))
+    assert len(page) < 600_000 and "1,048,576 characters in all" in page
+
+
+def test_a_run_under_way_shows_what_there_is(finished):
+    shutil.rmtree(finished / "round2" / "evaluate")
+    (finished / "round2" / "ppm" / "DONE.json").unlink()
+    (finished / "round2" / "ppm" / "metrics.jsonl").open("a").write('{"step": 31, "lo')
+    page = page_of(finished)
+    assert "Unfinished: 9 of 11 stages done, begun: round2/ppm (31 steps)" in page
+    assert sections(page) == SECTIONS
+    shutil.rmtree(finished / "round2")
+    shutil.rmtree(finished / "round1" / "evaluate")
+    (finished / "round1" / "curate" / "DONE.json").unlink()
+    page = page_of(finished)
+    assert {"coverage", "scaling"}.isdisjoint(sections(page)) and "trainings" in sections(page)
+
+
+def test_nothing_finished_yet(tmp_path):
+    root = tmp_path / "run"
+    root.mkdir()
+    shutil.copy(a_run.make(tmp_path / "other") / "config.json", root)
+    folder = root / "base" / "evaluate"
+    folder.mkdir(parents=True)
+    (folder / "policy-000000.tree").write_bytes(b"")
+    page = page_of(root)
+    assert "No stage has finished yet, begun: base/evaluate (1 trees on disk)" in page
+    assert sections(page) == ["overview", "provenance"]
+
+
+@pytest.mark.parametrize(
+    ("file", "section"),
+    [
+        ("config.json", None),
+        ("inputs.json", None),
+        ("round2/curate/DONE.json", None),
+        ("round1/evaluate/search-00000.parquet", None),
+        ("round2/curate/suspects.jsonl", None),
+        ("evaluation.json", "evaluation"),
+        ("judge.json", None),
+    ],
+)
+def test_what_is_damaged_is_named_and_the_rest_is_shown(finished, file, section):
+    (finished / file).write_bytes(b"\x00{damaged")
+    page = page_of(finished)
+    assert "Some files could not be read" in page and file.rpartition("/")[0] in page
+    assert section not in sections(page) and "accuracy" in sections(page)
+
+
+def test_figures_of_another_form_are_named(finished):
+    for wrong in ({"benchmarks": 3}, {"benchmarks": [{"name": "a", "figures": {"pass@1": 0.5}}]}):
+        (finished / "evaluation.json").write_text(json.dumps(wrong))
+        assert "evaluation.json: not with benchmarks and their figures" in page_of(finished)
+    root = finished.parent / "evaluated"
+    root.mkdir()
+    (root / "evaluation.json").write_text('{"benchmarks": [{"name": "a", "figures": {}}]}')
+    records.write_signed(root / "config.json", {"job": "evaluate"})
+    assert "evaluation.json: not as we write it" in page_of(root)
+
+
+def test_an_evaluation_and_a_judgement(tmp_path):
+    root = tmp_path / "evaluated"
+    for name, found in (("evaluation", a_run.EVALUATION), ("judge", a_run.JUDGEMENT)):
+        records.write_json(root / f"{name}.json", found)
+    records.write_signed(root / "config.json", a_run.EVALUATION["config"])
+    page = page_of(root)
+    assert sections(page) == ["overview", "evaluation", "paper", "probes", "provenance"]
+    for told in ("78.4", "74.5 to 82.0", "maj@8", "pairs of steps", "suite: calibration", "temperature"):
+        assert told in page
+
+
+@pytest.mark.parametrize("job", ["sft", "ppm", "synthesise", "judge", "prepare"])
+def test_folders_of_other_jobs(tmp_path, job):
+    root = tmp_path / "other"
+    root.mkdir()
+    records.write_signed(root / "config.json", {"job": job, "heldout": "10", "seed": 3})
+    rows = {"read": 9, "kept": 8, "converted": 8, "lost": {"not right": 1}, "heldout_seen": 0}
+    if job == "sft":
+        a_run.stage(root, "rows", "rows", **rows)
+    page = page_of(root)
+    assert "overview" in sections(page) and "provenance" in sections(page)
+    if job == "sft":
+        assert "lost: not right" in page and "Unfinished: 1 of 4 stages done" in page
+
+
+def test_folders_of_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    for name, why in (("absent", "no such folder"), ("file", "a file"), ("empty", "nothing of a run")):
+        with pytest.raises(UserError, match=f"--workdir=.*{name}: .*{why}"):
+            run(ReportSettings(), tmp_path / name)
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_run_does_not_fail_for_want_of_its_page(finished, monkeypatch, caplog):
+    said: list[str] = []
+    at_the_end(finished, said.append)
+    assert said[0].startswith(f"Report: {finished}/report.html (")
+    (finished / "report.html").unlink()
+    (finished / "report.html").mkdir()
+    at_the_end(finished, said.append)
+    assert said[1].startswith("No report.html: ") and "cannot be written" in said[1]
+    monkeypatch.setattr(report_page, "page", lambda *_: 1 / 0)
+    at_the_end(finished, said.append)
+    assert "No report.html was written" in caplog.text and len(said) == 2
+
+
+def test_the_command(finished):
+    command = [sys.executable, "-m", "rstar_jax.launch", "--config=report", f"--workdir={finished}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert "report.html (" in done.stdout and (finished / "report.html").exists()
