@@ -1,7 +1,7 @@
 // The drawing of a tree: what is in sight alone, at most about one mark for each pixel of height and level.
 
 const ROW = 32; // pixels at zoom 1
-const NARROW = 124, COLUMN = 250, WIDEST = 420; // pixels of a column: of cards at least, where there is room, at most
+const NARROW = 112, COLUMN = 250, WIDEST = 420; // pixels of a column: of cards at least, where there is room, at most
 const CARDS = 21, LABELS = 12.5, TALL = 46; // pixels of a row from which nodes are cards, have labels, several lines
 const FONT = '"Inter", system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
@@ -18,7 +18,7 @@ function geometry(view, tree, width) {
   const row = ROW * view.k;
   const fit = (width - 40) / (tree.kin.deepest + 1);
   const least = row >= CARDS ? NARROW : 26;
-  const column = Math.min(WIDEST, Math.max(least, Math.min(fit, COLUMN), COLUMN * view.k * 0.16));
+  const column = Math.min(WIDEST, Math.max(least, Math.min(fit, COLUMN), COLUMN * view.k * 0.13));
   return { row, column, card: row >= CARDS ? column - Math.min(40, column * 0.2) : 0, x: view.x, y: view.y };
 }
 
@@ -184,7 +184,7 @@ function wrapped(text, letters, most) {
 /** What a card of several lines holds: its title in one line or more, and code where there is room. */
 function cardParts(tree, g, v) {
   const room = g.row - 8 - 30;
-  const letters = Math.floor((g.card - 26) / 6.4);
+  const letters = Math.floor((g.card - 26) / 6.9);
   const text = v ? tree.label(v) : seen(tree.problem.question.slice(0, 600));
   const title = wrapped(text, letters, Math.min(v ? 2 : 9, Math.max(1, Math.floor(room / 16))));
   const left = Math.floor((room - title.length * 16 - 6) / 15);
@@ -238,22 +238,31 @@ function drawBox(context, tree, v, [x, y, width, tall], colours, marks) {
 /** Q, visits, a grade and the sides of pairs, in one line. Returns where the room left of them ends. */
 function drawNumbers(context, tree, v, x, y, width, colours, parts) {
   const failed = tree.failed[v];
+  let right = x;
+  const marked = () => {
+    if (tree.isAnswer[v]) right = drawGrade(context, tree.gradeOf(v), right, y, colours);
+    const of = tree.pairsOf.get(v) ?? [];
+    for (const up of [true, false]) {
+      if (of.some((i) => (tree.pairs[i][0] === v) === up)) right = drawArrow(context, up, right, y, colours);
+    }
+  };
   context.font = `11px ${FONT}`;
   context.fillStyle = colours.soft;
-  const value = failed ? tree.statusOf(v) : `${parts ? "Q " : ""}${signed(tree.q[v])}`;
-  let right = x;
+  const value = failed ? tree.statusOf(v) : signed(tree.q[v]);
   if (parts) {
-    context.fillText(failed ? value : `${value}   N ${tree.visits[v]}`, x - width + 25, y);
-  } else if (width > (failed ? 200 : 150)) {
-    context.textAlign = "right";
-    context.fillText(value, x, y);
-    right -= context.measureText(value).width + 8;
-    context.textAlign = "left";
-  }
-  if (tree.isAnswer[v]) right = drawGrade(context, tree.gradeOf(v), right, y, colours);
-  const of = tree.pairsOf.get(v) ?? [];
-  for (const up of [true, false]) {
-    if (of.some((i) => (tree.pairs[i][0] === v) === up)) right = drawArrow(context, up, right, y, colours);
+    marked();
+    context.fillStyle = colours.soft;
+    const room = right - (x - width + 25) - 2;
+    const whole = failed ? value : `Q ${value}   N ${tree.visits[v]}`;
+    fillCut(context, context.measureText(whole).width <= room ? whole : value, x - width + 25, y, room);
+  } else {
+    if (width > (failed ? 200 : 150)) {
+      context.textAlign = "right";
+      context.fillText(value, x, y);
+      right -= context.measureText(value).width + 8;
+      context.textAlign = "left";
+    }
+    marked();
   }
   return right;
 }

@@ -1,5 +1,6 @@
 // Lists of any length: only the rows in sight are elements; one of them is active, the list itself has the focus.
 
+const LONGEST_LIST = 400_000; // rows: browsers know no taller elements than some 30 million pixels
 let lists = 0;
 
 class List {
@@ -24,11 +25,11 @@ class List {
     this.onPick(i);
   }
 
-  /** Has so many rows from now on. */
+  /** Has so many rows from now on, the first of them where they are too many. */
   set(count, active) {
-    this.count = count;
+    this.count = Math.min(count, LONGEST_LIST);
     this.active = active;
-    this.space.style.height = `${count * this.tall}px`;
+    this.space.style.height = `${this.count * this.tall}px`;
     this.render();
   }
 

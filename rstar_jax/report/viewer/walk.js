@@ -25,8 +25,9 @@ function treeName([set, round, tree]) {
 }
 
 class Finder {
-  constructor(source, onPick) {
-    Object.assign(this, { source, onPick, pages: new Map(), total: 0, asked: 0 });
+  /** onPick(problem, wanted): a row was picked. onFail(error): the source did not answer. */
+  constructor(source, onPick, onFail) {
+    Object.assign(this, { source, onPick, onFail, pages: new Map(), total: 0, asked: 0 });
     this.search = make("input", { type: "search", placeholder: "Find a problem", "aria-label": "Find a problem by its words or id", autocomplete: "off", spellcheck: "false" });
     this.selects = Object.fromEntries(
       [["outcome", "Outcome"], ["round", "Round"], ["level", "Level"], ["set", "Kind of search"], ["cause", "A step failed by"]].map(([name, label]) => [name, make("select", { "aria-label": label })]),
@@ -51,8 +52,8 @@ class Finder {
   async find(first = false, again = false) {
     const asked = ++this.asked;
     const began = performance.now();
-    const answer = await this.source.problems(this.wanted, 0);
-    if (asked !== this.asked) return;
+    const answer = await this.source.problems(this.wanted, 0).catch(this.onFail);
+    if (asked !== this.asked || !answer) return;
     this.pages = new Map([[0, answer.problems]]);
     this.total = answer.total;
     this.offer(answer.facets);
@@ -71,7 +72,7 @@ class Finder {
     const all = facets.problems;
     const of = total === all ? counted(all, "problem") : `${total.toLocaleString("en")} of ${counted(all, "problem")}`;
     const bad = Object.entries(facets.unreadable ?? {});
-    this.count.replaceChildren(`${of}${reading ? ` so far${left ? `, ${counted(left, "file")} to read` : ""}` : ""}`);
+    this.count.replaceChildren(`${of}${total > LONGEST_LIST ? `, the first ${LONGEST_LIST.toLocaleString("en")} listed` : ""}${reading ? ` so far${left ? `, ${counted(left, "file")} to read` : ""}` : ""}`);
     if (facets.shown < all) this.count.append(` · ${facets.shown.toLocaleString("en")} are in this page`);
     if (facets.shown < all) this.count.append(make("span", { class: "walk-how" }, "All of them: ", make("code", {}, facets.command)));
     if (bad.length) this.count.append(make("span", { class: "walk-bad" }, seen(`${counted(bad.length, "file")} cannot be read: ${bad[0][0]} (${bad[0][1]})`)));
@@ -102,11 +103,12 @@ class Finder {
       if (this.pages.has(page)) continue;
       this.pages.set(page, []);
       const asked = this.asked;
-      this.source.problems(this.wanted, page * PAGE).then(({ problems }) => {
+      const took = ({ problems }) => {
         if (asked !== this.asked) return;
         this.pages.set(page, problems);
         this.list.render();
-      });
+      };
+      this.source.problems(this.wanted, page * PAGE).then(took).catch(this.onFail);
     }
   }
 
@@ -170,7 +172,7 @@ class Walk {
   constructor(root) {
     this.root = root;
     this.source = root.dataset.source ? new EmbeddedSource(root.dataset.source) : new ServedSource();
-    this.finder = new Finder(this.source, (problem, wanted) => this.pick(problem, wanted));
+    this.finder = new Finder(this.source, (problem, wanted) => this.pick(problem, wanted), (error) => this.fail(error));
     const pane = (name) => new Pane(root, name, (of, node) => this.go(of, node), (of, at) => this.open(of, at));
     this.panes = [pane("Tree"), pane("Second tree")];
     this.active = this.panes[0];
@@ -190,7 +192,7 @@ class Walk {
     const panes = make("div", { class: "walk-panes" }, ...this.panes.map((one) => one.element));
     const side = make("div", { class: "walk-side" }, this.outline.element, this.details);
     root.replaceChildren(make("div", { class: "walk-body" }, this.finder.element, make("div", { class: "walk-main" }, head, panes, legend()), side));
-    this.finder.find(true).catch((error) => this.fail(error));
+    this.finder.find(true);
   }
 
   /** Opens a problem: the tree that the filters ask for, else its last search. */
