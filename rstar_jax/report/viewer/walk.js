@@ -59,7 +59,8 @@ class Finder {
     this.offer(answer.facets);
     this.tell(answer);
     this.list.set(this.total, again ? this.list.active : -1);
-    if (!again) this.list.element.scrollTop = 0;
+    if (again) answer.problems.forEach((problem) => this.onNews?.(problem));
+    else this.list.element.scrollTop = 0;
     if (first && this.total) {
       this.list.choose(0);
       this.picked(0);
@@ -192,6 +193,7 @@ class Walk {
     const panes = make("div", { class: "walk-panes" }, ...this.panes.map((one) => one.element));
     const side = make("div", { class: "walk-side" }, this.outline.element, this.details);
     root.replaceChildren(make("div", { class: "walk-body" }, this.finder.element, make("div", { class: "walk-main" }, head, panes, legend()), side));
+    this.finder.onNews = (problem) => problem.id === this.problem?.id && this.renew(problem);
     this.finder.find(true);
   }
 
@@ -213,13 +215,25 @@ class Walk {
     if (two) this.open(this.panes[1], last === first ? (first + 1) % problem.trees.length : last);
   }
 
+  /** The problem has further trees by now. */
+  renew(problem) {
+    const same = (one, other) => one.slice(0, 3).join() === other.slice(0, 3).join();
+    for (const pane of this.panes.filter((one) => !one.element.hidden)) {
+      const shown = this.problem.trees[pane.at];
+      pane.offer(problem, problem.trees.findIndex((tree) => same(tree, shown)));
+    }
+    this.problem = problem;
+    this.both.disabled = problem.trees.length < 2;
+  }
+
   async open(pane, at) {
     performance.mark("walk-open");
     pane.offer(this.problem, at);
     const { problem } = this;
+    const opening = (pane.opening = {}); // the last one asked for is shown
     try {
       const tree = await this.source.tree(problem, problem.trees[at]);
-      if (problem !== this.problem || pane.at !== at) return;
+      if (problem.id !== this.problem.id || pane.opening !== opening) return;
       pane.stage.onDrawn = () => performance.measure("walk-shown", "walk-open");
       pane.show(tree);
       if (pane === this.active) this.follow();

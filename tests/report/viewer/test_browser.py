@@ -50,11 +50,18 @@ def opened(browser, url, **options):
         page.on("request", lambda request: asked.append(request.url))
         page.goto(url)
         page.wait_for_selector(STEPS)
+        all_told(page)
         yield page
         assert page.evaluate("window.harmed") is None
         assert said == []
         assert all(one.split("?")[0].rsplit("/", 1)[0] == url.rsplit("/", 1)[0] for one in asked)
         assert url.startswith("http") or asked == [url]
+
+
+def all_told(page):
+    from playwright.sync_api import expect as expected
+
+    expected(page.locator(".walk-count")).not_to_contain_text("so far", timeout=20_000)
 
 
 @pytest.fixture(params=["report", "address"])
