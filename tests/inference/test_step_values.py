@@ -1,15 +1,19 @@
 """Values of whole solutions in one pass: those that a search would be told step by step."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from rstar_jax import models, weights
+from rstar_jax import models, sharding, weights
 from rstar_jax.errors import UserError
 from rstar_jax.inference.step_values import StepValues
 from rstar_jax.queues import call
 from rstar_jax.tasks import MathTask
 from rstar_jax.weights import TINY_BASE
 from tests.inference.test_reading import PROBLEM, STEPS, by_the_card, prm, reasoner
+from tests.on_devices import printed
 
 __all__ = ["prm"]  # a fixture
 
@@ -78,3 +82,21 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
     weights.save_reward_model(models.from_policy(weights.load_pretrained(TINY_BASE)), tmp_path / "m")
     with pytest.raises(UserError, match="no tokenizer there"):
         values_of(tmp_path / "m")
+
+
+def test_devices_that_share_model_and_batches_find_the_same(ours):
+    assert printed(__file__, ours, devices=4) == "4 devices, batches of [2]\n"
+
+
+def on_a_mesh(folder: Path) -> None:
+    """Over four devices, two with halves of the heads: so many rows in a batch, and the same values."""
+    mesh = sharding.make_mesh(fsdp=2, tensor=2)
+    some, alone = (values_of(folder, batch_tokens=1, mesh=each) for each in (mesh, None))
+    texts = [some.encode(f"What is {i} plus 3?", STEPS[: 1 + i % 2]) for i in range(3)]
+    found = some.values(texts)
+    np.testing.assert_allclose(np.concatenate(found), np.concatenate(alone.values(texts)), atol=1e-4)
+    print(f"{mesh.size} devices, batches of {sorted({B for B, _ in some.shapes})}")
+
+
+if __name__ == "__main__":
+    on_a_mesh(Path(sys.argv[1]))

@@ -37,9 +37,20 @@ def test_the_threshold_has_the_best_f1_of_all(seed):
     assert -1 <= found <= 1
 
 
+def test_the_first_step_below_is_named_and_one_that_is_equal_is_not():
+    assert first_below((0.5, 0.1, -0.3, -0.9), 0.1) == 2
+    assert first_below((0.5, 0.1), 0.1) == -1 == first_below((), 0.1)
+
+
 def test_a_threshold_needs_both_kinds_and_lies_between_values():
     assert best_threshold([(0.5,), (0.2,)], [-1, -1]) == 0 == best_threshold([(0.5,)], [0])
     assert best_threshold([(0.9, 0.7), (0.9, 0.1)], [-1, 1]) == pytest.approx(0.4)
+
+
+def test_of_thresholds_that_are_as_good_the_one_next_to_0_is_taken():
+    wrong = [(0.8, -0.5), (0.0, -0.9), (0.9, 0.2)]  # rightly named from -0.5 to 0.8, -0.9 to 0, 0.2 to 0.9
+    assert best_threshold([*wrong, (0.95,)], [1, 1, 1, -1]) == pytest.approx(-0.25)
+    assert best_threshold([[-v for v in of] for of in ((0.8,), (0.5,))], [0, -1]) == pytest.approx(-0.65)
 
 
 def test_figures_are_those_of_the_benchmarks_own_code():

@@ -81,7 +81,10 @@ def test_prmbenchs_log_gives_its_scores_without_the_benchmark(tmp_path, scored):
     ]
     logs += [logs[0]]  # the first of those with equal ids counts
     correct = {"idx": "correct_prm_test_p1_0", "error_steps": [], "classifcation": "correct"}
-    logs += [correct | {"prediction": result("correct_prm_test_p1_0", [False])}]
+    logs += [
+        correct | {"prediction": result("correct_prm_test_p1_0", [False])},
+        correct | {"prediction": None},
+    ]
     lines(tmp_path / "log.jsonl", [{"total_hallucination_results": {}, "detailed_logs": logs}])
     values = read(tmp_path / "log.jsonl").resampled().values()
     assert {name: values[f"{name}/PRMScore"] for name in scored} == pytest.approx(scored)
