@@ -45,6 +45,7 @@ def test_a_perfect_judge_is_perfect():
     for probe in PROBES:
         assert figures[f"probe {probe}/right"].value == figures[f"probe {probe}/wrong"].value == 0
         assert figures[f"probe {probe}/pairs of solutions"].value == 1
+        assert figures[f"probe {probe}/wrong"].problems == 27
     assert figures["pairs of steps"].problems == 27
 
 
@@ -90,6 +91,11 @@ def test_steps_before_an_error_count_once():
     rows = [sample for sample in SAMPLES if sample.kind in ("right", "wrong")]
     assert found["right"] == sum(len(s.steps) for s in rows if s.kind == "right")
     assert found["wrong"] == sum(len(s.steps) - s.errors[0] for s in rows if s.kind == "wrong")
+
+
+def test_the_wrong_solutions_in_other_words_err_in_any_step():
+    probed = {sample.errors[0] for sample in SAMPLES if sample.kind == "wrong + no thoughts"}
+    assert {0, 1, 2} <= probed
 
 
 def test_samples_that_were_not_read_are_passed_over():
