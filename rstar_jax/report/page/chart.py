@@ -191,7 +191,7 @@ def stacks(
     if not rows:
         return None
     names = list(dict.fromkeys(name for row in rows for name, _ in (*row.pieces, *row.under)))
-    left = min(215.0, 14 + max(len(row.label) for row in rows) * _LETTER)
+    left = min(215.0, 20 + max(len(row.label) for row in rows) * _LETTER)
     legend, top = _legend(names, left=8.0) if len(names) > 1 else ([], 0.0)
     pitch = 22.0 + 4 * max(len(row.under) for row in rows)
     height = top + pitch * len(rows) + _BOTTOM - 6
