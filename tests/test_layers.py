@@ -56,6 +56,7 @@ HOST_SIDE = (
     "plan.estimate",
     "data.clean",
     "evolve.shards",
+    "evaluate.judge",
     "served",
     "served.policy",
     "compare",

@@ -46,15 +46,25 @@ def _sample(problem: Problem, solution: Solution, kind: str) -> JudgeSample:
     )
 
 
+def _trees(file: Path) -> list[Tree]:
+    try:
+        return records.read_rows(file, Tree)
+    except records.Damaged as error:  # whose own words are a run's
+        raise UserError(
+            f"config.trees: {file}: damaged ({error.why}). It stays as it is: put it back as it was, or let "
+            "its run's own command search again."
+        ) from error
+
+
 def trajectory_samples(folder: Path, limit: int = 0) -> Iterator[JudgeSample]:
     """The graded trajectories of a search, each step with the value that its rollouts verified (Q).
 
     folder: of a run's stage, roundN/search. limit: so many trajectories of each tree, the first; 0: all.
-    Raises UserError where there are none, Damaged as `records.read_rows`.
+    Raises UserError where there are none, and for a damaged file.
     """
     found = False
     for file in sorted(folder.glob("trees-*.parquet")):
-        for tree in records.read_rows(file, Tree):
+        for tree in _trees(file):
             ways = [way for way in tree.trajectories() if way.grade != "ungraded"]
             for number, way in enumerate(ways[: limit or None]):
                 found = True

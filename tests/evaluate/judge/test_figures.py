@@ -78,3 +78,6 @@ def test_a_searchs_trajectories_have_verified_values_and_a_first_wrong_step(tmp_
 def test_a_folder_without_trajectories_is_told(tmp_path):
     with pytest.raises(UserError, match=r"config\.trees: .*no graded trajectories"):
         list(trajectory_samples(tmp_path))
+    (tmp_path / "trees-0-00000.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"config\.trees: .*00000.parquet: damaged .*It stays as it is"):
+        list(trajectory_samples(tmp_path))

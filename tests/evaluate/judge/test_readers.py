@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from rstar_jax.data.specification import parse
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.judge.readers import CLASSES, SUBSETS, read_samples, source_of
 
@@ -95,6 +96,11 @@ def test_a_folder_without_the_file_names_what_is_expected(tmp_path):
     for data in ("", str(tmp_path)):
         with pytest.raises(UserError, match=r"config.data: .*processbench.jsonl.*label.*hf:"):
             source_of("processbench", data)
+    parts = [parse(source_of(name, "hf:"), "config.data") for name in ("processbench", "prmbench")]
+    assert [[(part.name, part.split) for part in each] for each in parts] == [
+        [("Qwen/ProcessBench", subset) for subset in SUBSETS],
+        [("hitsmy/PRMBench_Preview", "train")],
+    ]
     (tmp_path / "prmbench.jsonl").write_text("\n")
     with pytest.raises(UserError, match="no rows in it"):
         list(read_samples("prmbench", source_of("prmbench", str(tmp_path))))
