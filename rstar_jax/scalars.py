@@ -5,7 +5,7 @@
 A series is a training ("round2/policy", keyed by step) or that of the rounds ("rounds", keyed by round). What
 a resumed run does again is written once: TensorBoard discards what it had from the step on that `start`
 names; Weights & Biases has no such thing, so that a file of each series says up to where it was sent, and is
-written before. A failure of either costs no run: the figures are in metrics.jsonl and report.json.
+written before. A failure of Weights & Biases ends no run: the figures are in metrics.jsonl and report.json.
 
     ROOT/scalars/events...         the rounds, for TensorBoard; a training's lie in its stage's folder
     ROOT/scalars/rounds.json       which of the rounds' scalars were written to which

@@ -77,3 +77,14 @@ def compiled(made: Reasoner) -> float:
     engine = made.result()["engine"]
     assert isinstance(engine, dict)
     return engine["compile_seconds"]
+
+
+def test_a_runs_trainings_go_to_wandb_where_it_is_asked_and_may_be_asked_later(tmp_path: Path) -> None:
+    for project, sinks in (("", 0), ("mine", 1)):
+        settings = dataclasses.replace(RunSettings(), wandb=project)
+        with Workdir(tmp_path, settings) as work, Progress(enabled=False) as progress:
+            context = Context(settings, work, progress, TINY_BASE, TINY_BASE, [], [])
+            assert len(context.scalars.training(tmp_path / "round1" / "policy")) == sinks
+            context.scalars.close()
+            (tmp_path / "round1" / "policy").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "round1" / "policy" / "metrics.jsonl").touch()  # the folder has been worked in
