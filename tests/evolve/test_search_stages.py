@@ -57,7 +57,7 @@ def test_problems_without_an_answer_in_their_budget_are_counted(tmp_path, monkey
         reasoner = types.SimpleNamespace(same=lambda *_: False, grade=FUNCTIONS.grade)
         yield types.SimpleNamespace(grow=grow, reasoner=reasoner, result=dict)
 
-    monkeypatch.setattr(search_stages, "_seeker", seeker)
+    monkeypatch.setattr(search_stages, "open_seeker", seeker)
     monkeypatch.setattr(search_stages, "_policy_alone", lambda _: dict(ALONE))
     with Workdir(tmp_path, settings) as work:
         context = types.SimpleNamespace(
