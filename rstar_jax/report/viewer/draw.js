@@ -1,7 +1,7 @@
 // The drawing of a tree: what is in sight alone, at most about one mark for each pixel of height and level.
 
 const ROW = 32; // pixels at zoom 1
-const NARROW = 112, COLUMN = 250, WIDEST = 420; // pixels of a column: of cards at least, where there is room, at most
+const NARROW = 100, COLUMN = 250, WIDEST = 420; // pixels of a column: of cards at least, where there is room, at most
 const CARDS = 21, LABELS = 12.5, TALL = 46; // pixels of a row from which nodes are cards, have labels, several lines
 const FONT = '"Inter", system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
@@ -254,7 +254,8 @@ function drawNumbers(context, tree, v, x, y, width, colours, parts) {
     context.fillStyle = colours.soft;
     const room = right - (x - width + 25) - 2;
     const whole = failed ? value : `Q ${value}   N ${tree.visits[v]}`;
-    fillCut(context, context.measureText(whole).width <= room ? whole : value, x - width + 25, y, room);
+    const fitting = [whole, value].find((text) => context.measureText(text).width <= room);
+    if (fitting) context.fillText(fitting, x - width + 25, y);
   } else {
     if (width > (failed ? 200 : 150)) {
       context.textAlign = "right";
