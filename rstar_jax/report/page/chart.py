@@ -128,8 +128,8 @@ def bars(
     up = Axis(0.0, 1.0, height - _BOTTOM + 14, top + 8)
     across = Axis(0.0, float(len(groups)), _LEFT, WIDTH - _RIGHT)
     drawn = [*_grid(across, up, [], up.ticks(6), plain, percent), *_names("", y, across, up), *legend]
-    room = (across.at(1) - across.at(0)) * 0.76
-    width = room / len(series)
+    width = min(44.0, (across.at(1) - across.at(0)) * 0.76 / len(series))
+    room = width * len(series)
     for g, group in enumerate(groups):
         left = across.at(g + 0.5) - room / 2
         drawn.append(_text(across.at(g + 0.5), up.start + 17, group, anchor="middle"))

@@ -37,7 +37,7 @@ def lead(contents: Contents) -> str:
         )
     if done == len(contents.stages):
         seconds = contents.report.seconds or 0.0
-        return f"Finished: {done} stages in {_duration(seconds)}."
+        return f"Finished: {_stages(done)} in {_duration(seconds)}."
     told = (
         "No stage has finished yet"
         if not done
@@ -91,13 +91,16 @@ def _headline(contents: Contents) -> Iterator[tuple[str, str, str, str]]:
                 "%",
                 _before(ppm.policy_pass1, "alone"),
             )
-    for one in (contents.evaluation or {}).get("benchmarks") or []:
-        for metric, figure in list((one.get("figures") or {}).items())[:1]:
-            interval = f"{percent(figure.get('low'))} to {percent(figure.get('high'))}"
-            yield f"{one.get('name')}, {metric}", percent(figure.get("value")), "%", interval
+    # An evaluation's first figure is its protocol's; a judgement's last one is its benchmark's mean.
+    for source, place in ((contents.evaluation, 0), (contents.judge, -1)):
+        for one in (source or {}).get("benchmarks") or []:
+            if figures := list((one.get("figures") or {}).items()):
+                metric, figure = figures[place]
+                interval = f"{percent(figure['low'])} to {percent(figure['high'])}"
+                yield f"{one['name']}, {metric}", percent(figure["value"]), "%", interval
     if report.seconds:
         value, _, unit = _duration(report.seconds).partition(" ")
-        yield "Time in stages", value, unit, f"{len(report.stages)} stages"
+        yield "Time in stages", value, unit, _stages(len(report.stages))
 
 
 def _of_rounds(report: RunReport) -> Iterator[tuple[str, str, str, str]]:
@@ -123,6 +126,10 @@ def _of_rounds(report: RunReport) -> Iterator[tuple[str, str, str, str]]:
             "%",
             f"round {rounds[-1].round}",
         )
+
+
+def _stages(count: int) -> str:
+    return "1 stage" if count == 1 else f"{count} stages"
 
 
 def _before(share: float | None, when: str) -> str:

@@ -14,7 +14,7 @@ from rstar_jax.report.page.chart import Bars, Series
 from rstar_jax.report.page.contents import Contents
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.page.markup import Content, Markup
-from rstar_jax.report.sections import Report, RunReport
+from rstar_jax.report.sections import Report
 from rstar_jax.report.tables import Table
 
 
@@ -109,7 +109,7 @@ def paper_table(contents: Contents) -> Table | None:
 
 
 def _rows(contents: Contents) -> list[Beside]:
-    rows = beside_report(contents.raw) if isinstance(contents.report, RunReport) else []
+    rows = beside_report(contents.raw) if contents.job == "evolve" else []
     return [*rows, *beside_evaluation(contents.evaluation)] if contents.evaluation else rows
 
 
