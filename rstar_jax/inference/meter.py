@@ -6,8 +6,8 @@ import collections
 import contextlib
 import functools
 import threading
-import time
 from collections.abc import Callable, Iterator
+from time import perf_counter
 
 
 class Meter:
@@ -21,16 +21,18 @@ class Meter:
     @contextlib.contextmanager
     def time(self, kind: str) -> Iterator[None]:
         """Adds the wall time of the block to `kind`."""
-        began = time.perf_counter()
+        began = perf_counter()
         try:
             yield
         finally:
             with self._lock:
-                self.seconds[kind] += time.perf_counter() - began
+                self.seconds[kind] += perf_counter() - began
 
-    def gauge(self, kind: str) -> Callable[[str], Callable[[int], None]]:
+    def gauge(
+        self, kind: str, clock: Callable[[], float] = perf_counter
+    ) -> Callable[[str], Callable[[int], None]]:
         """Return what makes watchers (`Queue.watch`) of several queues, by name: the time in which any of
-        them has something open is added to `kind`."""
+        them has something open is added to `kind`. clock: seconds that count."""
         counts: dict[str, int] = {}
         since = 0.0
 
@@ -38,8 +40,8 @@ class Meter:
             nonlocal since
             before, counts[name] = any(counts.values()), count
             if before and not any(counts.values()):
-                self.seconds[kind] += time.perf_counter() - since
+                self.seconds[kind] += clock() - since
             elif not before and count:
-                since = time.perf_counter()
+                since = clock()
 
         return lambda name: functools.partial(told, name)

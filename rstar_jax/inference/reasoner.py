@@ -6,6 +6,7 @@ The one place where text meets arrays: search speaks of steps, the engine of tok
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ class Reasoner(Verifier):
             _hold(reward, decode)
             scale = 1.0 if reward.of_probability else ppm_scale
             self._scorer = StepScorer(reward, decode, scale=scale, mesh=mesh, demand=demand)
-        device = self.meter.gauge("device")
+        device = self.meter.gauge("device", lambda: time.perf_counter() - self._compile_seconds)
         self._decoder.stats.on_device = device("policy")
         if self._scorer is not None:
             self._scorer.stats.on_device = device("ppm")
@@ -162,8 +163,8 @@ class Reasoner(Verifier):
         """JSON-ready: seconds by kind and how the engine was used.
 
         Kinds over and above the `Verifier`'s: "device", in which it worked at something whose result was not
-        seen yet; "device_awaited", in which the host did nothing but wait for it; "decode" and "ppm", in the
-        engine's calls, waiting included.
+        seen yet, without those in which the host compiled and could see none; "device_awaited", in which the
+        host did nothing but wait for it; "decode" and "ppm", in the engine's calls, waiting included.
         """
         stats = self._decoder.stats
         engine = {
@@ -176,14 +177,17 @@ class Reasoner(Verifier):
             "reread": stats.reread,
             "scored": self._scorer.stats.scored if self._scorer else 0,
             "occupancy": round(stats.occupancy, 4),
-            "compile_seconds": round(
-                stats.compile_seconds + (self._scorer.stats.compile_seconds if self._scorer else 0.0), 3
-            ),
+            "compile_seconds": round(self._compile_seconds, 3),
         }
         if self._scorer:
             theirs, names = self._scorer.stats, ("prefilled", "reused", "reread")
             engine["ppm"] = {**self._scorer.held(), **{name: getattr(theirs, name) for name in names}}
         return {**super().result(), "engine": engine}
+
+    @property
+    def _compile_seconds(self) -> float:
+        stats = self._decoder.stats
+        return stats.compile_seconds + (self._scorer.stats.compile_seconds if self._scorer else 0.0)
 
     def _seconds(self) -> dict[str, float]:
         awaited = self._decoder.stats.awaited + (self._scorer.stats.awaited if self._scorer else 0.0)

@@ -101,6 +101,15 @@ def test_a_first_step_that_opens_no_code_is_sampled_no_further(plain):
             )
 
 
+def test_a_device_whose_result_waits_while_the_host_compiles_is_not_at_work():
+    made = reasoner(TINY_BASE)
+    stats = made._decoder.stats
+    stats.on_device(1)
+    stats.compile_seconds += 1e6
+    stats.on_device(0)
+    assert made.result()["seconds"]["device"] < 0  # so many seconds have not gone by
+
+
 def test_none_of_several_ends_is_sampled_in_a_step(plain, tmp_path):
     """A step that a general model ends with its end of text is lost."""
     shutil.copytree(plain, tmp_path / "ends")
