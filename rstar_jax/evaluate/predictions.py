@@ -14,7 +14,7 @@ from rstar_jax.evaluate.protocol import Protocol
 from rstar_jax.search import votes
 from rstar_jax.types import Grade, Problem, Tree
 
-GRADED_TOGETHER = 64  # problems whose answers are judged in one call
+TREES_TOGETHER = 64  # in memory, whose answers are judged in one call
 
 GradeAll = Callable[[Sequence[tuple[Problem, str]]], list[Grade]]
 Same = Callable[[Problem, str, str], bool]
@@ -68,7 +68,7 @@ def endings(tree: Tree, protocol: Protocol) -> list[Ending]:
         Ending(tree, node, "answer", votes.score(tree, node, protocol.scores)) for node in votes.finals(tree)
     ]
     if protocol.strategy == "mcts_repeated":
-        found = sorted(found, key=lambda end: -(end.score or 0.0))[:1]
+        found = sorted(found, key=lambda end: 1.0 if end.score is None else -end.score)[:1]
     if found:
         return found
     dead = (i for i, node in enumerate(tree.nodes) if node.status != "answer")
@@ -98,14 +98,15 @@ def judged(
     released: GradeAll | None,
     same: Same,
 ) -> Iterator[Judged]:
-    """Judge all samples, problem by problem; in memory are GRADED_TOGETHER problems at a time.
+    """Judge all samples, problem by problem; in memory are TREES_TOGETHER trees at a time, or one problem's.
 
     trees: of `Samples(problems, protocol.k)`, in order. strict, released: the gradings; None: the task has no
     other. same: whether two answers to a problem are one.
     """
     samples = iter(trees)
     each = ((problem, tuple(itertools.islice(samples, protocol.k))) for problem in problems)
-    while some := list(itertools.islice(each, GRADED_TOGETHER)):
+    together = max(1, TREES_TOGETHER // protocol.k)
+    while some := list(itertools.islice(each, together)):
         ends = [[end for tree in of for end in endings(tree, protocol)] for _, of in some]
         asked = [
             (problem, end.answer)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rstar_jax.evaluate.benchmarks import asked
-from rstar_jax.evaluate.predictions import GRADED_TOGETHER, Samples, judged
+from rstar_jax.evaluate.predictions import TREES_TOGETHER, Samples, judged
 from rstar_jax.evaluate.protocol import Protocol, protocol_of
 from rstar_jax.types import Node, Problem, Tree
 
@@ -73,6 +73,8 @@ def test_of_a_search_of_several_its_best_trajectory_is_the_sample():
     trees = [tree("3", "1/2", ppm=(-0.5, 0.8)), tree("!timeout")]
     (one,) = rows(trees, protocol("mcts_repeated"))
     assert [(row.answer, row.ended) for row in one.rows] == [("1/2", "answer"), (None, "timeout")]
+    (one,) = rows([tree("3", "1/2", ppm=(None, -0.5))], protocol("mcts_repeated", k=1))  # one was not read
+    assert [row.answer for row in one.rows] == ["1/2"]
     (one,) = rows(trees[:1], protocol("mcts", k=1))
     assert [row.answer for row in one.rows] == ["3", "1/2"]
     (one,) = rows([tree("3", "1/2", visits=0)], protocol("mcts", k=1))  # never reached by a rollout
@@ -80,7 +82,7 @@ def test_of_a_search_of_several_its_best_trajectory_is_the_sample():
 
 
 def test_both_gradings_judge_every_answer_in_few_calls():
-    problems = [dataclasses.replace(PROBLEM, id=str(i)) for i in range(GRADED_TOGETHER + 3)]
+    problems = [dataclasses.replace(PROBLEM, id=str(i)) for i in range(TREES_TOGETHER + 3)]
     trees = [tree("1/2", problem=p) if i % 2 else tree("!exception") for i, p in enumerate(problems)]
     calls = []
 
@@ -89,10 +91,20 @@ def test_both_gradings_judge_every_answer_in_few_calls():
         return ["wrong" if problem.id == "5" else "right" for problem, _ in requests]
 
     found = rows(trees, protocol(k=1), problems, released=released)
-    assert calls == [GRADED_TOGETHER // 2, 1]
+    assert calls == [TREES_TOGETHER // 2, 1]
     assert [one.rows[0].problem_id for one in found] == [p.id for p in problems]
     judged_otherwise = [one.rows[0].problem_id for one in found if one.rows[0].released != one.rows[0].grade]
     assert judged_otherwise == ["5"]
+
+
+def test_few_trees_are_in_memory_however_many_samples_a_problem_has():
+    problems = [dataclasses.replace(PROBLEM, id=str(i)) for i in range(4)]
+    read = (tree("1/2", problem=p) for p in problems for _ in range(TREES_TOGETHER))
+    wrong = lambda asked: ["wrong"] * len(asked)  # noqa: E731
+    p = protocol(k=TREES_TOGETHER)
+    found = judged("b", problems, read, p, strict=wrong, released=None, same=lambda *_: True)
+    assert len(next(found).rows) == TREES_TOGETHER
+    assert len(list(read)) == 3 * TREES_TOGETHER  # of the other problems none was read yet
 
 
 @pytest.mark.parametrize("k", [1, 3])
