@@ -47,8 +47,7 @@ class CompareSettings:
             if name not in named and "@" not in name:
                 known = [*named, *(f"{kind}@8" for kind in metrics.METRICS)]
                 raise UserError(f"config.metrics: '{name}': no such metric. {nearest(name, known)}")
-            if name not in named:
-                metrics.parse(name)
+        metrics.require_named(name for name in self.figures if name not in named)
 
     @property
     def figures(self) -> tuple[str, ...]:

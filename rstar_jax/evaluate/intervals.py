@@ -50,9 +50,7 @@ def means(values: np.ndarray, *, seed: int = 0) -> np.ndarray:
     return weighted_means(values, np.array([0.0, 1.0]), half, seed=seed)
 
 
-def weighted_means(
-    values: np.ndarray, further: np.ndarray, weight: float, *, seed: int = 0, draws: int = DRAWS
-) -> np.ndarray:
+def weighted_means(values: np.ndarray, further: np.ndarray, weight: float, *, seed: int = 0) -> np.ndarray:
     """Means of the values under random weights, `further` values of a given weight among them.
 
     values: [B]. weight: of each further value, where a problem weighs 1. Returns [DRAWS] float.

@@ -162,6 +162,15 @@ def parse(name: str) -> tuple[str, int | None]:
     return kind, None if k == "all" else int(k)
 
 
+def require_named(names: Iterable[str]) -> None:
+    """Refuse what is no metric. Raises UserError as `parse`, naming config.metrics."""
+    for name in names:
+        try:
+            parse(name)
+        except UserError as error:
+            raise UserError(f"config.metrics: {error}") from error
+
+
 def values(samples: Samples, name: str) -> np.ndarray:
     """[B] float in [0, 1], what each problem adds to a metric.
 

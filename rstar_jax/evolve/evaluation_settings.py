@@ -122,8 +122,7 @@ class EvaluationSettings:
                 f"config.ppm: {self.ppm!r} given, but a served policy (config.policy) is searched with "
                 "without a PPM. Leave it out."
             )
-        for name in self.figures:
-            metrics.parse(name)
+        metrics.require_named(self.figures)
         for name in self.written_shapes:
             hint = f"names of {', '.join(SHAPES)}. {nearest(name, SHAPES)} Each"
             require(name in SHAPES, "shapes", name, hint)

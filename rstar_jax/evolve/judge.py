@@ -14,7 +14,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
@@ -37,6 +39,8 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import draw
 from rstar_jax.settings import home_expanded, to_dict
 from rstar_jax.tasks import VerifySettings
+
+T = TypeVar("T")
 
 RESULT = "judge.json"
 _TOLD_EVERY = 64
@@ -114,10 +118,8 @@ def _folder(spec: str) -> Path:
         weights.check_reward_model(folder)
         weights.require_whole(folder)
         return folder
-    except weights.OtherKind as error:
-        raise UserError(f"config.ppm: {error} {expected}") from error
     except UserError as error:
-        raise UserError(f"config.ppm: {error}") from error
+        raise UserError(f"config.ppm: {error} {expected}") from error
 
 
 def _source(settings: JudgeSettings, name: str) -> SampleSource:
@@ -129,7 +131,16 @@ def _source(settings: JudgeSettings, name: str) -> SampleSource:
         return SampleSource(str(folder), lambda: trajectory_samples(folder, settings.limit))
     data = settings.data if settings.data == "hf:" else _data_folder(settings.data)
     text = source_of(name, data)
-    return SampleSource(text, lambda: read_samples(name, text, settings.limit))
+    return SampleSource(text, lambda: _from("config.data", read_samples(name, text, settings.limit)))
+
+
+def _from(option: str, rows: Iterator[T]) -> Iterator[T]:
+    """The same, where what they cannot be read for is told of the option that named them."""
+    try:
+        yield from rows
+    except UserError as error:
+        told = str(error)
+        raise UserError(told if told.startswith(option) else f"{option}: {told}") from error
 
 
 def _data_folder(spec: str) -> str:
@@ -175,10 +186,11 @@ def _of_predictions(settings: JudgeSettings, workdir: Path, progress: Progress) 
     samples: dict[str, JudgeSample] = {}
     tallies = {name: Tallied() for name in _FILES}
     with progress.stage("read predictions", None, "predictions"):
-        for count, one in enumerate(read_predictions(path), start=1):
+        for count, one in enumerate(_from("config.predictions", read_predictions(path)), start=1):
             if one.needs_sample and not samples:
                 source = source_of("prmbench", _data_folder(settings.data))
-                samples = {sample.id: sample for sample in read_samples("prmbench", source)}
+                read = _from("config.data", read_samples("prmbench", source))
+                samples = {sample.id: sample for sample in read}
             tallies[one.benchmark].add(one, samples)
             progress.update(count)
     digest = hashlib.sha256()

@@ -145,7 +145,7 @@ def test_a_problem_of_the_same_id_that_asks_something_else_is_another(tmp_path):
     [
         ({"metrics": "serch"}, "config.metrics: 'serch': no such metric. Did you mean 'search'?"),
         ({"metrics": "maj@0"}, "'0' samples given, a number from 1 on or all expected"),
-        ({"metrics": "mayor@8"}, "metric 'mayor@8': no such metric. Did you mean 'maj@8'?"),
+        ({"metrics": "mayor@8"}, "config.metrics: metric 'mayor@8': no such metric. Did you mean 'maj@8'?"),
         ({"runs": "nowhere"}, "nowhere: no such folder"),
         ({"runs": ""}, "config.runs: none given"),
     ],

@@ -247,7 +247,7 @@ def ppm(tmp_path_factory):
         (["--config.decode.top_p=0.9"], r"config\.decode\.top_p: 0\.9 given.*config\.top_p"),
         (["--config.verify.grading=released"], r"config\.verify\.grading: 'released' given"),
         (["--config.benchmarks=aime2"], r"'aime2' given, no such benchmark"),
-        (["--config.metrics=maj@x"], r"metric 'maj@x'"),
+        (["--config.metrics=maj@x"], r"config.metrics: metric 'maj@x'"),
         (["--config.shapes=inspekt"], r"config\.shapes: 'inspekt' given, .*Did you mean 'inspect'"),
         (
             ["--config.policy=http://h:1/v1#m", "--config.ppm=tiny"],

@@ -172,6 +172,20 @@ def test_bad_input_is_told(ppm, data, tmp_path, overrides, told):
     assert not (tmp_path / "w/judge.json").exists()
 
 
+@pytest.mark.parametrize("option", ["data", "predictions"])
+def test_files_of_another_form_are_told_of_the_option_that_named_them(ppm, data, tmp_path, option):
+    (tmp_path / "processbench.jsonl").write_text('{"question": "1 + 1?", "answer": "2"}\n')
+    chosen = settings(ppm, data, f"--config.{option}={tmp_path}")
+    with pytest.raises(UserError, match=rf"config\.{option}: .*processbench\.jsonl:1: .*'question, answer'"):
+        judge.run(chosen, tmp_path / "w")
+
+
+def test_a_runs_folder_is_no_ppm_and_the_place_of_one_is_told(ppm, data, tmp_path):
+    (tmp_path / "config.json").write_text('{"job": "evolve"}')
+    with pytest.raises(UserError, match=r"config\.ppm: .*roundN/ppm/model of a run, is expected"):
+        judge.run(settings(ppm, data, f"--config.ppm={tmp_path}"), tmp_path / "w")
+
+
 def test_other_samples_or_another_ppm_need_another_folder(unbroken, ppm, data, tmp_path):
     folder, _ = unbroken
     (tmp_path / "processbench.jsonl").write_text(
