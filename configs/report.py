@@ -2,6 +2,7 @@
 
     python -m rstar_jax.launch --config=report --workdir=RUN
     python -m rstar_jax.launch --config=report --workdir=RUN --config.markdown=True       # report.md, too
+    python -m rstar_jax.launch --config=report --workdir=RUN --config.trees_mb=30         # more trees in it
 
 RUN is the --workdir of any job, also of one that is still at work or was stopped. Needs no accelerator; takes
 seconds. docs/REPORT.md says what the page shows.

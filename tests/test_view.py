@@ -1,5 +1,6 @@
 """The job: what is no run is refused, and Ctrl-C ends it."""
 
+import contextlib
 import http.client
 import signal
 import subprocess
@@ -30,7 +31,8 @@ def test_it_serves_until_it_is_stopped(tmp_path, name):
     some_run.make(tmp_path)
     command = [sys.executable, "-m", "rstar_jax.launch", "--config=view", f"--workdir={tmp_path}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as process:
+    with subprocess.Popen(command, **pipes) as process, contextlib.ExitStack() as end:
+        end.callback(process.kill)
         said = process.stdout.readline()
         port = int(said.split("http://127.0.0.1:")[1].split("/")[0])
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)

@@ -35,9 +35,10 @@ from rstar_jax.evolve.code_version import code_version
 from rstar_jax.evolve.context import Context, Models, policy_hash
 from rstar_jax.evolve.evaluation_needs import EvaluationLoad, announce_evaluation
 from rstar_jax.evolve.evaluation_settings import EvaluationSettings
+from rstar_jax.evolve.kept import keep_estimates, keep_sources
 from rstar_jax.evolve.problems import with_room
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect_evaluation, keep_estimates, keep_sources
+from rstar_jax.evolve.summary import collect_evaluation
 from rstar_jax.report import results
 from rstar_jax.report.notes import layers_line
 from rstar_jax.report.progress import Progress

@@ -178,7 +178,7 @@ def scalings(
         try:
             search = cuts(files["search"], votes, **given)
             found.append(Scaling(number, vote, search, cuts(files["policy"], ["majority"])))
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError, UserError) as error:
             faults.add(folder, f"held-out trees cannot be read ({error})")
     return tuple(found)
 

@@ -19,10 +19,10 @@ from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import given, report_page, rounds
 from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.kept import keep_sources
 from rstar_jax.evolve.problems import with_room
 from rstar_jax.evolve.settings import PolicySettings, RunSettings
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import keep_sources
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import show
 from rstar_jax.report.write import write_report

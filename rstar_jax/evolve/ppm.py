@@ -29,6 +29,7 @@ from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve import one_training, pair_stage, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_ppm
 from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.kept import keep_estimates
 from rstar_jax.evolve.pair_stage import HELDOUT, TRAIN
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
@@ -38,7 +39,7 @@ from rstar_jax.evolve.settings import (
     SearchSettings,
     TrainSettings,
 )
-from rstar_jax.evolve.summary import collect_ppm, keep_estimates
+from rstar_jax.evolve.summary import collect_ppm
 from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.report import results
 from rstar_jax.settings import require

@@ -25,7 +25,8 @@ from rstar_jax.report.page.contents import Contents
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import typed_report
-from rstar_jax.report.viewer import embedded
+from rstar_jax.report.viewer.embed import BUDGET, MB, embedded
+from rstar_jax.settings import at_least
 
 PAGE, MARKDOWN = "report.html", "report.md"
 Log = Callable[[str], None]
@@ -37,10 +38,16 @@ class ReportSettings:
     """A report of the folder that `--workdir` names.
 
     markdown: also as report.md, for papers and CI.
+    trees_mb: megabytes (2**20 bytes) of search trees that the page may hold; 0: none, and those of training
+    problems are not read.
     """
 
     job: str = "report"
     markdown: bool = False
+    trees_mb: float = BUDGET / MB
+
+    def __post_init__(self) -> None:
+        at_least(self, "config", trees_mb=0)
 
 
 def run(settings: ReportSettings, workdir: Path) -> Path:
@@ -48,10 +55,14 @@ def run(settings: ReportSettings, workdir: Path) -> Path:
     nothing of a job, or cannot be written."""
     with Progress() as progress:
         contents = gather(workdir, progress.log)
-        path = write(contents, markdown_too=settings.markdown)
+        path = write(contents, markdown_too=settings.markdown, budget=int(settings.trees_mb * MB))
         for fault in contents.faults:
             progress.log(fault)
         progress.log(said(path))
+        if settings.markdown:
+            progress.log(f"Markdown: {path.with_name(MARKDOWN)}.")
+        else:
+            progress.log(f"--config.markdown=True writes it as {MARKDOWN}, too.")
     return path
 
 
@@ -70,9 +81,10 @@ def at_the_end(root: Path, log: Log) -> None:
         logging.exception("No %s was written: a fault of ours. The run's files are whole.", PAGE)
 
 
-def write(contents: Contents, *, markdown_too: bool = False) -> Path:
-    """Write the page beside what it shows, whole or not at all. Raises UserError as `records.replacing`."""
-    path, walk = contents.root / PAGE, embedded(contents.root)
+def write(contents: Contents, *, markdown_too: bool = False, budget: int = BUDGET) -> Path:
+    """Write the page beside what it shows, whole or not at all; budget: bytes of trees in it. Raises
+    UserError as `records.replacing`."""
+    path, walk = contents.root / PAGE, embedded(contents.root, budget) if budget else None
     trees = [Section("trees", "Trees", walk.body)] if walk else []
     texts = {path: page(contents, trees, [walk.script] if walk else [], [walk.style] if walk else [])}
     if markdown_too:
@@ -98,12 +110,15 @@ def gather(root: Path, log: Log) -> Contents:
             f"--workdir={root}: no config.json, no finished stage, no evaluation.json and no judge.json: "
             "nothing of a run or another job. Give the --workdir of one."
         )
-    raw = _report(root, job, options, evaluation)
+    for name in ("sources.json", "estimates.json"):  # which are left out where they are damaged
+        faults.json(root / name)
     try:
+        raw = _report(root, job, options, evaluation)
         typed = typed_report(raw)
-    except TypeError as error:  # fields that an evaluation of ours has are not there
-        faults.add(root / "evaluation.json", f"not as we write it ({error})")
-        evaluation, raw = None, _report(root, job, options, None)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # fields of ours are not there
+        whose = "evaluation.json" if evaluation else "a stage's result"
+        faults.add(root / whose, f"not as we write it ({error}). Of all figures only the times are shown.")
+        evaluation, raw = None, findings.plain_report(root, options)
         typed = typed_report(raw)
     return Contents(
         root=root,

@@ -28,10 +28,11 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import report_page, stage_table, train_stages
 from rstar_jax.evolve.announce import announce
 from rstar_jax.evolve.context import Context, policy_hash
+from rstar_jax.evolve.kept import keep_estimates, keep_sources
 from rstar_jax.evolve.problems import warn_of_seen, with_room
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.summary import collect, keep_estimates, keep_sources
+from rstar_jax.evolve.summary import collect
 from rstar_jax.inference import StepText, devices
 from rstar_jax.models import DecoderConfig
 from rstar_jax.models.params import param_specs

@@ -28,6 +28,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import given, one_training, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.kept import keep_estimates
 from rstar_jax.evolve.problems import asked_before
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
@@ -37,7 +38,7 @@ from rstar_jax.evolve.settings import (
     SearchSettings,
     TrainSettings,
 )
-from rstar_jax.evolve.summary import collect_warm_start, keep_estimates
+from rstar_jax.evolve.summary import collect_warm_start
 from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.report import results
 from rstar_jax.report.notes import layers_line

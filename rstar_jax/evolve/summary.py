@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import logging
 import resource
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,17 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import manifests, records
-from rstar_jax.data.faults import Faults
-from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.evaluate.outcome import Evaluation
+from rstar_jax.evolve.kept import estimated, sources_of
 from rstar_jax.evolve.settings import STAGE_NAMES
 from rstar_jax.report import results, sections
 from rstar_jax.report.results import CurateResult, EvaluateResult, SearchResult, TrainResult
-from rstar_jax.types import Problem
 
 _CLOCKS = ("device", "device_awaited", "sandbox", "sandbox_awaited")  # of `sections.StageTimes`
-_ESTIMATES = "estimates.json"  # what a run was expected to need (announce.py)
-_SOURCES = "sources.json"  # what became of the rows of its problems' sources
 
 
 def collect(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,9 +41,9 @@ def collect(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
             files.update(_files(folder, done))
             models = _models(folder, done) or models
     files["report"] = str(root / "report.json")
-    stages, estimates = _estimated(root, stages)
+    stages, estimates = estimated(root, stages)
     report = sections.RunReport(
-        sources=_sources(root),
+        sources=sources_of(root),
         base=_base(results.of_json(EvaluateResult, base["result"])) if base else sections.Base(),
         layers=_layers(m for m in manifests if m),
         rounds=tuple(rounds),
@@ -69,11 +63,11 @@ def collect_warm_start(root: Path, options: Mapping[str, Any]) -> dict[str, Any]
     done = {name: m for name, parts in names.items() if (m := _manifest(root, *parts))}
     kinds = {"rows": "rows", "base": "base", "policy": "policy", "after": "evaluate"}
     found = {name: results.of_json(results.KINDS[kinds[name]], m["result"]) for name, m in done.items()}
-    stages, _ = _estimated(root, [stage_times(m) for m in done.values()])
+    stages, _ = estimated(root, [stage_times(m) for m in done.values()])
     files = {"solutions": root / "rows" / "sft.parquet", "policy (Hugging Face)": root / "policy" / "model"}
     files["report"] = root / "report.json"
     report = sections.WarmStartReport(
-        sources=_sources(root),
+        sources=sources_of(root),
         base=sections.Alone(**_alone(found.get("base"))),
         warm_start=sections.WarmStart(
             rows=found.get("rows") and results.to_json(found["rows"]),
@@ -96,13 +90,13 @@ def collect_ppm(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     names = ("pairs", "ppm", "compare", "evaluate")
     done = {name: m for name in names if (m := _manifest(root, name))}
     found = {name: results.of_json(results.KINDS[name], m["result"]) for name, m in done.items()}
-    stages, _ = _estimated(root, [stage_times(m) for m in done.values()])
+    stages, _ = estimated(root, [stage_times(m) for m in done.values()])
     compared, evaluated = found.get("compare"), found.get("evaluate")
     alone, searched = (evaluated.policy_pass1, evaluated.search_accuracy) if evaluated else (None, None)
     files = {"pairs": root / "pairs", "ppm (Hugging Face)": root / "ppm" / "model"}
     files["report"] = root / "report.json"
     report = sections.PpmReport(
-        sources=_sources(root),
+        sources=sources_of(root),
         ppm=sections.Ppm(
             pairs=found.get("pairs") and results.to_json(found["pairs"]),
             ppm_training=_trained(found.get("ppm")),
@@ -135,10 +129,10 @@ def collect_evaluation(
 
     done: the manifests of its benchmarks.
     """
-    stages, _ = _estimated(root, [stage_times(m) for m in done])
+    stages, _ = estimated(root, [stage_times(m) for m in done])
     files = {m["name"].rpartition("/")[2]: str(root / m["name"] / "predictions.parquet") for m in done}
     report = sections.EvaluationReport(
-        sources=_sources(root),
+        sources=sources_of(root),
         evaluation=evaluation,
         layers=_layers(done),
         stages=stages,
@@ -172,62 +166,6 @@ def _alone(result: EvaluateResult | None) -> dict[str, Any]:
 def _trained(result: TrainResult | None) -> dict[str, Any] | None:
     """A training's figures, as far as it has them."""
     return None if result is None else {k: v for k, v in results.to_json(result).items() if v is not None}
-
-
-def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
-    """Write what `announce` returned, beside what earlier rounds in this folder were expected to need; of
-    stages that are done what was said before they began."""
-    earlier = _read_estimates(root).get("stages", {})
-    done = {name: one for name, one in earlier.items() if (root / name / manifests.MANIFEST).exists()}
-    estimates = {**estimates, "stages": {**earlier, **estimates["stages"], **done}}
-    records.write_signed(root / _ESTIMATES, estimates)
-
-
-def keep_sources(root: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
-    """Write how many problems of each kind there are, which rows of their sources were left out, and which
-    answers are known to be wrong."""
-    found = {}
-    for name, each in problems.items():
-        faults = getattr(each, "faults", None) or Faults(fatal=False)
-        found[name] = {"problems": len(each), "fingerprint": fingerprint(each), **faults.to_json()}
-        # Met as sources were read: a share, a repeat or a prompt without room may leave one out.
-        if (mended := getattr(each, "mended", None)) and (met := set(mended.found)):
-            wrong = [problem.id for problem in each if problem.id in met]
-            found[name] |= {
-                "known_wrong": wrong,
-                "corrected": bool(mended.option),
-                "corrections": mended.name,
-            }
-    records.write_signed(root / _SOURCES, found)
-
-
-def _sources(root: Path) -> dict[str, sections.Source]:
-    with contextlib.suppress(records.Damaged):
-        found = records.read_signed(root / _SOURCES)
-        return {name: results.of_json(sections.Source, each) for name, each in found.items()}
-    return {}
-
-
-def _read_estimates(root: Path) -> dict[str, Any]:
-    with contextlib.suppress(records.Damaged):
-        return records.read_signed(root / _ESTIMATES)
-    return {}
-
-
-def _estimated(
-    root: Path, stages: list[sections.StageTimes]
-) -> tuple[tuple[sections.StageTimes, ...], dict[str, Any] | None]:
-    """Set what was expected of each stage, as far as something was, beside what it took; also return the
-    rest of what was expected."""
-    expected = _read_estimates(root)
-    by_stage = expected.pop("stages", {})
-    found = (
-        dataclasses.replace(stage, estimate=results.of_json(sections.Estimate, by_stage[stage.name]))
-        if stage.name in by_stage
-        else stage
-        for stage in stages
-    )
-    return tuple(found), expected or None
 
 
 def _whole(options: Mapping[str, Any], stages: Sequence[sections.StageTimes]) -> dict[str, Any]:

@@ -87,6 +87,30 @@ def test_a_run_under_way_shows_what_there_is(finished):
     assert {"coverage", "scaling"}.isdisjoint(sections(page)) and "trainings" in sections(page)
 
 
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("estimates.json", {"stages": 3}),
+        ("sources.json", {"train": 7}),
+        (
+            "round1/search/DONE.json",
+            {"name": "round1/search", "result": {}, "seconds": 1.0, "peak_mb": 1, "outputs": {}},
+        ),
+    ],
+)
+def test_figures_of_another_form_are_named_and_the_rest_is_shown(finished, file, found):
+    records.write_json(finished / file, found)
+    page = page_of(finished)
+    assert "not as we write it" in page and {"trees", "time", "trainings"} <= set(sections(page))
+
+
+def test_trees_take_as_much_room_as_they_may(finished):
+    run(ReportSettings(trees_mb=0), finished)
+    assert "trees" not in sections((finished / "report.html").read_text())
+    with pytest.raises(UserError, match=r"config.trees_mb: -1"):
+        ReportSettings(trees_mb=-1)
+
+
 def test_nothing_finished_yet(tmp_path):
     root = tmp_path / "run"
     root.mkdir()

@@ -8,8 +8,9 @@ import pytest
 
 from rstar_jax.data.corrections import KNOWN, corrections
 from rstar_jax.data.load import load_problems
+from rstar_jax.evolve.kept import keep_sources
 from rstar_jax.evolve.settings import RunSettings
-from rstar_jax.evolve.summary import collect, keep_sources
+from rstar_jax.evolve.summary import collect
 from rstar_jax.report.tables import render
 from rstar_jax.settings import to_dict
 

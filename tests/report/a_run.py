@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from rstar_jax import manifests, records
+from rstar_jax.evolve.kept import keep_sources
 from rstar_jax.evolve.settings import RunSettings
-from rstar_jax.evolve.summary import keep_sources
 from rstar_jax.report import results
 from rstar_jax.settings import to_dict
 from rstar_jax.types import Node, Origin, Problem, Tree

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rstar_jax.report.page import parts
 from rstar_jax.report.page.axis import Axis, percent, plain, round_ticks, spanning
-from rstar_jax.report.page.chart import WIDTH, Bars, Row, Series, bars, lines, stacks
+from rstar_jax.report.page.chart import Bars, Row, Series, bars, lines, stacks
+from rstar_jax.report.page.marks import WIDTH
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False).map(lambda x: round(x, 6))
 

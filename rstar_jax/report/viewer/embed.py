@@ -24,8 +24,10 @@ from rstar_jax.report.viewer.lessons import Lessons, marked
 from rstar_jax.report.viewer.problems import SOLVED, Problems, suspect_ids
 from rstar_jax.report.viewer.tree_block import as_block, tree_block
 from rstar_jax.report.viewer.tree_index import TreeIndex, tree_table
+from rstar_jax.report.viewer.vote import vote_of
 
-BUDGET = 8 * 2**20  # bytes of trees in a report
+MB = 2**20
+BUDGET = 8 * MB  # bytes of trees in a report
 _OF_TREE, _OF_NODE = 400, 60  # bytes of a block, about: candidates are read by this, then weighed
 
 
@@ -113,11 +115,14 @@ def _blocks(
         if estimate > 2 * budget:
             break
         rows = problems.rows_of(place)
-        estimate += _OF_TREE * len(rows) + _OF_NODE * int(rows["nodes"].to_numpy().sum())
+        size = _OF_TREE * len(rows) + _OF_NODE * int(rows["nodes"].to_numpy().sum())
+        if size > 2 * budget:  # would leave no room for others, and fit neither
+            continue
+        estimate += size
         made[place] = [""] * len(rows)
         for n, (file, row) in enumerate(zip(rows["file"].to_pylist(), rows["row"].to_pylist(), strict=True)):
             by_file.setdefault(file, []).append((row, place, n))
-    lessons = Lessons(workdir)
+    lessons, vote = Lessons(workdir), vote_of(workdir)
     for file, of_file in by_file.items():
         of_file.sort()
         try:
@@ -128,6 +133,8 @@ def _blocks(
         if file.split("/")[-2] == "search":
             rows = lessons.of_many(blocks[0]["round"], [block["problem"]["id"] for block in blocks])
             blocks = [block | marked(block, rows[block["problem"]["id"]]) for block in blocks]
+        elif vote and "/evaluate/search-" in file:
+            blocks = [block | vote.taken(block) for block in blocks]
         for (_, place, n), block in zip(of_file, blocks, strict=True):
             made[place][n] = as_block(block)
     yield from ((place, blocks) for place, blocks in made.items() if all(blocks))

@@ -31,6 +31,7 @@ from rstar_jax.report.viewer.lessons import Lessons, marked
 from rstar_jax.report.viewer.problems import Problems, Wanted, suspect_ids
 from rstar_jax.report.viewer.tree_block import as_json, tree_block
 from rstar_jax.report.viewer.tree_index import SETS, TreeIndex, tree_table
+from rstar_jax.report.viewer.vote import vote_of
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -109,6 +110,8 @@ class Trees:
         """Answer /problems. Raises ValueError for what is no number."""
         self._look()
         problems, index = self._known(), self._index
+        # Copies: the thread that reads goes on adding to both.
+        causes, unreadable = index.causes.copy(), index.unreadable.copy()
         numbers = {name: int(asked.get(name) or -1) for name in ("level", "round", "set")}
         cause = index.cause_bit(asked.get("cause", ""))
         wanted = Wanted(asked.get("text", ""), asked.get("outcome", ""), cause, **numbers)
@@ -121,7 +124,7 @@ class Trees:
             "total": len(found),
             "offset": offset,
             "problems": problems.rows(found[offset : offset + limit]),
-            "facets": problems.facets(index.causes) | {"unreadable": index.unreadable},
+            "facets": problems.facets(causes) | {"unreadable": unreadable},
             "left": len(index.left),
             "reading": self._reading.locked(),
         }
@@ -140,7 +143,9 @@ class Trees:
         row = self._known().tree(of_set, round, tree, asked["problem"])
         if row is None:
             raise LookupError("no such tree")
-        return tree_block(tree_table(self._workdir, row[0], [row[1]])) | {"set": SETS[of_set]}
+        block = tree_block(tree_table(self._workdir, row[0], [row[1]])) | {"set": SETS[of_set]}
+        vote = vote_of(self._workdir) if block["set"] == "held-out search" else None
+        return block | vote.taken(block) if vote else block
 
     def lessons(self, asked: dict[str, str]) -> dict[str, Any]:
         """Answer /lessons. Raises as `tree`."""

@@ -63,6 +63,7 @@ class Tree {
     const answers = [];
     for (let v = 0; v < this.n; v++) if (this.isAnswer[v] && this.visits[v] > 0) answers.push(v);
     if (!answers.length) return [[], ""];
+    if (this.elected !== undefined) return [[this.elected], this.elected_by];
     if (this.set !== "search") return [[this.voted(answers)], "its answer, by votes that the PPM weighs"];
     const right = answers.filter((v) => this.gradeOf(v) === "right");
     const sums = new Float64Array(this.n);

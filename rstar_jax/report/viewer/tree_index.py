@@ -32,7 +32,7 @@ pc: Any = pyarrow.compute  # most of its functions are made when it is imported:
 CACHE = "cache/trees.parquet"
 SETS = ("search", "held-out search", "policy alone", "benchmark")  # in the order shown
 OUTCOMES = ("no answer", "wrong", "ungraded", "solved")  # by what of an index's column `outcome`
-MOST_CAUSES = 62  # bits of an int64; later ones are "other"
+MOST_CAUSES = 52  # bits of a number in a browser; later ones are "other"
 _VERSION = "1"
 # Takes "round2/search/trees-0-00001.parquet", "base/evaluate/policy-00000.parquet" and
 # "benchmarks/aime24/samples-0-00000.parquet"; not "round2/curate/pairs.parquet".

@@ -57,6 +57,29 @@ def test_a_budget_is_kept_over_all_outcomes(tmp_path):
     assert embedded(tmp_path, len(whole.body) // 5) == some  # the same each time
 
 
+def test_a_tree_that_is_too_large_costs_no_other_its_place(tmp_path):
+    large, small = (Problem(f"{name}/0", "Sum?", "5", 1) for name in ("a", "b"))
+    trees = [some_run.tree(large, 1, True, ("\n# more\n",) * 4000), some_run.tree(small, 1, True)]
+    records.write_rows(tmp_path / "round1/search/trees-0-00000.parquet", Tree, trees)
+    found = blocks(embedded(tmp_path, 20_000))["walk-problems"]["problems"]
+    assert [problem["id"] for problem in found] == ["b/0"]
+
+
+@pytest.mark.parametrize(("vote", "node"), [("best", 3), ("majority", 2), ("weighted", 2)])
+def test_held_out_answers_are_those_of_the_run_s_vote(tmp_path, vote, node):
+    """One trajectory that the PPM likes best, two with another answer."""
+    answers = [("5", 0.2), ("5", 0.4), ("6", 0.9)]
+    nodes = [some_run.node(-1, "", 0)]
+    nodes += [some_run.node(0, a, 1, "answer", answer=a, grade="wrong", ppm=ppm) for a, ppm in answers]
+    tree = Tree(some_run.PROBLEMS[0], 1, 0, 3, tuple(nodes), seed=1, policy="a" * 64)
+    records.write_rows(tmp_path / "round1/evaluate/search-00000.parquet", Tree, [tree])
+    records.write_json(tmp_path / "config.json", {"evaluate": {"vote": vote, "top_k": 0, "scores": "last"}})
+    block = blocks(embedded(tmp_path))["walk-tree-0"]
+    assert block["elected"] == node and vote in block["elected_by"]
+    records.write_json(tmp_path / "config.json", {"evaluate": {"vote": "none", "top_k": 0, "scores": "last"}})
+    assert "elected" not in blocks(embedded(tmp_path))["walk-tree-0"]
+
+
 def test_a_run_without_a_tree_has_no_viewer(tmp_path):
     assert embedded(tmp_path) is None
 

@@ -10,7 +10,8 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.report.viewer.serve import server
+from rstar_jax.report.viewer.problems import Problems
+from rstar_jax.report.viewer.serve import Trees, server
 from rstar_jax.types import Tree
 from tests.report.viewer import some_run
 
@@ -57,6 +58,24 @@ def test_problems_are_told_a_page_at_a_time(port):
     assert [one["id"] for one in get(port, "/problems", set=0, offset=1, limit=1)[1]["problems"]] == ["p/1"]
     assert get(port, "/problems", cause="exception NameError")[1]["total"] == 4
     assert get(port, "/problems", cause="nothing")[1]["total"] == 0
+
+
+def test_problems_are_told_while_files_are_read(run, monkeypatch):
+    """Another cause and an unreadable file are met between the question and its answer."""
+    trees = Trees(run)
+    trees._index.read_all()
+    facets = Problems.facets
+
+    def meanwhile(self, causes):
+        trees._index.causes.append("exception Later")
+        trees._index.unreadable["round9/search/trees-0.parquet"] = "cut off"
+        return facets(self, causes)
+
+    monkeypatch.setattr(Problems, "facets", meanwhile)
+    answer = trees.answer("/problems", {})
+    assert answer["total"] == 4 and answer["facets"]["unreadable"] == {}
+    assert [name for name, _ in answer["facets"]["causes"]] == ["exception NameError"]
+    trees.close()
 
 
 def test_a_tree_and_what_was_learnt_from_it(port):
