@@ -108,7 +108,7 @@ def test_an_answer_without_a_score_is_the_least_liked():
 
 def test_the_protocols_own_answer_and_figures_apart():
     rows = [(0, True, None), (1, False, None)]
-    of = samples(rows, rows, rows, levels=[1, 2, 0], chosen={0, 3}, tool={0})
+    of = samples(rows, rows, rows, levels=[1, 2, 0], chosen={0, 3}, tool={0, 2})  # sample 2 is not chosen
     assert metrics.values(of, "search").tolist() == [1.0, 0.0, 0.0]
     levels = metrics.by_level(of, "search")
     assert {name: figure.value for name, figure in levels.items()} == {"level1": 1.0, "level2": 0.0}
