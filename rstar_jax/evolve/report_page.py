@@ -26,9 +26,11 @@ from rstar_jax.report.page.frame import Section
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.tables import typed_report
 from rstar_jax.report.viewer.embed import BUDGET, MB, embedded
+from rstar_jax.report.viewer.tree_index import tree_files
 from rstar_jax.settings import at_least
 
 PAGE, MARKDOWN = "report.html", "report.md"
+_LARGE = 512 * MB  # of trees: more take minutes
 Log = Callable[[str], None]
 _COLLECT = {"evolve": collect, "sft": collect_warm_start, "ppm": collect_ppm}
 
@@ -54,6 +56,8 @@ def run(settings: ReportSettings, workdir: Path) -> Path:
     """Write the report of `workdir`, and return the page's path. Raises UserError where the folder holds
     nothing of a job, or cannot be written."""
     with Progress() as progress:
+        if settings.trees_mb:
+            _forewarn(workdir, progress.log)
         contents = gather(workdir, progress.log)
         path = write(contents, markdown_too=settings.markdown, budget=int(settings.trees_mb * MB))
         for fault in contents.faults:
@@ -74,11 +78,19 @@ def said(path: Path) -> str:
 def at_the_end(root: Path, log: Log) -> None:
     """Write the page as a run ends. A run does not fail for want of it: what went wrong is logged."""
     try:
+        _forewarn(root, log)
         log(said(write(gather(root, lambda _: None))))
     except UserError as error:
         log(f"No {PAGE}: {error}")
     except Exception:
         logging.exception("No %s was written: a fault of ours. The run's files are whole.", PAGE)
+
+
+def _forewarn(root: Path, log: Log) -> None:
+    """Say what takes a while: a few columns of all trees are read."""
+    size = sum(int(file.stamp.split()[0]) for file in tree_files(root))
+    if size > _LARGE:
+        log(f"{PAGE}: reading {size / MB:,.0f} MB of trees; Ctrl-C leaves the page as it was.")
 
 
 def write(contents: Contents, *, markdown_too: bool = False, budget: int = BUDGET) -> Path:

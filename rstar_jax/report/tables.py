@@ -28,6 +28,7 @@ from rstar_jax.report.sections import (
     Report,
     Round,
     RunReport,
+    StageTimes,
     WarmStart,
     WarmStartReport,
     ppms,
@@ -225,10 +226,17 @@ def times(report: Report) -> Table:
     return Table("Time and memory", columns, tuple(rows))
 
 
+def clocked(report: Report) -> list[StageTimes]:
+    """The stages that tell waiting from working. None where only those do that ask neither device nor
+    sandbox, such as curate: the run's other stages are then of a release that did not."""
+    stages = [s for s in report.stages if s.sandbox is not None]
+    return stages if any(s.device or s.sandbox for s in stages) else []
+
+
 def shares(report: Report) -> Table:
     """Table of what the device, the sandbox and the host did of the stages' wall time, and how long each
     waited. They work at the same time: each has a whole of its own."""
-    stages = [s for s in report.stages if s.sandbox is not None]
+    stages = clocked(report)
     if not stages:
         return _kinds_of_work(report)
     whole = sum(s.seconds or 0.0 for s in stages)
@@ -244,7 +252,8 @@ def shares(report: Report) -> Table:
     if (compiling := sum_known(s.compiled and s.compiled.seconds for s in stages)) is not None:
         rows.append(row("host, compiling (threads added up)", compiling, None))
     columns = ("", "busy, s", "%", "waiting, s", "%")
-    return Table(f"Where the time went, of {whole:,.1f} s", columns, tuple(rows))
+    of = "" if len(stages) == len(report.stages) else f" in {len(stages)} of {len(report.stages)} stages"
+    return Table(f"Where the time went, of {whole:,.1f} s{of}", columns, tuple(rows))
 
 
 def _kinds_of_work(report: Report) -> Table:

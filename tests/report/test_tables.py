@@ -89,12 +89,20 @@ def test_numbers_stand_under_their_round():
 def test_device_sandbox_and_host_are_each_told_against_the_whole():
     clocks = {"device": 20.0, "device_awaited": 12.0, "sandbox": 9.0, "sandbox_awaited": 3.0, "host": 15.0}
     report = {**REPORT, "stages": [{**REPORT["stages"][0], **clocks}, REPORT["stages"][1]]}
-    title = "Where the time went, of 30.0 s"  # the second stage was not measured so
+    title = "Where the time went, of 30.0 s in 1 of 2 stages"  # the second was not measured so
     assert cells(title, "device", report) == ("20.0", "66.7", "10.0", "33.3")
     assert cells(title, "sandbox", report) == ("9.0", "30.0", "21.0", "70.0")
     assert cells(title, "host", report) == ("15.0", "50.0", "15.0", "50.0")
     assert cells(title, "host, for the device", report) == ("-", "-", "12.0", "40.0")
     assert cells(title, "host, for the sandbox", report) == ("-", "-", "3.0", "10.0")
+
+
+def test_stages_that_ask_nothing_do_not_stand_for_a_run_that_was_not_measured():
+    """A curate's clocks are all zero in the report of any release."""
+    clocks = dict.fromkeys(("device", "device_awaited", "sandbox", "sandbox_awaited"), 0.0)
+    curated = {**REPORT["stages"][1], "name": "round1/curate", "seconds": 0.2, "host": 0.2, **clocks}
+    report = {**REPORT, "stages": [*REPORT["stages"], curated]}
+    assert cells("Where the time went (kinds of work overlap)", "decode", report)[0] == "18.0"
 
 
 def test_what_was_not_found_out_is_shown_where_it_happened():

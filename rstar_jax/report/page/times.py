@@ -22,7 +22,7 @@ def times(contents: Contents) -> Section | None:
     report = contents.report
     if not report.stages:
         return None
-    measured = [s for s in report.stages if s.sandbox is not None]
+    measured = tables.clocked(report)
     body: list[Content] = []
     if measured:
         body.append(
@@ -63,7 +63,7 @@ def _whole(stages: Sequence[StageTimes]) -> Markup | None:
         ("", *dict.fromkeys(name for row in rows for name, _ in row.pieces)),
         [_cells(row, rows) for row in rows],
     )
-    note = f"Of {whole:,.0f} seconds in stages."
+    note = f"Of {whole:,.0f} seconds in {len(stages)} stages."
     return chart.stacks("Device, sandbox and host", rows, "%", note=note, shares=True, data=data)
 
 
