@@ -147,10 +147,12 @@ def _own(row: dict[str, Any], place: Place) -> PreferencePair:
         for step in steps:
             require_whole(place, name, step)
     for name, kind in (("margin", float), ("weight", float), ("final", bool), ("round", int)):
-        value = float(row[name]) if kind is float and type(row[name]) is int else row[name]
+        value = row[name]
+        if type(value) is int and kind is not bool:
+            value = kind(value) if abs(value) < 2**63 else math.inf  # 64 bits hold no more
         if type(value) is not kind or not math.isfinite(value) or (name == "weight" and value <= 0):
             expected = "a number above 0" if name == "weight" else kind.__name__
-            raise UserError(f"{place}: {name} is {shown(value)}, {expected} expected.")
+            raise UserError(f"{place}: {name} is {shown(row[name])}, {expected} expected.")
     return columns.build(PreferencePair, row)
 
 

@@ -105,6 +105,21 @@ def test_pairs_of_a_round_that_were_changed_are_named(tmp_path, change, why):
         list(read_pairs([tmp_path / "pairs.parquet"], TASK, Tally()))
 
 
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"margin": 10**400}, "margin is 1000"),
+        ({"round": 10**400}, "round is 1000"),
+        ({"final": 1}, "final is 1, bool expected"),
+    ],
+)
+def test_numbers_of_json_that_no_column_holds_are_named_and_may_be_left_out(tmp_path, change, why):
+    row = columns.plain(PreferencePair("p", "1?", (), (NEXT,), (OTHER,), 0.5, 0.25, False, 3))
+    with pytest.raises(UserError, match=rf"pairs\.jsonl:1: {why}"):
+        read(tmp_path, {**row, **change})
+    assert len(read(tmp_path, {**row, **change}, {**row, "margin": 1}, tally=Tally(bad="drop"))) == 1
+
+
 def test_prm800k_rates_alternatives_that_share_what_was_chosen_before(tmp_path):
     def step(*rated, chosen=None, human=None):
         completions = [{"text": text, "rating": rating, "flagged": None} for text, rating in rated]
