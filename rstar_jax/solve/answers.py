@@ -5,6 +5,7 @@ opened --add--> a whole line more      killed in the midst of a line: it is cut 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -42,7 +43,9 @@ class Answers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            # Of an answer that was not written whole it tries to write the rest; `add` has said so.
+            with contextlib.suppress(OSError):
+                self._file.close()
 
     def read(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield the number and the object of every line; in the end cut off half a line, and go on behind.

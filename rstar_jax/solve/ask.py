@@ -93,6 +93,7 @@ def run(settings: SolveSettings, workdir: Path) -> int:
             keep=many.answers.add if many else lambda _: None,
             total=len(questions),
             earlier=len(questions) - len(left),
+            had_none=many.unanswered if many else 0,
         )
         if not len(left):
             return desk.end(stopped=False)

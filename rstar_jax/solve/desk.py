@@ -33,7 +33,8 @@ class AnswerDesk:
     """What the answers of a command have in common.
 
     equal: whether two answers to a problem are the same. grade: of an answer to a problem that came with its
-    own. keep: has an answer on disk before it is told. total, earlier: questions, and those answered before.
+    own. keep: has an answer on disk before it is told. total: questions. earlier: those told before.
+    had_none: of these, those that came to no answer.
     """
 
     search: SearchConfig
@@ -45,6 +46,7 @@ class AnswerDesk:
     keep: Callable[[Answer], None] = lambda _: None
     total: int = 1
     earlier: int = 0
+    had_none: int = 0
     answered: int = 0
     unanswered: int = 0
     weak: int = 0
@@ -84,4 +86,4 @@ class AnswerDesk:
                 seconds=round(self.seconds(), 3),
             )
         )
-        return 1 if self.unanswered else 0
+        return 1 if self.unanswered or self.had_none else 0

@@ -23,7 +23,7 @@ from rstar_jax.types import Problem
 class AnswerFolder:
     """The folder that the answers to many questions are kept in, claimed for this command.
 
-    answers: of these questions. left: those without one.
+    answers: of these questions. left: those without one. unanswered: how many came to no answer before.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class AnswerFolder:
         self._work, self._found, self._questions = Workdir(workdir, settings), found, questions
         self.answers = Answers(workdir / "answers" / FILE)
         self.left: Sequence[Problem] = ()
+        self.unanswered = 0
 
     def __enter__(self) -> AnswerFolder:
         with contextlib.ExitStack() as stack:
@@ -53,6 +54,7 @@ class AnswerFolder:
                         "a new --workdir."
                     )
                 there[place] = True
+                self.unanswered += row.get("answer") is None
             self.left = Selected(self._questions.problems, np.flatnonzero(~there))
             self._stack = stack.pop_all()
         return self

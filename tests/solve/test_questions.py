@@ -6,23 +6,23 @@ import dataclasses
 import io
 import json
 import re
+import resource
 import signal
 from pathlib import Path
 
 import pytest
 
 from rstar_jax import launch
-from rstar_jax.report.answer import Answer, answer_of, weaknesses
+from rstar_jax.errors import UserError
+from rstar_jax.report.answer import Answer
 from rstar_jax.report.answer_list import AnswerList
 from rstar_jax.report.events import EVENTS, Events
-from rstar_jax.report.transcript import Transcript
 from rstar_jax.search import votes
 from rstar_jax.solve import ask
 from rstar_jax.solve.answers import Answers
-from rstar_jax.solve.ask import watched
 from rstar_jax.text.grammar import CODE_STEPS
 from tests.search.scripted import grow_trees
-from tests.solve.test_ask import CONFIG, FUNCTIONS, PROBLEM, asked, desk_of, propose
+from tests.solve.test_ask import CONFIG, FUNCTIONS, PROBLEM, propose
 
 FLAGS = ("--config.search.rollouts=5", "--config.search.candidates=4", "--config.verify.workers=1")
 ROWS = [{"question": f"How much is {i}?", "id": f"n{i}"} for i in range(7)]
@@ -179,6 +179,20 @@ def test_half_a_line_is_cut_off_however_long_it_is(tmp_path):
     assert [json.loads(line)["id"] for line in path.read_text().splitlines()] == ["a", "c"]
 
 
+def test_a_full_disk_is_named_and_leaves_what_was_kept(tmp_path):
+    path, (soft, hard) = tmp_path / "answers.jsonl", resource.getrlimit(resource.RLIMIT_FSIZE)
+    path.write_text('{"id": "a"}\n')
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, hard))
+        with pytest.raises(UserError, match=rf"{path}: "), Answers(path) as answers:
+            assert len(list(answers.read())) == 1
+            answers.add(Answer(id="b", question="?", answer=None))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with Answers(path) as answers:
+        assert [row for _, row in answers.read()] == [{"id": "a"}]
+
+
 def test_an_answer_is_kept_before_it_is_told(capsys, tmp_path, scripted, monkeypatch):
     def killed(*_):
         raise Killed
@@ -230,6 +244,9 @@ def test_questions_without_an_answer_are_told_and_give_status_1(capsys, tmp_path
     status, out, _ = launched(capsys, tmp_path, written(tmp_path, ROWS[:2]))
     assert status == 1 and "] n0: no answer; of " in out and "NameError" in out
     assert "0 answered" in out and [row["answer"] for row in kept(tmp_path)] == [None, None]
+
+    status, out, _ = launched(capsys, tmp_path, written(tmp_path, ROWS[:2]))
+    assert status == 1 and "0 came to no answer" in out  # they are not asked again, and have none still
 
 
 BROKEN = dataclasses.replace(
@@ -305,54 +322,6 @@ def test_answers_of_other_options_or_questions_are_not_gone_on_with(capsys, tmp_
     path.mkdir()
     status, _, err = launched(capsys, tmp_path, asks)
     assert status == 2 and "answers.jsonl: cannot be written" in err
-
-
-def classes(*given):
-    return [votes.Class(answer, count, weight, best, 1) for answer, count, weight, best in given]
-
-
-@pytest.mark.parametrize(
-    ("found", "vote", "read", "weak"),
-    [
-        (classes(("1", 4, 3.6, 0.9)), "weighted", True, {}),
-        (classes(("1", 2, 1.8, 0.9)), "weighted", True, {"few"}),
-        (classes(("1", 2, 0.0, -1.0)), "majority", False, {"few"}),
-        (
-            classes(("1", 3, 0.0, -1.0), ("2", 2, 0.0, -1.0), ("3", 2, 0.0, -1.0)),
-            "majority",
-            False,
-            {"share"},
-        ),
-        (classes(("1", 3, 2.7, 0.9), ("2", 2, 0.1, -0.9), ("3", 2, 0.1, -0.9)), "weighted", True, set()),
-        (classes(("1", 3, 0.9, 0.2), ("2", 4, 0.8, -0.2), ("3", 2, 0.2, -0.8)), "weighted", True, {"share"}),
-        (classes(("1", 5, 0.4, -0.8)), "weighted", True, {"ppm"}),
-        (classes(("1", 5, 0.0, -1.0)), "best", True, {"ppm"}),
-        (classes(("1", 1, 0.1, -0.9), ("2", 1, 0.2, -0.8)), "majority", True, {"few", "ppm"}),
-    ],
-)
-def test_what_makes_an_answer_weak(found, vote, read, weak):
-    told = weaknesses(found, vote, read)
-    assert set(weaknesses(found, vote, read, exhausted=True)) == set(weak) - {"few"}
-    assert set(told) == set(weak) and all(told.values())
-
-
-def test_a_weak_answer_says_so_in_words_and_json():
-    status, text = asked(dataclasses.replace(CONFIG, rollouts=1))
-    assert status == 0 and "a weak answer: only 1 trajectory came to an answer" in text
-    out = io.StringIO()
-    watched(
-        [PROBLEM],
-        FUNCTIONS.queues(),
-        desk_of(dataclasses.replace(CONFIG, rollouts=1), Events(out, "answer", lambda: 0.0)),
-    )
-    answer = json.loads(out.getvalue().splitlines()[0])
-    assert "few" in answer["weak"] and answer["warning"].startswith("only 1 trajectory")
-    (tree,) = grow_trees([PROBLEM], FUNCTIONS, dataclasses.replace(CONFIG, rollouts=40), round=0)
-    strong = answer_of(tree, [votes.Class("3", 9, 8.0, 0.9, 1)], "weighted", CODE_STEPS, 0.0)
-    assert strong.weak == [] and strong.warning == "" and strong.share == 1.0
-    script = io.StringIO()
-    Transcript(script, "brief", CODE_STEPS, lambda: 0.0).concludes(strong)
-    assert "weak" not in script.getvalue()
 
 
 def test_json_has_no_number_that_is_none():
