@@ -87,7 +87,7 @@ class WandbRun:
 
         not begun --log--> open --close--> done        what is logged after a failure goes nowhere
 
-    config: the run's options. warn: told of a failure, once.
+    config: the run's options. warn: told of a failure, once. has_failed: whether there was one.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class WandbRun:
     ) -> None:
         self._project, self._root, self._config, self._warn = project, root, config, warn
         self._run: Any = None
-        self._has_failed = False
+        self.has_failed = False
         self._defined = set[str]()
 
     def series(self, name: str) -> WandbSeries:
@@ -104,7 +104,7 @@ class WandbRun:
 
     def log(self, values: Mapping[str, float | int], step: str) -> None:
         """Send values; step: the name of the one that they are keyed by."""
-        if self._has_failed:
+        if self.has_failed:
             return
         try:
             if self._run is None:
@@ -115,7 +115,7 @@ class WandbRun:
                     self._run.define_metric(name, step_metric=None if name == step else step)
             self._run.log(dict(values))
         except Exception as error:  # whatever it raises: a run of days does not end for a chart
-            self._failed(error)
+            self.failed(error)
 
     def close(self) -> None:
         """End the run; it may be resumed."""
@@ -124,10 +124,11 @@ class WandbRun:
             if run is not None:
                 run.finish()
         except Exception as error:
-            self._failed(error)
+            self.failed(error)
 
-    def _failed(self, error: Exception) -> None:
-        self._has_failed, self._run = True, None
+    def failed(self, error: Exception) -> None:
+        """Tell of a failure; nothing is sent from now on."""
+        self.has_failed, self._run = True, None
         first = (str(error).splitlines() or [type(error).__name__])[0]
         self._warn(
             f"Weights & Biases failed ({first}); the run goes on without it. Its figures are in "
@@ -170,15 +171,21 @@ class WandbSeries:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """As `ScalarSink.write`."""
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-            self._sent = int(os.pread(self._file, _DIGITS, 0) or b"-1")
-        if step <= self._sent:
+        if self._run.has_failed:
             return
-        # Before it is sent: a kill between the two loses a point, and never doubles one.
-        self._sent = step
-        os.pwrite(self._file, f"{step:{_DIGITS}}".encode(), 0)
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+                self._sent = int(os.pread(self._file, _DIGITS, 0) or b"-1")
+            if step <= self._sent:
+                return
+            # Before it is sent: a kill between the two loses a point, and never doubles one.
+            self._sent = step
+            os.pwrite(self._file, f"{step:{_DIGITS}}".encode(), 0)
+        except (OSError, ValueError) as error:
+            self._run.failed(error)
+            return
         key = f"{self._name}/step"
         self._run.log({key: step, **{f"{self._name}/{name}": float(v) for name, v in values.items()}}, key)
 

@@ -110,6 +110,19 @@ def test_a_resumed_training_is_written_once_to_all(tmp_path, wandb):
     }
 
 
+@pytest.mark.parametrize("held", [b"\0" * 20, None])
+def test_a_damaged_note_of_what_was_sent_ends_no_training(tmp_path, wandb, held):
+    """As a host that lost power leaves it, or a folder that cannot be written."""
+    folder, note, said = tmp_path / "round1", tmp_path / "scalars" / "wandb" / "round1", list[str]()
+    note.parent.mkdir(parents=True)
+    note.write_bytes(held) if held else note.mkdir()
+    (series,) = of(tmp_path, said.append).training(folder)
+    for step in range(3):
+        series.write(step, {"loss": 1.0})
+    series.close()
+    assert len(said) == 1 and "the run goes on without it" in said[0] and not wandb.rows
+
+
 def test_rounds_are_keyed_by_round_and_written_once(tmp_path, wandb):
     for found in (FIRST, FIRST, SECOND, SECOND):
         run = of(tmp_path)
