@@ -117,3 +117,7 @@ def test_pieces_stand_end_to_end():
     x, y, b = ((float(r.attrib["x"]), float(r.attrib["width"])) for r in thick)
     assert x[0] + x[1] == pytest.approx(y[0], abs=0.2) and y[1] == pytest.approx(2 * x[1], abs=0.3)
     assert b[1] == pytest.approx(3 * x[1], abs=0.3) and b[0] + b[1] < WIDTH
+
+
+def test_halves_of_surrogate_pairs_are_shown_by_their_codes():
+    assert "\\u{d800}" in bars("Bars", ["\ud800"], [Bars("share", [0.5])])

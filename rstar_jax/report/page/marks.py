@@ -118,7 +118,8 @@ def empty(name: str, attributes: dict[str, object]) -> Markup:
 
 
 def svg(title: str, description: str, drawn: Sequence[Markup], height: float) -> Markup:
-    stem = f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}-{zlib.crc32(description.encode()):x}"
+    name = re.sub("[^a-z0-9]+", "-", title.lower()).strip("-")
+    stem = f"{name}-{zlib.crc32(description.encode(errors='replace')):x}"
     named = [
         element("title", title, {"id": f"{stem}-title"}),
         element("desc", description, {"id": f"{stem}-desc"}),

@@ -164,7 +164,9 @@ def suspect_ids(workdir: Path) -> frozenset[str]:
     for path in workdir.glob("round*/curate/suspects.jsonl"):
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.add(str(json.loads(line)["id"]))
+                one = str(json.loads(line)["id"])
+                one.encode()  # of half a surrogate pair no tree can be
+                found.add(one)
             except (ValueError, TypeError, KeyError):
                 continue
     return frozenset(found)

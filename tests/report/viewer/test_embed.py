@@ -80,6 +80,14 @@ def test_held_out_answers_are_those_of_the_run_s_vote(tmp_path, vote, node):
     assert "elected" not in blocks(embedded(tmp_path))["walk-tree-0"]
 
 
+def test_a_list_of_suspects_that_is_damaged_costs_no_tree(tmp_path):
+    run = some_run.make(tmp_path)
+    with (run / "round2/curate/suspects.jsonl").open("a") as file:
+        file.write('{"id": "\\ud800"}\n[]\n{"id"')
+    walk = embedded(run)
+    assert walk.shown == 4 and blocks(walk)["walk-problems"]["facets"]["suspects"] == 1
+
+
 def test_a_run_without_a_tree_has_no_viewer(tmp_path):
     assert embedded(tmp_path) is None
 
