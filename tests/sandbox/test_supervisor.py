@@ -105,7 +105,7 @@ def test_a_failure_of_the_thread_reaches_all_who_wait_and_is_over_then(opened, b
         queue.poll(block=True)
     assert queue.poll(block=True) == [] and tickets
     broken.clear()
-    assert opened.run(["print(-1)"])[0].stdout == "1\n"
+    assert opened.run(["print(1)"])[0].stdout == "1\n"
 
 
 def test_an_interrupt_ends_what_it_waited_for_and_nothing_else():

@@ -63,7 +63,7 @@ def assert_same(a, b):
 
 
 def without_time(summary):
-    return dataclasses.replace(summary, seconds=0.0)
+    return dataclasses.replace(summary, seconds=0.0, device=0.0, device_awaited=0.0)
 
 
 def test_killed_and_resumed_equals_unbroken(tiny, examples, tmp_path):
