@@ -62,7 +62,7 @@ _PAGES: dict[str, tuple[str, Callable[[], str]]] = {
 }
 _FRESH_S = 2.0  # seconds after which a folder is looked at again, when asked
 _MOST = 500  # problems in one answer
-_FIRST_S = 0.15  # seconds of reading before the first answer, where there is no cache
+_FIRST_S = 1.0  # seconds that the first answer waits at most for a file that is read, where there is no cache
 
 
 class Trees:
