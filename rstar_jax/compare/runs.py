@@ -1,4 +1,4 @@
-"""What a comparison reads of a working directory: its options, its models, and figures problem by problem.
+"""Contents of a working directory: its options, its models, and figures problem by problem.
 
     an evaluation       evaluation.json, benchmarks/NAME/predictions.parquet, greedy.parquet
     a run of rounds     base/evaluate, roundN/evaluate: policy-*.parquet and, where it searched,

@@ -152,7 +152,7 @@ def _difference(first: Values, second: Values, seed: int) -> tuple[Difference, t
 
 
 def _protocols(first: Mapping[str, Any], second: Mapping[str, Any], alone: bool) -> tuple[str, ...]:
-    """What differs between two protocols. alone: for figures that no search and no sampling has a part in."""
+    """Name what differs between two protocols. alone: for figures without any search or sampling."""
     names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
     names = [name for name in names if not alone or name in _OF_ALL]
     if not names:

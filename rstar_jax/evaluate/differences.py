@@ -28,7 +28,7 @@ _LEVEL = 0.05
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What a second run's figure is more than a first one's.
+    """Difference of a second run's figure from a first one's.
 
     low, high: the 95 percent interval. p: the test's, two-sided. paired: over the same problems. problems:
     how many; the fewer of both runs' where not paired. better, worse: paired problems whose value rose and

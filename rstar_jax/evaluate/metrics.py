@@ -42,7 +42,7 @@ COLUMNS = ("problem_id", "level", "chosen", "same", "grade", "score", "tool")  #
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """What metrics need of a benchmark's samples; those of one problem lie together.
+    """Parts of a benchmark's samples that metrics need; those of one problem lie together.
 
     problems: [B] ids. levels: [B] int. starts: [B + 1] int, problem b has the samples starts[b] to
         starts[b + 1]. chosen, right, tool: [N] bool. same: [N] int, -1 without an answer. score: [N] float,

@@ -1,4 +1,4 @@
-"""What evaluation.json holds: figures of benchmarks with their intervals, and where they come from.
+"""Contents of evaluation.json: figures of benchmarks with their intervals, and where they come from.
 
 Fractions are 0 to 1, times are seconds, what was not measured is None.
 """

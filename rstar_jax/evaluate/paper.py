@@ -142,7 +142,7 @@ def _base(name: str) -> str | None:
 
 
 def _why(paper: Published, ours: Ours) -> Iterator[str]:
-    """What stands against comparing two figures."""
+    """Name what stands against comparing two figures."""
     if ours.benchmark != paper.benchmark:
         yield f"other problems ({ours.benchmark})"
     if _base(ours.base) != paper.base:
@@ -201,7 +201,7 @@ def _way(protocol: Mapping[str, Any]) -> Way | None:
 
 
 def _differs(protocol: Mapping[str, Any]) -> Iterator[str]:
-    """What of a search is too far from the paper's test time to compare."""
+    """Name what of a search is too far from the paper's test time to compare."""
     searches = protocol.get("k", protocol.get("searches", 64))
     if protocol.get("strategy") == "mcts_repeated" and searches != 64:
         yield f"{searches} searches, 64 in the paper"

@@ -87,11 +87,11 @@ class Protocol:
 
     @property
     def of_chains(self) -> bool:
-        """Whether a sample is one path."""
+        """Return whether a sample is one path."""
         return self.strategy in _CHAINS
 
     def told(self) -> dict[str, Any]:
-        """What figures depend on, by option: what the strategy has no use for is left out."""
+        """Return all that figures depend on, by option: what the strategy has no use for is left out."""
         unused = {name for names in _USES.values() for name in names} - {*_USES[self.strategy]}
         if self.strategy == "greedy":
             unused |= {"vote", "top_k", "greedy"}

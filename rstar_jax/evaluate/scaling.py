@@ -134,7 +134,7 @@ def _running(tree: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rights(answers: Sequence[_Answer], votes: Sequence[str], top_k: int) -> list[bool]:
-    """Whether each vote of these, and one of them, is right."""
+    """Return whether each vote of these, and one of them, is right."""
     scored = [answer for answer in answers if answer.score is not None]
     ranked = sorted(answers, key=lambda a: -1.0 if a.score is None else a.score, reverse=True)
     ranked = ranked[: top_k or None] if scored else list(answers)

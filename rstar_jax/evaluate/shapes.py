@@ -91,7 +91,7 @@ _BY_TASK = ("results", "group_subtasks", "configs", "versions", "n-shot", "highe
 
 
 def _lm_task(one: Measured, samples: _LmSamples) -> dict[str, Any]:
-    """What lm_eval says of a task, by the part of its results that says it."""
+    """Give what lm_eval says of a task, by the part of its results that says it."""
     metrics: dict[str, Any] = {"alias": one.name, "sample_len": one.problems}
     metrics[f"exact_match,{_FILTER}"], metrics[f"exact_match_stderr,{_FILTER}"] = samples.accuracy()
     for name, figure in one.figures.items():

@@ -1,4 +1,4 @@
-"""What an evaluation on benchmarks will need, by its own prompts and model."""
+"""Needs of an evaluation on benchmarks, by its own prompts and model."""
 
 from __future__ import annotations
 

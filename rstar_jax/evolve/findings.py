@@ -1,4 +1,4 @@
-"""What a working directory holds, read for its report: stages, curves, test-time scaling, suspects, figures.
+"""Contents of a working directory, read for its report: stages, curves, test-time scaling, suspects, figures.
 
 A file that is damaged, or of another form than ours, is told as a fault and left out.
 """
@@ -35,7 +35,7 @@ _STAGES = {
 
 
 class Faults:
-    """What could not be read, as sentences (`told`). root: of the paths in them."""
+    """Files that could not be read, as sentences (`told`). root: of the paths in them."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

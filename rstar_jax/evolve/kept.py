@@ -1,4 +1,4 @@
-"""What a run keeps beside its stages for its report: what it was expected to need, its problems' sources."""
+"""Notes that a run keeps for its report: what it was expected to need, its problems' sources."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def keep_sources(root: Path, problems: Mapping[str, Sequence[Problem]]) -> None:
 
 
 def sources_of(root: Path) -> dict[str, sections.Source]:
-    """What became of the rows of the problems' sources, by name; empty where that is damaged."""
+    """Read what became of the rows of the problems' sources, by name; empty where that is damaged."""
     with contextlib.suppress(records.Damaged):
         found = records.read_signed(root / _SOURCES)
         return {name: results.of_json(sections.Source, each) for name, each in found.items()}

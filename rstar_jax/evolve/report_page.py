@@ -152,7 +152,7 @@ def gather(root: Path, log: Log) -> Contents:
 def _report(
     root: Path, job: str, options: dict[str, Any], evaluation: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """What report.json would hold now; of a job without such a report, its stages' times."""
+    """Make what report.json would hold now; of a job without such a report, its stages' times."""
     if job in _COLLECT:
         return _COLLECT[job](root, options)
     found = findings.plain_report(root, options)

@@ -94,7 +94,7 @@ class StepText:
 
     @property
     def reads_prose(self) -> bool:
-        """Whether steps are read without the delimiters of a task's grammar."""
+        """Return whether steps are read without the delimiters of a task's grammar."""
         return bool(self._layout)
 
     def _step(self, step: str) -> list[int]:

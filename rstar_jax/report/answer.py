@@ -27,7 +27,7 @@ _CAUSES = 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a search answers to a question, as JSON takes it.
+    """A search's answer to a question, as JSON takes it.
 
     answer: None where no trajectory ended in one; then program, output and written are empty.
     votes: trajectories that gave it. trajectories: those that took part in the vote. share: of the vote, 0 to

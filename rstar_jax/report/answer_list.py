@@ -30,7 +30,7 @@ class AnswerList:
         self._script.say(text)
 
     def begins(self, begin: Begin) -> None:
-        """What is asked, of whom."""
+        """Tell what is asked, of whom."""
         if self._show != "answer":
             self.say(f"policy: {begin.policy}\nppm: {begin.ppm or 'none'}")
             earlier = f", {begin.answered} of them answered before" if begin.answered else ""

@@ -39,7 +39,7 @@ def by_level(report: Report) -> Table:
 
 
 def samples(report: Report) -> Table:
-    """What the samples of each benchmark took a problem, and what is wrong with how many of them."""
+    """Costs of the samples of each benchmark, a problem, and what is wrong with how many of them."""
     found = measured(report)
     wrong = {
         "no_answer": "without an answer",

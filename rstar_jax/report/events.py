@@ -137,7 +137,7 @@ class Events:
         print(line(event), file=self._out, flush=True)
 
     def begins(self, begin: Begin) -> None:
-        """What is asked, of whom."""
+        """Tell what is asked, of whom."""
         self.tell(begin)
 
     def ends(self, end: End) -> None:

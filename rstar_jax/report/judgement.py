@@ -27,7 +27,7 @@ def judgement_tables(judgement: Judgement) -> list[Table]:
 
 
 def judgement_lines(judgement: Judgement) -> list[str]:
-    """What is to be known beside the tables: thresholds, and what was not read."""
+    """Notes beside the tables: thresholds, and what was not read."""
     lines = []
     for one in judgement.benchmarks:
         told = [f"{one.name}: {one.samples:,} samples of {one.problems:,} problems"]

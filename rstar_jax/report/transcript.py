@@ -63,13 +63,13 @@ class Transcript:
         print(shown(text).encode(code, "backslashreplace").decode(code), file=self._out, flush=True)
 
     def begins(self, begin: Begin) -> None:
-        """What is asked, of whom."""
+        """Tell what is asked, of whom."""
         if self._show != "answer":
             self.say(f"policy: {begin.policy}\nppm: {begin.ppm or 'none'}")
             self.say(f"search: {begin.search['strategy']}\nquestion: {begin.question}\n")
 
     def ends(self, end: End) -> None:
-        """Of one question there is nothing more to say."""
+        """Say nothing: of one question all is told."""
 
     def expanded(self, leaf: Leaf, children: Sequence[Node]) -> None:
         """A leaf and its children, failed ones included."""

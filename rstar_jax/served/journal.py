@@ -50,7 +50,7 @@ class Journal:
         self._groups: dict[int, set[int]] = {}  # by segment, those that are not settled
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            numbers = sorted(int(path.stem) for path in folder.glob("[0-9]*.journal"))
+            numbers = sorted(int(p.stem) for p in folder.glob("*.journal") if p.stem.isdecimal())
             read = [self._read(number) for number in numbers]
             self._begin(numbers[-1] + 1 if numbers else 0)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a server is asked and what it answers, the name under which an answer is kept, and counts of both."""
+"""Requests to a server and its answers, the name under which an answer is kept, and counts of both."""
 
 from __future__ import annotations
 

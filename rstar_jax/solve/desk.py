@@ -30,7 +30,7 @@ class Teller(Protocol):
 
 @dataclasses.dataclass
 class AnswerDesk:
-    """What the answers of a command have in common.
+    """The answers of a command, and all that they have in common.
 
     equal: whether two answers to a problem are the same. grade: of an answer to a problem that came with its
     own. keep: has an answer on disk before it is told. total: questions. earlier: those told before.

@@ -44,7 +44,7 @@ class Bin:
 
 
 def step_truths(row: StepScores) -> list[bool]:
-    """Whether each step is right: none is from the first error on, as the answer then is wrong."""
+    """Tell of each step whether it is right: none is from the first error on, as the answer then is wrong."""
     first = row.errors[0] if row.errors else row.steps
     return [i < first for i in range(row.steps)]
 
@@ -216,7 +216,7 @@ def _same(plain: StepScores, probed: StepScores, probe: str) -> bool:
 
 
 def _is_share(name: str) -> bool:
-    """Whether a figure is a share of pairs, and not a change of values."""
+    """Return whether a figure is a share of pairs, and not a change of values."""
     return "pairs of" in name
 
 

@@ -1,4 +1,4 @@
-"""What judge.json holds: figures of a PPM as a judge, and where they come from.
+"""Contents of judge.json: figures of a PPM as a judge, and where they come from.
 
 In the spirit of evaluation.json (`evaluate/outcome.py`): shares are 0 to 1, what was not measured is absent.
 """

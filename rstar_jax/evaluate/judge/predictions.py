@@ -64,7 +64,7 @@ class PredictedSteps:
 
     @property
     def needs_sample(self) -> bool:
-        """Whether the benchmark itself has to say which steps are wrong."""
+        """Return whether the benchmark itself has to say which steps are wrong."""
         return self.right is not None and self.errors is None
 
 
@@ -178,7 +178,7 @@ class Tallied:
 
     @property
     def problems(self) -> int:
-        """Of how many problems they are."""
+        """Count the problems that they are of."""
         return len({row.problem for row in self._first} | {problem for _, problem, _ in self._counts})
 
     def add(self, one: Predicted, samples: Mapping[str, JudgeSample]) -> None:

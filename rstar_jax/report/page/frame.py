@@ -85,5 +85,5 @@ def _section(section: Section) -> Markup:
 
 
 def _hash(source: str) -> str:
-    """What a policy calls a source: the browser hashes the text between the tags, line ends as \\n."""
+    """Name a source as a policy does: the browser hashes the text between the tags, line ends as \\n."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"

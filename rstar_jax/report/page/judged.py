@@ -14,7 +14,7 @@ from rstar_jax.report.page.markup import Content, Markup, element
 
 
 def probes(contents: Contents) -> Section | None:
-    """What a PPM is worth as a judge of steps, and how often it orders its training's pairs rightly."""
+    """Worth of a PPM as a judge of steps, and how often it orders its training's pairs rightly."""
     body: list[Content] = []
     rounds = [r for r in contents.report.rounds if r.ppm_pair_accuracy is not None]
     if rounds:

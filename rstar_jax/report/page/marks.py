@@ -1,4 +1,4 @@
-"""What charts are drawn of: texts, lines, bars, markers, a legend, and the SVG around them."""
+"""Parts of charts: texts, lines, bars, markers, a legend, and the SVG around them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What curate took from a tree: the solutions that the policy learns, the pairs that the PPM learns.
+"""Lessons that curate took from a tree: the solutions that the policy learns, the pairs that the PPM learns.
 
 Both lie in files of a round, the rows of a problem together; nodes are found by the texts of their steps.
 """

@@ -21,7 +21,7 @@ SOLVED, WRONG = OUTCOMES.index("solved"), OUTCOMES.index("wrong")
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
-    """What problems are asked for.
+    """Problems that are asked for.
 
     text: words that id or question hold, in any case. outcome: "solved" (by some tree), "unsolved" (by
         none), "wrong" (unsolved, with answers), "none" (no tree has an answer), "gained" and "lost" (between
