@@ -76,10 +76,15 @@ def said(path: Path) -> str:
 
 
 def at_the_end(root: Path, log: Log) -> None:
-    """Write the page as a run ends. A run does not fail for want of it: what went wrong is logged."""
+    """Write the page as a run ends, without the trees of a large run, which take minutes to read. A run does
+    not fail for want of it: what went wrong is logged."""
     try:
-        _forewarn(root, log)
-        log(said(write(gather(root, lambda _: None))))
+        large = _bytes_of_trees(root) > _LARGE
+        log(said(write(gather(root, lambda _: None), budget=0 if large else BUDGET)))
+        if large:
+            log(
+                f"It holds no trees: --config=report --workdir={root} puts some there, --config=view has all."
+            )
     except UserError as error:
         log(f"No {PAGE}: {error}")
     except Exception:
@@ -88,9 +93,12 @@ def at_the_end(root: Path, log: Log) -> None:
 
 def _forewarn(root: Path, log: Log) -> None:
     """Say what takes a while: a few columns of all trees are read."""
-    size = sum(int(file.stamp.split()[0]) for file in tree_files(root))
-    if size > _LARGE:
+    if (size := _bytes_of_trees(root)) > _LARGE:
         log(f"{PAGE}: reading {size / MB:,.0f} MB of trees; Ctrl-C leaves the page as it was.")
+
+
+def _bytes_of_trees(root: Path) -> int:
+    return sum(int(file.stamp.split()[0]) for file in tree_files(root))
 
 
 def write(contents: Contents, *, markdown_too: bool = False, budget: int = BUDGET) -> Path:

@@ -202,6 +202,16 @@ def test_a_run_does_not_fail_for_want_of_its_page(finished, monkeypatch, caplog)
     assert "No report.html was written" in caplog.text and len(said) == 2
 
 
+def test_the_page_of_a_large_run_holds_no_trees_when_the_run_ends(finished, monkeypatch):
+    said: list[str] = []
+    at_the_end(finished, said.append)
+    assert len(said) == 1 and "trees" in sections((finished / "report.html").read_text())
+    monkeypatch.setattr(report_page, "_LARGE", 0)
+    at_the_end(finished, said.append)
+    assert "trees" not in sections((finished / "report.html").read_text())
+    assert f"--config=report --workdir={finished}" in said[2]
+
+
 def test_the_command(finished):
     command = [sys.executable, "-m", "rstar_jax.launch", "--config=report", f"--workdir={finished}"]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
