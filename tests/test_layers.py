@@ -31,7 +31,10 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("curate",)),
     (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations")),
     (1, ("text", "grading", "sandbox", "tasks", "problems", "data")),
-    (0, ("types", "queues", "records", "columns", "manifests", "settings", "errors", "scalars")),
+    (
+        0,
+        ("types", "queues", "records", "columns", "manifests", "settings", "errors", "scalars", "topologies"),
+    ),
 )
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}
@@ -51,6 +54,7 @@ HOST_SIDE = (
     "settings",
     "errors",
     "scalars",
+    "topologies",
     "report",
     "search",
     "plan.estimate",
