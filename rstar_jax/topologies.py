@@ -21,7 +21,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.settings import nearest
 
 # Takes "v5e:16x16*2" and "h200:8"; takes no "v5e-256" and no "v5e:".
-_SPEC = re.compile(r"(?P<chip>[\w.]+):(?P<shape>\d+(?:x\d+)*)(?:\*(?P<slices>\d+))?")
+_SPEC = re.compile(r"(?P<chip>[\w.]+):(?P<shape>\d{1,9}(?:x\d{1,9})*)(?:\*(?P<slices>\d{1,4}))?", re.ASCII)
 _GPUS = 8  # of one host
 
 
@@ -183,11 +183,13 @@ def _size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _nearest(chip: Chip, spec: str) -> str:
     """The specification whose number of chips is nearest to that of a misspelt one, and its shape then."""
-    numbers = [max(1, int(n)) for n in re.findall(r"\d+", re.sub(r"^[\w.]+", "", spec.partition("*")[0]))]
+    numbers = [
+        max(1, int(n[:9])) for n in re.findall("[0-9]+", re.sub(r"^[\w.]+", "", spec.partition("*")[0]))
+    ]
     asked = math.prod(numbers) if numbers else 1
 
     def distance(shape: tuple[int, ...]) -> tuple[float, float]:
         sides = itertools.zip_longest(sorted(numbers), sorted(shape), fillvalue=1)
-        return abs(math.log(math.prod(shape) / asked)), sum(abs(a - b) for a, b in sides)
+        return abs(math.log(math.prod(shape)) - math.log(asked)), sum(abs(a - b) for a, b in sides)
 
     return Topology(chip, min(shapes(chip), key=distance)).slice_spec
