@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("served",)),
     (2, ("weights",)),
     (2, ("curate",)),
-    (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations")),
+    (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations", "distributed")),
     (1, ("text", "grading", "sandbox", "tasks", "problems", "data")),
     (
         0,
@@ -39,7 +39,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}
 
-DEVICE_SIDE = {"models", "kernels", "transforms", "losses", "sharding", "compilations"}
+DEVICE_SIDE = {"models", "kernels", "transforms", "losses", "sharding", "compilations", "distributed"}
 TEXT = {"text", "grading", "sandbox", "tasks", "problems", "data"}
 NEVER = {
     **{room: TEXT for room in DEVICE_SIDE},

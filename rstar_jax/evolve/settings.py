@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from rstar_jax.curate import CurateConfig
 from rstar_jax.data.known import Columns
+from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.search import STRATEGIES, SearchConfig
@@ -246,6 +247,7 @@ class RunSettings:
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     served: ServedConfig = ServedConfig()
+    distributed: DistributedConfig = DistributedConfig()
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**31, "seed", self.seed, "a whole number from 0 to below 2**31")

@@ -54,6 +54,7 @@ _FREE_TO_CHANGE = (
     *("benchmarks", "data", "shapes"),
     "threshold",  # of a judge, whose values are kept
     *("verify.workers", "verify.memo"),
+    *(f"distributed.{name}" for name in ("coordinator", "processes", "process", "timeout_s")),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),
     *("served.give_up_s", "served.backoff_s", "served.longest_backoff_s"),

@@ -1,0 +1,12 @@
+"""Several processes as one run: who they are, what they agree on, and how they wait for each other.
+
+    environment.py   how many processes there are, and who this one is: GKE, TPU VM, Slurm or options
+    hosts.py         start, then agree, barrier, shared, gathered
+
+Nothing here imports JAX before `start` has found that there are several processes.
+"""
+
+from rstar_jax.distributed.config import DistributedConfig
+from rstar_jax.distributed.hosts import Host, agree, barrier, gathered, here, shared, start
+
+__all__ = ["DistributedConfig", "Host", "agree", "barrier", "gathered", "here", "shared", "start"]
