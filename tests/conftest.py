@@ -22,9 +22,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{_COMPILED.name}/shared"
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
 
-# What a test may need over and above the requirements: its marker, which is the package's name (or "browser":
-# playwright, axe and a Chromium), and what installs it. Such a test imports the package in its body, and
-# skips where it is absent.
+# What a test may need over and above the requirements: its marker, which is the package's name ("browser":
+# playwright, axe and a Chromium; "buckets": moto, s3fs and gcsfs), and what installs it. Such a test imports
+# the package in its body, and skips where it is absent.
 OPTIONAL = {
     "torch": "pip install -e '.[reference]'",
     "libtpu": "pip install libtpu",
@@ -33,6 +33,7 @@ OPTIONAL = {
     "wandb": "pip install -e '.[wandb]'",
     "inspect_ai": "pip install inspect_ai",
     "lm_eval": "pip install lm_eval",
+    "buckets": "pip install -e '.[buckets]'",
     "browser": "pip install -e '.[browser]'; apt-get install chromium",
 }
 # The browser of `browser` tests, one that the system has: playwright drives it, and brings none.
@@ -77,6 +78,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _is_absent(name: str) -> bool:
     if name == "browser":
         return CHROMIUM is None or importlib.util.find_spec("axe_playwright_python") is None
+    if name == "buckets":
+        return any(importlib.util.find_spec(package) is None for package in ("moto", "s3fs", "gcsfs"))
     return importlib.util.find_spec(name) is None
 
 

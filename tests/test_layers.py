@@ -33,7 +33,11 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1, ("text", "grading", "sandbox", "tasks", "problems", "data")),
     (
         0,
-        ("types", "queues", "records", "columns", "manifests", "settings", "errors", "scalars", "topologies"),
+        (
+            *("types", "queues", "records", "columns", "manifests", "settings", "errors", "scalars"),
+            "topologies",
+            "stores",
+        ),
     ),
 )
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
@@ -55,6 +59,7 @@ HOST_SIDE = (
     "errors",
     "scalars",
     "topologies",
+    "stores",
     "report",
     "search",
     "plan.estimate",
