@@ -148,4 +148,28 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
     return holder.value
 
 
+def handed_on(config: ConfigDict, overrides: list[str]) -> list[str]:
+    """Put what is said of another job into a config that is about one (`of`, `options`); returns the rest.
+
+    `--config.job=NAME` says which; options that the config itself has not are that job's. `--config.over.X=V`
+    is one of `over`, where the config has that.
+    """
+    if "of" not in config or "options" not in config:
+        return overrides
+    rest = list[str]()
+    held: Any = config
+    for flag in overrides:
+        name, _, value = flag.removeprefix("--config.").partition("=")
+        first, _, inner = name.partition(".")
+        if name == "job":
+            held.of = value
+        elif first == "over" and inner and "over" in config:
+            held.over = (*held.over, f"{inner}={value}")
+        elif first not in config:
+            held.options = (*held.options, f"{name}={value}")
+        else:
+            rest.append(flag)
+    return rest
+
+
 _KINDS: dict[type, str] = {int: "a whole number", float: "a number", bool: "true or false"}

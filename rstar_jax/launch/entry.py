@@ -17,7 +17,7 @@ from absl import logging as absl_logging
 
 from rstar_jax.errors import UserError
 from rstar_jax.launch import command, explain, signals
-from rstar_jax.launch.configs import config_of, load, override
+from rstar_jax.launch.configs import config_of, handed_on, load, override
 from rstar_jax.launch.jobs import JOBS, WITHOUT_DEVICE, Unread, settings_of, unread_is_no_loss
 from rstar_jax.settings import home_expanded, nearest
 
@@ -99,7 +99,8 @@ def _launch(argv: Sequence[str]) -> int:
     if asked or name is None:
         print(_help(asked, name))
         return 0 if asked else 2
-    config = override(config_of(name), list(argv[1:]))
+    config = config_of(name)
+    config = override(config, handed_on(config, list(argv[1:])))
     job = config.get("job", None)
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")

@@ -12,7 +12,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from rstar_jax.errors import UserError
-from rstar_jax.settings import from_config
+from rstar_jax.launch.configs import config_of, known, override
+from rstar_jax.settings import from_config, nearest
 
 Job = Callable[[ConfigDict], Callable[[Path], Any]]
 # By job: the dataclass of its options.
@@ -31,9 +32,10 @@ _SETTINGS = {
     "judge": ("rstar_jax.evolve.judge_settings", "JudgeSettings"),
     "view": ("rstar_jax.view", "ViewSettings"),
     "report": ("rstar_jax.evolve.report_page", "ReportSettings"),
+    "launch": ("rstar_jax.pods.settings", "LaunchSettings"),
 }
 # Jobs that need not wait for jax to be loaded.
-WITHOUT_DEVICE = frozenset({"view"})
+WITHOUT_DEVICE = frozenset({"view", "launch"})
 
 
 class Unread(BrokenPipeError):
@@ -87,6 +89,27 @@ def _solve(config: ConfigDict) -> Callable[[Path], Any]:
     return heard
 
 
+def _launch(config: ConfigDict) -> Callable[[Path], Any]:
+    """Write what starts another config's job elsewhere, whose options are made typed here, too."""
+    settings = _plain(config, "launch")
+    if not settings.of or settings.of == "launch":
+        raise UserError(f"--config.job={settings.of}: a config to run there expected. {nearest('', known())}")
+    try:
+        there = config_of(settings.of)
+    except UserError as error:
+        raise UserError(str(error).replace("--config=", "--config.job=", 1)) from None
+    for option in settings.options:  # those that neither has may be misspelt ones of ours
+        if (name := option.partition("=")[0].partition(".")[0]) not in there:
+            hint = nearest(name, [*there.keys(), *config.keys()])
+            raise UserError(f"--config.{name}: neither launch nor {settings.of} has such an option. {hint}")
+    there = override(there, [f"--config.{option}" for option in settings.options])
+    job = there.get("job", None)
+    if job not in _SETTINGS:
+        raise UserError(f"--config.job={settings.of}: its job is {job!r}; {nearest(str(job), _SETTINGS)}")
+    options = _asked(there, job)
+    return lambda _: importlib.import_module("rstar_jax.pods.job").run(settings, options)
+
+
 # What they import is imported when they are called: a misspelt flag is answered before jax is loaded.
 JOBS: dict[str, Job] = {
     "evolve": _job("evolve", "rstar_jax.evolve.rounds", _plain),
@@ -103,4 +126,5 @@ JOBS: dict[str, Job] = {
     "judge": _job("judge", "rstar_jax.evolve.judge", _plain),
     "view": _job("view", "rstar_jax.view", _plain),
     "report": _job("report", "rstar_jax.evolve.report_page", _plain),
+    "launch": _launch,
 }

@@ -1,0 +1,69 @@
+"""Whether a job can run on given accelerators: on so many hosts, and with its meshes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from rstar_jax.errors import UserError
+from rstar_jax.settings import nearest
+from rstar_jax.topologies import Topology
+
+
+def require_fit(job: str, options: Any, where: Topology) -> None:
+    """Raise UserError where a job of these options cannot run there.
+
+    job: its config's name. options: the dataclass of its options. A job runs on several hosts if it has
+    options of how they find each other (`distributed`); its meshes must take all devices, and what decodes
+    must divide those of a host, which searches by itself.
+    """
+    if where.hosts > 1 and not hasattr(options, "distributed"):
+        one = Topology(where.chip, _one_host(where))
+        raise UserError(
+            f"--config.job={job} runs on one host, {where} has {where.hosts}. Did you mean "
+            f"--config.topology={one}?"
+        )
+    for name, mesh in _groups(options, "MeshConfig"):
+        _require_mesh(name, mesh, where)
+    of_a_host = where.chips_per_host * where.chip.devices
+    for name, decode in _groups(options, "DecodeConfig"):
+        if of_a_host % decode.tensor:
+            known = [str(n) for n in range(1, of_a_host + 1) if of_a_host % n == 0]
+            raise UserError(
+                f"config.{name}.tensor={decode.tensor} of {job}: a divisor of the {of_a_host} devices of a "
+                f"host of {where} expected. {nearest(str(decode.tensor), known)}"
+            )
+
+
+def _one_host(where: Topology) -> tuple[int, ...]:
+    if not where.chip.is_tpu:
+        return (where.chips_per_host,)
+    return (2, 2) if len(where.shape) == 2 else (2, 2, 1)
+
+
+def _require_mesh(name: str, mesh: Any, where: Topology) -> None:
+    sizes = {f.name: getattr(mesh, f.name) for f in dataclasses.fields(mesh)}
+    given = {axis: size for axis, size in sizes.items() if size != -1}
+    product = max(1, math.prod(given.values()))
+    rests = len(sizes) - len(given)
+    fits = where.devices % product == 0 if rests else where.devices == product
+    if min(given.values(), default=1) >= 1 and rests <= 1 and fits:
+        return
+    shown = " ".join(f"{axis}={size}" for axis, size in sizes.items())
+    raise UserError(
+        f"config.{name}: {shown} given, of {where} sizes expected that multiply to its {where.devices} "
+        f"devices. Give one of them as -1 to take what is left, such as --config.{name}.fsdp=-1."
+    )
+
+
+def _groups(options: Any, kind: str, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the groups of options of a kind, with their dotted names."""
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            if type(value).__name__ == kind:
+                yield f"{prefix}{field.name}", value
+            else:
+                yield from _groups(value, kind, f"{prefix}{field.name}.")

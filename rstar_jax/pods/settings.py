@@ -1,0 +1,172 @@
+"""Options of `--config=launch`: which job starts where, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, Literal
+
+import rstar_jax
+from rstar_jax import topologies
+from rstar_jax.errors import UserError
+from rstar_jax.settings import at_least, require
+from rstar_jax.topologies import Topology
+
+Platform = Literal["", "jobset", "xpk", "tpu_vm", "slurm"]
+VOLUME = "/runs"  # where the shared volume is in a container
+# Takes "rstar-round3"; takes no "Round_3" and no "3-".
+_NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
+# Takes "gs://bucket/run" and "s3://bucket/run"; takes no "/runs/a".
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+.*")
+# What is made of a name has a suffix: NAME-slice-SLICE-HOST-RANDOM, in at most 63 characters.
+_LONGEST = 63
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclasses.dataclass(frozen=True)
+class LaunchSettings:
+    """A job and where it starts.
+
+    of: the job's config, by name or path, which --config.job=NAME says on the command line.
+    options: the job's options, each as OPTION=VALUE; on the command line its own flags,
+    --config.search.rollouts=32.
+    topology: accelerators, CHIP:SHAPE, such as v5p:4x4x4, v5e:16x16*2 (two slices) or h200:16.
+    out: the file that is written; it must not be there. Empty: it is printed.
+    platform: "jobset", a manifest for JobSet and Kueue on GKE; "xpk", a script of xpk's commands; "tpu_vm",
+        one of gcloud's for TPU VMs; "slurm", a batch script for GPUs. Empty: "jobset" for TPUs, "slurm" for
+        GPUs.
+    name: of the job there; empty: rstar- and the config's name.
+    workdir: the run's folder, which all hosts reach: gs://BUCKET/FOLDER, or a path on a volume that they
+        share. Empty: /runs/NAME on `volume` with JobSet, runs/NAME with Slurm.
+    compiled: folder of compiled programs that the hosts share; empty: "compiled" beside workdir.
+    volume: a PersistentVolumeClaim that many nodes may write, mounted at /runs where workdir is a path
+        (JobSet).
+    image: a container image of launch/Dockerfile, as the machines pull it. Empty: rstar-jax:VERSION-tpu; with
+        Slurm none, but the .venv of the folder in which the job is submitted.
+    user: the user's number in the container. 0: root, where the node's devices are root's alone.
+    service_account: the Kubernetes service account that may use the bucket; empty: the namespace's default.
+    namespace: the cluster's. queue: Kueue's LocalQueue; empty: no Kueue. priority: its WorkloadPriorityClass;
+        empty: none. queues: whether Kueue's own objects (flavor, queues, priority class) are written, too,
+        with a quota of just these chips.
+    spot: capacity that is cheap and may be taken away at any moment.
+    restarts: how often the job restarts after a crash. Preemptions do not count, but with xpk.
+    hours: after so many a Slurm job stops in order and is queued again.
+    price: US dollars a chip and hour, in the place of the table's; 0: the table's.
+    """
+
+    job: str = "launch"
+    of: str = ""
+    options: tuple[str, ...] = ()
+    topology: str = ""
+    out: str = ""
+    platform: Platform = ""
+    name: str = ""
+    workdir: str = ""
+    compiled: str = ""
+    volume: str = "runs"
+    image: str = ""
+    user: int = 1000
+    service_account: str = ""
+    namespace: str = "default"
+    queue: str = "default"
+    priority: str = ""
+    queues: bool = False
+    spot: bool = False
+    restarts: int = 10
+    hours: int = 24
+    price: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.topology:  # the config by itself, which names none
+            return
+        at_least(self, "launch", restarts=0, hours=1, price=0, user=0)
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for text in value if isinstance(value, tuple) else (value,):
+                require(not _UNSAFE.search(str(text)), field.name, text, "text of one line")
+        named = ("service_account", "namespace", "queue", "priority", "volume")
+        for text, field in ((getattr(self, name), name) for name in named):
+            empty = field not in ("namespace", "volume") and not text
+            require(empty or _is_name(text, _LONGEST), field, text, "small letters, digits and '-'")
+        for text in self.options:
+            require(text.partition("=")[0] and "=" in text, "options", text, "OPTION=VALUE")
+        self.started_by()
+        self.place()
+        self.label()
+
+    def where(self) -> Topology:
+        """Return the accelerators. Raises UserError naming the nearest that exist."""
+        require(self.topology, "topology", "", "accelerators such as v5p:4x4x4 or h200:16")
+        try:
+            return topologies.parse(self.topology)
+        except UserError as error:
+            raise UserError(f"config.{error}") from None
+
+    def started_by(self) -> str:
+        """Return the platform. Raises UserError for one that has not these accelerators."""
+        where = self.where()
+        tpu = where.chip.is_tpu
+        platform = self.platform or ("jobset" if tpu else "slurm")
+        if tpu and platform == "slurm":
+            raise self._wrong(platform, "jobset, xpk or tpu_vm")
+        if not tpu and platform != "slurm":
+            raise self._wrong(platform, "slurm")
+        if where.chip.name == "tpu7x" and platform == "tpu_vm":
+            raise self._wrong(platform, "jobset or xpk, as these chips are in GKE only,")
+        return platform
+
+    def _wrong(self, platform: str, expected: str) -> UserError:
+        return UserError(f"config.platform: {platform!r} given for {self.topology}, {expected} expected.")
+
+    def label(self) -> str:
+        """Return the job's name there. Raises UserError for one that Kubernetes has no use for."""
+        stem = re.sub(r"^.*/|\.py(?=$|:)", "", self.of)
+        made = re.sub(r"[^a-z0-9]+", "-", f"rstar-{stem}".lower()).strip("-")
+        name = self.name or made
+        where = self.where()
+        suffix = f"-slice-{where.slices - 1}-{where.hosts // where.slices - 1}-random"
+        most = _LONGEST - len(suffix)
+        hint = f"at most {most} small letters, digits and '-', a letter first,"
+        require(_is_name(name, most), "name", name, hint)
+        return name
+
+    def place(self) -> str:
+        """Return the run's folder there. Raises UserError for one that not all hosts reach."""
+        platform, hosts = self.started_by(), self.where().hosts
+        if self.workdir:
+            on_volume = self.workdir.startswith(f"{VOLUME}/")
+            if platform == "jobset" and not on_volume and not self.has_address():
+                require(False, "workdir", self.workdir, f"gs://BUCKET/FOLDER, or a path below {VOLUME}")
+            if platform in ("xpk", "tpu_vm") and hosts > 1 and not self.has_address():
+                require(False, "workdir", self.workdir, f"gs://BUCKET/FOLDER, which all {hosts} hosts reach,")
+            return self.workdir.rstrip("/")
+        if platform in ("xpk", "tpu_vm"):
+            require(False, "workdir", "", "gs://BUCKET/FOLDER")
+        return f"{VOLUME}/{self.label()}" if platform == "jobset" else f"runs/{self.label()}"
+
+    def has_address(self) -> bool:
+        """Whether the run's folder is in a bucket."""
+        return _ADDRESS.fullmatch(self.workdir) is not None
+
+    def shared_programs(self) -> str:
+        """Return the folder of compiled programs there."""
+        return self.compiled or f"{self.place().rpartition('/')[0]}/compiled"
+
+    def pulled(self) -> str:
+        """Return the container image; "" if there is none."""
+        made = "" if self.started_by() == "slurm" else f"rstar-jax:{rstar_jax.__version__}-tpu"
+        return self.image or made
+
+    def words(self) -> list[str]:
+        """Return the command that runs on every host."""
+        given = [f"--config.{option}" for option in self.options]
+        program = ["python", "-m", "rstar_jax.launch", f"--config={self.of}"]
+        return [*program, f"--workdir={self.place()}", f"--compiled={self.shared_programs()}", *given]
+
+    def changed(self) -> dict[str, Any]:
+        """Return the options that were given, by name."""
+        return {f.name: v for f in dataclasses.fields(self) if (v := getattr(self, f.name)) != f.default}
+
+
+def _is_name(text: str, most: int) -> bool:
+    return len(text) <= most and _NAME.fullmatch(text) is not None
