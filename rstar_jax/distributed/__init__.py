@@ -1,12 +1,24 @@
 """Several processes as one run: who they are, what they agree on, and how they wait for each other.
 
     environment.py   how many processes there are, and who this one is: GKE, TPU VM, Slurm or options
-    hosts.py         start, then agree, barrier, shared, gathered
+    roll_call.py     all of them come together before JAX starts, or learn what is in the way (`verdict.py`)
+    hosts.py         start; then agree, barrier, shared, gathered; finish or stop
 
 Nothing here imports JAX before `start` has found that there are several processes.
 """
 
 from rstar_jax.distributed.config import DistributedConfig
-from rstar_jax.distributed.hosts import Host, agree, barrier, gathered, here, shared, start
+from rstar_jax.distributed.hosts import Host, agree, barrier, finish, gathered, here, shared, start, stop
 
-__all__ = ["DistributedConfig", "Host", "agree", "barrier", "gathered", "here", "shared", "start"]
+__all__ = [
+    "DistributedConfig",
+    "Host",
+    "agree",
+    "barrier",
+    "finish",
+    "gathered",
+    "here",
+    "shared",
+    "start",
+    "stop",
+]

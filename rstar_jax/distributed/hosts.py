@@ -6,26 +6,41 @@
     wait for told/N        <-- shared ---       put told/N, goes on at once
 
 Each call is numbered, so every process must make the same calls in the same order. No device takes part, and
-a wait is many short ones, so that signals are heeded in between. The first failure of any process ends the
-waits of all others (`stop`). With one process nothing waits and JAX is not touched.
+a wait is many short ones, so that signals are heeded in between. With one process nothing waits and JAX is
+not touched.
+
+    alone --start--> together --finish, all at their end--> alone
+                         |--stop, an error or a signal-----> leaving: the others are sent SIGTERM, each by the
+                                                             watch that it keeps itself
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import json
+import logging
 import os
 import secrets
+import signal
 import socket
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from rstar_jax.distributed import environment
+from rstar_jax.distributed import environment, roll_call
 from rstar_jax.distributed.config import DistributedConfig
+from rstar_jax.distributed.environment import Place
+from rstar_jax.distributed.verdict import differing, machine, told
 from rstar_jax.errors import UserError
 
+log = logging.getLogger(__name__)
 _WAIT_MS = 1000  # until signals are heeded again
+_LOOK_S = 2.0  # between two looks for hosts that stop
+_GRACE_S = 3.0  # in which a host that fails by itself, as another did, says so itself
+_LINGER_S = 8.0  # that the leader, and with it the service, waits for the others to stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,18 +59,15 @@ class Host:
 
 @dataclasses.dataclass
 class _Run:
-    """This process's view of the run."""
+    """This process's view of the run. client: of the coordination service; None: one process alone."""
 
     host: Host
-    client: Any = None  # of the coordination service; None: one process alone
+    client: Any = None
+    is_leaving: bool = False
     calls: itertools.count[int] = dataclasses.field(default_factory=itertools.count)
 
 
-def _unique_name() -> str:
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-
-
-_run = _Run(Host(name=_unique_name()))
+_run = _Run(Host(name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"))
 
 
 def here() -> Host:
@@ -63,14 +75,34 @@ def here() -> Host:
     return _run.host
 
 
-def start(config: DistributedConfig) -> Host:
+def start(config: DistributedConfig, facts: Mapping[str, str] | None = None) -> Host:
     """Join the other processes of a run, if there are any, before a device is touched.
 
-    Raises UserError where the options do not suffice or the others do not come up in time.
+    facts: what all of them must have equal, by name. Raises UserError, on every process, where two differ in
+    one or in the time; where the options do not suffice; and where the others do not come up in time.
     """
     place = environment.find(config)
-    if place is None or place.count == 1 or _run.client is not None:
+    if place is None or _run.client is not None:
         return _run.host
+    began, name = time.monotonic(), _run.host.name
+    roll_call.call(place, name, facts or {}, config.timeout_s)
+    left = max(60.0, config.timeout_s - (time.monotonic() - began))
+    try:
+        _in_thread(lambda: _initialize(place, left))
+    except Exception as error:
+        raise UserError(
+            f"host {place.index} of {place.count}: all hosts were there, but JAX's start-up at "
+            f"{place.coordinator} failed ({str(error).splitlines()[0]}). Start all of them again."
+        ) from error
+    from jax._src import distributed
+
+    _run.host, _run.client = Host(place.index, place.count, name), distributed.global_state.client
+    handler = signal.getsignal(signal.SIGTERM)
+    threading.Thread(target=_watch, args=(handler,), name="hosts", daemon=True).start()
+    return _run.host
+
+
+def _initialize(place: Place, seconds: float) -> None:
     import jax
 
     # Its handler of SIGTERM would take the place of ours.
@@ -80,14 +112,82 @@ def start(config: DistributedConfig) -> Host:
         place.coordinator,
         place.count,
         place.index,
+        local_device_ids=place.devices,
         cluster_detection_method="deactivate",
-        initialization_timeout=round(config.timeout_s),
+        initialization_timeout=round(seconds),
     )
-    from jax._src import distributed
 
-    _run.client = distributed.global_state.client
-    _run.host = Host(place.index, place.count, _unique_name())
-    return _run.host
+
+def _in_thread(work: Callable[[], None]) -> None:
+    """Do what waits in compiled code, heeding signals meanwhile."""
+    failures = list[Exception]()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failures:
+        raise failures[0]
+
+
+def finish() -> None:
+    """Wait for all processes to come to their end, and leave them: without this, the first to end would have
+    JAX stop the others as if it had died."""
+    if _run.client is None or _run.is_leaving:
+        return
+    barrier("end")
+    _run.is_leaving = True
+    import jax
+
+    _in_thread(jax.distributed.shutdown)
+    _run.client = None
+
+
+def stop(why: str) -> None:
+    """Tell the other processes that this one ends, and why, so that they stop in order, too. Does not raise.
+
+    The leader, whose process the service is in, waits a few seconds for them.
+    """
+    if _run.client is None or _run.is_leaving:
+        return
+    _run.is_leaving = True
+    with contextlib.suppress(Exception):  # the service may have gone before
+        _put(f"stop/{_run.host.index}", {"host": _named(), "why": why})
+        until = time.monotonic() + _LINGER_S
+        while _run.host.leader and time.monotonic() < until and len(_stopped()) < _run.host.count:
+            time.sleep(0.1)
+
+
+def _stopped() -> list[dict[str, str]]:
+    return [json.loads(text) for _, text in _run.client.key_value_dir_get("rstar/stop/")]
+
+
+def _watch(handler: Any) -> None:
+    """End this process in order, by SIGTERM, once another one has stopped. handler: that of SIGTERM as it was
+    when nothing had asked this process to end."""
+    while not _run.is_leaving:
+        time.sleep(_LOOK_S)
+        try:
+            stopped = _stopped()
+        except Exception:  # the service is gone, and JAX ends this process
+            return
+        if not stopped:
+            continue
+        time.sleep(_GRACE_S)
+        if not _run.is_leaving and signal.getsignal(signal.SIGTERM) is handler:
+            log.warning(
+                "host %s has stopped (%s), and with it this one.",
+                machine(stopped[0]["host"]),
+                stopped[0]["why"],
+            )
+            os.kill(os.getpid(), signal.SIGTERM)
+        return
 
 
 def gathered(value: Any) -> list[Any]:
@@ -122,24 +222,19 @@ def barrier(name: str) -> None:
 
 def agree(what: Mapping[str, str]) -> None:
     """Raise UserError on every process where two hold different values, saying who differs in what."""
-    every = gathered({"name": _run.host.name, "what": dict(what)})
-    lines = [line for key in what for line in _differing(key, every)]
+    every = gathered({"host": _named(), "what": dict(what)})
+    keys = dict.fromkeys(key for one in every for key in one["what"])
+    lines = [
+        line
+        for key in keys
+        for line in differing(key, {one["host"]: one["what"].get(key, "none") for one in every})
+    ]
     if lines:
-        raise UserError(
-            "the hosts of this run differ:\n  "
-            + "\n  ".join(lines)
-            + "\nStart all of them with the same command, code and files."
-        )
+        raise UserError(told(lines))
 
 
-def _differing(key: str, every: list[dict[str, Any]]) -> list[str]:
-    by_value: dict[str, list[str]] = {}
-    for index, one in enumerate(every):
-        value = one["what"].get(key, "nothing")
-        by_value.setdefault(value, []).append(f"{index} ({one['name'].rsplit('-', 2)[0]})")
-    if len(by_value) == 1:
-        return []
-    return [f"{key}: {value} on host {', '.join(hosts)}" for value, hosts in by_value.items()]
+def _named() -> str:
+    return f"host {_run.host.index} ({machine(_run.host.name)})"
 
 
 def _put(key: str, value: Any) -> None:

@@ -1,0 +1,245 @@
+"""The roll call: before JAX starts, every process tells process 0 who it is and what it runs.
+
+    process i                                     process 0
+    resolve its name, connect   ---------------->  listen at the coordinator's port
+    {index, count, name, facts, clock}  -------->  until all are there
+    go on, or raise the error   <---------------   {error}: "" where all of them may start
+
+It uses the port that JAX's coordinator takes after it, so that what is closed to JAX is found closed here,
+and told within seconds, with the name of what is closed; JAX by itself waits without a word. Waiting goes on:
+the others may only be late. A process that comes again (its first connection is closed) takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import logging
+import selectors
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rstar_jax.distributed.environment import Place
+from rstar_jax.distributed.verdict import Answer, verdict
+from rstar_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+FIRST_WORD_S, NEXT_WORD_S = 8.0, 60.0  # until what is waited for is told, and told again
+_TICK_S = 0.2  # until signals are heeded again
+_CONNECT_S = 3.0
+_LONGEST = 2**22  # bytes of a message
+
+
+def call(place: Place, name: str, facts: Mapping[str, str], timeout_s: float) -> None:
+    """Return once all processes of the run are there and agree on `facts` and the time.
+
+    Raises UserError, on all of them, where they do not; and on each that waits longer than `timeout_s`,
+    saying for what.
+    """
+    wait = _Wait(place, timeout_s)
+    answer = Answer(place.index, place.count, name, dict(facts), time.time())
+    if place.index == 0:
+        _lead(place, answer, wait)
+    else:
+        _follow(place, answer, wait)
+
+
+class _Wait:
+    """How long a process has waited: says for what, now and then, and raises when it is too long."""
+
+    def __init__(self, place: Place, timeout_s: float) -> None:
+        self._place, self._timeout_s = place, timeout_s
+        self._began = time.monotonic()
+        self._next = self._began + FIRST_WORD_S
+
+    def check(self, reason: str) -> None:
+        now, place = time.monotonic(), self._place
+        waited = now - self._began
+        if waited >= self._timeout_s:
+            raise UserError(
+                f"host {place.index} of {place.count} (as {place.how} tells): {reason}. It has waited "
+                f"{waited:.0f} s (config.distributed.timeout_s)."
+            )
+        if now >= self._next:
+            self._next = now + NEXT_WORD_S
+            log.warning("host %d of %d waits (%.0f s): %s.", place.index, place.count, waited, reason)
+
+
+def _lead(place: Place, own: Answer, wait: _Wait) -> None:
+    with contextlib.closing(_listener(place)) as listener, selectors.DefaultSelector() as selector:
+        selector.register(listener, selectors.EVENT_READ)
+        calls, there = list[_Call](), dict[int, _Call]()
+        while True:
+            for key, _ in selector.select(_TICK_S):
+                if key.fileobj is listener:
+                    with contextlib.suppress(OSError):
+                        connection, address = listener.accept()
+                        connection.setblocking(False)
+                        calls.append(_Call(connection, str(address[0])))
+                        selector.register(connection, selectors.EVENT_READ, calls[-1])
+                elif not key.data.read():
+                    selector.unregister(key.fileobj)
+                    key.data.connection.close()
+                    calls.remove(key.data)
+            answered = [one for one in calls if one.answer is not None]
+            there = {one.answer.index: one for one in answered if one.answer}
+            answers = [own, *(one.answer for one in answered if one.answer)]
+            error = verdict(answers, complete=len(there) == place.count - 1)
+            if error is not None:
+                _tell(calls, error)
+                if error:
+                    raise UserError(error)
+                return
+            missing = [index for index in range(1, place.count) if index not in there]
+            wait.check(
+                f"{_listed(missing)} of the hosts 0 to {place.count - 1} has not called at port "
+                f"{place.address[1]} of this one ({socket.gethostname()}). Is it started, and is the port "
+                "open to it (TCP, from every host to host 0)?"
+            )
+
+
+class _Call:
+    """A connection to the leader, and what came by it."""
+
+    def __init__(self, connection: socket.socket, address: str) -> None:
+        self.connection, self.address = connection, address
+        self.answer: Answer | None = None
+        self._text = b""
+
+    def read(self) -> bool:
+        """Take what has come; False where the connection has ended, or brings something else."""
+        try:
+            found = self.connection.recv(1 << 16)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        self._text += found
+        if not found or len(self._text) > _LONGEST:
+            return False
+        line, end, _ = self._text.partition(b"\n")
+        if end:
+            try:
+                self.answer = dataclasses.replace(Answer(**json.loads(line)), heard=time.time())
+            except (ValueError, TypeError):  # a port scan, a health check
+                return False
+        return True
+
+
+def _tell(calls: list[_Call], error: str) -> None:
+    message = json.dumps({"error": error}).encode() + b"\n"
+    for one in calls:
+        with contextlib.suppress(OSError), one.connection:
+            one.connection.settimeout(_CONNECT_S)
+            one.connection.sendall(message)
+
+
+def _listener(place: Place) -> socket.socket:
+    """Listen at the coordinator's port, on all addresses as JAX's coordinator does."""
+    _, port = place.address
+    both = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if both else socket.AF_INET
+    try:
+        return socket.create_server(("", port), family=family, dualstack_ipv6=both, backlog=4096)
+    except OSError as error:
+        taken = "another process has it (another run on this host?)"
+        why = taken if error.errno == errno.EADDRINUSE else error.strerror
+        raise UserError(
+            f"coordinator {place.coordinator} (as {place.how} tells): port {port} of this host, host 0, "
+            f"cannot be listened at: {why}. Stop that, or give every host another port, as "
+            "--config.distributed.coordinator=HOST:PORT."
+        ) from error
+
+
+def _follow(place: Place, own: Answer, wait: _Wait) -> None:
+    while True:
+        connection, reason = _connected(place.address)
+        if connection is None:
+            wait.check(reason)
+            time.sleep(_TICK_S)
+            continue
+        with contextlib.closing(connection):
+            message = dataclasses.replace(own, clock=time.time())
+            for line in _exchange(connection, json.dumps(dataclasses.asdict(message)).encode() + b"\n"):
+                if line is None:
+                    wait.check(f"host 0 at {place.coordinator} is there, others are still missing")
+                    continue
+                error = _error_of(line)
+                if error:
+                    raise UserError(error)
+                return
+        # The leader has ended, or something else listens there.
+        wait.check(f"what listens at {place.coordinator} is not this run's host 0, or it has stopped")
+        time.sleep(_TICK_S)
+
+
+def _connected(address: tuple[str, int]) -> tuple[socket.socket | None, str]:
+    """A connection to the leader, or why there is none."""
+    host, port = address
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        return None, (
+            f"DNS: the coordinator's name '{host}' is not known here ({error.strerror or error}). Is it "
+            "started, and does its name resolve on this host?"
+        )
+    reason = ""
+    for family, kind, protocol, _, target in found:
+        connection = socket.socket(family, kind, protocol)
+        connection.settimeout(_CONNECT_S)
+        try:
+            connection.connect(target)
+        except OSError as error:
+            connection.close()
+            reason = _refused(host, str(target[0]), port, error)
+        else:
+            return connection, ""
+    return None, reason
+
+
+def _refused(host: str, address: str, port: int, error: OSError) -> str:
+    where = f"{host}:{port}" if host == address else f"{host}:{port} ({address})"
+    if isinstance(error, TimeoutError):
+        return (
+            f"coordinator {where}: no answer. The port is blocked (open TCP {port} in the firewall between "
+            "the hosts), or that host is down"
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return f"coordinator {where}: nothing listens there. Host 0 is not up yet, or has another port"
+    return f"coordinator {where}: {error.strerror or error}"
+
+
+def _exchange(connection: socket.socket, message: bytes) -> Iterator[bytes | None]:
+    """Send a message and yield the line that answers it; None as often as there is none yet."""
+    text = b""
+    with contextlib.suppress(OSError):
+        connection.sendall(message)
+        connection.settimeout(_TICK_S)
+        while len(text) < _LONGEST:
+            try:
+                found = connection.recv(1 << 16)
+            except TimeoutError:
+                yield None
+                continue
+            if not found:
+                return
+            text += found
+            if b"\n" in text:
+                yield text.partition(b"\n")[0]
+                return
+
+
+def _error_of(line: bytes) -> str:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        answer: Any = json.loads(line)
+        return str(answer["error"])
+    return ""
+
+
+def _listed(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:20]))
+    return f"{shown} and {len(numbers) - 20} more" if len(numbers) > 20 else shown
