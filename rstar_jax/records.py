@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises UserError where the disk is full or the folder not writable; nothing half-written stays.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{process_name()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -69,6 +69,11 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def process_name() -> str:
+    """Name of this process among those of all hosts: in containers every first process has the same number."""
+    return f"{os.uname().nodename}-{os.getpid()}"
 
 
 def writing_failed(path: Path, error: OSError) -> UserError:

@@ -134,7 +134,7 @@ class FolderStore:
         path = self._root / name
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.part")
+            temporary = path.with_name(f".{path.name}.{records.process_name()}.{threading.get_ident()}.part")
             try:
                 temporary.write_bytes(data)
                 os.link(temporary, path)  # whole, and refused where there is one

@@ -2,13 +2,24 @@
 
     environment.py   how many processes there are, and who this one is: GKE, TPU VM, Slurm or options
     roll_call.py     all of them come together before JAX starts, or learn what is in the way (`verdict.py`)
-    hosts.py         start; then agree, barrier, shared, gathered; finish or stop
+    hosts.py         start; then agree, barrier, shared, gathered, led; finish or stop
 
 Nothing here imports JAX before `start` has found that there are several processes.
 """
 
 from rstar_jax.distributed.config import DistributedConfig
-from rstar_jax.distributed.hosts import Host, agree, barrier, finish, gathered, here, shared, start, stop
+from rstar_jax.distributed.hosts import (
+    Host,
+    agree,
+    barrier,
+    finish,
+    gathered,
+    here,
+    led,
+    shared,
+    start,
+    stop,
+)
 
 __all__ = [
     "DistributedConfig",
@@ -18,6 +29,7 @@ __all__ = [
     "finish",
     "gathered",
     "here",
+    "led",
     "shared",
     "start",
     "stop",

@@ -23,6 +23,7 @@ from pathlib import Path
 from rstar_jax.distributed.config import DistributedConfig
 from rstar_jax.errors import UserError
 
+SLURM = "Slurm"
 _TPU_PORT = 8482
 _SLICES = ("MEGASCALE_COORDINATOR_ADDRESS", "MEGASCALE_NUM_SLICES", "MEGASCALE_SLICE_ID")
 _GOOGLE = "0x1ae0"  # vendor of TPUs on the PCI bus
@@ -91,7 +92,7 @@ def _slurm(environment: Mapping[str, str]) -> Place | None:
     tasks = re.findall(r"(?:^|,)(\d+)", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))  # "4(x2),1"
     shares = any(int(number) > 1 for number in tasks)
     own = (int(local),) if shares and ("," in visible or not visible) else None
-    return Place(f"{first_node(nodes)}:{port}", int(count), int(index), "Slurm", own)
+    return Place(f"{first_node(nodes)}:{port}", int(count), int(index), SLURM, own)
 
 
 def first_node(nodes: str) -> str:

@@ -75,17 +75,17 @@ def here() -> Host:
     return _run.host
 
 
-def start(config: DistributedConfig, facts: Mapping[str, str] | None = None) -> Host:
+def start(config: DistributedConfig, facts: Callable[[], Mapping[str, str]] = dict) -> Host:
     """Join the other processes of a run, if there are any, before a device is touched.
 
-    facts: what all of them must have equal, by name. Raises UserError, on every process, where two differ in
-    one or in the time; where the options do not suffice; and where the others do not come up in time.
+    facts: gives what all of them must have equal, by name. Raises UserError, on every process, where two
+    differ in one or in the time; where the options do not suffice; where the others do not come up in time.
     """
     place = environment.find(config)
     if place is None or _run.client is not None:
         return _run.host
     began, name = time.monotonic(), _run.host.name
-    roll_call.call(place, name, facts or {}, config.timeout_s)
+    roll_call.call(place, name, facts(), config.timeout_s)
     left = max(60.0, config.timeout_s - (time.monotonic() - began))
     try:
         _in_thread(lambda: _initialize(place, left))
@@ -218,6 +218,24 @@ def barrier(name: str) -> None:
     names = gathered(name)
     if len(set(names)) > 1:
         raise RuntimeError(f"hosts wait at different barriers: {names}")
+
+
+def led(work: Callable[[], Any]) -> Any:
+    """Have the leader alone do something, while the others wait; return its JSON result on every process, or
+    raise its UserError there."""
+    if _run.client is None:
+        return work()
+    told = {}
+    if _run.host.leader:
+        try:
+            told = {"result": work()}
+        except UserError as error:
+            shared({"error": str(error)})
+            raise
+    told = shared(told)
+    if "error" in told:
+        raise UserError(told["error"])
+    return told["result"]
 
 
 def agree(what: Mapping[str, str]) -> None:

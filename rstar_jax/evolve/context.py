@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rstar_jax import compilations, records
+from rstar_jax import compilations, distributed, records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.shards import Source
@@ -132,9 +132,10 @@ class Context:
 
     @functools.cached_property
     def scalars(self) -> RunScalars:
-        """Where the run's scalars go besides its own files. Whoever runs the stages closes it."""
-        options = to_dict(self.settings)
-        return RunScalars(self.work.root, self.settings.wandb, options, self.progress.log)
+        """Where the run's scalars go besides its own files: from the first host alone. Whoever runs the
+        stages closes it."""
+        options, project = to_dict(self.settings), self.settings.wandb if distributed.here().leader else ""
+        return RunScalars(self.work.root, project, options, self.progress.log)
 
     def tokenizer(self, folder: Path) -> Tokenizer:
         """A model's tokenizer, which knows the task's grammar."""

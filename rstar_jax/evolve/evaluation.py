@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 
-from rstar_jax import records, weights
+from rstar_jax import distributed, records, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.errors import UserError
@@ -66,7 +66,8 @@ class Measurement:
 
 
 def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
-    """Measure a model in `workdir`; returns the report that it also writes and shows.
+    """Measure a model in `workdir`; returns the report that it also writes and shows, and {} on hosts other
+    than the first.
 
     1. look at the models, the benchmarks' problems and their protocols; print these
     2. claim the folder; try the sandbox; say what will be needed
@@ -76,24 +77,32 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
     What is done is not done again. Raises UserError for bad input, and for a sandbox that would not hold.
     """
     work = Workdir(workdir, settings)
-    with Progress() as progress:
+    leads = distributed.here().leader
+    with Progress(leads) as progress:
         models, measurements = _look(settings, work, progress)  # 1
         with work:  # 2
             _claim(models, measurements, work)
-            keep_sources(work.root, {m.asked.name: m.context.heldout for m in measurements})
+            if leads:
+                keep_sources(work.root, {m.asked.name: m.context.heldout for m in measurements})
             with measurements[0].context.sandbox() as sandbox:  # refuses to start where it would not hold
                 progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
-            _estimate(models, measurements, work, progress)
+            distributed.led(lambda: _estimate(models, measurements, work, progress))
             try:
                 for m in measurements:  # 3
                     if isinstance(models.policy, Address) and not work.manifest(m.stage):
                         require_model(models.policy, "config.policy")
                     measure = functools.partial(benchmark_stage.measure, m, models, settings.figures)
-                    work.stage(m.stage, measure)
-                    _write(settings, work, models, measurements)
-            finally:
-                with contextlib.suppress(UserError):  # a disk that is full is full for the report too
-                    report, evaluation = _write(settings, work, models, measurements)  # 4
+                    work.stage(m.stage, measure, "host")
+                    if leads:
+                        _write(settings, work, models, measurements)
+            except BaseException:
+                if leads:
+                    with contextlib.suppress(UserError):  # a disk that is full is full for the report too
+                        _write(settings, work, models, measurements)
+                raise
+            if not leads:
+                return {}
+            report, evaluation = _write(settings, work, models, measurements)  # 4
             _write_shapes(settings, work, evaluation)
             show(report, Console(highlight=False))
             report_page.at_the_end(work.root, progress.log)
@@ -208,7 +217,7 @@ def _write(
     settings: EvaluationSettings, work: Workdir, models: Models, measurements: list[Measurement]
 ) -> tuple[dict[str, Any], Evaluation]:
     """Write what is known by now; returns it, as a report and as it is."""
-    done = [manifest for m in measurements if (manifest := work.manifest(m.stage))]
+    done = [manifest for m in measurements if (manifest := work.manifest_here(m.stage))]
     evaluation = Evaluation(
         models={
             "policy": {"name": settings.policy, "sha256": policy_hash(models.policy)},

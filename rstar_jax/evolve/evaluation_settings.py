@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, Literal, cast
 
 from rstar_jax.data.known import Columns
+from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate import metrics
@@ -97,6 +98,7 @@ class EvaluationSettings:
     verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
     decode: DecodeConfig = DecodeConfig()
     served: ServedConfig = ServedConfig()
+    distributed: DistributedConfig = DistributedConfig()
 
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from rich.console import Console
 
-from rstar_jax import scalars, weights
+from rstar_jax import distributed, scalars, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.data.known import Columns
 from rstar_jax.data.load import load_problems, require_columns
@@ -65,7 +65,8 @@ def run(
     stages: Callable[[Context, list[Path]], None],
     collect: Callable[[Path, dict[str, Any]], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Train in `workdir`; returns the report that it also writes and shows.
+    """Train in `workdir`; returns the report that it also writes and shows, and {} on hosts other than the
+    first.
 
     1. read held-out problems and the model's folder; refuse what does not go with them or with the devices
     2. claim the folder
@@ -78,7 +79,8 @@ def run(
     option, spec, forms = data
     work = Workdir(workdir, settings)
     scalars.require(settings.wandb)
-    with Progress() as progress:
+    leads = distributed.here().leader
+    with Progress(leads) as progress:
         files = given.given_files(spec, f"config.{option}", forms)  # 1
         context = _context(settings, work, progress)
         with work, contextlib.closing(context.scalars):  # 2
@@ -89,6 +91,9 @@ def run(
                     "policy.init": weights.model_hash(context.base),
                 }
             )
+            if not leads:
+                stages(context, files)
+                return {}
             keep_sources(work.root, {"heldout": context.heldout})
             try:
                 stages(context, files)  # 3

@@ -21,10 +21,11 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import pyarrow as pa
 
-from rstar_jax import columns, records, train, weights
+from rstar_jax import columns, distributed, records, train, weights
 from rstar_jax.curate import CurateConfig
 from rstar_jax.data.known import Columns
 from rstar_jax.data.pairs import FORMS
+from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve import one_training, pair_stage, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_ppm
@@ -91,6 +92,7 @@ class PpmSettings:
     policy: PolicySettings = dataclasses.field(default_factory=PolicySettings)
     verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
     decode: DecodeConfig = DecodeConfig()
+    distributed: DistributedConfig = DistributedConfig()
     curate: CurateConfig = CurateConfig()
     train: PpmTraining = PpmTraining()
     evaluate: EvaluateSettings = dataclasses.field(default_factory=EvaluateSettings)
@@ -156,15 +158,16 @@ def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
         "pairs",
         lambda folder: pair_stage.read(context, files, folder, limit=limit, share=share, bad=bad),
     )
-    _estimate(context, settings)
-    work.stage("ppm", lambda folder: _train(context, folder))  # 3
+    distributed.led(lambda: _estimate(context, settings))
+    work.stage("ppm", lambda folder: _train(context, folder), "global")  # 3
     if records.count_rows(work.root / "pairs" / HELDOUT):
-        work.stage("compare", lambda _: _compare(context, model))  # 4
+        work.stage("compare", lambda _: _compare(context, model), "global")  # 4
     if settings.heldout:  # 5
         models = Models(context.base, model, "finetuned")
         work.stage(
             "evaluate",
             lambda folder: results.to_json(search_stages.evaluate_models(context, 0, models, folder)),
+            "host",
         )
     context.progress.log(
         f"Rounds and `solve` are guided by it with --config.policy.ppm={model}, --config.ppm."

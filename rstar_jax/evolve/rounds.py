@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from rich.console import Console
 
-from rstar_jax import scalars, weights
+from rstar_jax import distributed, scalars, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.data.load import load_problems, require_columns
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
@@ -51,7 +51,8 @@ from rstar_jax.transforms.lora import check as check_lora
 
 
 def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
-    """Does `settings.rounds` in `workdir` and returns the report that it also writes and shows.
+    """Does `settings.rounds` in `workdir` and returns the report that it also writes and shows; {} on hosts
+    other than the first.
 
     1. read problems and models; refuse what does not go with them or with the devices
     2. claim the folder; read earlier rounds' manifests; try the sandbox
@@ -64,7 +65,7 @@ def run(settings: RunSettings, workdir: Path) -> dict[str, Any]:
     """
     work = Workdir(workdir, settings)
     scalars.require(settings.wandb)
-    with Progress() as progress:
+    with Progress(distributed.here().leader) as progress:
         base, bootstrap = first_policies(settings)
         train, heldout = _problems(settings, progress.log)
         context = Context(  # 1
@@ -113,20 +114,27 @@ def _rounds(context: Context) -> dict[str, Any]:
     _require_server(context)
     with context.sandbox() as sandbox:  # refuses to start where it would not hold
         progress.log(f"sandbox: {layers_line(sandbox.layers)}.")
-    keep_sources(work.root, {"train": context.train, "heldout": context.heldout})
-    keep_estimates(work.root, _estimate(context))  # 3
+    distributed.led(lambda: _keep_notes(context))  # 3
+    leads = distributed.here().leader
     report = work.root / "report.json"
     try:
         for name, round in stage_table.chosen(context):  # 4
             stage_table.run(context, name, round)
-            found = collect(work.root, to_dict(settings))
-            write_report(report, found)
-            context.scalars.rounds(round_scalars(found))
+            if leads:
+                found = collect(work.root, to_dict(settings))
+                write_report(report, found)
+                context.scalars.rounds(round_scalars(found))
     except UserError:
-        with contextlib.suppress(UserError):  # a disk that is full is full for the report too
-            _report(context, report)  # what was found until then, and why it stopped
+        if leads:
+            with contextlib.suppress(UserError):  # a disk that is full is full for the report too
+                _report(context, report)  # what was found until then, and why it stopped
         raise
-    return _report(context, report)  # 5
+    return _report(context, report) if leads else {}  # 5
+
+
+def _keep_notes(context: Context) -> None:
+    keep_sources(context.work.root, {"train": context.train, "heldout": context.heldout})
+    keep_estimates(context.work.root, _estimate(context))
 
 
 def _estimate(context: Context) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from rstar_jax import records
+from rstar_jax import distributed, records
 from rstar_jax.data.executed import executed
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.known import Columns
 from rstar_jax.data.rows import FORMS
+from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import given, one_training, rounds, search_stages, train_stages
@@ -93,6 +94,7 @@ class SftSettings:
     policy: PolicySettings = dataclasses.field(default_factory=PolicySettings)
     verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
     decode: DecodeConfig = DecodeConfig()
+    distributed: DistributedConfig = DistributedConfig()
     train: SftTraining = SftTraining()
 
     def __post_init__(self) -> None:
@@ -166,7 +168,7 @@ def _warm_start(settings: SftSettings, context: Context, files: list[Path]) -> N
     """Points 2 to 5 of `run`."""
     evaluated, sampled = bool(settings.heldout), settings.samples > 0
     _rows(context, files, settings)  # 2
-    _estimate(context, settings)
+    distributed.led(lambda: _estimate(context, settings))
     if evaluated and settings.base != "none":  # 3
         _evaluate(context, "base/evaluate", context.models(0, "evaluate"), sampled)
     _train(context)  # 4
@@ -271,11 +273,11 @@ def _train(context: Context) -> None:
         learnt = dataclasses.replace(context, train=list(problems.values()))
         return results.to_json(train_stages.fine_tune(learnt, 0, folder, rows))
 
-    context.work.stage("policy", work)
+    context.work.stage("policy", work, "global")
 
 
 def _evaluate(context: Context, stage: str, models: Models, samples: bool) -> None:
     def work(folder: Path) -> dict[str, Any]:
         return results.to_json(search_stages.evaluate_alone(context, models, folder, samples=samples))
 
-    context.work.stage(stage, work)
+    context.work.stage(stage, work, "host")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import search_stages, train_stages
 from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.stages import Scope
 from rstar_jax.report import results
 
 
@@ -18,13 +19,14 @@ class Stage:
     """One stage of every round, or before the first.
 
     needs: stages of the same round that must be done. before: stages of the round before, from the second
-    round on. scope: "host": every host does its share; "global": all hosts in one program. run: does it in a
+    round on. scope: "host": every host does its share; "global": all hosts in one program; "leader":
+    the first host alone. run: does it in a
     folder and returns its result (`results.KINDS`).
     """
 
     needs: tuple[str, ...]
     before: tuple[str, ...]
-    scope: Literal["host", "global"]
+    scope: Scope
     run: Callable[[Context, int, Path], Any]
 
     @staticmethod
@@ -37,7 +39,7 @@ class Stage:
 STAGES: dict[str, Stage] = {
     "base": Stage((), (), "host", search_stages.evaluate_base),
     "search": Stage((), ("policy", "ppm"), "host", search_stages.search),
-    "curate": Stage(("search",), (), "host", train_stages.curate),
+    "curate": Stage(("search",), (), "leader", train_stages.curate),
     "policy": Stage(("curate",), (), "global", train_stages.train_policy),
     "ppm": Stage(("policy",), (), "global", train_stages.train_ppm),
     "evaluate": Stage(("policy", "ppm"), (), "host", search_stages.evaluate),
@@ -82,6 +84,8 @@ def run(context: Context, name: str, round: int) -> Any:
     """Do one stage, unless it is done; return its result either way."""
     stage = STAGES[name]
     manifest = context.work.stage(
-        Stage.folder(name, round), lambda folder: results.to_json(stage.run(context, round, folder))
+        Stage.folder(name, round),
+        lambda folder: results.to_json(stage.run(context, round, folder)),
+        stage.scope,
     )
     return results.of_json(results.KINDS[name], manifest["result"])

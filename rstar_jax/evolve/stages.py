@@ -8,6 +8,9 @@
 A stage whose manifest stands and whose outputs are whole is not run again. An output that does not
 match its manifest is moved aside and its stage runs again; stages make the same files from the same
 inputs, so that what came after stays true.
+
+With several hosts (`rstar_jax.distributed`) the leader locks the folder, claims it, decides which stages are
+done and writes their manifests; the others are told. Every host makes the same calls in the same order.
 """
 
 from __future__ import annotations
@@ -18,13 +21,14 @@ import errno
 import fcntl
 import logging
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from rstar_jax import compilations, manifests, records
+from rstar_jax import compilations, distributed, manifests, records
 from rstar_jax.errors import UserError
 from rstar_jax.manifests import MANIFEST
 from rstar_jax.served import is_served
@@ -61,12 +65,16 @@ _FREE_TO_CHANGE = (
     *("verify.sandbox.allow_unsafe", "verify.sandbox.bubblewrap", "verify.sandbox.without"),
 )
 
+_SEEN_S = 20.0  # in which a file of one host must be seen by the others
+
+Scope = Literal["host", "global", "leader"]
+
 
 class Workdir:
     """A run's folder. Holds a lock while open, so that two runs never write into one.
 
     Raises UserError if the folder belongs to a run with other options (the difference is shown), is in
-    use by another process, or cannot be written.
+    use by another run, cannot be written, or is not on storage that all hosts of the run share.
     """
 
     def __init__(self, root: Path, settings: Any):
@@ -75,6 +83,15 @@ class Workdir:
         self._lock: int | None = None
 
     def __enter__(self) -> Workdir:
+        distributed.led(self._open)
+        try:
+            _require_shared(self.root)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _open(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"--workdir={self.root}: a file, a folder expected. Choose another --workdir.")
         try:
@@ -96,7 +113,6 @@ class Workdir:
         except BaseException:
             self.__exit__()
             raise
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
@@ -151,8 +167,13 @@ class Workdir:
 
         What is read for the first time is remembered beside the rest.
 
-        Raises UserError naming the options whose files have changed since the folder's stages ran.
+        Raises UserError naming the options whose files have changed since the folder's stages ran, and those
+        whose files differ between hosts.
         """
+        distributed.agree({f"contents of config.{name}": digest for name, digest in digests.items()})
+        distributed.led(lambda: self._claim_inputs(digests))
+
+    def _claim_inputs(self, digests: dict[str, str]) -> None:
         path = self.root / "inputs.json"
         if path.exists() and self._begun():
             theirs = records.read_signed(path)
@@ -167,41 +188,46 @@ class Workdir:
             digests = {**theirs, **digests}
         records.write_signed(path, digests)
 
-    def stage(self, name: str, work: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    def stage(
+        self, name: str, work: Callable[[Path], dict[str, Any]], scope: Scope = "leader"
+    ) -> dict[str, Any]:
         """Runs `work(folder)` unless stage `name` is done; returns its manifest either way.
 
-        `work` writes its outputs into the folder and returns a JSON-ready result. The manifest: {name,
-        result, seconds, peak_mb, compiled (as `compilations.Counts`), outputs: {path: [bytes, sha256]}}.
+        `work` writes its outputs into the folder and returns a JSON-ready result. scope: "leader" has it run
+        by the first host alone, "host" and "global" by all, of which the first one's result holds. The
+        manifest: {name, result, seconds, peak_mb (the largest of a host's), compiled (as
+        `compilations.Counts`), outputs: {path: [bytes, sha256]}}.
         """
         done = self.manifest(name)
         if done is not None:
             return done
         folder = self.root / name
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
-        _sweep(folder)
+        distributed.led(lambda: _begin(folder))
         began, compiled = time.monotonic(), compilations.counts()
         with _peak_memory() as peak:
             try:
-                result = work(folder)
+                result = distributed.led(lambda: work(folder)) if scope == "leader" else work(folder)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 raise records.writing_failed(folder, error) from error
         compilations.forget()  # before the next stage's peak
+        peaks = distributed.gathered(peak())  # and with it all that the others write is there
         manifest = {
             "name": name,
             "result": result,
             "seconds": round(time.monotonic() - began, 3),
-            "peak_mb": peak(),
+            "peak_mb": max((mb for mb in peaks if mb is not None), default=None),
             "compiled": dataclasses.asdict(compilations.counts().since(compiled)),
-            "outputs": {str(p.relative_to(folder)): manifests.fingerprint(p) for p in _outputs(folder)},
         }
-        records.write_signed(folder / MANIFEST, manifest)
-        return manifest
+        return distributed.led(lambda: _end(folder, manifest))
 
     def manifest(self, name: str) -> dict[str, Any] | None:
         """A done stage's manifest; None if it has to run. Damaged outputs are moved aside here."""
+        return distributed.led(lambda: self.manifest_here(name))
+
+    def manifest_here(self, name: str) -> dict[str, Any] | None:
+        """As `manifest`, without the other hosts."""
         folder = self.root / name
         path = folder / MANIFEST
         if not path.exists():
@@ -227,6 +253,40 @@ class Workdir:
             path.unlink()
             return None
         return manifest
+
+
+def _require_shared(root: Path) -> None:
+    """Refuse a folder that the other hosts do not see. A name that is new is in nobody's cache."""
+    if distributed.here().count == 1:
+        return
+    met = root / distributed.shared(f".met-{secrets.token_hex(4)}")
+    try:
+        distributed.led(met.touch)
+        until = time.monotonic() + _SEEN_S
+        while not (seen := met.exists()) and time.monotonic() < until:
+            time.sleep(0.1)
+        blind = [name for name, sees in distributed.gathered((distributed.here().name, seen)) if not sees]
+    finally:
+        if distributed.here().leader:
+            met.unlink(missing_ok=True)
+    if blind:
+        raise UserError(
+            f"--workdir={root}: what host 0 writes there is not seen by {', '.join(blind[:8])}. Give a "
+            "folder on storage that all hosts share, under the same path (NFS, gcsfuse), or in a bucket."
+        )
+
+
+def _begin(folder: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(parents=True)
+    _sweep(folder)
+
+
+def _end(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
+    outputs = {str(p.relative_to(folder)): manifests.fingerprint(p) for p in _outputs(folder)}
+    manifest = {**manifest, "outputs": outputs}
+    records.write_signed(folder / MANIFEST, manifest)
+    return manifest
 
 
 def _sweep(folder: Path) -> None:

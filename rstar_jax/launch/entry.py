@@ -16,7 +16,7 @@ from absl import app
 from absl import logging as absl_logging
 
 from rstar_jax.errors import UserError
-from rstar_jax.launch import command, explain, signals
+from rstar_jax.launch import command, explain, processes, signals
 from rstar_jax.launch.configs import config_of, handed_on, load, override
 from rstar_jax.launch.jobs import JOBS, WITHOUT_DEVICE, Unread, settings_of, unread_is_no_loss
 from rstar_jax.settings import home_expanded, nearest
@@ -105,9 +105,10 @@ def _launch(argv: Sequence[str]) -> int:
     if job not in JOBS:
         raise UserError(f"--config={name}: its job is {job!r}; {nearest(str(job), JOBS)}")
     run = JOBS[job](config)
-    if job not in WITHOUT_DEVICE:
-        _keep_compiled(flags.compiled or "")
-    result = run(home_expanded(Path(flags.workdir or _default_workdir(name)), "--workdir"))
+    with processes.joined(job, config):
+        if job not in WITHOUT_DEVICE:
+            _keep_compiled(flags.compiled or "")
+        result = run(home_expanded(Path(flags.workdir or _default_workdir(name)), "--workdir"))
     return result if isinstance(result, int) else 0  # a job's status, or what it found
 
 

@@ -1,0 +1,209 @@
+"""Real processes: what they tell each other, and how one that stops takes the others along in order."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rstar_jax import distributed
+from rstar_jax.distributed import DistributedConfig, hosts
+from rstar_jax.errors import UserError
+from tests import on_processes
+
+FILE = __file__
+
+
+def printed(what: str, folder: Path) -> list[Any]:
+    """What two processes that do `what` print."""
+    with on_processes.started(FILE, what, folder, processes=2, devices=2) as running:
+        said = [process.communicate(timeout=120) for process in running]
+    for process, (out, err) in zip(running, said, strict=True):
+        assert process.returncode == 0, out + err
+    return [json.loads(out) for out, _ in said]
+
+
+def test_what_processes_tell_each_other(tmp_path):
+    one, other = printed("tell", tmp_path)
+    # Another host's wait goes on until all are there; the result is one for all.
+    assert one["gathered"] == other["gathered"] == [{"index": 0}, {"index": 1}]
+    assert one["shared"] == other["shared"] == "of 0"
+    assert one["led"] == other["led"] == {"led": [1, 2]}
+    assert one["refused"] == other["refused"] == "of the leader alone"
+    assert one["differ"] == other["differ"]
+    assert "policy: abc on host 0" in one["differ"] and "abd on host 1" in one["differ"]
+    assert "equal" not in one["differ"]
+    assert one["name"] != other["name"] and (one["leader"], other["leader"]) == (True, False)
+
+
+def test_stages_of_several_hosts(tmp_path):
+    one, other = printed("stages", tmp_path)
+    assert one["manifests"] == other["manifests"]
+    leader, host = one["manifests"]
+    assert leader["result"] == {"by": 0} and set(leader["outputs"]) == {"0.json"}
+    assert host["result"] == {"by": 0} and set(host["outputs"]) == {"0.json", "1.json"}
+    assert one["again"] == other["again"] == 0  # what is done is done by nobody once more
+    assert one["inputs"] == other["inputs"]
+    assert "contents of config.data: 0 on host 0" in one["inputs"]
+    assert one["damaged"] == other["damaged"] == 1  # the leader finds the damage, both run again
+    assert not list(tmp_path.glob("shared/.met*"))
+
+
+def test_a_folder_of_one_host_alone_is_refused(tmp_path):
+    for said in printed("apart", tmp_path):
+        assert "what host 0 writes there is not seen by" in said["error"]
+
+
+def test_a_second_run_in_a_folder_is_refused_on_all_hosts(tmp_path):
+    from rstar_jax.evolve.stages import Workdir
+
+    with Workdir(tmp_path / "shared", Options()):
+        for said in printed("taken", tmp_path):
+            assert "another run is using this folder" in said["error"]
+
+
+def test_a_signal_is_answered_while_others_are_waited_for(tmp_path):
+    with on_processes.started(FILE, "wait", tmp_path, processes=2, devices=2) as (leader, other):
+        assert other.stdout and leader.stdout
+        assert other.stdout.readline() == "waits\n"
+        other.send_signal(signal.SIGTERM)
+        # The first to stop has the other one stop in order, too: by a signal of its own.
+        for process in (other, leader):
+            out, err = process.communicate(timeout=60)
+            assert process.returncode == 143, err
+            assert out.endswith("terminated\n")
+    assert "has stopped (terminated), and with it this one." in err
+
+
+# What the processes do.
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    seed: int = 0
+
+
+class Ended(KeyboardInterrupt):
+    pass
+
+
+def _tell(_: Path) -> dict[str, object]:
+    host = distributed.here()
+    if host.index:
+        time.sleep(0.3)
+    found: dict[str, object] = {
+        "gathered": distributed.gathered({"index": host.index}),
+        "shared": distributed.shared(f"of {host.index}"),
+        "led": distributed.led(lambda: {"led": [host.index + 1, 2]}),
+        "name": host.name,
+        "leader": host.leader,
+    }
+    distributed.barrier("here")
+    distributed.agree({"policy": "abc"})
+    for name, call in (
+        ("refused", lambda: distributed.led(_refuse)),
+        ("differ", lambda: distributed.agree({"policy": "abd" if host.index else "abc", "equal": "1"})),
+    ):
+        try:
+            call()
+        except UserError as error:
+            found[name] = str(error)
+    return found
+
+
+def _refuse() -> None:
+    raise UserError("of the leader alone")
+
+
+def _stages(root: Path) -> dict[str, object]:
+    from rstar_jax import records
+    from rstar_jax.evolve.stages import Workdir
+
+    host, calls = distributed.here(), []
+
+    def work(folder: Path) -> dict[str, int]:
+        calls.append(1)
+        records.write_json(folder / f"{host.index}.json", {"value": 7})
+        return {"by": host.index}
+
+    found: dict[str, object] = {}
+    with Workdir(root / "shared", Options()) as workdir:
+        found["manifests"] = [
+            workdir.stage("round1/curate", work),
+            workdir.stage("round1/search", work, "host"),
+        ]
+        calls.clear()
+        workdir.stage("round1/search", work, "host")
+        found["again"] = len(calls)
+        workdir.claim_inputs({"data": "0"})
+        try:
+            workdir.claim_inputs({"data": str(host.index)})
+        except UserError as error:
+            found["inputs"] = str(error)
+        distributed.barrier("looked")
+        if host.index:
+            (root / "shared/round1/search/1.json").write_text("{}")
+        distributed.barrier("damaged")
+        calls.clear()
+        workdir.stage("round1/search", work, "host")
+        found["damaged"] = len(calls)
+    return found
+
+
+def _apart(root: Path) -> dict[str, object]:
+    from rstar_jax.evolve import stages
+
+    stages._SEEN_S = 0.2
+    return _refused(root / str(distributed.here().index))
+
+
+def _taken(root: Path) -> dict[str, object]:
+    return _refused(root / "shared")
+
+
+def _refused(folder: Path) -> dict[str, object]:
+    from rstar_jax.evolve.stages import Workdir
+
+    try:
+        with Workdir(folder, Options()):
+            return {}
+    except UserError as error:
+        return {"error": str(error)}
+
+
+def _wait(_: Path) -> dict[str, object]:
+    if distributed.here().index:
+        print("waits", flush=True)
+        distributed.barrier("never")
+    else:
+        while True:  # at work: it looks at nothing
+            time.sleep(0.1)
+    return {}
+
+
+def _end(number: int, _: object) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise Ended
+
+
+def main(processes: str, index: str, port: str, what: str, folder: str) -> None:
+    signal.signal(signal.SIGTERM, _end)
+    hosts._LOOK_S = hosts._GRACE_S = 0.2
+    distributed.start(DistributedConfig(f"localhost:{port}", int(processes), int(index), 60.0))
+    try:
+        said = {"tell": _tell, "stages": _stages, "apart": _apart, "taken": _taken, "wait": _wait}[what](
+            Path(folder)
+        )
+    except Ended:
+        distributed.stop("terminated")
+        print("terminated", flush=True)
+        os._exit(143)
+    print(json.dumps(said), flush=True)
+    distributed.finish()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
