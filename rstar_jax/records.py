@@ -72,7 +72,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def process_name() -> str:
-    """Name of this process among those of all hosts: in containers every first process has the same number."""
+    """Name this process among those of all hosts: in containers the first ones have equal numbers."""
     return f"{os.uname().nodename}-{os.getpid()}"
 
 
