@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
             *("types", "queues", "records", "columns", "manifests", "settings", "errors", "scalars"),
             "topologies",
             "stores",
+            "stopping",
         ),
     ),
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 # A program that takes long to compile, which JAX does in a thread that a signal does not stop. jax 0.10 heeds
-# it at once, jax 0.11 when the compilation has ended.
+# it at once, jax 0.11 when the compilation has ended, unless the time after SIGTERM is over before.
 _CODE = """
 import sys
 from rstar_jax.launch import signals
@@ -18,7 +18,7 @@ signals.install()
 import jax, jax.numpy as jnp
 
 def long(x):
-    for i in range(1000):
+    for i in range(700):
         x = jnp.sin(x * i) @ x + i
     return x
 
@@ -41,9 +41,9 @@ signals.leave(status)
 def test_a_signal_during_a_compilation_has_its_exit_status(number, status):
     with _started("") as run:
         run.send_signal(number)
-        _, err = run.communicate(timeout=60)
+        _, err = run.communicate(timeout=120)
     assert run.returncode == status
-    assert err == ""
+    assert err in ("", "\nterminated in the middle of something; the same command goes on.\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

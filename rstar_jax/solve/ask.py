@@ -35,7 +35,7 @@ from rstar_jax.solve.desk import AnswerDesk, Teller
 from rstar_jax.solve.many import AnswerFolder
 from rstar_jax.solve.questions import Questions, read_questions
 from rstar_jax.solve.settings import SolveSettings
-from rstar_jax.solve.stop import Stop, Stopped
+from rstar_jax.stopping import Stop, Stopped
 from rstar_jax.tasks import Checker, Task
 from rstar_jax.text.grammar import Grammar
 from rstar_jax.text.tokenizer import Tokenizer
@@ -161,7 +161,7 @@ def watched(
                         id=asked.id, question=asked.question, answer=None, ended="stopped", seconds=seconds
                     )
                 )
-        status_of = desk.end(stopped=stop.signal is not None)
+        status_of = desk.end(stopped=stop.number is not None)
     stop.go_on("the answer is the best so far." if one else "the same command asks those that are left.")
     return status_of
 
