@@ -15,12 +15,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import json
 import logging
 import selectors
 import socket
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rstar_jax.distributed.environment import Place
@@ -28,9 +30,9 @@ from rstar_jax.distributed.verdict import Answer, verdict
 from rstar_jax.errors import UserError
 
 log = logging.getLogger(__name__)
-FIRST_WORD_S, NEXT_WORD_S = 8.0, 60.0  # until what is waited for is told, and told again
+FIRST_WORD_S, NEXT_WORD_S = 5.0, 60.0  # until what is waited for is told, and told again
 _TICK_S = 0.2  # until signals are heeded again
-_CONNECT_S = 3.0
+_CONNECT_S = 2.0  # for each address of a name
 _LONGEST = 2**22  # bytes of a message
 
 
@@ -56,17 +58,18 @@ class _Wait:
         self._began = time.monotonic()
         self._next = self._began + FIRST_WORD_S
 
-    def check(self, reason: str) -> None:
+    def check(self, why: Callable[[], str]) -> None:
+        """why: says what is waited for."""
         now, place = time.monotonic(), self._place
         waited = now - self._began
         if waited >= self._timeout_s:
             raise UserError(
-                f"host {place.index} of {place.count} (as {place.how} tells): {reason}. It has waited "
+                f"host {place.index} of {place.count} (as {place.how} tells): {why()}. It has waited "
                 f"{waited:.0f} s (config.distributed.timeout_s)."
             )
         if now >= self._next:
             self._next = now + NEXT_WORD_S
-            log.warning("host %d of %d waits (%.0f s): %s.", place.index, place.count, waited, reason)
+            log.warning("host %d of %d waits (%.0f s): %s.", place.index, place.count, waited, why())
 
 
 def _lead(place: Place, own: Answer, wait: _Wait) -> None:
@@ -95,11 +98,27 @@ def _lead(place: Place, own: Answer, wait: _Wait) -> None:
                     raise UserError(error)
                 return
             missing = [index for index in range(1, place.count) if index not in there]
-            wait.check(
-                f"{_listed(missing)} of the hosts 0 to {place.count - 1} has not called at port "
-                f"{place.address[1]} of this one ({socket.gethostname()}). Is it started, and is the port "
-                "open to it (TCP, from every host to host 0)?"
-            )
+            wait.check(functools.partial(_uncalled, place, missing))
+
+
+def _uncalled(place: Place, missing: list[int]) -> str:
+    host, port = place.address
+    shown = ", ".join(map(str, missing[:20])) + (f" and {len(missing) - 20} more" if missing[20:] else "")
+    text = (
+        f"{shown} of the hosts 0 to {place.count - 1} has not called at port {port} of this one "
+        f"({socket.gethostname()}). Is it started, and may it reach the port (TCP, every host to host 0)?"
+    )
+    return text if _is_own(host) else f"{text} They call {host}, and no address of that name is this host's"
+
+
+def _is_own(host: str) -> bool:
+    """Whether a name has an address of this host."""
+    with contextlib.suppress(OSError):
+        for family, kind, protocol, _, target in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+            with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as free:
+                free.bind(target)
+                return True
+    return False
 
 
 class _Call:
@@ -156,25 +175,35 @@ def _listener(place: Place) -> socket.socket:
 
 
 def _follow(place: Place, own: Answer, wait: _Wait) -> None:
+    reason = "no answer yet from DNS for '{}', or from its port {}".format(*place.address)
     while True:
-        connection, reason = _connected(place.address)
-        if connection is None:
-            wait.check(reason)
-            time.sleep(_TICK_S)
-            continue
-        with contextlib.closing(connection):
-            message = dataclasses.replace(own, clock=time.time())
-            for line in _exchange(connection, json.dumps(dataclasses.asdict(message)).encode() + b"\n"):
-                if line is None:
-                    wait.check(f"host 0 at {place.coordinator} is there, others are still missing")
-                    continue
-                error = _error_of(line)
-                if error:
-                    raise UserError(error)
-                return
-        # The leader has ended, or something else listens there.
-        wait.check(f"what listens at {place.coordinator} is not this run's host 0, or it has stopped")
+        connection, reason = _attempt(place.address, wait, reason)
+        if connection is not None:
+            with contextlib.closing(connection):
+                message = dataclasses.replace(own, clock=time.time())
+                for line in _exchange(connection, json.dumps(dataclasses.asdict(message)).encode() + b"\n"):
+                    if line is None:
+                        wait.check(
+                            lambda: f"host 0 at {place.coordinator} is there, others are still missing"
+                        )
+                    elif error := _error_of(line):
+                        raise UserError(error)
+                    else:
+                        return
+            reason = f"what listens at {place.coordinator} is not this run's host 0, or it has stopped"
         time.sleep(_TICK_S)
+
+
+def _attempt(address: tuple[str, int], wait: _Wait, reason: str) -> tuple[socket.socket | None, str]:
+    """As `_connected`, heeding signals and the time while a dead name server keeps it waiting. reason: why
+    there was none before."""
+    found = list[tuple[socket.socket | None, str]]()
+    thread = threading.Thread(target=lambda: found.append(_connected(address)), daemon=True)
+    thread.start()
+    while not found:
+        thread.join(_TICK_S)
+        wait.check(lambda: found[0][1] if found else reason)
+    return found[0]
 
 
 def _connected(address: tuple[str, int]) -> tuple[socket.socket | None, str]:
@@ -238,8 +267,3 @@ def _error_of(line: bytes) -> str:
         answer: Any = json.loads(line)
         return str(answer["error"])
     return ""
-
-
-def _listed(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:20]))
-    return f"{shown} and {len(numbers) - 20} more" if len(numbers) > 20 else shown

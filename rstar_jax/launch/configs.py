@@ -13,8 +13,9 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from rstar_jax.errors import UserError
-from rstar_jax.launch import processes
 from rstar_jax.settings import nearest, renamed
+
+GROUP = "distributed"  # of options, of jobs that several processes can do
 
 
 def folders() -> list[Path]:
@@ -123,7 +124,7 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
                 )
             group_name = ".".join(("config", *path[:i]))
             path[i] = key = renamed(key, group.keys(), group_name)
-            if key == processes.GROUP and key not in group and i == 0:
+            if key == GROUP and key not in group and i == 0:
                 raise UserError(
                     f"--config.{'.'.join(path)}: a job '{config.get('job', '')}' is one process's. Leave it "
                     "out, and start the job once."

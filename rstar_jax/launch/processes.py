@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import importlib.metadata
 import os
@@ -18,9 +19,10 @@ from rstar_jax import distributed
 from rstar_jax.distributed import DistributedConfig, environment
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.code_version import code_version
+from rstar_jax.launch.configs import GROUP
+from rstar_jax.launch.jobs import settings_of
 from rstar_jax.settings import from_config
 
-GROUP = "distributed"  # of options, of jobs that several processes can do
 # Jobs that use no device: on a host of a pod they run there alone.
 _ON_ONE_HOST = ("export", "prepare", "compare", "view", "report", "launch", "plan")
 _PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "numpy", "pyarrow")
@@ -34,12 +36,12 @@ def joined(job: str, config: ConfigDict) -> Iterator[None]:
 
     Raises UserError as `distributed.start`, and for several processes of a job that is one process's.
     """
-    if GROUP not in config:
+    if GROUP not in {field.name for field in dataclasses.fields(settings_of(job))}:
         _require_alone(job)
         yield
         return
     given = config.to_dict()
-    options = from_config(DistributedConfig, given.pop(GROUP), where=f"config.{GROUP}")
+    options = from_config(DistributedConfig, given.pop(GROUP, {}), where=f"config.{GROUP}")
     host = distributed.start(options, lambda: facts(given))
     if host.count > 1 and host.leader:
         print(f"{host.count} hosts; this one, {host.name.rsplit('-', 2)[0]}, writes and prints.", flush=True)

@@ -41,7 +41,7 @@ def test_options_alone():
 
 def test_options_override_what_is_found():
     found = find(DistributedConfig(coordinator="[fe80::1]:9"), GKE)
-    assert found == Place("[fe80::1]:9", 2, 1, "GKE")
+    assert found is not None and found == Place("[fe80::1]:9", 2, 1, "GKE")
     assert found.address == ("fe80::1", 9)
 
 

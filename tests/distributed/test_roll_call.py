@@ -161,3 +161,18 @@ def test_an_unknown_name_is_named():
 
 def test_a_host_that_never_comes_is_named(port):
     assert "1, 2 of the hosts 0 to 2 has not called" in called(port, timeout_s=0.1, indexes=[0])[0]
+
+
+def test_a_leader_that_has_not_the_coordinators_address_says_so(port, caplog, monkeypatch):
+    monkeypatch.setattr(roll_call, "FIRST_WORD_S", 0.0)
+    with caplog.at_level(logging.WARNING), pytest.raises(UserError, match="no address of that name is this"):
+        roll_call.call(Place(f"192.0.2.1:{port}", 2, 0, "GKE"), "m0-1-a", FACTS, 0.2)
+    assert "host 0 of 2 waits" in caplog.text
+
+
+def test_a_name_server_that_does_not_answer_is_named(monkeypatch):
+    asked = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [asked.wait(30)][1:])
+    with pytest.raises(UserError, match="no answer yet from DNS for 'there'"):
+        roll_call.call(Place("there:8482", 2, 1, "GKE"), "m1-1-a", FACTS, 0.1)
+    asked.set()
