@@ -38,6 +38,7 @@ from rstar_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 _WAIT_MS = 1000  # until signals are heeded again
+_PIECE = 2**20  # characters of a value that are sent at a time
 _LOOK_S = 2.0  # between two looks for hosts that stop
 _GRACE_S = 3.0  # in which a host that fails by itself, as another did, says so itself
 _LINGER_S = 8.0  # that the leader, and with it the service, waits for the others to stop
@@ -256,13 +257,26 @@ def _named() -> str:
 
 
 def _put(key: str, value: Any) -> None:
-    _run.client.key_value_set(f"rstar/{key}", json.dumps(value))
+    text, write = json.dumps(value), _run.client.key_value_set
+    if len(text) > _PIECE:  # what is not there within one wait never comes
+        pieces = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+        for number, piece in enumerate(pieces):
+            write(f"rstar/pieces/{key}/{number}", piece)
+        text = f"#{len(pieces)}"  # no JSON begins so
+    write(f"rstar/{key}", text)
 
 
 def _get(key: str) -> Any:
+    text = _wait(f"rstar/{key}")
+    if text.startswith("#"):
+        text = "".join(_wait(f"rstar/pieces/{key}/{number}") for number in range(int(text[1:])))
+    return json.loads(text)
+
+
+def _wait(key: str) -> str:
     while True:
         try:
-            return json.loads(_run.client.blocking_key_value_get(f"rstar/{key}", _WAIT_MS))
+            return _run.client.blocking_key_value_get(key, _WAIT_MS)
         except Exception as error:
             if "DEADLINE_EXCEEDED" not in str(error):
                 raise

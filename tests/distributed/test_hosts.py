@@ -32,6 +32,7 @@ def test_what_processes_tell_each_other(tmp_path):
     assert one["gathered"] == other["gathered"] == [{"index": 0}, {"index": 1}]
     assert one["shared"] == other["shared"] == "of 0"
     assert one["led"] == other["led"] == {"led": [1, 2]}
+    assert one["large"] == other["large"] == [7] * 5000
     assert one["refused"] == other["refused"] == "of the leader alone"
     assert one["differ"] == other["differ"]
     assert "policy: abc on host 0" in one["differ"] and "abd on host 1" in one["differ"]
@@ -92,12 +93,14 @@ class Ended(KeyboardInterrupt):
 
 def _tell(_: Path) -> dict[str, object]:
     host = distributed.here()
+    hosts._PIECE = 1000
     if host.index:
         time.sleep(0.3)
     found: dict[str, object] = {
         "gathered": distributed.gathered({"index": host.index}),
         "shared": distributed.shared(f"of {host.index}"),
         "led": distributed.led(lambda: {"led": [host.index + 1, 2]}),
+        "large": distributed.shared([7] * 5000 if host.leader else None),
         "name": host.name,
         "leader": host.leader,
     }
