@@ -71,6 +71,18 @@ class Reason(NamedTuple):
 
 
 _reason: Reason | None = None
+_asked = False
+
+
+def note() -> None:
+    """Remember that this process is asked to stop: for whoever hears of signals."""
+    global _asked
+    _asked = True
+
+
+def asked() -> bool:
+    """Whether this process was asked to stop, by a signal."""
+    return _asked
 
 
 def reason() -> Reason | None:

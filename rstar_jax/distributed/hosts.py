@@ -10,8 +10,8 @@ a wait is many short ones, so that signals are heeded in between. With one proce
 not touched.
 
     alone --start--> together --finish, all at their end--> alone
-                         |--stop, an error or a signal-----> leaving: the others are sent SIGTERM, each by the
-                                                             watch that it keeps itself
+                         |--stop, an error or a signal-----> leaving: the others end, too, each by the watch
+                                                             that it keeps itself (`watch.py`)
 """
 
 from __future__ import annotations
@@ -20,10 +20,8 @@ import contextlib
 import dataclasses
 import itertools
 import json
-import logging
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
@@ -34,14 +32,13 @@ from rstar_jax.distributed import environment, roll_call
 from rstar_jax.distributed.config import DistributedConfig
 from rstar_jax.distributed.environment import Place
 from rstar_jax.distributed.verdict import differing, machine, told
+from rstar_jax.distributed.watch import Watch
 from rstar_jax.errors import UserError
 
-log = logging.getLogger(__name__)
 _WAIT_MS = 1000  # until signals are heeded again
 _PIECE = 2**20  # characters of a value that are sent at a time
-_LOOK_S = 2.0  # between two looks for hosts that stop
-_GRACE_S = 3.0  # in which a host that fails by itself, as another did, says so itself
-_LINGER_S = 8.0  # that the leader, and with it the service, waits for the others to stop
+_LINGER_S = 18.0  # that the leader, and with it the service, waits at most for the others to stop
+_HEARTBEAT_S = 120  # JAX's own: our watch comes first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +95,7 @@ def start(config: DistributedConfig, facts: Callable[[], Mapping[str, str]] = di
     from jax._src import distributed
 
     _run.host, _run.client = Host(place.index, place.count, name), distributed.global_state.client
-    handler = signal.getsignal(signal.SIGTERM)
-    threading.Thread(target=_watch, args=(handler,), name="hosts", daemon=True).start()
+    Watch(_run.client, place.index, place.count, lambda: _run.is_leaving).start()
     return _run.host
 
 
@@ -116,6 +112,7 @@ def _initialize(place: Place, seconds: float) -> None:
         local_device_ids=place.devices,
         cluster_detection_method="deactivate",
         initialization_timeout=round(seconds),
+        heartbeat_timeout_seconds=_HEARTBEAT_S,
     )
 
 
@@ -150,8 +147,9 @@ def finish() -> None:
     _run.client = None
 
 
-def stop(why: str) -> None:
-    """Tell the other processes that this one ends, and why, so that they stop in order, too. Does not raise.
+def stop(why: str, status: int) -> None:
+    """Tell the other processes that this one ends, why and with which exit status, so that they stop in
+    order, too. Does not raise.
 
     The leader, whose process the service is in, waits a few seconds for them.
     """
@@ -159,7 +157,7 @@ def stop(why: str) -> None:
         return
     _run.is_leaving = True
     with contextlib.suppress(Exception):  # the service may have gone before
-        _put(f"stop/{_run.host.index}", {"host": _named(), "why": why})
+        _put(f"stop/{_run.host.index}", {"host": _named(), "why": why, "status": status})
         until = time.monotonic() + _LINGER_S
         while _run.host.leader and time.monotonic() < until and len(_stopped()) < _run.host.count:
             time.sleep(0.1)
@@ -167,28 +165,6 @@ def stop(why: str) -> None:
 
 def _stopped() -> list[dict[str, str]]:
     return [json.loads(text) for _, text in _run.client.key_value_dir_get("rstar/stop/")]
-
-
-def _watch(handler: Any) -> None:
-    """End this process in order, by SIGTERM, once another one has stopped. handler: that of SIGTERM as it was
-    when nothing had asked this process to end."""
-    while not _run.is_leaving:
-        time.sleep(_LOOK_S)
-        try:
-            stopped = _stopped()
-        except Exception:  # the service is gone, and JAX ends this process
-            return
-        if not stopped:
-            continue
-        time.sleep(_GRACE_S)
-        if not _run.is_leaving and signal.getsignal(signal.SIGTERM) is handler:
-            log.warning(
-                "host %s has stopped (%s), and with it this one.",
-                machine(stopped[0]["host"]),
-                stopped[0]["why"],
-            )
-            os.kill(os.getpid(), signal.SIGTERM)
-        return
 
 
 def gathered(value: Any) -> list[Any]:

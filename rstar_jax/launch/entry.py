@@ -15,6 +15,7 @@ from typing import TextIO
 from absl import app
 from absl import logging as absl_logging
 
+from rstar_jax.distributed.watch import LOST, HostLost
 from rstar_jax.errors import UserError
 from rstar_jax.launch import command, explain, processes, signals
 from rstar_jax.launch.configs import config_of, handed_on, load, override
@@ -26,7 +27,7 @@ __all__ = ["JOBS", "load", "main", "override"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit status: 0 done, 1 no answer was found, 2 bad input or a file or
-    disk that fails, 130 interrupted, 141 nobody reads the output, 143 terminated.
+    disk that fails, 75 another host was lost, 130 interrupted, 141 nobody reads the output, 143 terminated.
     """
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     if sys.stdout is None:  # closed by the shell
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except UserError as error:
         return _say(f"error: {error}", 2)
+    except HostLost as error:
+        return _say(f"error: {error}", LOST)
     except KeyboardInterrupt as signalled:
         return _say(f"\n{signals.message(signalled)}", signals.status(signalled))
     except (BrokenPipeError, SystemExit) as error:

@@ -17,8 +17,10 @@ from ml_collections import ConfigDict
 import rstar_jax
 from rstar_jax import distributed
 from rstar_jax.distributed import DistributedConfig, environment
+from rstar_jax.distributed.watch import LOST, HostLost, lost
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.code_version import code_version
+from rstar_jax.launch import signals
 from rstar_jax.launch.configs import GROUP
 from rstar_jax.launch.jobs import settings_of
 from rstar_jax.settings import from_config
@@ -48,9 +50,19 @@ def joined(job: str, config: ConfigDict) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        distributed.stop(str(error).partition("\n")[0] or type(error).__name__)
+        why = (host.count > 1 and lost(error)) or error
+        distributed.stop(str(why).partition("\n")[0] or type(error).__name__, _status(why))
+        if why is not error:
+            raise why from error
         raise
     distributed.finish()
+
+
+def _status(error: BaseException) -> int:
+    """The exit status that the error will have."""
+    if isinstance(error, KeyboardInterrupt):
+        return signals.status(error)
+    return LOST if isinstance(error, HostLost) else 2 if isinstance(error, UserError | OSError) else 1
 
 
 def facts(options: Mapping[str, Any]) -> dict[str, str]:

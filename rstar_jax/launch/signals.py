@@ -110,6 +110,7 @@ def _end_in_time(heard: int) -> NoReturn:
         for number in os.read(heard, 64):
             if number not in _NUMBERS:
                 continue
+            stopping.note()
             grace = SECOND_S if last else GRACE_S if number == signal.SIGTERM else math.inf
             if not last and (why := stopping.reason()) is not None:
                 grace = why.grace_s

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import distributed
-from rstar_jax.distributed import DistributedConfig, hosts
+from rstar_jax import distributed, stopping
+from rstar_jax.distributed import DistributedConfig, watch
 from rstar_jax.errors import UserError
 from tests import on_processes
 
@@ -76,7 +76,7 @@ def test_a_signal_is_answered_while_others_are_waited_for(tmp_path):
             out, err = process.communicate(timeout=60)
             assert process.returncode == 143, err
             assert out.endswith("terminated\n")
-    assert "has stopped (terminated), and with it this one." in err
+    assert "has stopped (terminated), and with it this one;" in err
 
 
 # What the processes do.
@@ -194,14 +194,16 @@ def _end(number: int, _: object) -> None:
 
 def main(processes: str, index: str, port: str, what: str, folder: str) -> None:
     signal.signal(signal.SIGTERM, _end)
-    hosts._LOOK_S = hosts._GRACE_S = 0.2
+    watch.LOOK_S = watch.GRACE_S = 0.2
     distributed.start(DistributedConfig(f"localhost:{port}", int(processes), int(index), 60.0))
     try:
         said = {"tell": _tell, "stages": _stages, "apart": _apart, "taken": _taken, "wait": _wait}[what](
             Path(folder)
         )
     except Ended:
-        distributed.stop("terminated")
+        distributed.stop("terminated", 143)
+        if (reason := stopping.reason()) is not None:
+            print(reason.text, file=sys.stderr)
         print("terminated", flush=True)
         os._exit(143)
     print(json.dumps(said), flush=True)

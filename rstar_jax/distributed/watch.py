@@ -1,0 +1,108 @@
+"""The watch that each process of a run keeps over the others, in a thread: none waits for one that is gone.
+
+    each look: put beat/i, and asked/i where this process was told to stop; read those of the others
+        asked/j: host j was told to stop    -> so is this one, at once: all save what they have, together
+        stop/j: host j has come to an end   -> so does this one, with the same status, `GRACE_S` later
+        beat/j as it was `LOST_S` ago       -> host j is lost: this one ends with the status `LOST`
+
+JAX by itself lets a process wait for others' heartbeats and then aborts it, status 134, with a trace of its
+own. That is left where the leader is lost, and with it the service that all this goes by.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rstar_jax import stopping
+from rstar_jax.stopping import Reason
+
+LOOK_S = 2.0  # between two looks
+GRACE_S = 3.0  # in which a host that fails by itself, as another did, says so itself
+LOST_S = 60.0  # without a beat, after which a host is lost
+PREEMPTED, LOST = 143, 75  # exit statuses: as after SIGTERM; sysexits.h's "try again"
+_LEAVE_S = 15.0  # to end in order, where another one was told to: before its own time is over
+_AGAIN = "the same command goes on where it was."
+# Words of XLA's errors where the other end of a connection is gone.
+_BROKEN = ("Gloo", "UNAVAILABLE", "Connection reset", "Connection closed", "heartbeat", "NCCL")
+
+
+class HostLost(Exception):
+    """A connection to another host broke: it was lost, or has ended before."""
+
+
+def lost(error: BaseException) -> HostLost | None:
+    """What an error of XLA says of another host, if it does."""
+    if isinstance(error, ValueError | RuntimeError) and any(word in str(error) for word in _BROKEN):
+        first = str(error).partition("\n")[0][:200]
+        return HostLost(f"another host was lost, or has ended ({first}); {_AGAIN}")
+    return None
+
+
+@dataclasses.dataclass
+class Watch:
+    """The thread's view. client: of the coordination service. index, count: this process among those of the
+    run. is_leaving: whether this process has come to its end, and needs no watch."""
+
+    client: Any
+    index: int
+    count: int
+    is_leaving: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self._beats = dict[str, tuple[str, float]]()  # by process: the last one, and when it was new
+        self._told = False
+
+    def start(self) -> None:
+        """Keep the watch in a thread until this process leaves."""
+        threading.Thread(target=self._keep, name="hosts", daemon=True).start()
+
+    def _keep(self) -> None:
+        beat = 0
+        while not self.is_leaving():
+            try:
+                beat += 1
+                self._put("beat", beat)
+                if stopping.asked() and stopping.reason() is None and not self._told:
+                    self._put("asked", self.index)
+                    self._told = True
+                why = self._found()
+            except Exception:  # the service is gone, and JAX ends this process
+                return
+            if why is not None:
+                if not self.is_leaving() and not stopping.asked():
+                    stopping.stop_myself(why)
+                return
+            time.sleep(LOOK_S)
+
+    def _found(self) -> Reason | None:
+        for _, text in self._others("asked"):
+            return Reason(
+                PREEMPTED, f"host {text} was told to stop, and with it this one; {_AGAIN}", _LEAVE_S
+            )
+        for _, text in self._others("stop"):
+            time.sleep(GRACE_S)
+            one = json.loads(text)
+            said = f"{one['host']} has stopped ({one['why']}), and with it this one; {_AGAIN}"
+            return Reason(one["status"], said, _LEAVE_S)
+        now = time.monotonic()
+        for process, beat in self._others("beat"):
+            if self._beats.get(process, ("", 0.0))[0] != beat:
+                self._beats[process] = beat, now
+        for process, (_, since) in self._beats.items():
+            if now - since > LOST_S:
+                said = f"host {process} has not been heard of for {LOST_S:.0f} s: it is lost; {_AGAIN}"
+                return Reason(LOST, said, GRACE_S)
+        return None
+
+    def _others(self, kind: str) -> list[tuple[str, str]]:
+        found = self.client.key_value_dir_get(f"rstar/{kind}/")
+        named = [(key.rsplit("/", 1)[1], text) for key, text in found]
+        return [(process, text) for process, text in named if process != str(self.index)]
+
+    def _put(self, kind: str, value: int) -> None:
+        self.client.key_value_set(f"rstar/{kind}/{self.index}", str(value), allow_overwrite=True)
