@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -13,8 +13,8 @@ from jax.sharding import Mesh
 
 from rstar_jax.engine import pool
 from rstar_jax.engine.buckets import score_bucket
-from rstar_jax.engine.catalogue import GROUP
-from rstar_jax.engine.clock import compile_ahead, dispatch, guarded, timed
+from rstar_jax.engine.catalogue import GROUP, Catalogue
+from rstar_jax.engine.clock import compile_ahead, compile_soon, dispatch, guarded, timed
 from rstar_jax.engine.pages import Branch
 from rstar_jax.engine.prefixes import Prefix, PrefixCache, PrefixCaches
 from rstar_jax.engine.requests import DecodeConfig, ScoreRequest, Stats, check_prefix, check_tokens
@@ -43,6 +43,21 @@ class _Group(NamedTuple):
     @property
     def longest(self) -> int:
         return max(len(self.asked.suffixes[k]) for k in self.which)
+
+
+def _batches(
+    block: Sequence[_Asked], read: Sequence[Branch | None], groups: int
+) -> Iterator[tuple[list[_Group], int]]:
+    """So many groups at a time of what is asked, and the columns that their suffixes take."""
+    found = []
+    for asked, branch in zip(block, read, strict=True):
+        # Like lengths together: the longest of a batch sets the padded length of all.
+        order = sorted(asked.suffixes, key=lambda k, asked=asked: len(asked.suffixes[k]))
+        found += [_Group(asked, branch, order[at : at + GROUP]) for at in range(0, len(order), GROUP)]
+    found.sort(key=lambda group: group.longest)
+    for at in range(0, len(found), groups):
+        some = found[at : at + groups]
+        yield some, score_bucket(max(group.longest for group in some))
 
 
 class StepScorer(Queue[ScoreRequest, np.ndarray]):
@@ -161,24 +176,23 @@ class StepScorer(Queue[ScoreRequest, np.ndarray]):
         rows = cache.catalogue
         P = rows.columns(len(waiting[0].prefix))
         block = [asked for asked in waiting if rows.columns(len(asked.prefix)) == P][: rows.together]
+        self._prepare(rows, P, block)
         read = cache.read([Prefix(asked.request.key, asked.prefix) for asked in block])
         block = block[: len(read)]
         taken = {asked.ticket for asked in block}
         self._waiting[replica] = deque(asked for asked in waiting if asked.ticket not in taken)
-        groups = []
-        for asked, branch in zip(block, read, strict=True):
-            # Like lengths together: the longest of a batch sets the padded length of all.
-            order = sorted(asked.suffixes, key=lambda k, asked=asked: len(asked.suffixes[k]))
-            groups += [_Group(asked, branch, order[at : at + GROUP]) for at in range(0, len(order), GROUP)]
-        groups.sort(key=lambda group: group.longest)
-        for at in range(0, len(groups), rows.groups):
-            some = groups[at : at + rows.groups]
-            T = score_bucket(max(group.longest for group in some))
+        for some, T in _batches(block, read, rows.groups):
             self._in_flight[replica].append((some, self._run(cache, some, P, T)))
         for branch in read:
             if branch is not None:
                 cache.tree.release(branch)
         self._tell()
+
+    def _prepare(self, rows: Catalogue, P: int, block: Sequence[_Asked]) -> None:
+        """Start compiling what scores these, while what reads their prefixes is compiled."""
+        widths = {T for _, T in _batches(block, [None] * len(block), rows.groups)}
+        scoring = [(rows.score(P, T), rows.store(rows.groups * GROUP, rows.groups, GROUP, T)) for T in widths]
+        compile_soon([program for both in scoring for program in both])
 
     def _run(self, cache: PrefixCache, groups: list[_Group], P: int, T: int) -> jax.Array:
         """Starts the values [B, GROUP] of some groups, of at most T tokens, and keeps what is read."""

@@ -76,24 +76,40 @@ def test_what_is_compiled_ahead_is_what_a_search_calls(
     assert made.programs + made.cached == 1  # or else nothing was counted
 
 
-def test_what_the_first_step_needs_is_compiled_beside_what_is_read(
-    asked: list[StepRequest], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = dataclasses.replace(CONFIG, leaves=2, rows=1, max_step_tokens=8, chunk=8)
-    model = init_random(dataclasses.replace(ONE_LAYER, mlp=40), 0)  # no other test has compiled for it
-    decoder, compiled = StepDecoder(model, STOPS, config, seed=3), dict[str, list[int]]()
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
+    """Threads in which programs are compiled from now on, by name, on a machine with a second core."""
+    found = dict[str, list[int]]()
     monkeypatch.setattr(compilations, "_cores", lambda: 2)
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, _, **about: (
-            compiled.setdefault(about["fun_name"], []).append(threading.get_ident())
+            found.setdefault(about["fun_name"], []).append(threading.get_ident())
             if "backend_compile" in event
             else None
         )
     )
-    call(decoder, asked[2:3])
+    return found
+
+
+def test_what_the_first_step_needs_is_compiled_beside_what_is_read(
+    asked: list[StepRequest], compiled: dict[str, list[int]]
+) -> None:
+    config = dataclasses.replace(CONFIG, leaves=2, rows=1, max_step_tokens=8, chunk=8)
+    model = init_random(dataclasses.replace(ONE_LAYER, mlp=40), 0)  # no other test has compiled for it
+    call(StepDecoder(model, STOPS, config, seed=3), asked[2:3])
     here = threading.get_ident()
     assert compiled["jit(read)"] == [here] and len(compiled["jit(advance)"]) == 1
     assert here not in compiled["jit(advance)"] + compiled["jit(admit)"] + compiled["jit(empty)"]
+    assert not compilations._SOON
+
+
+def test_what_scores_is_compiled_beside_what_is_read(compiled: dict[str, list[int]]) -> None:
+    model = from_policy(init_random(dataclasses.replace(ONE_LAYER, mlp=24), 0))
+    suffixes = tuple(np.full(length, 3, np.int32) for length in (1, 2, 40))  # of two widths
+    call(StepScorer(model, CONFIG), [ScoreRequest(np.arange(5, dtype=np.int32), suffixes)])
+    here = threading.get_ident()
+    assert compiled["jit(read)"] == [here]
+    assert len(compiled["jit(values)"]) == 2 and here not in compiled["jit(values)"]
     assert not compilations._SOON
 
 
