@@ -7,6 +7,7 @@ rooms never reach jax, device-side rooms never reach text.
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -147,7 +148,7 @@ def violations(sources: Sources) -> list[str]:
 
 def reaches_jax(sources: Sources) -> list[str]:
     """Host-side modules that import jax, themselves or through modules of ours, with the way there."""
-    broken = []
+    broken, loaded = [], functools.cache(lambda name: list(imports_at_load(name, sources, every=False)))
     for start in sources:
         if not any(start == host or start.startswith(f"{host}.") for host in HOST_SIDE):
             continue
@@ -157,8 +158,7 @@ def reaches_jax(sources: Sources) -> list[str]:
         ways = {module: start for module in queue}
         while queue:
             name = queue.pop()
-            targets = list(imports_at_load(name, sources, every=name == start))
-            for target in targets:
+            for target in imports_at_load(name, sources, every=True) if name == start else loaded(name):
                 if target.split(".")[0] in JAX:
                     broken.append(f"{ways[name]} -> {target}: host-side modules never reach jax")
                 inner = own(target, sources)

@@ -19,9 +19,9 @@ import numpy as np
 
 from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.engine import pool, programs, sampling, stops
-from rstar_jax.engine.buckets import cache_bucket, prefill_bucket, score_bucket, suffix_bucket
 from rstar_jax.engine.requests import DecodeConfig
 from rstar_jax.engine.shape import EngineModel
+from rstar_jax.engine.sizes import Sizes
 from rstar_jax.kernels import attention_mesh
 from rstar_jax.models.params import param_specs
 from rstar_jax.transforms import quantize
@@ -29,8 +29,6 @@ from rstar_jax.transforms import quantize
 # Texts read at once, always so many, as their number shapes roundings: from their start, and from where they
 # are known (mostly an interpreter's few words). One text alone keeps a core as busy as eight do.
 _ROWS, _ROWS_ON_CPU, ROWS_ON = 8, 1, 4
-# Tokens behind a known text that are prepared for; an interpreter seldom prints more.
-_FEW = 64
 # Requests whose values are started together, and groups (see below) that one program scores, always so many.
 # On a CPU one group alone is as fast by the token, is not padded to the length of others, and has the same
 # value, bit for bit, whatever is asked of other problems.
@@ -59,7 +57,7 @@ def _row(make: Callable[..., tuple[Any, ...]]) -> Callable[..., DeviceProgram]:
     return row
 
 
-class Catalogue:
+class Catalogue(Sizes):
     """Rows of one model on the devices that decode together.
 
     pages: of its pool. params: as `EngineModel.place` gives them, arrays or abstract; None: of the dtype that
@@ -82,7 +80,8 @@ class Catalogue:
             specs = param_specs(shape.config)
             params = {n: jax.ShapeDtypeStruct(s.shape, shape.compute_dtype) for n, s in specs.items()}
             params = shape.abstract_params(quantize.abstract(params) if config.weights == "int8" else params)
-        self.shape, self.config, self.pages = shape, config, pages
+        super().__init__(config)
+        self.shape, self.pages = shape, pages
         self.params = abstract(params)
         self.table, self.bias = shape.pinned((table, bias), None)
         self.pool = shape.abstract_pool(pages, config.page_size)
@@ -90,24 +89,7 @@ class Catalogue:
         self.rows = _ROWS_ON_CPU if on_cpu else _ROWS
         self.together = min(_GROUPS, config.leaves)
         self.groups = _GROUPS_ON_CPU if on_cpu else self.together
-        self.longest = min(config.max_step_tokens, config.context)
         self._rows: dict[tuple[str, tuple[int, ...]], DeviceProgram] = {}
-
-    def columns(self, length: int) -> int:
-        """Columns in which a text of so many tokens is read on from, or scored after."""
-        return cache_bucket(length, self.config.context)
-
-    def whole_pages(self, length: int) -> int:
-        """Columns in which candidates are decoded after a text of so many tokens."""
-        return -(-self.columns(length) // self.config.page_size) * self.config.page_size
-
-    def prefill(self, length: int) -> int:
-        """Columns in which so many first tokens are read."""
-        return prefill_bucket(length, self.config.context)
-
-    def suffix(self, length: int) -> int:
-        """Columns for candidates of so many tokens."""
-        return suffix_bucket(length, self.longest)
 
     @_row
     def read(self, T: int) -> tuple[Any, ...]:
@@ -185,25 +167,23 @@ class Catalogue:
         arguments = self._tables(B, P), _ints(B), _ints(B, GROUP, T), _ints(B, GROUP)
         return programs.values, (self.params, self.pool, *arguments), self._static()
 
-    def reading(self, lengths: range) -> Iterator[DeviceProgram]:
-        """List what reading texts of such lengths takes, and few tokens behind them."""
-        for T in sorted({self.prefill(length) for length in lengths}):
+    def reading(self, shortest: int) -> Iterator[DeviceProgram]:
+        """List what reading texts of the shortest's length or more takes, and few tokens behind them."""
+        for T in self.first(shortest):
             yield from (self.read(T), self.store(self.rows, self.rows, T))
-        for T in sorted({score_bucket(length) for length in range(1, _FEW + 1)}):
-            yield from (self.read_on(P, T) for P in sorted({self.columns(length) for length in lengths}))
+        for T in self.few():
+            yield from (self.read_on(P, T) for P in self.prefixes(shortest))
             yield self.store(ROWS_ON, ROWS_ON, 1, T)
 
     def decoding(self, shortest: int, candidates: Iterable[int]) -> list[DeviceProgram]:
         """List what a decoder may need, but for long texts behind known ones. Arguments as of
         `StepDecoder.programs`."""
-        c, lengths = self.config, self._lengths(shortest)
-        found = [*self.reading(lengths)]
-        prefixes = sorted({self.whole_pages(length) for length in lengths})
-        suffixes = sorted({self.suffix(length) for length in range(c.chunk, self.longest + c.chunk)})
-        for B in sorted({*c.batches}):
+        found = [*self.reading(shortest)]
+        prefixes, suffixes = self.decoded(shortest), self.suffixes()
+        for B in sorted({*self.config.batches}):
             found.append(self.keys(B, NAMES))
             found += [self.fit_prefix(B, *sizes) for sizes in _fits(prefixes)]
-            for N in sorted({min(n, c.rows) for n in candidates if n} or {1, c.rows}):
+            for N in self.at_once(candidates):
                 found += [self.fit_suffix(B, N, *sizes) for sizes in _fits(suffixes)]
                 found += [self.store_chunk(copies, B, N) for copies in _doubled(COPIES, B * N)]
                 found += [self.empty(B, N, P, suffixes[0]) for P in prefixes]
@@ -213,15 +193,11 @@ class Catalogue:
 
     def scoring(self, shortest: int) -> list[DeviceProgram]:
         """List what a scorer may need, likewise."""
-        lengths = self._lengths(shortest)
-        found = [*self.reading(lengths)]
-        for T in sorted({score_bucket(length) for length in range(1, self.longest + 1)}):
-            found += [self.score(P, T) for P in sorted({self.columns(length) for length in lengths})]
+        found = [*self.reading(shortest)]
+        for T in self.scored():
+            found += [self.score(P, T) for P in self.prefixes(shortest)]
             found.append(self.store(self.groups * GROUP, self.groups, GROUP, T))
         return list(dict.fromkeys(found))
-
-    def _lengths(self, shortest: int) -> range:
-        return range(max(1, shortest - 1), self.config.context + 1)
 
     def _slots(self, B: int, N: int, P: int, S: int) -> programs.Slots:
         slots = programs.empty.eval_shape(self.table, **self._static(B=B, N=N, P=P, S=S))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rstar_jax.engine.sizes import Sizes
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.plan import needs
@@ -139,8 +140,15 @@ class StageNeeds:
     ) -> None:
         device = self.machine.device
         planned = plan(shape, load, problems, TrainLoad(), device, self.assumed(kind, name))
-        parts = needs.searching(shape, load, self.machine)
+        parts = needs.searching(shape, load, self.machine, self._programs(stage, load, kind, name))
         self._add(stage, parts, planned.tokens, planned.search_hours, planned.chips)
+
+    def _programs(self, stage: str, load: SearchLoad, kind: str, name: str) -> int:
+        """Count those of a stage that go through the layers, at most."""
+        prompts, sizes = self.prompts.get((kind, name)), Sizes(self.settings.decode)
+        alone = set[int]() if stage.endswith("search") else {1}  # an evaluation asks the policy alone, too
+        shortest = prompts.shortest if prompts else 1
+        return sizes.through_layers(shortest, {*alone, load.candidates}, scores=load.ppm)
 
     def served(self, stage: str, base: Shape, load: SearchLoad, kind: str, problems: int) -> None:
         """A search by a policy behind a server: it takes no device, and tokens are any model's."""

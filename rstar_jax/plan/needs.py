@@ -16,9 +16,7 @@ Parts = dict[str, float]
 # Python and JAX in a process on a CPU, and a program's share of each layer, as all of them stand in each; an
 # accelerator's runtime is in cost.USABLE.
 RUNTIME, PROGRAM_LAYER = 450 * 2**20, 1.3 * 2**20
-# Programs that are there at a time: of a training; of greedy decoding, of candidates beside it (as many again
-# for each length of prefix and suffix), and of a PPM.
-TRAINING, GREEDY, SEARCH, VALUES = 9, 9, 27, 18
+TRAINING = 9  # programs of a training
 SUFFIX = 128  # columns that steps of ordinary length take in the caches of candidates
 
 
@@ -46,8 +44,9 @@ class Machine:
         return self.kind is not None and "cpu" in self.kind.lower()
 
 
-def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
-    """A search, or an evaluation by one. load: a `plan.SearchLoad`.
+def searching(shape: Shape, load: Any, machine: Machine, programs: int) -> Parts:
+    """A search, or an evaluation by one. load: a `plan.SearchLoad`. programs: how many go through the layers,
+    at most (`engine.sizes`).
 
     weights: of policy and PPM as they are loaded. laid out: their layers once more, in the order in which a
     CPU decodes by itself. pages: of texts. leaves: of those under way, prefixes and candidates. logits: of a
@@ -71,7 +70,6 @@ def searching(shape: Shape, load: Any, machine: Machine) -> Parts:
         "logits": max(4 * rows * shape.vocab * 4, read),
     }
     parts = {name: machine.groups * size for name, size in parts.items()}
-    programs = GREEDY + (SEARCH if load.candidates > 1 else 0) + (VALUES if load.ppm else 0)
     return {**parts, "runtime": _runtime(shape, machine, programs)}
 
 

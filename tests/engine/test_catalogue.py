@@ -14,6 +14,7 @@ from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.engine import DecodeConfig, ScoreRequest, StepDecoder, StepRequest, StepScorer
 from rstar_jax.engine.catalogue import Catalogue
 from rstar_jax.engine.shape import EngineModel
+from rstar_jax.engine.sizes import Sizes
 from rstar_jax.models import Decoder, DecoderConfig, from_policy, init_random
 from rstar_jax.queues import call
 from rstar_jax.transforms.quantize import to_int8
@@ -74,6 +75,20 @@ def test_what_is_compiled_ahead_is_what_a_search_calls(
     jax.jit(lambda x: x * 3 + 1)(np.ones(11))
     made = compilations.counts().since(before)
     assert made.programs + made.cached == 1  # or else nothing was counted
+
+
+@pytest.mark.parametrize("shortest", [1, 70, 300])
+@pytest.mark.parametrize("candidates", [[1], [1, 5], [0]])
+def test_what_goes_through_the_layers_is_counted_without_a_catalogue(
+    shortest: int, candidates: list[int]
+) -> None:
+    for config in (CONFIG, DecodeConfig(leaves=5, halves=2, context=500, max_step_tokens=200)):
+        rows = Catalogue(EngineModel(ONE_LAYER, jnp.dtype(jnp.float32)), config)
+        through = {"read", "read on", "decode", "score"}
+        policy = sum(row.name in through for row in rows.decoding(shortest, candidates))
+        ppm = sum(row.name in through for row in rows.scoring(shortest))
+        assert Sizes(config).through_layers(shortest, candidates, scores=False) == policy
+        assert Sizes(config).through_layers(shortest, candidates, scores=True) == policy + ppm
 
 
 @pytest.fixture
