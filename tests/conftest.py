@@ -4,7 +4,9 @@ import importlib.util
 import os
 import shutil
 import signal
+import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -35,7 +37,10 @@ OPTIONAL = {
     "lm_eval": "pip install lm_eval",
     "buckets": "pip install -e '.[buckets]'",
     "browser": "pip install -e '.[browser]'; apt-get install chromium",
+    "shellcheck": "pip install -e '.[launch]'",
+    "hadolint": "pip install -e '.[launch]'",
 }
+_PROGRAMS = ("shellcheck", "hadolint")  # packages that bring a program alone
 # The browser of `browser` tests, one that the system has: playwright drives it, and brings none.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # Each takes a minute or more.
@@ -78,6 +83,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _is_absent(name: str) -> bool:
     if name == "browser":
         return CHROMIUM is None or importlib.util.find_spec("axe_playwright_python") is None
+    if name in _PROGRAMS:
+        return not shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if name == "buckets":
         return any(importlib.util.find_spec(package) is None for package in ("moto", "s3fs", "gcsfs"))
     return importlib.util.find_spec(name) is None

@@ -29,18 +29,24 @@ def require_fit(job: str, options: Any, where: Topology) -> None:
         _require_mesh(name, mesh, where)
     of_a_host = where.chips_per_host * where.chip.devices
     for name, decode in _groups(options, "DecodeConfig"):
-        if of_a_host % decode.tensor:
-            known = [str(n) for n in range(1, of_a_host + 1) if of_a_host % n == 0]
+        count = decode.devices or of_a_host
+        if count > of_a_host:
             raise UserError(
-                f"config.{name}.tensor={decode.tensor} of {job}: a divisor of the {of_a_host} devices of a "
-                f"host of {where} expected. {nearest(str(decode.tensor), known)}"
+                f"config.{name}.devices={decode.devices} of {job}: at most {of_a_host} expected, as many "
+                f"as a host of {where} has, or 0 for all of them."
+            )
+        if count % decode.tensor:
+            known = [str(n) for n in range(1, count + 1) if count % n == 0]
+            raise UserError(
+                f"config.{name}.tensor={decode.tensor} of {job}: a divisor of the {count} devices that "
+                f"decode on a host of {where} expected. {nearest(str(decode.tensor), known)}"
             )
 
 
 def _one_host(where: Topology) -> tuple[int, ...]:
     if not where.chip.is_tpu:
         return (where.chips_per_host,)
-    return (2, 2) if len(where.shape) == 2 else (2, 2, 1)
+    return (2, 4) if len(where.shape) == 2 else (2, 2, 1)
 
 
 def _require_mesh(name: str, mesh: Any, where: Topology) -> None:

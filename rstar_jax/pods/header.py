@@ -21,12 +21,12 @@ def header(settings: LaunchSettings) -> list[str]:
     slices = f"{where.slices} slices, " if where.slices > 1 else ""
     devices = f", {where.devices} JAX devices" if where.devices != where.chips else ""
     told = {name: value for name, value in settings.changed().items() if name not in ("of", "options")}
-    written = [f"--config.job={_value(settings.of)}", *(f"--config.{n}={_value(v)}" for n, v in told.items())]
-    written += [f"--config.{_value(option)}" for option in settings.options]
+    words = [f"--config.job={settings.of}", *(f"--config.{name}={value}" for name, value in told.items())]
+    words += [f"--config.{option}" for option in settings.options]
     return [
         f"{settings.of} of rstar_jax on {where} ({slices}{where.hosts} hosts, {where.chips} chips{devices}) "
         f"by {_PLATFORMS[settings.started_by()]}.",
-        f"Written by: python -m rstar_jax.launch --config=launch {' '.join(written)}",
+        f"Written by: python -m rstar_jax.launch --config=launch {shlex.join(words)}",
         cost(where, settings.price, settings.spot),
         *_USES[settings.started_by()](settings, where),
     ]
@@ -47,10 +47,6 @@ def cost(where: Topology, price: float, spot: bool) -> str:
 
 def _dollars(value: float) -> str:
     return f"{value:,.2f}"
-
-
-def _value(value: object) -> str:
-    return shlex.quote(str(value))
 
 
 def _jobset(settings: LaunchSettings, where: Topology) -> list[str]:
@@ -84,7 +80,7 @@ def _xpk(settings: LaunchSettings, where: Topology) -> list[str]:
     return [
         f"Cluster, once: CLUSTER=... PROJECT=... ZONE=... bash {file} cluster",
         f"Start: CLUSTER=... PROJECT=... ZONE=... bash {file}",
-        "xpk runs the container as root and counts preemptions as restarts.",
+        "xpk runs the container privileged, and counts preemptions as restarts.",
     ]
 
 

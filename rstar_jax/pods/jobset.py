@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rstar_jax.pods.settings import VOLUME, LaunchSettings
+from rstar_jax.pods.settings import BAD_INPUT, PREEMPTED, VOLUME, LaunchSettings
 from rstar_jax.topologies import Gke, Topology
 
 CONTAINER = "rstar"
 SLICES = "slice"  # the replicated job
-PREEMPTED, BAD_INPUT = 143, 2  # exit statuses of rstar_jax.launch
 _GRACE_S = 30  # a preempted node's; stages answer SIGTERM within 25
 # libtpu's, jax.distributed's, and that of transfers between slices
 _PORTS = {"tpu": 8471, "jax": 8482, "megascale": 8080}

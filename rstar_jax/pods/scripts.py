@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from rstar_jax.pods.settings import LaunchSettings
+from rstar_jax.pods.settings import BAD_INPUT, PREEMPTED, LaunchSettings
 
 # What gcloud and xpk call a TPU, and the software of its VMs.
 _TYPES = {"v5e": "v5litepod", "v5p": "v5p", "v6e": "v6e", "tpu7x": "tpu7x"}
@@ -19,7 +19,7 @@ def xpk(settings: LaunchSettings) -> list[str]:
     capacity = "--spot" if settings.spot else "--on-demand"
     priority = f"--priority={settings.priority or 'medium'}"
     return [
-        "set -euo pipefail",
+        *_safely(),
         *_needs("CLUSTER", "PROJECT", "ZONE"),
         'place=(--cluster="$CLUSTER" --project="$PROJECT" --zone="$ZONE")',
         "",
@@ -37,8 +37,8 @@ def xpk(settings: LaunchSettings) -> list[str]:
 def tpu_vm(settings: LaunchSettings) -> list[str]:
     """Return the lines of a script that makes TPU VMs and runs the job on all of their hosts.
 
-    gcloud does not hand on the statuses of many hosts, so what ended the job is read from the TPU's state:
-    one that is not there any more was preempted, and is made again without counting.
+    gcloud does not hand on the statuses of many hosts, so the first host's container is asked what ended it;
+    a TPU that is not there any more was preempted, and is made again. Neither counts as a crash.
     """
     where = settings.where()
     chip, name = where.chip.name, settings.label()
@@ -51,49 +51,56 @@ def tpu_vm(settings: LaunchSettings) -> list[str]:
             f"--runtime-version={_SOFTWARE[chip]}{spot}"
         )
         ready, state = "ACTIVE", "state.state"
-        remove = f'gcloud compute tpus {things} delete "$NAME" "${{place[@]}}" --quiet --force'
     else:
         things, node = "tpu-vm", ""
         made = f"--type={_TYPES[chip]} --topology={where.shape_text} --version={_SOFTWARE[chip]}{spot}"
         ready, state = "READY", "state"
-        remove = f'gcloud compute tpus {things} delete "$NAME" "${{place[@]}}" --quiet'
+    force = " --force" if where.slices > 1 else ""
+    remove = f'gcloud compute tpus {things} delete "$NAME" "${{place[@]}}" --quiet{force}'
+    shown = f"gcloud compute tpus {things} delete {name} --project=... --zone=... --quiet{force}"
     container = [
         "sudo docker rm --force rstar >/dev/null 2>&1;",
-        "sudo docker run --name=rstar --rm --init --privileged --network=host --stop-timeout=25",
-        f"--user={settings.user} --env=HOME=/tmp --env=JAX_PLATFORMS=tpu,cpu --entrypoint=python",
-        shlex.join([settings.pulled(), *settings.words()[1:]]),
+        "sudo docker run --name=rstar --init --privileged --network=host --ulimit=memlock=-1",
+        f"--stop-timeout=25 --user={settings.user} --env=HOME=/tmp --env=JAX_PLATFORMS=tpu,cpu",
+        f"--entrypoint=python {shlex.join([settings.pulled(), *settings.words()[1:]])}",
     ]
+    told = "sudo docker inspect --format={{.State.ExitCode}} rstar"
     return [
-        "set -euo pipefail",
+        *_safely(),
         *_needs("PROJECT", "ZONE"),
         f"NAME={name}",
         'place=(--project="$PROJECT" --zone="$ZONE")',
         "",
         "state() {",
-        f'  gcloud compute tpus {things} describe "$NAME" "${{place[@]}}" --format="value({state})" '
-        "2>/dev/null || true",
+        f'  gcloud compute tpus {things} describe "$NAME" "${{place[@]}}" --format="value({state})" \\',
+        "    2>/dev/null || true",
         "}",
         "made() {",
         f'  [ "$(state)" != {ready} ] || return 0',
         f"  {remove} || true",
         f'  gcloud compute tpus {things} create "$NAME" "${{place[@]}}" \\',
         f"    {made} || return 1",
-        f'  while [ "$(state)" != {ready} ]; do sleep 30; done',
+        f'  until [ "$(state)" = {ready} ]; do sleep 30; done',
+        "}",
+        "on() {  # WORKERS COMMAND",
+        f'  gcloud compute tpus {things} ssh "$NAME" "${{place[@]}}"{node} --worker="$1" --command="$2"',
         "}",
         "",
         "failures=0",
         f'while [ "$failures" -le {settings.restarts} ]; do',
-        '  until made; do echo "$NAME: no capacity; again in 5 minutes" >&2; sleep 300; done',
-        f'  if gcloud compute tpus {things} ssh "$NAME" "${{place[@]}}" --worker=all{node} \\',
-        f"    --command={shlex.quote(' '.join(container))}; then",
+        '  until made; do echo "$NAME: not made yet, again in 5 minutes" >&2; sleep 300; done',
+        f"  if on all {shlex.quote(' '.join(container))}; then",
         '    echo "$NAME: done. It costs money until it is deleted:" >&2',
-        f"    echo {shlex.quote(remove.replace(chr(34), ''))} >&2".replace(
-            "${place[@]}", "--project=PROJECT --zone=ZONE"
-        ).replace("$NAME", name),
+        f"    echo '  {shown}' >&2",
         "    exit 0",
         "  fi",
-        f'  if [ "$(state)" = {ready} ]; then failures=$((failures + 1)); fi',
-        f'  echo "$NAME: stopped; crashes so far: $failures of {settings.restarts} that restart" >&2',
+        f"  status=$(on 0 {shlex.quote(told)} 2>/dev/null || true)",
+        "  case \"${status##*$'\\n'}\" in",
+        f'    {BAD_INPUT}) echo "$NAME: bad input, as it says" >&2; exit {BAD_INPUT} ;;',
+        f"    {PREEMPTED}) ;;",
+        f'    *) if [ "$(state)" = {ready} ]; then failures=$((failures + 1)); fi ;;',
+        "  esac",
+        f'  echo "$NAME: stopped; crashes so far: $failures, {settings.restarts} restart" >&2',
         "done",
         "exit 1",
     ]
@@ -122,11 +129,12 @@ def slurm(settings: LaunchSettings) -> list[str]:
         "#SBATCH --requeue",
         "#SBATCH --open-mode=append",
         "#SBATCH --output=%x-%j.log",
-        "set -euo pipefail",
+        *_safely(),
+        "export JAX_PLATFORMS=cuda,cpu  # without its GPUs a process stops",
         "",
         "# The step, not this shell, answers SIGTERM: it ends in order, and the job is queued again.",
-        "preempted= failures=0 step=",
-        'trap \'preempted=yes; [ -z "$step" ] || kill -TERM "$step" 2>/dev/null || true\' TERM',
+        "preempted=no failures=0 step=none",
+        "trap 'preempted=yes; kill -TERM \"$step\" 2>/dev/null || true' TERM",
         f'while [ "$failures" -le {settings.restarts} ]; do',
         f"  {' '.join(run)} \\",
         f"    {shlex.join(words)} &",
@@ -137,16 +145,21 @@ def slurm(settings: LaunchSettings) -> list[str]:
         "    status=0",
         '    wait "$step" || status=$?',
         "  done",
-        '  if [ "$status" -eq 0 ] || [ "$status" -eq 2 ]; then exit "$status"; fi  # done, or bad input',
-        '  if [ -n "$preempted" ]; then',
+        '  if [ "$status" -eq 0 ] || [ "$status" -eq 2 ]; then exit "$status"; fi  # or bad input',
+        '  if [ "$preempted" = yes ]; then',
         '    scontrol requeue "$SLURM_JOB_ID"',
-        "    exit 143",
+        f"    exit {PREEMPTED}",
         "  fi",
         "  failures=$((failures + 1))",
         f'  echo "ended with status $status; crash $failures, {settings.restarts} restart" >&2',
         "done",
         'exit "$status"',
     ]
+
+
+def _safely() -> list[str]:
+    # A job's options may hold a $, which nobody expands.
+    return ["# shellcheck disable=SC2016", "set -euo pipefail"]
 
 
 def _needs(*names: str) -> list[str]:

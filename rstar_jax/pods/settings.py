@@ -9,10 +9,11 @@ from typing import Any, Literal
 import rstar_jax
 from rstar_jax import topologies
 from rstar_jax.errors import UserError
-from rstar_jax.settings import at_least, require
+from rstar_jax.settings import require
 from rstar_jax.topologies import Topology
 
 Platform = Literal["", "jobset", "xpk", "tpu_vm", "slurm"]
+PREEMPTED, BAD_INPUT = 143, 2  # exit statuses of rstar_jax.launch
 VOLUME = "/runs"  # where the shared volume is in a container
 # Takes "rstar-round3"; takes no "Round_3" and no "3-".
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -79,7 +80,11 @@ class LaunchSettings:
     def __post_init__(self) -> None:
         if not self.topology:  # the config by itself, which names none
             return
-        at_least(self, "launch", restarts=0, hours=1, price=0, user=0)
+        for name, least in {"restarts": 0, "hours": 1, "price": 0, "user": 0}.items():
+            require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+        for name in ("of", "workdir", "compiled", "image"):
+            given = getattr(self, name)
+            require(not re.search(r"\s", given), name, given, "text without spaces")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             for text in value if isinstance(value, tuple) else (value,):
