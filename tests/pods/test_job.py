@@ -21,7 +21,6 @@ from rstar_jax.pods.settings import LaunchSettings
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.topologies import parse
 
-
 EXAMPLES = Path(__file__).parent.parent.parent / "launch"
 
 

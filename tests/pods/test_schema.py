@@ -77,8 +77,8 @@ def types_changed(text: str, chance: random.Random) -> Iterator[str]:
             others = ["", "3", "text", "[]", "null"]
         else:
             others = ["null", "[]", "{}", f"[{value}]"]
-            is_text = isinstance(yaml.safe_load(value), str)
-            others += ["3", "true"] if is_text else [f"'{value}'", f"{value}.5"]
+            is_number = isinstance(yaml.safe_load(value), int | float)
+            others += [f"'{value}'", f"{value}.5"] if is_number else ["3", "true"]
         for other in others:
             yield "\n".join([*lines[:i], f"{start} {other}".rstrip(), *lines[i + 1 :]])
 
