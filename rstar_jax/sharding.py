@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import jax
 from flax import nnx
+from jax.experimental import mesh_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rstar_jax.errors import UserError
@@ -48,15 +49,16 @@ PRESETS: dict[str, Rules] = {
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the axes of a mesh, in devices.
+    """Sizes of the axes of a mesh, in devices. Slices of a pod, and hosts of GPUs, are taken by data before
+    fsdp, and by no other axis.
 
-    data: over so many a batch is split; -1: as many as the other axes leave. fsdp: over so many parameters
-    and batch are split; -1: as many as the other axes leave. tensor: over so many heads, MLP and vocabulary
-    are split, and states along the sequence; -1: as many as the other axes leave. expert: over so many the
-    experts of a model are split; -1: as many as the other axes leave.
+    data: over so many a batch is split; 0: the number of slices; -1: as many as the other axes leave.
+    fsdp: over so many parameters and batch are split; -1: as many as the other axes leave. tensor: over so
+    many heads, MLP and vocabulary are split, and states along the sequence; -1: as many as the other axes
+    leave. expert: over so many the experts of a model are split; -1: as many as the other axes leave.
     """
 
-    data: int = 1
+    data: int = 0
     fsdp: int = -1
     tensor: int = 1
     expert: int = 1
@@ -69,12 +71,16 @@ def make_mesh(
     expert: int = 1,
     devices: Sequence[Any] | None = None,
 ) -> Mesh:
-    """A mesh with axes (data, fsdp, tensor, expert) over `devices` (default: all).
+    """A mesh with axes (data, fsdp, tensor, expert) over `devices` (default: all, of all processes).
 
-    One size may be -1: the rest. Raises UserError if the sizes do not multiply to the number of devices.
+    Devices of several slices (of GPUs: hosts) are ordered so that only data, and what it leaves of them
+    fsdp, reaches across them: the others' traffic keeps to the network within a slice. data may be 0: as many
+    as there are slices. One size may be -1: the rest. Raises UserError if the sizes do not multiply to the
+    number of devices, or the slices do not go into data and fsdp.
     """
     devices = jax.devices() if devices is None else list(devices)
-    sizes = [data, fsdp, tensor, expert]
+    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    sizes = [data or slices, fsdp, tensor, expert]
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = len(devices) // math.prod(s for s in sizes if s != -1)
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
@@ -84,7 +90,20 @@ def make_mesh(
             "left."
         )
     auto = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=auto, devices=devices)
+    if slices == 1:
+        return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=auto, devices=devices)
+    across = [math.gcd(sizes[0], slices)]
+    across += [math.gcd(sizes[1], slices // across[0]), 1, 1]
+    if math.prod(across) != slices:
+        raise UserError(
+            f"mesh data={sizes[0]} fsdp={sizes[1]} tensor={tensor} expert={expert}: the {len(devices)} "
+            f"devices are of {slices} slices, which data, or data and fsdp, must be multiples of: tensor and "
+            f"expert stay within a slice. Give data={slices} or, where a slice is too small for the model, "
+            "data=1, and fsdp=-1."
+        )
+    within = [size // part for size, part in zip(sizes, across, strict=True)]
+    found = mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
+    return Mesh(found, MESH_AXES, axis_types=auto)
 
 
 def sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int], preset: str) -> NamedSharding:
@@ -132,6 +151,11 @@ def preset_for(mesh: Mesh) -> str:
     if mesh.shape.get("tensor", 1) > 1:
         return "fsdp_tensor"
     return "fsdp" if mesh.size > 1 else "single"
+
+
+def batch_parts(mesh: Mesh) -> int:
+    """Into how many parts a batch is split on this mesh."""
+    return math.prod(mesh.shape[axis] for axis in PRESETS[preset_for(mesh)].get("batch", ()))
 
 
 def shard_module(module: nnx.Module, mesh: Mesh, preset: str | None = None) -> None:

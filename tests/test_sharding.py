@@ -94,6 +94,37 @@ def test_a_mesh_that_does_not_fit_the_devices_is_refused() -> None:
         sharding.make_mesh(data=2, tensor=5)
 
 
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """As much of a device as meshes are made by."""
+
+    id: int
+    slice_index: int
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+    process_index: int = 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "data", "fsdp"),
+    [({"data": 0, "fsdp": -1}, 4, 2), ({"data": 2, "fsdp": 2, "tensor": 2}, 2, 2), ({"fsdp": 8}, 1, 8)],
+)
+def test_data_and_then_fsdp_reach_across_slices_and_no_other_axis(sizes, data, fsdp) -> None:
+    devices: Any = [Device(i, i // 2) for i in (3, 0, 1, 2, 4, 6, 5, 7)]
+    mesh = sharding.make_mesh(**sizes, devices=devices)
+    assert (mesh.shape["data"], mesh.shape["fsdp"]) == (data, fsdp)
+    slices = [[{d.slice_index for d in inner.flat} for inner in outer] for outer in mesh.devices]
+    assert all(len(one) == 1 for outer in slices for one in outer)  # tensor and expert
+    assert len(set.union(*slices[0])) == 4 // data
+    assert {d.id for d in mesh.devices.flat} == set(range(8))
+
+
+def test_axes_that_would_reach_across_slices_are_refused() -> None:
+    devices: Any = [Device(i, i // 2) for i in range(8)]
+    with pytest.raises(UserError, match=r"of 4 slices, .* Give data=4"):
+        sharding.make_mesh(fsdp=2, tensor=4, devices=devices)
+
+
 def test_an_unknown_preset_is_refused_with_the_list() -> None:
     with pytest.raises(UserError, match="fsdp_tensor"):
         sharding.sharding(sharding.make_mesh(data=-1), ("embed",), (4,), "magic")

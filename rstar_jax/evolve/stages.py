@@ -59,6 +59,9 @@ _FREE_TO_CHANGE = (
     "threshold",  # of a judge, whose values are kept
     *("verify.workers", "verify.memo"),
     *(f"distributed.{name}" for name in ("coordinator", "processes", "process", "timeout_s")),
+    # A training goes on on other devices: its steps have the same examples, in other calls.
+    *(f"train.mesh.{axis}" for axis in ("data", "fsdp", "tensor", "expert")),
+    "train.policy.microbatch",
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),
     *("served.give_up_s", "served.backoff_s", "served.longest_backoff_s"),

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 import rstar_jax
 from rstar_jax import curate as curation
-from rstar_jax import models, records, sharding, train, weights
+from rstar_jax import distributed, models, records, sharding, train, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve import suspects
@@ -210,7 +210,8 @@ def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.D
 
 
 def training_mesh(context: Context) -> Mesh | None:
-    """The mesh of `train.mesh`, None for one device. Raises UserError where it does not fit the devices."""
+    """The mesh of `train.mesh` over the devices of all hosts, None for one device. Raises UserError where it
+    does not fit the devices."""
     try:
         mesh = sharding.make_mesh(**dataclasses.asdict(context.settings.train.mesh))
     except UserError as error:
@@ -259,7 +260,8 @@ def _training(
 ) -> Iterator[dict[str, Any]]:
     """Shows a training and yields its keyword arguments; its checkpoints go once the block has ended well.
 
-    New tokens are those that the run's base lacks: for the PPM, too, as its policy has them from this run.
+    Of several hosts, which train together, the leader alone writes metrics. New tokens are those that the
+    run's base lacks: for the PPM, too, as its policy has them from this run.
     """
 
     first: list[int] = []  # the steps before it are an interrupted run's: the time left is not theirs
@@ -269,12 +271,13 @@ def _training(
             first.append(step)
         context.progress.update(step, earlier=first[0] - 1, total=total, note=f"loss {values['loss']:.3f}")
 
-    checkpoints = folder / "checkpoints"
-    sinks = context.scalars.training(folder)
-    with (
-        context.progress.stage(title, None, "steps", round or None),
-        MetricsWriter(folder, sinks=sinks) as metrics,
-    ):
+    checkpoints, leader = folder / "checkpoints", distributed.here().leader
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(context.progress.stage(title, None, "steps", round or None))
+        metrics = None
+        if leader:
+            sinks = context.scalars.training(folder)
+            metrics = stack.enter_context(MetricsWriter(folder, sinks=sinks))
         yield {
             "seed": _seed(context, round),
             "new_tokens": range(context.tokenizer(context.base).vocab_size, tokenizer.vocab_size),
@@ -282,7 +285,8 @@ def _training(
             "metrics": metrics,
             "on_step": on_step,
         }
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    if leader:
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _seed(context: Context, round: int) -> int:

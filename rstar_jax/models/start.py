@@ -16,6 +16,8 @@ from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.decoder import Decoder
 from rstar_jax.models.params import param_specs
 
+_ROWS = 16  # of a vocabulary on a mesh, or a multiple: tensor axes are powers of 2, seldom longer
+
 
 def init_random(
     config: DecoderConfig, seed: int, *, dtype: Any = jnp.float32, compute_dtype: Any = None
@@ -45,15 +47,16 @@ def resize_vocab(
     the same text. Such a row, of the embedding and of a head, is the mean of theirs at the usual length:
     means of many rows are short, and all alike, so that hundreds of examples do not teach a model to tell one
     such token from another, or to write it. The plain mean is for rows that no text is encoded to. On a mesh
-    there are as many more of those as it takes for the mesh to split the rows; they count in
-    `config.vocab_size` and are saved, as the spare rows of released models are, and it is the sampler that
-    must not choose them.
+    there are as many more of those as it takes for any usual mesh to split the rows, so that a training may
+    go on on another one; they count in `config.vocab_size` and are saved, as the spare rows of released
+    models are, and it is the sampler that must not choose them.
     """
     config, mesh = model.config, model.mesh
     kept = min(config.vocab_size, new_size, new_size if trained is None else trained)
     if mesh is not None:
         axes = sharding.PRESETS[sharding.preset_for(mesh)].get("vocab", ())
-        new_size += -new_size % math.prod(mesh.shape[axis] for axis in axes)
+        parts = math.prod(mesh.shape[axis] for axis in axes)
+        new_size += -new_size % math.lcm(_ROWS, parts)
     config = dataclasses.replace(config, vocab_size=new_size)
     specs, params = param_specs(config), model.params()
     spelt = {i: np.asarray(ids, np.int32) for i, ids in (pieces or {}).items() if kept <= i < new_size}

@@ -1,15 +1,18 @@
 """Training state on disk: saved whole or not at all, checked when read, put aside when damaged.
 
-Orbax writes and commits the arrays. Each checkpoint also holds a checksum per array, taken on the device
-(so that it needs no gathering from a sharded state), since a flipped byte in a stored float is otherwise a
-valid float.
+Orbax writes and commits the arrays while the training goes on; all processes of a mesh save and restore
+together, also onto another mesh or on other processes than saved. Each checkpoint also holds a checksum per
+array, taken on the device (so that it needs no gathering from a sharded state), since a flipped byte in a
+stored float is otherwise a valid float.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +20,30 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
+from rstar_jax import distributed
 from rstar_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
 KEEP = 2  # the newest and, should it be damaged, the one before
 DAMAGED = ".damaged"
+_COMMITTED = "_CHECKPOINT_METADATA"  # the file that orbax writes into a folder that is whole
 
 
 class Checkpoints:
     """The checkpoints of one training, in one folder of their own.
 
-    `identity` says which training: a checkpoint of another one is refused, never continued from.
+    `identity` says which training: a checkpoint of another one is refused, never continued from. Every
+    process of a training calls each method alike.
+
+    save -> writing, in threads of orbax -> on disk (`check` and `wait` raise what went wrong there)
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
         self.folder = Path(folder).absolute()
         self.identity = identity
         self._manager: ocp.CheckpointManager | None = None
+        self._writing: int | None = None  # the step whose save has not been seen on disk
 
     def _open(self) -> ocp.CheckpointManager:
         if self._manager is None:
@@ -43,22 +52,47 @@ class Checkpoints:
         return self._manager
 
     def save(self, step: int, state: Any, meta: dict[str, Any]) -> None:
-        """Save `state` (a tree of arrays) and `meta` (JSON) as the state after `step` steps.
+        """Begin to save `state` (a tree of arrays) and `meta` (JSON) as the state after `step` steps.
 
-        Raises UserError if the folder cannot be written to.
+        The arrays may be overwritten once this returns. Raises UserError if the folder cannot be written to,
+        or the save before this one was not.
         """
+        self.wait()
         arrays = _named(state)
         record = {"identity": self.identity, "checksums": checksums(arrays), "meta": meta}
         record["own"] = _checksum(record)
+        if jax.default_backend() == "cpu":
+            # Orbax takes memory of the host as it is, and the next step overwrites it. From accelerators it
+            # has copied all when `save` returns.
+            arrays = jax.block_until_ready(jax.tree.map(jnp.copy, arrays))
+        args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(record))
+        with self._told():
+            self._writing = step
+            self._open().save(step, args=args)
+
+    def check(self) -> None:
+        """Raise UserError if what is being written has failed already; never waits."""
+        if self._writing is not None and self._manager is not None:
+            with self._told():
+                self._manager.check_for_errors()
+
+    def wait(self) -> None:
+        """Wait until what is being written is on disk. Raises UserError if it did not get there."""
+        if self._writing is None or self._manager is None:
+            return
+        with self._told():
+            self._manager.wait_until_finished()
+            # Errors of its threads do not all come up (orbax issue 605): what counts is what is there.
+            if not distributed.shared((self.folder / str(self._writing) / _COMMITTED).exists()):
+                raise OSError(f"step {self._writing} was not written")
+        self._writing = None
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            manager = self._open()
-            manager.save(
-                step,
-                args=ocp.args.Composite(state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(record)),
-            )
-            # The next step may overwrite these very buffers, and on a CPU nothing is copied before the write.
-            manager.wait_until_finished()
+            yield
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError
+            self._writing = None
             raise UserError(
                 f"{self.folder}: the training state cannot be saved ({str(error)[-99:]}). Free some space or "
                 "choose another workdir; the same command goes on from the last checkpoint."
@@ -71,19 +105,30 @@ class Checkpoints:
         damaged checkpoint is logged, renamed to *.damaged, and the one before it tried. Raises UserError if
         the checkpoints are another training's.
         """
-        if not self.folder.is_dir() or not any(p.name.isdigit() for p in self.folder.iterdir()):
+        there = self.folder.is_dir() and any(p.name.isdigit() for p in self.folder.iterdir())
+        if not distributed.shared(there):
             return None
         while (step := self._open().latest_step()) is not None:
+            read, fault = None, ""
             try:
-                arrays, meta = self._read(step, _named(state))
+                read = self._read(step, _named(state))
             except UserError:
                 raise
             except Exception as error:  # whatever a damaged file makes orbax, tensorstore or json raise
                 # orbax leaves its other readers' errors to asyncio, which would print pages of them at exit
                 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-                self._quarantine(step, error)
-                continue
-            return step, jax.tree.unflatten(jax.tree.structure(state), list(arrays.values())), meta
+                reason = str(error).strip().splitlines()
+                fault = f"{type(error).__name__}: {reason[0][:200] if reason else ''}"
+            # What one process cannot read of its part, none goes on from. Checksums are of all parts.
+            fault = next(filter(None, distributed.gathered(fault)), "")
+            if read is not None and not fault:
+                arrays, record = read
+                wrong = [k for k, v in checksums(arrays).items() if record["checksums"].get(k) != v]
+                if not wrong:
+                    tree = jax.tree.structure(state)
+                    return step, jax.tree.unflatten(tree, list(arrays.values())), record["meta"]
+                fault = f"checksum of {', '.join(wrong[:3])} differs"
+            self._quarantine(step, fault)
         return None
 
     def _read(self, step: int, like: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict[str, Any]]:
@@ -107,34 +152,33 @@ class Checkpoints:
         }
         args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
         read = manager.restore(step, args=args)["state"]
-        arrays = {k: read[k] for k in like}
-        wrong = [k for k, v in checksums(arrays).items() if record["checksums"].get(k) != v]
-        if wrong:
-            raise ValueError(f"checksum of {', '.join(wrong[:3])} differs")
-        return arrays, record["meta"]
+        return {k: read[k] for k in like}, record
 
-    def _quarantine(self, step: int, error: Exception) -> None:
+    def _quarantine(self, step: int, fault: str) -> None:
         self.close()
         folder = self.folder / str(step)
         aside, again = self.folder / f"{step}{DAMAGED}", 1
         while aside.exists():
             aside, again = self.folder / f"{step}{DAMAGED}{again}", again + 1
-        reason = str(error).strip().splitlines()
-        log.warning(
-            "%s: damaged checkpoint (%s: %s), moved to %s; training goes on from the one before, or from the "
-            "beginning.",
-            folder,
-            type(error).__name__,
-            reason[0][:200] if reason else "",
-            aside.name,
-        )
-        folder.rename(aside)
+        if distributed.here().leader:
+            log.warning(
+                "%s: damaged checkpoint (%s), moved to %s; training goes on from the one before, or from the "
+                "beginning.",
+                folder,
+                fault,
+                aside.name,
+            )
+            folder.rename(aside)
+        distributed.barrier(f"{folder} moved")
 
     def close(self) -> None:
-        """Wait for what is being written."""
-        if self._manager is not None:
-            self._manager.close()
-            self._manager = None
+        """Wait for what is being written. Raises as `wait`."""
+        try:
+            self.wait()
+        finally:
+            if self._manager is not None:
+                self._manager.close()
+                self._manager = None
 
 
 def _named(state: Any) -> dict[str, jax.Array]:

@@ -2,8 +2,8 @@
 
 1. split the model into parameters and what stays frozen;  2. go on from the last checkpoint, if there is one;
 3. per step: add up gradients over the microbatches, update;  4. report, checkpoint;  5. put the parameters
-back. Batches are a function of the step number, so that the step is all that a resumed training needs to
-know of the data, and it computes what the unbroken one would have, bit for bit.
+back. Batches are a function of step number and seed, so that these are all that a resumed training needs to
+know of data and randomness; on equal devices it computes what the unbroken one would have, bit for bit.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.settings import to_dict
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.metrics import MetricsWriter
+from rstar_jax.train.save_times import SaveTimes
 from rstar_jax.train.step import Loss, TrainPrograms, copied, home, place_of
 
 Microbatch = dict[str, np.ndarray]
@@ -53,6 +54,7 @@ def fit(
     *,
     total_steps: int,
     seed: int = 0,
+    data: int = 0,
     dropped: int = 0,
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
@@ -63,13 +65,15 @@ def fit(
     batches: step -> Batch, a pure function (of its own seed and the step). loss: from (model, microbatch,
     config) to `Terms`, the same object in each training (it is compiled once for equal models and options);
     "loss" is minimised.
-    seed, dropped: part of a checkpoint's identity; of the summary. checkpoints: folder of the training
-    state; left for the caller to delete, since the last state is not in it but in the model. on_step:
-    called after every step with (steps done, total_steps, metrics); what it raises ends the training. A
-    model whose parameters lie on a mesh is trained on that mesh, rows split over its batch axes.
+    seed, data: parts of a checkpoint's identity; the latter is a number for what is learnt. dropped: of the
+    summary. checkpoints: folder of the training state; left for the caller to delete, since the last state
+    is not in it but in the model. on_step: called after every step with (steps done, total_steps, metrics);
+    what it raises ends the training. A model whose parameters lie on a mesh is trained on that mesh, rows
+    split over its batch axes. Where the mesh is that of several processes, each calls this alike, with
+    batches in which at least its own rows are made (`host_rows.Rows`); metrics are the leader's alone.
 
-    Raises UserError if total_steps is 0, the loss stops being finite, or the checkpoints are another
-    training's.
+    Raises UserError if total_steps is 0, the loss stops being finite, a microbatch does not fit the memory of
+    the devices or has rows that the mesh does not divide, or the checkpoints are another training's.
     """
     if total_steps < 1:
         raise UserError(f"training for {total_steps} steps: there is no row to train on.")
@@ -92,7 +96,7 @@ def fit(
     if checkpoints is not None:
         from rstar_jax.train.checkpoints import Checkpoints, digest  # orbax takes a while to import
 
-        identity = _identity(config, total_steps, seed, batches(0))
+        identity = _identity(config, total_steps, seed, data)
         identity["trained"] = zlib.crc32(repr(jax.tree.map(np.shape, params)).encode())
         if jax.tree.leaves(frozen):
             identity["frozen"] = digest(frozen)
@@ -102,7 +106,7 @@ def fit(
             progress.load(meta["progress"])
     if metrics is not None:
         metrics.start(progress.step)
-    saved_at, earlier_seconds = time.monotonic(), progress.seconds
+    times, earlier_seconds = SaveTimes(config, progress.step), progress.seconds
     sums, clock = None, _DeviceClock()
     try:
         batch = batches(progress.step) if progress.step < total_steps else None
@@ -113,7 +117,7 @@ def fit(
                 sums = run.zeros(params, frozen, pieces[0])
             step = _on_device({"step": np.asarray(progress.step, np.int32)}, run.everywhere)
             clock.begin()
-            with jax.transfer_guard("disallow"):
+            with jax.transfer_guard("disallow"), _memory(config, batch):
                 for piece in pieces:
                     sums = run.accumulate(params, frozen, sums, piece)
                 params, opt_state, sums, values = run.update(params, opt_state, sums, {**hyper, **step})
@@ -136,9 +140,11 @@ def fit(
                 metrics.write(steps_done - 1, row)
             if on_step is not None:
                 on_step(steps_done, total_steps, row)
-            if keeper is not None and batch is not None and _due(config, steps_done, saved_at):
-                keeper.save(steps_done, (params, opt_state), {"progress": progress.dump()})
-                saved_at = time.monotonic()
+            if keeper is not None and batch is not None:
+                keeper.check()
+                if times.due(steps_done):
+                    keeper.save(steps_done, (params, opt_state), {"progress": progress.dump()})
+                    times.saved()
     finally:
         nnx.update(model, params)  # 5.
         if keeper is not None:
@@ -188,23 +194,29 @@ def _on_device(arrays: Mapping[str, np.ndarray], everywhere: Any) -> dict[str, j
     return placed
 
 
-def _identity(config: TrainConfig, total_steps: int, seed: int, first: Batch) -> dict[str, Any]:
-    """Return what must be equal for a checkpoint to be continued; when it is saved is no part of that."""
+def _identity(config: TrainConfig, total_steps: int, seed: int, data: int) -> dict[str, Any]:
+    """Return what must be equal for a checkpoint to be continued: not when it is saved, nor in how many calls
+    a step is made, which differs between meshes."""
     options = to_dict(dataclasses.replace(config, checkpoint_every_s=0.0, checkpoint_every_steps=0))
-    del options["sampled_ids"]  # the data say it, and checkpoints of earlier releases have no such option
-    data = 0
-    for microbatch in first.microbatches:
-        for array in microbatch.values():
-            data = zlib.crc32(array.tobytes(), data)
-    return {**options, "total_steps": total_steps, "seed": seed, "first_batch": data}
+    del options["sampled_ids"], options["microbatch"]  # the data say them
+    return {**options, "total_steps": total_steps, "seed": seed, "data": data}
 
 
-def _due(config: TrainConfig, step: int, saved_at: float) -> bool:
-    """Return whether to save now. Processes of one job must agree, so several of them go by steps alone."""
-    if config.checkpoint_every_steps and step % config.checkpoint_every_steps == 0:
-        return True
-    by_time = config.checkpoint_every_s and jax.process_count() == 1
-    return bool(by_time) and time.monotonic() - saved_at >= config.checkpoint_every_s
+@contextlib.contextmanager
+def _memory(config: TrainConfig, batch: Batch) -> Iterator[None]:
+    """What the compiler, or the device, says of memory, as an error that says which microbatch may fit."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        rows = len(batch.microbatches[0]["tokens"])
+        fewer = f"train.microbatch={rows // 2}" if rows > 1 else f"train.seq_len={config.seq_len // 2}"
+        raise UserError(
+            f"train.microbatch: {rows} rows of {config.seq_len} tokens a call do not fit the memory of the "
+            f"devices ({str(error).strip().splitlines()[0][:200]}). Give {fewer}, train.remat=full or more "
+            "devices; the examples of a step (train.batch) stay as many, in more calls."
+        ) from error
 
 
 class _DeviceClock:

@@ -3,6 +3,7 @@
 A row holds several examples, told apart by `segment_ids` (1, 2, … and 0 for padding); `positions` start again
 with each, so that the model computes for a packed example what it would compute for it alone.
 Groups of sequences that must be seen together (the four continuations of a node) stay in one microbatch.
+Where each goes follows from lengths alone, so that of several processes each makes its own rows and no other.
 Deterministic; numpy only.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 
@@ -20,11 +21,13 @@ Arrays = dict[str, np.ndarray]
 @dataclasses.dataclass(frozen=True)
 class Example:
     """Tokens [T] int32 of one sequence, and which of them are trained on, [T] bool. marks: [T] int8 of what
-    the loss reports apart (`losses.cross_entropy`); None: nothing."""
+    the loss reports apart (`losses.cross_entropy`); None: nothing. as_sampled: steps in it whose ids are the
+    sampled ones, where the tokenizer spells them otherwise."""
 
     tokens: np.ndarray
     trained: np.ndarray
     marks: np.ndarray | None = None
+    as_sampled: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,37 +83,48 @@ def _place_group(lengths: Sequence[int], used: list[int], seq_len: int) -> list[
     return found
 
 
-def rows_of(examples: Sequence[Example], places: Sequence[Place], rows: int, seq_len: int) -> list[Arrays]:
+def rows_of(
+    example: Callable[[int], Example],
+    places: Sequence[Place],
+    rows: int,
+    seq_len: int,
+    own: Container[int] | None = None,
+) -> list[Arrays]:
     """The microbatches: tokens, targets, positions, segment_ids int32 [rows, seq_len], weights float32, marks
     int8.
 
     targets[t] is the token after tokens[t] in its own example, weights[t] is 1 where that one is trained on,
-    and marks[t] is its mark; the last token of an example has no target.
+    and marks[t] is its mark; the last token of an example has no target. example: that of each place, by the
+    place's number. own: the rows of each microbatch that are made, None: all; the others stay zeros, and
+    their examples are not asked for.
     """
     count = 1 + max((p.microbatch for p in places), default=-1)
     kinds = dict.fromkeys(("tokens", "targets", "positions", "segment_ids"), np.int32)
     kinds |= {"weights": np.float32, "marks": np.int8}
     batches = [{name: np.zeros((rows, seq_len), kind) for name, kind in kinds.items()} for _ in range(count)]
     segments = np.zeros((count, rows), np.int32)
-    for example, slot in zip(examples, places, strict=True):
-        arrays, n = batches[slot.microbatch], len(example.tokens)
+    for number, slot in enumerate(places):
+        if own is not None and slot.row not in own:
+            continue
+        found, arrays = example(number), batches[slot.microbatch]
+        n = len(found.tokens)
         span = slice(slot.start, slot.start + n)
         before = slice(slot.start, slot.start + n - 1)
         segments[slot.microbatch, slot.row] += 1
-        arrays["tokens"][slot.row, span] = example.tokens
+        arrays["tokens"][slot.row, span] = found.tokens
         arrays["positions"][slot.row, span] = np.arange(n)
         arrays["segment_ids"][slot.row, span] = segments[slot.microbatch, slot.row]
-        arrays["targets"][slot.row, before] = example.tokens[1:]
-        arrays["weights"][slot.row, before] = example.trained[1:]
-        if example.marks is not None:
-            arrays["marks"][slot.row, before] = example.marks[1:]
+        arrays["targets"][slot.row, before] = found.tokens[1:]
+        arrays["weights"][slot.row, before] = found.trained[1:]
+        if found.marks is not None:
+            arrays["marks"][slot.row, before] = found.marks[1:]
     return batches
 
 
 def pack(examples: Sequence[Example], rows: int, seq_len: int) -> list[Arrays]:
     """Microbatches of independent examples; see `rows_of` for the arrays."""
     places = place([[len(e.tokens)] for e in examples], rows, seq_len)
-    return rows_of(examples, [p[0] for p in places], rows, seq_len)
+    return rows_of(examples.__getitem__, [p[0] for p in places], rows, seq_len)
 
 
 @functools.lru_cache(maxsize=4)

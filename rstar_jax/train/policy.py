@@ -22,9 +22,10 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
+from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.packing import Example, pack, share, shuffled
+from rstar_jax.train.packing import Example, place, rows_of, share, shuffled
 from rstar_jax.train.step import Loss
 from rstar_jax.train.vocabulary import marks, terms
 from rstar_jax.transforms import lora
@@ -58,15 +59,18 @@ def train_policy(
     """
     if not rows:
         raise UserError("training the policy: no solutions given. At least one verified solution is needed.")
-    examples, as_sampled = [], 0
-    for row in rows:
+
+    def encode(number: int) -> Example:
+        row = rows[number]
         sampled = row.token_ids if config.sampled_ids else ()
         ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps, sampled)
         pairs = zip(row.steps, sampled, strict=False)
-        as_sampled += sum(tokenizer.encode_step(*pair) != tokenizer.encode_step(pair[0]) for pair in pairs)
+        others = sum(tokenizer.encode_step(*pair) != tokenizer.encode_step(pair[0]) for pair in pairs)
         tokens, learnt = np.asarray(ids, np.int32), np.asarray(trained, bool)
-        examples.append(Example(tokens, learnt, marks(ids, tokenizer)))
-    batches = PolicyBatches(examples, config, seed)
+        return Example(tokens, learnt, marks(ids, tokenizer), others)
+
+    examples = Encoded(len(rows), encode)
+    batches = PolicyBatches(examples, config, seed, Rows.on(mesh_of(model), config.microbatch))
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
             model,
@@ -75,36 +79,53 @@ def train_policy(
             config,
             total_steps=batches.total_steps,
             seed=seed,
+            data=batches.digest(),
             dropped=batches.dropped,
             checkpoints=checkpoints,
             metrics=metrics,
             on_step=on_step,
         )
-    return dataclasses.replace(summary, as_sampled=as_sampled)
+    return dataclasses.replace(summary, as_sampled=examples.as_sampled)
 
 
 class PolicyBatches:
     """step -> Batch: the examples in a new order each epoch, cut into steps whose sizes differ by one at
     most.
 
-    total_steps: of all epochs. dropped: examples longer than a row, left out with a warning. Raises
-    UserError if nothing is left.
+    rows: of a microbatch; None: `config.microbatch` of them, all made here. total_steps: of all epochs.
+    dropped: examples longer than a row, left out with a warning. Raises UserError if nothing is left.
     """
 
-    def __init__(self, examples: Sequence[Example], config: TrainConfig, seed: int) -> None:
-        self.config, self.seed = config, seed
-        self.examples = [e for e in examples if len(e.tokens) <= config.seq_len]
-        self.dropped = len(examples) - len(self.examples)
+    def __init__(
+        self, examples: Sequence[Example], config: TrainConfig, seed: int, rows: Rows | None = None
+    ) -> None:
+        self.config, self.seed, self.examples = config, seed, examples
+        self.rows = rows or Rows(config.microbatch)
+        self.lengths = lengths(examples)
+        self.kept = np.flatnonzero(self.lengths <= config.seq_len)
+        self.dropped = len(examples) - len(self.kept)
         warn_dropped(self.dropped, len(examples), "solutions", config)
-        self.steps_per_epoch = math.ceil(len(self.examples) / config.batch)
+        self.steps_per_epoch = math.ceil(len(self.kept) / config.batch)
         self.total_steps = config.epochs * self.steps_per_epoch
 
     def __call__(self, step: int) -> Batch:
+        chosen = self._chosen(step)
+        sizes = self.lengths[chosen].tolist()
+        places = [slot for (slot,) in place([[n] for n in sizes], self.rows.count, self.config.seq_len)]
+        packed = rows_of(
+            lambda i: self.examples[chosen[i]], places, self.rows.count, self.config.seq_len, self.rows.own
+        )
+        return Batch(packed, len(chosen), sum(sizes))
+
+    def digest(self) -> int:
+        """A number for the data, whatever the rows that it comes in."""
+        first = (self.examples[i] for i in self._chosen(0))
+        return digest(self.lengths, (array for e in first for array in (e.tokens, e.trained)))
+
+    def _chosen(self, step: int) -> list[int]:
         epoch, part = divmod(step, self.steps_per_epoch)
-        order = shuffled(len(self.examples), self.seed, epoch)
-        chosen = [self.examples[i] for i in share(order, part, self.steps_per_epoch)]
-        packed = pack(chosen, self.config.microbatch, self.config.seq_len)
-        return Batch(packed, len(chosen), sum(len(e.tokens) for e in chosen))
+        order = shuffled(len(self.kept), self.seed, epoch)
+        return self.kept[share(order, part, self.steps_per_epoch)].tolist()
 
 
 def warn_dropped(dropped: int, total: int, what: str, config: TrainConfig) -> None:

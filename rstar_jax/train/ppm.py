@@ -21,6 +21,7 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
+from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit, measure
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, fits, place, rows_of, share, shuffled
@@ -54,7 +55,8 @@ def train_ppm(
     """
     if not pairs:
         raise UserError("training the PPM: no preference pairs given. At least one is needed.")
-    batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), config, seed)
+    rows = Rows.on(mesh_of(model), config.microbatch)
+    batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), config, seed, rows)
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
             model,
@@ -63,6 +65,7 @@ def train_ppm(
             config,
             total_steps=batches.total_steps,
             seed=seed,
+            data=batches.digest(),
             dropped=batches.dropped,
             checkpoints=checkpoints,
             metrics=metrics,
@@ -84,7 +87,9 @@ def compare(
 
     Raises UserError as `train_ppm`.
     """
-    batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), dataclasses.replace(config, epochs=1), 0)
+    rows = Rows.on(mesh_of(model), config.microbatch)
+    once = dataclasses.replace(config, epochs=1)
+    batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), once, 0, rows)
     steps = batches.total_steps
     found = measure(
         model, batches, ppm_loss, config, total_steps=steps, on_step=lambda step: on_step(step, steps)
@@ -94,43 +99,54 @@ def compare(
 
 def _sequences(
     pairs: Sequence[PreferencePair], tokenizer: Tokenizer, prompt: Callable[[str], str]
-) -> tuple[list[np.ndarray], list[list[IndexPair]]]:
-    """The distinct token sequences of all pairs, and the pairs by node, as indices into them."""
+) -> tuple[Sequence[Example], list[list[IndexPair]]]:
+    """The distinct sequences of all pairs, and the pairs by node, as indices into them."""
     known: dict[tuple[str, tuple[str, ...]], int] = {}
-    tokens: list[np.ndarray] = []
     nodes: dict[tuple[str, tuple[str, ...]], list[IndexPair]] = {}
 
     def index(question: str, steps: tuple[str, ...]) -> int:
-        if (question, steps) not in known:
-            known[question, steps] = len(tokens)
-            tokens.append(np.asarray(tokenizer.encode_solution(prompt(question), steps)[0], np.int32))
-        return known[question, steps]
+        return known.setdefault((question, steps), len(known))
 
     for pair in pairs:
         positive = index(pair.question, (*pair.prefix, *pair.positive))
         negative = index(pair.question, (*pair.prefix, *pair.negative))
         nodes.setdefault((pair.question, pair.prefix), []).append((positive, negative, pair.weight))
-    return tokens, list(nodes.values())
+    texts = list(known)
+
+    def encode(number: int) -> Example:
+        question, steps = texts[number]
+        return _unlearnt(np.asarray(tokenizer.encode_solution(prompt(question), steps)[0], np.int32))
+
+    return Encoded(len(texts), encode), list(nodes.values())
+
+
+def _unlearnt(tokens: np.ndarray) -> Example:
+    return Example(tokens, np.zeros(len(tokens), bool))
 
 
 class PpmBatches:
     """step -> Batch: whole nodes in a new order each epoch, as many as make about `config.batch` pairs.
 
-    tokens: the sequences, int32 [T] each. nodes: the pairs of each node. total_steps: of all epochs.
-    dropped: pairs left out because a side is longer than a row, with a warning. A node too large for one
-    microbatch is cut into single pairs. Raises UserError if nothing is left.
+    sequences: Examples, of which the tokens are read. nodes: the pairs of each node. rows: of a microbatch;
+    None: `config.microbatch` of them, all made here. total_steps: of all epochs. dropped: pairs left out
+    because a side is longer than a row, with a warning. A node too large for `config.microbatch` rows is cut
+    into single pairs, also where there are more rows: the data are the same on every mesh. Raises UserError
+    if nothing is left.
     """
 
     def __init__(
         self,
-        tokens: Sequence[np.ndarray],
+        sequences: Sequence[Example],
         nodes: Sequence[Sequence[IndexPair]],
         config: TrainConfig,
         seed: int,
+        rows: Rows | None = None,
     ) -> None:
-        self.config, self.seed, self.tokens = config, seed, tokens
+        self.config, self.seed, self.sequences = config, seed, sequences
+        self.rows = rows or Rows(config.microbatch)
+        self.lengths = lengths(sequences)
         # A pair needs two sequences, so there are never more pairs than half the tokens.
-        self.slots = config.microbatch * config.seq_len // 2
+        self.slots = self.rows.count * config.seq_len // 2
         self.nodes: list[list[IndexPair]] = []
         total = sum(len(node) for node in nodes)
         for node in nodes:
@@ -145,29 +161,39 @@ class PpmBatches:
         self.total_steps = config.epochs * self.steps_per_epoch
 
     def _lengths(self, node: Sequence[IndexPair]) -> list[int]:
-        return [len(self.tokens[i]) for i in _members(node)]
+        return self.lengths[_members(node)].tolist()
 
     def _fits(self, node: Sequence[IndexPair]) -> bool:
         lengths = self._lengths(node)
         return 2 * len(node) <= sum(lengths) and fits(lengths, self.config.microbatch, self.config.seq_len)
 
     def __call__(self, step: int) -> Batch:
+        return self._pack(self._chosen(step))
+
+    def digest(self) -> int:
+        """A number for the data, whatever the rows that they come in."""
+        chosen = self._chosen(0)
+        first = (self.sequences[i].tokens for node in chosen for i in _members(node))
+        weights = np.array([pair for node in chosen for pair in node], np.float64)
+        return digest(self.lengths, (*first, weights))
+
+    def _chosen(self, step: int) -> list[list[IndexPair]]:
         epoch, part = divmod(step, self.steps_per_epoch)
         order = shuffled(len(self.nodes), self.seed, epoch)
-        return self._pack([self.nodes[i] for i in share(order, part, self.steps_per_epoch)])
+        return [self.nodes[i] for i in share(order, part, self.steps_per_epoch)]
 
     def _pack(self, nodes: list[list[IndexPair]]) -> Batch:
-        rows, seq_len = self.config.microbatch, self.config.seq_len
+        rows, seq_len = self.rows.count, self.config.seq_len
         places = place([self._lengths(node) for node in nodes], rows, seq_len)
-        examples, slots, pairs = [], [], []
+        members, slots, pairs = [], [], []
         for node, node_slots in zip(nodes, places, strict=True):
             last = {}  # place of each sequence's last token in the flattened rows
             for i, slot in zip(_members(node), node_slots, strict=True):
-                examples.append(Example(self.tokens[i], np.zeros(len(self.tokens[i]), bool)))
+                members.append(i)
                 slots.append(slot)
-                last[i] = slot.row * seq_len + slot.start + len(self.tokens[i]) - 1
+                last[i] = slot.row * seq_len + slot.start + int(self.lengths[i]) - 1
             pairs += [(node_slots[0].microbatch, last[p], last[n], weight) for p, n, weight in node]
-        packed = rows_of(examples, slots, rows, seq_len)
+        packed = rows_of(lambda i: self.sequences[members[i]], slots, rows, seq_len, self.rows.own)
         for number, arrays in enumerate(packed):
             own_pairs = [pair[1:] for pair in pairs if pair[0] == number]
             arrays |= {
@@ -180,7 +206,7 @@ class PpmBatches:
             ):
                 arrays[name][: len(own_pairs)] = column
             del arrays["targets"], arrays["weights"], arrays["marks"]
-        return Batch(packed, len(pairs), sum(len(e.tokens) for e in examples))
+        return Batch(packed, len(pairs), int(self.lengths[members].sum()))
 
 
 def _members(node: Sequence[IndexPair]) -> list[int]:

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 
 from rstar_jax import sharding
 from rstar_jax.compilations import DeviceProgram, abstract
+from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
 from rstar_jax.train.config import TrainConfig
 from rstar_jax.train.schedule import rate
@@ -70,10 +71,19 @@ def home(params: Any, frozen: Any) -> Any:
 
 
 def place_of(array: Any, everywhere: Any) -> Any:
-    """Sharding of an array that a step is given: rows [R, T] are split over a mesh's batch axes."""
+    """Sharding of an array that a step is given: rows [R, T] are split over a mesh's batch axes.
+
+    Raises UserError for rows that the mesh does not divide: every device would compute all of them.
+    """
     if array.ndim != 2 or not isinstance(everywhere, NamedSharding):
         return everywhere
     mesh = cast(Mesh, everywhere.mesh)
+    if (rows := array.shape[0]) % (parts := sharding.batch_parts(mesh)):
+        sizes = " ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+        raise UserError(
+            f"train.microbatch: {rows} rows a call given, but the mesh ({sizes}) splits them over {parts}. "
+            f"Give a multiple of {parts}, such as {-(-rows // parts) * parts}."
+        )
     return sharding.sharding(mesh, ("batch", None), array.shape, sharding.preset_for(mesh))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel, from_policy
-from rstar_jax.train import PolicyBatches, PpmBatches, TrainConfig, fit, policy_loss, ppm_loss
+from rstar_jax.train import Example, PolicyBatches, PpmBatches, TrainConfig, fit, policy_loss, ppm_loss
 from rstar_jax.train.checkpoints import Checkpoints
 from rstar_jax.transforms.lora import LoraConfig, adapted, additions
 
@@ -108,7 +108,8 @@ def test_a_ppm_trains_its_head_whole(tiny):
     rng = np.random.default_rng(0)
     tokens = [rng.integers(0, 32, n).astype(np.int32) for n in rng.integers(6, 14, 8)]
     pairs = [[(i, i + 1, 1.0)] for i in range(0, 8, 2)]
-    batches = PpmBatches(tokens, pairs, dataclasses.replace(CONFIG, epochs=20), seed=0)
+    examples = [Example(t, np.zeros(len(t), bool)) for t in tokens]
+    batches = PpmBatches(examples, pairs, dataclasses.replace(CONFIG, epochs=20), seed=0)
     model: RewardModel = from_policy(tiny())
     head, base = np.asarray(model.score[...]), model.decoder.params()
     with adapted(model, CONFIG.lora, seed=0):

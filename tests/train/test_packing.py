@@ -86,5 +86,5 @@ def test_packed_gradient_equals_unpacked(tiny, examples):
         return jax.tree.map(lambda *parts: sum(parts), *[gradient(params, m) for m in microbatches])
 
     together = total(pack(examples, 2, 32))
-    apart = [rows_of([e], [Place(0, 0, 0)], 2, 32)[0] for e in examples]
+    apart = [rows_of([e].__getitem__, [Place(0, 0, 0)], 2, 32)[0] for e in examples]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), together, total(apart))

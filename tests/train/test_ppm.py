@@ -12,7 +12,17 @@ from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import PpmBatches, TrainConfig, compare, fit, ppm, ppm_loss, saturation, train_ppm
+from rstar_jax.train import (
+    Example,
+    PpmBatches,
+    TrainConfig,
+    compare,
+    fit,
+    ppm,
+    ppm_loss,
+    saturation,
+    train_ppm,
+)
 from rstar_jax.types import PreferencePair
 
 CONFIG = TrainConfig(epochs=1, batch=8, seq_len=32, microbatch=2, learning_rate=1e-2)
@@ -23,6 +33,10 @@ def sequences(count, seed=0):
     return [rng.integers(1, 32, n).astype(np.int32) for n in rng.integers(5, 12, count)]
 
 
+def unlearnt(tokens):
+    return [Example(t, np.zeros(len(t), bool)) for t in tokens]
+
+
 def node(first):
     """The four pairs of two preferred and two other continuations."""
     return [(first + p, first + n, 0.25) for p in (0, 1) for n in (2, 3)]
@@ -30,7 +44,7 @@ def node(first):
 
 def test_a_node_is_encoded_once_and_read_at_the_last_tokens():
     tokens = sequences(12)
-    batches = PpmBatches(tokens, [node(0), node(4), node(8)], CONFIG, seed=0)
+    batches = PpmBatches(unlearnt(tokens), [node(0), node(4), node(8)], CONFIG, seed=0)
     assert batches.total_steps == 2
     found = []
     for step in range(2):
@@ -65,7 +79,7 @@ def read(model, tokens):
 def test_packed_loss_equals_that_of_sequences_alone(tiny):
     tokens, model = sequences(8), from_policy(tiny())
     model.score[...] = model.score[...] * 50
-    (batch,) = PpmBatches(tokens, [node(0), node(4)], dataclasses.replace(CONFIG, microbatch=4), 0)(
+    (batch,) = PpmBatches(unlearnt(tokens), [node(0), node(4)], dataclasses.replace(CONFIG, microbatch=4), 0)(
         0
     ).microbatches
     for kind, squash in (("tanh", np.tanh), ("raw", lambda x: x)):
@@ -82,7 +96,7 @@ def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothin
     tokens, model = sequences(12), from_policy(tiny())
     values, before = read(model, tokens), np.asarray(model.score[...])
     nodes = [[(p, n, weight) for p, n, _ in node(i)] for i, weight in ((0, 1.0), (4, 0.25), (8, 0.5))]
-    monkeypatch.setattr(ppm, "_sequences", lambda *_: (tokens, nodes))
+    monkeypatch.setattr(ppm, "_sequences", lambda *_: (unlearnt(tokens), nodes))
     told = []
     config = dataclasses.replace(CONFIG, batch=4, epochs=3)
     terms, dropped = compare(model, [], None, str, config, on_step=lambda *step: told.append(step))
@@ -97,10 +111,10 @@ def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothin
 
 def test_a_node_too_large_is_cut_into_pairs_and_long_pairs_are_dropped():
     tokens = [np.ones(n, np.int32) for n in (30, 30, 30, 30, 33, 5)]
-    batches = PpmBatches(tokens, [node(0), [(5, 4, 1.0), (4, 5, 1.0)]], CONFIG, seed=0)
+    batches = PpmBatches(unlearnt(tokens), [node(0), [(5, 4, 1.0), (4, 5, 1.0)]], CONFIG, seed=0)
     assert sorted(map(len, batches.nodes)) == [1, 1, 1, 1] and batches.dropped == 2
     with pytest.raises(UserError, match="all 2 preference pairs are longer"):
-        PpmBatches(tokens, [[(5, 4, 1.0), (4, 5, 1.0)]], CONFIG, seed=0)
+        PpmBatches(unlearnt(tokens), [[(5, 4, 1.0), (4, 5, 1.0)]], CONFIG, seed=0)
 
 
 @pytest.mark.parametrize("kind", ["tanh", "raw"])
@@ -118,7 +132,8 @@ def test_learns_an_order_and_applies_it_to_new_pairs(tiny, kind):
 
     config = dataclasses.replace(CONFIG, epochs=10, batch=16, ppm_value=kind)
     model = from_policy(tiny())
-    batches = PpmBatches(*data(20), config, seed=0)
+    tokens, nodes = data(20)
+    batches = PpmBatches(unlearnt(tokens), nodes, config, seed=0)
     summary = fit(model, batches, ppm_loss, config, total_steps=batches.total_steps)
     assert summary.metrics["accuracy"] == 1.0 and summary.examples == 800
     tokens, nodes = data(10)
@@ -141,7 +156,8 @@ def test_text_pairs_share_their_sequences():
         "\n# dddd\n<end_of_step>",
     ]
     pairs = [pair(p, n) for p in steps[:2] for n in steps[2:]]
-    tokens, nodes = ppm._sequences(pairs, tokenizer, PROMPTS["finetuned"])
+    sequences, nodes = ppm._sequences(pairs, tokenizer, PROMPTS["finetuned"])
+    tokens = [example.tokens for example in sequences]
     prompt = PROMPTS["finetuned"]("8 + 9?") + "<code>\n# Step 1\n<end_of_step>"
     assert [tokenizer.decode(t) for t in tokens] == [prompt + steps[i] for i in (0, 2, 3, 1)]
     assert nodes == [[(0, 1, 0.25), (0, 2, 0.25), (3, 1, 0.25), (3, 2, 0.25)]]

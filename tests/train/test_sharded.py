@@ -41,7 +41,7 @@ def main():
         runs = []
         for model, batches, loss in (
             (policy, PolicyBatches(examples, options, 0), policy_loss),
-            (ppm, PpmBatches(tokens, pairs, options, 0), ppm_loss),
+            (ppm, PpmBatches(examples, pairs, options, 0), ppm_loss),
         ):
             summary = fit(model, batches, loss, options, total_steps=batches.total_steps)
             runs.append([summary.first_loss, summary.last_loss])

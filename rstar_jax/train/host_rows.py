@@ -1,0 +1,110 @@
+"""Rows of a microbatch on a mesh, and which of them each process makes.
+
+Rows are split over a mesh's batch axes. A process encodes and packs those that its own devices hold, so that
+the work of the hosts, and what each sends to its devices, does not grow with their number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, overload
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from rstar_jax import sharding
+from rstar_jax.train.packing import Example
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of a microbatch. count: of all devices. own: those that this process makes; None: all."""
+
+    count: int
+    own: frozenset[int] | None = None
+
+    @classmethod
+    def on(cls, mesh: Mesh | None, microbatch: int) -> Rows:
+        """At least `microbatch` rows, and as many for each part of the batch that the mesh makes.
+
+        A step's examples are the same whatever the mesh: with fewer rows a call there are more calls, whose
+        gradients add up.
+        """
+        if mesh is None:
+            return cls(microbatch)
+        parts = sharding.batch_parts(mesh)
+        count = -(-microbatch // parts) * parts
+        if count != microbatch:
+            log.info("%d rows a call for %d: the mesh splits them over %d.", count, microbatch, parts)
+        if jax.process_count() == 1:
+            return cls(count)
+        where = sharding.sharding(mesh, ("batch",), (count,), sharding.preset_for(mesh))
+        own = where.addressable_devices_indices_map((count,)).values()
+        held = (range(count) if index is None else range(*index[0].indices(count)) for index in own)
+        return cls(count, frozenset(row for rows in held for row in rows))
+
+
+def mesh_of(model: Any) -> Mesh | None:
+    """The mesh that a decoder, or a reward model's decoder, lies on."""
+    return getattr(getattr(model, "decoder", model), "mesh", None)
+
+
+class Encoded(Sequence[Example]):
+    """Examples by number, and the lengths of all, int32 [count].
+
+    encode: number -> Example. A process alone encodes each once and keeps it. Of several, each encodes a
+    share to learn its lengths, tells the others, and encodes again what its rows ask for. as_sampled: the
+    sum of the examples'.
+    """
+
+    def __init__(self, count: int, encode: Callable[[int], Example]) -> None:
+        self._encode = encode
+        self._kept: list[Example] | None = None
+        if (hosts := jax.process_count()) == 1:
+            self._kept = [encode(i) for i in range(count)]
+            self.lengths = lengths(self._kept)
+            self.as_sampled = sum(example.as_sampled for example in self._kept)
+            return
+        found = np.zeros((-(-count // hosts), 2), np.int32)
+        for row, i in enumerate(range(jax.process_index(), count, hosts)):
+            example = encode(i)
+            found[row] = len(example.tokens), example.as_sampled
+        told = np.asarray(multihost_utils.process_allgather(found))  # [hosts, share, 2]
+        self.lengths = told[..., 0].T.reshape(-1)[:count]
+        self.as_sampled = int(told[..., 1].sum())
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._encode(index) if self._kept is None else self._kept[index]
+
+
+def lengths(examples: Sequence[Example]) -> np.ndarray:
+    """Tokens of each example, int32 [count]."""
+    if isinstance(examples, Encoded):
+        return examples.lengths
+    return np.fromiter((len(e.tokens) for e in examples), np.int32, len(examples))
+
+
+def digest(lengths: np.ndarray, first: Iterable[np.ndarray]) -> int:
+    """A number for a training's data: the lengths of all of it, and what the first step learns."""
+    found = zlib.crc32(np.asarray(lengths, np.int32).tobytes())
+    for array in first:
+        found = zlib.crc32(np.ascontiguousarray(array).tobytes(), found)
+    return found

@@ -1,0 +1,139 @@
+"""One training over several processes: equal to that of one, killed, and gone on with by others."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from rstar_jax.models import DecoderConfig, from_policy, init_random
+from rstar_jax.sharding import make_mesh
+from rstar_jax.text.grammar import CODE_STEPS
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.train import TrainConfig, train_policy, train_ppm
+from rstar_jax.types import PreferencePair, SftRow
+from rstar_jax.weights import load_pretrained, save_pretrained, save_reward_model
+from tests.on_processes import started
+
+QUESTIONS = [f"{i} plus {i * i}?" for i in range(24)]
+STEP = "<code>\n# Step 1: add\nx = {}\n<end_of_step>"
+CONFIG = TrainConfig(epochs=2, batch=8, seq_len=48, microbatch=3, learning_rate=3e-3)
+
+
+def main(processes, index, port, folder):
+    """A process of 1, 2 or 4: one, and two, train a policy and a PPM; two then begin another training, and
+    are killed in it; four go on with that one on another mesh. Each prints its losses, and how many texts it
+    has encoded."""
+    from rstar_jax import distributed
+
+    where = distributed.DistributedConfig(f"127.0.0.1:{port}", processes, index)
+    distributed.start(where if processes > 1 else distributed.DistributedConfig())
+    folder = Path(folder)
+    tokenizer = Tokenizer.load(folder / "base", CODE_STEPS)
+    rows = [SftRow("p", q, (STEP.format(len(q)),), 1.0, 1.0, 1) for q in QUESTIONS]
+    pairs = [
+        PreferencePair("p", q, (), (STEP.format(1),), (STEP.format("2 "),), 1, 1.0, False, 1)
+        for q in QUESTIONS
+    ]
+    asked, told = [], {"policy": [], "ppm": [], "resumed": []}
+
+    def prompt(question):
+        asked.append(question)
+        return f"Question: {question}\n"
+
+    def listen(kind, die_at=0):
+        def on_step(done, total, row):
+            told[kind].append(row["loss"])
+            if done == die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        return on_step
+
+    own = folder / str(processes)
+    mesh = make_mesh(fsdp=4, tensor=2) if processes == 4 else make_mesh(data=2, fsdp=4)
+    always = dataclasses.replace(CONFIG, checkpoint_every_s=1e-6)  # by the leader's clock
+    state = {"checkpoints": folder / "state"}
+    policy = load_pretrained(folder / "base", mesh=mesh)
+    if processes == 4:
+        train_policy(policy, rows, tokenizer, prompt, always, on_step=listen("resumed"), **state)
+        save_pretrained(policy, own / "policy")
+    else:
+        summary = train_policy(policy, rows, tokenizer, prompt, CONFIG, on_step=listen("policy"))
+        told |= {"encoded": len(asked), "tokens": summary.tokens}
+        save_pretrained(policy, own / "policy")
+        ppm, once = from_policy(policy), dataclasses.replace(CONFIG, epochs=1)
+        train_ppm(ppm, pairs, tokenizer, prompt, once, on_step=listen("ppm"))
+        save_reward_model(ppm, own / "ppm")
+    print(json.dumps(told), flush=True)
+    if processes == 2:
+        policy = load_pretrained(folder / "base", mesh=mesh)
+        train_policy(policy, rows, tokenizer, prompt, always, on_step=listen("policy", die_at=4), **state)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    tokenizer = Tokenizer.train([*QUESTIONS, STEP, "Question: "], 300, CODE_STEPS)
+    config = DecoderConfig(tokenizer.vocab_size, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, mlp=32)
+    save_pretrained(init_random(config, 0), folder / "base", tokenizer_from=tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def told(folder):
+    """What the processes of each number tell, and what the second of them left."""
+
+    def told_by(running):
+        said = [process.communicate(timeout=400) for process in running]
+        codes = [process.returncode for process in running]
+        assert -signal.SIGKILL in codes if len(running) == 2 else not any(codes), said
+        return [json.loads(out.splitlines()[-1]) for out, _ in said]
+
+    found = {}
+    for processes in (1, 2, 4):
+        with started(__file__, folder, processes=processes) as running:
+            found[processes] = told_by(running)
+        if processes == 2:
+            found["saved"] = [int(path.name) for path in (folder / "state").iterdir() if path.name.isdigit()]
+    return found
+
+
+def assert_equal(one, other):
+    a, b = (load_file(folder / "model.safetensors") for folder in (one, other))
+    for name, value in a.items():
+        np.testing.assert_allclose(value, b[name], rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_two_processes_train_as_one_does(folder, told):
+    (one,) = told[1]
+    for own in told[2]:  # each knows the losses of all
+        for kind in ("policy", "ppm"):
+            np.testing.assert_allclose(own[kind], one[kind], rtol=0, atol=1e-5)
+        assert own["tokens"] == one["tokens"]
+    for kind in ("policy", "ppm"):
+        assert_equal(folder / "1" / kind, folder / "2" / kind)
+
+
+def test_each_process_makes_its_own_rows_alone(told):
+    # Its share for lengths, all of the first step for the data's name, and in two epochs its own rows.
+    first = len(QUESTIONS) // 2 + CONFIG.batch
+    rows = [own["encoded"] - first for own in told[2]]
+    assert sum(rows) == 2 * len(QUESTIONS) and max(rows) <= 1.5 * min(rows), rows
+
+
+def test_a_training_that_was_killed_goes_on_with_other_processes_and_on_another_mesh(folder, told):
+    done = max(told["saved"])
+    assert done in (2, 3)  # killed at the fourth step
+    (one,) = told[1]
+    for own in told[4]:
+        np.testing.assert_allclose(own["resumed"], one["policy"][done:], rtol=0, atol=1e-5)
+    assert_equal(folder / "1" / "policy", folder / "4" / "policy")
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:4]), sys.argv[4])
