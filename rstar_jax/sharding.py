@@ -52,10 +52,12 @@ class MeshConfig:
     """Sizes of the axes of a mesh, in devices. Slices of a pod, and hosts of GPUs, are taken by data before
     fsdp, and by no other axis.
 
-    data: over so many a batch is split; 0: the number of slices; -1: as many as the other axes leave.
+    data: over so many a batch is split; 0: the number of slices, in trainings of models too large for a slice
+    1; -1: as many as the other axes leave.
     fsdp: over so many parameters and batch are split; -1: as many as the other axes leave. tensor: over so
     many heads, MLP and vocabulary are split, and states along the sequence; -1: as many as the other axes
-    leave. expert: over so many the experts of a model are split; -1: as many as the other axes leave.
+    leave; 0, in trainings: as few as leave the batch no more parts than a call has rows, if heads divide.
+    expert: over so many the experts of a model are split; -1: as many as the other axes leave.
     """
 
     data: int = 0
@@ -79,7 +81,7 @@ def make_mesh(
     number of devices, or the slices do not go into data and fsdp.
     """
     devices = jax.devices() if devices is None else list(devices)
-    slices = len({getattr(device, "slice_index", 0) for device in devices})
+    slices = slice_count(devices)
     sizes = [data or slices, fsdp, tensor, expert]
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = len(devices) // math.prod(s for s in sizes if s != -1)
@@ -104,6 +106,11 @@ def make_mesh(
     within = [size // part for size, part in zip(sizes, across, strict=True)]
     found = mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
     return Mesh(found, MESH_AXES, axis_types=auto)
+
+
+def slice_count(devices: Sequence[Any]) -> int:
+    """The number of slices (of GPUs: hosts, or what NVLink joins of them) that the devices are of."""
+    return len({getattr(device, "slice_index", 0) for device in devices})
 
 
 def sharding(mesh: Mesh, axes: Sequence[str | None], shape: Sequence[int], preset: str) -> NamedSharding:

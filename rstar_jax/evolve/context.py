@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import gc
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from rstar_jax.settings import from_config, home_expanded, to_dict
 from rstar_jax.tasks import Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
-from rstar_jax.weights import model_hash, tokenizer_folder
+from rstar_jax.weights import Handover, model_hash, tokenizer_folder
 
 if TYPE_CHECKING:
     from rstar_jax.inference.served import ServedReasoner
@@ -63,7 +64,8 @@ def run_settings(workdir: Path, option: str = "--workdir") -> RunSettings:
 class Context:
     """base, bootstrap: model folders; the latter may be behind a server. train, heldout: the problems of
     either kind. judge: the folder of a reward model that searches use in the place of the rounds' own.
-    option: that of a served policy. least_demand: tokens of text that caches are made for at least."""
+    option: that of a served policy. least_demand: tokens of text that caches are made for at least. held:
+    weights on the devices, from one stage to the next."""
 
     settings: RunSettings
     work: Workdir
@@ -75,6 +77,7 @@ class Context:
     judge: Path | None = None
     option: str = "config.policy.bootstrap"
     least_demand: int = 0
+    held: Handover = dataclasses.field(default_factory=Handover)
 
     def folder(self, round: int, stage: str) -> Path:
         """Folder in which stage `stage` of a round keeps its files; round 0 is the base."""
@@ -145,6 +148,14 @@ class Context:
         """The task's prompt of a question for one who is asked."""
         return functools.partial(self.task.prompt, role=role)
 
+    def free_devices(self) -> None:
+        """Let go of what an earlier stage has left on the devices, before this one fills them.
+
+        A search's engine and what measures it know each other, so that nobody's letting go frees its weights
+        and pages: they wait for the collector, which counts objects, not bytes.
+        """
+        gc.collect()
+
     def sandbox(self) -> Sandbox:
         """The processes that run what models write, with this run's limits, not yet started.
 
@@ -184,6 +195,7 @@ class Context:
         """
         s = self.settings
         assert isinstance(models.policy, Path)
+        self.free_devices()
         made = Reasoner(
             models.policy,
             models.ppm,
@@ -195,7 +207,9 @@ class Context:
             ppm_scale=self.ppm_scale,
             cache=self.cache(models.policy),
             demand=self.demand,
+            held=self.held,
         )
+        self.held.clear()
         for line in made.load():
             self.progress.log(line)
         if s.decode.precompile:

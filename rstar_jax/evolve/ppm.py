@@ -186,9 +186,8 @@ def _train(context: Context, folder: Path) -> dict[str, Any]:
 def _compare(context: Context, model: Path) -> dict[str, Any]:
     config, pairs = context.settings.train.ppm, _read(context, HELDOUT)
     tokenizer = context.tokenizer(model)
-    reward = weights.load_reward_model(
-        model, dtype=jnp.dtype(context.settings.policy.dtype), mesh=train_stages.training_mesh(context)
-    )
+    mesh = train_stages.training_mesh(context, config, weights.check_reward_model(model))
+    reward = weights.load_reward_model(model, dtype=jnp.dtype(context.settings.policy.dtype), mesh=mesh)
     with context.progress.stage("compare held-out pairs", None, "batches"):
         terms, dropped = train.compare(
             reward,

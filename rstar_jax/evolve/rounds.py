@@ -264,7 +264,7 @@ def _inputs(context: Context) -> dict[str, str]:
 
 def _require_trainable(context: Context, shape: DecoderConfig) -> None:
     """Low-rank training finds its targets, and the mesh its devices."""
-    train_stages.training_mesh(context)
     train = context.settings.train
-    for config in (train.policy.lora, train.ppm.lora):
-        check_lora(shape, config)
+    for config in (train.policy, train.ppm):
+        train_stages.training_mesh(context, config, shape)
+        check_lora(shape, config.lora)

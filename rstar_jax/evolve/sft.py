@@ -271,7 +271,9 @@ def _train(context: Context) -> None:
         rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
         problems = {row.question: Problem(row.problem_id, row.question, "") for row in rows}
         learnt = dataclasses.replace(context, train=list(problems.values()))
-        return results.to_json(train_stages.fine_tune(learnt, 0, folder, rows))
+        result = train_stages.fine_tune(learnt, 0, folder, rows)
+        context.held.settle(context.settings.policy.dtype)
+        return results.to_json(result)
 
     context.work.stage("policy", work, "global")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
@@ -24,6 +25,7 @@ from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.search_stages import failures, unknown_steps
 from rstar_jax.evolve.shards import read_trees
 from rstar_jax.grading.answer import shared
+from rstar_jax.models import DecoderConfig
 from rstar_jax.queues import call
 from rstar_jax.report.results import CurateResult, TrainResult
 from rstar_jax.tasks.task import Pair
@@ -155,6 +157,8 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
 
     round: whose solutions they are; 0 for those of a warm start, which were given.
     """
+    context.held.clear()
+    context.free_devices()
     tokenizer = context.tokenizer(context.base)
     config = context.settings.train.policy
     base = _load(context, context.base, config)
@@ -169,6 +173,7 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
         card = _card(context, "policy", round, {"solutions": len(rows)}, section)
         stops = tokenizer.grammar.handovers
         weights.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card, stops=stops)
+        context.held.leave(folder / "model", model.params())
     written = train.probabilities(summary.metrics, tokenizer.grammar)
     said = ", ".join(f"{token} {p:.2f}" for token, p in written.items())
     context.progress.log(f"{title}: probability of each delimiter where it stands: {said}.")
@@ -205,15 +210,24 @@ def _load(context: Context, folder: Path, config: train.TrainConfig) -> models.D
     compute = context.settings.policy.dtype
     dtype = jnp.dtype(compute if config.lora.rank else "float32")
     return weights.load_pretrained(
-        folder, dtype=dtype, compute_dtype=compute, mesh=training_mesh(context), cache=context.cache(folder)
+        folder,
+        dtype=dtype,
+        compute_dtype=compute,
+        mesh=training_mesh(context, config, weights.check_pretrained(folder)),
+        cache=context.cache(folder),
+        held=context.held,
     )
 
 
-def training_mesh(context: Context) -> Mesh | None:
-    """The mesh of `train.mesh` over the devices of all hosts, None for one device. Raises UserError where it
-    does not fit the devices."""
+def training_mesh(context: Context, config: train.TrainConfig, shape: DecoderConfig) -> Mesh | None:
+    """The mesh of `train.mesh` for a model of this shape, over the devices of all hosts; None for one device.
+    Raises UserError where it does not fit the devices."""
+    devices = jax.devices()
+    slices, memory = sharding.slice_count(devices), train.device_memory(jax.local_devices())
+    given = context.settings.train.mesh
     try:
-        mesh = sharding.make_mesh(**dataclasses.asdict(context.settings.train.mesh))
+        sizes = train.mesh_sizes(given, shape, config, devices=len(devices), slices=slices, memory=memory)
+        mesh = sharding.make_mesh(**dataclasses.asdict(sizes))
     except UserError as error:
         raise UserError(f"config.train.mesh: {error}") from error
     return mesh if mesh.size > 1 else None
@@ -235,12 +249,16 @@ def fit_ppm(
 
     round: whose pairs they are; 0 for given ones.
     """
+    context.free_devices()
     tokenizer = context.tokenizer(source)
     config = context.settings.train.ppm
-    policy = train.with_delimiters(
-        _load(context, source, config), tokenizer, context.settings.policy.delimiters
-    )
+    delimiters, dtype = context.settings.policy.delimiters, context.settings.policy.dtype
+    policy = train.with_delimiters(_load(context, source, config), tokenizer, delimiters)
     model = models.from_policy(policy, seed=_seed(context, round))
+    if round:
+        context.held.leave(source, policy.params())
+        context.held.narrow(dtype)
+    del policy
     prompt = context.prompt("ppm")
     with _training(context, round, "train the PPM", folder, tokenizer) as options:
         summary = train.train_ppm(model, pairs, tokenizer, prompt, config, **options)
@@ -248,6 +266,10 @@ def fit_ppm(
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
         card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
         weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
+    if round:
+        context.held.leave(folder / "model", model.params())
+        del model
+        context.held.settle(dtype)
     if note := train.saturation(summary.metrics):
         title = f"round {round}, the PPM" if round else "the PPM"
         context.progress.log(f"{title}: {note}.")

@@ -35,7 +35,8 @@ class Reasoner(Verifier):
     policy, ppm: Hugging Face folders. decode: also says on which devices. dtype: of the computation, and of
     the weights unless decode.weights says otherwise. ppm_scale: as StepScorer's scale, for a PPM of ours.
     cache: of the policy's converted weights. demand: tokens of text that searches will go back to, by which
-    the engine's caches are sized; 0: not known. Raises UserError for a folder that holds no such model.
+    the engine's caches are sized; 0: not known. held: weights that are on the devices already. Raises
+    UserError for a folder that holds no such model.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Reasoner(Verifier):
         ppm_scale: float = 1.0,
         cache: Path | None = None,
         demand: int = 0,
+        held: weights.Handover | None = None,
     ):
         super().__init__(checker)
         grammar = self._task.grammar
@@ -63,7 +65,7 @@ class Reasoner(Verifier):
             for i in tokenizer.encode(token)[:1]
             if len(tokenizer.encode(token)) == 1
         ]
-        model = weights.load_pretrained(policy, dtype=jnp.dtype(dtype), cache=cache)
+        model = weights.load_pretrained(policy, dtype=jnp.dtype(dtype), cache=cache, held=held)
         sequences = tokenizer.stop_sequences()
         never += _control(tokenizer, model.config) - {ids[0] for ids in sequences if len(ids) == 1}
         stops: dict[int | tuple[int, ...], Finish] = {**sequences}
@@ -85,7 +87,7 @@ class Reasoner(Verifier):
         self._faults = {"repeats": "repeats itself", "astray": f"no {grammar.opening}"}
         self._scorer = None
         if ppm is not None:
-            reward = weights.load_reward_model(ppm, dtype=jnp.dtype(dtype))
+            reward = weights.load_reward_model(ppm, dtype=jnp.dtype(dtype), held=held)
             rows = reward.decoder.config.vocab_size
             prompt = functools.partial(self._task.prompt, role="ppm")
             self._read = StepText.of(ppm, reward.reading, rows, tokenizer, prompt)

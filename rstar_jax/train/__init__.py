@@ -6,6 +6,7 @@ turns its data into microbatches and calls `fit`.
 
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.loop import Batch, fit
+from rstar_jax.train.mesh_sizes import device_memory, mesh_sizes
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
@@ -23,7 +24,9 @@ __all__ = [
     "TrainConfig",
     "TrainSummary",
     "compare",
+    "device_memory",
     "fit",
+    "mesh_sizes",
     "policy_loss",
     "ppm_loss",
     "probabilities",

@@ -9,6 +9,7 @@ from rstar_jax.weights.folders import (
     require_whole,
     tokenizer_folder,
 )
+from rstar_jax.weights.handover import Handover
 from rstar_jax.weights.hashes import model_hash
 from rstar_jax.weights.heads import OtherKind
 from rstar_jax.weights.hf import (
@@ -25,6 +26,7 @@ from rstar_jax.weights.loading import Progress
 __all__ = [
     "FAMILIES",
     "TINY_BASE",
+    "Handover",
     "OtherKind",
     "Progress",
     "base_folder",

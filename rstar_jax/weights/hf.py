@@ -36,6 +36,7 @@ from rstar_jax.weights.folders import (
     copy_tokenizer,
     replace_folder,
 )
+from rstar_jax.weights.handover import Handover
 from rstar_jax.weights.heads import Reading
 from rstar_jax.weights.loading import Progress
 from rstar_jax.weights.source import Source
@@ -58,17 +59,18 @@ def load_pretrained(
     mesh: Mesh | None = None,
     cache: StrPath | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    held: Handover | None = None,
 ) -> Decoder:
     """The decoder in a folder, or under a hub id such as Qwen/Qwen2.5-Math-1.5B.
 
     dtype: of the parameters; compute_dtype: of the matmuls, by default the same. With a mesh every
     parameter is placed by `sharding.preset_for`, and each process reads the parts that its devices hold.
     cache: a folder in which the converted weights are kept for the next time; None: nowhere. on_progress:
-    called after each tensor; without it a long load is logged. Raises UserError naming the file, field or
-    tensor.
+    called after each tensor; without it a long load is logged. held: weights that are on the devices
+    already. Raises UserError naming the file, field or tensor.
     """
     with Source(path, reward=False) as source:
-        params = source.read(dtype, mesh, cache, on_progress)
+        params = source.read(dtype, mesh, cache, on_progress, held)
         return Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh)
 
 
@@ -100,11 +102,12 @@ def load_reward_model(
     mesh: Mesh | None = None,
     cache: StrPath | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    held: Handover | None = None,
 ) -> RewardModel:
     """The reward model in a folder, with a head of a form in `heads`. Arguments as load_pretrained."""
     with Source(path, reward=True) as source:
         assert source.head is not None
-        head, params = source.head, source.read(dtype, mesh, cache, on_progress)
+        head, params = source.head, source.read(dtype, mesh, cache, on_progress, held)
         more = head.folded(params)
         decoder = Decoder(source.config, params, compute_dtype=compute_dtype, mesh=mesh)
         score, known = more.pop("score"), {"reading": head.reading, "of_probability": head.of_probability}

@@ -29,6 +29,7 @@ from rstar_jax.weights.folders import (
     require_whole,
     tokenizer_folder,
 )
+from rstar_jax.weights.handover import Handover
 from rstar_jax.weights.heads import BESIDE_A_POLICY, Head, OtherKind, find_head, head_names
 from rstar_jax.weights.loading import Progress, Wanted, read_params
 from rstar_jax.weights.names import EMBED, HEAD, unwrapped
@@ -96,9 +97,13 @@ class Source:
         mesh: Mesh | None,
         cache: StrPath | None,
         on_progress: Callable[[Progress], None] | None,
+        held: Handover | None = None,
     ) -> dict[str, jax.Array]:
         """The parameters by name, and of a reward model the head's (`heads.Head.table`); an adapter's
-        additions are merged."""
+        additions are merged. held: weights that need not be read."""
+        specs = {name: wanted.spec for name, wanted in self.wanted.items()}
+        if held is not None and (found := held.take(self.folder, specs, dtype, mesh)) is not None:
+            return found
 
         def read() -> dict[str, jax.Array]:
             return read_params(self.files, self.wanted, dtype, mesh, on_progress)
@@ -106,7 +111,6 @@ class Source:
         if cache is None:
             params = read()
         else:
-            specs = {name: wanted.spec for name, wanted in self.wanted.items()}
             config = dataclasses.replace(self.config, generation=None)  # no weight depends on it
             params = converted.through_cache(Path(cache), self.files, config, specs, dtype, mesh, read)
         if self.adapter is not None:

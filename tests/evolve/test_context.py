@@ -1,9 +1,11 @@
 """What a stage is given: a reasoner that is compiled before it is searched with, if the run says so."""
 
 import dataclasses
+import gc
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 from rstar_jax import models, weights
@@ -35,6 +37,21 @@ def test_a_reasoner_is_compiled_ahead_where_the_run_says_so(tmp_path: Path, prec
     leaf = Leaf(Problem("p", "What is 2 plus 3?", "5"), (), tree_index=0, node=0, n=1, temperature=1.0)
     assert len(call(made.queues(1).propose, [leaf])[0]) == 1
     assert (compiled(made) == before) == precompile
+
+
+def test_what_a_search_had_on_the_device_is_free_for_a_training(tmp_path: Path) -> None:
+    def live() -> int:
+        return sum(array.nbytes for array in jax.live_arrays())
+
+    gc.collect()
+    before, settings = live(), dataclasses.replace(RunSettings(), decode=DecodeConfig(leaves=3, context=128))
+    with Workdir(tmp_path, settings) as work, Progress(enabled=False) as progress:
+        context = Context(settings, work, progress, TINY_BASE, TINY_BASE, [], [])
+        made = context.reasoner(Models(TINY_BASE, None, "finetuned"), context.sandbox())
+        assert live() > before
+        del made
+        context.free_devices()
+        assert live() == before
 
 
 def test_a_reward_model_of_others_stands_in_for_the_rounds_own(tmp_path: Path) -> None:

@@ -96,7 +96,11 @@ def test_low_rank_training_teaches_tokens_that_the_base_lacks(lacking, tmp_path)
 def test_a_mesh_that_the_devices_do_not_fit_is_named():
     train_settings = TrainSettings(mesh=MeshConfig(tensor=2))
     with pytest.raises(UserError, match=r"config\.train\.mesh: .*tensor=2.* 1 devices"):
-        training_mesh(SimpleNamespace(settings=RunSettings(train=train_settings)))  # type: ignore[arg-type]
+        training_mesh(
+            SimpleNamespace(settings=RunSettings(train=train_settings)),  # type: ignore[arg-type]
+            train_settings.policy,
+            weights.check_pretrained(TINY_BASE),
+        )
 
 
 def test_a_vocabulary_that_has_them_stays_as_it_is():

@@ -1,6 +1,7 @@
 """The loop: microbatches add up, options mean what they say, a second training compiles nothing."""
 
 import dataclasses
+import gc
 
 import flax.nnx as nnx
 import jax
@@ -144,6 +145,15 @@ def test_the_callers_other_references_survive(tiny, examples):
     train(model, examples)
     jax.tree.map(np.testing.assert_array_equal, before, kept)
     assert not np.array_equal(parameters(model)["embed"], kept["embed"])
+
+
+def test_a_training_leaves_nothing_but_the_model_on_the_device(tiny, examples, tmp_path):
+    gc.collect()
+    before, model = sum(array.nbytes for array in jax.live_arrays()), tiny()
+    train(model, examples, dataclasses.replace(CONFIG, checkpoint_every_steps=1), checkpoints=tmp_path)
+    gc.collect()
+    left = sum(array.nbytes for array in jax.live_arrays()) - before
+    assert left <= sum(value.nbytes for value in jax.tree.leaves(parameters(model)))
 
 
 def test_remat_changes_no_number(tiny, examples):

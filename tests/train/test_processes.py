@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
@@ -17,7 +18,7 @@ from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig, train_policy, train_ppm
 from rstar_jax.types import PreferencePair, SftRow
-from rstar_jax.weights import load_pretrained, save_pretrained, save_reward_model
+from rstar_jax.weights import Handover, load_pretrained, save_pretrained, save_reward_model
 from tests.on_processes import started
 
 QUESTIONS = [f"{i} plus {i * i}?" for i in range(24)]
@@ -66,6 +67,7 @@ def main(processes, index, port, folder):
         summary = train_policy(policy, rows, tokenizer, prompt, CONFIG, on_step=listen("policy"))
         told |= {"encoded": len(asked), "tokens": summary.tokens}
         save_pretrained(policy, own / "policy")
+        told["moved"] = moves(policy, own / "policy")
         ppm, once = from_policy(policy), dataclasses.replace(CONFIG, epochs=1)
         train_ppm(ppm, pairs, tokenizer, prompt, once, on_step=listen("ppm"))
         save_reward_model(ppm, own / "ppm")
@@ -73,6 +75,18 @@ def main(processes, index, port, folder):
     if processes == 2:
         policy = load_pretrained(folder / "base", mesh=mesh)
         train_policy(policy, rows, tokenizer, prompt, always, on_step=listen("policy", die_at=4), **state)
+
+
+def moves(policy, folder):
+    """Whether the process has on a device of its own what is in the folder, and whether it read it there."""
+    held, read = Handover(), []
+    held.leave(folder, policy.params())
+    held.settle("bfloat16")
+    moved = load_pretrained(folder, dtype="bfloat16", held=held, on_progress=read.append).params()
+    expected = load_pretrained(folder, dtype="bfloat16").params()
+    devices = {device for value in moved.values() for device in value.devices()}
+    assert devices == {jax.local_devices()[0]}
+    return all(np.array_equal(moved[name], value) for name, value in expected.items()), bool(read)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +131,10 @@ def test_two_processes_train_as_one_does(folder, told):
         assert own["tokens"] == one["tokens"]
     for kind in ("policy", "ppm"):
         assert_equal(folder / "1" / kind, folder / "2" / kind)
+
+
+def test_weights_move_to_a_device_of_each_process_and_are_not_read(told):
+    assert [own["moved"] for own in told[1] + told[2]] == [[True, False]] * 3
 
 
 def test_each_process_makes_its_own_rows_alone(told):
