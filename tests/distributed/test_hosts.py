@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import distributed, stopping
-from rstar_jax.distributed import DistributedConfig, watch
+from rstar_jax.distributed import DistributedConfig, hosts, watch
 from rstar_jax.errors import UserError
 from tests import on_processes
 
