@@ -1,7 +1,8 @@
 """Compiled programs: kept on disk from run to run, made several at a time, counted.
 
 JAX looks a program up by what it computes, the options and version of the compiler, and the devices. So one
-folder serves every run of a user; what was used longest ago goes when it is full.
+folder serves every run of a user; what was used longest ago goes when it is full. A bucket serves those of
+several machines; nothing goes from there.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ import filelock
 import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
+
+from rstar_jax import stores
+from rstar_jax.errors import UserError
 
 log = logging.getLogger(__name__)
 
@@ -206,22 +210,31 @@ def default_folder() -> Path:
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     root = given if given.is_absolute() else Path("~/.cache").expanduser()
+    return root / "rstar_jax" / "compiled" / _processor()
+
+
+def _processor() -> str:
+    """Name this kind of processor."""
     kind = ""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         kind = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     mark = hashlib.sha256(kind.encode()).hexdigest()[:8]
-    return root / "rstar_jax" / "compiled" / f"{platform.machine()}-{mark}"
+    return f"{platform.machine()}-{mark}"
 
 
-def keep(folder: Path | None) -> None:
-    """Keeps what this process compiles in a folder, and looks there first. None: the user's own
-    (`default_folder`), unless JAX was told of one (JAX_COMPILATION_CACHE_DIR).
+def keep(folder: Path | str | None) -> None:
+    """Keeps what this process compiles in a folder, or at a bucket's URL, and looks there first. None: the
+    user's own (`default_folder`), unless JAX was told of one (JAX_COMPILATION_CACHE_DIR).
 
     JAX's own options are respected where they are set. A folder that cannot be written is said and not used.
     """
-    if folder is None and jax.config.values.get("jax_compilation_cache_dir"):
+    told = jax.config.values.get("jax_compilation_cache_dir")
+    if url := stores.url_of(str(folder or told or "")):
+        return _keep_in_bucket(url)
+    if folder is None and told:
         return
+    folder = Path(folder) if folder is not None else None
     try:
         folder = default_folder() if folder is None else folder
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what lies there is executed
@@ -235,6 +248,23 @@ def keep(folder: Path | None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_SECONDS)
     if "JAX_COMPILATION_CACHE_MAX_SIZE" not in os.environ:
         jax.config.update("jax_compilation_cache_max_size", MOST_BYTES)
+
+
+def _keep_in_bucket(url: str) -> None:
+    """JAX writes each program there as one object, which is whole or absent, and never removes any: without a
+    lock nobody could bound what lies there."""
+    try:
+        if url.startswith("memory:"):
+            raise UserError(f"{url}: a folder, gs:// or s3:// expected, as other processes are to read it.")
+        stores.require(url)
+    except UserError as error:
+        log.warning("compiled programs are not kept: %s Name another folder by --compiled=DIR.", error)
+        jax.config.update("jax_compilation_cache_dir", None)
+        return
+    jax.config.update("jax_compilation_cache_dir", f"{url}/{_processor()}")
+    jax.config.update("jax_compilation_cache_max_size", -1)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", WORTH_SECONDS)
 
 
 def _mend(folder: Path) -> None:

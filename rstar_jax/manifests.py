@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import mirror, records
 from rstar_jax.errors import UserError
 
 MANIFEST = "DONE.json"
@@ -60,6 +60,7 @@ def require_whole(folder: Path, but: Collection[str] = ()) -> None:
     naming the file that is damaged, missing or changed.
     """
     folder = Path(os.path.abspath(folder))
+    mirror.need(folder)
     path = folder.parent / MANIFEST
     if not path.is_file():
         return

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+_URL = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")  # takes "gs://b/x" and what Path makes of it, "gs:/b/x"
 _SIGNATURE = "sha256"  # of a JSON object, the last of its fields
 MOST_TEXT = 256 * 2**20  # bytes of a text that is read whole; the largest, tokenizers, have some 40 million
 
@@ -56,6 +58,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises UserError where the disk is full or the folder not writable; nothing half-written stays.
     """
+    if _URL.match(str(path)):
+        raise UserError(f"{path}: a bucket's URL, a path of this machine expected here.")
     temporary = path.with_name(f".{path.name}.{process_name()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,6 @@ import dataclasses
 import difflib
 import logging
 import math
-import re
 import types
 import typing
 from collections.abc import Mapping
@@ -87,14 +86,18 @@ def nearest(word: str, known: typing.Iterable[str]) -> str:
 
 
 def home_expanded(path: Path, where: str) -> Path:
-    """The path with `~` replaced. Raises UserError where `~name` is nobody's, and for the address of a bucket
-    or host (gs://...): everything here reads and writes folders of this machine."""
-    if found := re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # Path makes one "/" of "//"
-        given = f"{found[0]}/{str(path)[found.end() :]}"
-        raise UserError(
-            f"{where}={given}: no folder of this machine, which is expected. Mount it (gcsfuse, NFS) or "
-            "copy it, and give the path here."
-        )
+    """The path with `~` replaced; of a bucket's URL (gs://...) what is fetched of it onto this machine.
+
+    Raises UserError where `~name` is nobody's, for a URL of another scheme, and as `mirror.fetch`.
+    """
+    if "/" in str(path) and ":" in str(path).partition("/")[0]:
+        from rstar_jax import mirror, stores  # which load more than options need
+
+        try:
+            if (url := stores.url_of(path)) is not None:
+                return mirror.fetch(url)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
     try:
         return path.expanduser()
     except RuntimeError as error:

@@ -17,6 +17,7 @@ import functools
 import os
 import random
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,7 +36,8 @@ SCHEMES = {"gs": _GOOGLE, "gcs": _GOOGLE, "s3": _AMAZON, "s3a": _AMAZON, "memory
 # Takes "gs://bucket/x" and "gs:/bucket/x", which Path makes of it; takes no "C:\x", "hf:name" and "a/b:/c".
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
-_TRIES, _FIRST_WAIT_S = 6, 0.5  # half a minute in all
+_TRIES, _FIRST_WAIT_S = 6, 0.5  # a quarter of a minute in all
+_SMALL = 8 << 20  # bytes of a file that is sent in one request
 # The system's numbers for requests that will fail however often they are made.
 _FINAL = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
 # Packages whose exceptions are those of a connection, unless they are known to be final.
@@ -94,6 +96,16 @@ def store(root: str | Path) -> Store:
     return FolderStore(folder)
 
 
+def require(url: str) -> None:
+    """Raise UserError where objects of a bucket cannot be listed, written, read and removed."""
+    store, name = BucketStore(url), f".probe-{secrets.token_hex(8)}"
+    store.write(name, b"1")
+    found = store.names(name), store.read(name)
+    store.remove(name)
+    if found != ([name], b"1"):
+        raise UserError(f"{url}: what is written there is not found at once, which is needed. Take another.")
+
+
 @contextlib.contextmanager
 def redirected(folder: Path, url: str) -> Iterator[None]:
     """Have `store` of a folder, or of one in it, be the bucket's at `url` while the block runs."""
@@ -140,6 +152,9 @@ class FolderStore:
                 os.link(temporary, path)  # whole, and refused where there is one
             except FileExistsError:
                 return False
+            except (PermissionError, NotImplementedError):  # no links there, as in a mounted bucket
+                with path.open("xb") as file:
+                    file.write(data)
             finally:
                 temporary.unlink(missing_ok=True)
         return True
@@ -174,7 +189,7 @@ class BucketStore:
     """A store in a bucket, by fsspec. root: its URL, without a slash at the end."""
 
     def __init__(self, root: str):
-        self.root = root
+        self.root, self.tries = root, _TRIES
         self.files = _filesystem(root.partition("://")[0])
         self._path = self.files._strip_protocol(root)
 
@@ -216,10 +231,32 @@ class BucketStore:
         start = len(self._path) + 1
         return {path[start:]: info for path, info in found.items() if path[start:].startswith(prefix)}
 
+    def info(self, name: str) -> dict[str, Any]:
+        """What fsspec tells of an object. Raises UserError where there is none."""
+        return self.ask(name, lambda: self.files.info(self.path(name)))
+
+    def put(self, file: Path, name: str) -> dict[str, Any]:
+        """Write a file of this machine, of any size; returns what fsspec then tells of the object. Raises
+        FileNotFoundError where the file has gone."""
+        if file.stat().st_size <= _SMALL:
+            self.write(name, file.read_bytes())
+        else:
+            try:
+                self.ask(name, lambda: self.files.put_file(str(file), self.path(name)))
+            except UserError as error:
+                if not file.exists():
+                    raise FileNotFoundError(str(file)) from error
+                raise
+        return self.info(name)
+
+    def get(self, name: str, file: Path) -> None:
+        """Read an object of any size into a file of this machine."""
+        self.ask(name, lambda: self.files.get_file(self.path(name), str(file)))
+
     def ask(self, name: str, request: Callable[[], T], **absent: Any) -> T:
         """Make a request, again where it failed for a while. absent: what to return where nothing has the
         name; without it that is an error, as of a missing bucket."""
-        for attempt in range(_TRIES):
+        for attempt in range(self.tries):
             try:
                 return request()
             except Exception as error:
@@ -229,10 +266,10 @@ class BucketStore:
                     raise final from error
                 if not isinstance(error, OSError) and not _is_of(error, *_CONNECTIONS):
                     raise
-                if attempt == _TRIES - 1:
+                if attempt >= self.tries - 1:
                     raise Unreachable(
-                        f"{self._url(name)}: no answer ({_first_line(error)}), asked {_TRIES} times. Nothing "
-                        "is lost: see to the network and run the same command."
+                        f"{self._url(name)}: no answer ({_first_line(error)}), asked {attempt + 1} times. "
+                        "See to the network and run the same command."
                     ) from error
             time.sleep(_FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1))
         raise AssertionError

@@ -39,6 +39,7 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
             "topologies",
             "stores",
             "stopping",
+            "mirror",
         ),
     ),
 )
@@ -62,6 +63,7 @@ HOST_SIDE = (
     "scalars",
     "topologies",
     "stores",
+    "mirror",
     "report",
     "search",
     "plan.estimate",

@@ -6,7 +6,6 @@ import uuid
 import pytest
 
 from rstar_jax import stores
-from tests.buckets import s3  # noqa: F401  # a fixture
 
 
 @pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=pytest.mark.buckets)])

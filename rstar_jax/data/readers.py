@@ -14,6 +14,7 @@ from rstar_jax.data.tables import OnBad, Place, is_parquet, read_objects
 from rstar_jax.errors import UserError
 from rstar_jax.manifests import MANIFEST
 from rstar_jax.settings import home_expanded
+from rstar_jax.stores import url_of
 
 Rows = Iterator[tuple[Place, dict[str, Any]]]
 
@@ -88,7 +89,8 @@ def _hub(part: SourcePart, option: str, on_bad: OnBad) -> Rows:
         ) from error
     known = named(part.name)
     configs = (part.config,) if part.config else known[1].configs if known else ()
-    folder = Path(part.name).expanduser()
+    url = url_of(part.name)
+    folder = home_expanded(Path(part.name), option) if url else Path(part.name).expanduser()
     number = 0
     for config in configs or (None,):
         try:

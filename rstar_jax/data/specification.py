@@ -1,7 +1,7 @@
 """Specifications of problems, one string each.
 
     240, suite:240             so many problems of the embedded suite
-    FILE, FOLDER               problems of your own, whatever their form (`tables.py`)
+    FILE, FOLDER               problems of your own, whatever their form (`tables.py`); gs:// and s3://, too
     jsonl:FILE, parquet:FILE   the same, refused where the content is another
     hf:openai/gsm8k:train      a set of the Hugging Face hub, or a folder: NAME[:CONFIG]:SPLIT
     tfds:NAME/SPLIT            a set prepared by tensorflow-datasets, by name or folder
@@ -20,7 +20,7 @@ from rstar_jax.errors import UserError
 
 KINDS = ("suite", "jsonl", "parquet", "hf", "tfds")
 _JOINT = re.compile(rf"\+(?=(?:{'|'.join(KINDS)}):)")
-_COLON = re.compile(r":(?![^\[]*\])")  # not that of train[:100]
+_COLON = re.compile(r":(?!//)(?![^\[]*\])")  # not that of gs://bucket, nor of train[:100]
 _SHARE = re.compile(r"(.+)\*(\d*\.?\d+)", re.DOTALL)
 
 

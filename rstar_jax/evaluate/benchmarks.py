@@ -25,6 +25,7 @@ from rstar_jax.data.problem_set import ProblemSet, Selected
 from rstar_jax.data.specification import KINDS
 from rstar_jax.errors import UserError
 from rstar_jax.settings import home_expanded, nearest, require
+from rstar_jax.stores import url_of
 from rstar_jax.tasks import Role, Task
 
 OPTION = "config.benchmarks"
@@ -167,7 +168,7 @@ def _own(title: str) -> Benchmark:
 
 def _is_there(path: str) -> bool:
     try:
-        return Path(path).expanduser().exists()
+        return url_of(path) is not None or Path(path).expanduser().exists()
     except (OSError, RuntimeError):  # a name that is too long, nobody's home
         return False
 

@@ -24,6 +24,7 @@ from rstar_jax.scalars import RunScalars
 from rstar_jax.search import SearchConfig
 from rstar_jax.served import Address
 from rstar_jax.settings import from_config, home_expanded, to_dict
+from rstar_jax.stores import url_of
 from rstar_jax.tasks import Checker, Role, Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import Problem
@@ -126,6 +127,11 @@ class Context:
         kept = self.settings.policy.cache
         if not kept or folder not in (self.base, self.bootstrap):
             return None
+        if url_of(kept):
+            raise UserError(
+                f"config.policy.cache: '{kept}' given, a folder of this machine expected: what is fetched of "
+                "a bucket's models is kept on this machine anyway."
+            )
         return home_expanded(Path(kept), "config.policy.cache")
 
     @functools.cached_property

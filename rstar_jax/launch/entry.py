@@ -20,7 +20,9 @@ from rstar_jax.errors import UserError
 from rstar_jax.launch import command, explain, processes, signals
 from rstar_jax.launch.configs import config_of, handed_on, load, override
 from rstar_jax.launch.jobs import JOBS, WITHOUT_DEVICE, Unread, settings_of, unread_is_no_loss
+from rstar_jax.launch.workdirs import opened
 from rstar_jax.settings import home_expanded, nearest
+from rstar_jax.stores import url_of
 
 __all__ = ["JOBS", "load", "main", "override"]
 
@@ -111,7 +113,8 @@ def _launch(argv: Sequence[str]) -> int:
     with processes.joined(job, config):
         if job not in WITHOUT_DEVICE:
             _keep_compiled(flags.compiled or "")
-        result = run(home_expanded(Path(flags.workdir or _default_workdir(name)), "--workdir"))
+        with opened(flags.workdir or _default_workdir(name), job) as workdir:
+            result = run(workdir)
     return result if isinstance(result, int) else 0  # a job's status, or what it found
 
 
@@ -142,5 +145,10 @@ def _keep_compiled(folder: str) -> None:
     """No run compiles again what another one of this user did. folder: "" the user's own, or "none"."""
     from rstar_jax import compilations
 
-    if folder != "none":
-        compilations.keep(home_expanded(Path(folder), "--compiled") if folder else None)
+    if folder == "none":
+        return
+    try:
+        url = url_of(folder)
+    except UserError as error:
+        raise UserError(f"--compiled: {error}") from error
+    compilations.keep(url or (home_expanded(Path(folder), "--compiled") if folder else None))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from rstar_jax import mirror
 from rstar_jax.errors import UserError
 from rstar_jax.records import MOST_TEXT, refuse_pointer, require_file
 from rstar_jax.weights import contents
@@ -40,7 +41,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether something has this name. Raises UserError if it has and cannot be looked at."""
+    """Return whether something has this name; of a bucket's file, it is fetched by this. Raises UserError if
+    it has and cannot be looked at."""
+    mirror.need(path)
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -98,6 +101,7 @@ class WeightFiles:
 
     def _find_shards(self) -> None:
         """Opens the shards of a folder that has lost its index."""
+        mirror.need(self.folder)
         found = contents.shards(self.folder)
         if not found:
             lies = contents.without_weights(self.folder, f"{WEIGHTS} or {INDEX}")
@@ -125,6 +129,7 @@ class WeightFiles:
         self.tensors[name] = stored
 
     def _open(self, file: Path) -> None:
+        mirror.need(file)
         require_file(file)
         try:
             self._files[file] = os.open(file, os.O_RDONLY | os.O_CLOEXEC)

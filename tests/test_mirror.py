@@ -1,0 +1,192 @@
+"""A folder in a bucket as one of this machine: what is there is here, and what is here comes there."""
+
+import signal
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from rstar_jax import mirror, stores
+from rstar_jax.errors import UserError
+from rstar_jax.launch import signals
+from rstar_jax.mirror import fetch, lock
+from rstar_jax.mirror.sync import Mirror
+from rstar_jax.stores import BucketStore
+
+
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.buckets)])
+def url(request: pytest.FixtureRequest, monkeypatch, tmp_path) -> str:
+    """A folder's URL in an empty bucket; this machine has no mirror of it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
+    monkeypatch.setattr(lock, "BEAT_S", 0.05)
+    monkeypatch.setattr(lock, "LEASE_S", 0.5)
+    root = request.getfixturevalue("s3") if request.param == "s3" else "memory://bucket"
+    return f"{root}/{uuid.uuid4()}/run"
+
+
+def on_machine(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+    fetch.cache_clear()
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = folder / name.replace("__", "/").replace("_dot_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_run_goes_on_on_another_machine(url, monkeypatch, tmp_path):
+    with mirror.opened(url) as folder:
+        assert folder.name == "run"
+        write(folder, a="1", search__trees="2", search__DONE_dot_json="3", model__m_dot_safetensors="weights")
+    store = stores.store(url)
+    assert store.names() == ["a", "model/m.safetensors", "search/DONE.json", "search/trees"]
+    on_machine("other", monkeypatch, tmp_path)
+    with mirror.opened(url) as other:
+        assert other != folder
+        assert contents(other) == {"a": "1", "search/trees": "2", "search/DONE.json": "3"}
+        assert mirror.size_of(other / "model/m.safetensors") == len("weights")
+        mirror.need(other / "model")
+        assert (other / "model/m.safetensors").read_text() == "weights"
+        (other / "search/trees").unlink()
+        write(other, a="changed", search__more="4")
+    assert store.names() == ["a", "model/m.safetensors", "search/DONE.json", "search/more"]
+    assert store.read("a") == b"changed"
+
+
+def test_what_a_killed_run_had_not_sent_is_sent_by_the_next_start(url, monkeypatch, tmp_path):
+    with mirror.opened(url) as folder:
+        write(folder, a="1", b="2")
+    write(folder, b="changed", c="3")  # after its last turn
+    (folder / "a").unlink()
+    with mirror.opened(url) as again:
+        assert contents(again) == {
+            "a": "1",
+            "b": "changed",
+            "c": "3",
+        }
+    assert stores.store(url).read("b") == b"changed"
+    on_machine("other", monkeypatch, tmp_path)
+    with mirror.opened(url) as other:
+        write(other, b="elsewhere")
+    on_machine("first", monkeypatch, tmp_path)
+    write(folder, b="late")
+    with mirror.opened(url) as again:  # the run went on elsewhere
+        assert (again / "b").read_text() == "elsewhere"
+
+
+def test_a_file_that_an_earlier_process_had_removed_may_have_been_half_of_a_move(url):
+    with mirror.opened(url) as folder:
+        write(folder, a="1")
+    (folder / "a").unlink()
+    with mirror.opened(url) as again:
+        assert contents(again) == {"a": "1"}
+
+
+def test_a_stage_is_done_there_when_all_it_wrote_is_there(url, tmp_path):
+    """Its manifest is sent last, and a checkpoint's, without which none of the checkpoint is fetched."""
+    folder, store = tmp_path / "run", BucketStore(url)
+    one = Mirror(store, folder, tmp_path / "ledger", lambda: True)
+    write(folder, search__DONE_dot_json="1", search__a="2", checkpoints__7__state="3")
+    write(folder, checkpoints__7___CHECKPOINT_METADATA="4")
+    one.turn()
+    assert store.names() == ["checkpoints/7/state", "search/a"]
+    other = Mirror(store, tmp_path / "other", tmp_path / "other-ledger", lambda: True)
+    other.pull(start=True)
+    assert contents(tmp_path / "other") == {"search/a": "2"}
+    mirror.need(tmp_path / "other")
+    assert contents(tmp_path / "other") == {"search/a": "2"}
+    one.turn()
+    other.pull()
+    mirror.need(tmp_path / "other" / "checkpoints")
+    assert contents(tmp_path / "other") == contents(folder)
+
+
+def test_nothing_is_removed_there_before_what_replaces_it_is_there(url, tmp_path, monkeypatch):
+    folder, store = tmp_path / "run", BucketStore(url)
+    one = Mirror(store, folder, tmp_path / "ledger", lambda: True)
+    write(folder, tree="1")
+    one.push(60)
+    (folder / "tree").rename(folder / "shard")
+    sent = []
+    monkeypatch.setattr(
+        store, "put", lambda path, name: sent.append(name) or BucketStore.put(store, path, name)
+    )
+    monkeypatch.setattr(
+        store, "remove", lambda name: sent.append(f"-{name}") or BucketStore.remove(store, name)
+    )
+    one.push(60)
+    assert sent == ["shard", "-tree"] and store.names() == ["shard"]
+
+
+def test_hosts_of_a_run_see_what_the_others_sent(url, tmp_path):
+    folders = [tmp_path / "0", tmp_path / "1"]
+    hosts = [Mirror(BucketStore(url), f, tmp_path / f"{f.name}.ledger", lambda: True) for f in folders]
+    for host, folder in zip(hosts, folders, strict=True):
+        host.pull(start=True)
+        write(folder, **{f"search__{folder.name}": "tree"})
+        host.push(60)
+    hosts[0].pull()
+    assert contents(folders[0]) == contents(folders[1]) == {"search/0": "tree", "search/1": "tree"}
+    (folders[1] / "search/1").unlink()
+    hosts[1].push(60)
+    hosts[0].pull()
+    assert contents(folders[0]) == {"search/0": "tree"} == contents(folders[1])
+
+
+def test_two_runs_refuse_each_other_and_a_dead_one_does_not(url, monkeypatch, tmp_path):
+    store = stores.store(url)
+    with mirror.opened(url):
+        with (
+            pytest.raises(UserError, match=r"another run of this machine is using this folder"),
+            mirror.opened(url),
+        ):
+            pass
+        on_machine("other", monkeypatch, tmp_path)
+        with pytest.raises(UserError, match=r"a run on .* is using this folder"), mirror.opened(url):
+            pass
+    assert store.names() == []  # given back
+    died = lock.Lock(store, url, "elsewhere", lambda: None)
+    died.take()
+    died._stop.set()
+    write_again, said = mirror.opened(url), []
+    monkeypatch.setattr(lock.log, "warning", lambda text, *more: said.append(text % more))
+    with write_again:
+        assert store.names() == [".lock/000002"]
+    assert "Waiting" in said[0]
+
+
+def test_the_same_machine_need_not_wait_for_its_own_dead_run(url, monkeypatch):
+    monkeypatch.setattr(lock, "LEASE_S", 1000.0)
+    with mirror.opened(url) as folder:
+        (mine,) = stores.store(url).names(lock.PREFIX)
+        text = stores.store(url).read(mine)
+    assert text is not None
+    stores.store(url).write(mine, text)  # as a killed process leaves it
+    with mirror.opened(url) as again:
+        assert again == folder
+
+
+@pytest.fixture
+def signals_are_heeded():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signals.install()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_are_heeded")
+def test_who_has_lost_the_lock_is_stopped_and_sends_nothing_more(url):
+    store = stores.store(url)
+    with pytest.raises(UserError, match="another run has taken this folder"), mirror.opened(url) as folder:
+        store.create(".lock/000002", b"{}")
+        write(folder, a="late")
+        time.sleep(60)  # the signal ends it
+    assert "a" not in store.names() and store.read(".lock/000002") == b"{}"
