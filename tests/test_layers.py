@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parent.parent / "rstar_jax"
 # Rows of one floor do not import each other, rooms of one row may.
 FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (6, ("launch", "__main__")),
-    (5, ("evolve", "solve", "compare", "replay", "pretrain", "view", "pods")),
+    (5, ("evolve", "solve", "compare", "sweep", "replay", "pretrain", "view", "pods")),
     (4, ("evaluate", "report")),
     (4, ("inference",)),
     (4, ("plan",)),

@@ -23,6 +23,7 @@ from rstar_jax.settings import home_expanded, nearest
 
 JSON, MARKDOWN = "comparison.json", "comparison.md"
 ALL = "all"
+SWEPT = "points"  # where the runs of a sweep lie
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +105,8 @@ def _folders(given: list[str]) -> list[Path]:
         folder = home_expanded(Path(word), "config.runs")
         if not folder.is_dir():
             raise UserError(f"config.runs: {folder}: no such folder. Give that of a run, its --workdir.")
+        if (folder / SWEPT).is_dir():
+            folder /= SWEPT
         inside = [folder] if is_run(folder) else sorted(filter(is_run, folder.iterdir()))
         if not inside:
             raise UserError(

@@ -124,15 +124,18 @@ def _entries(
         if first is None or place is None:
             entries.append(Entry(figure=figure))
             continue
-        difference, notes = _difference(first, found, seed)
+        changed, notes = difference(first, found, seed)
         theirs = sources[place]
         notes += _protocols(theirs.protocol if theirs else {}, source.protocol, metric in ALONE)
-        entries.append(Entry(figure=figure, difference=difference, words=difference.words(), notes=notes))
+        entries.append(Entry(figure=figure, difference=changed, words=changed.words(), notes=notes))
     return tuple(entries)
 
 
-def _difference(first: Values, second: Values, seed: int) -> tuple[Difference, tuple[str, ...]]:
-    """A difference, over the problems that both asked where these are enough, and what to know of it."""
+def difference(first: Values, second: Values, seed: int) -> tuple[Difference, tuple[str, ...]]:
+    """A difference, over the problems that both asked where these are enough, and what to know of it.
+
+    seed: of the resampling that makes its interval.
+    """
     if np.array_equal(first.problems, second.problems):
         return differences.paired(first.values, second.values, seed=seed), ()
     shared, ours, theirs = np.intersect1d(first.problems, second.problems, return_indices=True)
@@ -217,7 +220,7 @@ def markdown(found: Comparison) -> str:
         parts.append(f"- **{_text(name)}**: {run['kind']} in {_text(run['folder'])}{beside}")
     parts.append("\n## Figures\n\nPercent, with 95 percent intervals by resampling problems.\n")
     heads = ["benchmark", "metric", "problems", *names]
-    parts.append(_table(heads, [_figures(row) for row in found.rows]))
+    parts.append(table(heads, [_figures(row) for row in found.rows]))
     parts.append("\n## Differences\n")
     lines = [
         [*_place(row), name, entry.words, "; ".join(entry.notes)]
@@ -225,7 +228,7 @@ def markdown(found: Comparison) -> str:
         for name, entry in zip(names, row.entries, strict=True)
         if entry.words or entry.notes
     ]
-    parts.append(_table(["benchmark", "metric", "run", "difference", "note"], lines))
+    parts.append(table(["benchmark", "metric", "run", "difference", "note"], lines))
     parts.append(
         f"\n{found.tested} tested: by chance alone one in 20 comes out as other than noise. Unsure: the "
         "interval excludes 0 and the test does not, or the other way about.\n"
@@ -237,11 +240,11 @@ def markdown(found: Comparison) -> str:
             for benchmark, of in found.beside.items()
             for what, values in of.items()
         ]
-        parts.append(_table(["benchmark", "", *names], rows) + "\n")
+        parts.append(table(["benchmark", "", *names], rows) + "\n")
     if found.differing:
         parts.append("## What differs\n")
         rows = [[name, *(_short(value) for value in values)] for name, values in found.differing.items()]
-        parts.append(_table(["option", *names], rows) + "\n")
+        parts.append(table(["option", *names], rows) + "\n")
     else:
         parts.append("No option, model or version differs.\n")
     return "\n".join(parts)
@@ -271,7 +274,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, without a newline at the end; texts may hold anything."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(map(_text, line)) + " |" for line in lines)
 

@@ -47,6 +47,7 @@ _STAGES = (
     "answers",
     "benchmarks",
     *("processbench", "prmbench", "suite"),
+    "points",  # of a sweep
 )
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.

@@ -9,7 +9,9 @@ split off first and handed on as they are written.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from absl import app, flags
 
@@ -60,6 +62,18 @@ def parse(argv: Sequence[str]) -> list[str]:
     if FLAGS["verbosity"].using_default_value:
         FLAGS.verbosity = -1  # warnings; absl would take "info", which other libraries are full of
     return [program, *asked, *options]
+
+
+def of_config(name: str, workdir: Path, options: Sequence[str]) -> list[str]:
+    """The command of a config with options as OPTION=VALUE, and with the flags of this command line."""
+    ours = {"config", "workdir", "flagfile", "undefok"}
+    shared = [found.serialize() for found in _present() if found.name not in ours]
+    chosen = [f"--config={name}", f"--workdir={workdir}", *filter(None, shared)]
+    return [sys.executable, "-m", "rstar_jax.launch", *chosen, *(f"--config.{option}" for option in options)]
+
+
+def _present() -> list[flags.Flag]:
+    return [FLAGS[name] for name in FLAGS if FLAGS[name].present]
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:

@@ -163,19 +163,21 @@ def handed_on(config: ConfigDict, overrides: list[str]) -> list[str]:
     """
     if "of" not in config or "options" not in config:
         return overrides
-    rest = list[str]()
-    held: Any = config
+    rest, options, over = list[str](), list[str](), list[str]()
     for flag in overrides:
         name, _, value = flag.removeprefix("--config.").partition("=")
         first, _, inner = name.partition(".")
         if name == "job":
-            held.of = value
+            config.of = value
         elif first == "over" and inner and "over" in config:
-            held.over = (*held.over, f"{inner}={value}")
+            over.append(f"{inner}={value}")
         elif first not in config:
-            held.options = (*held.options, f"{name}={value}")
+            options.append(f"{name}={value}")
         else:
             rest.append(flag)
+    for group, given in (("options", options), ("over", over)):
+        if given:
+            config[group] = tuple([*config.to_dict()[group], *given])
     return rest
 
 

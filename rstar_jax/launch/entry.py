@@ -28,8 +28,9 @@ __all__ = ["JOBS", "load", "main", "override"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit status: 0 done, 1 no answer was found, 2 bad input or a file or
-    disk that fails, 75 another host was lost, 130 interrupted, 141 nobody reads the output, 143 terminated.
+    """Run one command line; returns the exit status: 0 done, 1 no answer was found or points of a sweep
+    failed, 2 bad input or a file or disk that fails, 75 another host was lost, 130 interrupted, 141 nobody
+    reads the output, 143 terminated.
     """
     absl_logging.get_absl_handler().setFormatter(logging.Formatter("%(message)s"))
     if sys.stdout is None:  # closed by the shell

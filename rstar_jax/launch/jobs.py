@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from rstar_jax.errors import UserError
+from rstar_jax.launch import command, signals
 from rstar_jax.launch.configs import config_of, known, override
 from rstar_jax.settings import from_config, nearest
 
@@ -33,9 +34,12 @@ _SETTINGS = {
     "view": ("rstar_jax.view", "ViewSettings"),
     "report": ("rstar_jax.evolve.report_page", "ReportSettings"),
     "launch": ("rstar_jax.pods.settings", "LaunchSettings"),
+    "sweep": ("rstar_jax.sweep.settings", "SweepSettings"),
 }
 # Jobs that need not wait for jax to be loaded.
-WITHOUT_DEVICE = frozenset({"view", "launch"})
+WITHOUT_DEVICE = frozenset({"view", "launch", "sweep"})
+# Jobs that a sweep may run: each keeps what it found in a folder that its options claim.
+_SWEPT = ("evolve", "sft", "ppm", "evaluate", "judge", "synthesise", "prepare", "export", "replay")
 
 
 class Unread(BrokenPipeError):
@@ -110,6 +114,28 @@ def _launch(config: ConfigDict) -> Callable[[Path], Any]:
     return lambda _: importlib.import_module("rstar_jax.pods.job").run(settings, options)
 
 
+def _sweep(config: ConfigDict) -> Callable[[Path], Any]:
+    settings = _plain(config, "sweep")
+
+    def start(workdir: Path) -> Any:
+        job = importlib.import_module("rstar_jax.sweep.job")
+        return job.run(settings, job.Launcher(_resolved, command.of_config, signals.number), workdir)
+
+    return start
+
+
+def _resolved(name: str, options: Sequence[str]) -> Any:
+    """The typed options of the job of a config, with overrides as OPTION=VALUE. Raises UserError."""
+    try:
+        config = config_of(name)
+    except UserError as error:
+        raise UserError(str(error).replace("--config=", "--config.job=", 1)) from None
+    config = override(config, [f"--config.{option}" for option in options])
+    if (job := config.get("job", None)) not in _SWEPT:
+        raise UserError(f"--config.job={name}: its job is {job!r}; one of {', '.join(_SWEPT)} expected.")
+    return _asked(config, job)
+
+
 # What they import is imported when they are called: a misspelt flag is answered before jax is loaded.
 JOBS: dict[str, Job] = {
     "evolve": _job("evolve", "rstar_jax.evolve.rounds", _plain),
@@ -127,4 +153,5 @@ JOBS: dict[str, Job] = {
     "view": _job("view", "rstar_jax.view", _plain),
     "report": _job("report", "rstar_jax.evolve.report_page", _plain),
     "launch": _launch,
+    "sweep": _sweep,
 }

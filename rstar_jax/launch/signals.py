@@ -56,7 +56,7 @@ def install() -> None:
 
 def status(signalled: KeyboardInterrupt) -> int:
     """The exit status of a process that a signal has stopped."""
-    return _status(_number(signalled))
+    return _status(number(signalled))
 
 
 def message(signalled: KeyboardInterrupt) -> str:
@@ -145,7 +145,7 @@ def _raised_in_vain(unraisable: Any) -> None:
     error = unraisable.exc_value
     if not isinstance(error, KeyboardInterrupt):
         return sys.__unraisablehook__(unraisable)
-    _stop_later(_number(error))
+    _stop_later(number(error))
 
 
 def _stop_later(number: int) -> None:
@@ -162,7 +162,8 @@ def _loads(frame: types.FrameType | None) -> bool:
     return False
 
 
-def _number(signalled: KeyboardInterrupt) -> int:
+def number(signalled: KeyboardInterrupt) -> int:
+    """The number of the signal that was raised."""
     return signal.SIGTERM if isinstance(signalled, Terminated) else signal.SIGINT
 
 
