@@ -55,8 +55,12 @@ class Stop:
     def go_on(self, standing: str) -> None:
         """Re-raise a signal that came. standing: what there is to say then."""
         if self.number is not None:
+            handler = signal.getsignal(self.number)
             try:
-                signal.raise_signal(self.number)
+                if callable(handler):
+                    handler(self.number, None)
+                else:
+                    signal.raise_signal(self.number)
             except KeyboardInterrupt as error:
                 raise type(error)(f"stopped; {standing}") from None
 

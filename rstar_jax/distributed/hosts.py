@@ -197,6 +197,24 @@ def barrier(name: str) -> None:
         raise RuntimeError(f"hosts wait at different barriers: {names}")
 
 
+def all_end(step: int, wished: bool) -> bool:
+    """Return whether all processes end after this one of the steps that they take together, since one of them
+    wished to. Each asks after every step; nobody waits.
+
+    Who wishes names the next step before it takes part in it. Nobody else ends that one without it, and so
+    all find it named by then.
+    """
+    if _run.client is None:
+        return wished
+    key = "rstar/last step"
+    if wished:
+        with contextlib.suppress(Exception):  # another one has named a step
+            _run.client.key_value_set(key, str(step + 1))
+    with contextlib.suppress(Exception):  # nobody has
+        return int(_run.client.key_value_try_get(key)) <= step
+    return False
+
+
 def led(work: Callable[[], Any]) -> Any:
     """Have the leader alone do something, while the others wait; return its JSON result on every process, or
     raise its UserError there."""

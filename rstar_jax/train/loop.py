@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import signal
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,8 +22,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from rstar_jax import distributed
 from rstar_jax.errors import UserError
 from rstar_jax.settings import to_dict
+from rstar_jax.stopping import Stop
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.save_times import SaveTimes
@@ -70,7 +73,8 @@ def fit(
     is not in it but in the model. on_step: called after every step with (steps done, total_steps, metrics);
     what it raises ends the training. A model whose parameters lie on a mesh is trained on that mesh, rows
     split over its batch axes. Where the mesh is that of several processes, each calls this alike, with
-    batches in which at least its own rows are made (`host_rows.Rows`); metrics are the leader's alone.
+    batches in which at least its own rows are made (`host_rows.Rows`); metrics are the leader's alone. With
+    checkpoints, SIGTERM ends it once the step under way is done and saved, by what its handler raises.
 
     Raises UserError if total_steps is 0, the loss stops being finite, a microbatch does not fit the memory of
     the devices or has rows that the mesh does not divide, or the checkpoints are another training's.
@@ -108,12 +112,14 @@ def fit(
         metrics.start(progress.step)
     times, earlier_seconds = SaveTimes(config, progress.step), progress.seconds
     sums, clock = None, _DeviceClock()
+    preempted = Stop((signal.SIGTERM,), said="saving the state of the training, then stopping")
+    to_save, kept = contextlib.ExitStack(), progress.step
     try:
         batch = batches(progress.step) if progress.step < total_steps else None
         while batch is not None:
             # 3.
             pieces = [_on_device(m, run.everywhere) for m in batch.microbatches]
-            if sums is None:
+            if sums_are_new := sums is None:
                 sums = run.zeros(params, frozen, pieces[0])
             step = _on_device({"step": np.asarray(progress.step, np.int32)}, run.everywhere)
             clock.begin()
@@ -140,17 +146,25 @@ def fit(
                 metrics.write(steps_done - 1, row)
             if on_step is not None:
                 on_step(steps_done, total_steps, row)
-            if keeper is not None and batch is not None:
+            if keeper is not None:
                 keeper.check()
-                if times.due(steps_done):
+                ends = distributed.all_end(steps_done, preempted.number is not None)
+                if ends or (batch is not None and times.due(steps_done)):
                     keeper.save(steps_done, (params, opt_state), {"progress": progress.dump()})
                     times.saved()
+                    kept = steps_done
+                if ends:
+                    break
+                if sums_are_new:
+                    to_save.enter_context(preempted)  # before its first step a training has nothing to save
     finally:
-        nnx.update(model, params)  # 5.
-        if keeper is not None:
-            keeper.close()
-        if metrics is not None:
-            metrics.close()
+        with to_save:
+            nnx.update(model, params)  # 5.
+            if keeper is not None:
+                keeper.close()
+            if metrics is not None:
+                metrics.close()
+    preempted.go_on(f"step {kept} of {total_steps} is saved; the same command goes on from there.")
     return dataclasses.replace(progress.summary(dropped), device=clock.device, device_awaited=clock.waited)
 
 

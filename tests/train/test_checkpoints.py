@@ -202,3 +202,38 @@ def main(folder, die_at=0):
 
 if __name__ == "__main__":
     main(sys.argv[1], *map(int, sys.argv[2:]))
+
+
+class Preempted(KeyboardInterrupt):
+    pass
+
+
+def preempt(number, frame):
+    raise Preempted
+
+
+@pytest.mark.parametrize("last", [1, 3, 10])
+def test_sigterm_saves_the_step_under_way(tiny, examples, tmp_path, last, capfd):
+    unbroken, seldom = tiny(), dataclasses.replace(CONFIG, checkpoint_every_steps=0, checkpoint_every_s=0.0)
+    whole = run(unbroken, examples, seldom)
+
+    def on_step(done, total, row):
+        if done == last:
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, preempt)
+    try:
+        with pytest.raises(Preempted) as stopped:
+            run(tiny(), examples, seldom, folder=tmp_path, on_step=on_step)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if last == 1:  # nothing was done yet that would be worth a save
+        assert not list(tmp_path.glob("*"))
+        return
+    assert f"step {last} of 10 is saved" in str(stopped.value)
+    assert "saving the state" in capfd.readouterr().err
+    resumed, steps = tiny(seed=9), []
+    summary = run(resumed, examples, seldom, folder=tmp_path, on_step=lambda done, *_: steps.append(done))
+    assert steps == list(range(last + 1, 11))
+    assert_same(resumed, unbroken)
+    assert without_time(summary) == without_time(whole)
