@@ -6,10 +6,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+pytest_plugins = ["tests.buckets"]
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Shapes that meet say so: a broadcast over dimensions that one side lacks is an error.
@@ -26,8 +27,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
 
 # What a test may need over and above the requirements: its marker, which is the package's name ("browser":
-# playwright, axe and a Chromium; "buckets": moto, s3fs and gcsfs), and what installs it. Such a test imports
-# the package in its body, and skips where it is absent.
+# playwright, axe and a Chromium; "buckets": BUCKETS), and what installs it. Such a test imports the package
+# in its body, and skips where it is absent.
 OPTIONAL = {
     "torch": "pip install -e '.[reference]'",
     "libtpu": "pip install libtpu",
@@ -42,6 +43,7 @@ OPTIONAL = {
     "hadolint": "pip install -e '.[launch]'",
 }
 _PROGRAMS = ("shellcheck", "hadolint")  # packages that bring a program alone
+BUCKETS = ("moto", "s3fs", "gcsfs", "gcp_storage_emulator")
 # The browser of `browser` tests, one that the system has: playwright drives it, and brings none.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # Each takes a minute or more.
@@ -87,27 +89,8 @@ def _is_absent(name: str) -> bool:
     if name in _PROGRAMS:
         return not shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     if name == "buckets":
-        return any(importlib.util.find_spec(package) is None for package in ("moto", "s3fs", "gcsfs"))
+        return any(importlib.util.find_spec(package) is None for package in BUCKETS)
     return importlib.util.find_spec(name) is None
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """The URL of a bucket of moto's S3 server, which the environment names while the tests run."""
-    import moto.server
-    import s3fs
-
-    server = moto.server.ThreadedMotoServer("127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "key")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        s3fs.S3FileSystem(use_listings_cache=False).mkdir("bucket")
-        yield "s3://bucket"
-    server.stop()
 
 
 @pytest.fixture(scope="module")

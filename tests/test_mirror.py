@@ -15,13 +15,13 @@ from rstar_jax.mirror.sync import Mirror
 from rstar_jax.stores import BucketStore
 
 
-@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.buckets)])
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.buckets) for name in ("s3", "gs"))])
 def url(request: pytest.FixtureRequest, monkeypatch, tmp_path) -> str:
     """A folder's URL in an empty bucket; this machine has no mirror of it."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
     monkeypatch.setattr(lock, "BEAT_S", 0.05)
     monkeypatch.setattr(lock, "LEASE_S", 0.5)
-    root = request.getfixturevalue("s3") if request.param == "s3" else "memory://bucket"
+    root = "memory://bucket" if request.param == "memory" else request.getfixturevalue(request.param)
     return f"{root}/{uuid.uuid4()}/run"
 
 

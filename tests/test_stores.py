@@ -1,17 +1,24 @@
 """Stores: created by one alone, whole or absent, and a sentence for each thing that can be wrong."""
 
 import concurrent.futures
+import errno
+import itertools
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
 from rstar_jax import stores
+from rstar_jax.errors import UserError
 
 
-@pytest.fixture(params=["folder", "memory", pytest.param("s3", marks=pytest.mark.buckets)])
+@pytest.fixture(
+    params=["folder", "memory", *(pytest.param(name, marks=pytest.mark.buckets) for name in ("s3", "gs"))]
+)
 def root(request: pytest.FixtureRequest, tmp_path):
-    if request.param == "s3":
-        return f"{request.getfixturevalue('s3')}/{uuid.uuid4()}"
+    if request.param in ("s3", "gs"):
+        return f"{request.getfixturevalue(request.param)}/{uuid.uuid4()}"
     return tmp_path / "store" if request.param == "folder" else f"memory://tests/{uuid.uuid4()}"
 
 
@@ -37,3 +44,116 @@ def test_of_many_that_create_one_object_one_does(root):
     assert sum(made) == 1
     assert store.read("claims/1") == str(made.index(True)).encode() * 100
     assert store.names() == ["claims/1"]
+
+
+def test_a_request_that_fails_for_a_while_is_made_again_and_then_told(monkeypatch):
+    monkeypatch.setattr(stores, "_FIRST_WAIT_S", 0.0)
+    store, failures = (
+        stores.BucketStore("memory://bucket/flaky"),
+        iter([ConnectionResetError(), TimeoutError()]),
+    )
+    write = store.files.pipe_file
+
+    def flaky(*arguments, **options):
+        for failure in failures:
+            raise failure
+        write(*arguments, **options)
+
+    monkeypatch.setattr(store.files, "pipe_file", flaky)
+    store.write("a", b"1")
+    assert store.read("a") == b"1"
+    failures = itertools.repeat(ConnectionResetError("reset by peer"))
+    with pytest.raises(stores.Unreachable, match=r"flaky/a: no answer \(reset by peer\), asked 6 times"):
+        store.write("a", b"2")
+    assert store.read("a") == b"1"
+
+
+class Refused(Exception):
+    """As gcsfs words it."""
+
+    def __init__(self, code):
+        self.code = code
+        super().__init__(f"Anonymous caller does not have storage.objects.create access, {code}")
+
+
+NoCredentialsError = type("NoCredentialsError", (Exception,), {})
+
+
+@pytest.mark.parametrize(
+    "failure, told",
+    [
+        (
+            PermissionError("Access Denied"),
+            "no right to do this there .Access Denied.* delete objects of memory://b ",
+        ),
+        (OSError("Forbidden: https://x\nno storage.objects.create access"), "no right to do this there"),
+        (Refused(401), "no credentials that it takes"),
+        (NoCredentialsError("Unable to locate credentials"), "no credentials were found on this machine"),
+        (FileNotFoundError("The specified bucket does not exist"), "no bucket memory://b, or nothing there"),
+        (OSError(errno.EINVAL, "The specified bucket is not valid"), "refused .*Correct the name"),
+    ],
+)
+def test_what_no_further_try_can_mend_is_told_at_once(monkeypatch, failure, told):
+    store, tries = stores.BucketStore("memory://b/run"), []
+
+    def refuse(*_, **__):
+        tries.append(1)
+        raise failure
+
+    monkeypatch.setattr(store.files, "pipe_file", refuse)
+    with pytest.raises(UserError, match=told):
+        store.create("a", b"")
+    assert len(tries) == 1
+
+
+@pytest.mark.parametrize(("scheme", "package", "extra"), [("gs", "gcsfs", "gs"), ("s3", "s3fs", "s3")])
+def test_a_missing_extra_is_named(monkeypatch, scheme, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, scheme, raising=False)
+    monkeypatch.setattr(stores, "_filesystem", stores._filesystem.__wrapped__)
+    with pytest.raises(UserError, match=rf"{scheme}://: .*pip install 'rstar-jax\[{extra}\]'"):
+        stores.store(f"{scheme}://bucket/run")
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("runs/mine", None),
+        ("/runs/a:b", None),
+        ("suite:240", None),
+        ("gs://bucket/run/", "gs://bucket/run"),
+        ("gs:/bucket/run", "gs://bucket/run"),  # what Path makes of it
+        ("S3://bucket", "s3://bucket"),
+    ],
+)
+def test_a_url_is_known_from_a_path(given, expected):
+    assert stores.url_of(given) == expected == stores.url_of(Path(given))
+
+
+@pytest.mark.parametrize("given", ["ftp://host/run", "gs://", "gs://bucket/../other", "http://host/x"])
+def test_a_url_that_means_no_place_in_a_bucket_is_refused(given):
+    with pytest.raises(UserError, match="expected"):
+        stores.url_of(given)
+
+
+@pytest.mark.buckets
+def test_missing_buckets_and_credentials_are_told_as_real_clients_find_them(s3, gs, monkeypatch):
+    monkeypatch.setattr(stores, "_FIRST_WAIT_S", 0.0)
+    for url in (f"{s3}-none/run", f"{gs}-none/run"):
+        with pytest.raises(UserError, match=f"no bucket {url[:-4]}"):
+            stores.store(url).create("a", b"")
+    stores.require(f"{s3}/run")
+    stores.require(f"{gs}/run")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/none")
+    monkeypatch.setattr(stores, "_filesystem", lambda _: s3fs_alone())
+    with pytest.raises(UserError, match=r"s3://bucket: no credentials were found .* aws configure"):
+        stores.store(f"{s3}/run").write("a", b"")
+
+
+def s3fs_alone():
+    import s3fs
+
+    return s3fs.S3FileSystem(use_listings_cache=False, skip_instance_cache=True)

@@ -1,15 +1,17 @@
 """Whole runs, small: four rounds with the bundled base, killed and resumed, and what stops them."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import mirror, records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.summary import figures
+from rstar_jax.mirror import lock, workdir
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.round_scalars import round_scalars
 from rstar_jax.sandbox import Sandbox
@@ -174,6 +176,43 @@ def test_killed_in_every_stage_and_resumed_it_gives_the_same_trees(unbroken, tmp
         names = [point[:2] for point in board(tmp_path / place)]
         assert sorted(names) == sorted(point[:2] for point in board(folder / place)) and names
         assert len(names) == len(set(names))
+
+
+def test_killed_in_every_stage_a_run_in_a_bucket_goes_on_on_new_machines(unbroken, tmp_path, monkeypatch):
+    folder, _ = unbroken
+    update, due, url = Progress.update, list(STAGES), f"memory://bucket/{tmp_path.name}/run"
+    monkeypatch.setattr(lock, "BEAT_S", 0.05)
+    monkeypatch.setattr(lock, "LEASE_S", 0.2)
+    monkeypatch.setattr(workdir, "EVERY_S", 0.1)
+
+    def kill(self, done=None, **values):
+        update(self, done, **values)
+        if due and done and self.current == due[0]:
+            due.pop(0)
+            raise Killed
+
+    monkeypatch.setattr(Progress, "update", kill)
+    for machine in itertools.count():
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / str(machine)))
+        mirrored = mirror.opened(url)
+        place = mirrored.__enter__()
+        try:
+            rounds.run(small("--config.rounds=(1,)"), place)
+            break
+        except Killed:  # nothing is sent and no lock given back any more
+            (dead,) = workdir._open
+            dead.__exit__()
+            dead.lock._stop.set()
+    mirrored.__exit__(None, None, None)
+    assert machine == len(STAGES)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "reader"))
+    there = mirror.fetch(url)
+    found = trees_of(there)
+    assert found == {name: trees for name, trees in trees_of(folder).items() if name in found}
+    assert {str(path.parent) for path in found} == {"base/evaluate", "round1/search", "round1/evaluate"}
+    mirror.need(there)
+    for name in ("round1/policy/model/model.safetensors", "round1/ppm/model/model.safetensors"):
+        assert (there / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_a_second_run_does_nothing_again(unbroken, monkeypatch):

@@ -53,7 +53,7 @@ def opened(url: str, *, index: int = 0, count: int = 1, reader: str = "") -> Ite
         for left_over in folder.rglob(".*.part"):  # of a killed process
             left_over.unlink(missing_ok=True)
         writes = (lambda: lock.sure) if lock else (lambda: True)
-        one = _Open(Mirror(store, folder, place / "ledger.jsonl", writes), url, shared=count > 1)
+        one = _Open(Mirror(store, folder, place / "ledger.jsonl", writes), url, lock, shared=count > 1)
         stack.callback(one.mirror.close)
         one.mirror.pull(start=True)
         stack.enter_context(stores.redirected(folder, url))
@@ -98,8 +98,8 @@ def pull() -> None:
 class _Open:
     """An open mirror and the thread that sends. refused: what the bucket last refused a turn for."""
 
-    def __init__(self, mirror: Mirror, url: str, shared: bool):
-        self.mirror, self.shared, self.refused = mirror, shared, None
+    def __init__(self, mirror: Mirror, url: str, lock: Lock | None, shared: bool):
+        self.mirror, self.lock, self.shared, self.refused = mirror, lock, shared, None
         self._where, self._said = f"{url} (mirrored in {mirror.folder})", ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._turns, name="mirror", daemon=True)
