@@ -19,7 +19,13 @@ made() {
   gcloud compute tpus tpu-vm delete "$NAME" "${place[@]}" --quiet || true
   gcloud compute tpus tpu-vm create "$NAME" "${place[@]}" \
     --type=v5p --topology=4x4x4 --version=v2-alpha-tpuv5 --spot || return 1
-  until [ "$(state)" = READY ]; do sleep 30; done
+  while :; do
+    case "$(state)" in
+      READY) return 0 ;;
+      "" | FAILED | SUSPENDED | PREEMPTED | STOPPED | TERMINATED) return 1 ;;
+    esac
+    sleep 30
+  done
 }
 on() {  # WORKERS COMMAND
   gcloud compute tpus tpu-vm ssh "$NAME" "${place[@]}" --worker="$1" --command="$2"
@@ -33,12 +39,15 @@ while [ "$failures" -le 10 ]; do
     echo '  gcloud compute tpus tpu-vm delete rstar-round3 --project=... --zone=... --quiet' >&2
     exit 0
   fi
-  status=$(on 0 'sudo docker inspect --format={{.State.ExitCode}} rstar' 2>/dev/null || true)
-  case "${status##*$'\n'}" in
-    2) echo "$NAME: bad input, as it says" >&2; exit 2 ;;
-    143) ;;
-    *) if [ "$(state)" = READY ]; then failures=$((failures + 1)); fi ;;
-  esac
+  statuses=$(on all 'sudo docker inspect --format={{.State.ExitCode}} rstar' 2>/dev/null | grep -xE '[0-9]+' || true)
+  if grep -qx 2 <<<"$statuses"; then
+    echo "$NAME: bad input, as it says" >&2
+    exit 2
+  fi
+  if [ -z "$statuses" ] && [ "$(state)" = READY ]; then statuses=unknown; fi
+  if grep -qxvE "|0|143" <<<"$statuses"; then  # 143: it or another is preempted
+    failures=$((failures + 1))
+  fi
   echo "$NAME: stopped; crashes so far: $failures, 10 restart" >&2
 done
 exit 1

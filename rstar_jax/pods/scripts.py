@@ -37,8 +37,8 @@ def xpk(settings: LaunchSettings) -> list[str]:
 def tpu_vm(settings: LaunchSettings) -> list[str]:
     """Return the lines of a script that makes TPU VMs and runs the job on all of their hosts.
 
-    gcloud does not hand on the statuses of many hosts, so the first host's container is asked what ended it;
-    a TPU that is not there any more was preempted, and is made again. Neither counts as a crash.
+    gcloud does not hand on the statuses of many hosts, so their containers are asked what ended them; a TPU
+    that is not there any more was preempted, and is made again. Neither counts as a crash.
     """
     where = settings.where()
     chip, name = where.chip.name, settings.label()
@@ -80,7 +80,13 @@ def tpu_vm(settings: LaunchSettings) -> list[str]:
         f"  {remove} || true",
         f'  gcloud compute tpus {things} create "$NAME" "${{place[@]}}" \\',
         f"    {made} || return 1",
-        f'  until [ "$(state)" = {ready} ]; do sleep 30; done',
+        "  while :; do",
+        '    case "$(state)" in',
+        f"      {ready}) return 0 ;;",
+        '      "" | FAILED | SUSPENDED | PREEMPTED | STOPPED | TERMINATED) return 1 ;;',
+        "    esac",
+        "    sleep 30",
+        "  done",
         "}",
         "on() {  # WORKERS COMMAND",
         f'  gcloud compute tpus {things} ssh "$NAME" "${{place[@]}}"{node} --worker="$1" --command="$2"',
@@ -94,12 +100,15 @@ def tpu_vm(settings: LaunchSettings) -> list[str]:
         f"    echo '  {shown}' >&2",
         "    exit 0",
         "  fi",
-        f"  status=$(on 0 {shlex.quote(told)} 2>/dev/null || true)",
-        "  case \"${status##*$'\\n'}\" in",
-        f'    {BAD_INPUT}) echo "$NAME: bad input, as it says" >&2; exit {BAD_INPUT} ;;',
-        f"    {PREEMPTED}) ;;",
-        f'    *) if [ "$(state)" = {ready} ]; then failures=$((failures + 1)); fi ;;',
-        "  esac",
+        f"  statuses=$(on all {shlex.quote(told)} 2>/dev/null | grep -xE '[0-9]+' || true)",
+        f'  if grep -qx {BAD_INPUT} <<<"$statuses"; then',
+        '    echo "$NAME: bad input, as it says" >&2',
+        f"    exit {BAD_INPUT}",
+        "  fi",
+        f'  if [ -z "$statuses" ] && [ "$(state)" = {ready} ]; then statuses=unknown; fi',
+        f'  if grep -qxvE "|0|{PREEMPTED}" <<<"$statuses"; then  # {PREEMPTED}: it or another is preempted',
+        "    failures=$((failures + 1))",
+        "  fi",
         f'  echo "$NAME: stopped; crashes so far: $failures, {settings.restarts} restart" >&2',
         "done",
         "exit 1",

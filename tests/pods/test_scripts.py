@@ -142,17 +142,18 @@ def unquoted(command: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-# A stand-in for gcloud: the TPU is there once it is created; a run takes its status from the next line of a
-# file, and a status "gone" takes the TPU away, too.
+# A stand-in for gcloud: the TPU is there once it is created; a run takes its hosts' statuses from the next
+# line of a file, joined by commas, and a status "gone" takes the TPU away, too; of "mute" ones none answers.
 GCLOUD = """
 case " $* " in
   *" describe "*) if [ -e there ]; then echo %s; fi ;;
   *" create "*) touch there ;;
   *" delete "*) rm -f there ;;
-  *" ssh "*inspect*) if [ -e there ]; then cat last; else exit 1; fi ;;
+  *" ssh "*inspect*) if [ -e there ]; then tr , "\\n" < last; else exit 1; fi ;;
   *" ssh "*)
     read -r status < statuses; sed -i 1d statuses
     if [ "$status" = gone ]; then rm there; exit 1; fi
+    if [ "$status" = mute ]; then : > last; exit 255; fi
     echo "$status" > last; [ "$status" = 0 ] ;;
 esac
 """
@@ -168,6 +169,10 @@ esac
         ("2", 2, 1),  # bad input
         ("1 " * 11, 1, 1),
         ("143 " * 12 + "0", 0, 1),
+        ("143,143 " * 12 + "0", 0, 1),
+        ("143,1,143 " * 11, 1, 1),  # one crashed, the others followed
+        ("143,2,143", 2, 1),
+        ("mute " * 11, 1, 1),
     ],
 )
 def test_tpu_vms_are_made_again_and_crashes_counted(machine, tmp_path, name, statuses, status, created):
@@ -185,6 +190,29 @@ def test_a_tpu_vm_gets_the_command_word_for_word(machine, tmp_path):
     command = next(word for word in machine.words() if word.startswith("--command=sudo docker rm"))
     assert unquoted(command.partition("; ")[2])[-1] == f"--config.{ODD[0]}"
     assert {"--worker=all", "--type=v6e", "--topology=8x8"} <= {*machine.words()}
+
+
+def test_tpus_that_could_not_be_made_are_made_again(machine, tmp_path):
+    """A queued resource that failed, and one that is gone before it was there."""
+    made_as = """
+case " $* " in
+  *" describe "*) cat state 2>/dev/null ;;
+  *" create "*) read -r next < states; sed -i 1d states; echo "$next" > state ;;
+  *" delete "*) rm -f state ;;
+esac
+"""
+    machine.has("gcloud", made_as)
+    (tmp_path / "states").write_text("FAILED\n\nACTIVE\n")
+    assert machine.run(SCRIPTS["vm, slices"])[0] == 0
+    assert (machine.called("create"), (tmp_path / "state").read_text()) == (3, "ACTIVE\n")
+
+
+def test_tpu_vms_of_several_slices_are_asked_for_by_cores_and_all_reached(machine, tmp_path):
+    machine.has("gcloud", GCLOUD % "ACTIVE")
+    (tmp_path / "statuses").write_text("0\n")
+    assert machine.run(SCRIPTS["vm, slices"])[0] == 0
+    made_by = {"queued-resources", "--node-count=2", "--accelerator-type=v5p-128", "--spot"}
+    assert made_by | {"--node=all", "--worker=all"} <= {*machine.words()}
 
 
 @pytest.mark.parametrize(
