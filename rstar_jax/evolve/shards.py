@@ -13,10 +13,12 @@ threads it has, so that on others log-probabilities and PPM values differ in the
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import logging
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -52,19 +54,34 @@ class Source:
 class Shards:
     """The files of one search: one tree for each of `problems`, `size` of them in a shard.
 
-    name: what its files begin with. What the folder holds of it is read and counted when this is made;
-    damaged files, and those of other problems or another source, are moved aside.
-    done: how many trees are on disk. found: how many were when this was made. solved: the ids of solved
-    problems among them. trajectories: in them.
+    name: what their names begin with. What the folder holds of it is read and counted when this is made;
+    damaged files, and those of other problems or another source, are moved aside. index, count: of the hosts
+    that make one of these at a time and tell each other (`packed`, `learn`); each reads its share.
+    done: how many trees are on disk. found: how many were before this began to search. solved: the ids of
+    solved problems among them. trajectories: in them. own_done, own_trajectories: without what others told.
     """
 
-    def __init__(self, folder: Path, name: str, problems: Sequence[Problem], source: Source, *, size: int):
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        problems: Sequence[Problem],
+        source: Source,
+        *,
+        size: int,
+        index: int = 0,
+        count: int = 1,
+    ):
         self.done, self.solved, self.trajectories = 0, set[str](), 0
-        self._folder, self._name, self._problems, self._source = folder, name, problems, source
-        self._size, self._there = size, np.zeros(len(problems), bool)
-        names = {path.name for path in folder.iterdir()}
-        for number in range(self._count):
-            self._find(number, names)
+        self.own_done = self.own_trajectories = 0
+        self.name, self.problems, self.source, self.size = name, problems, source, size
+        self._folder, self._alone = folder, count == 1
+        # Of each tree on disk 1 + 2 * its trajectories + whether it is solved; 0: none. Others' are `_known`.
+        self._trees = np.zeros(len(problems), np.int32)
+        self._known = np.zeros(len(problems), bool)
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set[str]()
+        for number in range(index, self._count, count):
+            self._find(number, self._block(number), names)
         self.found = self.done
 
     def grow(
@@ -82,18 +99,18 @@ class Shards:
         it stay.
         """
         if on_stored is not None and self.done:
-            on_stored(self._problems[int(place)].id for place in np.flatnonzero(self._there))
-        places = np.flatnonzero(~self._there)
+            on_stored(self.problems[int(place)].id for place in np.flatnonzero(self._trees))
+        places = np.flatnonzero(self._trees == 0)
         if not len(places):
             return
-        source, before = self._source, self.trajectories
+        source, before = self.source, self.trajectories
 
         def tell(stats: SearchStats) -> None:
             if on_progress is not None:
                 on_progress(self.done, before + stats.trajectories, stats.left)
 
         search = watch_trees(
-            Selected(self._problems, places),
+            Selected(self.problems, places),
             queues,
             config,
             round=source.round,
@@ -104,7 +121,8 @@ class Shards:
         with contextlib.closing(search) as told:
             for index, made in told:
                 if isinstance(made, Tree):
-                    self._add(int(places[index]), made)
+                    self.add(int(places[index]), made)
+                    self.join(int(places[index]) // self.size)
                     if on_stored is not None:
                         on_stored([made.problem.id])
 
@@ -113,66 +131,119 @@ class Shards:
         for number in range(self._count):
             yield from records.read_rows(self._shard(number), Tree)
 
+    def add(self, place: int, tree: Tree) -> None:
+        """Put a problem's tree on disk. Raises UserError where it cannot be written."""
+        tree = dataclasses.replace(tree, **vars(self.source))
+        records.write_rows(self._single(place), Tree, [tree])
+        self._take(place, tree)
+
+    def join(self, number: int) -> None:
+        """Make a block's shard of its trees, if all are known to be there. Raises UserError as `add`."""
+        block, shard = self._block(number), self._shard(number)
+        if self._alone and not self._trees[block.start : block.stop].all():
+            return
+        singles = [self._single(place) for place in block]
+        try:
+            records.join_rows(shard, Tree, singles)
+        except records.Damaged:
+            # Another host that this one is believed dead by, or believed to be dead, was faster.
+            if self._alone or not shard.exists() or self._read(shard, block) is None:
+                raise
+        for single in singles:
+            single.unlink(missing_ok=True)
+
+    # What several hosts tell each other.
+
+    def packed(self, mine: bool = False) -> str:
+        """Say which trees are on disk, with their counts. mine: without what others told."""
+        trees = np.where(self._known, 0, self._trees) if mine else self._trees
+        return base64.b64encode(zlib.compress(trees.astype("<i4").tobytes(), 1)).decode()
+
+    def learn(self, packed: str) -> None:
+        """Hear which trees are on disk, of whoever `packed` it."""
+        trees = np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<i4")
+        for place in np.flatnonzero((trees > 0) & (self._trees == 0)):
+            self._count_tree(int(place), int(trees[place]))
+            self._known[place] = True
+
+    def made(self) -> bytes:
+        """As `packed` of this host's own."""
+        return self.packed(mine=True).encode()
+
+    def lacking_by_block(self) -> np.ndarray:
+        """Return of each block how many of its trees are not on disk: [blocks] int."""
+        lacking = np.zeros((self._count, self.size), int)
+        lacking.reshape(-1)[: len(self._trees)] = self._trees == 0
+        return lacking.sum(axis=1)
+
+    def sweep(self) -> None:
+        """Remove single files beside their shards: of hosts that wrote on when they were believed to be
+        dead."""
+        for single in self._folder.glob(f"{self.name}-*.tree"):
+            place = joined(single, self.size)
+            if place is not None and place[0].exists():
+                single.unlink(missing_ok=True)
+
+    def lacking(self, places: Sequence[int], look: bool) -> list[int]:
+        """Return which problems of a block have no tree. look: whether others may have put some on disk."""
+        if look and places:
+            number = places[0] // self.size
+            paths = (self._shard(number), *map(self._single, places))
+            self._find(number, places, {path.name for path in paths if path.exists()})
+        return [place for place in places if not self._trees[place]]
+
     @property
     def _count(self) -> int:
-        return -(-len(self._problems) // self._size)
+        return -(-len(self.problems) // self.size)
 
     def _block(self, number: int) -> range:
-        return range(number * self._size, min((number + 1) * self._size, len(self._problems)))
+        return range(number * self.size, min((number + 1) * self.size, len(self.problems)))
 
     def _single(self, place: int) -> Path:
-        return self._folder / f"{self._name}-{place:06d}.tree"
+        return self._folder / f"{self.name}-{place:06d}.tree"
 
     def _shard(self, number: int) -> Path:
-        return self._folder / f"{self._name}-{number:05d}.parquet"
+        return self._folder / f"{self.name}-{number:05d}.parquet"
 
-    def _find(self, number: int, names: set[str]) -> None:
-        """Takes what there is of a block; beside its shard the single files are left over."""
+    def _find(self, number: int, places: Sequence[int], names: set[str]) -> None:
+        """Takes what there is of some places of a block; beside its shard the single files are left over."""
         block, shard = self._block(number), self._shard(number)
         whole = self._read(shard, block) if shard.name in names else None
         if whole is not None:
             for place, tree in zip(block, whole, strict=True):
                 self._take(place, tree)
-        for place in block:
+        for place in places:
             single = self._single(place)
             if single.name not in names:
                 continue
             if whole is not None:
-                single.unlink()
+                single.unlink(missing_ok=True)
             elif found := self._read(single, [place]):
                 self._take(place, found[0])
-        if whole is None:
-            self._join(number)
-
-    def _add(self, place: int, tree: Tree) -> None:
-        tree = dataclasses.replace(tree, **vars(self._source))
-        records.write_rows(self._single(place), Tree, [tree])
-        self._take(place, tree)
-        self._join(place // self._size)
+        if whole is None and len(places) == len(block) and self._trees[block.start : block.stop].all():
+            self.join(number)
 
     def _take(self, place: int, tree: Tree) -> None:
-        self._there[place] = True
-        self.done += 1
-        self.trajectories += len(tree.trajectories())
-        if tree.solved:
-            self.solved.add(tree.problem.id)
+        if not self._trees[place]:
+            trajectories = len(tree.trajectories())
+            self.own_done += 1
+            self.own_trajectories += trajectories
+            self._count_tree(place, 1 + 2 * trajectories + tree.solved)
 
-    def _join(self, number: int) -> None:
-        """Makes a block's shard of its trees, once all are there."""
-        block = self._block(number)
-        if self._there[block.start : block.stop].all():
-            singles = [self._single(place) for place in block]
-            records.join_rows(self._shard(number), Tree, singles)
-            for single in singles:
-                single.unlink()
+    def _count_tree(self, place: int, counts: int) -> None:
+        self._trees[place] = counts
+        self.done += 1
+        self.trajectories += (counts - 1) // 2
+        if (counts - 1) % 2:
+            self.solved.add(self.problems[place].id)
 
     def _read(self, path: Path, places: Sequence[int]) -> list[Tree] | None:
         """A file's trees; None if it was moved aside as damaged or of something else."""
         try:
             trees = records.read_rows(path, Tree)
-            if [tree.problem for tree in trees] != [self._problems[place] for place in places]:
+            if [tree.problem for tree in trees] != [self.problems[place] for place in places]:
                 raise records.Damaged(path, "not of the problems that belong here")
-            if not all(map(self._source.made, trees)):
+            if not all(map(self.source.made, trees)):
                 raise records.Damaged(path, "searched with another seed or other models than belong here")
             return trees
         except records.Damaged as error:

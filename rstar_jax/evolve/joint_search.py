@@ -1,0 +1,140 @@
+"""One search by several hosts: each grows trees of the problems that it has a lease on (`leases.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from rstar_jax.evolve.claims import Claims
+from rstar_jax.evolve.leases import LEASE_S, Leases
+from rstar_jax.evolve.shards import OnProgress, OnStored, Shards
+from rstar_jax.queues import Part, Queue
+from rstar_jax.search import Queues, SearchConfig, SearchRequest, search_queue
+from rstar_jax.stores import Store
+from rstar_jax.types import Tree
+
+FOLDER = "claims"  # in that of a stage, until it is done
+
+
+@dataclasses.dataclass(frozen=True)
+class Team:
+    """The hosts that do a stage together. index, count, name: of this one (`distributed.Host`).
+
+    gathered: every host's value, in order. shared: the first host's value. store: of the stage's folder.
+    """
+
+    index: int
+    count: int
+    name: str
+    gathered: Callable[[Any], list[Any]]
+    shared: Callable[[Any], Any]
+    store: Store
+    lease_s: float = LEASE_S
+
+
+class JointSearch:
+    """A host's part of a search; `turn` after turn until it returns False.
+
+    search: a queue of problems. request: makes one of a place. store: puts a tree on disk. batch: trees that
+    grow at a time.
+
+        leases.fill -> take -> search.submit -> poll -> store -> leases.stored
+                                      `-- cancel <- leases.lost
+    """
+
+    def __init__(
+        self,
+        search: Queue[SearchRequest, Tree],
+        leases: Leases,
+        request: Callable[[int], SearchRequest],
+        store: Callable[[int, Tree], None],
+        batch: int,
+    ) -> None:
+        self._search, self._leases, self._request, self._store = search, leases, request, store
+        self._batch, self._places = batch, dict[int, int]()  # by ticket, of what is started
+
+    def turn(self) -> bool:
+        """Go on with what this host has; returns False once all trees of all hosts are on disk."""
+        leases, places = self._leases, self._places
+        if lost := set(leases.lost()):
+            self._search.cancel(tickets := [t for t, place in places.items() if place in lost])
+            for ticket in tickets:
+                del places[ticket]
+        room = leases.share(self._batch) - len(places)
+        leases.fill(room)
+        taken = leases.take(room)
+        places.update(zip(self._search.submit([self._request(p) for p in taken]), taken, strict=True))
+        leases.give_back()
+        if not places:
+            if leases.all_done():
+                return False
+            leases.wait()
+        for ticket, told in self._search.poll():
+            if not isinstance(told, Part):
+                place = places.pop(ticket)
+                self._store(place, told)
+                leases.stored(place)
+        return True
+
+    def close(self) -> None:
+        """Leave what is under way."""
+        self._search.cancel(list(self._places))
+
+
+def grow(
+    shards: Shards,
+    queues: Queues,
+    config: SearchConfig,
+    team: Team,
+    *,
+    training: bool = False,
+    on_progress: OnProgress | None = None,
+    on_stored: OnStored | None = None,
+) -> None:
+    """`Shards.grow` by all hosts of a team, each of which calls this: returns once all trees are on disk and
+    every host's `shards` knows of them. Shards that were made with the team's index and count.
+
+    Raises UserError as `Shards.grow`, and where the store cannot be read or written.
+    """
+    for told in team.gathered(shards.packed()):
+        shards.learn(told)
+    shards.found = shards.done
+    lacking = shards.lacking_by_block()
+    if not lacking.any():
+        return
+    prefix = f"{FOLDER}/{team.shared(team.name)}/{shards.name}"
+    claims = Claims(team.store, prefix, len(shards.problems), shards.size, lacking)
+    leases = Leases(claims, shards, team.name, team.index, team.count, lease_s=team.lease_s)
+    search = search_queue(queues)
+    request = functools.partial(
+        SearchRequest,
+        config=config,
+        round=shards.source.round,
+        tree_index=shards.source.tree_index,
+        training=training,
+    )
+
+    def store(place: int, tree: Tree) -> None:
+        shards.add(place, tree)
+        leases.tell(shards.own_done - before[0], shards.own_trajectories - before[1])
+        if on_stored is not None:
+            on_stored([tree.problem.id])
+
+    before = shards.own_done, shards.own_trajectories
+    joint = JointSearch(search, leases, lambda p: request(shards.problems[p]), store, config.batch)
+    found = shards.trajectories
+    with leases.alive(), contextlib.closing(joint):
+        while joint.turn():
+            if on_progress is not None:
+                done = min(shards.done + leases.elsewhere[0], len(shards.problems))
+                # Others are as fast as this host: it expects its part of what is left.
+                to_come = -(-(len(shards.problems) - done) // team.count)
+                stats = search.stats(problems=search.stats().problems_done + to_come)
+                on_progress(done, found + stats.trajectories + leases.elsewhere[1], stats.left)
+    for told in leases.made():
+        shards.learn(told.decode())
+    if team.index == 0:
+        shards.sweep()
