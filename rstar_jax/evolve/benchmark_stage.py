@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rstar_jax import columns, records
+from rstar_jax import columns, distributed, records
 from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.evaluate import intervals, metrics
 from rstar_jax.evaluate.outcome import Measured
@@ -42,23 +42,37 @@ def measure(m: Measurement, models: Models, figures: Sequence[str], folder: Path
     context, protocol = m.context, m.protocol
     models = dataclasses.replace(models, prompt=protocol.prompt)
     config = context.settings.evaluate.config(context.settings.search)
-    counts, costs = Counter[str](), dict[str, float]()
     with open_seeker(context, 0, models, folder, (1, config.candidates)) as seeker:
         alone = None
         if protocol.greedy and protocol.strategy != "greedy":
-            shards = _greedy(m, seeker)
-            protocol_alone = dataclasses.replace(protocol, strategy="greedy", k=1)
-            _write(m, seeker, shards, protocol_alone, folder / GREEDY, Counter(), {})
-            alone = _samples(folder / GREEDY)
+            alone = _greedy(m, seeker)
         samples = Samples(context.heldout, protocol.k)
         before = _clocks(seeker)
         shards = seeker.grow(m.asked.name, "samples", samples, config, unit="samples")
-        taken = {name: now - before[name] for name, now in _clocks(seeker).items()}
-        _write(m, seeker, shards, protocol, folder / PREDICTIONS, counts, costs)
-        problems = len(context.heldout)
-        if fresh := len(samples) - shards.found:  # what others ran before has no clock here
-            costs |= {name: value / fresh * len(samples) for name, value in taken.items()}
+        taken = _of_all({name: now - before[name] for name, now in _clocks(seeker).items()})
+        fresh = len(samples) - shards.found  # what others ran before has no clock here
+        costs = {name: value / fresh * len(samples) for name, value in taken.items()} if fresh else {}
+        measured = distributed.led(lambda: _measured(m, seeker, alone, shards, figures, folder, costs))
         used = seeker.result()
+    return {"measured": measured, **used}
+
+
+def _measured(
+    m: Measurement,
+    seeker: Seeker,
+    alone: Shards | None,
+    shards: Shards,
+    figures: Sequence[str],
+    folder: Path,
+    costs: dict[str, float],
+) -> dict[str, Any]:
+    """Judge what was grown, by one host; return what it came to, as JSON. costs: of all problems, by now."""
+    context, protocol, problems = m.context, m.protocol, len(m.context.heldout)
+    counts = Counter[str]()
+    if alone is not None:
+        chain = dataclasses.replace(protocol, strategy="greedy", k=1)
+        _write(m, seeker, alone, chain, folder / GREEDY, Counter(), {})
+    _write(m, seeker, shards, protocol, folder / PREDICTIONS, counts, costs)
     if (faults := getattr(context.heldout, "faults", None)) is not None:
         counts["rows_left_out"] = faults.left_out
     disagreements = records.write_lines(folder / DISAGREEMENTS, _disagreements(folder / PREDICTIONS))
@@ -66,31 +80,35 @@ def measure(m: Measurement, models: Models, figures: Sequence[str], folder: Path
     seed = context.settings.seed
     shown = metrics.figures(found, figures or _known(found, protocol), seed=seed)
     if alone is not None:
-        shown["greedy"] = intervals.figure(metrics.values(alone, "pass@1"), seed=seed)
+        shown["greedy"] = intervals.figure(metrics.values(_samples(folder / GREEDY), "pass@1"), seed=seed)
     tool, no_tool = metrics.by_tool(found, seed=seed)
-    return {
-        "measured": results.to_json(
-            Measured(
-                name=m.asked.name,
-                source=m.asked.source,
-                problems=problems,
-                fingerprint=fingerprint(context.heldout),
-                protocol={
-                    **protocol.told(),
-                    "max_step_tokens": context.settings.decode.max_step_tokens,
-                    "context": context.settings.decode.context,
-                },
-                figures=shown,
-                by_level=metrics.by_level(found, protocol.metric, seed=seed),
-                tool=tool,
-                no_tool=no_tool,
-                counts=dict(counts),
-                costs={name: value / problems for name, value in costs.items()},
-                disagreements=disagreements,
-            )
-        ),
-        **used,
-    }
+    return results.to_json(
+        Measured(
+            name=m.asked.name,
+            source=m.asked.source,
+            problems=problems,
+            fingerprint=fingerprint(context.heldout),
+            protocol={
+                **protocol.told(),
+                "max_step_tokens": context.settings.decode.max_step_tokens,
+                "context": context.settings.decode.context,
+            },
+            figures=shown,
+            by_level=metrics.by_level(found, protocol.metric, seed=seed),
+            tool=tool,
+            no_tool=no_tool,
+            counts=dict(counts),
+            costs={name: value / problems for name, value in costs.items()},
+            disagreements=disagreements,
+        )
+    )
+
+
+def _of_all(clocks: dict[str, float]) -> dict[str, float]:
+    """Of all hosts' clocks the mean, and the seconds of all their devices."""
+    found = distributed.gathered(clocks)
+    sums = {name: sum(one[name] for one in found) for name in clocks}
+    return {**sums, "seconds": sums["seconds"] / len(found)}
 
 
 def _greedy(m: Measurement, seeker: Seeker) -> Shards:

@@ -79,10 +79,11 @@ class Claims:
     def refresh(self) -> None:
         """List what there is."""
         start = len(self.prefix) + 1
-        for name in self.store.names(f"{self.prefix}-"):
-            found = None if name in self._seen else _FORM.fullmatch(name, start)
+        names = set(self.store.names(f"{self.prefix}-"))
+        new, self._seen = names - self._seen, names
+        for name in new:
+            found = _FORM.fullmatch(name, start)
             if found is not None:
-                self._seen.add(name)
                 done = found[3] == "done"
                 self._note(Unit(int(found[1]), found[2] or ""), 0 if done else int(found[3]), done)
 

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rstar_jax import compilations, distributed, records
+from rstar_jax import compilations, distributed, records, stores
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.joint_search import Team
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
@@ -133,6 +134,12 @@ class Context:
                 "a bucket's models is kept on this machine anyway."
             )
         return home_expanded(Path(kept), "config.policy.cache")
+
+    def team(self, folder: Path) -> Team:
+        """The hosts of this run, as those who do the stage in a folder."""
+        host = distributed.here()
+        tell = distributed.gathered, distributed.shared
+        return Team(host.index, host.count, host.name, *tell, stores.store(folder))
 
     @functools.cached_property
     def task(self) -> Task:

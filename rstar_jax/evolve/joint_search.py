@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import shutil
+import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from rstar_jax.evolve.claims import Claims
@@ -84,6 +87,23 @@ class JointSearch:
         self._search.cancel(list(self._places))
 
 
+def meet(shards: Shards, team: Team) -> None:
+    """Have hosts that each have read a share of a search's files tell each other what they found. Claims of
+    hosts that searched here before are gone after that: none of them is at work any more."""
+    for told in team.gathered(shards.packed()) if team.count > 1 else ():
+        shards.learn(told)
+    shards.found = shards.done
+
+
+def clear(folder: Path, team: Team) -> None:
+    """Remove the claims of a stage that is done, each host its share. All have to be here by then."""
+    if team.index == 0:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    for name in team.store.names(f"{FOLDER}/"):
+        if zlib.crc32(name.encode()) % team.count == team.index:
+            team.store.remove(name)
+
+
 def grow(
     shards: Shards,
     queues: Queues,
@@ -95,13 +115,10 @@ def grow(
     on_stored: OnStored | None = None,
 ) -> None:
     """`Shards.grow` by all hosts of a team, each of which calls this: returns once all trees are on disk and
-    every host's `shards` knows of them. Shards that were made with the team's index and count.
+    every host's `shards` knows of them. Shards of which the hosts have told each other (`meet`).
 
     Raises UserError as `Shards.grow`, and where the store cannot be read or written.
     """
-    for told in team.gathered(shards.packed()):
-        shards.learn(told)
-    shards.found = shards.done
     lacking = shards.lacking_by_block()
     if not lacking.any():
         return

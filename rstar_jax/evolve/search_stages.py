@@ -10,9 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rstar_jax import distributed
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.evaluate import benchmark
+from rstar_jax.evolve import joint_search
 from rstar_jax.evolve.context import Context, Models
+from rstar_jax.evolve.joint_results import together
 from rstar_jax.evolve.settings import EvaluateSettings, at_round
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.inference import Reasoner
@@ -31,7 +34,8 @@ _BUDGETS: dict[Ended, str] = {"seconds": "max_seconds", "tokens": "max_tokens"} 
 
 @dataclasses.dataclass(frozen=True)
 class Seeker:
-    """A stage's models at work. source: of its trees. sandbox: where their programs run."""
+    """A stage's models at work, on each of the hosts that do it. source: of its trees. sandbox: where their
+    programs run."""
 
     context: Context
     folder: Path
@@ -51,10 +55,14 @@ class Seeker:
         unit: str = "problems",
     ) -> Shards:
         """A tree for each problem, in the files NAME-*; those that are there are not searched again. unit:
-        what they are called as they are counted."""
+        what they are called as they are counted. Every host of the stage calls this and returns once all
+        trees are there."""
         progress, source = self.context.progress, dataclasses.replace(self.source, tree_index=tree_index)
         said = bool(self.reasoner.rereading())
-        shards = Shards(self.folder, name, problems, source, size=self.context.settings.search.shard)
+        team = self.context.team(self.folder)
+        size = self.context.settings.search.shard
+        shards = Shards(self.folder, name, problems, source, size=size, index=team.index, count=team.count)
+        joint_search.meet(shards, team)
         before = self.reasoner.tokens
 
         def show(done: int, trajectories: int, left: TimeLeft) -> None:
@@ -69,16 +77,24 @@ class Seeker:
         with progress.stage(title, len(problems), unit, source.round or None, done=shards.done):
             queues = self.reasoner.queues(source.round, name)
             stored = functools.partial(self.reasoner.settled, name)
-            shards.grow(queues, config, training=training, on_progress=show, on_stored=stored)
+            if team.count == 1:
+                shards.grow(queues, config, training=training, on_progress=show, on_stored=stored)
+            else:
+                joint_search.grow(
+                    shards, queues, config, team, training=training, on_progress=show, on_stored=stored
+                )
         return shards
 
     def result(self) -> dict[str, Any]:
-        """Return the fields of `results.Searching`."""
-        return {
+        """Return the fields of `results.Searching`, of all hosts together, once all have come here."""
+        mine = {
             "layers": self.sandbox.layers,
             "rereading": self.reasoner.rereading(),
             **self.reasoner.result(),
         }
+        found = distributed.gathered(mine)
+        joint_search.clear(self.folder, self.context.team(self.folder))
+        return together(found)
 
 
 @contextlib.contextmanager
@@ -185,6 +201,11 @@ def _searched(context: Context, seeker: Seeker, title: str, unknown: int) -> dic
     """Held-out accuracy by the run's `evaluate`. unknown: steps that nothing is known of until then."""
     e, heldout = context.settings.evaluate, context.heldout
     shards = seeker.grow(title, "search", heldout, e.config(context.settings.search))
+    return distributed.led(lambda: _judged_search(context, seeker, shards, unknown))
+
+
+def _judged_search(context: Context, seeker: Seeker, shards: Shards, unknown: int) -> dict[str, Any]:
+    e, heldout = context.settings.evaluate, context.heldout
     answers, solved, cut_off = [], 0, Counter[Ended]()
     for tree in shards.trees():
         same = functools.partial(seeker.reasoner.same, tree.problem)
@@ -217,7 +238,11 @@ def _policy_alone(seeker: Seeker) -> dict[str, Any]:
     search, heldout = seeker.context.settings.search, seeker.context.heldout
     config = SearchConfig(strategy="greedy", max_depth=search.max_depth, batch=search.batch)
     shards = seeker.grow("evaluate the policy", "policy", heldout, config)
-    trees = list(shards.trees())
+    return distributed.led(lambda: _judged_alone(seeker, shards))
+
+
+def _judged_alone(seeker: Seeker, shards: Shards) -> dict[str, Any]:
+    heldout, trees = seeker.context.heldout, list(shards.trees())
     answers = [benchmark.only_answer(tree) for tree in trees]
     grades = benchmark.graded(heldout, answers, seeker.reasoner.grade)
     return {

@@ -92,7 +92,7 @@ class Host:
 
     def names(self, prefix=""):
         self._operation("names")
-        found = sorted(name for name in self.world.objects if name.startswith(prefix))
+        found = [name for name in self.world.objects if name.startswith(prefix)]
         self.world.counts["listed"] += len(found)
         return found
 

@@ -23,7 +23,6 @@ def test_claims_of_64_hosts_on_as_many_blocks_as_747_000_problems_make_cost_litt
     assert turns <= BLOCKS * SIZE / sum(paces) + 3 * SIZE
     beats = HOSTS * turns
     # A block: claimed, then said to be made and done. Few claims fail.
-    print(world.counts, turns)
     assert world.counts["create"] <= 3 * BLOCKS and world.counts["write"] <= beats + 1.5 * BLOCKS
     # A beat looks at each claim that is held, the first host's at the beats of all.
     assert world.counts["read"] <= (4 + 2) * beats
