@@ -13,7 +13,7 @@ from typing import Any
 
 from rstar_jax.evolve.claims import Claims
 from rstar_jax.evolve.leases import LEASE_S, Leases
-from rstar_jax.evolve.shards import OnProgress, OnStored, Shards
+from rstar_jax.evolve.shards import OnProgress, OnStored, Shards, joined
 from rstar_jax.queues import Part, Queue
 from rstar_jax.search import Queues, SearchConfig, SearchRequest, search_queue
 from rstar_jax.stores import Store
@@ -95,8 +95,16 @@ def meet(shards: Shards, team: Team) -> None:
     shards.found = shards.done
 
 
-def clear(folder: Path, team: Team) -> None:
-    """Remove the claims of a stage that is done, each host its share. All have to be here by then."""
+def clear(folder: Path, team: Team, size: int) -> None:
+    """Remove what a stage's search leaves beside its shards, each host its share. All have to be here by
+    then: claims; single trees of a host that wrote on when it was believed to be dead; and what dead ones
+    were writing. size: of the shards."""
+    if team.count > 1 and team.index == 0:
+        for path in folder.glob("*.tree"):
+            if (place := joined(path, size)) and place[0].exists():
+                path.unlink()
+        for path in folder.glob(".*.part"):
+            path.unlink()
     if team.index == 0:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     for name in team.store.names(f"{FOLDER}/"):
@@ -153,5 +161,3 @@ def grow(
                 on_progress(done, found + stats.trajectories + leases.elsewhere[1], stats.left)
     for told in leases.made():
         shards.learn(told.decode())
-    if team.index == 0:
-        shards.sweep()

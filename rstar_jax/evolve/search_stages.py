@@ -93,7 +93,8 @@ class Seeker:
             **self.reasoner.result(),
         }
         found = distributed.gathered(mine)
-        joint_search.clear(self.folder, self.context.team(self.folder))
+        team, size = self.context.team(self.folder), self.context.settings.search.shard
+        joint_search.clear(self.folder, team, size)
         return together(found)
 
 

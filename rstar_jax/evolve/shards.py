@@ -176,14 +176,6 @@ class Shards:
         lacking.reshape(-1)[: len(self._trees)] = self._trees == 0
         return lacking.sum(axis=1)
 
-    def sweep(self) -> None:
-        """Remove single files beside their shards: of hosts that wrote on when they were believed to be
-        dead."""
-        for single in self._folder.glob(f"{self.name}-*.tree"):
-            place = joined(single, self.size)
-            if place is not None and place[0].exists():
-                single.unlink(missing_ok=True)
-
     def lacking(self, places: Sequence[int], look: bool) -> list[int]:
         """Return which problems of a block have no tree. look: whether others may have put some on disk."""
         if look and places:
