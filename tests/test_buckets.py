@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import pytest
 
 from rstar_jax import compilations, records, stores
@@ -136,6 +137,20 @@ def test_no_file_is_written_to_a_path_that_looks_like_a_url(tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_compiled_programs_are_not_kept_where_other_processes_cannot_read(caplog):
-    compilations.keep("memory://bucket/compiled")
-    assert "memory://bucket/compiled: a folder, gs:// or s3:// expected" in caplog.text
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("memory://bucket/compiled", "memory://bucket/compiled: a folder, gs:// or s3:// expected"),
+        pytest.param("s3://bucket-none/compiled", "no bucket s3://bucket-none", marks=pytest.mark.buckets),
+    ],
+)
+def test_compiled_programs_are_not_kept_where_nobody_can_read_them(url, told, request, caplog):
+    if url.startswith("s3"):
+        request.getfixturevalue("s3")
+    before = jax.config.values["jax_compilation_cache_dir"]
+    try:
+        compilations.keep(url)
+        assert "compiled programs are not kept" in caplog.text and told in caplog.text
+        assert jax.config.values["jax_compilation_cache_dir"] is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)

@@ -27,7 +27,7 @@ from rstar_jax.compilations import DeviceProgram
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 compilations.WORTH_SECONDS = 0.0
 folder = sys.argv[1]
-compilations.keep(Path(folder) if folder else None)
+compilations.keep((folder if "://" in folder else Path(folder)) if folder else None)
 if sys.argv[2:]:
     compilations.forgo("of a test")
 before = compilations.counts()
@@ -61,6 +61,18 @@ def test_what_one_process_compiled_the_next_one_finds(tmp_path: Path) -> None:
     whole.with_name(whole.name.removesuffix("-cache") + "-atime").unlink()
     assert int(told(str(tmp_path))[0]) == 1
     assert told(str(tmp_path))[:2] == ["0", made]
+
+
+@pytest.mark.buckets
+@pytest.mark.parametrize("server", ["s3", "gs"])
+def test_a_bucket_keeps_what_one_process_compiled_for_the_next(
+    request: pytest.FixtureRequest, server: str
+) -> None:
+    url = f"{request.getfixturevalue(server)}/compiled"
+    made, found, _, folder = told(url)
+    assert int(made) >= 1 and found == "0" and folder.startswith(f"{url}/")
+    # However JAX is told of it.
+    assert told("", JAX_COMPILATION_CACHE_DIR=url)[:2] == ["0", made]
 
 
 def test_programs_of_a_cache_without_a_bound_are_found_with_and_without_one(tmp_path: Path) -> None:
