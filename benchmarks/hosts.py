@@ -1,0 +1,206 @@
+"""One small round on several processes that share eight virtual CPU devices, as hosts share a pod's.
+
+    python benchmarks/hosts.py [--out runs/hosts] [--shapes 1x8 2x4 4x2] [--config.problems.train=24 ...]
+    python benchmarks/hosts.py --kill [--at search] [--processes 4 2]
+
+The first runs the round with each number of processes, and compares trees (all but times) and losses (to
+1e-5) with those of one process. The second sends SIGKILL to the last of four processes in the middle of a
+stage, waits until the others have ended, starts the same command with two, and says when these stored their
+first tree or took their first step of training, that no tree was searched twice, and whether all ends as in
+one process. Prints each figure; the exit status tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rstar_jax import records
+from rstar_jax.evolve.shards import tree_files
+from rstar_jax.types import Tree
+
+DEVICES = 8
+SHARD = 4
+SMALL = [
+    "--config=quickstart",
+    "--config.rounds=(1,)",
+    "--config.problems.train=24",
+    "--config.problems.heldout=12",
+    f"--config.search.shard={SHARD}",
+    "--config.search.batch=4",
+    "--config.decode.leaves=4",
+    "--config.train.policy.microbatch=8",
+    "--config.train.ppm.microbatch=8",
+    "--config.train.policy.checkpoint_every_steps=1",
+    "--config.train.ppm.checkpoint_every_steps=1",
+]
+STAGES = ("base/evaluate", "round1/search", "round1/evaluate")
+TRAININGS = ("round1/policy", "round1/ppm")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/hosts"))
+    parser.add_argument("--shapes", nargs="+", default=["1x8", "2x4", "4x2"])
+    parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--at", choices=("search", "policy"), default="search")
+    parser.add_argument("--processes", nargs=2, type=int, default=[4, 2])
+    arguments, overrides = parser.parse_known_args()
+    out: Path = arguments.out
+    shapes = ["1x8"] if arguments.kill else arguments.shapes
+    for shape in shapes:
+        if not (out / shape / "report.json").exists():
+            whole(out, shape, overrides)
+    if arguments.kill:
+        return kill(out, arguments.at, *arguments.processes, overrides)
+    return max(differences(out / shapes[0], out / shape) for shape in shapes)
+
+
+def whole(out: Path, shape: str, overrides: list[str]) -> None:
+    """A round from beginning to end."""
+    processes = int(shape.partition("x")[0])
+    began = time.monotonic()
+    with started(out / shape, processes, overrides) as running:
+        statuses = [process.wait() for process in running]
+    if any(statuses):
+        raise SystemExit(f"{shape}: exit statuses {statuses}; see {out}/{shape}-*.log")
+    print(f"{shape}: a round in {time.monotonic() - began:.0f} s", flush=True)
+
+
+@contextlib.contextmanager
+def started(workdir: Path, processes: int, overrides: list[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """The processes of a command; those that are left at the end are killed."""
+    workdir.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = (
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+        f"--xla_force_host_platform_device_count={DEVICES // processes}"
+    )
+    running = []
+    try:
+        for index in range(processes):
+            place = {"coordinator": f"localhost:{port}", "processes": processes, "process": index}
+            words = [f"--config.distributed.{name}={value}" for name, value in place.items()]
+            command = [*SMALL, *overrides, *(words if processes > 1 else []), f"--workdir={workdir}"]
+            with open(f"{workdir}-{index}.log", "ab") as log:
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "rstar_jax.launch", *command],
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+                )
+            running.append(process)
+        yield running
+    finally:
+        for process in running:
+            process.kill()
+
+
+def trees(stage: Path) -> dict[tuple[str, int, str], Tree]:
+    """What a stage has of trees, by file, tree and problem."""
+    found = {}
+    for path in tree_files(stage, SHARD):
+        kind = path.name.partition("-")[0]
+        with contextlib.suppress(FileNotFoundError):  # joined meanwhile
+            for tree in records.read_rows(path, Tree):
+                found[kind, tree.tree_index, tree.problem.id] = tree
+    return found
+
+
+def timeless(tree: Tree) -> str:
+    """A tree without what differs from run to run."""
+    data = dataclasses.asdict(tree)
+    for node in data["nodes"]:
+        for name in [name for name in node if name.endswith("seconds") or name == "handle"]:
+            del node[name]
+    return json.dumps(data, sort_keys=True, default=str)
+
+
+def losses(stage: Path) -> list[float]:
+    """The loss of each step of a training."""
+    lines = (stage / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def differences(one: Path, other: Path) -> int:
+    """Print how a round differs from another one; 0 where it does not."""
+    if one == other:
+        return 0
+    status = 0
+    for stage in STAGES:
+        a, b = ({k: timeless(t) for k, t in trees(run / stage).items()} for run in (one, other))
+        unequal = sum(a.get(key) != b.get(key) for key in a.keys() | b.keys())
+        print(f"{other.name} {stage}: {len(b)} trees, {unequal} differ", flush=True)
+        status |= unequal > 0
+    for stage in TRAININGS:
+        a, b = losses(one / stage), losses(other / stage)
+        most = max((abs(x - y) for x, y in zip(a, b, strict=False)), default=0.0)
+        print(f"{other.name} {stage}: {len(b)} of {len(a)} steps, losses differ by {most:.1e}", flush=True)
+        status |= len(a) != len(b) or most > 1e-5
+    return status
+
+
+def kill(out: Path, at: str, before: int, after: int, overrides: list[str]) -> int:
+    """Kill one of `before` processes, restart with `after`; print what comes of it."""
+    workdir = out / f"killed-{at}"
+    stage = workdir / "round1" / at
+    with started(workdir, before, overrides) as running:
+        while not reached(stage, at) and all(process.poll() is None for process in running):
+            time.sleep(0.2)
+        running[-1].send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        print(f"killed process {before - 1} of {before} in {at}", flush=True)
+        for index, process in enumerate(running):
+            process.wait(timeout=300)
+            seconds = time.monotonic() - killed
+            print(f"process {index}: status {process.returncode} after {seconds:.0f} s", flush=True)
+    there = {key: tree for name in STAGES for key, tree in of(workdir / name).items()}
+    done = progress(stage, at)
+    began = time.monotonic()
+    with started(workdir, after, overrides) as running:
+        while progress(stage, at) <= done and all(process.poll() is None for process in running):
+            time.sleep(0.1)
+        print(f"{after} processes: back at work after {time.monotonic() - began:.1f} s", flush=True)
+        statuses = [process.wait() for process in running]
+    now = {key: tree for name in STAGES for key, tree in of(workdir / name).items()}
+    again = sum(now.get(key) != tree for key, tree in there.items())
+    print(f"statuses {statuses}; of {len(there)} stored trees {again} were searched again", flush=True)
+    return max(differences(out / "1x8", workdir), any(statuses), again > 0)
+
+
+def of(stage: Path) -> dict[Any, Tree]:
+    """A stage's trees, by the stage's name, too."""
+    return {(str(stage), *key): tree for key, tree in trees(stage).items()} if stage.exists() else {}
+
+
+def progress(stage: Path, at: str) -> int:
+    """How far a stage is: trees, or steps."""
+    if not stage.exists():
+        return 0
+    return len(trees(stage)) if at == "search" else len(losses(stage))
+
+
+def reached(stage: Path, at: str) -> bool:
+    """Whether enough is done to be lost."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return progress(stage, at) >= (8 if at == "search" else 3)
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
