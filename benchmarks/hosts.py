@@ -40,6 +40,7 @@ SMALL = [
     f"--config.search.shard={SHARD}",
     "--config.search.batch=4",
     "--config.decode.leaves=4",
+    "--config.train.policy.batch=4",
     "--config.train.policy.microbatch=8",
     "--config.train.ppm.microbatch=8",
     "--config.train.policy.checkpoint_every_steps=1",
@@ -122,13 +123,21 @@ def trees(stage: Path) -> dict[tuple[str, int, str], Tree]:
     return found
 
 
-def timeless(tree: Tree) -> str:
-    """A tree without what differs from run to run."""
+def told(tree: Tree, exact: bool) -> str:
+    """A tree without its CPU seconds. exact: not, where the round's own models made it, which are equal to
+    within the last bits alone: numbers to four places then, and not which models."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: plain(v) for name, v in value.items() if name != "cpu_s"}
+        if isinstance(value, list | tuple):
+            return [plain(v) for v in value]
+        return round(value, 4) + 0.0 if isinstance(value, float) and not exact else value
+
     data = dataclasses.asdict(tree)
-    for node in data["nodes"]:
-        for name in [name for name in node if name.endswith("seconds") or name == "handle"]:
-            del node[name]
-    return json.dumps(data, sort_keys=True, default=str)
+    if not exact:
+        del data["policy"], data["ppm"]
+    return json.dumps(plain(data), sort_keys=True, default=str)
 
 
 def losses(stage: Path) -> list[float]:
@@ -143,7 +152,8 @@ def differences(one: Path, other: Path) -> int:
         return 0
     status = 0
     for stage in STAGES:
-        a, b = ({k: timeless(t) for k, t in trees(run / stage).items()} for run in (one, other))
+        exact = stage != "round1/evaluate"
+        a, b = ({k: told(t, exact) for k, t in trees(run / stage).items()} for run in (one, other))
         unequal = sum(a.get(key) != b.get(key) for key in a.keys() | b.keys())
         print(f"{other.name} {stage}: {len(b)} trees, {unequal} differ", flush=True)
         status |= unequal > 0
