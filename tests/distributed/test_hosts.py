@@ -32,7 +32,7 @@ def test_what_processes_tell_each_other(tmp_path):
     assert one["gathered"] == other["gathered"] == [{"index": 0}, {"index": 1}]
     assert one["shared"] == other["shared"] == "of 0"
     assert one["led"] == other["led"] == {"led": [1, 2]}
-    assert one["large"] == other["large"] == [7] * 5000
+    assert one["large"] == other["large"] == [7] * 5000 and other["pieces"] > 1
     assert one["refused"] == other["refused"] == "of the leader alone"
     assert one["differ"] == other["differ"]
     assert "policy: abc on host 0" in one["differ"] and "abd on host 1" in one["differ"]
@@ -47,6 +47,7 @@ def test_stages_of_several_hosts(tmp_path):
     assert leader["result"] == {"by": 0} and set(leader["outputs"]) == {"0.json"}
     assert host["result"] == {"by": 0} and set(host["outputs"]) == {"0.json", "1.json"}
     assert one["again"] == other["again"] == 0  # what is done is done by nobody once more
+    assert one["looks"] > 0 == other["looks"]  # the others are told
     assert one["inputs"] == other["inputs"]
     assert "contents of config.data: 0 on host 0" in one["inputs"]
     assert one["damaged"] == other["damaged"] == 1  # the leader finds the damage, both run again
@@ -104,6 +105,7 @@ def _tell(_: Path) -> dict[str, object]:
         "name": host.name,
         "leader": host.leader,
     }
+    found["pieces"] = len(hosts._run.client.key_value_dir_get("rstar/pieces/"))
     distributed.barrier("here")
     distributed.agree({"policy": "abc"})
     for name, call in (
@@ -125,7 +127,12 @@ def _stages(root: Path) -> dict[str, object]:
     from rstar_jax import records
     from rstar_jax.evolve.stages import Workdir
 
-    host, calls = distributed.here(), []
+    host, calls, looks = distributed.here(), [], []
+
+    class Watched(Workdir):
+        def manifest_here(self, name: str) -> dict[str, Any] | None:
+            looks.append(name)
+            return super().manifest_here(name)
 
     def work(folder: Path) -> dict[str, int]:
         calls.append(1)
@@ -133,7 +140,7 @@ def _stages(root: Path) -> dict[str, object]:
         return {"by": host.index}
 
     found: dict[str, object] = {}
-    with Workdir(root / "shared", Options()) as workdir:
+    with Watched(root / "shared", Options()) as workdir:
         found["manifests"] = [
             workdir.stage("round1/curate", work),
             workdir.stage("round1/search", work, "host"),
@@ -141,6 +148,7 @@ def _stages(root: Path) -> dict[str, object]:
         calls.clear()
         workdir.stage("round1/search", work, "host")
         found["again"] = len(calls)
+        found["looks"] = len(looks)
         workdir.claim_inputs({"data": "0"})
         try:
             workdir.claim_inputs({"data": str(host.index)})
