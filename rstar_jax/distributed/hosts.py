@@ -220,17 +220,17 @@ def led(work: Callable[[], Any]) -> Any:
     raise its UserError there."""
     if _run.client is None:
         return work()
-    told = {}
+    answer = {}
     if _run.host.leader:
         try:
-            told = {"result": work()}
+            answer = {"result": work()}
         except UserError as error:
             shared({"error": str(error)})
             raise
-    told = shared(told)
-    if "error" in told:
-        raise UserError(told["error"])
-    return told["result"]
+    answer = shared(answer)
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return answer["result"]
 
 
 def agree(what: Mapping[str, str]) -> None:
