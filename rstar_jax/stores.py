@@ -175,7 +175,11 @@ class FolderStore:
 
     def names(self, prefix: str = "") -> list[str]:
         under = self._root / prefix.rpartition("/")[0]
-        found = (path.relative_to(self._root).as_posix() for path in under.rglob("*") if path.is_file())
+        found = [
+            (Path(folder) / name).relative_to(self._root).as_posix()
+            for folder, _, names in os.walk(under)  # which passes over folders that others remove meanwhile
+            for name in names
+        ]
         hidden = re.compile(r"(^|.*/)\.[^/]*\.part")
         return sorted(name for name in found if name.startswith(prefix) and not hidden.fullmatch(name))
 
