@@ -52,7 +52,7 @@ class Source:
         for folder in {self.folder, base}:
             require_whole(folder)
         content = read_json(base / "config.json")
-        self._family, self.config = _read_config(base, content)
+        self._family, self.config = read_config(base, content)
         self.files = WeightFiles(base)
         self.adapter: Adapter | None = None
         try:
@@ -222,7 +222,8 @@ class Source:
         )
 
 
-def _read_config(folder: Path, content: Mapping[str, Any]) -> tuple[Family, DecoderConfig]:
+def read_config(folder: Path, content: Mapping[str, Any]) -> tuple[Family, DecoderConfig]:
+    """The family and shape that config.json names; raises UserError for what the decoder does not do."""
     file = folder / "config.json"
     kind = content.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:

@@ -1,0 +1,210 @@
+"""What of a training fits on chips: the largest microbatch and the cheapest remat.
+
+Choices are tried from the fastest by `pace.py` on, and the first that the compiler lets through is taken; a
+choice that needs more of everything than one that was refused is not tried. Where nothing is compiled,
+arithmetic decides (`cost.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rstar_jax.errors import UserError
+from rstar_jax.plan.compiled import Compiled, Compiler
+from rstar_jax.plan.cost import USABLE, Shape
+from rstar_jax.plan.pace import Pace
+from rstar_jax.topologies import Topology
+
+GIB = 2**30
+REMATS = ("none", "dots", "full")
+# Arithmetic errs: what needs more than so many times the memory by it is not compiled.
+HOPELESS = 2.0
+Parts = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mesh:
+    """Sizes of a training's mesh, in JAX devices."""
+
+    fsdp: int
+    tensor: int
+    data: int = 1
+    expert: int = 1
+
+    @property
+    def wide(self) -> int:
+        """So many parts have the rows of a microbatch."""
+        return self.data * self.fsdp * self.expert
+
+    def __str__(self) -> str:
+        named = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor, "expert": self.expert}
+        return ", ".join(f"{name} {size}" for name, size in named.items() if size > 1) or "one device"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A way to train. rows: of a microbatch, of all devices. parts: bytes of a device by part, the compiler's
+    where it was asked (compiled), else by arithmetic. step_s: seconds of an optimiser step."""
+
+    role: str
+    mesh: Mesh
+    remat: str
+    rows: int
+    step_s: float
+    parts: Parts
+    compiled: Compiled | None = None
+
+    @property
+    def total(self) -> float:
+        return sum(self.parts.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Refusal:
+    """A choice that does not fit: what, how many bytes, and who says so."""
+
+    what: str
+    needed: float
+    why: str
+
+
+@dataclasses.dataclass
+class Fitting:
+    """Devices of a topology and a model; compile: None: by arithmetic alone."""
+
+    topology: Topology
+    pace: Pace
+    content: Mapping[str, Any]
+    compile: Compiler | None
+    refusals: list[Refusal] = dataclasses.field(default_factory=list)
+
+    @property
+    def shape(self) -> Shape:
+        return self.pace.shape
+
+    @property
+    def memory(self) -> float:
+        """Bytes of a device."""
+        return self.topology.chip.hbm_gib * GIB / self.topology.chip.devices
+
+    def request(self, program: str, mesh: Mapping[str, int], sizes: Sequence[int], **more: Any) -> dict[str, Any]:
+        """For `compiled.Compiler`; of an engine's program one host's slice stands for all."""
+        topology = self.topology
+        name, slices = topology.slice_spec, topology.slices
+        if program not in ("policy gradients", "ppm gradients", "update"):
+            name, slices = f"{topology.chip.name}:{'2x2x1' if len(topology.shape) == 3 else '2x2'}", 1
+            if topology.chips_per_host != 4:
+                name = topology.slice_spec
+        return {
+            "program": program,
+            "model": dict(self.content),
+            "topology": [name, slices],
+            "mesh": dict(mesh),
+            "sizes": list(sizes),
+            "options": more.pop("options", {}),
+            "pages": more.pop("pages", 0),
+        }
+
+    def train(
+        self, role: str, mesh: Mesh, choices: Sequence[tuple[str, int]], row: int, batch_rows: float, ppm: bool
+    ) -> Training:
+        """The first of (remat, rows of a microbatch) that fits. Raises UserError with the numbers if none
+        does."""
+        refused: list[tuple[int, int]] = []
+        last = None
+        for remat, rows in choices:
+            rank = REMATS.index(remat)
+            if any(rank <= r and rows >= n for r, n in refused):
+                continue
+            last = self._trained(role, mesh, remat, rows, row, batch_rows, ppm)
+            if isinstance(last, Training):
+                return last
+            refused.append((rank, rows))
+            self.refusals.append(last)
+        told = "" if last is None else f" The least that was tried: {last.what}: {last.why}."
+        raise UserError(
+            f"{role}: does not fit {self.topology}.{told} Take more chips, a smaller model, or a shorter "
+            f"config.train.{role}.seq_len."
+        )
+
+    def _trained(
+        self, role: str, mesh: Mesh, remat: str, rows: int, row: int, batch_rows: float, ppm: bool
+    ) -> Training | Refusal:
+        parts = self._training_parts(mesh, remat, rows, row, ppm)
+        what = f"{role}, {rows} rows of {row:,}, remat {remat}, {mesh}"
+        compiled, total = None, sum(parts.values())
+        if self.compile is None or total > HOPELESS * self.memory:
+            if total > USABLE * self.memory:
+                return Refusal(what, total, f"{total / GIB:.1f} GiB a device by arithmetic")
+        else:
+            sizes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor, "expert": mesh.expert}
+            program = "ppm gradients" if ppm else "policy gradients"
+            request = self.request(program, sizes, (rows, row), options={"remat": remat})
+            compiled = self.compile(request, what)
+            if compiled.refused:
+                return Refusal(what, compiled.used, shortly(compiled))
+            parts = parts | {"activations": float(compiled.total - compiled.arguments)}
+            total = sum(parts.values())
+            if total > self.memory:
+                why = f"{compiled.total / GIB:.1f} GiB by the compiler, with moments {total / GIB:.1f}"
+                return Refusal(what, total, why)
+        return Training(role, mesh, remat, rows, self.step_s(mesh, remat, rows, row, batch_rows, compiled), parts, compiled)
+
+    def step_s(
+        self, mesh: Mesh, remat: str, rows: int, row: int, batch_rows: float, compiled: Compiled | None = None
+    ) -> float:
+        """Seconds of an optimiser step over so many rows: whole microbatches, then the update."""
+        devices = self.topology.devices
+        sent = None if compiled is None else float(compiled.sent)
+        call = self.pace.gradients(rows, row, remat, devices, mesh.tensor, sent)
+        return -(-batch_rows // rows) * call.total + self.pace.update(devices)
+
+    def _training_parts(self, mesh: Mesh, remat: str, rows: int, row: int, ppm: bool) -> Parts:
+        """By arithmetic: attention's weights stay in the chip's fast memory, where a kernel does it."""
+        s, devices = self.shape, mesh.wide * mesh.tensor
+        activations = s.activation_bytes(-(-rows // mesh.wide), row, 2, remat, logits=not ppm) / mesh.tensor
+        each = 4.0 * s.parameters / devices
+        return {"weights": each, "gradients": each, "moments": 2 * each, "activations": activations}
+
+    def choices(
+        self, mesh: Mesh, row: int, batch_rows: float, most: int | None = None
+    ) -> list[tuple[str, int]]:
+        """(remat, rows) from the fastest on; no more rows than a batch has, in whole parts of the mesh."""
+        top = most or mesh.wide * max(1, -(-int(-(-batch_rows // 1)) // mesh.wide))
+        rows = sorted({min(mesh.wide << i, top) for i in range(20)})
+        found = [(remat, n) for remat in REMATS for n in rows]
+        return sorted(found, key=lambda each: (self.step_s(mesh, *each, row, batch_rows), REMATS.index(each[0])))
+
+    def meshes(self) -> Iterator[Mesh]:
+        """Those whose tensor axis divides the heads; slices of several are joined by their data axis."""
+        devices = self.topology.devices
+        for tensor in (1, 2, 4, 8, 16):
+            if devices % tensor == 0 and self.shape.heads % tensor == 0:
+                slices = self.topology.slices
+                if devices // tensor % slices == 0:
+                    yield Mesh(devices // tensor // slices, tensor, data=slices)
+
+    def largest(self, chosen: Training, row: int, ppm: bool, tries: int = 4) -> int:
+        """Rows of the largest microbatch of the chosen kind that fits, in powers of two of the chosen."""
+        fixed = chosen.total - chosen.parts["activations"]
+        guess = (self.memory - fixed) / max(1.0, chosen.parts["activations"])
+        power, best, refused = max(0, int(guess).bit_length() - 1), 0, 99
+        for _ in range(tries):
+            if power <= best or power >= refused:
+                break
+            rows = chosen.rows << power
+            found = self._trained(chosen.role, chosen.mesh, chosen.remat, rows, row, rows, ppm)
+            if isinstance(found, Training):
+                best, power = power, power + 1
+            else:
+                self.refusals.append(found)
+                refused, power = power, power - 1
+        return chosen.rows << best
+
+
+def shortly(compiled: Compiled) -> str:
+    if compiled.limit:
+        return f"the compiler: used {compiled.used / GIB:.2f} of {compiled.limit / GIB:.2f} GiB"
+    return compiled.refused[:300]
