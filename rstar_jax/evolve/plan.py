@@ -2,7 +2,7 @@
 
     WORKDIR/programs/*.json    what the compiler said of each program (`plan/compiled.py`)
     WORKDIR/plan.json          all that is printed
-    WORKDIR/plan.md            the same as tables
+    WORKDIR/plan.txt           the same as it is printed
 
 The trainings' and the search's own programs are compiled ahead of time for the topology, on this host's CPU;
 times are the roofline's (`plan/pace.py`), and no chip has run any of it.
@@ -20,14 +20,13 @@ from typing import Any
 from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.plan_settings import PlanSettings
-from rstar_jax.evolve.plan_tables import tables
+from rstar_jax.evolve.plan_tables import text
 from rstar_jax.plan import fit_search, known_models
 from rstar_jax.plan.compiled import Compiler, Uncompiled, unavailable
 from rstar_jax.plan.fit import Fitting, Mesh, Training
 from rstar_jax.plan.fit_search import Decoding, Searching
 from rstar_jax.plan.pace import Pace
 from rstar_jax.plan.workload import Expanding, RoundWork, expanding, search_hours
-from rstar_jax.report.table import plain
 from rstar_jax.settings import to_dict
 from rstar_jax.topologies import Topology, parse
 from rstar_jax.train import TrainConfig
@@ -67,7 +66,7 @@ class Plan:
 
 
 def run(settings: PlanSettings, workdir: Path) -> None:
-    """Plan; prints tables and writes plan.json and plan.md.
+    """Plan; prints tables and writes plan.json and plan.txt.
 
     1. the model's shape and the chips
     2. the trainings: mesh, remat, rows
@@ -98,15 +97,15 @@ def run(settings: PlanSettings, workdir: Path) -> None:
     chip = topology.chip
     price = settings.usd_hour or (chip.usd_spot if settings.spot else chip.usd_hour)
     rounds = tuple(_round(settings, fitting, n, policy, ppm, search) for n in settings.rounds)  # 4
-    priced = "as given" if settings.usd_hour else f"US, {'spot' if settings.spot else 'on demand'}, {chip.priced}"
-    plan = Plan(
-        settings, topology, name, fitting, policy, ppm, search, rounds, price, priced, largest, why
+    priced = (
+        "as given" if settings.usd_hour else f"US, {'spot' if settings.spot else 'on demand'}, {chip.priced}"
     )
-    found = tables(plan)
-    print("\n" + "\n".join(plain(table) for table in found), flush=True)
+    plan = Plan(settings, topology, name, fitting, policy, ppm, search, rounds, price, priced, largest, why)
+    told = text(plan)
+    print(f"\n{told}", flush=True)
     records.write_json(workdir / "plan.json", _as_json(plan))
-    with records.replacing(workdir / "plan.md") as path:
-        path.write_text("\n".join(f"```\n{plain(table)}```\n" for table in found), encoding="utf-8")
+    with records.replacing(workdir / "plan.txt") as path:
+        path.write_text(told, encoding="utf-8")
 
 
 def _compiler(
@@ -153,7 +152,10 @@ def _trainings(fitting: Fitting, settings: PlanSettings) -> tuple[Training, Trai
 
     def hours(mesh: Mesh) -> float:
         return sum(
-            min(fitting.step_s(mesh, *choice, c.seq_len, rows) for choice in fitting.choices(mesh, c.seq_len, rows))
+            min(
+                fitting.step_s(mesh, *choice, c.seq_len, rows)
+                for choice in fitting.choices(mesh, c.seq_len, rows)
+            )
             * _steps(settings, role, c)
             for role, c in roles.items()
             for rows in [_batch_rows(settings, role)]
@@ -182,9 +184,7 @@ def _trainings(fitting: Fitting, settings: PlanSettings) -> tuple[Training, Trai
 
 
 def _hours(settings: PlanSettings, pair: tuple[Training, Training]) -> float:
-    return sum(
-        t.step_s * _steps(settings, t.role, getattr(settings.train, t.role)) for t in pair
-    )
+    return sum(t.step_s * _steps(settings, t.role, getattr(settings.train, t.role)) for t in pair)
 
 
 def _steps(settings: PlanSettings, role: str, config: TrainConfig) -> float:
@@ -210,7 +210,8 @@ def _given_mesh(settings: PlanSettings, topology: Topology) -> Mesh:
 
 def _largest(fitting: Fitting, settings: PlanSettings, *trainings: Training) -> dict[str, int]:
     return {
-        t.role: fitting.largest(t, getattr(settings.train, t.role).seq_len, t.role == "ppm") for t in trainings
+        t.role: fitting.largest(t, getattr(settings.train, t.role).seq_len, t.role == "ppm")
+        for t in trainings
     }
 
 
@@ -265,7 +266,8 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "model": plan.model,
         "chips": plan.topology.chips,
         "trainings": [
-            {k: v for k, v in dataclasses.asdict(t).items() if k != "compiled"} for t in (plan.policy, plan.ppm)
+            {k: v for k, v in dataclasses.asdict(t).items() if k != "compiled"}
+            for t in (plan.policy, plan.ppm)
         ],
         "search": {"load": dataclasses.asdict(plan.search.load), "parts": plan.search.parts},
         "compiled": compiled,

@@ -44,11 +44,11 @@ class PlanSettings:
     compile: Literal["auto", "always", "never"] = "auto"
     usd_hour: float = 0.0
     spot: bool = False
-    search: SearchSettings = SearchSettings()
+    search: SearchSettings = dataclasses.field(default_factory=SearchSettings)
     train: TrainSettings = dataclasses.field(default_factory=lambda: paper_round(1).train)
     decode: DecodeConfig = DecodeConfig()
-    assumed: Assumed = Assumed()
-    efficiency: Efficiency = Efficiency()
+    assumed: Assumed = dataclasses.field(default_factory=Assumed)
+    efficiency: Efficiency = dataclasses.field(default_factory=Efficiency)
 
     def __post_init__(self) -> None:
         at_least(self, "", problems=1, usd_hour=0)
@@ -70,6 +70,4 @@ class PlanSettings:
         epochs = self.train.policy.epochs, self.train.ppm.epochs
         candidates, ppm = at_round(s.candidates, number), at_round(s.ppm, number)
         seq_len = self.train.policy.seq_len
-        return round_work(
-            number, self.problems, each, candidates, ppm, solved, epochs, seq_len, self.assumed
-        )
+        return round_work(number, self.problems, each, candidates, ppm, solved, epochs, seq_len, self.assumed)

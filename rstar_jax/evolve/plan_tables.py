@@ -1,4 +1,4 @@
-"""A plan as tables of text."""
+"""A plan as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rstar_jax.evolve.announce import short
 from rstar_jax.plan.compiled import Compiled
 from rstar_jax.plan.fit import GIB, Training
 from rstar_jax.plan.texts import FRESH
-from rstar_jax.report.table import Table
+from rstar_jax.report.table import Table, plain
 
 if TYPE_CHECKING:
     from rstar_jax.evolve.plan import Plan
@@ -16,93 +16,118 @@ if TYPE_CHECKING:
 _SANDBOX_S = 0.02  # of a core, for a program: between 2 ms (trivial) and 39 (sympy; docs/BENCHMARKS.md)
 
 
-def tables(plan: Plan) -> list[Table]:
-    found = [_memory(plan), _programs(plan), _stages(plan), _rounds(plan)]
+def text(plan: Plan) -> str:
+    """All tables, what does not fit, and what is assumed."""
+    found = [_memory(plan), _programs(plan), _trainings(plan), _expansions(plan), _rounds(plan)]
+    if plan.policy.compiled is not None:
+        found.insert(2, _collectives(plan))
+    parts = [plain(table) for table in found]
     if plan.fitting.refusals:
-        found.append(_refusals(plan))
-    return [*found, _assumptions(plan)]
+        told = (f"  {r.what}: {r.needed / GIB:.1f} GiB ({r.why})" for r in plan.fitting.refusals)
+        parts.append("\n".join(["What does not fit a device", *told, ""]))
+    return "\n".join([*parts, _assumptions(plan)])
 
 
 def _memory(plan: Plan) -> Table:
-    """Memory of a device by part."""
-    rows = []
-    for name, parts in (
-        (f"train policy: {_how(plan.policy)}", plan.policy.parts),
-        (f"train PPM: {_how(plan.ppm)}", plan.ppm.parts),
-        (f"search: {plan.search.load.leaves} leaves x {plan.search.load.rows} rows", plan.search.parts),
-    ):
-        told = ", ".join(f"{part} {size / GIB:.2f}" for part, size in parts.items() if size)
-        rows.append((name, told, f"{sum(parts.values()) / GIB:.1f}", f"{plan.fitting.memory / GIB:.1f}"))
-    by = "by arithmetic" if plan.uncompiled else "activations and temporaries as compiled"
-    return Table(
-        f"{plan.model} ({short(plan.fitting.shape.parameters)} parameters) on {plan.topology}: "
-        f"{plan.topology.chips} chips, {plan.topology.hosts} hosts. GiB of a device, {by}",
-        ("stage", "parts", "in all", "it has"),
-        tuple(rows),
+    stages = {"train policy": plan.policy.parts, "train PPM": plan.ppm.parts, "search": plan.search.parts}
+    names = dict.fromkeys(name for parts in stages.values() for name in parts)
+    rows = [
+        (name, *(f"{parts[name] / GIB:.2f}" if name in parts else "" for parts in stages.values()))
+        for name in names
+    ]
+    rows.append(("in all", *(f"{sum(parts.values()) / GIB:.2f}" for parts in stages.values())))
+    rows.append(("it has", *(f"{plan.fitting.memory / GIB:.2f}" for _ in stages)))
+    by = f"by arithmetic ({plan.uncompiled})" if plan.uncompiled else "by the compiler"
+    load, topology = plan.search.load, plan.topology
+    title = "\n".join(
+        (
+            f"{plan.model}, {short(plan.fitting.shape.parameters)} parameters, on {topology}: "
+            f"{topology.chips} chips, {topology.hosts} hosts",
+            f"policy: {_how(plan.policy)}",
+            f"PPM:    {_how(plan.ppm)}",
+            f"search: {load.leaves} leaves of {load.rows} rows in each group of devices; a model lies on "
+            f"{load.tensor}",
+            "",
+            f"GiB of a device; activations and temporaries {by}",
+        )
     )
+    return Table(title, ("part", *stages), tuple(rows))
 
 
 def _how(t: Training) -> str:
-    return f"{t.mesh}; {t.rows} rows, remat {t.remat}"
+    return f"{t.mesh}; microbatches of {t.rows} rows, remat {t.remat}"
 
 
 def _programs(plan: Plan) -> Table:
-    """What each program sends and computes. FLOPs are from shapes, of a device."""
+    """FLOPs are from shapes, of a device; as compiled a loop's body would count once."""
     devices, pace, search = plan.topology.devices, plan.fitting.pace, plan.search
-    s, load = pace.shape, search.load
-    settings = plan.settings
+    s, load, settings = pace.shape, search.load, plan.settings
     named: list[tuple[str, Compiled | None, float]] = []
     for t in (plan.policy, plan.ppm):
         row = getattr(settings.train, t.role).seq_len
-        flops = pace.train_flops(t.rows * row, row, t.remat) / devices
-        named.append((f"{t.role} gradients", t.compiled, flops))
+        named.append((_gradients(t), t.compiled, pace.train_flops(t.rows * row, row, t.remat) / devices))
     context, longest = settings.decode.context, settings.decode.max_step_tokens
-    batch = load.leaves * load.rows
-    decode = load.chunk * batch * (2 * s.matrices + s.attention_flops(context)) / load.tensor
-    read = 8 * context * (2 * s.matrices + s.attention_flops(context / 2)) / load.tensor
-    score = 2 * min(16, load.leaves) * longest * (2 * s.matrices + s.attention_flops(context)) / load.tensor
-    for name, flops in (("decode", decode), ("prefill", read), ("score", score)):
-        if name != "score" or any(r.work.ppm for r in plan.rounds):
-            named.append((name, search.compiled.get(name), flops))
+    each = (2 * s.matrices + s.attention_flops(context)) / load.tensor
+    tokens = {
+        "decode": load.chunk * load.leaves * load.rows,
+        "prefill": 8 * context,
+        "score": 2 * min(16, load.leaves) * longest,
+    }
+    named += [
+        (name, search.compiled.get(name), n * each)
+        for name, n in tokens.items()
+        if name != "score" or any(r.work.ppm for r in plan.rounds)
+    ]
+    rows = [(name, f"{flops / 1e12:,.1f}", *_said(c)) for name, c, flops in named]
+    head = ("program", "TFLOP", "arguments GiB", "temporaries GiB", "kernels", "compiling s")
+    return Table("Programs, of a device; those of the search at their longest", head, tuple(rows))
+
+
+def _gradients(t: Training) -> str:
+    return f"{'PPM' if t.role == 'ppm' else t.role} gradients"
+
+
+def _said(c: Compiled | None) -> tuple[str, ...]:
+    if c is None:
+        return ("-",) * 4
+    sizes = f"{c.arguments / GIB:.2f}", f"{c.temporaries / GIB:.2f}"
+    return *sizes, str(c.kernels), f"{c.seconds:.0f}"
+
+
+def _collectives(plan: Plan) -> Table:
+    trained = {_gradients(t): t.compiled for t in (plan.policy, plan.ppm)}
     rows = [
-        (
-            name,
-            f"{flops / 1e12:,.2f}",
-            *(("-",) * 4 if c is None else (f"{c.arguments / GIB:.2f}", f"{c.temporaries / GIB:.2f}", str(c.kernels), _sent(c))),
-        )
-        for name, c, flops in named
-    ]  # fmt: skip
-    told = f" (nothing is compiled: {plan.uncompiled})" if plan.uncompiled else ""
-    return Table(
-        f"Programs, of a device; the search's at their longest{told}",
-        ("program", "TFLOP", "arguments GiB", "temporaries GiB", "kernels", "collectives: calls, MB sent"),
-        tuple(rows),
-    )
+        (f"{program}: {kind}", f"{each.calls:,}", f"{each.sent / 1e6:,.1f}")
+        for program, compiled in {**trained, **plan.search.compiled}.items()
+        if compiled is not None
+        for kind, each in compiled.collectives.items()
+    ]
+    return Table("Collectives of a device, loops counted", ("program: kind", "calls", "MB sent"), tuple(rows))
 
 
-def _sent(compiled: Compiled) -> str:
-    told = [f"{kind} {c.calls}, {c.sent / 1e6:,.0f}" for kind, c in compiled.collectives.items()]
-    return "; ".join(told) or "none"
-
-
-def _stages(plan: Plan) -> Table:
-    """Seconds of what the stages repeat."""
+def _trainings(plan: Plan) -> Table:
+    """A microbatch's parts; an optimiser step is all its microbatches, and the update."""
     rows = []
     for t in (plan.policy, plan.ppm):
         row = getattr(plan.settings.train, t.role).seq_len
         sent = None if t.compiled is None else float(t.compiled.sent)
-        mesh = t.mesh
-        call = plan.fitting.pace.gradients(t.rows, row, t.remat, plan.topology.devices, mesh.tensor, sent)
+        devices = plan.topology.devices
+        call = plan.fitting.pace.gradients(t.rows, row, t.remat, devices, t.mesh.tensor, sent)
         rate = t.rows * row / call.total / plan.topology.chips
-        told = f"products {call.products:.3f}, memory {call.memory:.3f}, collectives {call.collectives:.3f}"
-        rows.append((f"{t.role}: a microbatch", f"{told}; {rate:,.0f} tokens/s a chip", f"{call.total:.3f}"))
-        rows.append((f"{t.role}: an optimiser step", "all its microbatches, and the update", f"{t.step_s:.3f}"))
-    for r in plan.rounds:
-        e, load = r.expanding, plan.search.load
-        told = f"decode {e.decode:.2f}, read {e.prefill:.2f}, score {e.score:.2f}"
-        name = f"round {r.work.number}: a step of {load.leaves} leaves"
-        rows.append((name, f"{told}; {load.tensor} devices", f"{e.total:.2f}"))
-    return Table("Seconds by the roofline", ("what", "of which", "in all"), tuple(rows))
+        parts = (call.products, call.memory, call.collectives, call.total, t.step_s)
+        rows.append((_gradients(t), *(f"{seconds:.3f}" for seconds in parts), f"{rate:,.0f}"))
+    head = ("seconds", "products", "memory", "collectives", "a call", "a step", "tokens/s a chip")
+    return Table("Trainings by the roofline", head, tuple(rows))
+
+
+def _expansions(plan: Plan) -> Table:
+    rows = [
+        (f"round {r.work.number}", *(f"{n:.2f}" for n in (e.decode, e.prefill, e.score, e.total)))
+        for r in plan.rounds
+        for e in [r.expanding]
+    ]
+    title = f"Searches by the roofline: {plan.search.load.leaves} leaves of a group expanded once"
+    return Table(title, ("seconds", "decode", "read", "score", "in all"), tuple(rows))
 
 
 def _rounds(plan: Plan) -> Table:
@@ -128,7 +153,11 @@ def _rounds(plan: Plan) -> Table:
     written = short(sum(r.work.written for r in plan.rounds))
     more = (f"{hours:,.1f}", f"{hours * chips:,.0f}", total)
     rows.append(("all", "", written, "", "", *(f"{h:,.1f}" for h in sums), *more))
-    cost = "no price of these chips is known; give --config.usd_hour" if price is None else f"{price} $ a chip-hour ({plan.priced})"
+    cost = (
+        "no price of these chips is known; give --config.usd_hour"
+        if price is None
+        else f"{price} $ a chip-hour ({plan.priced})"
+    )
     return Table(
         f"{plan.settings.problems:,} problems; {cost}",
         ("", "rollouts x candidates", "tokens", "trajectories/h", "sandbox core-h",
@@ -137,19 +166,24 @@ def _rounds(plan: Plan) -> Table:
     )  # fmt: skip
 
 
-def _refusals(plan: Plan) -> Table:
-    rows = tuple((r.what, f"{r.needed / GIB:.1f}", r.why) for r in plan.fitting.refusals)
-    return Table("What does not fit", ("what", "GiB", "who says so"), rows)
-
-
-def _assumptions(plan: Plan) -> Table:
+def _assumptions(plan: Plan) -> str:
     e, a, s = plan.settings.efficiency, plan.settings.assumed, plan.settings
     solved = ", ".join(f"{share:.1%}" for share in s.solved)
-    rows = [
-        ("chips", f"products at {e.products:.0%} of the peak, memory at {e.memory:.0%} and links at {e.links:.0%} of their bandwidth; up to {e.hidden:.0%} of products' time hides collectives"),
-        ("decoding", f"{e.filled:.0%} of rows make tokens that are used; the host looks every {plan.search.load.chunk} tokens for {e.look_s * 1e3:.0f} ms"),
-        ("problems", f"prompts of {a.prompt} tokens, {a.steps} steps of {a.step:.0f}, {FRESH:.0%} of them expanded for a rollout; solved, by round: {solved}"),
-        ("left out", f"evaluations, compiling, curating, checkpoints, restarts; sandboxes beside the devices at {_SANDBOX_S * 1e3:.0f} ms a program"),
-        ("largest microbatch", ", ".join(f"{role} {rows} rows" for role, rows in plan.largest.items()) or "not asked for (--config.largest=True)"),
-    ]  # fmt: skip
-    return Table("AN ESTIMATE: no chip ran this. Assumed", ("of", "what"), tuple(rows))
+    largest = ", ".join(f"{role} {rows} rows" for role, rows in plan.largest.items())
+    rows = (
+        (
+            "products",
+            f"{e.products:.0%} of the peak; they hide collectives for up to {e.hidden:.0%} of their time",
+        ),
+        ("memory, links", f"{e.memory:.0%} and {e.links:.0%} of their bandwidth"),
+        ("decoding", f"{e.filled:.0%} of rows make tokens that are used"),
+        ("the host", f"looks every {plan.search.load.chunk} tokens, for {e.look_s * 1e3:.0f} ms"),
+        ("problems", f"prompts of {a.prompt} tokens, {a.steps} steps of {a.step:.0f}"),
+        ("rollouts", f"{FRESH:.0%} of the steps expanded for one; solved, by round: {solved}"),
+        ("sandboxes", f"beside the devices, {_SANDBOX_S * 1e3:.0f} ms of a core for a program"),
+        ("left out", "evaluations, compiling, curating, checkpoints, restarts"),
+        ("largest microbatch", largest or "not looked for (--config.largest=True does)"),
+    )
+    return "\n".join(
+        ["AN ESTIMATE: no chip ran this. Assumed", *(f"  {of}: {what}" for of, what in rows), ""]
+    )

@@ -33,6 +33,7 @@ _SETTINGS = {
     "judge": ("rstar_jax.evolve.judge_settings", "JudgeSettings"),
     "view": ("rstar_jax.view", "ViewSettings"),
     "report": ("rstar_jax.evolve.report_page", "ReportSettings"),
+    "plan": ("rstar_jax.evolve.plan_settings", "PlanSettings"),
     "launch": ("rstar_jax.pods.settings", "LaunchSettings"),
     "sweep": ("rstar_jax.sweep.settings", "SweepSettings"),
 }
@@ -152,6 +153,7 @@ JOBS: dict[str, Job] = {
     "judge": _job("judge", "rstar_jax.evolve.judge", _plain),
     "view": _job("view", "rstar_jax.view", _plain),
     "report": _job("report", "rstar_jax.evolve.report_page", _plain),
+    "plan": _job("plan", "rstar_jax.evolve.plan", _plain),
     "launch": _launch,
     "sweep": _sweep,
 }

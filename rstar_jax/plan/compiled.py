@@ -32,15 +32,6 @@ _ROOMS = (
     *("models", "kernels", "transforms", "engine", "train"),
     *("losses.py", "sharding.py", "plan/programs.py"),
 )
-    "models",
-    "kernels",
-    "transforms",
-    "engine",
-    "train",
-    "losses.py",
-    "sharding.py",
-    "plan/programs.py",
-)
 # Takes the first of "Used 23.65G of 15.75G hbm. Exceeded hbm capacity by 7.90G."
 _USED = re.compile(r"Used ([\d.]+[KMGT]) of ([\d.]+[KMGT]) hbm")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

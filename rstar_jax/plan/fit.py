@@ -89,7 +89,9 @@ class Fitting:
         """Bytes of a device."""
         return self.topology.chip.hbm_gib * GIB / self.topology.chip.devices
 
-    def request(self, program: str, mesh: Mapping[str, int], sizes: Sequence[int], **more: Any) -> dict[str, Any]:
+    def request(
+        self, program: str, mesh: Mapping[str, int], sizes: Sequence[int], **more: Any
+    ) -> dict[str, Any]:
         """For `compiled.Compiler`; of an engine's program one host's slice stands for all."""
         topology = self.topology
         name, slices = topology.slice_spec, topology.slices
@@ -108,7 +110,13 @@ class Fitting:
         }
 
     def train(
-        self, role: str, mesh: Mesh, choices: Sequence[tuple[str, int]], row: int, batch_rows: float, ppm: bool
+        self,
+        role: str,
+        mesh: Mesh,
+        choices: Sequence[tuple[str, int]],
+        row: int,
+        batch_rows: float,
+        ppm: bool,
     ) -> Training:
         """The first of (remat, rows of a microbatch) that fits. Raises UserError with the numbers if none
         does."""
@@ -150,7 +158,15 @@ class Fitting:
             if total > self.memory:
                 why = f"{compiled.total / GIB:.1f} GiB by the compiler, with moments {total / GIB:.1f}"
                 return Refusal(what, total, why)
-        return Training(role, mesh, remat, rows, self.step_s(mesh, remat, rows, row, batch_rows, compiled), parts, compiled)
+        return Training(
+            role,
+            mesh,
+            remat,
+            rows,
+            self.step_s(mesh, remat, rows, row, batch_rows, compiled),
+            parts,
+            compiled,
+        )
 
     def step_s(
         self, mesh: Mesh, remat: str, rows: int, row: int, batch_rows: float, compiled: Compiled | None = None
@@ -175,7 +191,9 @@ class Fitting:
         top = most or mesh.wide * max(1, -(-int(-(-batch_rows // 1)) // mesh.wide))
         rows = sorted({min(mesh.wide << i, top) for i in range(20)})
         found = [(remat, n) for remat in REMATS for n in rows]
-        return sorted(found, key=lambda each: (self.step_s(mesh, *each, row, batch_rows), REMATS.index(each[0])))
+        return sorted(
+            found, key=lambda each: (self.step_s(mesh, *each, row, batch_rows), REMATS.index(each[0]))
+        )
 
     def meshes(self) -> Iterator[Mesh]:
         """Those whose tensor axis divides the heads; slices of several are joined by their data axis."""

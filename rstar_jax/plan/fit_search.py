@@ -1,7 +1,7 @@
 """What of a search fits on a host's chips: leaves of a batch, and devices that hold a model together.
 
-The engine's longest programs are compiled: whoever fits these fits all. What policy and PPM leave is for pages
-of texts, half of it for each.
+The engine's longest programs are compiled: whoever fits these fits all. What policy and PPM leave is for
+pages of texts.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def search(fitting: Fitting, decode: Decoding, choices: list[SearchShape], ppm: 
     told = "" if last is None else f" The last that was tried: {last.what}: {last.why}."
     raise UserError(
         f"search: does not fit a host of {fitting.topology}.{told} Take chips with more memory, "
-        "--config.decode.weights=int8, a shorter config.decode.context or fewer config.decode.max_step_tokens."
+        "--config.decode.weights=int8, or a smaller config.decode.context or max_step_tokens."
     )
 
 

@@ -48,7 +48,10 @@ def program_of(request: Request, devices: Sequence[Any]) -> tuple[Mesh, DevicePr
     # A search's group is the first of a host's; a training takes all devices.
     mesh = sharding.make_mesh(**sizes, devices=devices[: math.prod(sizes.values())] if engine else devices)
     config = decoder_of(dict(request["model"]))
-    return mesh, (_engine if engine else _training)(request, config, mesh)
+    if not engine:
+        return mesh, _training(request, config, mesh)
+    with jax.set_mesh(mesh):  # how caches lie depends on its platform
+        return mesh, _engine(request, config, mesh)
 
 
 def _arrays(mesh: Mesh) -> Callable[..., jax.ShapeDtypeStruct]:

@@ -1,4 +1,4 @@
-"""Published throughputs beside what `pace.py` says of the same settings; no chip is needed to hold it to them.
+"""Published throughputs beside what `pace.py` says of the same settings.
 
 Settings are those of the named project's own scripts: MaxText's configs/v5p/*.sh and llama2_70b.sh, the TPU
 recipes of v6e and Ironwood; sglang-jax's and vLLM-TPU's reports of 1,024 tokens read and 1,024 written.
@@ -41,7 +41,8 @@ class Training:
 @dataclasses.dataclass(frozen=True)
 class Serving:
     """A published server: so many requests at a time on `tensor` devices, 1,024 tokens read and as many
-    written each; every token is looked at by the host. size: bytes of a weight. tokens: written, a chip-second."""
+    written each; every token is looked at by the host. size: bytes of a weight. tokens: written, a second and
+    chip."""
 
     name: str
     source: str
@@ -56,9 +57,7 @@ class Serving:
     def predicted(self, assumed: Efficiency = ASSUMED) -> float:
         chip = CHIPS[self.chip]
         tensor, pace = self.chips * chip.devices, Pace(self.shape, chip, assumed)
-        step = pace.decode(
-            self.requests, 1, 1.5 * self.length, 0, tensor=tensor, size=self.size, looks=1.0
-        )
+        step = pace.decode(self.requests, 1, 1.5 * self.length, 0, tensor=tensor, size=self.size, looks=1.0)
         # With every token that is written one of another request's prompt is read.
         # Numbers of one byte are multiplied at twice the rate.
         reading = pace.read(self.requests, self.length / 2, tensor=tensor, size=self.size)

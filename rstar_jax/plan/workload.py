@@ -81,8 +81,8 @@ def round_work(
 
 @dataclasses.dataclass(frozen=True)
 class SearchShape:
-    """How a search lies on devices. leaves: of each group of `tensor` devices. rows: candidates of a leaf at a
-    time. size: bytes of a weight. chunk: tokens between two looks of the host."""
+    """Layout of a search on devices. leaves: of each group of `tensor` devices. rows: candidates of a leaf at
+    a time. size: bytes of a weight. chunk: tokens between two looks of the host."""
 
     leaves: int
     rows: int
