@@ -68,7 +68,7 @@ def _compiled(request: dict[str, Any]) -> dict[str, Any]:
     began = time.monotonic()
     with jax.set_mesh(mesh):
         compiled = program.compile()
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     text = compiled.as_text() or ""
     return {
         "seconds": round(time.monotonic() - began, 1),

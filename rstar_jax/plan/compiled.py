@@ -32,8 +32,8 @@ _ROOMS = (
     *("models", "kernels", "transforms", "engine", "train"),
     *("losses.py", "sharding.py", "plan/programs.py"),
 )
-# Takes the first of "Used 23.65G of 15.75G hbm. Exceeded hbm capacity by 7.90G."
-_USED = re.compile(r"Used ([\d.]+[KMGT]) of ([\d.]+[KMGT]) hbm")
+# Takes "Used 23.65G of 15.75G hbm" and "temporaries (39.83G) exceeds available HBM (15.75G)".
+_USED = re.compile(r"([\d.]+[KMGT])\)? (?:of|exceeds available HBM) \(?([\d.]+[KMGT])")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -182,5 +182,7 @@ def _read(said: Mapping[str, Any]) -> Compiled:
         )
         return Compiled(refused=refused, used=used, limit=limit)
     by_kind = {kind: Collective(*each) for kind, each in said["collectives"].items()}
-    sizes = {name: int(said[name]) for name in ("arguments", "temporaries", "peak", "kernels")}
-    return Compiled(**sizes, collectives=by_kind, seconds=float(said["seconds"]))
+    arguments, temporaries, peak, kernels = (
+        int(said[name]) for name in ("arguments", "temporaries", "peak", "kernels")
+    )
+    return Compiled(arguments, temporaries, peak, by_kind, kernels, float(said["seconds"]))

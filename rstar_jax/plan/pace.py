@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from rstar_jax.errors import UserError
 from rstar_jax.plan.cost import Shape
 from rstar_jax.topologies import Chip
 
@@ -40,8 +41,6 @@ class Efficiency:
     def __post_init__(self) -> None:
         for name in ("products", "memory", "links", "filled"):
             if not 0 < getattr(self, name) <= 1:
-                from rstar_jax.errors import UserError
-
                 raise UserError(
                     f"config.efficiency.{name}: {getattr(self, name)} given, a share above 0 and up to 1 "
                     "expected."
@@ -164,14 +163,6 @@ class Pace:
             return 0.0
         nbytes = 2 * self.shape.width * tokens * 2 * (tensor - 1) / tensor
         return 2 * self.shape.layers * (self.assumed.hop_s + nbytes / self._links)
-
-
-def mfu(pace: Pace, tokens_per_second: float, row: int) -> float:
-    """Share of a chip's peak that so many tokens a second and chip are, counted as MaxText counts: six
-    operations a parameter, attention not halved for being causal."""
-    seen = pace.shape.attention_flops(row, cached=False)
-    flops = 6 * pace.shape.matrices + 3 * seen
-    return flops * tokens_per_second / (pace.chip.tflops * 1e12)
 
 
 def rounded_up(value: float) -> int:

@@ -71,12 +71,15 @@ def _training(request: Request, config: DecoderConfig, mesh: Mesh) -> DeviceProg
     is_ppm = request["program"] == "ppm gradients"
     if is_ppm:  # its vocabulary head is one of a single number
         config = _without_head(config)
-    params = {name: array(s.shape, s.axes, jnp.float32) for name, s in param_specs(config).items()}
+    params: dict[str, Any] = {
+        name: array(s.shape, s.axes, jnp.float32) for name, s in param_specs(config).items()
+    }
     model: Any = Decoder(config, params, compute_dtype=jnp.bfloat16, mesh=mesh)
     arrays = _PACKED if is_ppm else _PACKED | _TARGETS
     batch = {name: array((rows, T), ("batch", None), dtype) for name, dtype in arrays.items()}
     if is_ppm:
-        model = RewardModel(model, array((config.width,), ("embed",), jnp.float32))
+        score: Any = array((config.width,), ("embed",), jnp.float32)
+        model = RewardModel(model, score)
         batch |= {n: array((rows * T // 2,), (None,), d) for n, d in _PAIRS.items()}
     gradients, update = programs(model, batch, ppm_loss if is_ppm else policy_loss, options)
     return update if request["program"] == "update" else gradients

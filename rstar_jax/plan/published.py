@@ -16,7 +16,8 @@ from rstar_jax.topologies import CHIPS
 @dataclasses.dataclass(frozen=True)
 class Training:
     """A published training. rows: of `row` tokens on a JAX device. again: what of a layer's forward pass is
-    computed again, as a remat of ours that is nearest. tflops: a chip, counted as `pace.mfu` counts."""
+    computed again, as a remat of ours that is nearest. tflops: a chip, counted as MaxText counts: six
+    operations a parameter, attention not halved for being causal."""
 
     name: str
     source: str

@@ -25,7 +25,7 @@ TEXT = """HloModule jit_step, is_scheduled=true
 
 ENTRY %main (p: bf16[4,4]) -> f32[2,16] {
   %while.1 = (s32[], bf16[4,4]) while(%tuple), condition=%condition, body=%body
-  %permute = (bf16[10]{0}, bf16[10]{0}, u32[], u32[]) collective-permute-start(%x), source_target_pairs={{0,1}}
+  %permute = (bf16[10]{0}, bf16[10]{0}, u32[]) collective-permute-start(%x), source_target_pairs={{0,1}}
   %permute-done = bf16[10]{0} collective-permute-done(%permute)
   %sum.1 = /*index=5*/f32[100]{0} all-reduce(%y), replica_groups={{0,1,2,3}}, to_apply=%add
   ROOT %fusion = f32[2,16]{1,0} fusion(%z), kind=kCustom, calls=%all-reduce-scatter.1
@@ -43,4 +43,6 @@ def test_what_a_device_sends():
 
 
 def test_a_program_of_one_device_sends_nothing():
-    assert collectives("HloModule alone\n\nENTRY %main () -> f32[] {\n  ROOT %x = f32[] constant(1)\n}\n") == {}
+    assert (
+        collectives("HloModule alone\n\nENTRY %main () -> f32[] {\n  ROOT %x = f32[] constant(1)\n}\n") == {}
+    )

@@ -66,5 +66,5 @@ def test_a_device_is_its_share_of_a_chip():
 
 
 def test_a_share_is_a_share():
-    with pytest.raises(UserError, match="efficiency.memory: 1.5 given"):
+    with pytest.raises(UserError, match=r"efficiency\.memory: 1\.5 given"):
         Efficiency(memory=1.5)

@@ -1,0 +1,132 @@
+"""The job: a plan from flags to tables, what it keeps, and what it refuses."""
+
+import json
+import subprocess
+
+import pytest
+
+from rstar_jax import launch
+from rstar_jax.evolve.plan_settings import PlanSettings
+from rstar_jax.plan import compiled
+from rstar_jax.plan.compiled import Compiler, Uncompiled
+from rstar_jax.plan.known_models import KNOWN, content_of, shape_of
+
+
+def planned(capsys, tmp_path, *flags):
+    arguments = ["--config=plan", f"--workdir={tmp_path}", *(f"--config.{flag}" for flag in flags)]
+    status = launch.main(arguments)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_a_plan_by_arithmetic(capsys, tmp_path):
+    status, out, err = planned(capsys, tmp_path, "topology=v5p:4x4x4", "compile=never")
+    assert (status, err) == (0, "")
+    for told in ("64 chips, 16 hosts", "round 4", "AN ESTIMATE", "4.2 $ a chip-hour", "What does not fit"):
+        assert told in out
+    kept = json.loads((tmp_path / "plan.json").read_text())
+    assert (tmp_path / "plan.txt").read_text() in out
+    assert [r["work"]["number"] for r in kept["rounds"]] == [1, 2, 3, 4]
+    assert kept["uncompiled"] == "config.compile=never"
+    # Twice the problems take twice the hours.
+    planned(capsys, tmp_path / "two", "topology=v5p:4x4x4", "compile=never", "problems=1494000")
+    twice = json.loads((tmp_path / "two" / "plan.json").read_text())
+    assert twice["rounds"][3]["hours"] == pytest.approx(2 * kept["rounds"][3]["hours"])
+
+
+def test_gpus_and_chips_without_a_price(capsys, tmp_path):
+    status, out, _ = planned(capsys, tmp_path, "topology=h200:8", "rounds=(2,)")
+    assert status == 0 and "GPUs are planned by arithmetic" in out and "no price" in out
+    _, priced, _ = planned(capsys, tmp_path, "topology=h200:8", "rounds=(2,)", "usd_hour=3.5")
+    assert "3.5 $ a chip-hour (as given)" in priced
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("topology=v5p:4x4x5",), "Did you mean 'v5p:4x4x4'"),
+        (("topology=v5q:4x4x4",), "no such chip"),
+        (("model=qwen2.5-math-8b",), "Did you mean 'qwen2.5-math-7b'"),
+        (("problems=0",), "problems: 0 given, 1 or more expected"),
+        (("solved=1.5",), "a share from 0 to 1"),
+        (("compile=always", "topology=h200:8"), "no TPU"),
+        (("fit=False", "compile=never", "train.mesh.fsdp=3"), "multiply to the 64 devices of v5p:4x4x4"),
+        (("fit=False", "compile=never", "decode.tensor=4", "topology=v5e:1x1"), "does not fit"),
+        (("train.policy.lora.rank=8",), "lora.rank: 8 given"),
+        (("model=deepseek-coder-v2", "topology=v5e:2x2", "compile=never"), "does not fit v5e:2x2"),
+    ],
+)
+def test_bad_input_is_a_sentence(capsys, tmp_path, flags, told):
+    status, _, err = planned(capsys, tmp_path, *flags)
+    assert status == 2 and told in err and "Traceback" not in err
+
+
+def test_any_folder_is_a_model(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(KNOWN["llama-3.1-8b"]))
+    name, content = content_of(str(tmp_path))
+    assert name == tmp_path.name and shape_of(content).parameters == pytest.approx(8.03e9, rel=0.01)
+    assert set(KNOWN) >= {"qwen2.5-math-7b", "phi-3-mini"}
+
+
+def test_rounds_have_the_papers_work():
+    s = PlanSettings()
+    first, third, last = (s.work(n) for n in (1, 3, 4))
+    assert first.rollouts == 8 * 747_000 and first.candidates == 5 and not first.ppm
+    assert third.ppm and last.candidates == 16 and last.rollouts > third.rollouts
+
+
+REQUEST = {"program": "decode", "sizes": [1]}
+SAID = {
+    "seconds": 1,
+    "arguments": 2,
+    "temporaries": 3,
+    "peak": 4,
+    "kernels": 0,
+    "collectives": {"all-reduce": [1, 8]},
+}
+
+
+@pytest.fixture
+def available(monkeypatch):
+    monkeypatch.setattr(compiled, "unavailable", lambda: "")
+
+
+def test_what_was_compiled_is_kept(available, monkeypatch, tmp_path):
+    asked, said = [], []
+    monkeypatch.setattr(compiled, "_asked", lambda request: asked.append(request) or SAID)
+    first = Compiler(tmp_path, said.append)(REQUEST, "decode")
+    assert first.sent == 8 and first.total == 5 and said == ["compiling decode ..."]
+    assert Compiler(tmp_path, said.append)(REQUEST, "decode") == first and len(asked) == 1
+    Compiler(tmp_path, said.append)({**REQUEST, "sizes": [2]}, "decode")
+    assert len(asked) == 2
+    for file in tmp_path.glob("*.json"):
+        file.write_text("{")  # cut short
+    assert Compiler(tmp_path, said.append)(REQUEST, "decode") == first and len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os; os.abort()", "its process ended with status -6"),
+        ("import sys; sys.exit('no libtpu here')", "no libtpu here"),
+        ('print(\'{"failed": "it is broken"}\')', "it is broken"),
+    ],
+)
+def test_a_compiler_that_crashes_is_a_sentence(available, monkeypatch, tmp_path, code, told):
+    start = subprocess.Popen
+
+    def other(command, **more):
+        return start([command[0], "-c", code], **more)
+
+    monkeypatch.setattr(compiled.subprocess, "Popen", other)
+    with pytest.raises(Uncompiled, match=told):
+        Compiler(tmp_path, print)(REQUEST, "decode")
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_without_libtpu_arithmetic_decides(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("rstar_jax.evolve.plan.unavailable", lambda: "libtpu is not installed")
+    status, out, _ = planned(capsys, tmp_path, "topology=v5e:4x4", "rounds=(2,)")
+    assert status == 0 and "Nothing is compiled: libtpu is not installed" in out
+    status, _, err = planned(capsys, tmp_path, "topology=v5e:4x4", "compile=always")
+    assert status == 2 and "libtpu is not installed" in err
