@@ -33,7 +33,7 @@ from rstar_jax.types import SftRow
 
 log = logging.getLogger(__name__)
 
-# Logits held at once by the loss, in elements; above it they are computed piece by piece, twice.
+# Logits held at once by the loss on a device, in elements; above it they are computed piece by piece, twice.
 LOGITS_AT_ONCE = 1 << 26
 
 
@@ -156,7 +156,9 @@ def policy_loss(
     """
     loss = LOSSES["cross_entropy"]
     x = model.hidden(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat)
-    pieces = _pieces(x.shape[0], x.shape[1], model.config.vocab_size)
+    # By device: for every piece the vocabulary's weights are gathered, and their gradients scattered, anew.
+    devices = 1 if model.mesh is None else model.mesh.size
+    pieces = _pieces(x.shape[0], x.shape[1], model.config.vocab_size, devices)
     if pieces == 1:
         return loss(model.logits(x), batch["targets"], batch["weights"], batch["marks"], kinds)
 
@@ -172,9 +174,9 @@ def policy_loss(
     return jax.tree.map(lambda sums: sums.sum(axis=0), jax.lax.map(lambda args: piece(*args), cut))
 
 
-def _pieces(rows: int, seq_len: int, vocab_size: int) -> int:
+def _pieces(rows: int, seq_len: int, vocab_size: int, devices: int) -> int:
     """Into how many pieces (a power of two that divides the row) to cut the logits."""
     pieces = 1
-    while rows * seq_len * vocab_size / pieces > LOGITS_AT_ONCE and seq_len % (2 * pieces) == 0:
+    while rows * seq_len * vocab_size / devices / pieces > LOGITS_AT_ONCE and seq_len % (2 * pieces) == 0:
         pieces *= 2
     return pieces

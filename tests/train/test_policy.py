@@ -91,7 +91,8 @@ def test_logits_in_pieces_give_the_same_terms(tiny, examples, monkeypatch):
     (m,) = pack(examples[:4], 2, 32)
     whole = nnx.jit(lambda *args: policy_loss(*args, CONFIG))(tiny(), m)
     monkeypatch.setattr(policy, "LOGITS_AT_ONCE", 256)
-    assert policy._pieces(2, 32, 32) == 8
+    assert policy._pieces(2, 32, 32, 1) == 8
+    assert policy._pieces(2, 32, 32, 4) == 2  # each of four devices holds as much at once
     pieces = nnx.jit(lambda *args: policy_loss(*args, CONFIG))(tiny(), m)
     np.testing.assert_allclose(whole["loss"], pieces["loss"], rtol=1e-5)
     np.testing.assert_allclose(whole["accuracy"], pieces["accuracy"])
