@@ -30,6 +30,7 @@ from rstar_jax.plan.workload import Expanding, RoundWork, expanding, search_hour
 from rstar_jax.settings import to_dict
 from rstar_jax.topologies import Topology, parse
 from rstar_jax.train import TrainConfig
+from rstar_jax.train.mesh_sizes import mesh_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _trainings(fitting: Fitting, settings: PlanSettings) -> tuple[Training, Trai
     """Policy and PPM on one mesh: the one on which the rounds' trainings end first."""
     roles = {"policy": settings.train.policy, "ppm": settings.train.ppm}
     if not settings.fit:
-        mesh = _given_mesh(settings, fitting.topology)
+        mesh = _given_mesh(settings, fitting.topology, dict(fitting.content), fitting.memory)
         found = [
             fitting.train(r, mesh, [(c.remat, c.microbatch)], c.seq_len, _batch_rows(settings, r), r == "ppm")
             for r, c in roles.items()
@@ -193,16 +194,22 @@ def _steps(settings: PlanSettings, role: str, config: TrainConfig) -> float:
     return tokens / config.seq_len / _batch_rows(settings, role)
 
 
-def _given_mesh(settings: PlanSettings, topology: Topology) -> Mesh:
-    sizes = dataclasses.asdict(settings.train.mesh)
+def _given_mesh(settings: PlanSettings, topology: Topology, content: dict[str, Any], memory: float) -> Mesh:
+    given, devices = settings.train.mesh, topology.devices
+    shape, config = known_models.decoder_of(content), settings.train.policy
+    try:
+        filled = mesh_sizes(given, shape, config, devices=devices, slices=topology.slices, memory=memory)
+    except UserError as error:
+        raise UserError(f"{topology}: {error}") from error
+    sizes = dataclasses.asdict(filled)
     known = math.prod(size for size in sizes.values() if size != -1)
     open_sizes = [name for name, size in sizes.items() if size == -1]
     if len(open_sizes) == 1 and known > 0:
-        sizes[open_sizes[0]] = topology.devices // known
-    if min(sizes.values()) < 1 or math.prod(sizes.values()) != topology.devices:
-        told = ", ".join(f"{name}={size}" for name, size in dataclasses.asdict(settings.train.mesh).items())
+        sizes[open_sizes[0]] = devices // known
+    if min(sizes.values()) < 1 or math.prod(sizes.values()) != devices:
+        told = ", ".join(f"{name}={size}" for name, size in dataclasses.asdict(given).items())
         raise UserError(
-            f"config.train.mesh: {told} given, sizes that multiply to the {topology.devices} devices of "
+            f"config.train.mesh: {told} given, sizes that multiply to the {devices} devices of "
             f"{topology} expected. Change them, give one as -1 to take what is left, or --config.fit=True."
         )
     return Mesh(**sizes)

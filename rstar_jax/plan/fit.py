@@ -174,7 +174,8 @@ class Fitting:
         """Seconds of an optimiser step over so many rows: whole microbatches, then the update."""
         devices = self.topology.devices
         sent = None if compiled is None else float(compiled.sent)
-        call = self.pace.gradients(rows, row, remat, devices, mesh.tensor, sent)
+        slices = self.topology.slices if mesh.data > 1 else 1
+        call = self.pace.gradients(rows, row, remat, devices, mesh.tensor, sent, slices)
         return -(-batch_rows // rows) * call.total + self.pace.update(devices)
 
     def _training_parts(self, mesh: Mesh, remat: str, rows: int, row: int, ppm: bool) -> Parts:

@@ -85,6 +85,11 @@ class Pace:
     def _links(self) -> float:
         return self.chip.ici_gbs * 1e9 / self.chip.devices * self.assumed.links
 
+    @property
+    def _across(self) -> float:
+        """The data centre's network, of a device."""
+        return self.chip.dcn_gbs * 1e9 / self.chip.devices * self.assumed.links
+
     def train_flops(self, tokens: float, row: int, remat: str) -> float:
         """Operations of gradients over tokens in rows of `row`, with what is computed again, causal attention
         counted once: of all devices."""
@@ -95,13 +100,20 @@ class Pace:
         return tokens * (6 * s.matrices + 3.5 * seen + again)
 
     def gradients(
-        self, rows: float, row: int, remat: str, devices: int, tensor: int, sent: float | None = None
+        self,
+        rows: float,
+        row: int,
+        remat: str,
+        devices: int,
+        tensor: int,
+        sent: float | None = None,
+        slices: int = 1,
     ) -> Seconds:
         """One microbatch's gradients on a mesh of so many devices, `tensor` of them to a part of the rows.
 
         rows: of `row` tokens, of all devices. sent: bytes that a device sends, as the compiler tells; None:
         by arithmetic: weights gathered twice and gradients scattered over fsdp, and states exchanged four
-        times a layer over tensor.
+        times a layer over tensor. slices: that the mesh is of, over which gradients alone are summed.
         """
         s, tokens = self.shape, rows * row
         mine = tokens / devices
@@ -111,14 +123,15 @@ class Pace:
         # Weights as gathered, three times; their float32 sums, read and written.
         held = 3 * 2 * s.matrices / tensor + 2 * 4 * s.parameters / devices
         if sent is None:
-            wide = devices // tensor
+            wide = devices // slices // tensor
             over = 2 * (2 + 1) * s.matrices / tensor * (wide - 1) / wide
             states = 4 * s.layers * mine * tensor * s.width * 2 * 2 * (tensor - 1) / tensor
             sent = over + states
+        across = 2 * 4 * s.parameters / (devices // slices) * (slices - 1) / slices
         return Seconds(
             self.train_flops(tokens, row, remat) / devices / self._flops,
             (insides * passes * mine + held) / self._bandwidth,
-            sent / self._links,
+            sent / self._links + across / self._across,
             self.assumed.hidden,
         )
 
