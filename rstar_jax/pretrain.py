@@ -11,12 +11,11 @@ import dataclasses
 import functools
 import json
 import random
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rstar_jax import models, weights
+from rstar_jax import models, stores, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.inference import Reasoner
@@ -144,7 +143,7 @@ def run(config: PretrainConfig, workdir: Path) -> Path:
     folder = workdir / "tiny-base"
     tokenizer.set_chat_template(usage.chat_template(prompt, tokenizer))
     weights.save_pretrained(model, folder, tokenizer_from=tokenizer, stops=_TASK.grammar.handovers)
-    shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
+    stores.remove_folder(workdir / "checkpoints")
     # 5.
     figures = measure(folder, config.measure) if config.measure.problems else {}
     _write_readme(folder, config, summary, figures)

@@ -18,6 +18,7 @@ import os
 import random
 import re
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -104,6 +105,26 @@ def require(url: str) -> None:
     store.remove(name)
     if found != ([name], b"1"):
         raise UserError(f"{url}: what is written there is not found at once, which is needed. Take another.")
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, of a mirror also in its bucket: files there that this machine
+    does not have."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if isinstance(there := store(folder), BucketStore):
+        for name in there.names():
+            there.remove(name)
+
+
+def is_google(url: str) -> bool:
+    """Tell if a URL is of Google Cloud Storage, in which orbax saves by itself."""
+    return SCHEMES[url.partition("://")[0]] is _GOOGLE
+
+
+def remote(folder: Path) -> str | None:
+    """The URL that a mirror's folder stands for; None for a folder that is in none."""
+    there = store(folder)
+    return there.root if isinstance(there, BucketStore) else None
 
 
 @contextlib.contextmanager

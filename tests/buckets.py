@@ -57,5 +57,7 @@ def gs() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(objects, "_multipart_upload", with_precondition)
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("TENSORSTORE_GCS_HTTP_URL", f"http://127.0.0.1:{port}")  # of orbax
+        patch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
         yield "gs://bucket"
     server.stop()

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rstar_jax import records
+from rstar_jax import mirror, records
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.search import Queues, SearchConfig, SearchStats, watch_trees
 from rstar_jax.types import Problem, Tree
@@ -143,6 +143,8 @@ class Shards:
         if self._alone and not self._trees[block.start : block.stop].all():
             return
         singles = [self._single(place) for place in block]
+        if not all(single.exists() for single in singles):
+            mirror.pull()  # those of other hosts
         try:
             records.join_rows(shard, Tree, singles)
         except records.Damaged:
@@ -167,7 +169,8 @@ class Shards:
             self._known[place] = True
 
     def made(self) -> bytes:
-        """As `packed` of this host's own."""
+        """As `packed` of this host's own, which other hosts can read by then."""
+        mirror.push()
         return self.packed(mine=True).encode()
 
     def lacking_by_block(self) -> np.ndarray:
@@ -179,6 +182,7 @@ class Shards:
     def lacking(self, places: Sequence[int], look: bool) -> list[int]:
         """Return which problems of a block have no tree. look: whether others may have put some on disk."""
         if look and places:
+            mirror.pull()
             number = places[0] // self.size
             paths = (self._shard(number), *map(self._single, places))
             self._find(number, places, {path.name for path in paths if path.exists()})

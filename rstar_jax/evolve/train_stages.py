@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from jax.sharding import Mesh
 
 import rstar_jax
 from rstar_jax import curate as curation
-from rstar_jax import distributed, models, records, sharding, train, weights
+from rstar_jax import distributed, models, records, sharding, stores, train, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve import suspects
@@ -308,7 +307,7 @@ def _training(
             "on_step": on_step,
         }
     if leader:
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        stores.remove_folder(checkpoints)
 
 
 def _seed(context: Context, round: int) -> int:

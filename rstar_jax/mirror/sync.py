@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from rstar_jax import stores
 from rstar_jax.errors import UserError
 from rstar_jax.mirror import later
 from rstar_jax.mirror.ledger import Ledger, Version, version_here, version_there
@@ -37,6 +38,8 @@ LAST = ("DONE.json", "_CHECKPOINT_METADATA")
 # Takes ".x.part", "a/.new-7/b", "cache/x", "a/metrics.tmp", "a/3.orbax-checkpoint-tmp/x", "a/claims/b":
 # temporary, of this machine alone, or written there by whoever means it. Takes no "a/x.tree".
 _OURS_ALONE = re.compile(r"(.*/)?(\.[^/]*|claims)(/.*)?|cache/.*|.*\.tmp|.*orbax-checkpoint-tmp.*")
+# Takes these, and "a/checkpoints/12/x", which orbax saves in the bucket by itself.
+_SAVED_THERE = re.compile(rf"{_OURS_ALONE.pattern}|(.*/)?checkpoints/.*")
 # Takes "round1/policy/model/model.safetensors", "round1/policy/checkpoints/12/state/d/0".
 _LARGE = re.compile(r".*\.safetensors|(.*/)?checkpoints/.*")
 # Takes "a/checkpoints/12/state/x": (a/checkpoints/12).
@@ -57,6 +60,7 @@ class Mirror:
         self, store: BucketStore, folder: Path, ledger: Path, may_write: Callable[[], bool] | None = None
     ):
         self.folder, self._store, self._may_write = folder, store, may_write
+        self._kept_out = _SAVED_THERE if stores.is_google(store.root) else _OURS_ALONE
         self._ledger = Ledger(ledger)
         self._seen = dict[str, Version]()  # in the look before
         self._postponed = set[str]()
@@ -69,7 +73,7 @@ class Mirror:
         """
         with self._turning:
             infos = self._store.listing(only) if only else self._store.listing()
-            there = {name: version_there(info) for name, info in infos.items() if _is_mirrored(name)}
+            there = {name: version_there(info) for name, info in infos.items() if self._is_mirrored(name)}
             there = {n: v for n, v in there.items() if _is_published(n, there) and only in ("", n)}
             here, known = self._look(), dict(self._ledger.entries)
             fetched = list[str]()
@@ -132,7 +136,26 @@ class Mirror:
         self._ledger.close()
 
     def _look(self) -> dict[str, Version]:
-        return dict(_files(self.folder, ""))
+        return dict(self._files(self.folder, ""))
+
+    def _files(self, folder: Path | str, name: str) -> Iterator[tuple[str, Version]]:
+        """The files of a folder that are mirrored, by their names in it, with their versions."""
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:  # renamed meanwhile
+            return
+        for entry in entries:
+            path = f"{name}{entry.name}"
+            if not self._is_mirrored(path):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_dir():
+                    yield from self._files(entry.path, f"{path}/")
+                elif entry.is_file():
+                    yield path, version_here(entry.stat())
+
+    def _is_mirrored(self, name: str) -> bool:
+        return not self._kept_out.fullmatch(name) and all(name.split("/"))  # no folder's mark
 
     def _give_way(self, there: Iterable[str], here: Iterable[str], known: Iterable[str]) -> None:
         """Remove what an earlier start left of stages that another machine has finished since."""
@@ -216,27 +239,6 @@ class Mirror:
                 raise
         if errors:
             raise errors[0]
-
-
-def _files(folder: Path | str, name: str) -> Iterator[tuple[str, Version]]:
-    """The files of a folder that are mirrored, by their names in it, with their versions."""
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:  # renamed meanwhile
-        return
-    for entry in entries:
-        path = f"{name}{entry.name}"
-        if not _is_mirrored(path):
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            if entry.is_dir():
-                yield from _files(entry.path, f"{path}/")
-            elif entry.is_file():
-                yield path, version_here(entry.stat())
-
-
-def _is_mirrored(name: str) -> bool:
-    return not _OURS_ALONE.fullmatch(name) and all(name.split("/"))  # no folder's mark, no ".."
 
 
 def _is_published(name: str, there: dict[str, Version]) -> bool:

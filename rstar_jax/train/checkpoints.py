@@ -19,8 +19,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
+from etils import epath
 
-from rstar_jax import distributed
+from rstar_jax import distributed, stores
 from rstar_jax.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -36,11 +37,14 @@ class Checkpoints:
     `identity` says which training: a checkpoint of another one is refused, never continued from. Every
     process of a training calls each method alike.
 
+    Of a working directory in gs:// each process writes its part there; of one in another bucket they are
+    written on this machine, and its mirror sends them. Raises UserError for several processes and s3://.
+
     save -> writing, in threads of orbax -> on disk (`check` and `wait` raise what went wrong there)
     """
 
     def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
-        self.folder = Path(folder).absolute()
+        self.folder = _place(Path(folder).absolute())
         self.identity = identity
         self._manager: ocp.CheckpointManager | None = None
         self._writing: int | None = None  # the step whose save has not been seen on disk
@@ -179,6 +183,19 @@ class Checkpoints:
             if self._manager is not None:
                 self._manager.close()
                 self._manager = None
+
+
+def _place(folder: Path) -> Any:
+    """Where orbax is to write a folder: a path as it takes them, of this machine or of Google's storage."""
+    url = stores.remote(folder)
+    if url is not None and stores.is_google(url):
+        return epath.Path(url)
+    if url is not None and jax.process_count() > 1:
+        raise UserError(
+            f"{url}: the training state of several hosts cannot be saved there. Train on one host "
+            "(--config.stages=policy,ppm), or take a --workdir in gs:// or in a folder that all hosts mount."
+        )
+    return folder
 
 
 def _named(state: Any) -> dict[str, jax.Array]:
