@@ -7,7 +7,8 @@
 --config.over.OPTION=VALUES is swept; all other options are the job's own, the same at every point. Each
 point is the job's own command with W/points/NAME as its --workdir: one at a time, or so many with
 --config.at_once=4 (on an accelerator they share its memory). --config.do=commands writes the commands for
-other machines, --config.do=table makes the table of what they did. Stopped or killed, the same command goes
+other machines, --config.do=manifests --config.launch.topology=v5p:4x4x4 a manifest each, and
+--config.do=table makes the table of what they did. Stopped or killed, the same command goes
 on; more values or seeds add to what is done. W/sweep.md, sweep.json and sweep.csv hold the table. Hardware:
 as the job's.
 """

@@ -64,16 +64,13 @@ def parse(argv: Sequence[str]) -> list[str]:
     return [program, *asked, *options]
 
 
-def of_config(name: str, workdir: Path, options: Sequence[str]) -> list[str]:
+def of_config(name: str, workdir: Path | str, options: Sequence[str]) -> list[str]:
     """The command of a config with options as OPTION=VALUE, and with the flags of this command line."""
     ours = {"config", "workdir", "flagfile", "undefok"}
-    shared = [found.serialize() for found in _present() if found.name not in ours]
+    given = {found.name: found for name in FLAGS if (found := FLAGS[name]).present}  # one may have two names
+    shared = [found.serialize() for name, found in given.items() if name not in ours]
     chosen = [f"--config={name}", f"--workdir={workdir}", *filter(None, shared)]
     return [sys.executable, "-m", "rstar_jax.launch", *chosen, *(f"--config.{option}" for option in options)]
-
-
-def _present() -> list[flags.Flag]:
-    return [FLAGS[name] for name in FLAGS if FLAGS[name].present]
 
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str], list[str]]:

@@ -158,26 +158,25 @@ def override(config: ConfigDict, overrides: list[str]) -> ConfigDict:
 def handed_on(config: ConfigDict, overrides: list[str]) -> list[str]:
     """Put what is said of another job into a config that is about one (`of`, `options`); returns the rest.
 
-    `--config.job=NAME` says which; options that the config itself has not are that job's. `--config.over.X=V`
-    is one of `over`, where the config has that.
+    `--config.job=NAME` says which; options that the config itself has not are that job's. Of a tuple of
+    OPTION=VALUE, as a sweep's `over`, `--config.over.X=V` is one.
     """
     if "of" not in config or "options" not in config:
         return overrides
-    rest, options, over = list[str](), list[str](), list[str]()
+    rest, given = list[str](), dict[str, list[str]]()
     for flag in overrides:
         name, _, value = flag.removeprefix("--config.").partition("=")
         first, _, inner = name.partition(".")
         if name == "job":
             config.of = value
-        elif first == "over" and inner and "over" in config:
-            over.append(f"{inner}={value}")
         elif first not in config:
-            options.append(f"{name}={value}")
+            given.setdefault("options", []).append(f"{name}={value}")
+        elif inner and isinstance(config[first], tuple):
+            given.setdefault(first, []).append(f"{inner}={value}")
         else:
             rest.append(flag)
-    for group, given in (("options", options), ("over", over)):
-        if given:
-            config[group] = tuple([*config.to_dict()[group], *given])
+    for group, texts in given.items():
+        config[group] = (*config.to_dict()[group], *texts)
     return rest
 
 

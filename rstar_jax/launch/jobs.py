@@ -120,9 +120,21 @@ def _sweep(config: ConfigDict) -> Callable[[Path], Any]:
 
     def start(workdir: Path) -> Any:
         job = importlib.import_module("rstar_jax.sweep.job")
-        return job.run(settings, job.Launcher(_resolved, command.of_config, signals.number), workdir)
+        given = command.FLAGS.workdir or ""
+        launcher = job.Launcher(_resolved, command.of_config, _write_manifest, signals.number, given)
+        return job.run(settings, launcher, workdir)
 
     return start
+
+
+def _write_manifest(of: str, options: Sequence[str], launch: Sequence[str]) -> None:
+    """Do what --config=launch does of a job. options, launch: the job's and its own, as OPTION=VALUE."""
+    try:
+        config = override(config_of("launch"), [f"--config.{option}" for option in launch])
+        config.of, config.options = of, tuple(options)
+        _launch(config)(Path())
+    except UserError as error:
+        raise UserError(f"--config.launch: {error}") from None
 
 
 def _resolved(name: str, options: Sequence[str]) -> Any:

@@ -4,6 +4,7 @@
     WORKDIR/points/NAME.log     what it printed
     WORKDIR/points/NAME.json    how it ended, once it has
     WORKDIR/sweep.md, .json, .csv    the table
+    WORKDIR/commands.sh, manifests/  what starts the points elsewhere, if asked for
 
 Each point is the job's own command in a process of its own, which is what one would type: it shares compiled
 programs with the others by their folder (--compiled), and can be looked at, killed and gone on with alone.
@@ -12,7 +13,6 @@ programs with the others by their folder (--compiled), and can be looked at, kil
 from __future__ import annotations
 
 import dataclasses
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,14 +21,13 @@ from rstar_jax import records
 from rstar_jax.compare.job import CompareSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.report.progress import Progress
-from rstar_jax.sweep import base, figures, grid, processes, table
+from rstar_jax.sweep import base, elsewhere, figures, grid, processes, table
 from rstar_jax.sweep.grid import Point, Resolve
 from rstar_jax.sweep.processes import Places, Process, Status
 from rstar_jax.sweep.settings import SweepSettings
 
 _LOOK_S = 0.1  # between two looks at what is running
 _INTERVAL_S = 30.0  # between two lines of progress in a log
-COMMANDS = "commands.sh"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +35,16 @@ class Launcher:
     """What a sweep is handed of the command line.
 
     resolve: as `grid.Resolve`. command: a point's command of a config's name, its folder and its options.
-    signal: the number of the signal that has been raised.
+    manifest: writes what starts a config's job elsewhere, by the job's options and those of --config=launch.
+    signal: the number of the signal that has been raised. given: --workdir as it was given, which may be a
+    bucket's address.
     """
 
     resolve: Resolve
-    command: Callable[[str, Path, Sequence[str]], list[str]]
+    command: Callable[[str, Path | str, Sequence[str]], list[str]]
+    manifest: Callable[[str, Sequence[str], Sequence[str]], None]
     signal: Callable[[KeyboardInterrupt], int]
+    given: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +71,10 @@ def run(settings: SweepSettings, launcher: Launcher, workdir: Path) -> int:
         for point in points:
             if places.folder(point).exists():
                 _require_same(places.folder(point), point)
-        if settings.do == "commands":
-            _write_commands(settings, launcher, places, points)
+        left = [point for point in points if not is_done(places, point)]
+        if settings.do in ("commands", "manifests"):
+            write = elsewhere.commands if settings.do == "commands" else elsewhere.manifests
+            write(settings, launcher, places, left)
             return 0
         with Progress(interval=_INTERVAL_S) as progress:
             if settings.do == "run":
@@ -78,6 +83,13 @@ def run(settings: SweepSettings, launcher: Launcher, workdir: Path) -> int:
         print(table.write(found, workdir), end="")
         print(f"\nWritten to {workdir / table.MARKDOWN}, {table.JSON} and {table.CSV}.")
     return int(any(point.status == "failed" for point in found.points))
+
+
+def is_done(places: Places, point: Point) -> bool:
+    """Tell whether a point has ended as it should, and is still there."""
+    status = processes.read_status(places.status(point))
+    there = (places.folder(point) / "config.json").is_file()
+    return status is not None and status.status == "done" and there
 
 
 def _require_same(folder: Path, point: Point) -> None:
@@ -100,7 +112,7 @@ class _Run:
         self._settings, self._launcher, self._places = settings, launcher, places
         self._points, self._progress = points, progress
         self._keys = {point.name: base.key(point.settings) for point in points}
-        self._waiting = [point for point in points if not self._is_done(point)]
+        self._waiting = [point for point in points if not is_done(places, point)]
         self._again = set[str]()  # ended by a signal, once
         self._running = list[Process]()
         self._began, self._ended = time.monotonic(), 0
@@ -121,11 +133,6 @@ class _Run:
             except BaseException:
                 processes.stop(self._running, 15)
                 raise
-
-    def _is_done(self, point: Point) -> bool:
-        status = processes.read_status(self._places.status(point))
-        there = (self._places.folder(point) / "config.json").is_file()
-        return status is not None and status.status == "done" and there
 
     def _start(self) -> None:
         """Start what may be started: a point waits while another one makes the evaluation of its base."""
@@ -180,25 +187,6 @@ class _Run:
     def _rate(self) -> str:
         hours = (time.monotonic() - self._began) / 3600
         return f"{self._ended / hours:.1f} points an hour" if self._ended else ""
-
-
-def _write_commands(
-    settings: SweepSettings, launcher: Launcher, places: Places, points: Sequence[Point]
-) -> None:
-    """A line of a shell for each point that is not done."""
-    lines = list[str]()
-    for point in points:
-        status = processes.read_status(places.status(point))
-        if status is None or status.status != "done":
-            command = launcher.command(settings.of, places.folder(point).absolute(), point.options)
-            lines.append(shlex.join(command))
-    path = places.root / COMMANDS
-    with records.replacing(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    print("\n".join(lines))
-    print(
-        f"# {len(lines)} of {len(points)} points, written to {path}. Then make the table: --config.do=table."
-    )
 
 
 def _collect(

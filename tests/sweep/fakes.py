@@ -56,7 +56,9 @@ def evaluation(folder: Path, right: Sequence[int]) -> None:
     records.write_signed(folder / "evaluation.json", results.to_json(found))
 
 
-def launcher(script: Callable[[Path, Sequence[str]], str]) -> job.Launcher:
+def launcher(
+    script: Callable[[Path, Sequence[str]], str], manifest: Callable[..., None] = print, given: str = ""
+) -> job.Launcher:
     """script: makes a line of shell of a point's folder and options."""
 
     def command(name: str, folder: Path, options: Sequence[str]) -> list[str]:
@@ -64,7 +66,7 @@ def launcher(script: Callable[[Path, Sequence[str]], str]) -> job.Launcher:
             pass
         return ["/bin/sh", "-c", script(folder, options)]
 
-    return job.Launcher(resolve, command, signals.number)
+    return job.Launcher(resolve, command, manifest, signals.number, given)
 
 
 if __name__ == "__main__":

@@ -175,6 +175,7 @@ def test_one_point_makes_it_while_the_others_wait(made, tmp_path):
 
     over = ("search.c=1,2", "decode.chunk=16,8")
     swept = SweepSettings(over=over, options=_FEW, at_once=4, do="run")
-    assert job.run(swept, job.Launcher(resolve, command, signals.number), tmp_path / "w") == 0
+    launcher = job.Launcher(resolve, command, lambda *_: None, signals.number)
+    assert job.run(swept, launcher, tmp_path / "w") == 0
     # Of each chunk one makes it.
     assert sorted(log.read_text().split()) == ["false", "false", "true", "true"]

@@ -110,6 +110,47 @@ def test_commands_for_other_machines_and_the_table_of_what_they_did(sweep, tmp_p
     assert "| math500 | pass@1 | 2 | 75.0 (" in capsys.readouterr().out
 
 
+def manifests(tmp_path, *options, given="", over=("c=1,2",)) -> list[dict[str, str]]:
+    written = list[tuple]()
+    swept = SweepSettings(over=over, do="manifests", launch=options)
+    made = launcher(lambda *_: "", manifest=lambda *of: written.append(of), given=given)
+    assert job.run(swept, made, tmp_path / "w") == 0
+    assert {of for of, *_ in written} == {"quickstart"}
+    return [dict(option.split("=", 1) for option in launch) for _, _, launch in written]
+
+
+def test_a_manifest_for_each_point_has_a_name_and_a_folder_of_its_own(tmp_path):
+    one, two = manifests(tmp_path, "topology=v5e:2x2", "workdir=gs://b/s", "spot=True")
+    assert one["workdir"] == "gs://b/s/points/c=1,seed=0" and one["compiled"] == "gs://b/s/compiled"
+    assert one["out"] == str(tmp_path / "w" / "manifests" / "c=1,seed=0.yaml") and one["spot"] == "True"
+    assert one["name"] != two["name"] and one["name"].startswith("rstar-quickstart-")
+    named = manifests(tmp_path, "topology=h200:8", f"name={'x' * 40}", "compiled=/c", over=("c=1,2,3",))
+    assert {len(of["name"]) for of in named} == {37} and len({of["name"] for of in named}) == 3
+    assert named[0]["out"].endswith(".sh") and named[0]["compiled"] == "/c"
+    assert named[0]["workdir"] == f"runs/{'x' * 40}/points/c=1,seed=0"
+
+
+def test_points_elsewhere_lie_in_the_bucket_that_the_sweep_is_given(sweep, tmp_path):
+    assert manifests(tmp_path, "topology=v5e:2x2", given="gs://b/s")[0]["workdir"].startswith(
+        "gs://b/s/points/"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "--config.launch: config.topology: '' given"),
+        (("topology=v5e:3x2",), "--config.launch: config.topology.* Did you mean"),
+        (("topology=v5e:2x2", "out=a"), "--config.launch.out: given"),
+        (("topology=v5e:2x2", "workdir=/elsewhere"), "--config.launch: config.workdir"),
+    ],
+)
+def test_options_of_manifests_that_cannot_be_are_refused(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        manifests(tmp_path, *options)
+    assert not (tmp_path / "w" / "manifests").exists()
+
+
 def test_points_of_other_options_are_refused_before_any_is_run(sweep):
     sweep(over=("c=1,2",), options=("name=a",))
     with pytest.raises(UserError, match=r"made with other options:\n  config.name: there 'a', now 'b'"):
