@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import gc
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -161,14 +160,6 @@ class Context:
         """The task's prompt of a question for one who is asked."""
         return functools.partial(self.task.prompt, role=role)
 
-    def free_devices(self) -> None:
-        """Let go of what an earlier stage has left on the devices, before this one fills them.
-
-        A search's engine and what measures it know each other, so that nobody's letting go frees its weights
-        and pages: they wait for the collector, which counts objects, not bytes.
-        """
-        gc.collect()
-
     def sandbox(self) -> Sandbox:
         """The processes that run what models write, with this run's limits, not yet started.
 
@@ -208,7 +199,6 @@ class Context:
         """
         s = self.settings
         assert isinstance(models.policy, Path)
-        self.free_devices()
         made = Reasoner(
             models.policy,
             models.ppm,

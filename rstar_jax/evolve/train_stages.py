@@ -157,7 +157,6 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     round: whose solutions they are; 0 for those of a warm start, which were given.
     """
     context.held.clear()
-    context.free_devices()
     tokenizer = context.tokenizer(context.base)
     config = context.settings.train.policy
     base = _load(context, context.base, config)
@@ -248,7 +247,6 @@ def fit_ppm(
 
     round: whose pairs they are; 0 for given ones.
     """
-    context.free_devices()
     tokenizer = context.tokenizer(source)
     config = context.settings.train.ppm
     delimiters, dtype = context.settings.policy.delimiters, context.settings.policy.dtype

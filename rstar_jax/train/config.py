@@ -17,8 +17,9 @@ class TrainConfig:
 
     epochs: passes over the data. batch: examples (solutions or preference pairs) per optimiser step.
     seq_len: tokens of a packed row; longer examples are dropped and counted.
-    microbatch: rows per device call. A batch takes as many calls as its rows need, so that one shape is
-        compiled.
+    microbatch: rows per call of all devices together; on a mesh that splits the batch over more than they
+        divide by, the next multiple. A batch takes as many calls as its rows need, so that one shape is
+        compiled, and has the same examples whatever the devices.
     learning_rate: of AdamW, at its highest. schedule: how the learning rate falls to 0 after warming up.
     warmup_fraction: share of the steps in which the learning rate rises from 0.
     weight_decay: AdamW's, on matrices only, never on biases and norms. clip: the largest global gradient

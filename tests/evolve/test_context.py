@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from rstar_jax import models, weights
+from rstar_jax import compilations, models, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
@@ -50,7 +50,7 @@ def test_what_a_search_had_on_the_device_is_free_for_a_training(tmp_path: Path) 
         made = context.reasoner(Models(TINY_BASE, None, "finetuned"), context.sandbox())
         assert live() > before
         del made
-        context.free_devices()
+        compilations.forget()
         assert live() == before
 
 

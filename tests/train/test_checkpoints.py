@@ -14,6 +14,7 @@ from pathlib import Path
 import flax.nnx as nnx
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from rstar_jax.errors import UserError
@@ -156,6 +157,15 @@ def test_no_room_is_said_and_the_model_is_left_whole(tiny, examples, tmp_path):
         warnings.simplefilter("ignore", RuntimeWarning)
         gc.collect()
     assert np.isfinite(np.asarray(model.embed[...])).all()
+
+
+def test_a_save_that_fails_without_a_word_ends_the_training(tiny, examples, tmp_path, monkeypatch):
+    """As asynchronous saves of orbax may (issue 605): the folder is not there, and nothing is raised."""
+    monkeypatch.setattr(ocp.CheckpointManager, "save", lambda *_, **__: True)
+    steps = []
+    with pytest.raises(UserError, match=r"state cannot be saved \(step 1 was not written\)"):
+        run(tiny(), examples, folder=tmp_path, on_step=lambda done, *_: steps.append(done))
+    assert steps == [1, 2]  # it goes on while the save is under way
 
 
 def test_short_trainings_write_no_checkpoint(tiny, examples, tmp_path):

@@ -20,7 +20,7 @@ from rstar_jax.train import (
     programs,
     read_metrics,
 )
-from rstar_jax.train.step import decays
+from rstar_jax.train.step import TrainPrograms, decays
 from rstar_jax.transforms import lora
 
 STEP = ["jit(accumulate)", "jit(update)"]
@@ -169,6 +169,17 @@ def test_a_loss_that_is_not_finite_stops_the_training(tiny, examples):
     model.embed[...] = model.embed[...].at[0].set(np.nan)
     with pytest.raises(UserError, match=r"step 1 of 4: the loss is nan.*learning_rate"):
         train(model, examples)
+
+
+def test_too_many_rows_for_the_memory_name_fewer(tiny, examples, monkeypatch):
+    def full(*_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory in space hbm. Used 20G of 16G")
+
+    made = TrainPrograms.of
+    monkeypatch.setattr(TrainPrograms, "of", lambda *args: dataclasses.replace(made(*args), accumulate=full))
+    config = dataclasses.replace(CONFIG, microbatch=4)
+    with pytest.raises(UserError, match=r"4 rows of 32 tokens .*Used 20G of 16G.* train\.microbatch=2"):
+        train(tiny(), examples, config)
 
 
 def test_no_steps_is_an_error(tiny):

@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 
+from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.train import (
     Example,
@@ -16,6 +17,7 @@ from rstar_jax.train import (
     ppm_loss,
     programs,
 )
+from rstar_jax.train.host_rows import Rows
 from tests.on_devices import printed
 
 
@@ -29,7 +31,7 @@ def main():
     tokens = [rng.integers(0, 32, n).astype(np.int32) for n in rng.integers(20, 32, 16)]
     examples = [Example(t, np.arange(len(t)) >= 3) for t in tokens]
     pairs = [[(i, i + 1, 1.0)] for i in range(0, 16, 2)]
-    losses, compiled = [], []
+    losses, compiled, refused = [], [], None
     jax.monitoring.register_event_duration_secs_listener(
         lambda event, _, **about: compiled.append(about["fun_name"]) if "backend_compile" in event else None
     )
@@ -46,20 +48,27 @@ def main():
             summary = fit(model, batches, loss, options, total_steps=batches.total_steps)
             runs.append([summary.first_loss, summary.last_loss])
         losses.append(runs)
+    try:
+        fit(policy, PolicyBatches(examples, options, 0, Rows(6)), policy_loss, options, total_steps=1)
+    except UserError as error:
+        refused = str(error)
+    few = Rows.on(policy.mesh, 3)
     embed = policy.embed[...]
     row = programs(policy, PolicyBatches(examples, options, 0)(0).microbatches[0], policy_loss, options)[1]
     memory = row.compile().memory_analysis()
     sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes
     steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
     parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
-    print(json.dumps([losses, steps, sizes, *parts]))
+    print(json.dumps([losses, steps, sizes, *parts, refused, few.count]))
 
 
 def test_eight_devices_equal_one():
-    (one, eight), steps, (given, made), devices, part = json.loads(printed(__file__))
+    (one, eight), steps, (given, made), devices, part, refused, few = json.loads(printed(__file__))
     # Once for each model, on one device and on eight: what a program makes lies where it is looked for.
     assert steps == ["jit(accumulate)"] * 4 + ["jit(update)"] * 4
     assert made < 1.1 * given  # new sums are split, too: XLA would have them whole on every device
+    assert "6 rows a call given, but the mesh (data=2 fsdp=4 tensor=1 expert=1) splits" in refused
+    assert refused.endswith("Give a multiple of 8, such as 8.") and few == 8
     assert devices == 8 and part == [32, 4]  # the parameters stay split
     np.testing.assert_allclose(one, eight, rtol=1e-3)
     assert all(last < first for first, last in one)
