@@ -119,6 +119,19 @@ def test_data_and_then_fsdp_reach_across_slices_and_no_other_axis(sizes, data, f
     assert {d.id for d in mesh.devices.flat} == set(range(8))
 
 
+@pytest.mark.libtpu
+@pytest.mark.parametrize(("name", "count"), [("v5e:4x4", 32), ("v5p:2x2x2", 16)])
+def test_two_slices_of_tpus_make_a_mesh(name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jax.experimental import topologies
+
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    pod = topologies.get_topology_desc(platform="tpu", topology_name=name, num_slices=2)
+    mesh = sharding.make_mesh(data=0, fsdp=-1, tensor=2, devices=list(pod.devices))
+    assert dict(mesh.shape) == {"data": 2, "fsdp": count // 4, "tensor": 2, "expert": 1}
+    assert [{d.slice_index for d in inner.flat} for inner in mesh.devices] == [{0}, {1}]
+
+
 def test_axes_that_would_reach_across_slices_are_refused() -> None:
     devices: Any = [Device(i, i // 2) for i in range(8)]
     with pytest.raises(UserError, match=r"of 4 slices, .* Give data=4"):

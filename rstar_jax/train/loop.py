@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import math
 import signal
 import time
@@ -31,6 +32,8 @@ from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.save_times import SaveTimes
 from rstar_jax.train.step import Loss, TrainPrograms, copied, home, place_of
 
+log = logging.getLogger(__name__)
+
 Microbatch = dict[str, np.ndarray]
 OnStep = Callable[[int, int, dict[str, float]], None]
 
@@ -46,6 +49,7 @@ class Batch:
     tokens: int
 
 
+_FULL = 0.5  # of the tokens that rows have room for; below it a warning is due
 _ALWAYS = ("loss", "learning_rate", "grad_norm")  # the rows of metrics that every step has
 
 
@@ -116,6 +120,8 @@ def fit(
     to_save, kept = contextlib.ExitStack(), progress.step
     try:
         batch = batches(progress.step) if progress.step < total_steps else None
+        if batch is not None:
+            _warn_of_padding(batch, config)
         while batch is not None:
             # 3.
             pieces = [_on_device(m, run.everywhere) for m in batch.microbatches]
@@ -214,6 +220,18 @@ def _identity(config: TrainConfig, total_steps: int, seed: int, data: int) -> di
     options = to_dict(dataclasses.replace(config, checkpoint_every_s=0.0, checkpoint_every_steps=0))
     del options["sampled_ids"], options["microbatch"]  # the data say them
     return {**options, "total_steps": total_steps, "seed": seed, "data": data}
+
+
+def _warn_of_padding(batch: Batch, config: TrainConfig) -> None:
+    """Say so where a mesh has more parts of the batch than there is text for: they compute padding."""
+    rows = len(batch.microbatches[0]["tokens"])
+    full = batch.tokens / (len(batch.microbatches) * rows * config.seq_len)
+    if rows > config.microbatch and full < _FULL and distributed.here().leader:
+        log.warning(
+            "%.0f%% of the %d rows of a call is text, the rest padding: the mesh splits a batch of %d "
+            "examples into more parts than it fills. Raise train.mesh.tensor or lower train.seq_len (%d).",
+            *(100 * full, rows, batch.examples, config.seq_len),
+        )
 
 
 @contextlib.contextmanager

@@ -1,6 +1,9 @@
 """Eight devices compute what one does: rows split over them, parameters and optimiser too."""
 
+import dataclasses
+import io
 import json
+import logging
 
 import jax
 import numpy as np
@@ -53,22 +56,28 @@ def main():
     except UserError as error:
         refused = str(error)
     few = Rows.on(policy.mesh, 3)
+    logged = io.StringIO()
+    logging.getLogger("rstar_jax.train").addHandler(logging.StreamHandler(logged))
+    padded = dataclasses.replace(options, seq_len=128, microbatch=1)
+    wide = PolicyBatches(examples, padded, 0, Rows.on(policy.mesh, 1))
+    fit(policy, wide, policy_loss, padded, total_steps=1)
     embed = policy.embed[...]
     row = programs(policy, PolicyBatches(examples, options, 0)(0).microbatches[0], policy_loss, options)[1]
     memory = row.compile().memory_analysis()
     sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes
     steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
     parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
-    print(json.dumps([losses, steps, sizes, *parts, refused, few.count]))
+    print(json.dumps([losses, steps, sizes, *parts, refused, few.count, logged.getvalue()]))
 
 
 def test_eight_devices_equal_one():
-    (one, eight), steps, (given, made), devices, part, refused, few = json.loads(printed(__file__))
+    (one, eight), steps, (given, made), devices, part, refused, few, said = json.loads(printed(__file__))
     # Once for each model, on one device and on eight: what a program makes lies where it is looked for.
     assert steps == ["jit(accumulate)"] * 4 + ["jit(update)"] * 4
     assert made < 1.1 * given  # new sums are split, too: XLA would have them whole on every device
     assert "6 rows a call given, but the mesh (data=2 fsdp=4 tensor=1 expert=1) splits" in refused
     assert refused.endswith("Give a multiple of 8, such as 8.") and few == 8
+    assert "of the 8 rows of a call is text, the rest padding" in said
     assert devices == 8 and part == [32, 4]  # the parameters stay split
     np.testing.assert_allclose(one, eight, rtol=1e-3)
     assert all(last < first for first, last in one)
