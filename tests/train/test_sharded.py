@@ -51,6 +51,11 @@ def main():
             summary = fit(model, batches, loss, options, total_steps=batches.total_steps)
             runs.append([summary.first_loss, summary.last_loss])
         losses.append(runs)
+    embed = policy.embed[...]
+    row = programs(policy, PolicyBatches(examples, options, 0)(0).microbatches[0], policy_loss, options)[1]
+    memory = row.compile().memory_analysis()
+    sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes
+    steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
     try:
         fit(policy, PolicyBatches(examples, options, 0, Rows(6)), policy_loss, options, total_steps=1)
     except UserError as error:
@@ -61,11 +66,6 @@ def main():
     padded = dataclasses.replace(options, seq_len=128, microbatch=1)
     wide = PolicyBatches(examples, padded, 0, Rows.on(policy.mesh, 1))
     fit(policy, wide, policy_loss, padded, total_steps=1)
-    embed = policy.embed[...]
-    row = programs(policy, PolicyBatches(examples, options, 0)(0).microbatches[0], policy_loss, options)[1]
-    memory = row.compile().memory_analysis()
-    sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes
-    steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
     parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
     print(json.dumps([losses, steps, sizes, *parts, refused, few.count, logged.getvalue()]))
 
