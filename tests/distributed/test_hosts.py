@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from rstar_jax import distributed, stopping
 from rstar_jax.distributed import DistributedConfig, hosts, watch
 from rstar_jax.errors import UserError
@@ -17,17 +19,25 @@ from tests import on_processes
 FILE = __file__
 
 
-def printed(what: str, folder: Path) -> list[Any]:
-    """What two processes that do `what` print."""
-    with on_processes.started(FILE, what, folder, processes=2, devices=2) as running:
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """What each of two processes says of each of `_PARTS`, which they do one after the other, in a folder of
+    which another run has the part `taken`."""
+    from rstar_jax.evolve.stages import Workdir
+
+    folder = tmp_path_factory.mktemp("hosts")
+    with (
+        Workdir(folder / "taken", Options()),
+        on_processes.started(FILE, "parts", folder, processes=2, devices=2) as running,
+    ):
         said = [process.communicate(timeout=120) for process in running]
     for process, (out, err) in zip(running, said, strict=True):
         assert process.returncode == 0, out + err
     return [json.loads(out) for out, _ in said]
 
 
-def test_what_processes_tell_each_other(tmp_path):
-    one, other = printed("tell", tmp_path)
+def test_what_processes_tell_each_other(told):
+    one, other = (each["tell"] for each in told)
     # Another host's wait goes on until all are there; the result is one for all.
     assert one["gathered"] == other["gathered"] == [{"index": 0}, {"index": 1}]
     assert one["shared"] == other["shared"] == "of 0"
@@ -40,8 +50,8 @@ def test_what_processes_tell_each_other(tmp_path):
     assert one["name"] != other["name"] and (one["leader"], other["leader"]) == (True, False)
 
 
-def test_stages_of_several_hosts(tmp_path):
-    one, other = printed("stages", tmp_path)
+def test_stages_of_several_hosts(told):
+    one, other = (each["stages"] for each in told)
     assert one["manifests"] == other["manifests"]
     leader, host = one["manifests"]
     assert leader["result"] == {"by": 0} and set(leader["outputs"]) == {"0.json"}
@@ -51,20 +61,15 @@ def test_stages_of_several_hosts(tmp_path):
     assert one["inputs"] == other["inputs"]
     assert "contents of config.data: 0 on host 0" in one["inputs"]
     assert one["damaged"] == other["damaged"] == 1  # the leader finds the damage, both run again
-    assert not list(tmp_path.glob("shared/.met*"))
+    assert not [name for name in one["left"] if ".met" in name]
 
 
-def test_a_folder_of_one_host_alone_is_refused(tmp_path):
-    for said in printed("apart", tmp_path):
-        assert "what host 0 writes there is not seen by" in said["error"]
+def test_a_folder_of_one_host_alone_is_refused(told):
+    assert all("what host 0 writes there is not seen by" in each["apart"] for each in told)
 
 
-def test_a_second_run_in_a_folder_is_refused_on_all_hosts(tmp_path):
-    from rstar_jax.evolve.stages import Workdir
-
-    with Workdir(tmp_path / "shared", Options()):
-        for said in printed("taken", tmp_path):
-            assert "another run is using this folder" in said["error"]
+def test_a_second_run_in_a_folder_is_refused_on_all_hosts(told):
+    assert all("another run is using this folder" in each["taken"] for each in told)
 
 
 def test_a_signal_is_answered_while_others_are_waited_for(tmp_path):
@@ -154,6 +159,7 @@ def _stages(root: Path) -> dict[str, object]:
             workdir.claim_inputs({"data": str(host.index)})
         except UserError as error:
             found["inputs"] = str(error)
+        found["left"] = os.listdir(root / "shared")
         distributed.barrier("looked")
         if host.index:
             (root / "shared/round1/search/1.json").write_text("{}")
@@ -164,28 +170,28 @@ def _stages(root: Path) -> dict[str, object]:
     return found
 
 
-def _apart(root: Path) -> dict[str, object]:
+def _apart(root: Path) -> str:
     from rstar_jax.evolve import stages
 
     stages._SEEN_S = 0.2
     return _refused(root / str(distributed.here().index))
 
 
-def _taken(root: Path) -> dict[str, object]:
-    return _refused(root / "shared")
+def _taken(root: Path) -> str:
+    return _refused(root / "taken")
 
 
-def _refused(folder: Path) -> dict[str, object]:
+def _refused(folder: Path) -> str:
     from rstar_jax.evolve.stages import Workdir
 
     try:
         with Workdir(folder, Options()):
-            return {}
+            return ""
     except UserError as error:
-        return {"error": str(error)}
+        return str(error)
 
 
-def _wait(_: Path) -> dict[str, object]:
+def _wait() -> dict[str, object]:
     if distributed.here().index:
         print("waits", flush=True)
         distributed.barrier("never")
@@ -193,6 +199,9 @@ def _wait(_: Path) -> dict[str, object]:
         while True:  # at work: it looks at nothing
             time.sleep(0.1)
     return {}
+
+
+_PARTS = {"tell": _tell, "stages": _stages, "apart": _apart, "taken": _taken}
 
 
 def _end(number: int, _: object) -> None:
@@ -205,9 +214,8 @@ def main(processes: str, index: str, port: str, what: str, folder: str) -> None:
     watch.LOOK_S = watch.GRACE_S = 0.2
     distributed.start(DistributedConfig(f"localhost:{port}", int(processes), int(index), 60.0))
     try:
-        said = {"tell": _tell, "stages": _stages, "apart": _apart, "taken": _taken, "wait": _wait}[what](
-            Path(folder)
-        )
+        root = Path(folder)
+        said = _wait() if what == "wait" else {name: part(root) for name, part in _PARTS.items()}
     except Ended:
         distributed.stop("terminated", 143)
         if (reason := stopping.reason()) is not None:
