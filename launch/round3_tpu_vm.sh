@@ -45,7 +45,7 @@ while [ "$failures" -le 10 ]; do
     exit 2
   fi
   if [ -z "$statuses" ] && [ "$(state)" = READY ]; then statuses=unknown; fi
-  if grep -qxvE "|0|143" <<<"$statuses"; then  # 143: it or another is preempted
+  if grep -qxvE "|0|75|143" <<<"$statuses"; then
     failures=$((failures + 1))
   fi
   echo "$NAME: stopped; crashes so far: $failures, 10 restart" >&2

@@ -97,6 +97,10 @@ def _solve(config: ConfigDict) -> Callable[[Path], Any]:
 def _launch(config: ConfigDict) -> Callable[[Path], Any]:
     """Write what starts another config's job elsewhere, whose options are made typed here, too."""
     settings = _plain(config, "launch")
+    if command.FLAGS.is_parsed() and (given := command.FLAGS.workdir):
+        raise UserError(
+            f"--workdir={given}: nothing is kept here. The run's folder there is --config.workdir={given}."
+        )
     if not settings.of or settings.of == "launch":
         raise UserError(f"--config.job={settings.of}: a config to run there expected. {nearest('', known())}")
     try:

@@ -50,18 +50,36 @@ def _one_host(where: Topology) -> tuple[int, ...]:
 
 
 def _require_mesh(name: str, mesh: Any, where: Topology) -> None:
+    """As `sharding.make_mesh` does, of what is known without the model: 0 is what a training chooses."""
+    slices = where.slices if where.chip.is_tpu else where.hosts
     sizes = {f.name: getattr(mesh, f.name) for f in dataclasses.fields(mesh)}
-    given = {axis: size for axis, size in sizes.items() if size != -1}
-    product = max(1, math.prod(given.values()))
-    rests = len(sizes) - len(given)
-    fits = where.devices % product == 0 if rests else where.devices == product
-    if min(given.values(), default=1) >= 1 and rests <= 1 and fits:
+    # The batch is split over slices; of a model that is too large for one, the parameters are.
+    choices = (slices, 1) if sizes["data"] == 0 else (sizes["data"],)
+    if any(_multiply({**sizes, "data": data}, where.devices, slices) for data in choices):
         return
     shown = " ".join(f"{axis}={size}" for axis, size in sizes.items())
+    several = f", of {slices} slices that data, or data and fsdp, are multiples of" if slices > 1 else ""
     raise UserError(
         f"config.{name}: {shown} given, of {where} sizes expected that multiply to its {where.devices} "
-        f"devices. Give one of them as -1 to take what is left, such as --config.{name}.fsdp=-1."
+        f"devices{several}. Give one of them as -1 to take what is left, such as --config.{name}.fsdp=-1."
     )
+
+
+def _multiply(sizes: dict[str, int], devices: int, slices: int) -> bool:
+    """Tell if sizes multiply to the devices, with at most one -1 for the rest, and slices go into data and
+    fsdp."""
+    known = {axis: size for axis, size in sizes.items() if size not in (-1, 0)}
+    rest, left = divmod(devices, max(1, math.prod(known.values())))
+    rests = [axis for axis, size in sizes.items() if size == -1]
+    if min(known.values(), default=1) < 1 or left or len(rests) > 1:
+        return False
+    if sizes["tensor"] == 0:
+        return sizes["fsdp"] != 0 and sizes["expert"] != 0
+    found = {**sizes, **dict.fromkeys(rests, rest)}
+    if 0 in found.values() or (not rests and rest != 1):
+        return False
+    in_data = math.gcd(found["data"], slices)
+    return in_data * math.gcd(found["fsdp"], slices // in_data) == slices
 
 
 def _groups(options: Any, kind: str, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -4,16 +4,17 @@
       replicated job        one Job a slice, alone on the slice's node pool (exclusive topology)
         pod                 one a host, one process
 
-A pod that was preempted ends with status 143 or has the condition DisruptionTarget; its Job fails at once
-with the reason PodFailurePolicy, and the JobSet restarts without counting. Any other failure counts, and
-status 2 (bad input) ends the JobSet.
+A pod that was preempted ends with status 143 or has the condition DisruptionTarget, and the others of a host
+that is lost end with 75; their Job fails at once with the reason PodFailurePolicy, and the JobSet restarts
+without counting. Any other failure counts, and status 2 (bad input) ends the JobSet.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from rstar_jax.pods.settings import BAD_INPUT, PREEMPTED, VOLUME, LaunchSettings
+from rstar_jax.distributed.watch import LOST, PREEMPTED
+from rstar_jax.pods.settings import BAD_INPUT, VOLUME, LaunchSettings
 from rstar_jax.topologies import Gke, Topology
 
 CONTAINER = "rstar"
@@ -49,7 +50,7 @@ def jobset(settings: LaunchSettings) -> dict[str, Any]:
                     "action": "FailJob",
                     "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
                 },
-                {"action": "FailJob", "onExitCodes": _exit(PREEMPTED)},
+                {"action": "FailJob", "onExitCodes": _exit(LOST, PREEMPTED)},
                 {"action": "FailJob", "onExitCodes": _exit(BAD_INPUT)},
             ]
         },
@@ -75,8 +76,8 @@ def jobset(settings: LaunchSettings) -> dict[str, Any]:
     }
 
 
-def _exit(status: int) -> dict[str, Any]:
-    return {"containerName": CONTAINER, "operator": "In", "values": [status]}
+def _exit(*statuses: int) -> dict[str, Any]:
+    return {"containerName": CONTAINER, "operator": "In", "values": sorted(statuses)}
 
 
 def _failure_policy(restarts: int) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def _failure_policy(restarts: int) -> dict[str, Any]:
                 "action": "RestartJobSetAndIgnoreMaxRestarts",
                 "onJobFailureReasons": ["PodFailurePolicy"],
                 "onJobFailureMessagePatterns": [
-                    f"failed with exit code {PREEMPTED} ",
+                    f"failed with exit code ({LOST}|{PREEMPTED}) ",
                     "has condition DisruptionTarget ",
                 ],
             },

@@ -155,7 +155,7 @@ _JOB = _fields(
 
 
 def _failed_job(name: str, action: str) -> Schema:
-    message = "^(failed with exit code [0-9]+|has condition [A-Za-z]+) $"
+    message = "^(failed with exit code [0-9()|]+|has condition [A-Za-z]+) $"
     return _fields(
         name=_one_of(name),
         action=_one_of(action),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from rstar_jax.pods.settings import BAD_INPUT, PREEMPTED, LaunchSettings
+from rstar_jax.distributed.watch import LOST, PREEMPTED
+from rstar_jax.pods.settings import BAD_INPUT, LaunchSettings
 
 # What gcloud and xpk call a TPU, and the software of its VMs.
 _TYPES = {"v5e": "v5litepod", "v5p": "v5p", "v6e": "v6e", "tpu7x": "tpu7x"}
@@ -106,7 +107,7 @@ def tpu_vm(settings: LaunchSettings) -> list[str]:
         f"    exit {BAD_INPUT}",
         "  fi",
         f'  if [ -z "$statuses" ] && [ "$(state)" = {ready} ]; then statuses=unknown; fi',
-        f'  if grep -qxvE "|0|{PREEMPTED}" <<<"$statuses"; then  # {PREEMPTED}: it or another is preempted',
+        f'  if grep -qxvE "|0|{LOST}|{PREEMPTED}" <<<"$statuses"; then',
         "    failures=$((failures + 1))",
         "  fi",
         f'  echo "$NAME: stopped; crashes so far: $failures, {settings.restarts} restart" >&2',

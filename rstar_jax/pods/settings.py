@@ -13,7 +13,7 @@ from rstar_jax.settings import require
 from rstar_jax.topologies import Topology
 
 Platform = Literal["", "jobset", "xpk", "tpu_vm", "slurm"]
-PREEMPTED, BAD_INPUT = 143, 2  # exit statuses of rstar_jax.launch
+BAD_INPUT = 2  # exit status of rstar_jax.launch
 VOLUME = "/runs"  # where the shared volume is in a container
 # Takes "rstar-round3"; takes no "Round_3" and no "3-".
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
@@ -89,6 +89,7 @@ class LaunchSettings:
             value = getattr(self, field.name)
             for text in value if isinstance(value, tuple) else (value,):
                 require(not _UNSAFE.search(str(text)), field.name, text, "text of one line")
+        require(not _ADDRESS.fullmatch(self.out), "out", self.out, "a file of this machine")
         named = ("service_account", "namespace", "queue", "priority", "volume")
         for text, field in ((getattr(self, name), name) for name in named):
             empty = field not in ("namespace", "volume") and not text

@@ -128,6 +128,7 @@ JOB = "--config.job=round3"
         ((JOB, "--config.topology=tpu7x:4x4x4", "--config.platform=tpu_vm"), "in GKE only"),
         ((POD, JOB, "--config.platform=tpu_vm"), "config.workdir: '' given, gs://BUCKET/FOLDER expected"),
         ((POD, JOB, "--config.platform=xpk", "--config.workdir=/runs/a"), "which all 16 hosts reach"),
+        ((POD, JOB, "--workdir=gs://b/r"), "The run's folder there is --config.workdir=gs://b/r."),
         ((POD, JOB, "--config.workdir=/home/me/a"), "or a path below /runs expected"),
         ((POD, JOB, "--config.name=Round_3"), "config.name: 'Round_3' given, at most"),
         ((POD, JOB, f"--config.name={'a' * 60}"), "at most"),
@@ -139,7 +140,7 @@ JOB = "--config.job=round3"
         ((POD, JOB, "--config.restarts=-1"), "config.restarts: -1"),
         ((POD, JOB, "--config.price=-1"), "config.price: -1"),
         ((POD, JOB, "--config.out=/proc/none/x"), "/proc/none"),
-        ((POD, JOB, "--config.out=gs://b/x.yaml"), "config.out=gs://b/x.yaml"),
+        ((POD, JOB, "--config.out=gs://b/x.yaml"), "config.out: 'gs://b/x.yaml' given"),
     ],
 )
 def test_bad_input_is_told(capsys, flags, message):
@@ -158,6 +159,14 @@ def test_bad_input_is_told(capsys, flags, message):
         ({"fsdp": 64}, "tpu7x:4x4x4", False),  # two devices a chip
         ({"fsdp": 128}, "tpu7x:4x4x4", True),
         ({"fsdp": 64, "data": 2}, "v5p:4x4x4*2", True),
+        ({"fsdp": 64}, "v5p:4x4x4*2", True),  # data is that of slices
+        ({"fsdp": 128}, "v5p:4x4x4*2", True),  # as a model that is too large for one takes it
+        ({"data": 1, "fsdp": 1, "tensor": 128}, "v5p:4x4x4*2", False),  # not across slices
+        ({"data": 1, "tensor": 64}, "v5p:4x4x4*2", True),
+        ({"tensor": 0}, "v5p:4x4x4*2", True),
+        ({"tensor": 0, "expert": 3}, "v5p:4x4x4*2", False),
+        ({"expert": 0}, "v5p:4x4x4", False),
+        ({"tensor": 16}, "h200:16", False),  # not across hosts of GPUs
         ({"fsdp": -1, "tensor": 3}, "v5p:4x4x4", False),
         ({"fsdp": -1, "data": -1}, "v5p:4x4x4", False),
         ({"fsdp": 0}, "v5p:4x4x4", False),
@@ -235,12 +244,13 @@ def test_a_preemption_does_not_count_and_bad_input_ends():
     assert action(ended.format(143)) == again
     gone = "Pod default/x-0 has condition DisruptionTarget matching FailJob rule at index 0"
     assert action(gone) == again
+    assert action(ended.format(75)) == again
     assert action(ended.format(2)) == "FailJobSet"
     assert action(ended.format(22)) == "RestartJobSet"
     assert action("Job has reached the specified backoff limit", "BackoffLimitExceeded") == "RestartJobSet"
     # and these are the pods' ends that make a Job fail for that reason
     pods = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
-    assert [rule["onExitCodes"]["values"] for rule in pods[1:]] == [[143], [2]]
+    assert [rule["onExitCodes"]["values"] for rule in pods[1:]] == [[75, 143], [2]]
 
 
 def test_nothing_is_written_over_a_link_or_a_folder(tmp_path):
