@@ -7,7 +7,7 @@ WORKDIR ?= runs/quickstart
 # Files of tests at a time; 0: all in one process.
 JOBS ?= 2
 # Which optional packages' tests `make test-optional` runs: markers of tests/conftest.py, joined by "or".
-OPTIONAL ?= torch or datasets or grain or wandb or browser or shellcheck or hadolint
+OPTIONAL ?= torch or datasets or grain or wandb or browser or libtpu or shellcheck or hadolint
 PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: quickstart test test-optional setup setup-test lint clean

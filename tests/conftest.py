@@ -31,7 +31,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.01")
 # in its body, and skips where it is absent.
 OPTIONAL = {
     "torch": "pip install -e '.[reference]'",
-    "libtpu": "pip install libtpu",
+    "libtpu": "pip install 'jax[tpu]'",  # the one that goes with the installed jax
     "datasets": "pip install -e '.[hub]'",
     "grain": "pip install -e '.[grain]'",
     "wandb": "pip install -e '.[wandb]'",
