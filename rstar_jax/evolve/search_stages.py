@@ -83,6 +83,7 @@ class Seeker:
                 joint_search.grow(
                     shards, queues, config, team, training=training, on_progress=show, on_stored=stored
                 )
+                progress.update(shards.done, trajectories=shards.trajectories)
         return shards
 
     def result(self) -> dict[str, Any]:
