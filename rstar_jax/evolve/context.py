@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rstar_jax import compilations, distributed, records, stores
+from rstar_jax import compilations, distributed, mirror, records, stores
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.joint_search import Team
 from rstar_jax.evolve.settings import RunSettings, at_round
@@ -137,8 +137,16 @@ class Context:
     def team(self, folder: Path) -> Team:
         """The hosts of this run, as those who do the stage in a folder."""
         host = distributed.here()
-        tell = distributed.gathered, distributed.shared
-        return Team(host.index, host.count, host.name, *tell, stores.store(folder))
+        return Team(
+            host.index,
+            host.count,
+            host.name,
+            gathered=distributed.gathered,
+            shared=distributed.shared,
+            store=stores.store(folder),
+            push=mirror.push,
+            pull=mirror.pull,
+        )
 
     @functools.cached_property
     def task(self) -> Task:

@@ -7,10 +7,11 @@ import dataclasses
 import functools
 import shutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rstar_jax import records
 from rstar_jax.evolve.claims import Claims
 from rstar_jax.evolve.leases import LEASE_S, Leases
 from rstar_jax.evolve.shards import OnProgress, OnStored, Shards, joined
@@ -27,6 +28,8 @@ class Team:
     """The hosts that do a stage together. index, count, name: of this one (`distributed.Host`).
 
     gathered: every host's value, in order. shared: the first host's value. store: of the stage's folder.
+    push, pull: have others see what lies in this host's folder, and see what lies in theirs, where the folder
+    is not one that all of them mount.
     """
 
     index: int
@@ -35,7 +38,40 @@ class Team:
     gathered: Callable[[Any], list[Any]]
     shared: Callable[[Any], Any]
     store: Store
+    push: Callable[[], None] = lambda: None
+    pull: Callable[[], None] = lambda: None
     lease_s: float = LEASE_S
+
+
+@dataclasses.dataclass(frozen=True)
+class _TeamDisk:
+    """Trees on disk as `leases.Disk`, wherever the folder is: of others' files those that are needed are
+    fetched one by one."""
+
+    shards: Shards
+    team: Team
+
+    def lacking(self, places: Sequence[int], look: bool) -> list[int]:
+        if look:
+            self._fetch(places)
+        return self.shards.lacking(places, look)
+
+    def join(self, block: int) -> None:
+        self._fetch(self.shards.block(block))
+        self.shards.join(block)
+
+    def made(self) -> bytes:
+        self.team.push()  # what is told of can be read
+        return self.shards.packed(mine=True).encode()
+
+    def _fetch(self, places: Sequence[int]) -> None:
+        for path in (self.shards.shard(places[0] // self.shards.size), *map(self.shards.single, places)):
+            if path.exists():
+                if path.suffix == ".parquet":
+                    return
+            elif (data := self.team.store.read(path.name)) is not None:
+                with records.replacing(path) as temporary:
+                    temporary.write_bytes(data)
 
 
 class JointSearch:
@@ -132,7 +168,7 @@ def grow(
         return
     prefix = f"{FOLDER}/{team.shared(team.name)}/{shards.name}"
     claims = Claims(team.store, prefix, len(shards.problems), shards.size, lacking)
-    leases = Leases(claims, shards, team.name, team.index, team.count, lease_s=team.lease_s)
+    leases = Leases(claims, _TeamDisk(shards, team), team.name, team.index, team.count, lease_s=team.lease_s)
     search = search_queue(queues)
     request = functools.partial(
         SearchRequest,
@@ -161,3 +197,5 @@ def grow(
                 on_progress(done, found + stats.trajectories + leases.elsewhere[1], stats.left)
     for told in leases.made():
         shards.learn(told.decode())
+    if team.index == 0:  # who goes on with the trees
+        team.pull()

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rstar_jax import mirror, records
+from rstar_jax import records
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.search import Queues, SearchConfig, SearchStats, watch_trees
 from rstar_jax.types import Problem, Tree
@@ -81,7 +81,7 @@ class Shards:
         self._known = np.zeros(len(problems), bool)
         names = {path.name for path in folder.iterdir()} if folder.exists() else set[str]()
         for number in range(index, self._count, count):
-            self._find(number, self._block(number), names)
+            self._find(number, self.block(number), names)
         self.found = self.done
 
     def grow(
@@ -129,22 +129,20 @@ class Shards:
     def trees(self) -> Iterator[Tree]:
         """All trees in the order of the problems, once all are done; in memory is one shard at a time."""
         for number in range(self._count):
-            yield from records.read_rows(self._shard(number), Tree)
+            yield from records.read_rows(self.shard(number), Tree)
 
     def add(self, place: int, tree: Tree) -> None:
         """Put a problem's tree on disk. Raises UserError where it cannot be written."""
         tree = dataclasses.replace(tree, **vars(self.source))
-        records.write_rows(self._single(place), Tree, [tree])
+        records.write_rows(self.single(place), Tree, [tree])
         self._take(place, tree)
 
     def join(self, number: int) -> None:
         """Make a block's shard of its trees, if all are known to be there. Raises UserError as `add`."""
-        block, shard = self._block(number), self._shard(number)
+        block, shard = self.block(number), self.shard(number)
         if self._alone and not self._trees[block.start : block.stop].all():
             return
-        singles = [self._single(place) for place in block]
-        if not all(single.exists() for single in singles):
-            mirror.pull()  # those of other hosts
+        singles = [self.single(place) for place in block]
         try:
             records.join_rows(shard, Tree, singles)
         except records.Damaged:
@@ -168,11 +166,6 @@ class Shards:
             self._count_tree(int(place), int(trees[place]))
             self._known[place] = True
 
-    def made(self) -> bytes:
-        """As `packed` of this host's own, which other hosts can read by then."""
-        mirror.push()
-        return self.packed(mine=True).encode()
-
     def lacking_by_block(self) -> np.ndarray:
         """Return of each block how many of its trees are not on disk: [blocks] int."""
         lacking = np.zeros((self._count, self.size), int)
@@ -182,9 +175,8 @@ class Shards:
     def lacking(self, places: Sequence[int], look: bool) -> list[int]:
         """Return which problems of a block have no tree. look: whether others may have put some on disk."""
         if look and places:
-            mirror.pull()
             number = places[0] // self.size
-            paths = (self._shard(number), *map(self._single, places))
+            paths = (self.shard(number), *map(self.single, places))
             self._find(number, places, {path.name for path in paths if path.exists()})
         return [place for place in places if not self._trees[place]]
 
@@ -192,24 +184,27 @@ class Shards:
     def _count(self) -> int:
         return -(-len(self.problems) // self.size)
 
-    def _block(self, number: int) -> range:
+    def block(self, number: int) -> range:
+        """Return the places of a block's problems."""
         return range(number * self.size, min((number + 1) * self.size, len(self.problems)))
 
-    def _single(self, place: int) -> Path:
+    def single(self, place: int) -> Path:
+        """Name the file of one problem's tree."""
         return self._folder / f"{self.name}-{place:06d}.tree"
 
-    def _shard(self, number: int) -> Path:
+    def shard(self, number: int) -> Path:
+        """Name the file of a block's trees."""
         return self._folder / f"{self.name}-{number:05d}.parquet"
 
     def _find(self, number: int, places: Sequence[int], names: set[str]) -> None:
         """Takes what there is of some places of a block; beside its shard the single files are left over."""
-        block, shard = self._block(number), self._shard(number)
+        block, shard = self.block(number), self.shard(number)
         whole = self._read(shard, block) if shard.name in names else None
         if whole is not None:
             for place, tree in zip(block, whole, strict=True):
                 self._take(place, tree)
         for place in places:
-            single = self._single(place)
+            single = self.single(place)
             if single.name not in names:
                 continue
             if whole is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import sys
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,25 +79,28 @@ def search(folder: Path, index: int, count: int, start: str, pause_s: float) -> 
     Path(f"{folder}.{start}-{index}").write_text(json.dumps([sorted(mine.solved), mine.trajectories]))
 
 
-@contextlib.contextmanager
-def started(folder: Path, count: int, start: str = "a", pause_s: float = 0.0) -> Iterator[list[int]]:
-    """The ids of processes that search in a folder."""
-    children = []
-    for index in range(count):
-        child = os.fork()
-        if not child:
-            status = 1
-            try:
-                search(folder, index, count, start, pause_s)
-                status = 0
-            except BaseException:
-                traceback.print_exc()
-                raise
-            finally:
-                os._exit(status)
-        children.append(child)
-    yield children
-    for child in children:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(child, 9)
-            os.waitpid(child, 0)
+def main() -> None:
+    """Read lines "FOLDER COUNT START PAUSE_S"; fork so many hosts that search there and print their ids; then
+    print the exit status of each as it ends, after another line."""
+    for line in sys.stdin:
+        folder, count, start, pause_s = line.split()
+        children = []
+        for index in range(int(count)):
+            child = os.fork()
+            if not child:
+                status = 1
+                try:
+                    search(Path(folder), index, int(count), start, float(pause_s))
+                    status = 0
+                except BaseException:
+                    traceback.print_exc()
+                finally:
+                    os._exit(status)
+            children.append(child)
+        print(*children, flush=True)
+        sys.stdin.readline()
+        print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from rstar_jax.evolve.joint_search import clear
 from tests.evolve import joint_hosts
-from tests.evolve.joint_hosts import CONFIG, PROBLEMS, started
+from tests.evolve.joint_hosts import CONFIG, PROBLEMS
 from tests.search.scripted import World
 
 
@@ -34,8 +36,41 @@ def log(folder: Path, what: str) -> list[tuple[str, str]]:
     return [(host, problem) for said, host, problem in lines if said == what]
 
 
-def ended(children: list[int]) -> list[int]:
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+class Hosts:
+    """Processes that search in a folder, forked by one that has imported all they need."""
+
+    def __init__(self):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.evolve.joint_hosts"],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, folder, count, *, start="a", pause_s=0.0):
+        """The ids of processes."""
+        return [int(word) for word in self._ask(f"{folder} {count} {start} {pause_s}")]
+
+    def ended(self):
+        """Their exit statuses, once all have ended."""
+        return [int(word) for word in self._ask("ended")]
+
+    def _ask(self, line):
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().split()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def hosts():
+    found = Hosts()
+    yield found
+    found.close()
 
 
 def all_here(folder: Path) -> None:
@@ -51,11 +86,11 @@ def until(happens, seconds: float = 60.0) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_hosts_make_the_files_of_one_host(tmp_path, alone, count):
+def test_hosts_make_the_files_of_one_host(hosts, tmp_path, alone, count):
     folder = tmp_path / "search"
     folder.mkdir()
-    with started(folder, count, pause_s=0.001) as children:
-        assert ended(children) == [0] * count
+    hosts.start(folder, count, pause_s=0.001)
+    assert hosts.ended() == [0] * count
     assert files(folder) == alone[0]
     assert Counter(p for _, p in log(folder, "began")) == {f"p{i}": 1 for i in range(PROBLEMS)}
     assert len({host for host, _ in log(folder, "stored")}) == count
@@ -66,52 +101,52 @@ def test_hosts_make_the_files_of_one_host(tmp_path, alone, count):
     assert not (folder / "claims").exists()
 
 
-def test_what_a_killed_host_had_others_take_over(tmp_path, alone):
+def test_what_a_killed_host_had_others_take_over(hosts, tmp_path, alone):
     folder = tmp_path / "search"
     folder.mkdir()
-    with started(folder, 3, pause_s=0.01) as children:
-        until(lambda: Path(f"{folder}.log").exists() and len(log(folder, "stored")) > 5)
-        os.kill(children[1], signal.SIGKILL)
-        assert ended(children) == [0, -signal.SIGKILL, 0]
+    children = hosts.start(folder, 3, pause_s=0.01)
+    until(lambda: Path(f"{folder}.log").exists() and len(log(folder, "stored")) > 5)
+    os.kill(children[1], signal.SIGKILL)
+    assert hosts.ended() == [0, -signal.SIGKILL, 0]
     all_here(folder)
     assert files(folder) == alone[0]
     began = Counter(p for _, p in log(folder, "began"))
     stored = {p for host, p in log(folder, "stored") if host == "a-1"}
     for problem, times in began.items():
-        hosts = [host for host, p in log(folder, "began") if p == problem]
-        assert times == 1 or (hosts[0] == "a-1" and problem not in stored and times == 2)
+        by = [host for host, p in log(folder, "began") if p == problem]
+        assert times == 1 or (by[0] == "a-1" and problem not in stored and times == 2)
     assert set(began) == {f"p{i}" for i in range(PROBLEMS)} and len(stored) < PROBLEMS
 
 
-def test_after_all_were_killed_fewer_hosts_search_what_is_not_there_at_once(tmp_path, alone):
+def test_after_all_were_killed_fewer_hosts_search_what_is_not_there_at_once(hosts, tmp_path, alone):
     folder = tmp_path / "search"
     folder.mkdir()
-    with started(folder, 4, pause_s=0.01) as children:
-        until(lambda: Path(f"{folder}.log").exists() and len(log(folder, "stored")) > 10)
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-        ended(children)
+    children = hosts.start(folder, 4, pause_s=0.01)
+    until(lambda: Path(f"{folder}.log").exists() and len(log(folder, "stored")) > 10)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+    hosts.ended()
     there = {name.split("-")[-1] for name in files(folder)}
     stored = {p for _, p in log(folder, "stored")}
     assert there and len(stored) < PROBLEMS
-    with started(folder, 2, start="b", pause_s=0.001) as children:
-        assert ended(children) == [0, 0]
+    children = hosts.start(folder, 2, start="b", pause_s=0.001)
+    assert hosts.ended() == [0, 0]
     all_here(folder)
     assert files(folder) == alone[0]
     again = {p for host, p in log(folder, "began") if host.startswith("b")}
     assert not again & stored
 
 
-def test_a_suspended_host_finds_that_it_has_lost_its_problems(tmp_path, alone):
+def test_a_suspended_host_finds_that_it_has_lost_its_problems(hosts, tmp_path, alone):
     folder = tmp_path / "search"
     folder.mkdir()
-    with started(folder, 2, pause_s=0.01) as children:
-        until(lambda: Path(f"{folder}.log").exists() and len({h for h, _ in log(folder, "stored")}) == 2)
-        os.kill(children[1], signal.SIGSTOP)
-        until(lambda: Path(f"{folder}.a-0").exists())
-        at_rest = len(log(folder, "began"))
-        os.kill(children[1], signal.SIGCONT)
-        assert ended(children) == [0, 0]
+    children = hosts.start(folder, 2, pause_s=0.01)
+    until(lambda: Path(f"{folder}.log").exists() and len({h for h, _ in log(folder, "stored")}) == 2)
+    os.kill(children[1], signal.SIGSTOP)
+    until(lambda: Path(f"{folder}.a-0").exists())
+    at_rest = len(log(folder, "began"))
+    os.kill(children[1], signal.SIGCONT)
+    assert hosts.ended() == [0, 0]
     assert len(log(folder, "began")) - at_rest <= CONFIG.batch  # of the turn that it was in
     all_here(folder)
     assert files(folder) == alone[0]
