@@ -1,17 +1,21 @@
 """Several hosts search as one would: real processes on real files, killed and suspended ones among them."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from rstar_jax.evolve.joint_search import clear
+from rstar_jax.evolve import joint_search
+from rstar_jax.evolve.joint_search import Team, clear
 from tests.evolve import joint_hosts
 from tests.evolve.joint_hosts import CONFIG, PROBLEMS
 from tests.search.scripted import World
@@ -150,3 +154,63 @@ def test_a_suspended_host_finds_that_it_has_lost_its_problems(hosts, tmp_path, a
     assert len(log(folder, "began")) - at_rest <= CONFIG.batch  # of the turn that it was in
     all_here(folder)
     assert files(folder) == alone[0]
+
+
+class Objects:
+    """A bucket: objects by name, all that hosts without a common folder share."""
+
+    def __init__(self):
+        self.objects = dict[str, bytes]()
+
+    def create(self, name, data):
+        return self.objects.setdefault(name, data) is data
+
+    def write(self, name, data):
+        self.objects[name] = data
+
+    def read(self, name):
+        return self.objects.get(name)
+
+    def names(self, prefix=""):
+        return sorted(name for name in list(self.objects) if name.startswith(prefix))
+
+    def remove(self, name):
+        self.objects.pop(name, None)
+
+
+def test_hosts_need_no_common_folder(tmp_path, alone):
+    bucket, told, met = Objects(), [None] * 3, threading.Barrier(3)
+
+    def host(index):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+
+        def gathered(value):
+            told[index] = value
+            met.wait()
+            found = list(told)
+            met.wait()
+            return found
+
+        def push():
+            for path in folder.glob("trees-*"):
+                with contextlib.suppress(FileNotFoundError):
+                    bucket.write(path.name, path.read_bytes())
+
+        def pull():
+            for name in bucket.names("trees-"):
+                if name.endswith(".parquet") and not (folder / name).exists():
+                    (folder / name).write_bytes(bucket.read(name))
+
+        world = World(rates=(0.4, 0.4, 0.2))
+        team = Team(index, 3, f"host{index}", gathered, lambda v: gathered(v)[0], bucket, push, pull)
+        mine = joint_hosts.shards(folder, index=index, count=3)
+        joint_search.meet(mine, team)
+        joint_search.grow(mine, world.functions().queues(), CONFIG, team, training=True)
+        return mine
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(host, range(3)))
+    assert files(tmp_path / "0") == alone[0]
+    assert all([sorted(shards.solved), shards.trajectories] == alone[1] for shards in found)
+    assert len(list((tmp_path / "2").glob("trees-*"))) < len(alone[0])  # nobody fetches all but the first
