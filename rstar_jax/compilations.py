@@ -44,6 +44,7 @@ THREADS = 8
 # Bytes beside arrays from which on programs are forgotten between stages; Python and JAX take 0.3 GB.
 MOST_HELD = 1 << 30
 _ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_NEEDED = set[int]()  # devices without which programs are not kept (`forgo_without`)
 _generation = 0
 
 
@@ -304,6 +305,30 @@ def forgo(why: str) -> None:
         log.warning("compiled programs are not kept: %s.", why)
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
+
+
+def forgo_without(device: int, why: str) -> None:
+    """From now on this process neither keeps nor looks for programs that this device, by its id, has no part
+    in; those of all others are kept as before, each under its own set of devices."""
+    try:
+        from jax._src import compilation_cache as cache  # JAX has no public place for this
+
+        key = cache.get_cache_key
+    except (ImportError, AttributeError):
+        forgo(why)
+        return
+    if device in _NEEDED:
+        return
+    _NEEDED.add(device)
+    if jax.config.values.get("jax_compilation_cache_dir"):
+        log.warning("compiled programs without device %d are not kept: %s.", device, why)
+
+    def key_of(module: Any, devices: np.ndarray, *rest: Any) -> str | None:
+        if all(one.id != device for one in devices.flat):
+            return None  # as where JAX can make no key: compiled, and not kept
+        return key(module, devices, *rest)
+
+    cache.get_cache_key = key_of  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def together(

@@ -122,6 +122,51 @@ def test_who_forgoes_finds_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*-cache")) == there
 
 
+APART = """
+import sys
+from pathlib import Path
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from rstar_jax import compilations
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+compilations.WORTH_SECONDS = 0.0
+compilations.keep(Path(sys.argv[1]))
+if sys.argv[2:]:
+    compilations.forgo_without(0, "of a test")
+    compilations.forgo_without(0, "of a test")
+numbers, program = np.ones(8, np.float32), jax.jit(lambda x: jnp.tanh(x) * 3)
+for ids in ((0,), (1,), (2, 3), (0, 1, 2, 3)):
+    mesh = Mesh(np.array([jax.devices()[i] for i in ids]), ("x",))
+    given = jax.device_put(numbers, NamedSharding(mesh, PartitionSpec("x")))
+    before = compilations.counts()
+    program(given).block_until_ready()
+    counted = compilations.counts().since(before)
+    print(counted.programs, counted.cached)
+"""
+
+
+def test_programs_are_kept_by_their_devices_and_those_without_the_first_not_at_all(tmp_path: Path) -> None:
+    def ran(*arguments: str) -> list[str]:
+        import os
+
+        flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+        process = subprocess.run(
+            [sys.executable, "-c", APART, *arguments],
+            env={**os.environ, **flags},
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stdout.split("\n")[:4]
+
+    first, all_ = str(tmp_path / "first"), str(tmp_path / "all")
+    assert ran(first, "forgo") == ["1 0"] * 4
+    assert ran(first, "forgo") == ["0 1", "1 0", "1 0", "0 1"]  # found, compiled, compiled, found
+    assert len([*(tmp_path / "first").glob("*-cache")]) == 2
+    assert ran(all_) == ["1 0"] * 4 and ran(all_) == ["0 1"] * 4  # no set of devices finds another's
+    assert len([*(tmp_path / "all").glob("*-cache")]) == 4
+
+
 def test_work_is_done_by_several_threads_and_told_of_in_one() -> None:
     meet, done, threads = threading.Barrier(3, timeout=30), list[int](), set[int]()
 

@@ -32,9 +32,10 @@ def mesh(decode: DecodeConfig, local: list[Any] | None = None) -> Mesh | None:
             "Give a divisor, or another decode.devices."
         )
     if local[0].platform == "tpu" and (count > decode.tensor or jax.process_index()):
-        # A program that was kept for chips without the first of them stops the chips when it is loaded
-        # (jax issue 38004): each group decodes by programs of its own, as does each further host.
-        compilations.forgo("on TPUs whose groups decode each for itself, loading them fails")
+        # A program that was kept for chips without the first of them stops the chips when it is loaded, also
+        # on the very chips that it was compiled for (jax issue 38004). Those of trainings have all chips.
+        why = "loaded from disk, those of chips without the first one stop the chips (jax issue 38004)"
+        compilations.forgo_without(min(one.id for one in jax.devices()), why)
     if count == 1:
         return None
     return sharding.make_mesh(data=count // decode.tensor, tensor=decode.tensor, devices=local[:count])
