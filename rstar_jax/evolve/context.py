@@ -247,6 +247,7 @@ class Context:
             config=s.served,
             max_tokens=s.decode.max_step_tokens,
             seed=s.seed,
+            host=distributed.here().name if distributed.here().count > 1 else "",
             where=self.option,
         )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import shutil
 import zlib
 from collections.abc import Callable, Sequence
@@ -156,10 +155,12 @@ def grow(
     *,
     training: bool = False,
     on_progress: OnProgress | None = None,
+    on_begun: Callable[[str, str], None] | None = None,
     on_stored: OnStored | None = None,
 ) -> None:
     """`Shards.grow` by all hosts of a team, each of which calls this: returns once all trees are on disk and
     every host's `shards` knows of them. Shards of which the hosts have told each other (`meet`).
+    on_begun: called with the names of a block and a problem before this host searches it.
 
     Raises UserError as `Shards.grow`, and where the store cannot be read or written.
     """
@@ -170,13 +171,13 @@ def grow(
     claims = Claims(team.store, prefix, len(shards.problems), shards.size, lacking)
     leases = Leases(claims, _TeamDisk(shards, team), team.name, team.index, team.count, lease_s=team.lease_s)
     search = search_queue(queues)
-    request = functools.partial(
-        SearchRequest,
-        config=config,
-        round=shards.source.round,
-        tree_index=shards.source.tree_index,
-        training=training,
-    )
+    source = shards.source
+
+    def request(place: int) -> SearchRequest:
+        problem = shards.problems[place]
+        if on_begun is not None:
+            on_begun(f"{shards.name}-{place // shards.size:05d}", problem.id)
+        return SearchRequest(problem, config, source.round, source.tree_index, training)
 
     def store(place: int, tree: Tree) -> None:
         shards.add(place, tree)
@@ -185,7 +186,7 @@ def grow(
             on_stored([tree.problem.id])
 
     before = shards.own_done, shards.own_trajectories
-    joint = JointSearch(search, leases, lambda p: request(shards.problems[p]), store, config.batch)
+    joint = JointSearch(search, leases, request, store, config.batch)
     found = shards.trajectories
     with leases.alive(), contextlib.closing(joint):
         while joint.turn():

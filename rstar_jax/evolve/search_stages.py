@@ -76,13 +76,13 @@ class Seeker:
         self.reasoner.on_compile(lambda what: progress.update(doing=f"compiling: {what}" if what else ""))
         with progress.stage(title, len(problems), unit, source.round or None, done=shards.done):
             queues = self.reasoner.queues(source.round, name)
-            stored = functools.partial(self.reasoner.settled, name)
+            told = {"training": training, "on_progress": show}
+            told["on_stored"] = functools.partial(self.reasoner.settled, name)
             if team.count == 1:
-                shards.grow(queues, config, training=training, on_progress=show, on_stored=stored)
+                shards.grow(queues, config, **told)
             else:
-                joint_search.grow(
-                    shards, queues, config, team, training=training, on_progress=show, on_stored=stored
-                )
+                begins = functools.partial(self.reasoner.begins, name)
+                joint_search.grow(shards, queues, config, team, on_begun=begins, **told)
                 progress.update(shards.done, trajectories=shards.trajectories)
         return shards
 

@@ -51,6 +51,10 @@ class ServedReasoner(Verifier):
             _owner(trees, leaf.problem.id),
         )
 
+    def begins(self, trees: str, block: str, problem_id: str) -> None:
+        """Hear that a tree of this problem is begun, which is one of a block's."""
+        self.policy.begin(block, _owner(trees, problem_id))
+
     def settled(self, trees: str, problem_ids: Iterable[str]) -> None:
         """Hear that trees of these problems are on disk: the answers they were made of are not kept longer.
         trees: as `queues` was told."""
@@ -102,12 +106,14 @@ def served_reasoner(
     config: ServedConfig,
     max_tokens: int,
     seed: int,
+    host: str = "",
     where: str,
 ) -> Iterator[ServedReasoner]:
     """A served policy for the time of a block. Its answers are kept in a journal in `folder` until what they
-    were for is on disk (`ServedReasoner.settled`); the journal goes when the block has ended well."""
+    were for is on disk (`ServedReasoner.settled`); the journal goes when the block has ended well. host: this
+    one's name, where several ask for one stage."""
     journal = folder / JOURNAL
-    policy = ServedPolicy(address, config, seed=seed, journal=journal, where=where)
+    policy = ServedPolicy(address, config, seed=seed, journal=journal, host=host, where=where)
     with contextlib.closing(policy):
         yield ServedReasoner(policy, checker, role=role, max_tokens=max_tokens)
-    shutil.rmtree(journal)
+    shutil.rmtree(journal, ignore_errors=bool(host))  # all of them do

@@ -42,6 +42,9 @@ class Verifier:
         awaiting = functools.partial(self.meter.time, "sandbox_awaited")
         return Queues(propose=propose, check=check, grade=grade, score=score, awaiting=awaiting)
 
+    def begins(self, trees: str, block: str, problem_id: str) -> None:
+        """Hear that a tree of this problem is begun, which is one of a block's. Nothing here is kept."""
+
     def settled(self, trees: str, problem_ids: Iterable[str]) -> None:
         """Hear that trees of these problems are on disk. Nothing here is kept for them."""
 

@@ -41,17 +41,20 @@ _NONE = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
 class Journal:
     """The answers in a folder, which is made if it is not there. For one writing and one reading thread.
 
-    answers: how many earlier processes left in it. Raises UserError where it cannot be read or written.
+    others: folders of other hosts' journals, whose answers count, too; nothing there is changed.
+    answers: how many earlier processes left in all. Raises UserError where it cannot be read or written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Iterable[Path] = ()) -> None:
         self.folder = folder
         self._lock, self._unsynced, self._closed = threading.Lock(), False, False
         self._groups: dict[int, set[int]] = {}  # by segment, those that are not settled
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            numbers = sorted(int(p.stem) for p in folder.glob("*.journal") if p.stem.isdecimal())
-            read = [self._read(number) for number in numbers]
+            numbers = [int(path.stem) for path in _segments(folder)]
+            found = [path for other in others for path in _segments(other)]
+            self._others = {-1 - place: path for place, path in enumerate(found)}
+            read = [self._read(number) for number in (*self._others, *numbers)]
             self._begin(numbers[-1] + 1 if numbers else 0)
         except OSError as error:
             raise records.writing_failed(folder, error) from error
@@ -61,7 +64,7 @@ class Journal:
         self.answers = len(keys)
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.journal"
+        return self._others[number] if number < 0 else self.folder / f"{number:06d}.journal"
 
     def _begin(self, number: int) -> None:
         """Begin a segment, into which answers go from now on."""
@@ -75,7 +78,8 @@ class Journal:
         with open(path, "rb") as file:
             for line in file:
                 if not line.endswith(b"\n"):
-                    os.truncate(path, at)
+                    if number >= 0:
+                        os.truncate(path, at)
                     break
                 if _holds(line):
                     keys.append(int(line[:16], 16))
@@ -141,7 +145,8 @@ class Journal:
     def _remove_settled(self) -> None:
         for number in [n for n, groups in self._groups.items() if not groups and n != self._newest]:
             del self._groups[number]
-            self._path(number).unlink(missing_ok=True)
+            if number >= 0:
+                self._path(number).unlink(missing_ok=True)
 
     def sync(self) -> None:
         """Have the disk hold what was added. Raises UserError where it cannot."""
@@ -161,6 +166,11 @@ class Journal:
             with self._lock:
                 os.close(self._file)
                 self._closed = True
+
+
+def _segments(folder: Path) -> list[Path]:
+    """List a journal's segments, the oldest first."""
+    return sorted(path for path in folder.glob("*.journal") if path.stem.isdecimal())
 
 
 def _holds(line: bytes) -> bool:

@@ -20,6 +20,7 @@ from rstar_jax.queues import Queue
 from rstar_jax.served.address import Address
 from rstar_jax.served.client import Ask, Client
 from rstar_jax.served.journal import SYNC_S, Journal
+from rstar_jax.served.journals import Journals, left_by_teams
 from rstar_jax.served.requests import CompletionRequest, Continuation, group_of, key_of
 from rstar_jax.served.settings import ServedConfig
 
@@ -49,8 +50,9 @@ class _Request:
 class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
     """The continuations of each request, `n` of them, in any order of requests.
 
-    seed: of the run. journal: a folder that keeps the answers; None: none are kept. where: the option that
-    names the server, for errors. `poll` raises UserError where the server refuses requests for good, or has
+    seed: of the run. journal: a folder that keeps the answers; None: none are kept. host: this one's name,
+    where several keep theirs in that folder (`begin`). where: the option that names the server, for errors.
+    `poll` raises UserError where the server refuses requests for good, or has
     answered nothing for `config.give_up_s`, and where the journal cannot be written.
     """
 
@@ -63,11 +65,15 @@ class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
         *,
         seed: int = 0,
         journal: Path | None = None,
+        host: str = "",
         where: str = "config.policy.bootstrap",
     ) -> None:
         super().__init__()
         self.address, self._config, self._seed = address, config, seed
-        self._journal = Journal(journal) if journal else None
+        self._journal: Journal | Journals | None = None
+        if journal:
+            alone = not host
+            self._journal = Journal(journal, left_by_teams(journal)) if alone else Journals(journal, host)
         self._requests: dict[int, _Request] = {}  # of the queue's thread
         self._ready = threading.Condition()
         self._outbox: list[tuple[int, list[Continuation]]] = []
@@ -90,6 +96,11 @@ class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
     def tokens(self) -> int:
         """Written by the server until now."""
         return self._client.stats.tokens_out
+
+    def begin(self, block: str, owner: str) -> None:
+        """Say that what is asked for this owner belongs to a block of problems, and is kept with it."""
+        if isinstance(self._journal, Journals):
+            self._journal.begin(block, group_of(owner))
 
     def settle(self, owners: Iterable[str]) -> None:
         """Say that what these asked for is on disk, and that none of it will be asked for again."""
@@ -185,7 +196,7 @@ class ServedPolicy(Queue[CompletionRequest, list[Continuation]]):
     def _broke(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self._failed(context.get("exception") or RuntimeError(context["message"]))
 
-    async def _sync(self, journal: Journal) -> None:
+    async def _sync(self, journal: Journal | Journals) -> None:
         while True:
             await asyncio.sleep(SYNC_S)
             try:

@@ -38,9 +38,11 @@ def ask() -> Iterator[Any]:
     """Make queues to an address."""
     made: list[ServedPolicy] = []
 
-    def queue(address: str, *, journal: Any = None, seed: int = 0, **options: Any) -> ServedPolicy:
+    def queue(
+        address: str, *, journal: Any = None, host: str = "", seed: int = 0, **options: Any
+    ) -> ServedPolicy:
         config = ServedConfig(**{**QUICK, **options})
-        made.append(ServedPolicy(parse(address, "config.x"), config, journal=journal, seed=seed))
+        made.append(ServedPolicy(parse(address, "config.x"), config, journal=journal, host=host, seed=seed))
         return made[-1]
 
     yield queue
