@@ -13,8 +13,8 @@ class DistributedConfig:
     """The processes of a run, one a host. On GKE, TPU VMs and Slurm they are found without options.
 
     coordinator: HOST:PORT of process 0, where all of them meet; empty: found where that can be, else there is
-    one process alone. processes: how many there are; 0: as found. process: which of them this one is, from 0
-    on; -1: as found. timeout_s: seconds that a process waits for the others to come up.
+    one process alone. processes: how many there are; 0: as found, 1: this one alone. process: which of them
+    this one is, from 0 on; -1: as found. timeout_s: seconds that a process waits for the others to come up.
     """
 
     coordinator: str = ""

@@ -56,6 +56,8 @@ def find(config: DistributedConfig, environment: Mapping[str, str] = os.environ)
     Raises UserError for options that do not suffice, and for variables of several slices that are not of this
     start.
     """
+    if config.processes == 1:
+        return None
     found = _slurm(environment) or _gke(environment) or _tpu_vm(environment)
     coordinator = config.coordinator or (found.coordinator if found else "")
     count = config.processes or (found.count if found else 0)

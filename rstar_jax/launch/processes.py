@@ -19,7 +19,6 @@ from rstar_jax import distributed
 from rstar_jax.distributed import DistributedConfig, environment
 from rstar_jax.distributed.watch import LOST, HostLost, lost
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.code_version import code_version
 from rstar_jax.launch import signals
 from rstar_jax.launch.configs import GROUP
 from rstar_jax.launch.jobs import settings_of
@@ -67,9 +66,7 @@ def _status(error: BaseException) -> int:
 
 def facts(options: Mapping[str, Any]) -> dict[str, str]:
     """What all processes of a run must have equal: code, packages, what compilers are told, options."""
-    code = code_version()
-    found = {"code": f"{code['version']} {code.get('commit', '')[:12]} {_code_digest()[:12]}"}
-    found["python"] = platform.python_version()
+    found = {"code": f"{rstar_jax.__version__} {_code_digest()[:12]}", "python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)

@@ -32,6 +32,7 @@ def test_one_process_alone():
     # A batch script by itself is no step of srun.
     assert find(NONE, {name: SLURM[name] for name in SLURM if name != "SLURM_STEP_NODELIST"}) is None
     assert find(NONE, {"TPU_WORKER_HOSTNAMES": "localhost", "TPU_WORKER_ID": "0"}) is None
+    assert find(DistributedConfig(processes=1), GKE) is None  # as it was told to be
 
 
 def test_options_alone():
