@@ -5,9 +5,9 @@
     before a search      settle: in the search's dtype, from the mesh to each process's own device
     the search           take
 
-Only `settle` moves data between processes, over their own network, so all of them call it at the same point;
-the others look at what this process holds. Files are the truth: weights count while the folder that they were
-saved in is as it was then, and whoever is given none reads the folder.
+`settle` moves data between processes, over their own network, so all of them call it at the same point, as
+they do where a training takes; a search takes what its process holds, by itself. Files are the truth: weights
+count while the folder that they were saved in is as it was, and whoever is given none reads the folder.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from rstar_jax import sharding
+from rstar_jax import distributed, sharding
 from rstar_jax.models.params import ParamSpec
 
 Params = dict[str, jax.Array]
@@ -58,7 +58,7 @@ class Handover:
         """The parameters of a folder, which are then the caller's alone; None where there are none of its, or
         none of this dtype at these places."""
         state, params = self._held.pop(folder.resolve(), (None, {}))
-        if state is None or state != _state(folder) or params.keys() != specs.keys():
+        if state is None or params.keys() != specs.keys():
             return None
         for name, spec in specs.items():
             where = sharding.on_mesh(spec.axes, spec.shape, mesh) or _own()
@@ -66,7 +66,10 @@ class Handover:
             fits = value.shape == tuple(spec.shape) and value.dtype == jnp.dtype(dtype)
             if not fits or not value.sharding.is_equivalent_to(where, value.ndim):
                 return None
-        return {name: params[name] for name in specs}
+        same = state == _state(folder)
+        if not all(value.is_fully_addressable for value in params.values()):
+            same = all(distributed.gathered(same))  # none reads a model that the others have
+        return {name: params[name] for name in specs} if same else None
 
     def clear(self) -> None:
         """Hold nothing: a training needs the memory."""

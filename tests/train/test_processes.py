@@ -81,6 +81,9 @@ def moves(policy, folder):
     """Whether the process has on a device of its own what is in the folder, and whether it read it there."""
     held, read = Handover(), []
     held.leave(folder, policy.params())
+    again = load_pretrained(folder, mesh=policy.mesh, held=held, on_progress=read.append).params()
+    assert all(again[name] is value for name, value in policy.params().items())
+    held.leave(folder, policy.params())
     held.settle("bfloat16")
     moved = load_pretrained(folder, dtype="bfloat16", held=held, on_progress=read.append).params()
     expected = load_pretrained(folder, dtype="bfloat16").params()
