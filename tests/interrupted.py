@@ -23,7 +23,14 @@ from rstar_jax.launch import signals
 from rstar_jax.launch.entry import main
 
 # What the commands import, so that no fork has to.
-for module in ("evolve.rounds", "train.checkpoints", "weights.loading", "distributed.hosts", "stores"):
+for module in (
+    "evolve.rounds",
+    "evolve.sft",
+    "train.checkpoints",
+    "weights.loading",
+    "distributed.hosts",
+    "stores",
+):
     importlib.import_module(f"rstar_jax.{module}")
 
 
@@ -77,11 +84,11 @@ def serve() -> None:
             finally:
                 signals.leave(status)
         os.close(there)
-        print(child, flush=True)
+        print("process", child, flush=True)
         with os.fdopen(said) as lines:
-            print((lines.readline() or "ended\n").strip(), flush=True)
+            print("came", (lines.readline() or "past\n").strip(), flush=True)
             _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print("status", os.waitstatus_to_exitcode(status), flush=True)
 
 
 if __name__ == "__main__":

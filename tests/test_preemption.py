@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from rstar_jax import records
+from rstar_jax.problems.suite import FAMILIES
+from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.types import Tree
 
 SMALL = [
@@ -19,6 +22,18 @@ SMALL = [
     "--config.problems.heldout=24",
     "--config.search.batch=4",
     "--config.rounds=(1,)",
+    "--config.stages=base",
+]
+
+
+WARM = [
+    "--config=sft",
+    "--config.heldout=",
+    "--config.samples=0",
+    "--config.train.policy.batch=1",
+    "--config.train.policy.seq_len=256",
+    "--config.train.policy.checkpoint_every_steps=1",
+    "--config.decode.context=384",
 ]
 
 
@@ -41,15 +56,20 @@ class Commands:
         case = {"argv": argv, "at": at, "hang": hang, "grace": grace, "err": str(err), "out": os.devnull}
         self._process.stdin.write(json.dumps(case) + "\n")
         self._process.stdin.flush()
-        number = int(self._process.stdout.readline())
-        there = self._process.stdout.readline()
-        assert there == "there\n", err.read_text()
-        os.kill(number, signal.SIGTERM)
+        number, there = int(self._told("process")), self._told("came")
         late = threading.Timer(25, os.kill, (number, signal.SIGKILL))
-        late.start()
-        status = int(self._process.stdout.readline())
+        if there == "there":
+            os.kill(number, signal.SIGTERM)
+            late.start()
+        status = int(self._told("status"))
         late.cancel()
+        assert there == "there", err.read_text()
         return status, err.read_text()
+
+    def _told(self, what):
+        word, value = self._process.stdout.readline().split()
+        assert word == what
+        return value
 
     def close(self):
         self._process.stdin.close()
@@ -63,25 +83,59 @@ def commands():
     found.close()
 
 
-@pytest.mark.parametrize(
-    "at",
-    [
-        "rstar_jax.weights.weight_files:WeightFiles.read",  # in threads
-        "rstar_jax.weights.hashes:_read",  # as the main thread does
-        "jax._src.compiler:backend_compile_and_load",
-        "rstar_jax.evolve.shards:Shards._add",
-    ],
-)
-def test_a_call_that_nothing_interrupts_ends_in_time(commands, tmp_path, at):
-    argv = [*SMALL, "--config.stages=base", f"--workdir={tmp_path / 'run'}"]
-    status, err = commands.terminated(tmp_path, argv, at, hang=True)
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Solutions to learn from."""
+    draw, path = random.Random(0), tmp_path_factory.mktemp("given") / "rows.jsonl"
+    given = [sample_solution(family, draw, FlawRates())[:2] for family in list(FAMILIES)[:4]]
+    path.write_text("\n".join(json.dumps({"question": q, "steps": steps}) for q, steps in given))
+    return path
+
+
+# Where a round, or a warm start, is sent SIGTERM, and never comes back from.
+PHASES = {
+    "loading weights, in threads": (SMALL, "rstar_jax.weights.weight_files:WeightFiles.read"),
+    "hashing weights": (SMALL, "rstar_jax.weights.hashes:_read"),
+    "compiling": (SMALL, "jax._src.compiler:backend_compile_and_load"),
+    "storing a tree": (SMALL, "rstar_jax.records:write_rows"),
+    "uploading": (SMALL, "rstar_jax.stores:BucketStore.put"),
+    "a step of training": (WARM, "jax:device_get"),
+    "waiting for a checkpoint": (WARM, "rstar_jax.train.checkpoints:Checkpoints.wait"),
+    "writing a model": (WARM, "rstar_jax.weights.weight_files:write_file"),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_call_that_nothing_interrupts_ends_in_time(commands, rows, tmp_path, phase):
+    config, at = PHASES[phase]
+    where = f"memory://bucket/{tmp_path.name}" if phase == "uploading" else tmp_path / "run"
+    more = [f"--config.rows={rows}"] if config == WARM else []
+    status, err = commands.terminated(tmp_path, [*config, *more, f"--workdir={where}"], at, hang=True)
     assert status == 143 and "terminated" in err and "Traceback" not in err
 
 
 def test_an_evaluation_keeps_its_finished_trees(commands, tmp_path):
-    argv = [*SMALL, "--config.stages=base", f"--workdir={tmp_path / 'run'}"]
+    argv = [*SMALL, f"--workdir={tmp_path / 'run'}"]
     status, err = commands.terminated(tmp_path, argv, "rstar_jax.evolve.shards:Shards._take", grace=20.0)
     assert status == 143 and err == "\nterminated; the same command goes on where it was.\n"
     stage = tmp_path / "run/base/evaluate"
     assert not (stage / "DONE.json").exists()
     assert len(records.read_rows(next(stage.glob("*.tree")), Tree)) == 1
+
+
+def test_a_save_under_way_is_ended_and_gone_on_from(commands, rows, tmp_path):
+    argv = [*WARM, f"--config.rows={rows}", f"--workdir={tmp_path / 'run'}"]
+    save = "rstar_jax.train.checkpoints:Checkpoints.save"
+    status, err = commands.terminated(tmp_path, argv, save, grace=20.0)
+    assert status == 143 and err.endswith("of 8 is saved; the same command goes on from there.\n")
+    saved = [path.parent.name for path in tmp_path.glob("run/policy/checkpoints/*/_CHECKPOINT_METADATA")]
+    assert saved and f"step {max(saved)} of 8" in err
+    status, _ = commands.terminated(tmp_path, argv, "rstar_jax.train.checkpoints:Checkpoints._read")
+    assert status == 143  # there was one to be read
+
+
+def test_waiting_for_hosts_that_do_not_come_ends_in_time(commands, tmp_path):
+    place = ("coordinator=127.0.0.1:9", "processes=2", "process=1")
+    argv = [*SMALL, *(f"--config.distributed.{given}" for given in place), f"--workdir={tmp_path / 'run'}"]
+    status, err = commands.terminated(tmp_path, argv, "rstar_jax.distributed.roll_call:call")
+    assert status == 143 and "terminated" in err and "Traceback" not in err

@@ -139,6 +139,8 @@ def fit(
             # 4.
             with clock.awaited():
                 found = jax.device_get(values)
+            if sums_are_new and keeper is not None:
+                to_save.enter_context(preempted)  # before its first step a training has nothing to save
             row = {name: float(value) for name, value in found.items()}
             row = {k: v for k, v in row.items() if k in _ALWAYS or not math.isnan(v)}
             if not math.isfinite(row["loss"]):
@@ -161,8 +163,6 @@ def fit(
                     kept = steps_done
                 if ends:
                     break
-                if sums_are_new:
-                    to_save.enter_context(preempted)  # before its first step a training has nothing to save
     finally:
         with to_save:
             nnx.update(model, params)  # 5.

@@ -237,9 +237,6 @@ def test_sigterm_saves_the_step_under_way(tiny, examples, tmp_path, last, capfd)
             run(tiny(), examples, seldom, folder=tmp_path, on_step=on_step)
     finally:
         signal.signal(signal.SIGTERM, before)
-    if last == 1:  # nothing was done yet that would be worth a save
-        assert not list(tmp_path.glob("*"))
-        return
     assert f"step {last} of 10 is saved" in str(stopped.value)
     assert "saving the state" in capfd.readouterr().err
     resumed, steps = tiny(seed=9), []
