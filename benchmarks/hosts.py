@@ -123,21 +123,27 @@ def trees(stage: Path) -> dict[tuple[str, int, str], Tree]:
     return found
 
 
-def told(tree: Tree, exact: bool) -> str:
-    """A tree without its CPU seconds. exact: not, where the round's own models made it, which are equal to
-    within the last bits alone: numbers to four places then, and not which models."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: plain(v) for name, v in value.items() if name != "cpu_s"}
-        if isinstance(value, list | tuple):
-            return [plain(v) for v in value]
-        return round(value, 4) + 0.0 if isinstance(value, float) and not exact else value
-
+def told(tree: Tree | None, exact: bool) -> Any:
+    """A tree without its CPU seconds; not exact: nor which models made it."""
+    if tree is None:
+        return None
     data = dataclasses.asdict(tree)
+    for node in data["nodes"]:
+        del node["cpu_s"]
     if not exact:
         del data["policy"], data["ppm"]
-    return json.dumps(plain(data), sort_keys=True, default=str)
+    return data
+
+
+def equal(one: Any, other: Any, within: float) -> bool:
+    """Whether two values are the same, numbers to within so much."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(equal(one[k], other[k], within) for k in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other, [within] * len(one)))
+    if isinstance(one, float) and isinstance(other, float):
+        return abs(one - other) <= within
+    return one == other
 
 
 def losses(stage: Path) -> list[float]:
@@ -152,9 +158,12 @@ def differences(one: Path, other: Path) -> int:
         return 0
     status = 0
     for stage in STAGES:
-        exact = stage != "round1/evaluate"
-        a, b = ({k: told(t, exact) for k, t in trees(run / stage).items()} for run in (one, other))
-        unequal = sum(a.get(key) != b.get(key) for key in a.keys() | b.keys())
+        exact = stage != "round1/evaluate"  # whose models are equal to within the last bits alone
+        a, b = trees(one / stage), trees(other / stage)
+        unequal = sum(
+            not equal(told(a.get(key), exact), told(b.get(key), exact), 0.0 if exact else 1e-4)
+            for key in a.keys() | b.keys()
+        )
         print(f"{other.name} {stage}: {len(b)} trees, {unequal} differ", flush=True)
         status |= unequal > 0
     for stage in TRAININGS:
