@@ -317,6 +317,8 @@ class BucketStore:
                 f"{self._url(name)}: no right to do this there ({why}). Rights to list, read, write and "
                 f"delete objects of {bucket} expected: ask whoever owns it for them, or name another bucket."
             )
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return UserError(f"{self._url(name)}: this machine's disk is full. Free some space.")
         if isinstance(error, FileNotFoundError):
             return UserError(
                 f"{self._url(name)}: no bucket {bucket}, or nothing there. Create it, or correct the name."
@@ -330,6 +332,8 @@ class BucketStore:
 def _filesystem(scheme: str) -> Any:
     import fsspec  # which loads a package for the scheme
 
+    # It would ask for each bucket's kind by another service, and warn of every request without it.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     protocol, extra, _ = SCHEMES[scheme]
     try:
         return fsspec.filesystem(protocol, use_listings_cache=False)

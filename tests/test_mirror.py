@@ -1,6 +1,7 @@
 """A folder in a bucket as one of this machine: what is there is here, and what is here comes there."""
 
 import signal
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from rstar_jax import mirror, stores
 from rstar_jax.errors import UserError
 from rstar_jax.launch import signals
-from rstar_jax.mirror import fetch, lock
+from rstar_jax.mirror import fetch, lock, workdir
 from rstar_jax.mirror.sync import Mirror
 from rstar_jax.stores import BucketStore
 from rstar_jax.train.checkpoints import Checkpoints
@@ -212,3 +213,71 @@ def test_who_has_lost_the_lock_is_stopped_and_sends_nothing_more(url):
         write(folder, a="late")
         time.sleep(60)  # the signal ends it
     assert "a" not in store.names() and store.read(".lock/000002") == b"{}"
+
+
+def fail(error: Exception):
+    raise error
+
+
+def test_a_bucket_that_does_not_answer_stops_no_run_and_loses_nothing(url, monkeypatch, caplog):
+    monkeypatch.setattr(stores, "_FIRST_WAIT_S", 0.0)
+    put = BucketStore.put
+
+    def no_answer(self, path, name):
+        if path.name == "b":
+            return self.ask(name, lambda: fail(ConnectionResetError("reset")))
+        return put(self, path, name)
+
+    told = r"1 files could not be sent yet.*reset.*asked 6 times"
+    with pytest.raises(UserError, match=told), mirror.opened(url) as folder:
+        monkeypatch.setattr(BucketStore, "put", no_answer)
+        write(folder, a="1", b="2")
+        mirror.push()
+        assert "could not be sent yet" in caplog.text
+    assert stores.store(url).names() == ["a"]
+    monkeypatch.setattr(BucketStore, "put", put)
+    with mirror.opened(url):
+        pass
+    assert stores.store(url).read("b") == b"2"
+
+
+def test_a_bucket_that_refuses_stops_the_run_at_the_end_of_a_stage(url, monkeypatch):
+    def refuse(self, path, name):
+        return self.ask(name, lambda: fail(PermissionError("Access Denied")))
+
+    with pytest.raises(UserError, match="no right to do this there"), mirror.opened(url) as folder:
+        monkeypatch.setattr(BucketStore, "put", refuse)
+        write(folder, a="1")
+        mirror.push()
+
+
+def test_what_is_left_of_a_stage_that_another_machine_has_done_goes(url, monkeypatch, tmp_path):
+    with mirror.opened(url) as folder:
+        write(folder, search__a="1")
+    write(folder, search__b="not sent", curate__c="not sent")
+    on_machine("other", monkeypatch, tmp_path)
+    with mirror.opened(url) as other:
+        write(other, search__shard="1", search__DONE_dot_json="{}")
+        (other / "search/a").unlink()
+    on_machine("first", monkeypatch, tmp_path)
+    with mirror.opened(url) as again:
+        assert contents(again) == {"search/shard": "1", "search/DONE.json": "{}", "curate/c": "not sent"}
+
+
+def test_a_store_without_preconditions_is_refused(url, monkeypatch):
+    monkeypatch.setattr(BucketStore, "create", lambda self, name, data: self.write(name, data) or True)
+    with pytest.raises(UserError, match="nothing would keep two runs apart"), mirror.opened(url):
+        pass
+
+
+@pytest.mark.usefixtures("signals_are_heeded")
+def test_a_process_that_is_told_to_end_does_not_wait_for_a_bucket(url, monkeypatch):
+    monkeypatch.setattr(workdir, "SIGNAL_S", 0.2)
+    monkeypatch.setattr(workdir, "EVERY_S", 60.0)
+    answered = threading.Event()
+    with pytest.raises(signals.Terminated), mirror.opened(url) as folder:
+        monkeypatch.setattr(BucketStore, "put", lambda *_: answered.wait(60) and fail(UserError("late")))
+        write(folder, a="1")
+        signal.raise_signal(signal.SIGTERM)
+    assert not answered.is_set() and stores.store(url).names() == [".lock/000001"]
+    answered.set()

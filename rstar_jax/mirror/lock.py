@@ -52,7 +52,7 @@ class Lock:
             raise self._refusal(names[-1])
         number = int(names[-1].removeprefix(PREFIX)) + 1 if names else 1
         self._name = f"{PREFIX}{number:06d}"
-        if not self._store.create(self._name, self._text()) and not self._is_mine():
+        if not self._store.create(self._name, self._text()) and not self._is_mine(self._name):
             raise self._refusal(self._name)
         if self._store.create(self._name, self._text()):
             raise UserError(
@@ -72,10 +72,15 @@ class Lock:
     def release(self) -> None:
         """Give the lock back, if it is still held."""
         self._stop.set()
-        if self._thread.is_alive():
+        name, self._name = self._name, ""
+        if name and not self.lost:
             self._thread.join()
-        if self._name and not self.lost:
-            self._store.remove(self._name)
+            self._store.remove(name)
+
+    def leave(self) -> None:
+        """Leave the lock to its end: others find it dead."""
+        self._stop.set()
+        self._name = ""
 
     def _is_dead(self, name: str) -> bool:
         first = self._store.read(name)
@@ -100,22 +105,23 @@ class Lock:
             "another --workdir."
         )
 
-    def _is_mine(self) -> bool:
-        return _holder(self._store.read(self._name) or b"").get("run") == self._me["run"]
+    def _is_mine(self, name: str) -> bool:
+        return _holder(self._store.read(name) or b"").get("run") == self._me["run"]
 
     def _text(self) -> bytes:
         return json.dumps({**self._me, "beat": self._beat}).encode()
 
     def _beats(self) -> None:
+        mine = self._name
         while not self._stop.wait(BEAT_S):
             try:
                 began = time.monotonic()
                 names = self._store.names(PREFIX)
-                if not names or names[-1] != self._name or not self._is_mine():
+                if not names or names[-1] != mine or not self._is_mine(mine):
                     self.lost = True
                     return self._on_lost()
                 self._beat += 1
-                self._store.write(self._name, self._text())
+                self._store.write(mine, self._text())
                 self._sure = began
             except Unreachable:
                 continue  # `sure` says so, once it is long ago

@@ -230,13 +230,12 @@ class Mirror:
 
     def _in_threads(self, work: Callable[[str], None], names: list[str]) -> None:
         """Do all, also where some fail; raise what the first to fail raised."""
-        with ThreadPoolExecutor(min(THREADS, len(names)) or 1) as pool:
+        pool = ThreadPoolExecutor(min(THREADS, len(names)) or 1)
+        try:
             futures = [pool.submit(work, name) for name in names]
-            try:
-                errors = [error for future in futures if (error := future.exception()) is not None]
-            except BaseException:  # a signal
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            errors = [error for future in futures if (error := future.exception()) is not None]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for large files
         if errors:
             raise errors[0]
 

@@ -70,8 +70,7 @@ def opened(url: str, *, index: int = 0, count: int = 1, reader: str = "") -> Ite
                         f"--workdir={url}: another run has taken this folder, as this one was not heard of "
                         f"for too long. What it had not sent stays in {folder}."
                     ) from None
-                store.tries = 2
-                one.finish(SIGNAL_S, quietly=True)
+                one.leave(SIGNAL_S)
                 raise
             one.finish(END_S)
 
@@ -126,6 +125,23 @@ class _Open:
             if not quietly:
                 raise UserError(text) from error
             log.warning("%s", text)
+
+    def leave(self, patience_s: float) -> None:
+        """Send what can be sent in this time, and give back the lock: a process that is told to end has no
+        time to wait for a bucket that does not answer."""
+
+        def send() -> None:
+            self.finish(patience_s, quietly=True)
+            if self.lock is not None:
+                self.lock.release()
+
+        sending = threading.Thread(target=send, daemon=True)
+        sending.start()
+        sending.join(patience_s)
+        if sending.is_alive():
+            log.warning("%s: not all could be sent in %.0f s. The rest stays there.", self._where, patience_s)
+            if self.lock is not None:
+                self.lock.leave()
 
     def _turns(self) -> None:
         while not self._stop.wait(EVERY_S):
