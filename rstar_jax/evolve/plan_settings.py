@@ -21,7 +21,7 @@ class PlanSettings:
     topology: chips and their shape, CHIP:SHAPE or CHIP:SHAPE*SLICES, such as v5p:4x4x4 or h200:8.
     model: a known model's name (`plan/known_models.py`), or a Hugging Face folder, of which config.json is
         read; policy and PPM are both of its shape.
-    problems: how many the rounds search. rounds: which. solved: shares of them that are solved in the end, by
+    problems: how many the rounds search. rounds: which of them. solved: shares that are solved in the end, by
         round.
     fit: choose mesh, rows of a microbatch and remat of the trainings, leaves and devices a model of the
         search; False: take `train` and `decode` as they are, and refuse what does not fit.

@@ -59,7 +59,7 @@ _FREE_TO_CHANGE = (
     *("benchmarks", "data", "shapes"),
     "threshold",  # of a judge, whose values are kept
     *("verify.workers", "verify.memo"),
-    *(f"distributed.{name}" for name in ("coordinator", "processes", "process", "timeout_s")),
+    *(f"distributed.{field.name}" for field in dataclasses.fields(distributed.DistributedConfig)),
     # A training goes on on other devices: its steps have the same examples, in other calls.
     *(f"train.mesh.{axis}" for axis in ("data", "fsdp", "tensor", "expert")),
     "train.policy.microbatch",

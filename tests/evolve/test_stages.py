@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from rstar_jax import records
+from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.prepare import PrepareSettings
@@ -97,6 +98,13 @@ def test_options_may_be_mended_until_a_stage_has_begun(tmp_path):
     with Workdir(tmp_path, Options(seed=2)):
         pass
     assert records.read_json(tmp_path / "config.json")["seed"] == 2
+
+
+def test_any_number_of_hosts_may_go_on(tmp_path):
+    with Workdir(tmp_path, RunSettings()) as workdir:
+        workdir.stage("round1/search", Work())
+    with Workdir(tmp_path, RunSettings(distributed=DistributedConfig("a:1", 8, 3, 60.0))):
+        pass
 
 
 def test_what_a_killed_process_was_writing_is_swept_away(tmp_path):
