@@ -1,13 +1,13 @@
 """One small round on several processes that share eight virtual CPU devices, as hosts share a pod's.
 
     python benchmarks/hosts.py [--out runs/hosts] [--shapes 1x8 2x4 4x2] [--config.problems.train=24 ...]
-    python benchmarks/hosts.py --kill [--at search] [--processes 4 2]
+    python benchmarks/hosts.py --stop KILL [--at search] [--processes 4 2] [--host 3]
 
 The first runs the round with each number of processes, and compares trees (all but times) and losses (to
-1e-5) with those of one process. The second sends SIGKILL to the last of four processes in the middle of a
-stage, waits until the others have ended, starts the same command with two, and says when these stored their
-first tree or took their first step of training, that no tree was searched twice, and whether all ends as in
-one process. Prints each figure; the exit status tells.
+1e-5) with those of one process. The second sends SIGKILL or SIGTERM (--stop TERM) to one of four processes in
+the middle of a stage, waits until the others have ended, starts the same command with two, and says when
+these stored their first tree or took their first step of training, that no tree was searched twice, and
+whether all ends as in one process. Prints each figure; the exit status tells.
 """
 
 from __future__ import annotations
@@ -56,17 +56,18 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("runs/hosts"))
     parser.add_argument("--shapes", nargs="+", default=["1x8", "2x4", "4x2"])
-    parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--stop", choices=("KILL", "TERM"), default="")
+    parser.add_argument("--host", type=int, default=-1)
     parser.add_argument("--at", choices=("search", "policy"), default="search")
     parser.add_argument("--processes", nargs=2, type=int, default=[4, 2])
     arguments, overrides = parser.parse_known_args()
     out: Path = arguments.out
-    shapes = ["1x8"] if arguments.kill else arguments.shapes
+    shapes = ["1x8"] if arguments.stop else arguments.shapes
     for shape in shapes:
         if not (out / shape / "report.json").exists():
             whole(out, shape, overrides)
-    if arguments.kill:
-        return kill(out, arguments.at, *arguments.processes, overrides)
+    if arguments.stop:
+        return stop(out, arguments, overrides)
     return max(differences(out / shapes[0], out / shape) for shape in shapes)
 
 
@@ -174,16 +175,17 @@ def differences(one: Path, other: Path) -> int:
     return status
 
 
-def kill(out: Path, at: str, before: int, after: int, overrides: list[str]) -> int:
-    """Kill one of `before` processes, restart with `after`; print what comes of it."""
-    workdir = out / f"killed-{at}"
+def stop(out: Path, arguments: argparse.Namespace, overrides: list[str]) -> int:
+    """Stop one process by a signal, restart with others; print what comes of it."""
+    at, (before, after), victim = arguments.at, arguments.processes, arguments.host
+    workdir = out / f"{arguments.stop}-{at}"
     stage = workdir / "round1" / at
     with started(workdir, before, overrides) as running:
         while not reached(stage, at) and all(process.poll() is None for process in running):
             time.sleep(0.2)
-        running[-1].send_signal(signal.SIGKILL)
+        running[victim].send_signal(getattr(signal, f"SIG{arguments.stop}"))
         killed = time.monotonic()
-        print(f"killed process {before - 1} of {before} in {at}", flush=True)
+        print(f"SIG{arguments.stop} to process {victim % before} of {before} in {at}", flush=True)
         for index, process in enumerate(running):
             process.wait(timeout=300)
             seconds = time.monotonic() - killed
