@@ -45,6 +45,10 @@ def cost(where: Topology, price: float, spot: bool) -> str:
     return f"Cost: US dollars an hour {both}; US, {chip.priced}; --config.price=DOLLARS says another."
 
 
+def _file(settings: LaunchSettings) -> str:
+    return shlex.quote(settings.out or "FILE")
+
+
 def _dollars(value: float) -> str:
     return f"{value:,.2f}"
 
@@ -71,12 +75,12 @@ def _jobset(settings: LaunchSettings, where: Topology) -> list[str]:
         *lines,
         f"Image: docker build --file=launch/Dockerfile --build-arg=TARGET=tpu --tag={settings.pulled()} . && "
         f"docker push {settings.pulled()}",
-        f"Start: kubectl apply --filename={settings.out or 'FILE'}",
+        f"Start: kubectl apply --filename={_file(settings)}",
     ]
 
 
 def _xpk(settings: LaunchSettings, where: Topology) -> list[str]:
-    file = settings.out or "FILE"
+    file = _file(settings)
     return [
         f"Cluster, once: CLUSTER=... PROJECT=... ZONE=... bash {file} cluster",
         f"Start: CLUSTER=... PROJECT=... ZONE=... bash {file}",
@@ -85,11 +89,11 @@ def _xpk(settings: LaunchSettings, where: Topology) -> list[str]:
 
 
 def _tpu_vm(settings: LaunchSettings, where: Topology) -> list[str]:
-    return [f"Start, and stay until it has ended: PROJECT=... ZONE=... bash {settings.out or 'FILE'}"]
+    return [f"Start, and stay until it has ended: PROJECT=... ZONE=... bash {_file(settings)}"]
 
 
 def _slurm(settings: LaunchSettings, where: Topology) -> list[str]:
-    return [f"Start, in the checkout's folder: sbatch {settings.out or 'FILE'}"]
+    return [f"Start, in the checkout's folder: sbatch {_file(settings)}"]
 
 
 _USES = {"jobset": _jobset, "xpk": _xpk, "tpu_vm": _tpu_vm, "slurm": _slurm}

@@ -182,7 +182,8 @@ def _container(settings: LaunchSettings, where: Topology, on_volume: bool) -> di
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
+            # The sandbox gives root up for its programs, which takes these two.
+            "capabilities": {"drop": ["ALL"], **({} if settings.user else {"add": ["SETUID", "SETGID"]})},
         },
         "volumeMounts": mounts,
     }

@@ -85,7 +85,10 @@ _CONTAINER = _fields(
     securityContext=_fields(
         allowPrivilegeEscalation=_one_of(False),
         readOnlyRootFilesystem=_one_of(True),
-        capabilities=_fields(drop={"type": "array", "const": ["ALL"]}),
+        capabilities=_fields(
+            {"add": {"type": "array", "const": ["SETUID", "SETGID"]}},
+            drop={"type": "array", "const": ["ALL"]},
+        ),
     ),
     volumeMounts=_list(_fields(name=_NAME, mountPath=_one_of("/tmp", "/runs"))),
 )
@@ -276,6 +279,8 @@ def _disagreeing(jobset: Any) -> Iterator[str]:
         user = pod["securityContext"]["runAsUser"]
         if pod["securityContext"]["runAsNonRoot"] != (user != 0):
             yield f"runAsNonRoot: {user != 0} for user {user} expected"
+        if (user == 0) != ("add" in container["securityContext"]["capabilities"]):
+            yield f"capabilities: SETUID and SETGID for root alone expected, not for user {user}"
         if job["template"]["metadata"]["labels"] != jobset["metadata"]["labels"]:
             yield "labels: the pods' to be the JobSet's expected"
         if sorted(_names(container["env"])) != ["HOME", "JAX_PLATFORMS"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 import re
 from typing import Any, Literal
 
@@ -17,8 +18,8 @@ BAD_INPUT = 2  # exit status of rstar_jax.launch
 VOLUME = "/runs"  # where the shared volume is in a container
 # Takes "rstar-round3"; takes no "Round_3" and no "3-".
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
-# Takes "gs://bucket/run" and "s3://bucket/run"; takes no "/runs/a".
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+.*")
+# Takes "gs://bucket/run" and "s3://bucket/runs/a/"; takes no "/runs/a", no "gs://bucket" and no "ftp://a/b".
+_ADDRESS = re.compile(r"(gs|s3)://[^/\s]+/[^/\s]+(/[^/\s]+)*/?")
 # What is made of a name has a suffix: NAME-slice-SLICE-HOST-RANDOM, in at most 63 characters.
 _LONGEST = 63
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
@@ -89,7 +90,7 @@ class LaunchSettings:
             value = getattr(self, field.name)
             for text in value if isinstance(value, tuple) else (value,):
                 require(not _UNSAFE.search(str(text)), field.name, text, "text of one line")
-        require(not _ADDRESS.fullmatch(self.out), "out", self.out, "a file of this machine")
+        require("://" not in self.out, "out", self.out, "a file of this machine")
         named = ("service_account", "namespace", "queue", "priority", "volume")
         for text, field in ((getattr(self, name), name) for name in named):
             empty = field not in ("namespace", "volume") and not text
@@ -140,7 +141,10 @@ class LaunchSettings:
         """Return the run's folder there. Raises UserError for one that not all hosts reach."""
         platform, hosts = self.started_by(), self.where().hosts
         if self.workdir:
-            on_volume = self.workdir.startswith(f"{VOLUME}/")
+            require(
+                "://" not in self.workdir or self.has_address(), "workdir", self.workdir, "gs://BUCKET/FOLDER"
+            )
+            on_volume = posixpath.normpath(self.workdir).startswith(f"{VOLUME}/")
             if platform == "jobset" and not on_volume and not self.has_address():
                 require(False, "workdir", self.workdir, f"gs://BUCKET/FOLDER, or a path below {VOLUME}")
             if platform in ("xpk", "tpu_vm") and hosts > 1 and not self.has_address():

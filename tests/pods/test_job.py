@@ -129,6 +129,13 @@ JOB = "--config.job=round3"
         ((POD, JOB, "--config.platform=tpu_vm"), "config.workdir: '' given, gs://BUCKET/FOLDER expected"),
         ((POD, JOB, "--config.platform=xpk", "--config.workdir=/runs/a"), "which all 16 hosts reach"),
         ((POD, JOB, "--workdir=gs://b/r"), "The run's folder there is --config.workdir=gs://b/r."),
+        (
+            (POD, JOB, "--config.workdir=gs://b"),
+            "config.workdir: 'gs://b' given, gs://BUCKET/FOLDER expected",
+        ),
+        ((POD, JOB, "--config.workdir=ftp://b/c"), "config.workdir: 'ftp://b/c' given, gs://BUCKET/FOLDER"),
+        ((POD, JOB, "--config.workdir=/runs/../etc"), "or a path below /runs expected"),
+        ((POD, JOB, "--config.workdir=/runs/"), "or a path below /runs expected"),
         ((POD, JOB, "--config.workdir=/home/me/a"), "or a path below /runs expected"),
         ((POD, JOB, "--config.name=Round_3"), "config.name: 'Round_3' given, at most"),
         ((POD, JOB, f"--config.name={'a' * 60}"), "at most"),
