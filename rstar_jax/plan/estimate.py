@@ -24,9 +24,10 @@ PAIRED = 8
 
 @dataclasses.dataclass(frozen=True)
 class Assumed:
-    """Assumed sizes of a problem. prompt: tokens. steps: of a rollout's trajectory, of `step` tokens each;
-    texts.FRESH of them are expanded for it. rows, pairs: SFT rows and preference pairs per problem, at most;
-    both sides of a pair are read whole, up to a step that on average is in the middle.
+    """Assumed sizes of a problem. prompt: tokens of its prompt. step: tokens of a step. steps: how many a
+    rollout's trajectory has; texts.FRESH of them are expanded for it. rows: SFT rows of a problem, at most.
+    pairs: preference pairs of a problem, at most; both sides of a pair are read whole, up to a step that on
+    average is in the middle.
     """
 
     prompt: int = 200
