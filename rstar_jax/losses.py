@@ -63,7 +63,25 @@ def bradley_terry(positive: jax.Array, negative: jax.Array, weights: jax.Array) 
     }
 
 
+def squared_error(values: jax.Array, targets: jax.Array, weights: jax.Array) -> Terms:
+    """Mean squared error of values, for a reward model that learns the Q of steps (arXiv 2501.04519, section
+    5.3, "PQM").
+
+    values, targets: [...] float in [-1, 1]. weights: [...] float, 0 where there is no target. "sign" counts
+    values on the side of 0 that their targets are on; targets of 0 are on neither.
+    """
+    weights, targets = weights.astype(jnp.float32), targets.astype(jnp.float32)
+    error = values.astype(jnp.float32) - targets
+    sided = (weights > 0) & (targets != 0)
+    return {
+        "loss": ((jnp.square(error) * weights).sum(), weights.sum()),
+        "sign": ((sided & (values * targets > 0)).sum(dtype=jnp.float32), sided.sum(dtype=jnp.float32)),
+        "distance": ((jnp.abs(error) * weights).sum(), weights.sum()),
+    }
+
+
 LOSSES: dict[str, Callable[..., Terms]] = {
     "cross_entropy": cross_entropy,
     "bradley_terry": bradley_terry,
+    "squared_error": squared_error,
 }

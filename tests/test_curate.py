@@ -204,3 +204,38 @@ def levenshtein(a: str, b: str) -> int:
 @given(st.text("ab", max_size=12), st.text("ab", max_size=12), st.integers(0, 14))
 def test_the_banded_distance_agrees_with_the_full_one(a, b, least):
     assert edits_at_least(a, b, least) == (levenshtein(a, b) >= least)
+
+
+def test_values_of_every_visited_step_are_learnt_once() -> None:
+    rows = curate([KNOWN], CONFIG, 1, "pqm").values
+    q = {node.text: node.q for node in KNOWN.nodes[1:] if node.visits}
+    for row in rows:
+        row.check()
+        assert row.values == tuple(q[text] for text in row.steps)
+    learnt = [text for row in rows for text, weight in zip(row.steps, row.weights, strict=True) if weight]
+    assert sorted(learnt) == sorted(q)
+    assert curate([KNOWN], CONFIG, 1).values == []
+
+
+def test_a_dead_step_is_worth_least_where_it_counts_as_wrong() -> None:
+    unvisited = dataclasses.replace(KNOWN.nodes[4], visits=0, value_sum=0.0)
+    dead = dataclasses.replace(KNOWN, nodes=(*KNOWN.nodes[:4], unvisited, *KNOWN.nodes[5:]))
+    assert not any("d" in row.steps for row in curate([dead], CONFIG, 1, "pqm").values)
+    wrong = dataclasses.replace(CONFIG, dead_as_wrong=True)
+    (row,) = (row for row in curate([dead], wrong, 1, "pqm").values if "d" in row.steps)
+    assert (row.values, row.weights) == ((-1.0,), (1.0,))
+
+
+def test_an_orm_learns_whole_solutions_alone() -> None:
+    found = curate([KNOWN], CONFIG, 1, "orm").pairs
+    assert found == [pair for pair in curate([KNOWN], CONFIG, 1).pairs if pair.final] and found
+    released = dataclasses.replace(CONFIG, pairs="reference_code")
+    assert not any(pair.final for pair in curate([KNOWN], released, 1).pairs)
+    assert curate([KNOWN], released, 1, "orm").pairs == found
+
+
+def test_values_that_are_none_are_refused() -> None:
+    row = curate([KNOWN], CONFIG, 1, "pqm").values[0]
+    for change in ({"values": row.values[:-1]}, {"values": (1.5, *row.values[1:])}, {"weights": (-1.0,) * 2}):
+        with pytest.raises(ValueError, match="problem p: "):
+            dataclasses.replace(row, **change).check()

@@ -27,10 +27,10 @@ from rstar_jax.data.authors import Frame
 from rstar_jax.data.dataset_card import CardPart, dataset_card
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import run_settings
+from rstar_jax.evolve.reward_models import PAIRS, SFT
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.shards import in_order
 from rstar_jax.evolve.stages import Workdir
-from rstar_jax.evolve.train_stages import PAIRS, SFT
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import home_expanded, nearest, require
 from rstar_jax.types import PreferencePair, SftRow, Tree

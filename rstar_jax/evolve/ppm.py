@@ -179,7 +179,7 @@ def _read(context: Context, name: str) -> list[PreferencePair]:
 
 
 def _train(context: Context, folder: Path) -> dict[str, Any]:
-    result = train_stages.fit_ppm(context, 0, folder, _read(context, TRAIN), context.base)
+    result = train_stages.fit_reward(context, 0, folder, _read(context, TRAIN), context.base)
     return results.to_json(result)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rstar_jax import distributed
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.evaluate import benchmark
+from rstar_jax.evaluate.reward_order import Order, RewardOrder
 from rstar_jax.evolve import joint_search
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.joint_results import together
@@ -20,7 +21,7 @@ from rstar_jax.evolve.settings import EvaluateSettings, at_round
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.inference import Reasoner
 from rstar_jax.report.progress import TimeLeft
-from rstar_jax.report.results import EvaluateResult, SearchResult
+from rstar_jax.report.results import EvaluateResult, SearchResult, of_json, to_json
 from rstar_jax.sandbox import Sandbox
 from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.served import Address
@@ -203,18 +204,20 @@ def _searched(context: Context, seeker: Seeker, title: str, unknown: int) -> dic
     """Held-out accuracy by the run's `evaluate`. unknown: steps that nothing is known of until then."""
     e, heldout = context.settings.evaluate, context.heldout
     shards = seeker.grow(title, "search", heldout, e.config(context.settings.search))
-    return distributed.led(lambda: _judged_search(context, seeker, shards, unknown))
+    found = distributed.led(lambda: _judged_search(context, seeker, shards, unknown))
+    return found | {"order": found["order"] and of_json(Order, found["order"])}
 
 
 def _judged_search(context: Context, seeker: Seeker, shards: Shards, unknown: int) -> dict[str, Any]:
     e, heldout = context.settings.evaluate, context.heldout
-    answers, solved, cut_off = [], 0, Counter[Ended]()
+    answers, solved, cut_off, order = [], 0, Counter[Ended](), RewardOrder()
     for tree in shards.trees():
         same = functools.partial(seeker.reasoner.same, tree.problem)
         answers.append(benchmark.final_answer(tree, e.vote, e.top_k, same, e.scores))
         unknown += unknown_steps([tree])
         solved += tree.solved
         cut_off[tree.ended] += answers[-1] is None and tree.ended in _BUDGETS
+        order.add(tree)
     grades = benchmark.graded(heldout, answers, seeker.reasoner.grade)
     return {
         "search_accuracy": benchmark.accuracy(heldout, grades),
@@ -222,6 +225,7 @@ def _judged_search(context: Context, seeker: Seeker, shards: Shards, unknown: in
         "search_ungraded": grades.count("ungraded"),
         "search_cut_off": cut_off.total(),
         "unknown_steps": unknown,
+        "order": (found := order.order()) and to_json(found),
         "note": _cut_off(cut_off, len(heldout), e),
     }
 

@@ -11,11 +11,12 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
-from rstar_jax.curate import CurateConfig
+from rstar_jax.curate import CurateConfig, Reward
 from rstar_jax.data.known import Columns
 from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.reward_models import require_use
 from rstar_jax.search import STRATEGIES, SearchConfig
 from rstar_jax.served import ServedConfig, is_served
 from rstar_jax.settings import at_least, nearest, require
@@ -214,11 +215,15 @@ class EvaluateSettings:
 class TrainSettings:
     """The two trainings of a round (section 4.1: policy 2 epochs, batch 128; PPM 1 epoch, batch 512).
 
+    reward: the reward model that a round trains: a "ppm", or one of the paper's ablation (section 5.3): a
+    "pqm", which learns the Q of steps, or an "orm", which learns preferences of whole solutions and guides no
+    search. The options of its training are those of `ppm`.
     mesh: over which devices both are split, and how.
     """
 
     policy: TrainConfig = TrainConfig(epochs=2, batch=128, seq_len=4096, learning_rate=7e-6)
     ppm: TrainConfig = TrainConfig(epochs=1, batch=512, seq_len=4096, learning_rate=7e-6)
+    reward: Reward = "ppm"
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
 
@@ -264,6 +269,13 @@ class RunSettings:
         for round in self.rounds:  # what does not go together is told before hours of work, not after
             self.search.config(round)
         self.evaluate.config(self.search)
+        require_use(
+            self.train.reward,
+            guided=not self.policy.ppm and any(at_round(self.search.ppm, round) for round in self.rounds),
+            strategy=self.evaluate.strategy,
+            scores=self.evaluate.scores,
+            compared=self.train.ppm.ppm_value,
+        )
         guided = self.search.ppm[0] and 1 in self.rounds and self.policy.ppm
         if guided and is_served(self.policy.bootstrap):
             raise UserError(

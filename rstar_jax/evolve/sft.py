@@ -31,6 +31,7 @@ from rstar_jax.evolve.announce import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.kept import keep_estimates
 from rstar_jax.evolve.problems import asked_before
+from rstar_jax.evolve.reward_models import SFT
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
     PolicySettings,
@@ -184,7 +185,7 @@ def _warm_start(settings: SftSettings, context: Context, files: list[Path]) -> N
 
 def _estimate(context: Context, settings: SftSettings) -> None:
     """Say what evaluations and training will need, once the rows are known."""
-    rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
+    rows = records.read_rows(context.work.root / "rows" / SFT, SftRow)
     tokenizer = context.tokenizer(context.base)
     prompt = context.prompt("finetuned")
 
@@ -246,7 +247,7 @@ def _rows(context: Context, files: list[Path], settings: SftSettings) -> None:
                 "solutions in our grammar, or workings whose calculations are marked as GSM8K's are "
                 "(<<48/2=24>>)."
             )
-        records.write_rows(folder / train_stages.SFT, SftRow, kept)
+        records.write_rows(folder / SFT, SftRow, kept)
         seen = len(asked_before(context.heldout, (row.question for row in kept)))
         note = f"{seen} held-out questions stand in the rows, too: they measure memory" if seen else ""
         if note:
@@ -268,7 +269,7 @@ def _rows(context: Context, files: list[Path], settings: SftSettings) -> None:
 
 def _train(context: Context) -> None:
     def work(folder: Path) -> dict[str, Any]:
-        rows = records.read_rows(context.work.root / "rows" / train_stages.SFT, SftRow)
+        rows = records.read_rows(context.work.root / "rows" / SFT, SftRow)
         problems = {row.question: Problem(row.problem_id, row.question, "") for row in rows}
         learnt = dataclasses.replace(context, train=list(problems.values()))
         result = train_stages.fine_tune(learnt, 0, folder, rows)

@@ -243,6 +243,7 @@ def _round(number: int, done: dict[str, Any]) -> sections.Round:
         policy_training=_trained(policy),
         ppm_training=_trained(ppm),
         ppm_pair_accuracy=ppm and ppm.pair_accuracy,
+        heldout_order=evaluated and evaluated.order,
         note="; ".join(result.note for result in told if result is not None and result.note),
     )
 

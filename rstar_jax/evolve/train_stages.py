@@ -17,10 +17,12 @@ from jax.sharding import Mesh
 import rstar_jax
 from rstar_jax import curate as curation
 from rstar_jax import distributed, models, records, sharding, stores, train, weights
+from rstar_jax.curate import StepValues
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve import suspects
 from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.reward_models import PAIRS, REWARD_MODELS, SFT, VALUES
 from rstar_jax.evolve.search_stages import failures, unknown_steps
 from rstar_jax.evolve.shards import read_trees
 from rstar_jax.grading.answer import shared
@@ -33,7 +35,6 @@ from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
 from rstar_jax.types import PreferencePair, SftRow, Tree
 
-SFT, PAIRS = "sft.parquet", "pairs.parquet"
 _NAMED = 5  # ungradable problems named in the note; report.json has all of them
 
 
@@ -45,7 +46,7 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
     """
     trees = read_trees(context.folder(round, "search"), lean=True)
     with context.progress.stage("curate", len(trees), "trees", round):
-        found = curation.curate(trees, context.settings.curate, round)
+        found = curation.curate(trees, context.settings.curate, round, context.settings.train.reward)
         context.progress.update(len(trees), note=f"{len(found.sft)} solutions, {len(found.pairs)} pairs")
     sft, pairs, notes = list(found.sft), list(found.pairs), []
     if not sft:
@@ -62,6 +63,8 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
         notes.append(_suspected(suspected))
     records.write_rows(folder / SFT, SftRow, sft)
     records.write_rows(folder / PAIRS, PreferencePair, pairs)
+    if context.settings.train.reward == "pqm":
+        records.write_rows(folder / VALUES, StepValues, found.values)
     for note in notes:
         context.progress.log(f"round {round}: {note}.")
     return CurateResult(
@@ -232,21 +235,23 @@ def training_mesh(context: Context, config: train.TrainConfig, shape: DecoderCon
 
 
 def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
-    """Trains the round's PPM from the round's policy (section 3.3); none where there are no pairs."""
-    pairs = records.read_rows(context.folder(round, "curate") / PAIRS, PreferencePair)
-    if not pairs:
-        context.progress.log(f"round {round}: no preference pairs yet, so no PPM; search votes without one.")
-        return TrainResult(note="no PPM: no preference pairs")
-    return fit_ppm(context, round, folder, pairs, context.trained(round))
+    """Trains the round's reward model, mostly a PPM, from the round's policy (section 3.3); none where there
+    is nothing to learn."""
+    learnt = REWARD_MODELS[context.settings.train.reward]
+    rows = records.read_rows(context.folder(round, "curate") / learnt.file, learnt.kind)
+    if why := learnt.lacking(rows):
+        context.progress.log(f"round {round}: {why} yet, so no {learnt.title}; search votes without one.")
+        return TrainResult(note=f"no {learnt.title}: {why}")
+    return fit_reward(context, round, folder, rows, context.trained(round))
 
 
-def fit_ppm(
-    context: Context, round: int, folder: Path, pairs: Sequence[PreferencePair], source: Path
-) -> TrainResult:
-    """Train a PPM from the policy in a folder, write FOLDER/model (Hugging Face format), return the figures.
+def fit_reward(context: Context, round: int, folder: Path, rows: Sequence[Any], source: Path) -> TrainResult:
+    """Train a reward model from the policy in a folder, write FOLDER/model (Hugging Face format), return the
+    figures.
 
-    round: whose pairs they are; 0 for given ones.
+    round: whose rows they are; 0 for given ones. rows: of the kind that `train.reward` learns.
     """
+    learnt = REWARD_MODELS[context.settings.train.reward]
     tokenizer = context.tokenizer(source)
     config = context.settings.train.ppm
     delimiters, dtype = context.settings.policy.delimiters, context.settings.policy.dtype
@@ -257,20 +262,20 @@ def fit_ppm(
         context.held.narrow(dtype)
     del policy
     prompt = context.prompt("ppm")
-    with _training(context, round, "train the PPM", folder, tokenizer) as options:
-        summary = train.train_ppm(model, pairs, tokenizer, prompt, config, **options)
+    with _training(context, round, f"train the {learnt.title}", folder, tokenizer) as options:
+        summary = learnt.train(model, rows, tokenizer, prompt, config, **options)
         loader = usage.loader(tokenizer, model.decoder.config.family)
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
-        card = _card(context, "reward", round, {"preference pairs": len(pairs)}, section)
+        card = _card(context, "reward", round, {learnt.examples: len(rows)}, section)
         weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
     if round:
         context.held.leave(folder / "model", model.params())
         del model
         context.held.settle(dtype)
     if note := train.saturation(summary.metrics):
-        title = f"round {round}, the PPM" if round else "the PPM"
+        title = f"round {round}, the {learnt.title}" if round else f"the {learnt.title}"
         context.progress.log(f"{title}: {note}.")
-    return TrainResult(**_figures(summary), pair_accuracy=summary.metrics["accuracy"], note=note)
+    return TrainResult(**_figures(summary), pair_accuracy=learnt.ranked(summary), note=note)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from rstar_jax.evaluate.reward_order import Order
+
 T = TypeVar("T")
 Shares = dict[str, float]  # by level, and of "all"
 
@@ -69,7 +71,8 @@ class TrainResult:
 
     device, device_awaited: as in `train.TrainSummary`; None in those of earlier releases.
     delimiters: the policy's probability of each where it stands. as_sampled: steps that the policy learnt by
-    the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM.
+    the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM or an
+    ORM, on the pairs that it learns.
     """
 
     examples: int | None = None
@@ -90,7 +93,10 @@ class TrainResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateResult(Searching):
-    """Held-out accuracy of a policy alone and, where it was searched with, of the search; shares by level."""
+    """Held-out accuracy of a policy alone and, where it was searched with, of the search; shares by level.
+
+    order: that in which the reward model put steps and answers of the search.
+    """
 
     policy_pass1: Shares
     policy_ungraded: int
@@ -102,6 +108,7 @@ class EvaluateResult(Searching):
     search_solved: float | None = None
     search_ungraded: int = 0
     search_cut_off: int | None = None
+    order: Order | None = None
     note: str = ""
 
 

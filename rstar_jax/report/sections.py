@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rstar_jax.evaluate.outcome import Evaluation, Measured
+from rstar_jax.evaluate.reward_order import Order
 
 Shares = Mapping[str, float | None]  # by level ("level1", ...), and of "all"
 Counts = dict[str, int]
@@ -82,6 +83,8 @@ class Round:
     coverage: share of the training problems solved. ungradable: problems without an answer that could be
     graded. suspects: those whose label may be wrong. heldout_cut_off: problems whose search had spent its
     time or tokens before any answer. failures, deaths, ungraded, unknown_steps: as in `Alone`, of the search.
+    ppm_pair_accuracy: of the reward model on the pairs that it learns. heldout_order: that in which it put
+    steps and answers of the held-out search.
     """
 
     round: int | None = None
@@ -110,6 +113,7 @@ class Round:
     policy_training: dict[str, Any] | None = None
     ppm_training: dict[str, Any] | None = None
     ppm_pair_accuracy: float | None = None
+    heldout_order: Order | None = None
     note: str | None = None
 
 

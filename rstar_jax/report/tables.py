@@ -161,6 +161,10 @@ def pairs_given(report: Report) -> Table:
     return Table("Pairs given", ("", ""), tuple(row for row in rows if row[1] != NOTHING))
 
 
+def _of_answers(round: Round) -> float | None:
+    return round.heldout_order and round.heldout_order.answer_accuracy
+
+
 def data(report: Report) -> Table:
     """Table of what each round's search gave its training: problems by difficulty, trajectories, rows and
     pairs."""
@@ -173,6 +177,8 @@ def data(report: Report) -> Table:
         ("solutions for the policy", lambda r: count(r.sft_rows)),
         ("pairs for the PPM", lambda r: count(r.pairs)),
         ("PPM right on its pairs, %", lambda r: percent(r.ppm_pair_accuracy)),
+        ("on held-out pairs of steps, %", lambda r: percent(r.heldout_order and r.heldout_order.accuracy)),
+        ("on held-out pairs of answers, %", lambda r: percent(_of_answers(r))),
         # What should not happen is shown where it did.
         ("answers that could not be graded", lambda r: count(r.ungraded or None)),
         ("problems with such answers alone", lambda r: count(len(r.ungradable or ()) or None)),

@@ -11,6 +11,7 @@ from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
 from rstar_jax.train.ppm import PpmBatches, compare, ppm_loss, saturation, train_ppm
+from rstar_jax.train.pqm import train_pqm
 from rstar_jax.train.step import programs
 from rstar_jax.train.vocabulary import Delimiters, probabilities, weakness, with_delimiters
 
@@ -35,6 +36,7 @@ __all__ = [
     "saturation",
     "train_policy",
     "train_ppm",
+    "train_pqm",
     "weakness",
     "with_delimiters",
 ]

@@ -4,9 +4,10 @@ import pytest
 
 from rstar_jax import launch
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings
+from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings, TrainSettings
 from rstar_jax.search import STRATEGIES
 from rstar_jax.settings import from_config
+from rstar_jax.train import TrainConfig
 
 
 def test_a_round_has_its_own_totals_and_candidates():
@@ -67,3 +68,19 @@ def test_options_of_the_last_release_are_taken_and_say_their_new_name(flag, said
     old = from_config(RunSettings, config.to_dict())
     new = launch.override(launch.load("round3").get_config(), [flag.replace("released", "reference")])
     assert said in caplog.text and old == from_config(RunSettings, new.to_dict())
+
+
+def test_an_orm_guides_no_search_and_ranks_whole_solutions():
+    orm, alone = TrainSettings(reward="orm"), SearchSettings(ppm=(False,))
+    ranked = EvaluateSettings(strategy="best_of_n", scores="orm", vote="best", top_k=0)
+    RunSettings(train=orm, search=alone, evaluate=ranked)
+    with pytest.raises(UserError, match=r"'orm' given.*--config.search.ppm='\(False,\)'"):
+        RunSettings(train=orm, evaluate=ranked)
+    with pytest.raises(UserError, match=r"evaluate.strategy=mcts.*--config.evaluate.strategy=best_of_n"):
+        RunSettings(train=orm, search=alone)
+
+
+def test_a_pqm_learns_values_between_the_bounds_of_tanh():
+    raw = TrainConfig(ppm_value="raw")
+    with pytest.raises(UserError, match=r"config.train.ppm.ppm_value: 'raw' given, but a PQM"):
+        RunSettings(train=TrainSettings(reward="pqm", ppm=raw))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rstar_jax import records, weights
 from rstar_jax.engine import DecodeConfig
-from rstar_jax.evolve import stage_table, train_stages
+from rstar_jax.evolve import reward_models, stage_table
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner
@@ -59,8 +59,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
 
     def curate(folder: Path) -> dict[str, Any]:
-        records.write_rows(folder / train_stages.SFT, SftRow, rows)
-        records.write_rows(folder / train_stages.PAIRS, PreferencePair, pairs)
+        records.write_rows(folder / reward_models.SFT, SftRow, rows)
+        records.write_rows(folder / reward_models.PAIRS, PreferencePair, pairs)
         return {}
 
     run = small("--config.train.policy.batch=4", "--config.train.ppm.batch=4")

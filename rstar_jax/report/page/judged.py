@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rstar_jax.evaluate.reward_order import Order
 from rstar_jax.report.cells import NOTHING, percent
 from rstar_jax.report.page import chart, parts
 from rstar_jax.report.page.chart import Bars, Series
@@ -16,21 +17,38 @@ from rstar_jax.report.page.markup import Content, Markup, element
 def probes(contents: Contents) -> Section | None:
     """Worth of a PPM as a judge of steps, and how often it orders its training's pairs rightly."""
     body: list[Content] = []
-    rounds = [r for r in contents.report.rounds if r.ppm_pair_accuracy is not None]
-    if rounds:
-        points = [(float(r.round or 0), r.ppm_pair_accuracy or 0.0) for r in rounds]
-        metrics = [((r.ppm_training or {}).get("metrics") or {}) for r in rounds]
-        saturated = [
-            (x, m["saturated"]) for (x, _), m in zip(points, metrics, strict=True) if "saturated" in m
+    rounds = contents.report.rounds
+    learnt = [(float(r.round or 0), r.ppm_pair_accuracy) for r in rounds if r.ppm_pair_accuracy is not None]
+    held_out = [(float(r.round or 0), r.heldout_order) for r in rounds if r.heldout_order]
+    if learnt or held_out:
+        metrics = [(float(r.round or 0), (r.ppm_training or {}).get("metrics") or {}) for r in rounds]
+        steps = [(x, order.accuracy) for x, order in held_out if order.accuracy is not None]
+        answers = [(x, order.answer_accuracy) for x, order in held_out if order.answer_accuracy is not None]
+        series = [
+            Series("pairs that it learnt", learnt),
+            Series("pairs of steps, held out", steps),
+            Series("pairs of answers, held out", answers),
+            Series("values at their bounds", [(x, m["saturated"]) for x, m in metrics if "saturated" in m]),
         ]
-        series = [Series("pairs in the right order", points), Series("values at their bounds", saturated)]
-        title, note = "The PPM on the pairs of its training", "The last tenth of its steps."
+        title = "The PPM: pairs in the right order"
+        note = "Learnt ones: the last tenth of its steps. Held-out ones: from the searches of its evaluation."
         drawn = chart.lines(title, series, "round", "%", shares=True, zero=True, whole=True, note=note)
-        body.append(parts.charts([drawn]))
+        body.append(parts.charts([drawn, _margins(held_out[-1][1]) if held_out else None]))
     for one in (contents.judge or {}).get("benchmarks") or []:
         body += _benchmark(one)
         body.append(parts.charts([_calibration(one)]))
     return Section("probes", "PPM probes", body) if body else None
+
+
+def _margins(order: Order) -> Markup | None:
+    """The histogram of a round's held-out pairs."""
+    if not order.pairs:
+        return None
+    width = 4 / len(order.margins)
+    names = [f"{-2 + i * width:g} to {-2 + (i + 1) * width:g}" for i in range(len(order.margins))]
+    share = [count / order.pairs for count in order.margins]
+    title = "Held-out pairs of steps by the difference of their values"
+    return chart.bars(title, names, [Bars("last round", share)], note="Right of 0 is the right order.")
 
 
 def evaluation(contents: Contents) -> Section | None:

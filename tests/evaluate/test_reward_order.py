@@ -1,0 +1,106 @@
+"""The order of a reward model, by brute force."""
+
+import dataclasses
+import math
+import random
+from typing import Any
+
+import pytest
+
+from rstar_jax.curate import CurateConfig, curate
+from rstar_jax.evaluate.reward_order import Order, RewardOrder
+from rstar_jax.report.results import EvaluateResult, of_json, to_json
+from rstar_jax.types import Node, Problem, Tree
+
+
+def some_tree(number: int, rng: random.Random) -> Tree:
+    """A root with six steps, each with two answers, right or wrong, and values at random, some of them
+    equal."""
+    nodes = [Node(-1, "", "ok", 0, 12, 0.0)]
+    for step in range(6):
+        at = len(nodes)
+        grades = [rng.choice(["right", "wrong"]) for _ in range(2)]
+        q = sum(1.0 if grade == "right" else -1.0 for grade in grades)
+        nodes.append(Node(0, f"step {step}", "ok", 1, 2, q, ppm=rng.choice([-0.5, 0.1, 0.1, 0.7])))
+        for k, grade in enumerate(grades):
+            value = 1.0 if grade == "right" else -1.0
+            told: dict[str, Any] = {
+                "answer": str(k),
+                "grade": grade,
+                "ppm": rng.choice([-0.9, 0.2, 0.2, 0.8]),
+            }
+            nodes.append(Node(at, f"answer {k}", "answer", 2, 1, value, **told))
+    return Tree(Problem(str(number), "?", "1"), 1, 0, 12, tuple(nodes))
+
+
+def in_order(margin: float) -> float:
+    return 1.0 if margin > 0 else 0.5 if margin == 0 else 0.0
+
+
+def order_of(trees: list[Tree]) -> Order:
+    found = RewardOrder()
+    for tree in trees:
+        found.add(tree)
+    order = found.order()
+    assert order is not None
+    return order
+
+
+@pytest.fixture
+def trees() -> list[Tree]:
+    rng = random.Random(3)
+    return [some_tree(i, rng) for i in range(40)]
+
+
+def test_answers_against_all_pairs(trees: list[Tree]) -> None:
+    order, pairs, ends = order_of(trees), list[float](), 0
+    for tree in trees:
+        answers = [(node.ppm or 0.0, node.grade) for node in tree.nodes if node.grade]
+        right = [value for value, grade in answers if grade == "right"]
+        wrong = [value for value, grade in answers if grade == "wrong"]
+        ends += len(answers)
+        pairs += [in_order(r - w) for r in right for w in wrong]
+    assert order.answers == ends and order.answer_pairs == len(pairs) > 200
+    assert order.answer_accuracy == pytest.approx(sum(pairs) / len(pairs))
+    assert order.calibration and 0 < order.calibration < 1
+
+
+def test_steps_are_those_that_training_would_compare(trees: list[Tree]) -> None:
+    order, expected = order_of(trees), list[tuple[int, float]]()
+    for tree in trees:
+        value = {tree.steps(i): node.ppm or 0.0 for i, node in enumerate(tree.nodes)}
+        for pair in curate([tree], CurateConfig(), 1).pairs:
+            if not pair.final:
+                better, worse = value[(*pair.prefix, *pair.positive)], value[(*pair.prefix, *pair.negative)]
+                expected.append((len(pair.prefix) + 1, better - worse))
+    assert order.pairs == len(expected) == sum(order.margins) > 40
+    assert order.accuracy == pytest.approx(sum(in_order(m) for _, m in expected) / len(expected))
+    assert order.loss == pytest.approx(sum(math.log1p(math.exp(-m)) for _, m in expected) / len(expected))
+    for depth, (count, accuracy) in order.by_depth.items():
+        some = [in_order(m) for d, m in expected if str(d) == depth]
+        assert (count, accuracy) == (len(some), pytest.approx(sum(some) / len(some)))
+
+
+def test_trees_without_values_tell_nothing(trees: list[Tree]) -> None:
+    found = RewardOrder()
+    for tree in trees:
+        found.add(
+            dataclasses.replace(tree, nodes=tuple(dataclasses.replace(n, ppm=None) for n in tree.nodes))
+        )
+    assert found.order() is None
+
+
+@pytest.mark.parametrize("valued", ["all", "answers"])  # an ORM values answers alone
+def test_it_is_read_back_from_a_manifest(trees: list[Tree], valued: str) -> None:
+    alone = Order(pairs=0, by_depth={}, margins=(0,) * 8, answers=2, answer_pairs=1, answer_accuracy=1.0)
+    result = EvaluateResult(
+        policy_pass1={"all": 1.0},
+        policy_ungraded=0,
+        policy_answered=1.0,
+        policy_steps=1,
+        policy_failures={},
+        unknown_steps=0,
+        order=alone if valued == "answers" else order_of(trees),
+    )
+    read = of_json(EvaluateResult, to_json(result)).order
+    assert isinstance(read, Order) and to_json(read) == to_json(result.order)
