@@ -135,7 +135,9 @@ def _cell(
     benchmark, stage, metric = place
     given: dict[str, Any] = dict(benchmark=benchmark, stage=stage, metric=metric, setting=setting.name)
     given |= dict(swept=setting.swept, seeds=seeds, figure=intervals.figure(mean.values))
-    given["over_seeds"] = over_seeds(list(seeds.values()))
+    if found := over_seeds(list(seeds.values())):  # of shares
+        low, high = max(0.0, found.low), min(1.0, found.high)
+        given["over_seeds"] = OverSeeds(value=found.value, low=low, high=high)
     if first is not None:
         theirs, _ = _mean(list(first.values()))
         found, of_problems = difference(theirs, mean, 0)

@@ -13,6 +13,7 @@ programs with the others by their folder (--compiled), and can be looked at, kil
 from __future__ import annotations
 
 import dataclasses
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,6 +69,8 @@ def run(settings: SweepSettings, launcher: Launcher, workdir: Path) -> int:
     points = grid.points(settings, launcher.resolve)  # 1
     places = Places(workdir)
     with Workdir(workdir, Claim(of=settings.of)):
+        for left_over in places.points.glob(".*.part"):  # of a killed sweep
+            left_over.unlink()
         for point in points:
             if places.folder(point).exists():
                 _require_same(places.folder(point), point)
@@ -112,6 +115,9 @@ class _Run:
         self._settings, self._launcher, self._places = settings, launcher, places
         self._points, self._progress = points, progress
         self._keys = {point.name: base.key(point.settings) for point in points}
+        self._made = dict[str | None, Path]()  # folders that hold the evaluation of the base, by its key
+        for point in points:
+            self._note_base(point)
         self._waiting = [point for point in points if not is_done(places, point)]
         self._again = set[str]()  # ended by a signal, once
         self._running = list[Process]()
@@ -131,31 +137,42 @@ class _Run:
                 processes.stop(self._running, self._launcher.signal(signalled))
                 raise
             except BaseException:
-                processes.stop(self._running, 15)
+                processes.stop(self._running, signal.SIGTERM)
                 raise
 
     def _start(self) -> None:
         """Start what may be started: a point waits while another one makes the evaluation of its base."""
+        held_back = set[str | None]()
         for point in list(self._waiting):
             if len(self._running) >= self._settings.at_once:
                 return
-            if self._share(point):
+            if self._keys[point.name] in held_back:
+                continue
+            if not self._share(point):
+                held_back.add(self._keys[point.name])
+            else:
                 self._waiting.remove(point)
                 folder = self._places.folder(point)
                 command = self._launcher.command(self._settings.of, folder, point.options)
                 self._running.append(processes.start(point, command, self._places.log(point)))
+
+    def _note_base(self, point: Point) -> None:
+        folder = self._places.folder(point)
+        if base.is_made(folder):
+            self._made.setdefault(self._keys[point.name], folder)
 
     def _share(self, point: Point) -> bool:
         """Give a point the evaluation of its base that another one has made; False while one makes it."""
         key, folder = self._keys[point.name], self._places.folder(point)
         if key is None or base.has_begun(folder):
             return True
-        others = [other for other in self._points if other is not point and self._keys[other.name] == key]
-        for other in others:
-            made = self._places.folder(other)
-            if base.is_made(made) and base.share(made, folder, point.settings):
-                return True
-        return not any(process.point in others for process in self._running)
+        makers = [process.point for process in self._running if self._keys[process.point.name] == key]
+        for maker in makers:
+            self._note_base(maker)
+        if key in self._made and base.share(self._made[key], folder, point.settings):
+            return True
+        self._made.pop(key, None)  # there is none, or it is damaged
+        return not makers
 
     def _harvest(self) -> None:
         for process in list(self._running):
@@ -163,6 +180,7 @@ class _Run:
             if exit is None:
                 continue
             self._running.remove(process)
+            self._note_base(process.point)
             process.end()
             point, log = process.point, self._places.log(process.point)
             if processes.is_of_signal(exit) and point.name not in self._again:

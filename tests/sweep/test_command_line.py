@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from rstar_jax import launch
+from rstar_jax.launch.configs import known
 
 
 def called(capsys, *flags):
@@ -53,6 +54,14 @@ def test_commands_have_the_job_s_options_and_this_command_s_flags(capsys, tmp_pa
         f" -m rstar_jax.launch --config=quickstart '--workdir={tmp_path}/points/search.c=2,seed=0' "
         "--compiled=none --config.problems.train=6 --config.search.c=2 --config.seed=0\n"
     ).replace("'", "") in out.replace("'", "")
+
+
+@pytest.mark.parametrize("name", [name for name in known() if name.startswith("ablations/")])
+def test_ablations_are_sweeps_that_can_be_done(capsys, tmp_path, name):
+    flags = (f"--config={name}", f"--workdir={tmp_path}", "--config.do=commands", "--config.problems.train=6")
+    assert launch.main(list(flags)) == 0
+    lines = (tmp_path / "commands.sh").read_text().splitlines()
+    assert len(lines) >= 6 and all("--config.problems.train=6" in line for line in lines)
 
 
 def test_manifests_are_those_of_launch(capsys, tmp_path):

@@ -45,8 +45,8 @@ def test_values_that_do_not_end_or_are_empty_are_refused(text):
 def test_every_value_meets_every_other_and_every_seed():
     found = points("c=0.5,1", "d=(1,2),3", seeds=2, options=("seed=5",))
     assert [point.name for point in found][:3] == [
-        "c=0.5,d=_1,2_,seed=5-" + found[0].name[-8:],
-        "c=0.5,d=_1,2_,seed=6-" + found[1].name[-8:],
+        "c=0.5,d=1,2,seed=5-" + found[0].name[-8:],
+        "c=0.5,d=1,2,seed=6-" + found[1].name[-8:],
         "c=0.5,d=3,seed=5",
     ]
     assert len(found) == len({point.name for point in found}) == 8
