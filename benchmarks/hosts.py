@@ -118,9 +118,8 @@ def trees(stage: Path) -> dict[tuple[str, int, str], Tree]:
     found = {}
     for path in tree_files(stage, SHARD):
         kind = path.name.partition("-")[0]
-        with contextlib.suppress(FileNotFoundError):  # joined meanwhile
-            for tree in records.read_rows(path, Tree):
-                found[kind, tree.tree_index, tree.problem.id] = tree
+        for tree in records.read_rows(path, Tree):
+            found[kind, tree.tree_index, tree.problem.id] = tree
     return found
 
 
@@ -213,7 +212,10 @@ def progress(stage: Path, at: str) -> int:
     """How far a stage is: trees, or steps."""
     if not stage.exists():
         return 0
-    return len(trees(stage)) if at == "search" else len(losses(stage))
+    if at == "policy":
+        return len(losses(stage))
+    files = [path.name for path in tree_files(stage, SHARD)]
+    return sum(SHARD if name.endswith(".parquet") else 1 for name in files)
 
 
 def reached(stage: Path, at: str) -> bool:
