@@ -1,0 +1,137 @@
+"""The watch over other hosts, with a store of keys in this process: who stops, why, with which status."""
+
+import json
+import random
+import threading
+
+import pytest
+
+from rstar_jax import stopping
+from rstar_jax.distributed import hosts, watch
+from rstar_jax.distributed.watch import LOST, PREEMPTED, Watch, lost
+
+
+class Keys:
+    """The coordination service's keys; written once unless told otherwise."""
+
+    def __init__(self):
+        self.values, self.lock = {}, threading.Lock()
+
+    def key_value_set(self, key, value, allow_overwrite=False):
+        with self.lock:
+            if key in self.values and not allow_overwrite:
+                raise RuntimeError("ALREADY_EXISTS")
+            self.values[key] = value
+
+    def key_value_try_get(self, key):
+        with self.lock:
+            if key not in self.values:
+                raise RuntimeError("NOT_FOUND")
+            return self.values[key]
+
+    def key_value_dir_get(self, prefix):
+        with self.lock:
+            return [(key, value) for key, value in self.values.items() if key.startswith(prefix)]
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The reasons for which a process would stop itself; it was not asked to."""
+    reasons = []
+    monkeypatch.setattr(watch, "LOOK_S", 0.0)
+    monkeypatch.setattr(watch, "GRACE_S", 0.0)
+    monkeypatch.setattr(stopping, "_asked", False)
+    monkeypatch.setattr(stopping, "stop_myself", reasons.append)
+    return reasons
+
+
+def keep(keys, index=0, looks=3):
+    """Keep the watch of a process for some looks."""
+    left = iter(range(looks))
+    Watch(keys, index, 3, lambda: next(left, None) is None)._keep()
+
+
+def test_who_is_told_to_stop_takes_all_others_along(told, monkeypatch):
+    keys = Keys()
+    keep(keys, 0)
+    assert not told
+    monkeypatch.setattr(stopping, "_asked", True)
+    keep(keys, 1)
+    assert not told and keys.values["rstar/asked/1"] == "1"
+    monkeypatch.setattr(stopping, "_asked", False)
+    keep(keys, 2)
+    (why,) = told
+    assert why.status == PREEMPTED and why.text.startswith("host 1 was told to stop")
+    assert why.grace_s < 20
+
+
+@pytest.mark.parametrize("status", [1, 2, 143])
+def test_who_ends_with_an_error_gives_others_its_status(told, status):
+    keys = Keys()
+    keys.key_value_set("rstar/stop/1", json.dumps({"host": "host 1 (a)", "why": "x: y", "status": status}))
+    keep(keys)
+    assert told[0].status == status and told[0].text.startswith("host 1 (a) has stopped (x: y)")
+    told.clear()
+    keep(keys, 1)
+    assert not told  # its own
+
+
+def test_who_is_not_heard_of_is_lost_and_who_is_alive_is_not(told, monkeypatch):
+    keys, now = Keys(), [0.0]
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watch.time, "sleep", lambda _: beat())
+
+    def beat():
+        now[0] += 10
+        keys.key_value_set("rstar/beat/1", str(now[0]), allow_overwrite=True)
+        if now[0] < 100:
+            keys.key_value_set("rstar/beat/2", str(now[0]), allow_overwrite=True)
+
+    keep(keys, looks=14)
+    assert not told and keys.values["rstar/beat/0"] == "14"
+    keep(keys, looks=10)
+    (why,) = told
+    assert why.status == LOST and why.text.startswith("host 2 has not been heard of for 60 s")
+
+
+def test_a_process_that_was_asked_itself_is_not_asked_again(told, monkeypatch):
+    keys = Keys()
+    keys.key_value_set("rstar/asked/1", "1")
+    monkeypatch.setattr(stopping, "_asked", True)
+    keep(keys)
+    assert not told
+
+
+def test_errors_of_a_connection_say_that_a_host_was_lost():
+    gloo = (
+        "UNKNOWN: Gloo AllGather failed: [pair.cc:538] Read error: Connection reset by peer"
+    )
+    assert "another host was lost" in str(lost(ValueError(gloo)))
+    assert lost(ValueError("shapes differ")) is None and lost(KeyError("Gloo")) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_end_after_the_same_step(monkeypatch, seed):
+    """Processes in threads, whose steps end when all have begun them; some wish to end at some time."""
+    draw, count, ended = random.Random(seed), 3, []
+    monkeypatch.setattr(hosts, "_run", hosts._Run(hosts.Host(0, count), Keys()))
+    begun = [threading.Barrier(count) for _ in range(40)]
+
+    def process(wishes_at):
+        for step in range(1, 40):
+            begun[step].wait(10)
+            if draw.random() < 0.5:
+                threading.Event().wait(0.001)
+            if hosts.all_end(step, step >= wishes_at):
+                return ended.append(step)
+        ended.append(None)
+
+    wishes = [draw.randint(1, 20) if draw.random() < 0.7 else 99 for _ in range(count)]
+    threads = [threading.Thread(target=process, args=(wish,)) for wish in wishes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ended) == count and len(set(ended)) == 1
+    first = min(wishes)
+    assert ended[0] == (first + 1 if first < 99 else None)
