@@ -20,6 +20,7 @@ VOLUME = "/runs"  # where the shared volume is in a container
 _NAME = re.compile(r"[a-z]([a-z0-9-]*[a-z0-9])?")
 # Takes "gs://bucket/run" and "s3://bucket/runs/a/"; takes no "/runs/a", no "gs://bucket" and no "ftp://a/b".
 _ADDRESS = re.compile(r"(gs|s3)://[^/\s]+/[^/\s]+(/[^/\s]+)*/?")
+_XPK = ("very-low", "low", "medium", "high", "very-high")  # its priorities
 # What is made of a name has a suffix: NAME-slice-SLICE-HOST-RANDOM, in at most 63 characters.
 _LONGEST = 63
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
@@ -91,10 +92,10 @@ class LaunchSettings:
             for text in value if isinstance(value, tuple) else (value,):
                 require(not _UNSAFE.search(str(text)), field.name, text, "text of one line")
         require("://" not in self.out, "out", self.out, "a file of this machine")
-        named = ("service_account", "namespace", "queue", "priority", "volume")
-        for text, field in ((getattr(self, name), name) for name in named):
-            empty = field not in ("namespace", "volume") and not text
-            require(empty or _is_name(text, _LONGEST), field, text, "small letters, digits and '-'")
+        for name in ("service_account", "namespace", "queue", "priority", "volume"):
+            text, may_be_empty = getattr(self, name), name not in ("namespace", "volume")
+            is_one = _is_name(text, _LONGEST) or (may_be_empty and not text)
+            require(is_one, name, text, "small letters, digits and '-'")
         for text in self.options:
             require(text.partition("=")[0] and "=" in text, "options", text, "OPTION=VALUE")
         self.started_by()
@@ -118,6 +119,8 @@ class LaunchSettings:
             raise self._wrong(platform, "jobset, xpk or tpu_vm")
         if not tpu and platform != "slurm":
             raise self._wrong(platform, "slurm")
+        hint = f"one of xpk's, {', '.join(_XPK)},"
+        require(platform != "xpk" or self.priority in ("", *_XPK), "priority", self.priority, hint)
         if where.chip.name == "tpu7x" and platform == "tpu_vm":
             raise self._wrong(platform, "jobset or xpk, as these chips are in GKE only,")
         return platform
@@ -139,20 +142,17 @@ class LaunchSettings:
 
     def place(self) -> str:
         """Return the run's folder there. Raises UserError for one that not all hosts reach."""
-        platform, hosts = self.started_by(), self.where().hosts
-        if self.workdir:
-            require(
-                "://" not in self.workdir or self.has_address(), "workdir", self.workdir, "gs://BUCKET/FOLDER"
-            )
-            on_volume = posixpath.normpath(self.workdir).startswith(f"{VOLUME}/")
-            if platform == "jobset" and not on_volume and not self.has_address():
-                require(False, "workdir", self.workdir, f"gs://BUCKET/FOLDER, or a path below {VOLUME}")
-            if platform in ("xpk", "tpu_vm") and hosts > 1 and not self.has_address():
-                require(False, "workdir", self.workdir, f"gs://BUCKET/FOLDER, which all {hosts} hosts reach,")
-            return self.workdir.rstrip("/")
-        if platform in ("xpk", "tpu_vm"):
-            require(False, "workdir", "", "gs://BUCKET/FOLDER")
-        return f"{VOLUME}/{self.label()}" if platform == "jobset" else f"runs/{self.label()}"
+        platform, given, hosts = self.started_by(), self.workdir, self.where().hosts
+        if not given and platform in ("jobset", "slurm"):
+            return f"{VOLUME}/{self.label()}" if platform == "jobset" else f"runs/{self.label()}"
+        in_bucket = self.has_address()
+        require(in_bucket or (given and "://" not in given), "workdir", given, "gs://BUCKET/FOLDER")
+        on_volume = posixpath.normpath(given).startswith(f"{VOLUME}/")
+        hint = f"gs://BUCKET/FOLDER, or a path below {VOLUME}"
+        require(in_bucket or on_volume or platform != "jobset", "workdir", given, hint)
+        hint = f"gs://BUCKET/FOLDER, which all {hosts} hosts reach,"
+        require(in_bucket or hosts == 1 or platform in ("jobset", "slurm"), "workdir", given, hint)
+        return given.rstrip("/")
 
     def has_address(self) -> bool:
         """Whether the run's folder is in a bucket."""

@@ -137,6 +137,10 @@ JOB = "--config.job=round3"
         ((POD, JOB, "--config.workdir=/runs/../etc"), "or a path below /runs expected"),
         ((POD, JOB, "--config.workdir=/runs/"), "or a path below /runs expected"),
         ((POD, JOB, "--config.workdir=/home/me/a"), "or a path below /runs expected"),
+        (
+            (POD, JOB, "--config.platform=xpk", "--config.workdir=gs://b/r", "--config.priority=urgent"),
+            "config.priority: 'urgent' given, one of xpk's, very-low",
+        ),
         ((POD, JOB, "--config.name=Round_3"), "config.name: 'Round_3' given, at most"),
         ((POD, JOB, f"--config.name={'a' * 60}"), "at most"),
         ((POD, JOB, "--config.queue=My Queue"), "config.queue: 'My Queue' given"),
