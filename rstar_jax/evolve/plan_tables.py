@@ -25,7 +25,20 @@ def text(plan: Plan) -> str:
     if plan.fitting.refusals:
         told = (f"  {r.what}: {r.needed / GIB:.1f} GiB ({r.why})" for r in plan.fitting.refusals)
         parts.append("\n".join(["What does not fit a device", *told, ""]))
-    return "\n".join([*parts, _assumptions(plan)])
+    return "\n".join([*parts, _assumptions(plan), _options(plan)])
+
+
+def _options(plan: Plan) -> str:
+    """Flags of rounds that are run as planned."""
+    mesh, load = plan.policy.mesh, plan.search.load
+    groups: list[tuple[str, dict[str, object]]] = [
+        ("train.mesh", {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}),
+        ("train.policy", {"remat": plan.policy.remat, "microbatch": plan.policy.rows}),
+        ("train.ppm", {"remat": plan.ppm.remat, "microbatch": plan.ppm.rows}),
+        ("decode", {"leaves": load.leaves, "tensor": load.tensor}),
+    ]
+    flags = (" ".join(f"--config.{g}.{name}={value}" for name, value in each.items()) for g, each in groups)
+    return "\n".join(["Rounds as planned", *(f"  {line}" for line in flags), ""])
 
 
 def _memory(plan: Plan) -> Table:

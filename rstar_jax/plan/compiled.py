@@ -19,6 +19,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -97,11 +98,13 @@ def _wanted() -> str:
 
 
 class Compiler:
-    """Compiles requests (`programs.py`), or remembers them. folder: where; say: is told what is done."""
+    """Compiles requests (`programs.py`), or remembers them. folder: where. say: is told what is done.
+    made: how many were compiled."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder, self._say = folder, say
-        self.made = self.found = 0
+        self.made = 0
+        self._seconds = 0.0
         self._versions: dict[str, str] | None = None
 
     def __call__(self, request: Mapping[str, Any], what: str) -> Compiled:
@@ -109,17 +112,22 @@ class Compiler:
         known = self.folder / f"{self._key(request)}.json"
         if known.exists():
             with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
-                self.found += 1
                 return _read(json.loads(known.read_text())["said"])
         if why := unavailable():
             raise Uncompiled(why)
-        self._say(f"compiling {what} ...")
+        so_far = f" ({self.made} done, {self._seconds / self.made:.0f} s each)" if self.made else ""
+        self._say(f"compiling {what} ...{so_far}")
+        began = time.monotonic()
         said = _asked(request)
+        self._seconds += time.monotonic() - began
         if "failed" in said:
             raise Uncompiled(f"{what}: the compiler failed: {said['failed']}")
         self.made += 1
+        found = _read(said)
+        told = found.refused[:200] or f"{found.arguments / 2**30:.2f} GiB and {found.temporaries / 2**30:.2f}"
+        self._say(f"  {told}")
         records.write_json(known, {"request": dict(request), "said": said, **self._made_by()})
-        return _read(said)
+        return found
 
     def _key(self, request: Mapping[str, Any]) -> str:
         text = json.dumps([dict(request), self._made_by()], sort_keys=True)

@@ -22,7 +22,14 @@ def planned(capsys, tmp_path, *flags):
 def test_a_plan_by_arithmetic(capsys, tmp_path):
     status, out, err = planned(capsys, tmp_path, "topology=v5p:4x4x4", "compile=never")
     assert (status, err) == (0, "")
-    for told in ("64 chips, 16 hosts", "round 4", "AN ESTIMATE", "4.2 $ a chip-hour", "What does not fit"):
+    for told in (
+        "64 chips, 16 hosts",
+        "round 4",
+        "AN ESTIMATE",
+        "4.2 $ a chip-hour",
+        "What does not fit",
+        "--config.decode.leaves=64",
+    ):
         assert told in out
     kept = json.loads((tmp_path / "plan.json").read_text())
     assert (tmp_path / "plan.txt").read_text() in out
@@ -95,7 +102,7 @@ def test_what_was_compiled_is_kept(available, monkeypatch, tmp_path):
     asked, said = [], []
     monkeypatch.setattr(compiled, "_asked", lambda request: asked.append(request) or SAID)
     first = Compiler(tmp_path, said.append)(REQUEST, "decode")
-    assert first.sent == 8 and first.total == 5 and said == ["compiling decode ..."]
+    assert first.sent == 8 and first.total == 5 and said[0] == "compiling decode ..."
     assert Compiler(tmp_path, said.append)(REQUEST, "decode") == first and len(asked) == 1
     Compiler(tmp_path, said.append)({**REQUEST, "sizes": [2]}, "decode")
     assert len(asked) == 2
