@@ -87,7 +87,8 @@ class Watch:
         for _, text in self._others("stop"):
             time.sleep(GRACE_S)
             one = json.loads(text)
-            said = f"{one['host']} has stopped ({one['why']}), and with it this one; {_AGAIN}"
+            why = one["why"].removesuffix(f"; {_AGAIN}")
+            said = f"{one['host']} has stopped ({why}), and with it this one; {_AGAIN}"
             return Reason(one["status"], said, _LEAVE_S)
         now = time.monotonic()
         for process, beat in self._others("beat"):

@@ -50,7 +50,8 @@ def joined(job: str, config: ConfigDict) -> Iterator[None]:
         yield
     except BaseException as error:
         why = (host.count > 1 and lost(error)) or error
-        distributed.stop(str(why).partition("\n")[0] or type(error).__name__, _status(why))
+        text = signals.message(why) if isinstance(why, KeyboardInterrupt) else str(why)
+        distributed.stop(text.partition("\n")[0] or type(error).__name__, _status(why))
         if why is not error:
             raise why from error
         raise
