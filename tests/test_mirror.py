@@ -198,11 +198,24 @@ def test_the_same_machine_need_not_wait_for_its_own_dead_run(url, monkeypatch):
 
 @pytest.fixture
 def signals_are_heeded():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signals.install()
+    def stop(*_: object) -> None:
+        raise signals.Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
     yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_who_may_not_write_sends_and_removes_nothing(url, tmp_path):
+    store, may = BucketStore(url), [True]
+    one = Mirror(store, tmp_path / "run", tmp_path / "ledger", lambda: may[0])
+    write(tmp_path / "run", a="1", b="2")
+    one.push(60)
+    may[0] = False
+    write(tmp_path / "run", a="changed", c="3")
+    (tmp_path / "run" / "b").unlink()
+    assert one.turn() and one.turn()
+    assert store.names() == ["a", "b"] and store.read("a") == b"1"
 
 
 @pytest.mark.usefixtures("signals_are_heeded")

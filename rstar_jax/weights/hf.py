@@ -232,7 +232,7 @@ def _write_folder(
         for theirs in shapes:
             collections.deque(value(theirs), maxlen=0)  # the others take part in the gathering
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(f"saved {path}")
+        multihost_utils.sync_global_devices(f"saved {path.name}")  # its folder may differ by host
 
 
 def _host(value: jax.Array) -> np.ndarray:
