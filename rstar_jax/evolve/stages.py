@@ -281,7 +281,7 @@ def _require_shared(root: Path) -> None:
     if blind:
         raise UserError(
             f"--workdir={root}: what host 0 writes there is not seen by {', '.join(blind[:8])}. Give a "
-            "folder on storage that all hosts share, under the same path (NFS, gcsfuse), or in a bucket."
+            "folder on storage that all hosts share, under the same path (NFS), or a bucket's address."
         )
 
 
