@@ -23,7 +23,6 @@ _ADDRESS = re.compile(r"(gs|s3)://[^/\s]+/[^/\s]+(/[^/\s]+)*/?")
 _XPK = ("very-low", "low", "medium", "high", "very-high")  # its priorities
 # What is made of a name has a suffix: NAME-slice-SLICE-HOST-RANDOM, in at most 63 characters.
 _LONGEST = 63
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +89,7 @@ class LaunchSettings:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             for text in value if isinstance(value, tuple) else (value,):
-                require(not _UNSAFE.search(str(text)), field.name, text, "text of one line")
+                require(str(text).isprintable(), field.name, text, "text of one line that can be printed")
         require("://" not in self.out, "out", self.out, "a file of this machine")
         for name in ("service_account", "namespace", "queue", "priority", "volume"):
             text, may_be_empty = getattr(self, name), name not in ("namespace", "volume")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rstar_jax import launch
 from rstar_jax.distributed import DistributedConfig
@@ -262,6 +265,73 @@ def test_a_preemption_does_not_count_and_bad_input_ends():
     # and these are the pods' ends that make a Job fail for that reason
     pods = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["podFailurePolicy"]["rules"]
     assert [rule["onExitCodes"]["values"] for rule in pods[1:]] == [[75, 143], [2]]
+
+
+TEXTS = (
+    "name",
+    "workdir",
+    "compiled",
+    "volume",
+    "image",
+    "service_account",
+    "namespace",
+    "queue",
+    "priority",
+)
+WORDS = st.sampled_from(
+    [
+        "",
+        "a",
+        "gs://b/r",
+        "/runs/a",
+        "no",
+        "1",
+        "on",
+        "null",
+        "a: b",
+        "'",
+        '"$x"',
+        "# a",
+        "~",
+        "x" * 60,
+        "é",
+        "A",
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    topology=st.sampled_from(["v5e:2x4", "v6e:8x8*2", "tpu7x:4x4x4", "h200:16"]),
+    platform=st.sampled_from(["", "jobset", "xpk", "tpu_vm", "slurm"]),
+    words=st.fixed_dictionaries({}, optional={n: WORDS for n in TEXTS}),
+    option=WORDS | st.text(max_size=20),
+    queues=st.booleans(),
+)
+def test_any_options_are_told_of_or_make_what_holds_them(topology, platform, words, option, queues):
+    try:
+        asked = LaunchSettings(
+            of="round3",
+            topology=topology,
+            platform=platform,
+            options=(f"a={option}",),
+            queues=queues,
+            **words,
+        )
+        text = made(asked)
+    except UserError as error:
+        assert "config." in str(error)
+        return
+    if asked.started_by() == "jobset":
+        *_, jobset = yaml.safe_load_all(text)
+        job = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
+        args = job["template"]["spec"]["containers"][0]["args"]
+        assert args == asked.words()[3:]
+        assert jobset["metadata"]["namespace"] == asked.namespace
+    else:
+        parsed = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True)
+        assert (parsed.returncode, parsed.stderr) == (0, "")
+        assert shlex.join(asked.words()[3:])[:30] in text.replace("'\"'\"'", "'")
 
 
 def test_nothing_is_written_over_a_link_or_a_folder(tmp_path):
