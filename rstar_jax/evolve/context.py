@@ -142,7 +142,6 @@ class Context:
             host.count,
             host.name,
             gathered=distributed.gathered,
-            shared=distributed.shared,
             store=stores.store(folder),
             push=mirror.push,
             pull=mirror.pull,

@@ -26,7 +26,7 @@ FOLDER = "claims"  # in that of a stage, until it is done
 class Team:
     """The hosts that do a stage together. index, count, name: of this one (`distributed.Host`).
 
-    gathered: every host's value, in order. shared: the first host's value. store: of the stage's folder.
+    gathered: every host's value, in order. store: of the stage's folder.
     push, pull: have others see what lies in this host's folder, and see what lies in theirs, where the folder
     is not one that all of them mount.
     """
@@ -35,7 +35,6 @@ class Team:
     count: int
     name: str
     gathered: Callable[[Any], list[Any]]
-    shared: Callable[[Any], Any]
     store: Store
     push: Callable[[], None] = lambda: None
     pull: Callable[[], None] = lambda: None
@@ -167,9 +166,10 @@ def grow(
     lacking = shards.lacking_by_block()
     if not lacking.any():
         return
-    prefix = f"{FOLDER}/{team.shared(team.name)}/{shards.name}"
+    hosts = team.gathered(team.name)
+    prefix = f"{FOLDER}/{hosts[0]}/{shards.name}"  # nobody of an earlier start claims there
     claims = Claims(team.store, prefix, len(shards.problems), shards.size, lacking)
-    leases = Leases(claims, _TeamDisk(shards, team), team.name, team.index, team.count, lease_s=team.lease_s)
+    leases = Leases(claims, _TeamDisk(shards, team), hosts, team.index, lease_s=team.lease_s)
     search = search_queue(queues)
     source = shards.source
 

@@ -59,9 +59,9 @@ class Disk(Protocol):
 class Leases:
     """A host's claims in one search: call `fill`, `take`, `stored` and `lost` from the search's thread.
 
-    host: this one's name, index and the number of all. `alive` beats in a thread of its own for the time of a
-    block; without it, call `beat` every `beat_s` seconds. elsewhere: trees and trajectories that other hosts
-    made, as the first of them knows by their last beats.
+    hosts: the names of all, of which this one is number `index`. `alive` beats in a thread of its own for the
+    time of a block; without it, call `beat` every `beat_s` seconds. elsewhere: trees and trajectories that
+    other hosts made, as the first of them knows by their last beats.
 
     Problems:   free --fill--> waiting --take--> started --stored--> on disk
                                   `--give_back--> another's       `--lost--> another's
@@ -71,15 +71,14 @@ class Leases:
         self,
         claims: Claims,
         disk: Disk,
-        host: str,
+        hosts: Sequence[str],
         index: int,
-        count: int,
         *,
         lease_s: float = LEASE_S,
         clock: Clock = time,
     ) -> None:
-        self.claims, self._disk, self._host, self._clock = claims, disk, host, clock
-        self._index, self._count, self._lease_s = index, count, lease_s
+        self.claims, self._disk, self._clock, self._lease_s = claims, disk, clock, lease_s
+        self._hosts, self._host, self._index, self._count = hosts, hosts[index], index, len(hosts)
         self.beat_s = lease_s / _BEATS
         self._held: dict[Unit, set[int]] = {}  # places that are not on disk
         self._epochs: dict[Unit, int] = {}  # of the claims by which they are held
@@ -90,7 +89,7 @@ class Leases:
         self._lost_claims = set[tuple[Unit, int]]()
         self._left = claims.left()
         # Blocks for so many hosts: what waits is given back at once.
-        self._few = int(claims.free.sum()) < 2 * count
+        self._few = int(claims.free.sum()) < 2 * len(hosts)
         self._look_at, self._nap = 0.0, _FIRST_NAP_S
         self._beats, self._beaten = 0, clock.monotonic()
         self._told = self.elsewhere = (0, 0)
@@ -220,14 +219,15 @@ class Leases:
 
     def made(self) -> Iterator[bytes]:
         """Yield what each host has put on disk (`Disk.made`), once all is done."""
-        for name in self.claims.store.names(f"{self.claims.prefix}.made."):
-            yield self.claims.store.read(name) or b""
+        for host in self._hosts:
+            if (told := self.claims.store.read(self._of("made", host))) is not None:
+                yield told
 
     def _others(self) -> tuple[int, int]:
         done = trajectories = 0
-        for name in self.claims.store.names(f"{self.claims.prefix}.beat."):
-            if name != self._of("beat", self._host):
-                told = json.loads(self.claims.store.read(name) or b"{}")
+        for host in self._hosts:
+            if host != self._host:
+                told = json.loads(self.claims.store.read(self._of("beat", host)) or b"{}")
                 done += told.get("done", 0)
                 trajectories += told.get("trajectories", 0)
         return done, trajectories

@@ -56,7 +56,9 @@ class Host:
             sum(p not in self.known for p in world.block(n)) for n in range(-(-world.problems // world.size))
         ]
         self.claims = Claims(self, "claims/x/trees-0", world.problems, world.size, np.array(lacking))
-        self.leases = Leases(self.claims, self, self.name, index, count, lease_s=LEASE_S, clock=self)
+        self.leases = Leases(
+            self.claims, self, [f"host{i}" for i in range(count)], index, lease_s=LEASE_S, clock=self
+        )
         self.search = Search(self)
         self.joint = JointSearch(self.search, self.leases, lambda p: p, self.put, batch)
 

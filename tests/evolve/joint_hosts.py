@@ -30,23 +30,21 @@ def team(folder: Path, index: int, count: int, start: str) -> Team:
     """Hosts that tell each other by files beside the folder. start: which start of them all it is."""
     calls = iter(range(1000))
 
-    def told(value: Any, of: list[int]) -> list[Any]:
+    def gathered(value: Any) -> list[Any]:
         place = Path(f"{folder}.{start}.{next(calls)}")
         place.mkdir(exist_ok=True)
-        if index in of:
-            temporary = place / f".{index}"
-            temporary.write_text(json.dumps(value))
-            temporary.rename(place / str(index))
-        while not all((place / str(host)).exists() for host in of):
+        temporary = place / f".{index}"
+        temporary.write_text(json.dumps(value))
+        temporary.rename(place / str(index))
+        while not all((place / str(host)).exists() for host in range(count)):
             time.sleep(0.005)
-        return [json.loads((place / str(host)).read_text()) for host in of]
+        return [json.loads((place / str(host)).read_text()) for host in range(count)]
 
     return Team(
         index,
         count,
         f"{start}-{index}",
-        gathered=lambda value: told(value, list(range(count))),
-        shared=lambda value: told(value, [0])[0],
+        gathered=gathered,
         store=store(folder),
         lease_s=LEASE_S,
     )

@@ -203,7 +203,7 @@ def test_hosts_need_no_common_folder(tmp_path, alone):
                     (folder / name).write_bytes(bucket.read(name))
 
         world = World(rates=(0.4, 0.4, 0.2))
-        team = Team(index, 3, f"host{index}", gathered, lambda v: gathered(v)[0], bucket, push, pull)
+        team = Team(index, 3, f"host{index}", gathered, bucket, push, pull)
         mine = joint_hosts.shards(folder, index=index, count=3)
         joint_search.meet(mine, team)
         joint_search.grow(mine, world.functions().queues(), CONFIG, team, training=True)

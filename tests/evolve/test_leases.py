@@ -33,7 +33,7 @@ def require_whole(world, hosts):
             assert told | set(host.known) == set(range(world.problems))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(1, 6), st.integers(1, 60), st.integers(1, 12))
 def test_living_hosts_search_each_problem_once(draw, count, problems, size):
     world = World(problems, size)
@@ -49,7 +49,7 @@ def test_living_hosts_search_each_problem_once(draw, count, problems, size):
     assert Counter(place for _, place in world.started) == dict.fromkeys(set(range(problems)) - there, 1)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.randoms(use_true_random=False), st.integers(2, 5), st.integers(1, 60), st.integers(1, 12))
 def test_of_dead_hosts_others_take_over_what_is_left(draw, count, problems, size):
     world, suspects = World(problems, size), set()
