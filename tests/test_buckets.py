@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from rstar_jax import compilations, records, stores
+from rstar_jax import kept_programs, records, stores
 from rstar_jax.data.load import load_problems
 from rstar_jax.data.specification import parse
 from rstar_jax.errors import UserError
@@ -149,7 +149,7 @@ def test_compiled_programs_are_not_kept_where_nobody_can_read_them(url, told, re
         request.getfixturevalue("s3")
     before = jax.config.values["jax_compilation_cache_dir"]
     try:
-        compilations.keep(url)
+        kept_programs.keep(url)
         assert "compiled programs are not kept" in caplog.text and told in caplog.text
         assert jax.config.values["jax_compilation_cache_dir"] is None
     finally:

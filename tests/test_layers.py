@@ -30,7 +30,19 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("served",)),
     (2, ("weights",)),
     (2, ("curate",)),
-    (1, ("models", "kernels", "transforms", "losses", "sharding", "compilations", "distributed")),
+    (
+        1,
+        (
+            "models",
+            "kernels",
+            "transforms",
+            "losses",
+            "sharding",
+            "compilations",
+            "kept_programs",
+            "distributed",
+        ),
+    ),
     (1, ("text", "grading", "sandbox", "tasks", "problems", "data")),
     (
         0,
@@ -46,7 +58,16 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
 ROW = {room: row for row, (_, rooms) in enumerate(FLOORS) for room in rooms}
 FLOOR = {room: floor for floor, rooms in FLOORS for room in rooms}
 
-DEVICE_SIDE = {"models", "kernels", "transforms", "losses", "sharding", "compilations", "distributed"}
+DEVICE_SIDE = {
+    "models",
+    "kernels",
+    "transforms",
+    "losses",
+    "sharding",
+    "compilations",
+    "kept_programs",
+    "distributed",
+}
 TEXT = {"text", "grading", "sandbox", "tasks", "problems", "data"}
 NEVER = {
     **{room: TEXT for room in DEVICE_SIDE},

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from rstar_jax import compilations, sharding
+from rstar_jax import kept_programs, sharding
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 
@@ -35,7 +35,7 @@ def mesh(decode: DecodeConfig, local: list[Any] | None = None) -> Mesh | None:
         # A program that was kept for chips without the first of them stops the chips when it is loaded, also
         # on the very chips that it was compiled for (jax issue 38004). Those of trainings have all chips.
         why = "loaded from disk, those of chips without the first one stop the chips (jax issue 38004)"
-        compilations.forgo_without(min(one.id for one in jax.devices()), why)
+        kept_programs.forgo_without(min(one.id for one in jax.devices()), why)
     if count == 1:
         return None
     return sharding.make_mesh(data=count // decode.tensor, tensor=decode.tensor, devices=local[:count])

@@ -2,7 +2,7 @@
 
 Flags (absl's, `command.py`) -> config -> one call (`entry.py`). NAME is a file in configs/ (or a path to one)
 whose get_config() gives a ConfigDict; overrides are dotted; the result becomes typed settings once
-(`jobs.py`). --compiled=DIR says where compiled programs are kept (`compilations.py`).
+(`jobs.py`). --compiled=DIR says where compiled programs are kept (`kept_programs.py`).
 
 What is here is imported when it is first asked for, so that Ctrl-C is heeded (`signals.py`) before that.
 """

@@ -144,7 +144,7 @@ def _default_workdir(name: str) -> str:
 
 def _keep_compiled(folder: str) -> None:
     """No run compiles again what another one of this user did. folder: "" the user's own, or "none"."""
-    from rstar_jax import compilations
+    from rstar_jax import kept_programs
 
     if folder == "none":
         return
@@ -152,4 +152,4 @@ def _keep_compiled(folder: str) -> None:
         url = url_of(folder)
     except UserError as error:
         raise UserError(f"--compiled: {error}") from error
-    compilations.keep(url or (home_expanded(Path(folder), "--compiled") if folder else None))
+    kept_programs.keep(url or (home_expanded(Path(folder), "--compiled") if folder else None))
