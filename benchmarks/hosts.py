@@ -5,9 +5,9 @@
 
 The first runs the round with each number of processes, and compares trees (all but times) and losses (to
 1e-5) with those of one process. The second sends SIGKILL or SIGTERM (--stop TERM) to one of four processes in
-the middle of a stage, waits until the others have ended, starts the same command with two, and says when
-these stored their first tree or took their first step of training, that no tree was searched twice, and
-whether all ends as in one process. Prints each figure; the exit status tells.
+the middle of a stage, waits until the others have ended (--jobset: sends them SIGTERM, as a JobSet does),
+starts the same command with two, and says when these wrote their first tree, result or checkpoint, that no
+tree was searched twice, and whether all ends as in one process. Prints each figure; the exit status tells.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def main() -> int:
     parser.add_argument("--shapes", nargs="+", default=["1x8", "2x4", "4x2"])
     parser.add_argument("--stop", choices=("KILL", "TERM"), default="")
     parser.add_argument("--host", type=int, default=-1)
+    parser.add_argument("--jobset", action="store_true")
     parser.add_argument("--at", choices=("search", "policy"), default="search")
     parser.add_argument("--processes", nargs=2, type=int, default=[4, 2])
     arguments, overrides = parser.parse_known_args()
@@ -185,17 +186,26 @@ def stop(out: Path, arguments: argparse.Namespace, overrides: list[str]) -> int:
         running[victim].send_signal(getattr(signal, f"SIG{arguments.stop}"))
         killed = time.monotonic()
         print(f"SIG{arguments.stop} to process {victim % before} of {before} in {at}", flush=True)
-        for index, process in enumerate(running):
-            process.wait(timeout=300)
-            seconds = time.monotonic() - killed
-            print(f"process {index}: status {process.returncode} after {seconds:.0f} s", flush=True)
+        left = dict(enumerate(running))
+        while left:
+            for index, process in list(left.items()):
+                if process.poll() is not None:
+                    seconds = time.monotonic() - killed
+                    print(f"process {index}: status {process.returncode} after {seconds:.1f} s", flush=True)
+                    del left[index]
+            if arguments.jobset and len(left) == before - 1:
+                for process in left.values():
+                    process.send_signal(signal.SIGTERM)
+                arguments.jobset = False
+            time.sleep(0.1)
     there = {key: tree for name in STAGES for key, tree in of(workdir / name).items()}
-    done = progress(stage, at)
+    done = files(workdir)
     began = time.monotonic()
     with started(workdir, after, overrides) as running:
-        while progress(stage, at) <= done and all(process.poll() is None for process in running):
+        while not (new := files(workdir) - done) and all(process.poll() is None for process in running):
             time.sleep(0.1)
-        print(f"{after} processes: back at work after {time.monotonic() - began:.1f} s", flush=True)
+        seconds = time.monotonic() - began
+        print(f"{after} processes: back at work after {seconds:.1f} s: {min(new)}", flush=True)
         statuses = [process.wait() for process in running]
     now = {key: tree for name in STAGES for key, tree in of(workdir / name).items()}
     again = sum(now.get(key) != tree for key, tree in there.items())
@@ -206,6 +216,13 @@ def stop(out: Path, arguments: argparse.Namespace, overrides: list[str]) -> int:
 def of(stage: Path) -> dict[Any, Tree]:
     """A stage's trees, by the stage's name, too."""
     return {(str(stage), *key): tree for key, tree in trees(stage).items()} if stage.exists() else {}
+
+
+def files(workdir: Path) -> set[str]:
+    """The trees, results and checkpoints of a run."""
+    names = (str(path.relative_to(workdir)) for path in workdir.glob("*/**/*"))
+    wanted = (".tree", ".parquet", "DONE.json", "_CHECKPOINT_METADATA")
+    return {name for name in names if name.endswith(wanted) and "/." not in name and "claims" not in name}
 
 
 def progress(stage: Path, at: str) -> int:
