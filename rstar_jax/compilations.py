@@ -192,16 +192,15 @@ def together(
     use cores, up to THREADS.
     """
     threads = threads or min(THREADS, _cores())
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         futures = [pool.submit(one) for one in work]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                if on_done is not None:
-                    on_done(done)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            if on_done is not None:
+                on_done(done)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a signal waits for no compilation
 
 
 def give_back() -> None:
