@@ -136,8 +136,10 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, like: dict[str, jax.Array]) -> tuple[dict[str, jax.Array], dict[str, Any]]:
-        manager = self._open()
-        record = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))["meta"]
+        # By orbax's handlers: the manager's restore ends in a barrier, where the other processes would wait
+        # for one that cannot read its part.
+        place = self.folder / str(step)
+        record = dict(ocp.JsonCheckpointHandler().restore(place / "meta"))
         if record.pop("own") != _checksum(record):
             raise ValueError("checksum of the record differs")
         stored, current = record["identity"], self.identity
@@ -154,8 +156,8 @@ class Checkpoints:
         abstract = {
             k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in sorted(like.items())
         }
-        args = ocp.args.Composite(state=ocp.args.StandardRestore(abstract))
-        read = manager.restore(step, args=args)["state"]
+        handler = ocp.StandardCheckpointHandler()
+        read = handler.restore(place / "state", args=ocp.args.StandardRestore(abstract))
         return {k: read[k] for k in like}, record
 
     def _quarantine(self, step: int, fault: str) -> None:

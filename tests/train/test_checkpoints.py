@@ -97,6 +97,17 @@ def test_killed_and_resumed_equals_unbroken(tiny, examples, tmp_path):
     assert [row["step"] for row in rows] == list(range(10))
 
 
+def test_killed_and_resumed_with_other_rows_a_call_learns_the_same(tiny, examples, tmp_path):
+    unbroken, resumed = tiny(), tiny(seed=9)
+    run(unbroken, examples)
+    with pytest.raises(Killed):
+        run(tiny(), examples, folder=tmp_path, on_step=kill_at(4))
+    config = dataclasses.replace(CONFIG, microbatch=4)
+    assert run(resumed, examples, config, folder=tmp_path).steps == 10
+    parameters = (nnx.to_pure_dict(nnx.state(model, nnx.Param)) for model in (resumed, unbroken))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), *parameters)
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_damaged_checkpoint_is_put_aside_and_the_one_before_used(tiny, examples, tmp_path, caplog, damage):
     unbroken = tiny()

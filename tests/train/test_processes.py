@@ -116,8 +116,14 @@ def told(folder):
         with started(__file__, folder, processes=processes) as running:
             found[processes] = told_by(running)
         if processes == 2:
-            found["saved"] = [int(path.name) for path in (folder / "state").iterdir() if path.name.isdigit()]
+            found["saved"] = sorted(int(p.name) for p in (folder / "state").iterdir() if p.name.isdigit())
+            damage(folder / "state" / str(found["saved"][-1]))
     return found
+
+
+def damage(checkpoint):
+    """Take the state's largest file away, which not all processes will miss."""
+    max(checkpoint.glob("state/**/d/*"), key=lambda path: path.stat().st_size).unlink()
 
 
 def assert_equal(one, other):
@@ -147,9 +153,10 @@ def test_each_process_makes_its_own_rows_alone(told):
     assert sum(rows) == 2 * len(QUESTIONS) and max(rows) <= 1.5 * min(rows), rows
 
 
-def test_a_training_that_was_killed_goes_on_with_other_processes_and_on_another_mesh(folder, told):
-    done = max(told["saved"])
-    assert done in (2, 3)  # killed at the fourth step
+def test_killed_and_its_last_save_damaged_it_goes_on_with_other_processes_and_on_another_mesh(folder, told):
+    done, damaged = told["saved"]
+    assert damaged in (2, 3)  # killed at the fourth step
+    assert (folder / "state" / f"{damaged}.damaged").is_dir()
     (one,) = told[1]
     for own in told[4]:
         np.testing.assert_allclose(own["resumed"], one["policy"][done:], rtol=0, atol=1e-5)
