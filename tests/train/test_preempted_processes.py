@@ -1,0 +1,70 @@
+"""One of two processes of a training is told to stop: both save the same step, and end as preempted."""
+
+import re
+import signal
+import sys
+from pathlib import Path
+
+from rstar_jax.launch import signals
+from rstar_jax.models import DecoderConfig, init_random
+from rstar_jax.text.grammar import CODE_STEPS
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.train import TrainConfig, train_policy
+from rstar_jax.types import SftRow
+from rstar_jax.weights import load_pretrained, save_pretrained
+from tests.on_processes import started
+
+ROWS = [
+    SftRow("p", f"{i}?", (f"<code>\n# Step 1: add\nx = {i}\n<end_of_step>",), 1.0, 1.0, 1) for i in range(8)
+]
+CONFIG = TrainConfig(epochs=2000, batch=8, seq_len=48, microbatch=2, checkpoint_every_s=0.0)
+
+
+def main(processes: int, index: int, port: int, folder: Path) -> None:
+    from rstar_jax import distributed
+    from rstar_jax.distributed import watch
+    from rstar_jax.sharding import make_mesh
+
+    signals.install()
+    watch.LOOK_S = 0.2
+    distributed.start(distributed.DistributedConfig(f"127.0.0.1:{port}", processes, index))
+    policy = load_pretrained(folder / "base", mesh=make_mesh(data=2))
+    try:
+        train_policy(
+            policy,
+            ROWS,
+            Tokenizer.load(folder / "base", CODE_STEPS),
+            "Question: {}\n".format,
+            CONFIG,
+            on_step=lambda done, *_: print("step", done, flush=True),
+            checkpoints=folder / "state",
+        )
+        status = 0
+    except KeyboardInterrupt as stopped:
+        print("stopped", stopped, flush=True)
+        status = signals.status(stopped)
+        distributed.stop(signals.message(stopped), status)
+    signals.leave(status)
+
+
+def test_both_save_the_same_step(tmp_path):
+    tokenizer = Tokenizer.train(
+        [*(row.question for row in ROWS), *ROWS[0].steps, "Question: "], 300, CODE_STEPS
+    )
+    config = DecoderConfig(tokenizer.vocab_size, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, mlp=32)
+    save_pretrained(init_random(config, 0), tmp_path / "base", tokenizer_from=tokenizer)
+    with started(__file__, tmp_path, processes=2, devices=2) as running:
+        told = running[1]
+        while told.poll() is None and told.stdout.readline() != "step 3\n":
+            pass
+        told.send_signal(signal.SIGTERM)
+        said = [process.communicate(timeout=120) for process in running]
+    assert [process.returncode for process in running] == [143, 143], said
+    found = [re.search(r"stopped stopped; step (\d+) of 2000 is saved", out) for out, _ in said]
+    assert all(found), said
+    saved = {match[1] for match in found}
+    assert len(saved) == 1 and (tmp_path / "state" / saved.pop() / "_CHECKPOINT_METADATA").exists()
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:4]), Path(sys.argv[4]))
