@@ -31,12 +31,14 @@ flags.DEFINE_string(
     "The config: a NAME that --help lists, or a file with a get_config(); NAME:TEXT hands it a text. Its "
     "options are --config.GROUP.OPTION=VALUE, and --config=NAME --help lists them.",
 )
-flags.DEFINE_string("workdir", None, "The run's folder; runs/NAME where none is given.")
+flags.DEFINE_string(
+    "workdir", None, "The run's folder, also gs://… or s3://…; runs/NAME where none is given."
+)
 flags.DEFINE_string(
     "compiled",
     None,
-    "Folder in which compiled programs are kept for all runs; 'none' keeps none. Where it is not given: "
-    "JAX_COMPILATION_CACHE_DIR, else ~/.cache/rstar_jax/compiled.",
+    "Folder, also gs://… or s3://…, in which compiled programs are kept for all runs; 'none' keeps none. "
+    "Where it is not given: JAX_COMPILATION_CACHE_DIR, else ~/.cache/rstar_jax/compiled.",
 )
 
 
