@@ -17,6 +17,8 @@ from rstar_jax.plan.pace import rounded_up
 from rstar_jax.plan.workload import SearchShape
 
 LEAVES = (256, 128, 64, 32, 16, 8, 4)
+# Bytes that scoring wants for each of a layer's insides: 29.3 GiB for 9.6 (Qwen2.5-7B, v5p, 65,536 tokens).
+SCORED = 3.06
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +132,13 @@ def _parts(fitting: Fitting, decode: Decoding, load: SearchShape, ppm: bool) -> 
     suffix = min(rounded_up(decode.max_step_tokens), decode.max_step_tokens)
     columns = load.leaves * (decode.context + load.rows * suffix)
     rows = load.leaves * load.rows
-    # Read together: eight texts; scored: up to 16 groups of two.
-    read = 8 * decode.context * (3 * s.mlp + 6 * s.width) * 2 / load.tensor
+    # Scored together: up to 16 groups of two steps; eight texts that are read together take less.
+    longest = min(decode.max_step_tokens, decode.context)
+    scored = 2 * min(16, load.leaves) * longest * SCORED * (3 * s.mlp + 6 * s.width) * 2 / load.tensor
     weights = decode.size * s.parameters / load.tensor
     return {
         "policy": weights,
         "PPM": (weights - decode.size * (0 if s.tied else s.vocab * s.width) / load.tensor) if ppm else 0.0,
         "leaves": columns * s.kv_bytes(2) / min(load.tensor, s.kv_heads),
-        "temporaries": max(4 * 4 * rows * s.vocab / load.tensor, read),
+        "temporaries": max(4 * 4 * rows * s.vocab / load.tensor, scored if ppm else 0.0),
     }

@@ -28,7 +28,7 @@ def test_a_plan_by_arithmetic(capsys, tmp_path):
         "AN ESTIMATE",
         "4.2 $ a chip-hour",
         "What does not fit",
-        "--config.decode.leaves=64",
+        "--config.decode.leaves=128",
     ):
         assert told in out
     kept = json.loads((tmp_path / "plan.json").read_text())
