@@ -292,8 +292,6 @@ class Leases:
             self.claims.finish(unit)
             return
         epoch = self.claims.epoch(unit)
-        if epoch > 1:
-            self._refresh()  # parts that it gave back before it died
         places = self._disk.lacking(self.claims.cover(unit).tolist(), look=epoch > 1 or unit.is_part)
         self._held[unit], self._epochs[unit] = set(places), epoch
         self._unit_of.update(dict.fromkeys(places, unit))

@@ -75,6 +75,36 @@ def test_of_dead_hosts_others_take_over_what_is_left(draw, count, problems, size
         assert all(name in suspects for name in names[:-1]) or len(names) == 1
 
 
+@pytest.mark.parametrize("seconds", [0.04, 7.0])
+def test_whatever_a_host_was_at_when_it_was_killed_the_other_ends_the_search(seconds):
+    killed = 0
+    for fatal in range(1, 45):
+        draw = random.Random(fatal)
+        world = World(7, 3)
+        hosts = [Host(world, i, 2, 2, draw, pace=1) for i in range(2)]
+        hosts[fatal % 2].fatal = fatal
+        go_on(world, hosts, draw, seconds, most=30_000)
+        killed += any(host.is_dead for host in hosts)
+        require_whole(world, hosts)
+        lives = next(host for host in hosts if not host.is_dead)
+        told = {p for data in lives.leases.made() for p in json.loads(data)}
+        assert told == set(range(7))  # also by those that were not there to see it
+    assert killed > 20
+
+
+def test_a_part_that_is_as_small_as_can_be_stays_until_it_is_started():
+    draw = random.Random(3)
+    world = World(4, 4)
+    first, second = (Host(world, i, 2, 8, draw) for i in range(2))
+    first.leases.fill(4)
+    assert first.leases.take(2) == [0, 1]
+    first.leases.give_back()  # the others, one by one
+    second.leases.fill(1)
+    before = dict(world.objects)
+    second.leases.give_back()
+    assert world.objects == before and second.leases.take(9) in ([2], [3])
+
+
 def test_a_host_that_was_suspended_stops_what_it_has_lost_at_its_next_turn():
     draw = random.Random(0)
     world = World(40, 20)
@@ -86,7 +116,7 @@ def test_a_host_that_was_suspended_stops_what_it_has_lost_at_its_next_turn():
         world.now += 5.0
         second.turn()
     assert second.is_finished and world.on_disk() == dict.fromkeys(range(40), 1)
-    first.turn()
+    first.joint.turn()  # before any beat of its own accord
     assert not first.search.places() and not world.singles
     go_on(world, [first], draw)
     assert first.is_finished and len(world.started) == 40 + len(begun)
