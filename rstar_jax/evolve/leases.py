@@ -13,9 +13,8 @@ beat is that long ago, as after it was suspended.
 As blocks run out (or where there are few for so many hosts), each host starts no more problems than its share
 of all that is left, and gives back those that it has not started, in parts that others claim as blocks.
 
-What others read while a host works is a few objects for each block; nobody lists anything but where a claim
-fails or nothing is free. Let B be blocks and H hosts: some 4 B objects are written, beats not counted, and
-each host lists them some log(B) times (`tests/evolve/test_claims_at_scale.py` counts).
+What is read and written while all go on is a few objects for each block, and for each beat. Nobody lists
+what there is but where a claim fails or nothing is free (`tests/evolve/test_claims_at_scale.py` counts).
 """
 
 from __future__ import annotations
