@@ -87,7 +87,7 @@ def cells(
             try:
                 read[seed] = read_run(folder, folder.name, progress)
             except UserError as error:
-                unread[folder.name] = str(error)
+                unread[folder.name] = _unread(error, folder)
         runs.append(read)
     found = list[Cell]()
     sources = [source for read in runs for run in read.values() for source in run.sources]
@@ -101,10 +101,8 @@ def cells(
                     try:
                         if source is not None:
                             values[seed] = source.read(metric)
-                    except records.Damaged:
-                        raise
                     except UserError as error:
-                        notes.append(str(error))
+                        notes.append(_unread(error, run.folder))
                 if not values:
                     continue
                 first = first or (setting.name, values)
@@ -112,6 +110,16 @@ def cells(
                 row.append(_cell((benchmark, stage, metric), setting, values, against, notes))
             found += row
     return found, unread
+
+
+def _unread(error: UserError, folder: Path) -> str:
+    """Say why something of a point cannot be read, and what makes it anew."""
+    if not isinstance(error, records.Damaged):
+        return str(error)
+    return (
+        f"{error.path}: damaged ({error.why}). Remove {folder.name}.json beside its point's folder, and the "
+        "same command makes it anew"
+    )
 
 
 def _metrics(sources: Iterable[Source], benchmark: str, stage: str, asked: Sequence[str]) -> list[str]:
@@ -139,10 +147,13 @@ def _cell(
         low, high = max(0.0, found.low), min(1.0, found.high)
         given["over_seeds"] = OverSeeds(value=found.value, low=low, high=high)
     if first is not None:
-        theirs, _ = _mean(list(first.values()))
-        found, of_problems = difference(theirs, mean, 0)
-        told += of_problems
         shared = [seed for seed in values if seed in first]
+        if shared and not len(shared) == len(values) == len(first):
+            told += (f"compared over the seeds that both have: {', '.join(shared)}",)
+        ours, _ = _mean([values[seed] for seed in shared or values])
+        theirs, _ = _mean([first[seed] for seed in shared or first])
+        found, of_problems = difference(theirs, ours, 0)
+        told += of_problems
         changes = [float(values[seed].values.mean() - first[seed].values.mean()) for seed in shared]
         seedwise = over_seeds(changes)
         given |= dict(difference=found, difference_over_seeds=seedwise, verdict=_verdict(found, seedwise))

@@ -159,7 +159,9 @@ def _said_of_swept(text: str, swept: dict[str, str], name: str) -> str:
 def _name(named: dict[str, str]) -> str:
     """A folder's name that says the values; one that cannot say them all ends with a checksum of them."""
     text = ",".join(f"{name}={value}" for name, value in named.items()) or "all"
-    told = {name: re.sub(r"[^\w.=+,-]+", "_", value).strip("_,") for name, value in named.items()}
+    told = {
+        name: re.sub(r"[^\w.=+,-]+", "_", value, flags=re.ASCII).strip("_,") for name, value in named.items()
+    }
     plain = ",".join(f"{name}={value}" for name, value in told.items()) or "all"
     if plain == text and len(plain) <= _LONGEST:
         return plain

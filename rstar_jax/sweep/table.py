@@ -64,7 +64,7 @@ def markdown(found: Sweep) -> str:
         about = (
             "Percent; in brackets 95 percent intervals over problems"
             + (", of the mean over seeds. Over seeds: Student's t of the seeds' means" if seeds else "")
-            + ". Differences are to the first setting, in points, paired by problem"
+            + ". Differences are to the first setting that has the figure, in points, paired by problem"
             + (" and by seed; one counts where both intervals exclude 0" if seeds else "")
             + f". {tested} tested: by chance alone one in 20 comes out as other than noise.\n"
         )

@@ -23,11 +23,13 @@ def test_one_seed_has_no_interval():
 
 
 def cells(tmp_path, *settings):
-    """settings: for each its seeds, each the problems that are right."""
+    """settings: for each its seeds, each the problems that are right, or None of one that is not done."""
     made = []
     for number, seeds in enumerate(settings):
         folders = {}
         for seed, right in enumerate(seeds):
+            if right is None:
+                continue
             folders[str(seed)] = tmp_path / f"{number}-{seed}"
             evaluation(folders[str(seed)], right)
         made.append(figures.Setting(f"c={number}", {"c": str(number)}, folders))
@@ -55,3 +57,25 @@ def test_a_difference_that_seeds_do_not_agree_on_does_not_count(tmp_path):
     second = [[1] * 40, [1] * 10 + [0] * 30]
     _, b = cells(tmp_path, first, second)
     assert b.difference.verdict == "better" and b.verdict == "unsure"
+
+
+def test_settings_are_compared_over_the_seeds_that_both_have(tmp_path):
+    lucky, unlucky = [1] * 30 + [0] * 10, [1] * 10 + [0] * 30
+    a, b = cells(tmp_path, [lucky, unlucky], [None, unlucky])
+    assert a.figure.value == 0.5 and b.figure.value == 0.25
+    assert b.difference.value == 0 and b.difference_over_seeds is None
+    assert b.notes == ("compared over the seeds that both have: 1",)
+
+
+def test_what_is_damaged_is_told_and_the_rest_is_read(tmp_path):
+    good, bad = [1] * 10 + [0] * 30, [1] * 20 + [0] * 20
+    for number, right in enumerate((good, bad)):
+        evaluation(tmp_path / str(number), right)
+    (file,) = (tmp_path / "1").rglob("predictions.parquet")
+    file.write_bytes(file.read_bytes()[:-9])
+    made = [
+        figures.Setting(str(n), {"c": str(n)}, {"0": tmp_path / str(n), "1": tmp_path / "0"}) for n in (0, 1)
+    ]
+    (a, b), _ = figures.cells(made, (), Progress(False))
+    assert a.seeds == {"0": 0.25, "1": 0.25} and b.seeds == {"1": 0.25}
+    assert "predictions.parquet: damaged" in b.notes[0] and "Remove 1.json" in b.notes[0]
