@@ -208,7 +208,7 @@ def test_a_signal_is_handed_on_and_points_end_in_order(tmp_path, number, name, s
 
 
 def test_a_sweep_that_is_killed_leaves_no_point_at_work(tmp_path):
-    process = started(tmp_path, "touch pid-$$; exec sleep 60")
+    process = started(tmp_path, "touch pid-$$; exec sleep 600")
     pids = [int(path.name[4:]) for path in tmp_path.glob("pid-*")]
     assert all(map(_is_alive, pids))
     os.kill(process.pid, signal.SIGKILL)
