@@ -103,9 +103,7 @@ def test_a_process_that_was_asked_itself_is_not_asked_again(told, monkeypatch):
 
 
 def test_errors_of_a_connection_say_that_a_host_was_lost():
-    gloo = (
-        "UNKNOWN: Gloo AllGather failed: [pair.cc:538] Read error: Connection reset by peer"
-    )
+    gloo = "UNKNOWN: Gloo AllGather failed: [pair.cc:538] Read error: Connection reset by peer"
     assert "another host was lost" in str(lost(ValueError(gloo)))
     assert lost(ValueError("shapes differ")) is None and lost(KeyError("Gloo")) is None
 

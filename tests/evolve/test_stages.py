@@ -14,6 +14,7 @@ from rstar_jax.evolve.prepare import PrepareSettings
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings, SearchSettings
 from rstar_jax.evolve.stages import MANIFEST, Workdir
 from rstar_jax.sandbox import Isolation
+from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import VerifySettings
 
 
@@ -196,7 +197,12 @@ def test_what_no_result_depends_on_may_change_and_how_answers_are_graded_may_not
     with Workdir(tmp_path, begun) as workdir:
         workdir.stage("round1/search", Work())
     free = VerifySettings(workers=7, memo=False, sandbox=Isolation(True, True, ("landlock",)))
-    with Workdir(tmp_path, dataclasses.replace(begun, verify=free, search=SearchSettings(batch=7))):
+    # A training goes on on other devices, with other rows a call.
+    train = dataclasses.replace(
+        begun.train, mesh=MeshConfig(1, 4, 2), policy=dataclasses.replace(begun.train.policy, microbatch=3)
+    )
+    others = {"verify": free, "search": SearchSettings(batch=7), "train": train}
+    with Workdir(tmp_path, dataclasses.replace(begun, **others)):
         pass
     with Workdir(tmp_path, dataclasses.replace(begun, decode=DecodeConfig(cache_mb=9))):
         pass  # what a run that re-reads its texts, or takes too much memory, is told to change

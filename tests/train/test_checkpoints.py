@@ -20,6 +20,7 @@ import pytest
 from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.train import Example, MetricsWriter, PolicyBatches, TrainConfig, fit, policy_loss, read_metrics
+from rstar_jax.train.checkpoints import Checkpoints
 
 # A save that failed leaves orbax a thread that complains when collected.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -177,6 +178,18 @@ def test_a_save_that_fails_without_a_word_ends_the_training(tiny, examples, tmp_
     with pytest.raises(UserError, match=r"state cannot be saved \(step 1 was not written\)"):
         run(tiny(), examples, folder=tmp_path, on_step=lambda done, *_: steps.append(done))
     assert steps == [1, 2]  # it goes on while the save is under way
+
+
+def test_a_save_holds_what_was_there_when_it_began(tmp_path):
+    """Steps overwrite the very arrays while they are written."""
+    add = jax.jit(lambda x: x + 1, donate_argnums=0)
+    keeper, x = Checkpoints(tmp_path, {}), add(jax.numpy.zeros(1 << 22))
+    keeper.save(1, {"x": x}, {})
+    for _ in range(20):
+        x = jax.block_until_ready(add(x))
+    keeper.close()
+    _, found, _ = Checkpoints(tmp_path, {}).restore({"x": x})
+    assert np.unique(found["x"]).tolist() == [1.0]
 
 
 def test_short_trainings_write_no_checkpoint(tiny, examples, tmp_path):
