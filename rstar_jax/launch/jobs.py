@@ -95,12 +95,16 @@ def _solve(config: ConfigDict) -> Callable[[Path], Any]:
 
 
 def _launch(config: ConfigDict) -> Callable[[Path], Any]:
-    """Write what starts another config's job elsewhere, whose options are made typed here, too."""
-    settings = _plain(config, "launch")
     if command.FLAGS.is_parsed() and (given := command.FLAGS.workdir):
         raise UserError(
             f"--workdir={given}: nothing is kept here. The run's folder there is --config.workdir={given}."
         )
+    return _elsewhere(config)
+
+
+def _elsewhere(config: ConfigDict) -> Callable[[Path], Any]:
+    """Write what starts another config's job elsewhere, whose options are made typed here, too."""
+    settings = _plain(config, "launch")
     if not settings.of or settings.of == "launch":
         raise UserError(f"--config.job={settings.of}: a config to run there expected. {nearest('', known())}")
     try:
@@ -136,7 +140,7 @@ def _write_manifest(of: str, options: Sequence[str], launch: Sequence[str]) -> N
     try:
         config = override(config_of("launch"), [f"--config.{option}" for option in launch])
         config.of, config.options = of, tuple(options)
-        _launch(config)(Path())
+        _elsewhere(config)(Path())
     except UserError as error:
         raise UserError(f"--config.launch: {error}") from None
 
