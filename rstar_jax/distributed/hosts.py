@@ -38,6 +38,7 @@ from rstar_jax.errors import UserError
 _WAIT_MS = 1000  # until signals are heeded again
 _PIECE = 2**20  # characters of a value that are sent at a time
 _LINGER_S = 18.0  # that the leader, and with it the service, waits at most for the others to stop
+_QUIET_S = 6.0  # without a beat, after which it waits for one no more
 _HEARTBEAT_S = 120  # JAX's own: our watch comes first
 
 
@@ -151,20 +152,28 @@ def stop(why: str, status: int) -> None:
     """Tell the other processes that this one ends, why and with which exit status, so that they stop in
     order, too. Does not raise.
 
-    The leader, whose process the service is in, waits a few seconds for them.
+    The leader, whose process the service is in, waits for those that are alive.
     """
     if _run.client is None or _run.is_leaving:
         return
     _run.is_leaving = True
     with contextlib.suppress(Exception):  # the service may have gone before
         _put(f"stop/{_run.host.index}", {"host": _named(), "why": why, "status": status})
-        until = time.monotonic() + _LINGER_S
-        while _run.host.leader and time.monotonic() < until and len(_stopped()) < _run.host.count:
+        now = began = time.monotonic()
+        beats = dict[str, tuple[str, float]]()  # by process: the last one, and when it was new
+        while _run.host.leader and now - began < _LINGER_S and _alive(beats, now):
             time.sleep(0.1)
+            now = time.monotonic()
 
 
-def _stopped() -> list[dict[str, str]]:
-    return [json.loads(text) for _, text in _run.client.key_value_dir_get("rstar/stop/")]
+def _alive(beats: dict[str, tuple[str, float]], now: float) -> set[str]:
+    """The processes that have neither stopped nor been quiet for long."""
+    for key, beat in _run.client.key_value_dir_get("rstar/beat/"):
+        process = key.rpartition("/")[2]
+        if beats.get(process, ("", 0.0))[0] != beat:
+            beats[process] = beat, now
+    stopped = {key.rpartition("/")[2] for key, _ in _run.client.key_value_dir_get("rstar/stop/")}
+    return {process for process, (_, since) in beats.items() if now - since < _QUIET_S} - stopped
 
 
 def gathered(value: Any) -> list[Any]:

@@ -62,7 +62,7 @@ class Watch:
         threading.Thread(target=self._keep, name="hosts", daemon=True).start()
 
     def _keep(self) -> None:
-        beat = 0
+        beat, found = 0, False
         while not self.is_leaving():
             try:
                 beat += 1
@@ -70,13 +70,13 @@ class Watch:
                 if stopping.asked() and stopping.reason() is None and not self._told:
                     self._put("asked", self.index)
                     self._told = True
-                why = self._found()
+                why = None if found else self._found()
             except Exception:  # the service is gone, and JAX ends this process
                 return
             if why is not None:
+                found = True  # the beats go on until this process has come to its end
                 if not self.is_leaving() and not stopping.asked():
                     stopping.stop_myself(why)
-                return
             time.sleep(LOOK_S)
 
     def _found(self) -> Reason | None:

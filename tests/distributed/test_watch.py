@@ -94,6 +94,29 @@ def test_who_is_not_heard_of_is_lost_and_who_is_alive_is_not(told, monkeypatch):
     assert why.status == LOST and why.text.startswith("host 2 has not been heard of for 60 s")
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_the_leader_waits_for_those_that_are_alive(monkeypatch, gone):
+    keys, now = Keys(), [0.0]
+    monkeypatch.setattr(hosts, "_run", hosts._Run(hosts.Host(0, 3), keys))
+    monkeypatch.setattr(hosts.time, "monotonic", lambda: now[0])
+    for index in range(3):
+        keys.key_value_set(f"rstar/beat/{index}", "1")
+
+    def sleep(_):
+        now[0] += 0.5
+        if not gone:
+            keys.key_value_set("rstar/beat/2", str(now[0]), allow_overwrite=True)
+        if now[0] == 3.0:
+            keys.key_value_set("rstar/stop/1", "{}")
+        if now[0] == 10.0:
+            keys.key_value_set("rstar/stop/2", "{}")
+
+    monkeypatch.setattr(hosts.time, "sleep", sleep)
+    hosts.stop("x", 143)
+    assert now[0] == (6.0 if gone else 10.0)
+    assert json.loads(keys.values["rstar/stop/0"])["status"] == 143
+
+
 def test_a_process_that_was_asked_itself_is_not_asked_again(told, monkeypatch):
     keys = Keys()
     keys.key_value_set("rstar/asked/1", "1")
