@@ -34,7 +34,6 @@ from rstar_jax.train import TrainConfig, policy_loss, ppm_loss, programs
 from rstar_jax.transforms import quantize
 
 Request = Mapping[str, Any]
-GRADIENTS = ("policy gradients", "ppm gradients")
 ENGINE = {"prefill": "read", "read on": "read_on", "decode": "decode", "score": "score"}
 _PACKED = {"tokens": jnp.int32, "positions": jnp.int32, "segment_ids": jnp.int32}
 _TARGETS = {"targets": jnp.int32, "weights": jnp.float32, "marks": jnp.int8}

@@ -98,7 +98,8 @@ def available(monkeypatch):
     monkeypatch.setattr(compiled, "unavailable", lambda: "")
 
 
-def test_what_was_compiled_is_kept(available, monkeypatch, tmp_path):
+@pytest.mark.usefixtures("available")
+def test_what_was_compiled_is_kept(monkeypatch, tmp_path):
     asked, said = [], []
     monkeypatch.setattr(compiled, "_asked", lambda request: asked.append(request) or SAID)
     first = Compiler(tmp_path, said.append)(REQUEST, "decode")
@@ -119,7 +120,8 @@ def test_what_was_compiled_is_kept(available, monkeypatch, tmp_path):
         ('print(\'{"failed": "it is broken"}\')', "it is broken"),
     ],
 )
-def test_a_compiler_that_crashes_is_a_sentence(available, monkeypatch, tmp_path, code, told):
+@pytest.mark.usefixtures("available")
+def test_a_compiler_that_crashes_is_a_sentence(monkeypatch, tmp_path, code, told):
     start = subprocess.Popen
 
     def other(command, **more):
