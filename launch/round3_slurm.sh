@@ -17,11 +17,12 @@
 set -euo pipefail
 export JAX_PLATFORMS=cuda,cpu  # without its GPUs a process stops
 
-# The step, not this shell, answers SIGTERM: it ends in order, and the job is queued again.
-preempted=no failures=0 step=none
-trap 'preempted=yes; kill -TERM "$step" 2>/dev/null || true' TERM
+# The step answers SIGTERM: it ends in order, and the job is queued again. Not by way of srun, which
+# would kill it outright.
+preempted=no failures=0
+trap 'preempted=yes; scancel --signal=TERM "$SLURM_JOB_ID" || true' TERM
 while [ "$failures" -le 10 ]; do
-  srun --kill-on-bad-exit=1 \
+  srun --kill-on-bad-exit=0 \
     .venv/bin/python -m rstar_jax.launch --config=round3 --workdir=runs/rstar-round3 --compiled=runs/compiled &
   step=$!
   status=0

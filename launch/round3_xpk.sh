@@ -4,7 +4,7 @@
 # Cost: US dollars an hour 691.20 on demand (2.7 a chip), 139.26 as spot at the lowest (0.544 a chip); US, 2026-11; --config.price=DOLLARS says another.
 # Cluster, once: CLUSTER=... PROJECT=... ZONE=... bash launch/round3_xpk.sh cluster
 # Start: CLUSTER=... PROJECT=... ZONE=... bash launch/round3_xpk.sh
-# xpk runs the container privileged, and counts preemptions as restarts.
+# xpk runs the container privileged, and counts preemptions as restarts; bad input ends the job.
 # shellcheck disable=SC2016
 set -euo pipefail
 : "${CLUSTER:?give it, as in CLUSTER=... bash FILE}"
@@ -17,6 +17,6 @@ if [ "${1:-}" = cluster ]; then
 fi
 exec xpk workload create "${place[@]}" \
   --workload=rstar-round3 --tpu-type=v6e-16x16 --num-slices=1 --priority=medium \
-  --max-restarts=10 --restart-on-user-code-failure \
+  --max-restarts=10 --restart-on-exit-codes=1,75 \
   --docker-image=REGISTRY/rstar-jax:tpu \
   --command='python -m rstar_jax.launch --config=round3 --workdir=gs://BUCKET/run --compiled=gs://BUCKET/compiled'

@@ -84,7 +84,7 @@ def _xpk(settings: LaunchSettings, where: Topology) -> list[str]:
     return [
         f"Cluster, once: CLUSTER=... PROJECT=... ZONE=... bash {file} cluster",
         f"Start: CLUSTER=... PROJECT=... ZONE=... bash {file}",
-        "xpk runs the container privileged, and counts preemptions as restarts.",
+        "xpk runs the container privileged, and counts preemptions as restarts; bad input ends the job.",
     ]
 
 

@@ -109,7 +109,7 @@ _VOLUME: Schema = {
         _fields(name=_one_of("runs"), persistentVolumeClaim=_fields(claimName=_NAME)),
     ]
 }
-_USER: Schema = {"type": "integer", "minimum": 0}
+_USER: Schema = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 _POD = _fields(
     {
         "serviceAccountName": _NAME,
@@ -184,7 +184,7 @@ _JOBSET = _fields(
         network=_fields(enableDNSHostnames=_one_of(True), publishNotReadyAddresses=_one_of(True)),
         successPolicy=_fields(operator=_one_of("All")),
         failurePolicy=_fields(
-            maxRestarts={"type": "integer", "minimum": 0},
+            maxRestarts={"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
             restartStrategy=_one_of("BlockingRecreate"),
             rules=_FAILED_JOBS,
         ),

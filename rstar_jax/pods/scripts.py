@@ -11,6 +11,7 @@ from rstar_jax.pods.settings import BAD_INPUT, LaunchSettings
 _TYPES = {"v5e": "v5litepod", "v5p": "v5p", "v6e": "v6e", "tpu7x": "tpu7x"}
 _SOFTWARE = {"v5e": "v2-alpha-tpuv5-lite", "v5p": "v2-alpha-tpuv5", "v6e": "v2-alpha-tpuv6e"}
 _CORES = {"v5p": 2}  # of a chip, where gcloud counts those
+_CRASHED = 1  # Python's status; those of signals, from 127 on, xpk knows by itself
 
 
 def xpk(settings: LaunchSettings) -> list[str]:
@@ -29,7 +30,7 @@ def xpk(settings: LaunchSettings) -> list[str]:
         "fi",
         'exec xpk workload create "${place[@]}" \\',
         f"  --workload={settings.label()} {kind} {priority} \\",
-        f"  --max-restarts={settings.restarts} --restart-on-user-code-failure \\",
+        f"  --max-restarts={settings.restarts} --restart-on-exit-codes={_CRASHED},{LOST} \\",
         f"  --docker-image={shlex.quote(settings.pulled())} \\",
         f"  --command={shlex.quote(shlex.join(settings.words()))}",
     ]
@@ -122,7 +123,8 @@ def slurm(settings: LaunchSettings) -> list[str]:
     where = settings.where()
     words = settings.words()
     image = settings.pulled()
-    run = ["srun", "--kill-on-bad-exit=1"]
+    # The hosts end each other, in order; Slurm would kill those that still save.
+    run = ["srun", "--kill-on-bad-exit=0"]
     if image:
         run.append(f"--container-image={shlex.quote(image)} --no-container-mount-home")
         run.append('--container-mounts="$PWD:$PWD" --container-workdir="$PWD"')
@@ -142,9 +144,10 @@ def slurm(settings: LaunchSettings) -> list[str]:
         *_safely(),
         "export JAX_PLATFORMS=cuda,cpu  # without its GPUs a process stops",
         "",
-        "# The step, not this shell, answers SIGTERM: it ends in order, and the job is queued again.",
-        "preempted=no failures=0 step=none",
-        "trap 'preempted=yes; kill -TERM \"$step\" 2>/dev/null || true' TERM",
+        "# The step answers SIGTERM: it ends in order, and the job is queued again. Not by way of srun, which",
+        "# would kill it outright.",
+        "preempted=no failures=0",
+        "trap 'preempted=yes; scancel --signal=TERM \"$SLURM_JOB_ID\" || true' TERM",
         f'while [ "$failures" -le {settings.restarts} ]; do',
         f"  {' '.join(run)} \\",
         f"    {shlex.join(words)} &",

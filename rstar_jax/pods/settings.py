@@ -120,6 +120,9 @@ class LaunchSettings:
             raise self._wrong(platform, "slurm")
         hint = f"one of xpk's, {', '.join(_XPK)},"
         require(platform != "xpk" or self.priority in ("", *_XPK), "priority", self.priority, hint)
+        small = where.shape == (2, 4) or (where.chip.name == "v5e" and where.shape in ((1, 1), (2, 2)))
+        if small and platform == "xpk":  # which makes two hosts of 2x4
+            raise self._wrong(platform, "jobset or tpu_vm, as xpk has no such slice of one host,")
         if where.chip.name == "tpu7x" and platform == "tpu_vm":
             raise self._wrong(platform, "jobset or xpk, as these chips are in GKE only,")
         return platform

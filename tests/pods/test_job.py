@@ -131,6 +131,12 @@ JOB = "--config.job=round3"
         ((JOB, "--config.topology=tpu7x:4x4x4", "--config.platform=tpu_vm"), "in GKE only"),
         ((POD, JOB, "--config.platform=tpu_vm"), "config.workdir: '' given, gs://BUCKET/FOLDER expected"),
         ((POD, JOB, "--config.platform=xpk", "--config.workdir=/runs/a"), "which all 16 hosts reach"),
+        (
+            ("--config.topology=v5e:2x4", JOB, "--config.platform=xpk", "--config.workdir=gs://b/r"),
+            "'xpk' given for v5e:2x4, jobset or tpu_vm, as xpk has no such slice of one host, expected",
+        ),
+        ((POD, JOB, "--config.restarts=2147483648"), "the manifest would not be valid"),
+        ((POD, JOB, "--config.user=4294967296"), "the manifest would not be valid"),
         ((POD, JOB, "--workdir=gs://b/r"), "The run's folder there is --config.workdir=gs://b/r."),
         (
             (POD, JOB, "--config.workdir=gs://b"),

@@ -124,12 +124,21 @@ def machine(tmp_path):
     return Machine()
 
 
+# What `xpk workload create` takes of what we say (src/xpk/parser/workload.py and common.py, 2026-06): it
+# refuses anything else.
+XPK = {
+    *("--cluster", "--project", "--zone", "--workload", "--tpu-type", "--num-slices", "--priority"),
+    *("--max-restarts", "--restart-on-exit-codes", "--docker-image", "--command"),
+}
+
+
 def test_xpk_is_asked_for_the_slices_and_the_command(machine):
     machine.has("xpk", "exit 0")
     assert machine.run(SCRIPTS["xpk"])[0] == 0
     words = machine.words()
     assert words[:3] == ["xpk", "workload", "create"]
     assert {"--tpu-type=v5p-4x4x4", "--num-slices=1", "--max-restarts=10", "--cluster=c"} <= {*words}
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= XPK
     command = next(word for word in words if word.startswith("--command=")).removeprefix("--command=")
     assert unquoted(command)[-1] == f"--config.{ODD[0]}"
     assert machine.run(SCRIPTS["xpk"], "cluster")[0] == 0
@@ -231,8 +240,11 @@ def test_a_batch_script_starts_again_after_crashes(machine, tmp_path, statuses, 
 
 
 def test_a_batch_script_that_is_to_end_is_queued_again_once_its_step_has_ended(machine, tmp_path):
-    body = "trap 'echo ended > ended; exit 143' TERM; touch up; for _ in {1..600}; do command sleep 0.1; done"
-    machine.has("srun", body.replace("command sleep", "/bin/sleep"))
+    task = "trap 'echo ended > ended; exit 143' TERM; touch up; for _ in {1..600}; do /bin/sleep 0.1; done"
+    # As Slurm's own: srun that is told to end kills its tasks (src/srun/libsrun, "forcing job termination").
+    step = "echo $! > task; trap 'kill -9 $(cat task)' TERM; until wait $!; do kill -0 $! || break; done"
+    machine.has("srun", f"({task}) & {step}; [ -e ended ] && exit 143; exit 137")
+    machine.has("scancel", 'kill -TERM "$(cat task)"')
     machine.has("scontrol", "cat ended > queued")
     process = machine.start(SCRIPTS["slurm"])
     for _ in range(600):
@@ -242,5 +254,5 @@ def test_a_batch_script_that_is_to_end_is_queued_again_once_its_step_has_ended(m
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 143
     assert (tmp_path / "queued").read_text() == "ended\n"
-    assert machine.words()[-3:] == ["scontrol", "requeue", "7"]
+    assert machine.words()[-6:] == ["scancel", "--signal=TERM", "7", "scontrol", "requeue", "7"]
     assert machine.called("srun") == 1
