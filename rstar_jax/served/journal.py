@@ -18,14 +18,17 @@ segment. This process asks nothing twice, and looks up none of its own.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
 import threading
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -41,8 +44,9 @@ _NONE = np.empty(0, np.uint64), np.empty(0, np.int64), np.empty(0, np.int64)
 class Journal:
     """The answers in a folder, which is made if it is not there. For one writing and one reading thread.
 
-    others: folders of other hosts' journals, whose answers count, too; nothing there is changed.
-    answers: how many earlier processes left in all. Raises UserError where it cannot be read or written.
+    others: folders of other hosts' journals, whose answers count, too; nothing there is changed, and
+    they may go at any time. answers: how many earlier processes left in all. Raises UserError where it cannot
+    be read or written.
     """
 
     def __init__(self, folder: Path, others: Iterable[Path] = ()) -> None:
@@ -75,7 +79,7 @@ class Journal:
         """Read a segment of an earlier process; return the key of each answer, its place, and the segment."""
         keys, places, at, damaged = array("Q"), array("q"), 0, 0
         path, groups = self._path(number), self._groups.setdefault(number, set())
-        with open(path, "rb") as file:
+        with self._open(number) as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     if number >= 0:
@@ -100,13 +104,23 @@ class Journal:
         first, last = (int(np.searchsorted(self._keys, np.uint64(key), side)) for side in ("left", "right"))
         with self._lock:
             kept = [i for i in range(first, last) if int(self._segments[i]) in self._groups]
-            return [self._at(int(self._segments[i]), int(self._places[i])) for i in kept]
+            return [a for i in kept for a in self._at(int(self._segments[i]), int(self._places[i]))]
 
-    def _at(self, number: int, place: int) -> tuple[int, list[Continuation]]:
-        with open(self._path(number), "rb") as file:
+    def _at(self, number: int, place: int) -> Iterator[tuple[int, list[Continuation]]]:
+        with self._open(number) as file:
             file.seek(place)
-            first, choices = json.loads(file.readline()[_HEAD:])
-        return first, [Continuation(*choice) for choice in choices]
+            if line := file.readline():
+                first, choices = json.loads(line[_HEAD:])
+                yield first, [Continuation(*choice) for choice in choices]
+
+    def _open(self, number: int) -> BinaryIO:
+        """Open a segment to read; another host's that has gone is an empty one."""
+        try:
+            return open(self._path(number), "rb")
+        except FileNotFoundError:
+            if number >= 0:
+                raise
+            return io.BytesIO()
 
     def add(self, key: int, group: int, first: int, choices: Sequence[Continuation]) -> None:
         """Append an answer. Raises UserError where the disk is full; then nothing is appended."""
@@ -169,8 +183,10 @@ class Journal:
 
 
 def _segments(folder: Path) -> list[Path]:
-    """List a journal's segments, the oldest first."""
-    return sorted(path for path in folder.glob("*.journal") if path.stem.isdecimal())
+    """List a journal's segments, the oldest first; none where the folder has gone meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(path for path in folder.glob("*.journal") if path.stem.isdecimal())
+    return []
 
 
 def _holds(line: bytes) -> bool:

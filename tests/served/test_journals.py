@@ -1,6 +1,7 @@
 """Answers of hosts that search together: who goes on with a block finds what others have left for it."""
 
 from rstar_jax.queues import call
+from rstar_jax.served import journal
 from rstar_jax.served.journal import Journal
 from rstar_jax.served.journals import Journals, left_by_teams
 from rstar_jax.served.requests import Continuation, group_of
@@ -45,6 +46,26 @@ def test_a_block_s_journal_goes_once_its_trees_are_there(tmp_path):
     journals.begin("x-00000", 3)
     assert journals.get(11) == [] and (tmp_path / "x-00000/a").exists()
     journals.close()
+
+
+def test_another_host_s_journal_may_go_while_it_is_read(tmp_path, monkeypatch):
+    first, segments = Journals(tmp_path, "a"), journal._segments
+
+    def gone(folder):
+        found = segments(folder)
+        if folder.name == "a":
+            first.settle([7])  # its tree is on disk by now
+        return found
+
+    for name, listed in (("b", gone), ("c", segments)):
+        first.begin("x-00000", 7)
+        first.add(10, 7, 0, said(1))
+        monkeypatch.setattr(journal, "_segments", listed)
+        other = Journals(tmp_path, name)
+        other.begin("x-00000", 8)
+        first.settle([7])
+        assert other.get(10) == [] and not (tmp_path / "x-00000/a").exists()
+        other.close()
 
 
 def test_one_host_finds_what_several_left_and_the_reverse(tmp_path):
