@@ -109,7 +109,8 @@ class Checkpoints:
         there = self.folder.is_dir() and any(p.name.isdigit() for p in self.folder.iterdir())
         if not distributed.shared(there):
             return None
-        while (step := self._open().latest_step()) is not None:
+        # What the leader finds: another host's view of a shared folder may be older.
+        while (step := distributed.shared(self._open().latest_step())) is not None:
             read, fault = None, ""
             try:
                 read = self._read(step, _named(state))
@@ -174,10 +175,12 @@ class Checkpoints:
             folder.rename(aside)
         distributed.barrier(f"{folder} moved")
 
-    def close(self) -> None:
-        """Wait for what is being written. Raises as `wait`."""
+    def close(self, alone: bool = False) -> None:
+        """Wait for what is being written. Raises as `wait`. alone: the other processes may not come here, as
+        this one has an error of its own; nothing is asked of them."""
         try:
-            self.wait()
+            if not alone:
+                self.wait()
         finally:
             if self._manager is not None:
                 self._manager.close()

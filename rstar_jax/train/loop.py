@@ -117,7 +117,7 @@ def fit(
     times, earlier_seconds = SaveTimes(config, progress.step), progress.seconds
     sums, clock = None, _DeviceClock()
     preempted = Stop((signal.SIGTERM,), said="saving the state of the training, then stopping")
-    to_save, kept = contextlib.ExitStack(), progress.step
+    to_save, kept, ended = contextlib.ExitStack(), progress.step, False
     try:
         batch = batches(progress.step) if progress.step < total_steps else None
         if batch is not None:
@@ -163,11 +163,12 @@ def fit(
                     kept = steps_done
                 if ends:
                     break
+        ended = True
     finally:
         with to_save:
             nnx.update(model, params)  # 5.
             if keeper is not None:
-                keeper.close()
+                keeper.close(alone=not ended)
             if metrics is not None:
                 metrics.close()
     preempted.go_on(f"step {kept} of {total_steps} is saved; the same command goes on from there.")
