@@ -123,10 +123,16 @@ class Context:
         return Source(round, seed=self.settings.seed, policy=policy, ppm=ppm)
 
     def cache(self, folder: Path) -> Path | None:
-        """Folder of a model's converted weights, if they are kept: not those of the run's own models."""
+        """Folder of a model's converted weights, if they are kept: not those of the run's own models. Raises
+        UserError where it cannot be used: in a bucket, on several hosts."""
         kept = self.settings.policy.cache
         if not kept or folder not in (self.base, self.bootstrap):
             return None
+        if (count := distributed.here().count) > 1:
+            raise UserError(
+                f"config.policy.cache: '{kept}' given, but one host alone can keep converted weights, and "
+                f"this run has {count}. Leave it out: each host reads the parts of the models that it needs."
+            )
         if url_of(kept):
             raise UserError(
                 f"config.policy.cache: '{kept}' given, a folder of this machine expected: what is fetched of "

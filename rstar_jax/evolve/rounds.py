@@ -221,6 +221,7 @@ def require_models(context: Context, asked: Mapping[Path, str]) -> None:
             context.tokenizer(folder)
         except UserError as error:
             raise UserError(f"{option}: {error}") from error
+        context.cache(folder)
         if folder == context.base:
             _require_trainable(context, shape)
 

@@ -67,7 +67,8 @@ class PolicySettings:
     http://HOST:PORT/v1#MODEL; empty: the base itself.
     ppm: folder of a reward model, also of others, that guides searches where a PPM does, and evaluations, in
     the place of the rounds' own, which are trained all the same; empty: their own.
-    cache: a folder in which the converted weights of both are kept, for slow storage; empty: none.
+    cache: a folder in which the converted weights of both are kept, for slow storage, by a
+    run of one host; empty: none.
     dtype: the type of numbers that models compute with. delimiters: whether those that the base's vocabulary
     lacks become "tokens" of it, as in the released code, or stay "text", which a model learns from a hundred
     solutions."""

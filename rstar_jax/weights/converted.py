@@ -46,8 +46,9 @@ def through_cache(
 ) -> Params:
     """The parameters from the cache, or those of `read`, which are then kept in it.
 
-    cache: a folder for any number of models. They count as the same while config, dtype and the names, sizes
-    and times of the weight files do. Raises UserError where the cache cannot be written.
+    cache: a folder for any number of models, which all processes of the mesh see. They count as the same
+    while config, dtype and the names, sizes and times of the weight files do. Raises UserError where the
+    cache cannot be written.
     """
     key = _key(files, config, dtype)
     name = hashlib.sha256(f"{files.folder.resolve()} {key['dtype']} {sorted(specs)}".encode()).hexdigest()

@@ -8,11 +8,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from rstar_jax import compilations, models, weights
+from rstar_jax import compilations, distributed, models, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models
-from rstar_jax.evolve.rounds import judge_folder, run
+from rstar_jax.evolve.rounds import judge_folder, require_models, run
 from rstar_jax.evolve.settings import PolicySettings, ProblemSettings, RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner
@@ -21,6 +21,17 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.search import Leaf
 from rstar_jax.types import Problem
 from rstar_jax.weights import TINY_BASE
+
+
+def test_several_hosts_keep_no_converted_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = dataclasses.replace(RunSettings(), policy=PolicySettings(cache=str(tmp_path)))
+    context = Context(
+        settings, Workdir(tmp_path, settings), Progress(enabled=False), TINY_BASE, TINY_BASE, [], []
+    )
+    require_models(context, {TINY_BASE: "config.policy.init"})
+    monkeypatch.setattr(distributed, "here", lambda: distributed.Host(1, 2, "other"))
+    with pytest.raises(UserError, match=r"config.policy.cache: .* this run has 2"):
+        require_models(context, {TINY_BASE: "config.policy.init"})
 
 
 @pytest.mark.parametrize("precompile", [False, True])
