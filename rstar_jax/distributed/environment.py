@@ -16,7 +16,6 @@ import dataclasses
 import os
 import re
 import socket
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -192,6 +191,8 @@ def _has_tpus() -> bool:
 
 def _metadata(server: str, key: str) -> str | None:
     """A value of the metadata server; None where there is none."""
+    import urllib.request  # takes a while, and no other machine needs it
+
     url = f"http://{server}/computeMetadata/v1/instance/attributes/{key}"
     request = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
     try:

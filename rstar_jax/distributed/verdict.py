@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections.abc import Mapping, Sequence
 
 CLOCKS_S = 30.0  # by which the hosts' clocks may differ
@@ -97,7 +96,7 @@ def _few(hosts: Sequence[str]) -> str:
 
 def _clocks(answers: Sequence[Answer]) -> list[str]:
     offsets = {one.host: one.clock - one.heard if one.heard else 0.0 for one in answers}
-    usual = statistics.median_low(offsets.values())
+    usual = sorted(offsets.values())[(len(offsets) - 1) // 2]  # the lower median
     return [
         f"clock: {host} is {abs(offset - usual):.0f} s {'ahead of' if offset > usual else 'behind'} others"
         for host, offset in offsets.items()
