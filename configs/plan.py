@@ -9,7 +9,8 @@ For TPUs the trainings' and the search's programs are compiled ahead of time, on
 about a CPU minute and 1.5 GB each of a model of 7B (`pip install 'jax[tpu]'` brings the compiler, libtpu;
 without it, and for GPUs, arithmetic decides what fits). What was compiled is kept in the working directory.
 Expect: GiB of a device by part, collectives, seconds of each stage, then hours, chip-hours and dollars of
-each round of the paper's recipe on 747,000 problems, and what is assumed. docs/SCALE.md holds several.
+each round of the paper's recipe on 747,000 problems, and what is assumed. docs/SCALE.md holds several. The
+third command is refused, with the compiler's figures: that does not fit.
 """
 
 from rstar_jax.evolve.plan_settings import PlanSettings

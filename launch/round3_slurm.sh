@@ -17,8 +17,8 @@
 set -euo pipefail
 export JAX_PLATFORMS=cuda,cpu  # without its GPUs a process stops
 
-# The step answers SIGTERM: it ends in order, and the job is queued again. Not by way of srun, which
-# would kill it outright.
+# The step answers SIGTERM: it ends in order, and the job is queued again. Not by way of srun,
+# which would kill it outright.
 preempted=no failures=0
 trap 'preempted=yes; scancel --signal=TERM "$SLURM_JOB_ID" || true' TERM
 while [ "$failures" -le 10 ]; do

@@ -179,7 +179,8 @@ def at_least(settings: object, group: str, **least: float) -> None:
         value = getattr(settings, name)
         values = value if isinstance(value, tuple) else (value,)
         shown = value[0] if isinstance(value, tuple) and len(value) == 1 else value
-        require(values and min(values) >= bound, f"{group}.{name}", shown, f"{bound} or more")
+        dotted = f"{group}.{name}" if group else name
+        require(values and min(values) >= bound, dotted, shown, f"{bound} or more")
 
 
 def at_most(settings: object, group: str, **most: float) -> None:

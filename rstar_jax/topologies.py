@@ -126,6 +126,11 @@ class Topology:
         return self.chips // self.chips_per_host
 
     @property
+    def islands(self) -> int:
+        """Parts that the data centre's network alone joins: slices, of GPUs hosts."""
+        return self.slices if self.chip.is_tpu else self.hosts
+
+    @property
     def gke(self) -> Gke | None:
         """GKE's names of a slice; None of GPUs."""
         if not self.chip.is_tpu:

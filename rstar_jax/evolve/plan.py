@@ -198,7 +198,7 @@ def _given_mesh(settings: PlanSettings, topology: Topology, content: dict[str, A
     given, devices = settings.train.mesh, topology.devices
     shape, config = known_models.decoder_of(content), settings.train.policy
     try:
-        filled = mesh_sizes(given, shape, config, devices=devices, slices=topology.slices, memory=memory)
+        filled = mesh_sizes(given, shape, config, devices=devices, slices=topology.islands, memory=memory)
     except UserError as error:
         raise UserError(f"{topology}: {error}") from error
     sizes = dataclasses.asdict(filled)
@@ -230,7 +230,10 @@ def _search(fitting: Fitting, settings: PlanSettings) -> Searching:
     given = (0, 0) if settings.fit else (d.leaves, d.tensor)
     choices = fit_search.shapes(fitting, decode, *given)
     if not choices:
-        raise UserError(f"config.decode.tensor: {d.tensor} given, a divisor of the host's devices expected.")
+        raise UserError(
+            f"config.decode.tensor: {d.tensor} given, 1, 2, 4 or 8 expected, as divides a host's devices "
+            "and the model's heads."
+        )
     devices, pace = fitting.topology.devices, fitting.pace
 
     def hours(load: Any) -> float:

@@ -6,11 +6,12 @@ import dataclasses
 from typing import Literal
 
 from rstar_jax.engine import DecodeConfig
+from rstar_jax.errors import UserError
 from rstar_jax.evolve.settings import SearchSettings, TrainSettings, at_round, paper_round
 from rstar_jax.plan.estimate import Assumed
 from rstar_jax.plan.pace import Efficiency
 from rstar_jax.plan.workload import SOLVED, RoundWork, rollouts, round_work
-from rstar_jax.settings import at_least, require
+from rstar_jax.settings import at_least, at_most, require
 from rstar_jax.topologies import parse
 
 
@@ -52,6 +53,9 @@ class PlanSettings:
 
     def __post_init__(self) -> None:
         at_least(self, "", problems=1, usd_hour=0)
+        at_least(self.assumed, "assumed", prompt=1, step=1, steps=1, rows=1, pairs=1)
+        at_least(self.efficiency, "efficiency", hidden=0, hop_s=0, look_s=0)
+        at_most(self.efficiency, "efficiency", hidden=1)
         rising = self.rounds == tuple(sorted({r for r in self.rounds if r >= 1}))
         require(self.rounds and rising, "rounds", self.rounds, "rounds from 1 on, in order, such as (1, 2)")
         shares = self.solved and all(0 <= share <= 1 for share in self.solved)
@@ -59,7 +63,10 @@ class PlanSettings:
         for role, config in (("policy", self.train.policy), ("ppm", self.train.ppm)):
             rank = config.lora.rank
             require(rank == 0, f"train.{role}.lora.rank", rank, "0 (low-rank trainings are not planned)")
-        parse(self.topology)
+        try:
+            parse(self.topology)
+        except UserError as error:
+            raise UserError(f"config.{error}") from None
 
     def work(self, number: int) -> RoundWork:
         """The work of a round."""

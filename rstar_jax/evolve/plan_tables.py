@@ -125,7 +125,8 @@ def _trainings(plan: Plan) -> Table:
         row = getattr(plan.settings.train, t.role).seq_len
         sent = None if t.compiled is None else float(t.compiled.sent)
         devices = plan.topology.devices
-        call = plan.fitting.pace.gradients(t.rows, row, t.remat, devices, t.mesh.tensor, sent)
+        islands = plan.topology.islands
+        call = plan.fitting.pace.gradients(t.rows, row, t.remat, devices, t.mesh.tensor, sent, islands)
         rate = t.rows * row / call.total / plan.topology.chips
         parts = (call.products, call.memory, call.collectives, call.total, t.step_s)
         rows.append((_gradients(t), *(f"{seconds:.3f}" for seconds in parts), f"{rate:,.0f}"))

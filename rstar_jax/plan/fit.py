@@ -125,20 +125,21 @@ class Fitting:
         """The first of (remat, rows of a microbatch) that fits. Raises UserError with the numbers if none
         does."""
         refused: list[tuple[int, int]] = []
-        last = None
         for remat, rows in choices:
             rank = REMATS.index(remat)
             if any(rank <= r and rows >= n for r, n in refused):
                 continue
-            last = self._trained(role, mesh, remat, rows, row, batch_rows, ppm)
-            if isinstance(last, Training):
-                return last
+            found = self._trained(role, mesh, remat, rows, row, batch_rows, ppm)
+            if isinstance(found, Training):
+                return found
             refused.append((rank, rows))
-            self.refusals.append(last)
-        told = "" if last is None else f" The least that was tried: {last.what}: {last.why}."
+            self.refusals.append(found)
+        of_role = [each for each in self.refusals if each.what.startswith(f"{role}, ")]
+        least = min(of_role, key=lambda each: each.needed, default=None)
+        told = "" if least is None else f" The least that was tried: {least.what}: {least.why}."
         raise UserError(
-            f"{role}: does not fit {self.topology}.{told} Take more chips, a smaller model, or a shorter "
-            f"config.train.{role}.seq_len."
+            f"{role}: does not fit {self.topology}.{told} Take more chips, a smaller model, a shorter "
+            f"config.train.{role}.seq_len, or --config.fit=True if mesh, rows and remat may be others."
         )
 
     def _trained(
@@ -178,8 +179,7 @@ class Fitting:
         """Seconds of an optimiser step over so many rows: whole microbatches, then the update."""
         devices = self.topology.devices
         sent = None if compiled is None else float(compiled.sent)
-        slices = self.topology.slices if mesh.data > 1 else 1
-        call = self.pace.gradients(rows, row, remat, devices, mesh.tensor, sent, slices)
+        call = self.pace.gradients(rows, row, remat, devices, mesh.tensor, sent, self.topology.islands)
         return -(-batch_rows // rows) * call.total + self.pace.update(devices)
 
     def _training_parts(self, mesh: Mesh, remat: str, rows: int, row: int, ppm: bool) -> Parts:
@@ -203,13 +203,14 @@ class Fitting:
         )
 
     def meshes(self) -> Iterator[Mesh]:
-        """Those whose tensor axis divides the heads; slices of several are joined by their data axis."""
+        """Those whose tensor axis divides the heads; slices, and hosts of GPUs, are joined by their data
+        axis."""
         devices = self.topology.devices
         for tensor in (1, 2, 4, 8, 16):
             if devices % tensor == 0 and self.shape.heads % tensor == 0:
-                slices = self.topology.slices
-                if devices // tensor % slices == 0:
-                    yield Mesh(devices // tensor // slices, tensor, data=slices)
+                islands = self.topology.islands
+                if devices // tensor % islands == 0:
+                    yield Mesh(devices // tensor // islands, tensor, data=islands)
 
     def largest(self, chosen: Training, row: int, ppm: bool, tries: int = 4) -> int:
         """Rows of the largest microbatch of the chosen kind that fits, in powers of two of the chosen."""

@@ -57,12 +57,13 @@ class Searching:
 
 
 def shapes(fitting: Fitting, decode: Decoding, leaves: int = 0, tensor: int = 0) -> list[SearchShape]:
-    """Those to choose from; 0: any. A model lies on devices of one host."""
+    """Those to choose from, none if there are none with so many devices a model; 0: any. A model lies on
+    devices of one host."""
     host = fitting.topology.chips_per_host * fitting.topology.chip.devices
     groups = [t for t in (1, 2, 4, 8) if host % t == 0 and fitting.shape.heads % t == 0]
     return [
         SearchShape(n, decode.rows, t, decode.size, decode.chunk)
-        for t in ([tensor] if tensor else groups)
+        for t in ([t for t in groups if t == tensor] if tensor else groups)
         for n in ([leaves] if leaves else LEAVES)
     ]
 

@@ -113,7 +113,8 @@ class Pace:
 
         rows: of `row` tokens, of all devices. sent: bytes that a device sends, as the compiler tells; None:
         by arithmetic: weights gathered twice and gradients scattered over fsdp, and states exchanged four
-        times a layer over tensor. slices: that the mesh is of, over which gradients alone are summed.
+        times a layer over tensor. slices: that the mesh is of, over which gradients alone are summed; an
+        fsdp axis over them would send about as much.
         """
         s, tokens = self.shape, rows * row
         mine = tokens / devices

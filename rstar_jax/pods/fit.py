@@ -51,7 +51,7 @@ def _one_host(where: Topology) -> tuple[int, ...]:
 
 def _require_mesh(name: str, mesh: Any, where: Topology) -> None:
     """As `sharding.make_mesh` does, of what is known without the model: 0 is what a training chooses."""
-    slices = where.slices if where.chip.is_tpu else where.hosts
+    slices = where.islands
     sizes = {f.name: getattr(mesh, f.name) for f in dataclasses.fields(mesh)}
     # The batch is split over slices; of a model that is too large for one, the parameters are.
     choices = (slices, 1) if sizes["data"] == 0 else (sizes["data"],)

@@ -46,15 +46,23 @@ def test_gpus_and_chips_without_a_price(capsys, tmp_path):
     assert status == 0 and "GPUs are planned by arithmetic" in out and "no price" in out
     _, priced, _ = planned(capsys, tmp_path, "topology=h200:8", "rounds=(2,)", "usd_hour=3.5")
     assert "3.5 $ a chip-hour (as given)" in priced
+    _, hosts, _ = planned(capsys, tmp_path, "topology=h200:32", "rounds=(2,)")
+    assert "--config.train.mesh.data=4 " in hosts
 
 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
+        (("topology=v5p:4x4x5",), "config.topology 'v5p:4x4x5'"),
         (("topology=v5p:4x4x5",), "Did you mean 'v5p:4x4x4'"),
         (("topology=v5q:4x4x4",), "no such chip"),
         (("model=qwen2.5-math-8b",), "Did you mean 'qwen2.5-math-7b'"),
-        (("problems=0",), "problems: 0 given, 1 or more expected"),
+        (("problems=0",), "config.problems: 0 given, 1 or more expected"),
+        (("assumed.steps=0",), "config.assumed.steps: 0 given, 1 or more expected"),
+        (("efficiency.hop_s=-1",), "config.efficiency.hop_s: -1.0 given, 0 or more expected"),
+        (("efficiency.hidden=2",), "config.efficiency.hidden: 2.0 given, 1 or less expected"),
+        (("topology=h200:8", "fit=False", "decode.tensor=3"), "config.decode.tensor: 3 given, 1, 2, 4 or 8"),
+        (("topology=h200:8", "fit=False", "decode.tensor=16"), "config.decode.tensor: 16 given"),
         (("solved=1.5",), "a share from 0 to 1"),
         (("compile=always", "topology=h200:8"), "no TPU"),
         (("fit=False", "compile=never", "train.mesh.fsdp=3"), "multiply to the 64 devices of v5p:4x4x4"),

@@ -106,6 +106,29 @@ def test_meshes_divide_devices_and_heads():
     assert all(m.wide * m.tensor == 32 for m in slices)
 
 
+def test_hosts_of_gpus_are_joined_by_the_data_centre():
+    found = fitting(None, "h200:32")
+    meshes = {(m.data, m.fsdp, m.tensor) for m in found.meshes()}
+    assert meshes == {(4, 8, 1), (4, 4, 2), (4, 2, 4)}
+    mesh, one = Mesh(8, 1, data=4), fitting(None, "h200:8")
+    # by hand: 8 bytes a parameter of a host's eighth, three quarters of it, at 80 percent of 50 GB/s
+    across = 8 * found.shape.parameters / 8 * 3 / 4 / 40e9
+    alone = one.pace.gradients(128, ROW, "none", 8, 1).collectives
+    call = found.pace.gradients(512, ROW, "none", 32, 1, slices=4)
+    assert call.collectives == pytest.approx(alone + across)
+    assert found.step_s(mesh, "none", 512, ROW, 512.0) == call.total + found.pace.update(32)
+
+
+def test_a_refusal_names_the_least_of_all_meshes():
+    found = fitting(None, "v5e:2x2")
+    for mesh in (Mesh(1, 4), Mesh(4, 1)):
+        with pytest.raises(UserError) as refused:
+            trained(found, mesh)
+    least = min(found.refusals, key=lambda each: each.needed)
+    assert f"The least that was tried: {least.what}: {least.why}." in str(refused.value)
+    assert "tensor 4" in least.what and "--config.fit=True" in str(refused.value)
+
+
 DECODING = Decoding(rows=4, context=4096, max_step_tokens=2048, page_size=16, chunk=16, int8=False)
 
 
@@ -113,6 +136,8 @@ def test_a_search_takes_the_first_that_fits():
     found = fitting(Fake(1, 1, 1))
     loads = shapes(found, DECODING)
     assert {load.tensor for load in loads} == {1, 2, 4}
+    assert {load.tensor for load in shapes(found, DECODING, 32, 2)} == {2}
+    assert shapes(found, DECODING, 32, 3) == shapes(found, DECODING, 32, 8) == []  # of 4 devices
     chosen = search(found, DECODING, loads, ppm=True)
     assert chosen.total <= found.memory and chosen.parts["PPM"] < chosen.parts["policy"]
     assert list(chosen.compiled) == ["decode", "prefill", "score"]
