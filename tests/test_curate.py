@@ -206,9 +206,9 @@ def test_the_banded_distance_agrees_with_the_full_one(a, b, least):
     assert edits_at_least(a, b, least) == (levenshtein(a, b) >= least)
 
 
-def test_values_of_every_visited_step_are_learnt_once() -> None:
+def test_values_of_steps_that_lead_to_graded_answers_are_learnt_once() -> None:
     rows = curate([KNOWN], CONFIG, 1, "pqm").values
-    q = {node.text: node.q for node in KNOWN.nodes[1:] if node.visits}
+    q = {node.text: node.q for node in KNOWN.nodes[1:] if node.text != "d"}
     for row in rows:
         row.check()
         assert row.values == tuple(q[text] for text in row.steps)
@@ -218,12 +218,23 @@ def test_values_of_every_visited_step_are_learnt_once() -> None:
 
 
 def test_a_dead_step_is_worth_least_where_it_counts_as_wrong() -> None:
-    unvisited = dataclasses.replace(KNOWN.nodes[4], visits=0, value_sum=0.0)
-    dead = dataclasses.replace(KNOWN, nodes=(*KNOWN.nodes[:4], unvisited, *KNOWN.nodes[5:]))
-    assert not any("d" in row.steps for row in curate([dead], CONFIG, 1, "pqm").values)
+    assert not any("d" in row.steps for row in curate([KNOWN], CONFIG, 1, "pqm").values)
     wrong = dataclasses.replace(CONFIG, dead_as_wrong=True)
-    (row,) = (row for row in curate([dead], wrong, 1, "pqm").values if "d" in row.steps)
+    (row,) = (row for row in curate([KNOWN], wrong, 1, "pqm").values if "d" in row.steps)
     assert (row.values, row.weights) == ((-1.0,), (1.0,))
+
+
+def test_values_that_nobody_found_out_are_not_learnt() -> None:
+    """A PPM's guess that counts as a visit, a step whose ways on all failed, an answer without a grade."""
+    unsure = tree(
+        Node(0, "guess", "ok", 1, 1, 0.4, ppm=0.4),
+        Node(0, "end", "ok", 1, 0, 0.0),
+        step(2, "dead", -1.0, "exception"),
+        answer(0, "U", "ungraded"),
+        answer(0, "A", "right"),
+    )
+    rows = curate([unsure], dataclasses.replace(CONFIG, dead_as_wrong=True), 1, "pqm").values
+    assert {row.steps: row.weights for row in rows} == {("end", "dead"): (0.0, 1.0), ("A",): (1.0,)}
 
 
 def test_an_orm_learns_whole_solutions_alone() -> None:

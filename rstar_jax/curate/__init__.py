@@ -7,13 +7,13 @@ Pure Python over `Tree`s: the same trees always give the same rows, in the order
     choose.py         all trees of a round -> `Curated`
     trajectories.py   which of a problem's trajectories are best, how hard it is
     pairs.py          preference pairs of steps (PPM), and of whole trajectories (ORM)
-    values.py         the value of every step (PQM)
+    values.py         values of steps (PQM)
 """
 
 from rstar_jax.curate.choose import REWARDS, Curated, Reward, curate
 from rstar_jax.curate.config import CurateConfig
 from rstar_jax.curate.pairs import PAIRS, compared, edits_at_least
-from rstar_jax.curate.values import StepValues
+from rstar_jax.curate.values import StepValues, learnt_values
 
 __all__ = [
     "PAIRS",
@@ -25,4 +25,5 @@ __all__ = [
     "compared",
     "curate",
     "edits_at_least",
+    "learnt_values",
 ]

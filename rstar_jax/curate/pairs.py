@@ -30,8 +30,8 @@ def compared(tree: Tree, config: CurateConfig) -> Iterator[tuple[int, list[int],
         failed = config.dead_as_wrong and node.status not in ("ok", "answer", "unknown")
         return failed or (node.grade == "wrong" and node.visits > 0)
 
-    right = _leading(tree, (node.grade == "right" and node.visits > 0 for node in tree.nodes))
-    wrong = _leading(tree, map(is_wrong, tree.nodes))
+    right = leading(tree, (node.grade == "right" and node.visits > 0 for node in tree.nodes))
+    wrong = leading(tree, map(is_wrong, tree.nodes))
     for node, children in enumerate(tree.children()):
         positives = _by_q(tree, [c for c in children if right[c]], best=True)[:2]
         negatives = _by_q(tree, [c for c in children if wrong[c]], best=False)[:2]
@@ -52,8 +52,8 @@ def reference_code_pairs(tree: Tree, config: CurateConfig, round: int) -> list[P
         n.status in ("answer", "depth") and not b and n.visits > 0
         for n, b in zip(tree.nodes, children, strict=True)
     ]
-    right = _leading(tree, [end and node.q == 1.0 for end, node in zip(ends, tree.nodes, strict=True)])
-    wrong = _leading(tree, [end and node.q == -1.0 for end, node in zip(ends, tree.nodes, strict=True)])
+    right = leading(tree, [end and node.q == 1.0 for end, node in zip(ends, tree.nodes, strict=True)])
+    wrong = leading(tree, [end and node.q == -1.0 for end, node in zip(ends, tree.nodes, strict=True)])
 
     def onward(node: int, leads: list[bool], best: bool) -> float:
         way = [node]
@@ -114,7 +114,7 @@ PAIRS: dict[str, Callable[[Tree, CurateConfig, int], list[PreferencePair]]] = {
 }
 
 
-def _leading(tree: Tree, reached: Iterable[bool]) -> list[bool]:
+def leading(tree: Tree, reached: Iterable[bool]) -> list[bool]:
     """For every node whether it, or a node below it, is `reached`. Children come after their parents."""
     leads = list(reached)
     for i in range(len(tree.nodes) - 1, 0, -1):

@@ -1,12 +1,13 @@
-"""The Q of every step of a tree, for a reward model that learns them by regression ("PQM", arXiv 2501.04519,
+"""The Q of the steps of a tree, for a reward model that learns them by regression ("PQM", arXiv 2501.04519,
 section 5.3)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rstar_jax.curate.config import CurateConfig
+from rstar_jax.curate.pairs import leading
 from rstar_jax.types import Tree
 
 
@@ -35,27 +36,34 @@ class StepValues:
             raise ValueError(f"problem {self.problem_id}: weights {self.weights}, 0 or more expected")
 
 
-def step_values(tree: Tree, config: CurateConfig, round: int) -> Iterator[StepValues]:
-    """Yield a row for each way to a leaf of what was visited. A step that several share is learnt in the
-    first of them: its weight in the others is 0.
+def learnt_values(rows: Iterable[StepValues]) -> set[float]:
+    """The values that count in the loss."""
+    return {value for row in rows for value, weight in zip(row.values, row.weights, strict=True) if weight}
 
-    With `config.dead_as_wrong` a step that failed counts as visited once, at Q = -1.
+
+def step_values(tree: Tree, config: CurateConfig, round: int) -> Iterator[StepValues]:
+    """Yield a row for each way to a last step that is learnt: those that lead to an answer whose grade was
+    backed up. Any other visit is the PPM's guess, or nobody's. A step that several rows share is learnt in
+    the first of them: its weight in the others is 0.
+
+    With `config.dead_as_wrong` a step that failed is learnt, too, at Q = -1.
     """
     failed = {
         i
         for i, node in enumerate(tree.nodes)
         if config.dead_as_wrong and node.status not in ("ok", "answer", "unknown")
     }
-    valued = {i for i, node in enumerate(tree.nodes) if i and (node.visits or i in failed)}
+    graded = leading(tree, (node.grade in ("right", "wrong") and node.visits > 0 for node in tree.nodes))
+    valued = {i for i in range(1, len(tree.nodes)) if graded[i] or i in failed}
     inner, learnt = {tree.nodes[i].parent for i in valued}, set[int]()
-    for leaf in sorted(valued - inner):
-        way = tree.path(leaf)
+    for last in sorted(valued - inner):
+        way = tree.path(last)
         yield StepValues(
             problem_id=tree.problem.id,
             question=tree.problem.question,
-            steps=tree.steps(leaf),
+            steps=tree.steps(last),
             values=tuple(-1.0 if i in failed else tree.nodes[i].q for i in way),
-            weights=tuple(0.0 if i in learnt else 1.0 for i in way),
+            weights=tuple(float(i in valued and i not in learnt) for i in way),
             round=round,
         )
         learnt.update(way)

@@ -13,6 +13,7 @@ import numpy as np
 
 from rstar_jax.curate import CurateConfig, compared
 from rstar_jax.evaluate.judge.discrimination import reliability
+from rstar_jax.search.contract import GRADE_VALUES
 from rstar_jax.types import Tree
 
 MARGINS = 8  # bins of the histogram, from -2 to 2
@@ -20,8 +21,9 @@ MARGINS = 8  # bins of the histogram, from -2 to 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Order:
-    """pairs: of steps of one node, chosen as for training (section 3.3) but for the round's rules; accuracy:
-    share of them in the right order, a tie half; loss: their mean Bradley-Terry loss without the factor 1/4.
+    """pairs: of steps of one node, chosen as for training (section 3.3) but for the round's rules, by the
+    grades of the answers that they lead to (a held-out search's own Q is the reward model's); accuracy: share
+    of them in the right order, a tie half; loss: their mean Bradley-Terry loss without the factor 1/4.
     by_depth: pairs and accuracy by the depth of the steps. margins: pairs by the difference of the values,
     MARGINS bins from -2 to 2.
 
@@ -51,6 +53,7 @@ class RewardOrder:
 
     def add(self, tree: Tree) -> None:
         """Count what a tree shows; one without values shows nothing."""
+        tree = _by_grades(tree)
         for node, positives, negatives in compared(tree, CurateConfig()):
             for right, wrong in _valued(tree, positives, negatives):
                 self._depths.append(tree.nodes[node].depth + 1)
@@ -89,6 +92,20 @@ class RewardOrder:
             answer_accuracy=self._in_order / self._answer_pairs if self._answer_pairs else None,
             calibration=reliability((values + 1) / 2, right)[1] if len(values) else None,
         )
+
+
+def _by_grades(tree: Tree) -> Tree:
+    """Return the tree with the Q that training gives: of each step the mean of +1 and -1 over the graded
+    answers that it leads to. A held-out search backs up the reward model's own values."""
+    visits, sums = [0] * len(tree.nodes), [0.0] * len(tree.nodes)
+    for i, node in reversed(list(enumerate(tree.nodes))):
+        if node.grade in GRADE_VALUES:
+            visits[i], sums[i] = visits[i] + 1, sums[i] + GRADE_VALUES[node.grade]
+        if i:
+            visits[node.parent] += visits[i]
+            sums[node.parent] += sums[i]
+    nodes = (node.with_stats(n, q, node.parent) for node, n, q in zip(tree.nodes, visits, sums, strict=True))
+    return dataclasses.replace(tree, nodes=tuple(nodes))
 
 
 def _valued(tree: Tree, positives: Sequence[int], negatives: Sequence[int]) -> Iterator[tuple[float, float]]:

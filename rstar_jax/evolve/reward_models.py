@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rstar_jax import train
-from rstar_jax.curate import Reward, StepValues
+from rstar_jax.curate import Reward, StepValues, learnt_values
 from rstar_jax.errors import UserError
 from rstar_jax.train import TrainSummary
 from rstar_jax.types import PreferencePair
@@ -37,8 +37,8 @@ class RewardModel:
         """Why nothing can be learnt from these, as a note; empty where something can."""
         if not rows:
             return f"no {self.examples}"
-        if self.kind is StepValues and len({v for row in rows for v in row.values}) == 1:
-            return f"all values of steps are {rows[0].values[0]:g}"
+        if self.kind is StepValues and len(learnt := learnt_values(rows)) == 1:
+            return f"all values of steps are {learnt.pop():g}"
         return ""
 
 

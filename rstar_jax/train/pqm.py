@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rstar_jax.curate import StepValues
+from rstar_jax.curate import StepValues, learnt_values
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel
@@ -56,7 +56,7 @@ def train_pqm(
     is told. Raises UserError where there is no row, none fits `config.seq_len`, or all values are one, from
     which nothing can be told apart.
     """
-    learnt = {value for row in rows for value, weight in zip(row.values, row.weights, strict=True) if weight}
+    learnt = learnt_values(rows)
     if len(learnt) < 2:
         found = f"all values are {learnt.pop()}" if learnt else "no values of steps given"
         raise UserError(f"training the PQM: {found}. Steps of at least two values are needed.")

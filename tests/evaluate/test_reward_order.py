@@ -81,6 +81,20 @@ def test_steps_are_those_that_training_would_compare(trees: list[Tree]) -> None:
         assert (count, accuracy) == (len(some), pytest.approx(sum(some) / len(some)))
 
 
+def test_the_reward_model_is_not_judged_by_its_own_values(trees: list[Tree]) -> None:
+    """A held-out search backs up what the reward model says: the order is told by the grades all the same."""
+
+    def searched(tree: Tree, sign: int) -> Tree:
+        valued = [n if n.ppm is None else dataclasses.replace(n, ppm=sign * n.ppm) for n in tree.nodes]
+        nodes = (n.with_stats(n.visits, n.visits * (n.ppm or 0.0), n.parent) for n in valued)
+        return dataclasses.replace(tree, nodes=tuple(nodes))
+
+    order, turned = order_of(trees), order_of([searched(tree, -1) for tree in trees])
+    assert order_of([searched(tree, 1) for tree in trees]) == order
+    assert order.accuracy and order.accuracy not in (0.5, 1.0) and turned.pairs == order.pairs
+    assert turned.accuracy == pytest.approx(1 - order.accuracy)
+
+
 def test_trees_without_values_tell_nothing(trees: list[Tree]) -> None:
     found = RewardOrder()
     for tree in trees:
