@@ -123,6 +123,12 @@ class Workdir:
             os.close(self._lock)
             self._lock = None
 
+    def require_same(self) -> None:
+        """Raise UserError as opening does for a folder that other options have made, in which a run may be at
+        work: takes no lock."""
+        if self._begun():
+            self._claim()
+
     def _claim(self) -> None:
         path, mine = self.root / "config.json", to_dict(self._settings)
         begun = self._begun()

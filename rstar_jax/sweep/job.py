@@ -73,7 +73,7 @@ def run(settings: SweepSettings, launcher: Launcher, workdir: Path) -> int:
             left_over.unlink()
         for point in points:
             if places.folder(point).exists():
-                _require_same(places.folder(point), point)
+                _require_same(places.folder(point), point, at_work=settings.do != "run")
         left = [point for point in points if not is_done(places, point)]
         if settings.do in ("commands", "manifests"):
             write = elsewhere.commands if settings.do == "commands" else elsewhere.manifests
@@ -95,10 +95,14 @@ def is_done(places: Places, point: Point) -> bool:
     return status is not None and status.status == "done" and there
 
 
-def _require_same(folder: Path, point: Point) -> None:
-    """Refuse a folder that other options have made, or in which another process is at work."""
-    with Workdir(folder, point.settings):
-        pass
+def _require_same(folder: Path, point: Point, *, at_work: bool) -> None:
+    """Refuse a folder that other options have made. at_work: whether another process may be at work in it."""
+    work = Workdir(folder, point.settings)
+    if at_work:
+        work.require_same()
+    else:
+        with work:
+            pass
 
 
 class _Run:
@@ -219,8 +223,9 @@ def _collect(
     results = list[table.PointResult]()
     for point in points:
         status = processes.read_status(places.status(point))
-        told = status.status if status else "not done"
-        if told == "done" or (settings.do == "table" and places.folder(point).is_dir()):
+        begun = settings.do == "table" and places.folder(point).is_dir()
+        told = status.status if status else "begun" if begun else "not done"
+        if told == "done" or begun:
             group = groups.setdefault(point.setting, figures.Setting(point.setting, point.swept, {}))
             group.folders["" if point.seed is None else str(point.seed)] = places.folder(point)
         results.append(

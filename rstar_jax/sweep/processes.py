@@ -115,7 +115,7 @@ def is_of_signal(status: int) -> bool:
 
 
 def why(log: Path, status: int) -> str:
-    """Say why a point failed: its last word in the log, and its exit status."""
+    """Say why a point failed: the last word of its last start in the log, and its exit status."""
     told = "killed by signal" if status < 0 else "exit status"
     try:
         with open(log, "rb") as file:
@@ -124,7 +124,8 @@ def why(log: Path, status: int) -> str:
             lines = file.read().decode(errors="replace").split("\n")
     except OSError:
         lines = []
-    said = [line.strip() for line in lines if line.strip() and not line.startswith("$ ")]
+    begun = max((place for place, line in enumerate(lines) if line.startswith("$ ")), default=-1)
+    said = [line.strip() for line in lines[begun + 1 :] if line.strip()]
     errors = [place for place, line in enumerate(said) if line.startswith("error: ")]
     last = " ".join(said[errors[-1] :]) if errors else said[-1] if said else "it said nothing"
     return f"{last} ({told} {abs(status)})"

@@ -18,8 +18,8 @@ JSON, CSV, MARKDOWN = "sweep.json", "sweep.csv", "sweep.md"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointResult:
-    """How a point stands. status: "done", "failed", "not done", or "not read" where it has no figures; why:
-    what is wrong with it."""
+    """How a point stands. status: "done", "failed", "not done", or "begun" where no sweep saw its end, as of
+    one that was run elsewhere; why: what is wrong with it."""
 
     name: str
     swept: dict[str, str]
@@ -54,7 +54,9 @@ def write(found: Sweep, root: Path) -> str:
 def markdown(found: Sweep) -> str:
     """The sweep as tables, with a newline at the end."""
     done = sum(point.status == "done" for point in found.points)
-    parts = ["# Sweep\n", f"`{found.of}`, {done} of {len(found.points)} points done.\n"]
+    begun = sum(point.status == "begun" for point in found.points)
+    told = f"; {begun} begun, by others or cut off: the figures that they have so far" if begun else ""
+    parts = ["# Sweep\n", f"`{found.of}`, {done} of {len(found.points)} points done{told}.\n"]
     if found.options:
         parts.append("The same everywhere: " + ", ".join(f"`{option}`" for option in found.options) + ".\n")
     if found.cells:

@@ -15,9 +15,10 @@ import pytest
 from rstar_jax import records
 from rstar_jax.compare import job as compare
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.stages import Workdir
 from rstar_jax.sweep import job
 from rstar_jax.sweep.settings import SweepSettings
-from tests.sweep.fakes import evaluation, launcher
+from tests.sweep.fakes import evaluation, launcher, resolve
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,6 +89,11 @@ def test_a_point_that_another_kills_is_run_once_more_after_the_others(sweep, tmp
     script = "mkdir {folder}.once 2>&- && test {c} = 1 && kill -9 $$; cp -r {made}/. {folder}"
     assert sweep(script) == (0, ["c=1,seed=0", "c=2,seed=0", "c=1,seed=0"])
     assert sweep("kill -9 $$", over=("c=3",))[1] == ["c=3,seed=0"] * 2
+    assert sweep("echo error: no luck; exit 1", over=("c=4",))[0] == 1
+    assert sweep("kill -9 $$", over=("c=4",))[0] == 1  # says nothing, and not what the one before it said
+    assert records.read_json(tmp_path / "w/points/c=4,seed=0.json")["why"].startswith(
+        "it said nothing (killed"
+    )
     assert "killed by signal 9" in records.read_json(tmp_path / "w/points/c=3,seed=0.json")["why"]
 
 
@@ -103,11 +109,19 @@ def test_commands_for_other_machines_and_the_table_of_what_they_did(sweep, tmp_p
     assert sweep(do="commands") == (0, [])
     lines = (tmp_path / "w" / "commands.sh").read_text().splitlines()
     assert len(lines) == 2 and lines[0] in capsys.readouterr().out
-    assert sweep(do="table") == (0, [])
-    assert "| c=1,seed=0 | not done |" in capsys.readouterr().out
+    assert sweep(do="table", over=("c=1,2,3",)) == (0, [])
+    assert "| c=3,seed=0 | not done |" in capsys.readouterr().out
     subprocess.run(["sh", "-e", str(tmp_path / "w" / "commands.sh")], check=True)
     assert sweep(do="table") == (0, [])
-    assert "| math500 | pass@1 | 2 | 75.0 (" in capsys.readouterr().out
+    with Workdir(tmp_path / "w/points/c=1,seed=0", resolve("", ("c=1", "seed=0"))):  # one is still at work
+        assert sweep(do="table") == (0, [])
+        with pytest.raises(UserError, match="c=1,seed=0: another run is using this folder"):
+            sweep()
+    told = capsys.readouterr().out
+    assert "| math500 | pass@1 | 2 | 75.0 (" in told and "| c=1,seed=0 | begun |" in told
+    assert "0 of 2 points done; 2 begun" in told
+    with pytest.raises(UserError, match="made with other options"):
+        sweep(do="table", options=("name=b",))
 
 
 def manifests(tmp_path, *options, given="", over=("c=1,2",)) -> list[dict[str, str]]:
