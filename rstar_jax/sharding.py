@@ -93,7 +93,9 @@ def make_mesh(
         )
     auto = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
     if slices == 1:
-        return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=auto, devices=devices)
+        # jax.make_mesh splits no side of a slice, so that 8 x 8 chips would make no mesh of 16 by 4.
+        found = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return Mesh(found, MESH_AXES, axis_types=auto)
     across = [math.gcd(sizes[0], slices)]
     across += [math.gcd(sizes[1], slices // across[0]), 1, 1]
     if math.prod(across) != slices:

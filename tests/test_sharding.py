@@ -132,6 +132,24 @@ def test_two_slices_of_tpus_make_a_mesh(name: str, count: int, monkeypatch: pyte
     assert [{d.slice_index for d in inner.flat} for inner in mesh.devices] == [{0}, {1}]
 
 
+@pytest.mark.libtpu
+@pytest.mark.parametrize(
+    ("name", "fsdp", "tensor"), [("v6e:8x8", 16, 4), ("v5p:4x4x4", 32, 2), ("v5e:8x8", 16, 4)]
+)
+def test_axes_may_split_the_sides_of_a_slice(
+    name: str, fsdp: int, tensor: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jax.experimental import topologies
+
+    monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
+    monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+    pod = topologies.get_topology_desc(platform="tpu", topology_name=name)
+    mesh = sharding.make_mesh(fsdp=fsdp, tensor=tensor, devices=list(pod.devices))
+    for group in mesh.devices.reshape(fsdp, tensor):  # a layer's devices lie together
+        sides = [max(axis) - min(axis) for axis in zip(*(d.coords for d in group), strict=True)]
+        assert sum(sides) < tensor
+
+
 def test_axes_that_would_reach_across_slices_are_refused() -> None:
     devices: Any = [Device(i, i // 2) for i in range(8)]
     with pytest.raises(UserError, match=r"of 4 slices, .* Give data=4"):
