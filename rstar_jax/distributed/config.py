@@ -39,4 +39,5 @@ class DistributedConfig:
             self.process,
             f"a number below distributed.processes ({self.processes})",
         )
-        require(self.timeout_s > 0, "distributed.timeout_s", self.timeout_s, "seconds above 0")
+        within = 0 < self.timeout_s < 2**31
+        require(within, "distributed.timeout_s", self.timeout_s, "seconds above 0 and below 2**31")

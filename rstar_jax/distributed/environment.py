@@ -86,14 +86,15 @@ def _slurm(environment: Mapping[str, str]) -> Place | None:
     names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
     if not all(environment.get(name) for name in names):
         return None
-    job, nodes, count, index, local = (environment[name] for name in names)
-    port = environment.get("JAX_COORDINATOR_PORT") or int(job) % 2**12 + (2**16 - 2**12)
+    nodes = environment["SLURM_STEP_NODELIST"]
+    job, count, index, local = (_number(environment, name) for name in names if name != "SLURM_STEP_NODELIST")
+    port = _port(environment, job % 2**12 + (2**16 - 2**12))
     # Slurm may have hidden the other tasks' GPUs already, and then the only one is the first.
     visible = environment.get("CUDA_VISIBLE_DEVICES", "")
     tasks = re.findall(r"(?:^|,)(\d+)", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))  # "4(x2),1"
     shares = any(int(number) > 1 for number in tasks)
-    own = (int(local),) if shares and ("," in visible or not visible) else None
-    return Place(f"{first_node(nodes)}:{port}", int(count), int(index), SLURM, own)
+    own = (local,) if shares and ("," in visible or not visible) else None
+    return Place(f"{first_node(nodes)}:{port}", count, index, SLURM, own)
 
 
 def first_node(nodes: str) -> str:
@@ -105,10 +106,10 @@ def first_node(nodes: str) -> str:
 
 def _gke(environment: Mapping[str, str]) -> Place | None:
     names = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
-    worker = environment.get("TPU_WORKER_ID")
-    if not names or not worker:
+    if not names or not environment.get("TPU_WORKER_ID"):
         return None
-    return _of_slices([_host(name) for name in names.split(",")], int(worker), environment, "GKE")
+    worker = _number(environment, "TPU_WORKER_ID")
+    return _of_slices([_host(name) for name in names.split(",")], worker, environment, "GKE")
 
 
 def _tpu_vm(environment: Mapping[str, str]) -> Place | None:
@@ -142,7 +143,7 @@ def _of_slices(workers: list[str], worker: int, environment: Mapping[str, str], 
     )
     if not 0 <= worker < len(workers):
         raise UserError(f"TPU_WORKER_ID: {worker} given, but there are {len(workers)} workers: {workers}.")
-    port = environment.get("JAX_COORDINATOR_PORT") or _TPU_PORT
+    port = _port(environment, _TPU_PORT)
     values = {name: environment.get(name, "") for name in _SLICES}
     if not any(values.values()):
         return Place(f"{workers[0]}:{port}", len(workers), worker, how)
@@ -183,6 +184,19 @@ def _host(address: str) -> str:
     """ "name:123" -> "name", "[::1]:123" -> "::1"."""
     found = re.fullmatch(r"\[([^\]]*)\](?::\d*)?|([^:]*)(?::\d*)?", address.strip())
     return (found[1] or found[2] or "") if found else address.strip()
+
+
+def _number(environment: Mapping[str, str], name: str, below: int = 2**31) -> int:
+    given = environment[name]
+    if not (given.isdecimal() and int(given) < below):
+        raise UserError(f"{name}: '{given}' in the environment, a number below {below:,} expected.")
+    return int(given)
+
+
+def _port(environment: Mapping[str, str], usual: int) -> int:
+    """The coordinator's port."""
+    name = "JAX_COORDINATOR_PORT"
+    return _number(environment, name, 2**16) if environment.get(name) else usual
 
 
 def _has_tpus() -> bool:

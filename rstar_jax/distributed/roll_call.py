@@ -64,12 +64,16 @@ class _Wait:
         waited = now - self._began
         if waited >= self._timeout_s:
             raise UserError(
-                f"host {place.index} of {place.count} (as {place.how} tells): {why()}. It has waited "
+                f"host {place.index} of {place.count} (as {place.how} tells): {_ended(why())} It has waited "
                 f"{waited:.0f} s (config.distributed.timeout_s)."
             )
         if now >= self._next:
             self._next = now + NEXT_WORD_S
-            log.warning("host %d of %d waits (%.0f s): %s.", place.index, place.count, waited, why())
+            log.warning("host %d of %d waits (%.0f s): %s", place.index, place.count, waited, _ended(why()))
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("?") else f"{text}."
 
 
 def _lead(place: Place, own: Answer, wait: _Wait) -> None:

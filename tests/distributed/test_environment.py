@@ -67,11 +67,26 @@ def test_half_of_the_options_is_refused(given, lacks):
         {"coordinator": "a:99999"},
         {"processes": 2, "process": 2},
         {"timeout_s": 0.0},
+        {"timeout_s": float("inf")},
     ],
 )
 def test_nonsense_is_refused(options):
     with pytest.raises(UserError, match=r"config\.distributed\."):
         DistributedConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        GKE | {"TPU_WORKER_ID": "x"},
+        GKE | {"JAX_COORDINATOR_PORT": "eight"},
+        SLURM | {"JAX_COORDINATOR_PORT": "99999"},
+        SLURM | {"SLURM_NTASKS": "-2"},
+    ],
+)
+def test_variables_that_are_no_numbers_are_refused(wrong):
+    with pytest.raises(UserError, match=r"in the environment, a number below .* expected"):
+        find(NONE, wrong)
 
 
 def test_slurm():
