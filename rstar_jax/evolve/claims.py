@@ -13,6 +13,7 @@
                             `-----'
 
 Nothing is ever taken back, so that a listing of the names, however old, says too little and nothing wrong.
+It is no picture of one moment: what it shows done may have parts that it misses and the next one shows.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ class Claims:
         self._seen = set[str]()  # names that were listed before
         self.free = lacking > 0  # blocks that nobody has claimed, as far as is known
 
-    def refresh(self) -> None:
-        """List what there is."""
+    def refresh(self) -> bool:
+        """List what there is; return whether there is something that was not listed before."""
         start = len(self.prefix) + 1
         names = set(self.store.names(f"{self.prefix}-"))
         new, self._seen = names - self._seen, names
@@ -86,6 +87,7 @@ class Claims:
             if found is not None:
                 done = found[3] == "done"
                 self._note(Unit(int(found[1]), found[2] or ""), 0 if done else int(found[3]), done)
+        return bool(new)
 
     def claim(self, unit: Unit, host: str) -> bool:
         """Claim a unit that is free, given back or a dead host's; False if somebody was faster."""
@@ -123,6 +125,10 @@ class Claims:
     def is_split(self, block: int) -> bool:
         """Return whether a block has parts."""
         return block in self._parts
+
+    def parts(self, block: int) -> int:
+        """Count the parts of a block that are known."""
+        return len(self._parts.get(block, ()))
 
     def cover(self, unit: Unit) -> np.ndarray:
         """Return the places of a unit, among all problems, that are in no smaller part."""

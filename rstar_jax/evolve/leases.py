@@ -166,8 +166,12 @@ class Leases:
         return gone
 
     def all_done(self) -> bool:
-        """Return whether nothing is left to do for anybody, as far as is known."""
-        return not self._held and self.claims.all_done()
+        """Return whether nothing is left to do for anybody: once a second listing brings nothing new, as one
+        may show a block done and miss the parts that were given back before."""
+        while not self._held and self.claims.all_done():
+            if not self._refresh():
+                return True
+        return False
 
     def wait(self) -> None:
         """Sleep until it is time to look again for something to do."""
@@ -245,7 +249,7 @@ class Leases:
             self.claims.store.create(f"{self.claims.prefix}.few", b"")
         self._refresh()
         return self._try(_from(self.claims.given_back(), self._index, self._count)) or (
-            self._try(_from(self.claims.joins(), self._index, self._count))
+            self._try(_from(self._joins(), self._index, self._count))
             or self._try(unit for unit in self._watched() if self._is_dead(self.claims.owner(unit)))
         )
 
@@ -263,6 +267,13 @@ class Leases:
             self._order = deque(blocks[start:stop].tolist())
         if self._order:
             yield Unit(self._order.popleft())
+
+    def _joins(self) -> list[Unit]:
+        """Return the joinings that can be done: of blocks that two listings show to have the same parts."""
+        before = {unit: self.claims.parts(unit.block) for unit in self.claims.joins()}
+        if before:
+            self._refresh()
+        return [unit for unit in self.claims.joins() if before.get(unit) == self.claims.parts(unit.block)]
 
     def _watched(self) -> list[Unit]:
         """Return some of what others have under way: each host without work looks after others."""
@@ -297,9 +308,10 @@ class Leases:
         self._waiting.extend(places)
         self._settle(unit)
 
-    def _refresh(self) -> None:
-        self.claims.refresh()
+    def _refresh(self) -> bool:
+        is_new = self.claims.refresh()
         self._left = self.claims.left()
+        return is_new
 
     def _let_go(self, unit: Unit, places: Iterable[int]) -> None:
         for place in places:

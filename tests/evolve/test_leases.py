@@ -106,6 +106,30 @@ def test_a_part_that_is_as_small_as_can_be_stays_until_it_is_started():
     assert world.objects == before and second.leases.take(9) in ([2], [3])
 
 
+@pytest.mark.parametrize("missed", [("0002-0003", "0003-0004"), ("0003-0004",)])
+def test_a_listing_that_misses_what_was_given_back_meanwhile_ends_and_joins_nothing(missed):
+    """A host gives back parts, and is done with the rest, between the first and the last name of a listing."""
+    draw, world = random.Random(3), World(4, 4)
+    first, second = (Host(world, i, 2, 8, draw) for i in range(2))
+    first.leases.fill(4)
+    started, whole = first.leases.take(2), second.names
+
+    def torn(prefix=""):
+        second.names = whole
+        first.leases.give_back()
+        first.leases.fill(1)
+        for place in (*started, *first.leases.take(1)):
+            first.put(place, None)
+            first.leases.stored(place)
+        return [name for name in whole(prefix) if not any(part in name for part in missed)]
+
+    second.names = torn
+    second.leases.fill(1)
+    assert second.names == whole and not second.leases.all_done()
+    go_on(world, [first, second], draw)
+    require_whole(world, [first, second])
+
+
 def test_a_host_that_was_suspended_stops_what_it_has_lost_at_its_next_turn():
     draw = random.Random(0)
     world = World(40, 20)
