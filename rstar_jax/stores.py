@@ -37,10 +37,11 @@ SCHEMES = {"gs": _GOOGLE, "gcs": _GOOGLE, "s3": _AMAZON, "s3a": _AMAZON, "memory
 # Takes "gs://bucket/x" and "gs:/bucket/x", which Path makes of it; takes no "C:\x", "hf:name" and "a/b:/c".
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
-_TRIES, _FIRST_WAIT_S = 6, 0.5  # a quarter of a minute in all
+_TRIES, _FIRST_WAIT_S = 6, 0.5  # a quarter of a minute in all, beside what each takes
 _SMALL = 8 << 20  # bytes of a file that is sent in one request
 # The system's numbers for requests that will fail however often they are made.
 _FINAL = {errno.EINVAL, errno.EPERM, errno.ENOSYS, errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR}
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 # Packages whose exceptions are those of a connection, unless they are known to be final.
 _CONNECTIONS = ("aiobotocore", "aiohttp", "botocore", "gcsfs", "google", "requests", "urllib3")
 
@@ -170,12 +171,10 @@ class FolderStore:
             temporary = path.with_name(f".{path.name}.{records.process_name()}.{threading.get_ident()}.part")
             try:
                 temporary.write_bytes(data)
-                os.link(temporary, path)  # whole, and refused where there is one
+                with _linking(path, data):
+                    os.link(temporary, path)  # whole, and refused where there is one
             except FileExistsError:
                 return False
-            except (PermissionError, NotImplementedError):  # no links there, as in a mounted bucket
-                with path.open("xb") as file:
-                    file.write(data)
             finally:
                 temporary.unlink(missing_ok=True)
         return True
@@ -251,8 +250,10 @@ class BucketStore:
 
     def listing(self, prefix: str = "") -> dict[str, dict[str, Any]]:
         """What fsspec tells of each object whose name begins so, by name."""
-        under = self.path(prefix.rpartition("/")[0])
-        found = self.ask(prefix, lambda: self.files.find(under, detail=True), absent={})
+        folder, _, begin = prefix.rpartition("/")
+        # The beginning goes with the request: beside one file there may be a million. Memory passes over it.
+        request = functools.partial(self.files.find, self.path(folder), detail=True, prefix=begin)
+        found = self.ask(prefix, request, absent={})
         start = len(self._path) + 1
         return {path[start:]: info for path, info in found.items() if path[start:].startswith(prefix)}
 
@@ -341,6 +342,18 @@ def _filesystem(scheme: str) -> Any:
         raise UserError(
             f"{scheme}://: the package for it is not installed. Install it: pip install 'rstar-jax[{extra}]'."
         ) from error
+
+
+@contextlib.contextmanager
+def _linking(path: Path, data: bytes) -> Iterator[None]:
+    """Write the file itself where there are no links, as in a mounted bucket."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with path.open("xb") as file:
+            file.write(data)
 
 
 @contextlib.contextmanager

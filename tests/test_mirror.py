@@ -1,5 +1,8 @@
 """A folder in a bucket as one of this machine: what is there is here, and what is here comes there."""
 
+import contextlib
+import os
+import shutil
 import signal
 import threading
 import time
@@ -10,9 +13,10 @@ import jax.numpy as jnp
 import pytest
 
 from rstar_jax import mirror, stores
+from rstar_jax.distributed import Host
 from rstar_jax.errors import UserError
-from rstar_jax.launch import signals
-from rstar_jax.mirror import fetch, lock, workdir
+from rstar_jax.launch import signals, workdirs
+from rstar_jax.mirror import fetch, later, lock, sync, workdir
 from rstar_jax.mirror.sync import Mirror
 from rstar_jax.stores import BucketStore
 from rstar_jax.train.checkpoints import Checkpoints
@@ -90,6 +94,33 @@ def test_a_file_that_an_earlier_process_had_removed_may_have_been_half_of_a_move
     (folder / "a").unlink()
     with mirror.opened(url) as again:
         assert contents(again) == {"a": "1"}
+
+
+def test_weights_that_somebody_removed_here_stay_in_the_bucket(url):
+    """As by who makes room on the disk: they were not removed by a run."""
+    with mirror.opened(url) as folder:
+        write(folder, a="1", model__m_dot_safetensors="weights")
+    shutil.rmtree(folder)
+    for _ in range(2):
+        with mirror.opened(url) as again:
+            assert contents(again) == {"a": "1"}
+    assert stores.store(url).read("model/m.safetensors") == b"weights"
+
+
+def test_a_closed_mirror_writes_into_no_file_that_has_its_number_now(url, tmp_path):
+    one = Mirror(BucketStore(url), tmp_path / "run", tmp_path / "ledger", lambda: True)
+    write(tmp_path / "run", a="1")
+    one.close()
+    with open(tmp_path / "other", "wb") as other:
+        one.turn()  # as of a thread that a signal left at it
+        assert not os.fstat(other.fileno()).st_size
+
+
+@pytest.mark.parametrize("name", ["lock", "id", "ledger.jsonl"])
+def test_a_folder_may_have_any_name(name, url, monkeypatch, tmp_path):
+    with mirror.opened(f"{url}/{name}") as folder:
+        write(folder, a="1")
+    assert contents(fetch(f"{url}/{name}")) == {"a": "1"}
 
 
 def test_a_stage_is_done_there_when_all_it_wrote_is_there(url, tmp_path):
@@ -185,6 +216,28 @@ def test_two_runs_refuse_each_other_and_a_dead_one_does_not(url, monkeypatch, tm
     assert "Waiting" in said[0]
 
 
+def test_a_lock_that_is_given_back_while_it_is_watched_may_be_taken_by_another(url, monkeypatch):
+    """Whoever watched it looks again, and so sees the other's, which may have the same name."""
+    first = lock.Lock(stores.store(url), url, "first", lambda: None)
+    first.take()
+    read = BucketStore.read
+
+    def read_late(self, name):
+        found = read(self, name)
+        if found and b"first" in found:
+            first.release()
+            self.create(".lock/000001", b'{"run": "other", "host": "other", "mirror": ""}')
+            self.create(".lock/", b"")  # a folder's mark
+            return None
+        beat[0] += 1
+        return found and found + b" " * beat[0]
+
+    beat = [0]
+    monkeypatch.setattr(BucketStore, "read", read_late)
+    with pytest.raises(UserError, match="a run on "):
+        lock.Lock(BucketStore(url), url, "second", lambda: None).take()
+
+
 def test_the_same_machine_need_not_wait_for_its_own_dead_run(url, monkeypatch):
     monkeypatch.setattr(lock, "LEASE_S", 1000.0)
     with mirror.opened(url) as folder:
@@ -216,6 +269,50 @@ def test_who_may_not_write_sends_and_removes_nothing(url, tmp_path):
     (tmp_path / "run" / "b").unlink()
     assert one.turn() and one.turn()
     assert store.names() == ["a", "b"] and store.read("a") == b"1"
+
+
+def test_who_loses_the_right_to_write_while_files_are_sent_sends_no_more(url, tmp_path):
+    store, may = BucketStore(url), [True]
+    one = Mirror(store, tmp_path / "run", tmp_path / "ledger", lambda: may[0])
+    write(tmp_path / "run", DONE_dot_json="1")
+    one.turn()
+    write(tmp_path / "run", **{f"a{n}": "1" for n in range(30)})
+
+    def put(path, name):
+        may[0] = False
+        return BucketStore.put(store, path, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "put", put)
+        assert one.turn() == 31 and 0 < len(store.names()) <= sync.THREADS
+    may[0] = True
+    one.push(60)
+    assert len(store.names()) == 31
+
+
+@pytest.mark.usefixtures("signals_are_heeded")
+def test_a_lock_that_is_lost_while_the_last_files_are_sent_is_told(url, monkeypatch):
+    def put(self, path, name):
+        self.create(".lock/000002", b"{}")
+        time.sleep(60)
+
+    monkeypatch.setattr(workdir, "EVERY_S", 60.0)
+    with pytest.raises(UserError, match="another run has taken this folder"), mirror.opened(url) as folder:
+        monkeypatch.setattr(Mirror, "turn", lambda one: put(one._store, folder, ""))
+
+
+@pytest.mark.usefixtures("signals_are_heeded")
+def test_a_signal_does_not_wait_for_weights(tmp_path):
+    fetched, go_on = [], threading.Event()
+    for n in range(100):
+        later.postpone(tmp_path / f"{n}", 1, lambda n=n: go_on.wait(60) and fetched.append(n))
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    with pytest.raises(signals.Terminated):
+        mirror.need(tmp_path)
+    assert not fetched
+    go_on.set()
+    for n in range(100):
+        later.forget(tmp_path / f"{n}")
 
 
 @pytest.mark.usefixtures("signals_are_heeded")
@@ -294,3 +391,19 @@ def test_a_process_that_is_told_to_end_does_not_wait_for_a_bucket(url, monkeypat
         signal.raise_signal(signal.SIGTERM)
     assert not answered.is_set() and stores.store(url).names() == [".lock/000001"]
     answered.set()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_hosts_wait_for_the_first_ones_lock_before_they_send(index, monkeypatch):
+    done = []
+
+    @contextlib.contextmanager
+    def opened(*_, **__):
+        done.append("opened")
+        yield Path()
+
+    monkeypatch.setattr(workdirs.distributed, "here", lambda: Host(index, 2, "name"))
+    monkeypatch.setattr(workdirs.distributed, "barrier", lambda _: done.append("met"))
+    monkeypatch.setattr(workdirs.mirror, "opened", opened)
+    with workdirs.opened("memory://bucket/run", "rounds"):
+        assert done == (["met", "opened"] if index else ["opened", "met"])

@@ -3,6 +3,7 @@
 import concurrent.futures
 import errno
 import itertools
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -44,6 +45,31 @@ def test_of_many_that_create_one_object_one_does(root):
     assert sum(made) == 1
     assert store.read("claims/1") == str(made.index(True)).encode() * 100
     assert store.names() == ["claims/1"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_folder_without_links_has_one_that_creates_too(number, tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", no_links)
+    store = stores.store(tmp_path)
+    assert store.create("claims/1", b"1") and not store.create("claims/1", b"2")
+    assert store.read("claims/1") == b"1" and store.names() == ["claims/1"]
+
+
+@pytest.mark.buckets
+@pytest.mark.parametrize("bucket", ["s3", "gs"])
+def test_only_names_that_begin_so_are_listed(bucket, request):
+    store = stores.BucketStore(f"{request.getfixturevalue(bucket)}/{uuid.uuid4()}")
+    for name in ("a/1", "a/2", "b.jsonl"):
+        store.write(name, b"")
+    find, found = store.files.find, []
+    store.files.find = lambda *given, **more: found.append(find(*given, **more)) or found[-1]
+    try:
+        assert store.names("b") == ["b.jsonl"] and len(found[0]) == 1
+    finally:
+        del store.files.find
 
 
 def test_a_request_that_fails_for_a_while_is_made_again_and_then_told(monkeypatch):

@@ -15,6 +15,7 @@ from rstar_jax.stores import url_of
 _LOOK = frozenset({"view"})
 # Jobs that write a file beside a run's, which may be going on: they lock nothing.
 _ADD = frozenset({"report"})
+_LOCKED = "the working directory is locked"
 
 
 @contextlib.contextmanager
@@ -29,5 +30,9 @@ def opened(given: str, job: str) -> Iterator[Path]:
         yield home_expanded(Path(given), "--workdir")
         return
     host = distributed.here()
+    if not host.leader:  # nor send what an earlier start left before the first one has the lock
+        distributed.barrier(_LOCKED)
     with mirror.opened(url, index=host.index, count=host.count, reader=job if job in _ADD else "") as folder:
+        if host.leader:
+            distributed.barrier(_LOCKED)
         yield folder

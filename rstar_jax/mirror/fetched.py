@@ -21,10 +21,10 @@ def fetch(url: str) -> Path:
     above, _, name = url.rpartition("/")
     place = place_of("fetched", url)
     with alone(place):
-        found = Mirror(stores.BucketStore(url), place / name, place / "ledger.jsonl")
+        found = Mirror(stores.BucketStore(url), place / name, place / ".ledger.jsonl")
         if not found.pull(start=True):
             found.close()
             file = stores.BucketStore(above) if not above.endswith("/") else None
-            if file is None or not Mirror(file, place, place / "ledger.jsonl").pull(start=True, only=name):
+            if file is None or not Mirror(file, place, place / ".ledger.jsonl").pull(start=True, only=name):
                 raise UserError(f"{url}: nothing there. Correct the name, or put it there.")
     return place / name

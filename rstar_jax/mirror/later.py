@@ -53,6 +53,9 @@ def need(path: Path) -> None:
             return
         if (size := sum(bytes for bytes, _ in found.values())) > _TOLD_BYTES:
             log.warning("%s: %.1f GB are fetched.", folder, size / 1e9)
-        with ThreadPoolExecutor(min(_THREADS, len(found))) as pool:
+        pool = ThreadPoolExecutor(min(_THREADS, len(found)))
+        try:
             for done in [pool.submit(fetch) for _, fetch in found.values()]:
                 done.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for large files

@@ -1,6 +1,6 @@
 """A mirror's memory: of each file, which version of it here is which version there.
 
-    ledger.jsonl    a line for each change, only ever appended: [name, here, there], or [name] for one that is
+    .ledger.jsonl   a line for each change, only ever appended: [name, here, there], or [name] for one that is
                     gone; rewritten when it is opened
 
 A line that a killed process was writing is passed over, so that its file counts as unknown: it is compared
@@ -55,8 +55,10 @@ class Ledger:
             self._append(_line(name, None))
 
     def close(self) -> None:
-        """Close the file."""
-        os.close(self._file)
+        """Close the file; what threads still send or fetch is not remembered."""
+        with self._writing:
+            os.close(self._file)
+            self._file = -1
 
     def _read(self, line: bytes) -> None:
         try:
@@ -71,7 +73,8 @@ class Ledger:
 
     def _append(self, line: str) -> None:
         with self._writing:
-            os.write(self._file, line.encode())
+            if self._file >= 0:  # the number of a closed file is soon another's
+                os.write(self._file, line.encode())
 
 
 def _line(name: str, entry: Entry | None) -> str:

@@ -47,10 +47,10 @@ class Lock:
 
     def take(self) -> None:
         """Take the lock; raises UserError where another run holds it, or the store cannot hold locks."""
-        names = self._store.names(PREFIX)
-        if names and not self._is_dead(names[-1]):
-            raise self._refusal(names[-1])
-        number = int(names[-1].removeprefix(PREFIX)) + 1 if names else 1
+        names = self._names()
+        while names and not self._is_dead(names[-1]):  # gone, by now: another may have come instead
+            names = self._names()
+        began, number = time.monotonic(), int(names[-1].removeprefix(PREFIX)) + 1 if names else 1
         self._name = f"{PREFIX}{number:06d}"
         if not self._store.create(self._name, self._text()) and not self._is_mine(self._name):
             raise self._refusal(self._name)
@@ -61,7 +61,7 @@ class Lock:
             )
         for name in names:
             self._store.remove(name)
-        self._sure = time.monotonic()
+        self._sure = began
         self._thread.start()
 
     @property
@@ -82,9 +82,16 @@ class Lock:
         self._stop.set()
         self._name = ""
 
+    def _names(self) -> list[str]:
+        found = self._store.names(PREFIX)
+        return [name for name in found if name.removeprefix(PREFIX).isdecimal()]  # no folder's mark
+
     def _is_dead(self, name: str) -> bool:
+        """Whether its run is dead, and not ended in order; raises UserError where it lives."""
         first = self._store.read(name)
-        if first is None or _holder(first).get("mirror") == self._me["mirror"]:
+        if first is None:
+            return False
+        if _holder(first).get("mirror") == self._me["mirror"]:
             return True
         log.warning(
             "%s: locked by a run on %s. Waiting %.0f s to see whether it lives.",
@@ -94,8 +101,10 @@ class Lock:
         while time.monotonic() < until:
             time.sleep(min(BEAT_S, LEASE_S / 4))
             now = self._store.read(name)
+            if now is None:
+                return False
             if now != first:
-                return now is None
+                raise self._refusal(name)
         return True
 
     def _refusal(self, name: str) -> UserError:
@@ -116,7 +125,7 @@ class Lock:
         while not self._stop.wait(BEAT_S):
             try:
                 began = time.monotonic()
-                names = self._store.names(PREFIX)
+                names = self._names()
                 if not names or names[-1] != mine or not self._is_mine(mine):
                     self.lost = True
                     return self._on_lost()

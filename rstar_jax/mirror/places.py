@@ -32,7 +32,7 @@ def alone(place: Path, taken: str = "") -> Iterator[None]:
     """
     try:
         place.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(place / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise records.writing_failed(place, error) from error
     try:

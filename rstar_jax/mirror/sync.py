@@ -96,8 +96,13 @@ class Mirror:
     def turn(self) -> int:
         """Send what has changed here; returns how many changes are left, most often those of the last
         moment. Raises UserError where the bucket refuses, or does not answer."""
-        if self._may_write is None:
+        if (may_write := self._may_write) is None:
             return 0
+        held = list[str]()  # as the right to write went while others were sent
+
+        def while_sure(work: Callable[[str], None]) -> Callable[[str], None]:
+            return lambda name: work(name) if may_write() else held.append(name)
+
         with self._turning:
             now, before = self._look(), self._seen
             known = self._ledger.entries
@@ -105,14 +110,16 @@ class Mirror:
             last = [name for name in changed if Path(name).name in LAST]
             gone = [name for name in list(known) if name not in now]
             self._seen = now
-            if not self._may_write():
+            if not may_write():
                 return len(changed) + len(gone)
-            self._in_threads(self._send, sorted({*changed} - {*last}))
+            self._in_threads(while_sure(self._send), sorted({*changed} - {*last}))
+            if held:
+                return len(changed) + len(gone)
             left = [name for name in last if before.get(name) != now[name]]
-            self._in_threads(self._send, sorted({*last} - {*left}))
+            self._in_threads(while_sure(self._send), sorted({*last} - {*left}))
             left += [name for name in gone if name in before]
-            self._in_threads(self._remove_there, sorted({*gone} - {*left}))
-            return len(left)
+            self._in_threads(while_sure(self._remove_there), sorted({*gone} - {*left}))
+            return len(left) + len(held)
 
     def push(self, patience_s: float) -> None:
         """Send all that has changed here. Raises UserError as `turn`, Unreachable where it takes longer."""
@@ -170,6 +177,7 @@ class Mirror:
         now = [name for name in names if not _LARGE.fullmatch(name) or name in here]
         for name in {*names} - {*now}:
             self._postponed.add(name)
+            self._ledger.forget(name)  # what is not here was not removed here
             later.postpone(self.folder / name, there[name][0], lambda n=name: self._fetch_one(n, there[n]))
         total, got, told = sum(there[name][0] for name in now), 0, time.monotonic()
         lock, began = threading.Lock(), time.monotonic()

@@ -53,17 +53,21 @@ def opened(url: str, *, index: int = 0, count: int = 1, reader: str = "") -> Ite
         for left_over in folder.rglob(".*.part"):  # of a killed process
             left_over.unlink(missing_ok=True)
         writes = (lambda: lock.sure) if lock else (lambda: True)
-        one = _Open(Mirror(store, folder, place / "ledger.jsonl", writes), url, lock, shared=count > 1)
+        one = _Open(Mirror(store, folder, place / ".ledger.jsonl", writes), url, lock, shared=count > 1)
         stack.callback(one.mirror.close)
         one.mirror.pull(start=True)
         stack.enter_context(stores.redirected(folder, url))
         with one:
             try:
-                yield folder
-            except UserError as error:
-                one.finish(END_S, quietly=True)
-                text = str(error).replace(f"--workdir={folder}", f"--workdir={url}")
-                raise UserError(text) from error
+                try:
+                    yield folder
+                except UserError as error:
+                    one.finish(END_S, quietly=True)
+                    text = str(error).replace(f"--workdir={folder}", f"--workdir={url}")
+                    raise UserError(text) from error
+                one.finish(END_S)
+            except UserError:
+                raise
             except BaseException:
                 if lock is not None and lock.lost:
                     raise UserError(
@@ -72,7 +76,6 @@ def opened(url: str, *, index: int = 0, count: int = 1, reader: str = "") -> Ite
                     ) from None
                 one.leave(SIGNAL_S)
                 raise
-            one.finish(END_S)
 
 
 def push() -> None:
@@ -156,7 +159,7 @@ class _Open:
 
 def _id(place: Path) -> str:
     """The mirror's own name, which its lock in the bucket bears."""
-    path = place / "id"
+    path = place / ".id"
     if not path.exists():
         with records.replacing(path) as temporary:
             temporary.write_text(secrets.token_hex(8))
