@@ -18,7 +18,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.launch import signals, workdirs
 from rstar_jax.mirror import fetch, later, lock, sync, workdir
 from rstar_jax.mirror.sync import Mirror
-from rstar_jax.stores import BucketStore
+from rstar_jax.stores import BucketStore, bucket
 from rstar_jax.train.checkpoints import Checkpoints
 
 
@@ -330,7 +330,7 @@ def fail(error: Exception):
 
 
 def test_a_bucket_that_does_not_answer_stops_no_run_and_loses_nothing(url, monkeypatch, caplog):
-    monkeypatch.setattr(stores, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(bucket, "_FIRST_WAIT_S", 0.0)
     put = BucketStore.put
 
     def no_answer(self, path, name):

@@ -12,6 +12,7 @@ import pytest
 
 from rstar_jax import stores
 from rstar_jax.errors import UserError
+from rstar_jax.stores import bucket
 
 
 @pytest.fixture(
@@ -59,9 +60,9 @@ def test_a_folder_without_links_has_one_that_creates_too(number, tmp_path, monke
 
 
 @pytest.mark.buckets
-@pytest.mark.parametrize("bucket", ["s3", "gs"])
-def test_only_names_that_begin_so_are_listed(bucket, request):
-    store = stores.BucketStore(f"{request.getfixturevalue(bucket)}/{uuid.uuid4()}")
+@pytest.mark.parametrize("server", ["s3", "gs"])
+def test_only_names_that_begin_so_are_listed(server, request):
+    store = stores.BucketStore(f"{request.getfixturevalue(server)}/{uuid.uuid4()}")
     for name in ("a/1", "a/2", "b.jsonl"):
         store.write(name, b"")
     find, found = store.files.find, []
@@ -73,7 +74,7 @@ def test_only_names_that_begin_so_are_listed(bucket, request):
 
 
 def test_a_request_that_fails_for_a_while_is_made_again_and_then_told(monkeypatch):
-    monkeypatch.setattr(stores, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(bucket, "_FIRST_WAIT_S", 0.0)
     store, failures = (
         stores.BucketStore("memory://bucket/flaky"),
         iter([ConnectionResetError(), TimeoutError()]),
@@ -136,7 +137,7 @@ def test_what_no_further_try_can_mend_is_told_at_once(monkeypatch, failure, told
 def test_a_missing_extra_is_named(monkeypatch, scheme, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, scheme, raising=False)
-    monkeypatch.setattr(stores, "_filesystem", stores._filesystem.__wrapped__)
+    monkeypatch.setattr(bucket, "_filesystem", bucket._filesystem.__wrapped__)
     with pytest.raises(UserError, match=rf"{scheme}://: .*pip install 'rstar-jax\[{extra}\]'"):
         stores.store(f"{scheme}://bucket/run")
 
@@ -164,7 +165,7 @@ def test_a_url_that_means_no_place_in_a_bucket_is_refused(given):
 
 @pytest.mark.buckets
 def test_missing_buckets_and_credentials_are_told_as_real_clients_find_them(s3, gs, monkeypatch):
-    monkeypatch.setattr(stores, "_FIRST_WAIT_S", 0.0)
+    monkeypatch.setattr(bucket, "_FIRST_WAIT_S", 0.0)
     for url in (f"{s3}-none/run", f"{gs}-none/run"):
         with pytest.raises(UserError, match=f"no bucket {url[:-4]}"):
             stores.store(url).create("a", b"")
@@ -174,7 +175,7 @@ def test_missing_buckets_and_credentials_are_told_as_real_clients_find_them(s3, 
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/none")
-    monkeypatch.setattr(stores, "_filesystem", lambda _: s3fs_alone())
+    monkeypatch.setattr(bucket, "_filesystem", lambda _: s3fs_alone())
     with pytest.raises(UserError, match=r"s3://bucket: no credentials were found .* aws configure"):
         stores.store(f"{s3}/run").write("a", b"")
 
