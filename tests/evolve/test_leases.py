@@ -108,7 +108,7 @@ def test_a_part_that_is_as_small_as_can_be_stays_until_it_is_started():
 
 @pytest.mark.parametrize("missed", [("0002-0003", "0003-0004"), ("0003-0004",)])
 def test_a_listing_that_misses_what_was_given_back_meanwhile_ends_and_joins_nothing(missed):
-    """A host gives back parts, and is done with the rest, between the first and the last name of a listing."""
+    """A host gives parts back, and is done with the rest, from the first to the last name of a listing."""
     draw, world = random.Random(3), World(4, 4)
     first, second = (Host(world, i, 2, 8, draw) for i in range(2))
     first.leases.fill(4)
