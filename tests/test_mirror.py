@@ -1,6 +1,7 @@
 """A folder in a bucket as one of this machine: what is there is here, and what is here comes there."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -114,6 +115,25 @@ def test_a_closed_mirror_writes_into_no_file_that_has_its_number_now(url, tmp_pa
     with open(tmp_path / "other", "wb") as other:
         one.turn()  # as of a thread that a signal left at it
         assert not os.fstat(other.fileno()).st_size
+
+
+def test_what_the_system_refuses_a_mirror_is_told(url, tmp_path):
+    folder, store = tmp_path / "run", BucketStore(url)
+    one = Mirror(store, folder, tmp_path / "ledger", lambda: True)
+    store.write("a", b"1")
+    (folder / "a").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"run/a: cannot be written \(Is a directory\)"):
+        one.pull(start=True)
+    assert contents(folder) == {}
+    write(folder, b="1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", lambda *_: fail(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(UserError, match="ledger: the disk is full"):
+            one.turn()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", lambda _: fail(PermissionError(errno.EACCES, "no")))
+        with pytest.raises(UserError, match="run: cannot be read"):
+            one.turn()
 
 
 @pytest.mark.parametrize("name", ["lock", "id", "ledger.jsonl"])

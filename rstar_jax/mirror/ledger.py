@@ -33,7 +33,7 @@ class Ledger:
     """Entries by name. For several threads."""
 
     def __init__(self, path: Path):
-        self.entries, self._writing = dict[str, Entry](), threading.Lock()
+        self.entries, self._path, self._writing = dict[str, Entry](), path, threading.Lock()
         if path.is_file():
             with records.reading(path):
                 lines = path.read_bytes().splitlines()
@@ -73,8 +73,12 @@ class Ledger:
 
     def _append(self, line: str) -> None:
         with self._writing:
-            if self._file >= 0:  # the number of a closed file is soon another's
+            if self._file < 0:  # the number of a closed file is soon another's
+                return
+            try:
                 os.write(self._file, line.encode())
+            except OSError as error:
+                raise records.writing_failed(self._path, error) from error
 
 
 def _line(name: str, entry: Entry | None) -> str:

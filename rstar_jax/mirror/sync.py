@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rstar_jax import stores
+from rstar_jax import records, stores
 from rstar_jax.errors import UserError
 from rstar_jax.mirror import later
 from rstar_jax.mirror.ledger import Ledger, Version, version_here, version_there
@@ -147,10 +147,11 @@ class Mirror:
 
     def _files(self, folder: Path | str, name: str) -> Iterator[tuple[str, Version]]:
         """The files of a folder that are mirrored, by their names in it, with their versions."""
-        try:
-            entries = list(os.scandir(folder))
-        except FileNotFoundError:  # renamed meanwhile
-            return
+        with records.reading(Path(folder)):
+            try:
+                entries = list(os.scandir(folder))
+            except FileNotFoundError:  # renamed meanwhile
+                return
         for entry in entries:
             path = f"{name}{entry.name}"
             if not self._is_mirrored(path):
@@ -200,22 +201,26 @@ class Mirror:
     def _fetch_one(self, name: str, version: Version) -> None:
         path = self.folder / name
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._store.get(name, temporary)
             if temporary.stat().st_size != version[0]:
                 raise UserError(
                     f"{self._store.root}/{name}: changed while it was read. Run the same command again."
                 )
             os.replace(temporary, path)
+        except OSError as error:
+            raise records.writing_failed(path, error) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         self._ledger.set(name, version_here(path.stat()), version)
         self._come(name)
 
     def _send(self, name: str) -> None:
         path = self.folder / name
-        with contextlib.suppress(FileNotFoundError):  # replaced or removed meanwhile: the next turn's
+        # Replaced or removed meanwhile: the next turn's.
+        with records.reading(path), contextlib.suppress(FileNotFoundError):
             before = version_here(path.stat())
             info = self._store.put(path, name)
             self._ledger.set(name, before, version_there(info))
