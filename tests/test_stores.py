@@ -157,7 +157,9 @@ def test_a_url_is_known_from_a_path(given, expected):
     assert stores.url_of(given) == expected == stores.url_of(Path(given))
 
 
-@pytest.mark.parametrize("given", ["ftp://host/run", "gs://", "gs://bucket/../other", "http://host/x"])
+@pytest.mark.parametrize(
+    "given", ["ftp://host/run", "gs://", "gs://bucket/../other", "http://host/x", "s3://b/x?versionId=3"]
+)
 def test_a_url_that_means_no_place_in_a_bucket_is_refused(given):
     with pytest.raises(UserError, match="expected"):
         stores.url_of(given)

@@ -36,4 +36,8 @@ def url_of(path: str | Path) -> str | None:
         raise UserError(f"{scheme}://: no bucket named. {scheme}://BUCKET/FOLDER expected.")
     if any(part in ("", ".", "..") for part in rest.split("/")):
         raise UserError(f"{scheme}://{rest}: names without '.', '..' and '//' expected between its slashes.")
+    if "?versionId=" in rest:  # s3fs would cut off all that follows
+        raise UserError(
+            f"{scheme}://{rest}: a name without '?versionId=' expected: of each the latest is taken."
+        )
     return f"{scheme}://{rest}"
