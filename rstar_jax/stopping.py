@@ -66,7 +66,7 @@ class Stop:
 
 
 class Reason(NamedTuple):
-    """Why a process stops itself. status: its exit status. text: for the user. grace_s: how long it may take
+    """A reason to stop. status: its exit status. text: for the user. grace_s: how long it may take
     to end in order."""
 
     status: int
@@ -85,12 +85,12 @@ def note() -> None:
 
 
 def asked() -> bool:
-    """Whether this process was asked to stop, by a signal."""
+    """Tell whether this process was asked to stop, by a signal."""
     return _asked
 
 
 def reason() -> Reason | None:
-    """Why this process has told itself to stop, if it has."""
+    """Say why this process has told itself to stop, if it has."""
     return _reason
 
 

@@ -76,7 +76,7 @@ CHIPS: dict[str, Chip] = {chip.name: chip for chip in _CHIPS}
 
 @dataclasses.dataclass(frozen=True)
 class Gke:
-    """How GKE calls one slice: values of the labels cloud.google.com/gke-tpu-accelerator and
+    """GKE's names of one slice: values of the labels cloud.google.com/gke-tpu-accelerator and
     cloud.google.com/gke-tpu-topology, and the machine type of its hosts."""
 
     accelerator: str
@@ -106,7 +106,7 @@ class Topology:
 
     @property
     def chips(self) -> int:
-        """Of all slices."""
+        """Chips of all slices."""
         return math.prod(self.shape) * self.slices
 
     @property
@@ -122,7 +122,7 @@ class Topology:
 
     @property
     def hosts(self) -> int:
-        """Of all slices; a host runs one process."""
+        """Hosts of all slices; a host runs one process."""
         return self.chips // self.chips_per_host
 
     @property

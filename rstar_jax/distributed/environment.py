@@ -1,4 +1,4 @@
-"""How many processes a run has, and which of them this one is.
+"""The number of a run's processes, and which of them this one is.
 
     options                    whatever is given of coordinator, processes and process
     Slurm, a step of srun      SLURM_STEP_NODELIST, SLURM_NTASKS, SLURM_PROCID, SLURM_LOCALID
@@ -170,7 +170,7 @@ def _of_slices(workers: list[str], worker: int, environment: Mapping[str, str], 
 
 
 def _are_one(name: str, other: str) -> bool | None:
-    """Whether two names are of one host; None where that cannot be known (yet)."""
+    """Tell whether two names are of one host; None where that cannot be known (yet)."""
     if name == other:
         return True
     try:

@@ -1,4 +1,4 @@
-"""What the processes of a run tell each other, through the key-value store of JAX's coordination service.
+"""Talk among the processes of a run, through the key-value store of JAX's coordination service.
 
     process i                                   leader (process 0)
     put round/N/i          -- gathered -->      read all of round/N/, put round/N/all
@@ -52,7 +52,7 @@ class Host:
 
     @property
     def leader(self) -> bool:
-        """Whether it writes and prints what there is one of."""
+        """Tell whether it writes and prints what there is one of."""
         return self.index == 0
 
 

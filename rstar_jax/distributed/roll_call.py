@@ -51,7 +51,7 @@ def call(place: Place, name: str, facts: Mapping[str, str], timeout_s: float) ->
 
 
 class _Wait:
-    """How long a process has waited: says for what, now and then, and raises when it is too long."""
+    """Counts how long a process has waited: says for what, now and then, and raises when it is too long."""
 
     def __init__(self, place: Place, timeout_s: float) -> None:
         self._place, self._timeout_s = place, timeout_s
@@ -116,7 +116,7 @@ def _uncalled(place: Place, missing: list[int]) -> str:
 
 
 def _is_own(host: str) -> bool:
-    """Whether a name has an address of this host."""
+    """Tell whether a name has an address of this host."""
     with contextlib.suppress(OSError):
         for family, kind, protocol, _, target in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
             with contextlib.suppress(OSError), socket.socket(family, kind, protocol) as free:

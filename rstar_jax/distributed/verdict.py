@@ -1,4 +1,4 @@
-"""Whether the processes that answered a roll call are one run."""
+"""The verdict whether the processes that answered a roll call are one run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CLOCKS_S = 30.0  # by which the hosts' clocks may differ
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a process says of itself. clock: its time, when it sent this. heard: the leader's time then."""
+    """A process's answer. clock: its time, when it sent this. heard: the leader's time then."""
 
     index: int
     count: int
@@ -35,7 +35,7 @@ def machine(name: str) -> str:
 
 
 def verdict(answers: Sequence[Answer], *, complete: bool) -> str | None:
-    """Why these processes cannot run together; "" where they can; None where some are still to come.
+    """Say why these processes cannot run together; "" where they can; None where some are still to come.
 
     answers: the leader's first. complete: all are there.
     """

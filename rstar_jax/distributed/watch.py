@@ -36,7 +36,7 @@ class HostLost(Exception):
 
 
 def lost(error: BaseException) -> HostLost | None:
-    """What an error of XLA says of another host, if it does."""
+    """Tell what an error of XLA says of another host, if it does."""
     if isinstance(error, ValueError | RuntimeError) and any(word in str(error) for word in _BROKEN):
         first = str(error).partition("\n")[0][:200]
         return HostLost(f"another host was lost, or has ended ({first}); {_AGAIN}")

@@ -104,7 +104,7 @@ class Catalogue(Sizes):
 
     @_row
     def store(self, copies: int, *lead: int) -> tuple[Any, ...]:
-        """Of keys and values [L, *lead, G, A] as they were computed."""
+        """Store keys and values [L, *lead, G, A] as they were computed."""
         return self._store(copies, lead, self.shape.compute_dtype)
 
     @_row

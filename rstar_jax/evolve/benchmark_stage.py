@@ -105,7 +105,7 @@ def _measured(
 
 
 def _of_all(clocks: dict[str, float]) -> dict[str, float]:
-    """Of all hosts' clocks the mean, and the seconds of all their devices."""
+    """Return the mean of all hosts' clocks, and the seconds of all their devices."""
     found = distributed.gathered(clocks)
     sums = {name: sum(one[name] for one in found) for name in clocks}
     return {**sums, "seconds": sums["seconds"] / len(found)}

@@ -1,4 +1,4 @@
-"""Which options may change while a run goes on in one folder, and which have."""
+"""Options that may change while a run goes on in one folder, and which have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which host searches which problems, written down as objects in a store that one host alone can create.
+"""Claims of hosts on problems, written down as objects in a store that one host alone can create.
 
     NAME-00012.000001              block 12 is claimed for the first time; holds its host's name
     NAME-00012.000002              by whoever took it over, as that host was judged to be dead
@@ -32,19 +32,20 @@ _FORM = re.compile(r"(\d{5,})(?:\.(\d+-\d+|join))?\.(\d{6}|done)")  # 00012.0064
 
 
 class Unit(NamedTuple):
-    """What is claimed: a block, a part of it ("0064-0080", without the last), or the joining of its parts."""
+    """One claim's object: a block, a part of it ("0064-0080", without the last), or the joining of its
+    parts."""
 
     block: int
     part: str = ""
 
     @property
     def is_join(self) -> bool:
-        """Whether it is the joining of a block's parts, which holds no problem."""
+        """Tell whether it is the joining of a block's parts, which holds no problem."""
         return self.part == _JOIN
 
     @property
     def is_part(self) -> bool:
-        """Whether it is some places of a block."""
+        """Tell whether it is some places of a block."""
         return self.part not in ("", _JOIN)
 
     def span(self) -> tuple[int, int]:

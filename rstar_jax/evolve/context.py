@@ -160,7 +160,7 @@ class Context:
 
     @functools.cached_property
     def scalars(self) -> RunScalars:
-        """Where the run's scalars go besides its own files: from the first host alone. Whoever runs the
+        """The place of the run's scalars besides its own files: from the first host alone. Whoever runs the
         stages closes it."""
         options, project = to_dict(self.settings), self.settings.wandb if distributed.here().leader else ""
         return RunScalars(self.work.root, project, options, self.progress.log)

@@ -1,4 +1,4 @@
-"""What several hosts found out in one stage that searches, as one result (`results.Searching`)."""
+"""Results of several hosts in one stage that searches, as one (`results.Searching`)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def together(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _layers(found: Sequence[dict[str, str]]) -> dict[str, str]:
-    """What each layer says; where hosts differ, on how many of them it says what."""
+    """Tell what each layer says; where hosts differ, on how many of them it says what."""
     layers = {}
     for name in dict.fromkeys(name for one in found for name in one):
         said = Counter(one.get(name, "not there") for one in found)

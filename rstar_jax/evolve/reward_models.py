@@ -34,7 +34,7 @@ class RewardModel:
     ranked: Callable[[TrainSummary], float | None]
 
     def lacking(self, rows: Sequence[Any]) -> str:
-        """Why nothing can be learnt from these, as a note; empty where something can."""
+        """Say why nothing can be learnt from these, as a note; empty where something can."""
         if not rows:
             return f"no {self.examples}"
         if self.kind is StepValues and len(learnt := learnt_values(rows)) == 1:

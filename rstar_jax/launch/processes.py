@@ -66,7 +66,7 @@ def _status(error: BaseException) -> int:
 
 
 def facts(options: Mapping[str, Any]) -> dict[str, str]:
-    """What all processes of a run must have equal: code, packages, what compilers are told, options."""
+    """All that processes of a run must have equal: code, packages, what compilers are told, options."""
     found = {"code": f"{rstar_jax.__version__} {_code_digest()[:12]}", "python": platform.python_version()}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

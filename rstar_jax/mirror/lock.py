@@ -66,7 +66,7 @@ class Lock:
 
     @property
     def sure(self) -> bool:
-        """Whether nobody can have taken the lock over meanwhile."""
+        """Tell whether nobody can have taken the lock over meanwhile."""
         return not self.lost and time.monotonic() - self._sure < LEASE_S - 2 * BEAT_S
 
     def release(self) -> None:
@@ -87,7 +87,7 @@ class Lock:
         return [name for name in found if name.removeprefix(PREFIX).isdecimal()]  # no folder's mark
 
     def _is_dead(self, name: str) -> bool:
-        """Whether its run is dead, and not ended in order; raises UserError where it lives."""
+        """Tell whether its run is dead, and not ended in order; raises UserError where it lives."""
         first = self._store.read(name)
         if first is None:
             return False

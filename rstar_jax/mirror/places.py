@@ -1,4 +1,4 @@
-"""Where this machine keeps what stands for a bucket's folder, and that one process has it at a time."""
+"""Places of this machine that stand for a bucket's folder; one process has each at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rstar_jax.errors import UserError
 
 
 def place_of(kind: str, url: str, name: str = "") -> Path:
-    """What stands for a URL, under $XDG_CACHE_HOME or ~/.cache: a folder with its lock, its ledger and, by
+    """The place of a URL, under $XDG_CACHE_HOME or ~/.cache: a folder with its lock, its ledger and, by
     the last of the URL's names, its files. name: one of several for it."""
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     root = given if given.is_absolute() else Path("~/.cache").expanduser()

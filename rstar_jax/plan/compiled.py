@@ -44,7 +44,7 @@ class Uncompiled(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What the compiler says of a program, in bytes of one device.
+    """The compiler's word of a program, in bytes of one device.
 
     arguments: what it is given; temporaries: what it needs besides; collectives: by kind. kernels: of ours
     that it calls. seconds: that it took. refused: why it fits no device, in the compiler's own words, with
@@ -73,7 +73,7 @@ class Compiled:
 
 
 def unavailable() -> str:
-    """Why nothing can be compiled for TPUs here; "" where it can."""
+    """Say why nothing can be compiled for TPUs here; "" where it can."""
     wanted = _wanted()
     how = f"pip install '{wanted}'"
     if importlib.util.find_spec("libtpu") is None and not os.environ.get("TPU_LIBRARY_PATH"):
@@ -149,7 +149,7 @@ class Compiler:
 
 
 def _asked(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What the child says. Its input stays open for as long as this waits."""
+    """Return what the child says. Its input stays open for as long as this waits."""
     command = [sys.executable, "-m", "rstar_jax.plan.compile_one"]
     root = str(Path(rstar_jax.__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))

@@ -1,4 +1,4 @@
-"""What of a training fits on chips: the largest microbatch and the cheapest remat.
+"""A training that fits on chips: the largest microbatch and the cheapest remat.
 
 Choices are tried from the fastest by `pace.py` on, and the first that the compiler lets through is taken; a
 choice that needs more of everything than one that was refused is not tried. Where nothing is compiled,
@@ -183,7 +183,7 @@ class Fitting:
         return -(-batch_rows // rows) * call.total + self.pace.update(devices)
 
     def _training_parts(self, mesh: Mesh, remat: str, rows: int, row: int, ppm: bool) -> Parts:
-        """By arithmetic: attention's weights stay in the chip's fast memory, where a kernel does it."""
+        """Estimate: attention's weights stay in the chip's fast memory, where a kernel does it."""
         s, devices = self.shape, mesh.wide * mesh.tensor
         activations = (
             WANTED * s.activation_bytes(-(-rows // mesh.wide), row, 2, remat, logits=not ppm) / mesh.tensor

@@ -1,4 +1,4 @@
-"""What of a search fits on a host's chips: leaves of a batch, and devices that hold a model together.
+"""A search that fits on a host's chips: leaves of a batch, and devices that hold a model together.
 
 The engine's longest programs are compiled: whoever fits these fits all. What policy and PPM leave is for
 pages of texts.
@@ -128,7 +128,7 @@ def _page(fitting: Fitting, decode: Decoding, load: SearchShape) -> float:
 
 
 def _parts(fitting: Fitting, decode: Decoding, load: SearchShape, ppm: bool) -> Parts:
-    """By arithmetic. leaves: caches of those under way, all of the longest; of candidates a power of two."""
+    """Estimate. leaves: caches of those under way, all of the longest; of candidates a power of two."""
     s = fitting.shape
     suffix = min(rounded_up(decode.max_step_tokens), decode.max_step_tokens)
     columns = load.leaves * (decode.context + load.rows * suffix)

@@ -100,7 +100,7 @@ def _run(
 
 
 def _trips(condition: list[_Op], computations: dict[str, list[_Op]]) -> int:
-    """How often a loop runs: the number that its counter is compared with."""
+    """Count how often a loop runs: the number that its counter is compared with."""
     numbers = [1]
     for op in condition:
         if op.code == "constant" and (number := re.match(r"(\d+)\)", op.rest)):

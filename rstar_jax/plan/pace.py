@@ -52,7 +52,7 @@ ASSUMED = Efficiency()
 
 @dataclasses.dataclass(frozen=True)
 class Seconds:
-    """Of a call on one device: its products, what else it reads and writes, and its collectives."""
+    """The work of a call on one device: its products, what else it reads and writes, and its collectives."""
 
     products: float
     memory: float

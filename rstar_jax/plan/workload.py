@@ -105,7 +105,7 @@ class Expanding:
 
 
 def expanding(pace: Pace, load: SearchShape, work: RoundWork, assumed: Assumed) -> Expanding:
-    """By roofline; policy and PPM are one shape, and take turns on the devices."""
+    """Estimate by roofline; policy and PPM are one shape, and take turns on the devices."""
     prefix = assumed.prompt + assumed.steps * assumed.step / 2
     rows = min(load.rows, work.candidates)
     turns = assumed.step * work.candidates / rows / pace.assumed.filled

@@ -1,4 +1,4 @@
-"""Whether a job can run on given accelerators: on so many hosts, and with its meshes."""
+"""A job held to given accelerators: on so many hosts, and with its meshes."""
 
 from __future__ import annotations
 

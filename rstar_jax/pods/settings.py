@@ -157,7 +157,7 @@ class LaunchSettings:
         return given.rstrip("/")
 
     def has_address(self) -> bool:
-        """Whether the run's folder is in a bucket."""
+        """Tell whether the run's folder is in a bucket."""
         return _ADDRESS.fullmatch(self.workdir) is not None
 
     def shared_programs(self) -> str:

@@ -72,7 +72,7 @@ class BucketStore:
         self.ask(name, lambda: self.files.rm_file(self.path(name)), absent=None)
 
     def listing(self, prefix: str = "") -> dict[str, dict[str, Any]]:
-        """What fsspec tells of each object whose name begins so, by name."""
+        """Return what fsspec tells of each object whose name begins so, by name."""
         folder, _, begin = prefix.rpartition("/")
         # The beginning goes with the request: beside one file there may be a million. Memory passes over it.
         request = functools.partial(self.files.find, self.path(folder), detail=True, prefix=begin)
@@ -81,7 +81,7 @@ class BucketStore:
         return {path[start:]: info for path, info in found.items() if path[start:].startswith(prefix)}
 
     def info(self, name: str) -> dict[str, Any]:
-        """What fsspec tells of an object. Raises UserError where there is none."""
+        """Return what fsspec tells of an object. Raises UserError where there is none."""
         return self.ask(name, lambda: self.files.info(self.path(name)))
 
     def put(self, file: Path, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which store a path or a URL means, and what is done with all of one."""
+"""The store that a path or a URL means, and what is done with all of one."""
 
 from __future__ import annotations
 

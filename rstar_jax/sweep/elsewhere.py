@@ -1,4 +1,4 @@
-"""What starts a sweep's points on other machines: a line of a shell each, or a manifest each."""
+"""Starting a sweep's points on other machines: a line of a shell each, or a manifest each."""
 
 from __future__ import annotations
 

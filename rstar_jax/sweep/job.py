@@ -33,7 +33,7 @@ _INTERVAL_S = 30.0  # between two lines of progress in a log
 
 @dataclasses.dataclass(frozen=True)
 class Launcher:
-    """What a sweep is handed of the command line.
+    """All that a sweep is handed of the command line.
 
     resolve: as `grid.Resolve`. command: a point's command of a config's name, its folder and its options.
     manifest: writes what starts a config's job elsewhere, by the job's options and those of --config=launch.

@@ -42,7 +42,7 @@ class Places:
         return self.points / point.name
 
     def log(self, point: Point) -> Path:
-        """What it printed, all its starts one after the other."""
+        """Return what it printed, all its starts one after the other."""
         return self.points / f"{point.name}.log"
 
     def status(self, point: Point) -> Path:
@@ -51,7 +51,7 @@ class Places:
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """How a point ended. status: "done" or "failed". seconds: of all its starts. why: of a failed one."""
+    """A point's end. status: "done" or "failed". seconds: of all its starts. why: of a failed one."""
 
     status: str
     exit: int
@@ -60,7 +60,7 @@ class Status:
 
 
 def read_status(path: Path) -> Status | None:
-    """How a point ended; None where it has not, or nobody can tell."""
+    """Tell how a point ended; None where it has not, or nobody can tell."""
     if not path.is_file():
         return None
     try:

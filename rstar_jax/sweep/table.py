@@ -18,7 +18,7 @@ JSON, CSV, MARKDOWN = "sweep.json", "sweep.csv", "sweep.md"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PointResult:
-    """How a point stands. status: "done", "failed", "not done", or "begun" where no sweep saw its end, as of
+    """A point's standing. status: "done", "failed", "not done", or "begun" where no sweep saw its end, as of
     one that was run elsewhere; why: what is wrong with it."""
 
     name: str
@@ -32,7 +32,7 @@ class PointResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What a sweep found. of: the job's config. options: the same at all points. over: what was swept."""
+    """A sweep's findings. of: the job's config. options: the same at all points. over: what was swept."""
 
     of: str
     options: tuple[str, ...]

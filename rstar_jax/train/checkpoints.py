@@ -188,7 +188,7 @@ class Checkpoints:
 
 
 def _place(folder: Path) -> Any:
-    """Where orbax is to write a folder: a path as it takes them, of this machine or of Google's storage."""
+    """A folder's path as orbax takes them, of this machine or of Google's storage."""
     url = stores.remote(folder)
     if url is not None and stores.is_google(url):
         return epath.Path(url)

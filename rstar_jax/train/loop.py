@@ -237,7 +237,7 @@ def _warn_of_padding(batch: Batch, config: TrainConfig) -> None:
 
 @contextlib.contextmanager
 def _memory(config: TrainConfig, batch: Batch) -> Iterator[None]:
-    """What the compiler, or the device, says of memory, as an error that says which microbatch may fit."""
+    """An error of what compiler or device say of memory, which says which microbatch may fit."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:

@@ -77,7 +77,7 @@ class Handover:
 
 
 def _state(folder: Path) -> Any:
-    """What changes where a folder's weights are written anew."""
+    """Tell what changes where a folder's weights are written anew."""
     found = sorted(folder.glob("*.safetensors"))
     return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found]
 
