@@ -55,7 +55,7 @@ class Watch:
 
     def __post_init__(self) -> None:
         self._beats = dict[str, tuple[str, float]]()  # by process: the last one, and when it was new
-        self._told = False
+        self._told, self._looked = False, time.monotonic()
 
     def start(self) -> None:
         """Keep the watch in a thread until this process leaves."""
@@ -91,6 +91,9 @@ class Watch:
             said = f"{one['host']} has stopped ({why}), and with it this one; {_AGAIN}"
             return Reason(one["status"], said, _LEAVE_S)
         now = time.monotonic()
+        if now - self._looked > LOST_S / 2:  # suspended itself, it knows nothing of others
+            self._beats.clear()
+        self._looked = now
         for process, beat in self._others("beat"):
             if self._beats.get(process, ("", 0.0))[0] != beat:
                 self._beats[process] = beat, now

@@ -1,5 +1,6 @@
 """The watch over other hosts, with a store of keys in this process: who stops, why, with which status."""
 
+import itertools
 import json
 import random
 import threading
@@ -92,6 +93,21 @@ def test_who_is_not_heard_of_is_lost_and_who_is_alive_is_not(told, monkeypatch):
     keep(keys, looks=10)
     (why,) = told
     assert why.status == LOST and why.text.startswith("host 2 has not been heard of for 60 s")
+
+
+def test_who_was_suspended_itself_gives_others_up_no_sooner(told, monkeypatch):
+    keys, now, looks = Keys(), [0.0], itertools.count()
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watch.time, "sleep", lambda _: pause())
+
+    def pause():
+        suspended = next(looks) == 4
+        now[0] += 70 if suspended else 10  # with the service in it, through which others could not beat
+        for index in () if suspended else (1, 2):
+            keys.key_value_set(f"rstar/beat/{index}", str(now[0]), allow_overwrite=True)
+
+    keep(keys, looks=12)
+    assert not told
 
 
 @pytest.mark.parametrize("gone", [True, False])
