@@ -3,7 +3,8 @@
 import contextlib
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tests import on_devices
 
@@ -30,3 +31,10 @@ def started(
         finally:
             for process in running:
                 process.kill()
+
+
+def ended(running: Sequence[subprocess.Popen[str]], timeout: float) -> list[tuple[str, str]]:
+    """The outputs and errors of each, once all have ended. They are read at once: one that fills a pipe that
+    nobody reads stops there, and the others wait for it."""
+    with ThreadPoolExecutor(len(running)) as readers:
+        return list(readers.map(lambda process: process.communicate(timeout=timeout), running))

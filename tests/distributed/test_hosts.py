@@ -30,7 +30,7 @@ def told(tmp_path_factory):
         Workdir(folder / "taken", Options()),
         on_processes.started(FILE, "parts", folder, processes=2, devices=2) as running,
     ):
-        said = [process.communicate(timeout=120) for process in running]
+        said = on_processes.ended(running, timeout=120)
     for process, (out, err) in zip(running, said, strict=True):
         assert process.returncode == 0, out + err
     return [json.loads(out) for out, _ in said]

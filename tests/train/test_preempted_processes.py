@@ -17,7 +17,7 @@ from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig, train_policy
 from rstar_jax.types import SftRow
 from rstar_jax.weights import load_pretrained, save_pretrained
-from tests.on_processes import started
+from tests.on_processes import ended, started
 
 ROWS = [
     SftRow("p", f"{i}?", (f"<code>\n# Step 1: add\nx = {i}\n<end_of_step>",), 1.0, 1.0, 1) for i in range(8)
@@ -78,7 +78,7 @@ def test_both_save_the_same_step(base, tmp_path):
         while told.poll() is None and told.stdout.readline() != "step 3\n":
             pass
         told.send_signal(signal.SIGTERM)
-        said = [process.communicate(timeout=120) for process in running]
+        said = ended(running, timeout=120)
     assert [process.returncode for process in running] == [143, 143], said
     found = [re.search(r"stopped stopped; step (\d+) of 2000 is saved", out) for out, _ in said]
     assert all(found), said
@@ -88,7 +88,7 @@ def test_both_save_the_same_step(base, tmp_path):
 
 def test_one_that_fails_after_a_save_waits_for_nobody(base, tmp_path):
     with started(__file__, tmp_path, 3, processes=2, devices=2) as running:
-        said = [process.communicate(timeout=60) for process in running]
+        said = ended(running, timeout=60)
     assert [process.returncode for process in running] == [2, 2], said
     assert "of this host alone" in "".join(said[0]), said
 

@@ -19,7 +19,7 @@ from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig, train_policy, train_ppm
 from rstar_jax.types import PreferencePair, SftRow
 from rstar_jax.weights import Handover, load_pretrained, save_pretrained, save_reward_model
-from tests.on_processes import started
+from tests.on_processes import ended, started
 
 QUESTIONS = [f"{i} plus {i * i}?" for i in range(24)]
 STEP = "<code>\n# Step 1: add\nx = {}\n<end_of_step>"
@@ -106,7 +106,7 @@ def told(folder):
     """What the processes of each number tell, and what the second of them left."""
 
     def told_by(running):
-        said = [process.communicate(timeout=400) for process in running]
+        said = ended(running, timeout=400)
         codes = [process.returncode for process in running]
         assert -signal.SIGKILL in codes if len(running) == 2 else not any(codes), said
         return [json.loads(out.splitlines()[-1]) for out, _ in said]
@@ -154,7 +154,7 @@ def test_each_process_makes_its_own_rows_alone(told):
 
 
 def test_killed_and_its_last_save_damaged_it_goes_on_with_other_processes_and_on_another_mesh(folder, told):
-    done, damaged = told["saved"]
+    *_, done, damaged = told["saved"]  # what is before them was not yet removed
     assert damaged in (2, 3)  # killed at the fourth step
     assert (folder / "state" / f"{damaged}.damaged").is_dir()
     (one,) = told[1]
