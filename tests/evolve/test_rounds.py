@@ -9,11 +9,8 @@ import shutil
 import pytest
 
 from rstar_jax import mirror, records
-from rstar_jax.curate import StepValues
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
-from rstar_jax.evolve.reward_models import REWARD_MODELS
-from rstar_jax.evolve.shards import read_trees
 from rstar_jax.evolve.summary import figures
 from rstar_jax.mirror import lock, workdir
 from rstar_jax.report.progress import Progress
@@ -112,28 +109,6 @@ def test_a_round_without_a_ppm_leaves_out_a_search_that_needs_one_and_goes_on(tm
     assert first["search_accuracy"] is None and first["search_accuracy_by_level"] is None
     assert 0 <= first["policy_pass1"] <= 1 and first["heldout_ungraded"] == 0
     assert "by which evaluate.strategy=best_of_n ranks" in capsys.readouterr().out
-
-
-def test_a_round_whose_reward_model_learns_the_q_of_steps(unbroken, tmp_path):
-    """It shares the search of a PPM's; its model is another, and orders held-out steps, too."""
-    folder, report = unbroken
-    found = rounds.run(small("--config.rounds=(1,)", "--config.train.reward=pqm"), tmp_path)["rounds"][0]
-    rows = records.read_rows(tmp_path / "round1/curate/values.parquet", StepValues)
-    q = {
-        (t.problem.id, t.steps(i)): n.q
-        for t in read_trees(tmp_path / "round1/search")
-        for i, n in enumerate(t.nodes)
-    }
-    assert rows and all(
-        row.values[k] == q[row.problem_id, row.steps[: k + 1]] for row in rows for k in range(len(row.steps))
-    )
-    assert found["tokens"] == report["rounds"][0]["tokens"] and found["pairs"] == report["rounds"][0]["pairs"]
-    assert 0 <= found["ppm_training"]["metrics"]["sign"] <= 1 and found["ppm_pair_accuracy"] is None
-    assert found["heldout_order"]["answers"] > 0
-    score = [load_reward_model(f / "round1/ppm/model").score[...] for f in (folder, tmp_path)]
-    assert (score[0] != score[1]).any()
-    right = [dataclasses.replace(row, values=(1.0,) * len(row.values)) for row in rows]
-    assert REWARD_MODELS["pqm"].lacking(right) == "all values of steps are 1"
 
 
 def test_a_round_with_low_rank_training_and_int8_search(tmp_path):
