@@ -12,7 +12,7 @@ Pure Python over `Tree`s: the same trees always give the same rows, in the order
 
 from rstar_jax.curate.choose import REWARDS, Curated, Reward, curate
 from rstar_jax.curate.config import CurateConfig
-from rstar_jax.curate.pairs import PAIRS, compared, edits_at_least
+from rstar_jax.curate.pairs import PAIRS, compared, edits_at_least, reference_code_pairs
 from rstar_jax.curate.values import StepValues, learnt_values
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "curate",
     "edits_at_least",
     "learnt_values",
+    "reference_code_pairs",
 ]

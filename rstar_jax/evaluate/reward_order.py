@@ -35,8 +35,8 @@ class Order:
     pairs: int
     accuracy: float | None = None
     loss: float | None = None
-    by_depth: dict[str, tuple[int, float]]
-    margins: tuple[int, ...]
+    by_depth: dict[str, list[float]]
+    margins: list[int]
     answers: int
     answer_pairs: int
     answer_accuracy: float | None = None
@@ -85,8 +85,8 @@ class RewardOrder:
             pairs=len(margins),
             accuracy=_mean(won),
             loss=_mean(np.logaddexp(0.0, -margins)),
-            by_depth={str(d): (len(some), float(some.mean())) for d, some in of_depth.items()},
-            margins=tuple(int(count) for count in histogram),
+            by_depth={str(d): [len(some), float(some.mean())] for d, some in of_depth.items()},
+            margins=[int(count) for count in histogram],
             answers=len(values),
             answer_pairs=self._answer_pairs,
             answer_accuracy=self._in_order / self._answer_pairs if self._answer_pairs else None,

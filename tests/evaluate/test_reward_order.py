@@ -106,7 +106,7 @@ def test_trees_without_values_tell_nothing(trees: list[Tree]) -> None:
 
 @pytest.mark.parametrize("valued", ["all", "answers"])  # an ORM values answers alone
 def test_it_is_read_back_from_a_manifest(trees: list[Tree], valued: str) -> None:
-    alone = Order(pairs=0, by_depth={}, margins=(0,) * 8, answers=2, answer_pairs=1, answer_accuracy=1.0)
+    alone = Order(pairs=0, by_depth={}, margins=[0] * 8, answers=2, answer_pairs=1, answer_accuracy=1.0)
     result = EvaluateResult(
         policy_pass1={"all": 1.0},
         policy_ungraded=0,
@@ -117,4 +117,4 @@ def test_it_is_read_back_from_a_manifest(trees: list[Tree], valued: str) -> None
         order=alone if valued == "answers" else order_of(trees),
     )
     read = of_json(EvaluateResult, to_json(result)).order
-    assert isinstance(read, Order) and to_json(read) == to_json(result.order)
+    assert isinstance(read, Order) and read == result.order

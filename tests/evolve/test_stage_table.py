@@ -8,6 +8,7 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
+from rstar_jax.evaluate.reward_order import Order
 from rstar_jax.evolve import rounds, stage_table
 from rstar_jax.evolve.settings import STAGE_NAMES
 from rstar_jax.evolve.summary import figures
@@ -63,6 +64,9 @@ def test_a_name_that_is_no_stage_is_refused_with_the_nearest():
 def test_results_come_back_from_json_and_those_of_the_last_release_by_their_old_names(kind: type):
     def value(field):
         named: dict[str, Callable] = {"int": lambda: 3, "float": lambda: 0.5, "str": lambda: "a"}
+        named["Order"] = lambda: Order(
+            pairs=2, by_depth={"1": [2, 0.5]}, margins=[1, 1], answers=1, answer_pairs=0
+        )
         return named.get(str(field.type).split(" ")[0], lambda: {"x": 1})()
 
     result = kind(**{field.name: value(field) for field in dataclasses.fields(kind)})

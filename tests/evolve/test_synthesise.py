@@ -193,7 +193,7 @@ def test_what_was_written_and_solved_is_not_asked_for_again(server, seeds, tmp_p
             synthesise.run(chosen, tmp_path / "run")
     assert len([*(tmp_path / "run/written").glob("*.parquet")]) == 2
     with monkeypatch.context() as broken:
-        broken.setattr(synthesis_stages.Shards, "_add", breaks(synthesis_stages.Shards._add, stop))
+        broken.setattr(synthesis_stages.Shards, "add", breaks(synthesis_stages.Shards.add, stop))
         with pytest.raises(Killed):
             synthesise.run(chosen, tmp_path / "run")
     report = synthesise.run(chosen, tmp_path / "run")
