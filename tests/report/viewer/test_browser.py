@@ -220,9 +220,13 @@ def test_two_rounds_stand_side_by_side(page):
     )
     assert chosen == ["Round 1 · wrong", "Round 2 · solved"]
     page.locator(".walk-stage").nth(1).focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    assert "right" in page.locator(".walk-details h4").inner_text()
+    for _ in range(100):  # until the second tree has come, where it is served
+        for key in ("Home", "ArrowRight", "ArrowRight"):
+            page.keyboard.press(key)
+        if "right" in (told := page.locator(".walk-details h4").inner_text()):
+            break
+        page.wait_for_timeout(50)
+    assert "right" in told
     page.get_by_role("button", name="Side by side").click()
     expect(page.locator(".walk-pane:visible canvas"), 1)
 
