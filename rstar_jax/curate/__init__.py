@@ -10,14 +10,13 @@ Pure Python over `Tree`s: the same trees always give the same rows, in the order
     values.py         values of steps (PQM)
 """
 
-from rstar_jax.curate.choose import REWARDS, Curated, Reward, curate
+from rstar_jax.curate.choose import Curated, Reward, curate
 from rstar_jax.curate.config import CurateConfig
 from rstar_jax.curate.pairs import PAIRS, compared, edits_at_least, reference_code_pairs
 from rstar_jax.curate.values import StepValues, learnt_values
 
 __all__ = [
     "PAIRS",
-    "REWARDS",
     "CurateConfig",
     "Curated",
     "Reward",

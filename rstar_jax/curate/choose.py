@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from rstar_jax.curate.config import CurateConfig
 from rstar_jax.curate.pairs import PAIRS, fault, final_pairs
@@ -23,7 +23,6 @@ from rstar_jax.types import PreferencePair, SftRow, Trajectory, Tree
 
 # What a reward model learns: preferences of steps, a regression of their Q, preferences of whole solutions.
 Reward = Literal["ppm", "pqm", "orm"]
-REWARDS: tuple[Reward, ...] = get_args(Reward)
 
 
 @dataclasses.dataclass(frozen=True)

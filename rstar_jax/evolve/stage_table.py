@@ -19,9 +19,8 @@ class Stage:
     """One stage of every round, or before the first.
 
     needs: stages of the same round that must be done. before: stages of the round before, from the second
-    round on. scope: "host": every host does its share; "global": all hosts in one program; "leader":
-    the first host alone. run: does it in a
-    folder and returns its result (`results.KINDS`).
+    round on. scope: "host": every host does its share; "global": all hosts in one program; "leader": the
+    first host alone. run: does it in a folder and returns its result (`results.KINDS`).
     """
 
     needs: tuple[str, ...]
