@@ -22,6 +22,7 @@ from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
 from rstar_jax.train.config import TrainConfig
+from rstar_jax.train.optimizer import optimizer
 from rstar_jax.train.schedule import rate
 
 Loss = Callable[[Any, dict[str, jax.Array], TrainConfig], Terms]
@@ -130,11 +131,7 @@ def _made(
     graphdef: Any, loss: Loss, config: TrainConfig, tree: Any, leaves: tuple[Any, ...]
 ) -> TrainPrograms:
     """leaves: the abstract parameters of the tree."""
-    optimiser = optax.chain(
-        optax.clip_by_global_norm(config.clip) if config.clip else optax.identity(),
-        optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps),
-        optax.add_decayed_weights(config.weight_decay, mask=decays),
-    )
+    optimiser = optimizer(config)
 
     @jax.jit
     def terms_of(params: Any, frozen: Any, microbatch: dict[str, jax.Array]) -> Terms:
@@ -195,16 +192,3 @@ def _everywhere(where: Any) -> Any:
 
 def _abstract(array: Any, where: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)
-
-
-def decays(params: Any) -> Any:
-    """Mark the parameters that weight decay touches: matrices (embeddings among them), not biases and norms.
-
-    By name as well as by rank: layers are stacked, so that a norm's scale has two dimensions.
-    """
-
-    def matrix(path: tuple[Any, ...], leaf: jax.Array) -> bool:
-        name = jax.tree_util.keystr(path)
-        return leaf.ndim >= 2 and "bias" not in name and "norm" not in name
-
-    return jax.tree_util.tree_map_with_path(matrix, params)

@@ -20,7 +20,8 @@ from rstar_jax.train import (
     programs,
     read_metrics,
 )
-from rstar_jax.train.step import TrainPrograms, decays
+from rstar_jax.train.optimizer import decays
+from rstar_jax.train.step import TrainPrograms
 from rstar_jax.transforms import lora
 
 STEP = ["jit(accumulate)", "jit(update)"]
