@@ -5,6 +5,7 @@ turns its data into microbatches and calls `fit`.
 """
 
 from rstar_jax.train.config import TrainConfig, TrainSummary
+from rstar_jax.train.held_out import HeldOut, measure
 from rstar_jax.train.loop import Batch, fit
 from rstar_jax.train.mesh_sizes import device_memory, mesh_sizes
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
@@ -19,6 +20,7 @@ __all__ = [
     "Batch",
     "Delimiters",
     "Example",
+    "HeldOut",
     "MetricsWriter",
     "PolicyBatches",
     "PpmBatches",
@@ -27,6 +29,7 @@ __all__ = [
     "compare",
     "device_memory",
     "fit",
+    "measure",
     "mesh_sizes",
     "policy_loss",
     "ppm_loss",

@@ -15,7 +15,7 @@ import math
 import signal
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,10 @@ from rstar_jax.errors import UserError
 from rstar_jax.settings import to_dict
 from rstar_jax.stopping import Stop
 from rstar_jax.train.config import TrainConfig, TrainSummary
+from rstar_jax.train.held_out import HeldOut
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.save_times import SaveTimes
-from rstar_jax.train.step import Loss, TrainPrograms, copied, home, place_of
+from rstar_jax.train.step import Loss, TrainPrograms, copied, on_device
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def fit(
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
+    held_out: HeldOut | None = None,
 ) -> TrainSummary:
     """Train the parameters (nnx.Param) of `model` in place for `total_steps` steps; other variables stay.
 
@@ -75,7 +77,8 @@ def fit(
     seed, data: parts of a checkpoint's identity; the latter is a number for what is learnt. dropped: of the
     summary. checkpoints: folder of the training state; left for the caller to delete, since the last state
     is not in it but in the model. on_step: called after every step with (steps done, total_steps, metrics);
-    what it raises ends the training. A model whose parameters lie on a mesh is trained on that mesh, rows
+    what it raises ends the training. held_out: measured as it says; its figures are in the metrics of that
+    step, the last ones in the summary. A model whose parameters lie on a mesh is trained on that mesh, rows
     split over its batch axes. Where the mesh is that of several processes, each calls this alike, with
     batches in which at least its own rows are made (`host_rows.Rows`); metrics are the leader's alone. With
     checkpoints, SIGTERM ends it once the step under way is done and saved, by what its handler raises.
@@ -97,7 +100,7 @@ def fit(
         "total_steps": np.asarray(total_steps, np.float32),
         "warmup_fraction": np.asarray(config.warmup_fraction, np.float32),
     }
-    hyper = _on_device(constants, run.everywhere)
+    hyper = on_device(constants, run.everywhere)
     progress = _Progress(total_steps)
     # 2.
     keeper = None
@@ -124,10 +127,10 @@ def fit(
             _warn_of_padding(batch, config)
         while batch is not None:
             # 3.
-            pieces = [_on_device(m, run.everywhere) for m in batch.microbatches]
+            pieces = [on_device(m, run.everywhere) for m in batch.microbatches]
             if sums_are_new := sums is None:
                 sums = run.zeros(params, frozen, pieces[0])
-            step = _on_device({"step": np.asarray(progress.step, np.int32)}, run.everywhere)
+            step = on_device({"step": np.asarray(progress.step, np.int32)}, run.everywhere)
             clock.begin()
             with jax.transfer_guard("disallow"), _memory(config, batch):
                 for piece in pieces:
@@ -148,6 +151,9 @@ def fit(
                     f"step {steps_done} of {total_steps}: the loss is {row['loss']}. Lower "
                     f"train.learning_rate ({config.learning_rate}) or train.clip ({config.clip})."
                 )
+            if held_out is not None and held_out.due(steps_done, total_steps):
+                progress.heldout = held_out.figures(nnx.merge(graphdef, params, frozen))
+                row |= progress.heldout
             progress.seconds = earlier_seconds + time.monotonic() - started
             progress.add(steps_done, last_batch, row)
             if metrics is not None:
@@ -173,46 +179,6 @@ def fit(
                 metrics.close()
     preempted.go_on(f"step {kept} of {total_steps} is saved; the same command goes on from there.")
     return dataclasses.replace(progress.summary(dropped), device=clock.device, device_awaited=clock.waited)
-
-
-def measure(
-    model: nnx.Module,
-    batches: Callable[[int], Batch],
-    loss: Loss,
-    config: TrainConfig,
-    *,
-    total_steps: int,
-    on_step: Callable[[int], None] = lambda _: None,
-) -> dict[str, float]:
-    """Means of a loss's terms over `total_steps` batches; nothing is learnt. Arguments as of `fit`."""
-    graphdef, params, frozen = nnx.split(model, nnx.Param, ...)
-    everywhere = home(params, frozen)
-
-    @jax.jit
-    def terms_of(params: Any, frozen: Any, piece: dict[str, jax.Array]) -> Any:
-        return loss(nnx.merge(graphdef, params, frozen), piece, config)
-
-    sums: dict[str, list[float]] = {}
-    for step in range(total_steps):
-        for piece in batches(step).microbatches:
-            terms = jax.device_get(terms_of(params, frozen, _on_device(piece, everywhere)))
-            for name, found in terms.items():
-                total = sums.setdefault(name, [0.0, 0.0])
-                total[:] = (a + float(b) for a, b in zip(total, found, strict=True))
-        on_step(step + 1)
-    return {name: total / count for name, (total, count) in sums.items() if count > 0}
-
-
-def _on_device(arrays: Mapping[str, np.ndarray], everywhere: Any) -> dict[str, jax.Array]:
-    """Arrays where a step takes them from; each process puts in its own part."""
-    placed = {}
-    for name, array in arrays.items():
-        where = place_of(array, everywhere)
-        if where.is_fully_addressable:
-            placed[name] = jax.device_put(array, where)
-        else:
-            placed[name] = jax.make_array_from_callback(array.shape, where, array.__getitem__)
-    return placed
 
 
 def _identity(config: TrainConfig, total_steps: int, seed: int, data: int) -> dict[str, Any]:
@@ -289,6 +255,7 @@ class _Progress:
         self.seconds = 0.0
         self.first_loss = math.nan
         self.recent: list[dict[str, float]] = []
+        self.heldout: dict[str, float] = {}
 
     def add(self, step: int, batch: Batch, row: dict[str, float]) -> None:
         if self.step == 0:
@@ -317,6 +284,7 @@ class _Progress:
             metrics={
                 n: sum(found) / len(found)
                 for n, found in rows.items()
-                if n not in ("learning_rate", "grad_norm")
+                if n not in ("learning_rate", "grad_norm", *self.heldout)
             },
+            heldout=self.heldout,
         )

@@ -21,8 +21,9 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
+from rstar_jax.train.held_out import measure
 from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
-from rstar_jax.train.loop import Batch, OnStep, fit, measure
+from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, fits, place, rows_of, share, shuffled
 from rstar_jax.train.policy import warn_dropped

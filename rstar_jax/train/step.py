@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
@@ -86,6 +87,18 @@ def place_of(array: Any, everywhere: Any) -> Any:
             f"Give a multiple of {parts}, such as {-(-rows // parts) * parts}."
         )
     return sharding.sharding(mesh, ("batch", None), array.shape, sharding.preset_for(mesh))
+
+
+def on_device(arrays: Mapping[str, np.ndarray], everywhere: Any) -> dict[str, jax.Array]:
+    """Arrays where a step takes them from; each process puts in its own part."""
+    placed = {}
+    for name, array in arrays.items():
+        where = place_of(array, everywhere)
+        if where.is_fully_addressable:
+            placed[name] = jax.device_put(array, where)
+        else:
+            placed[name] = jax.make_array_from_callback(array.shape, where, array.__getitem__)
+    return placed
 
 
 def programs(
