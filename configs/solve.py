@@ -4,7 +4,7 @@
 
 Hardware: what holds the models. Without more it asks the bundled tiny base, which knows questions like those
 of the embedded problems, and of these one in three. --config.run=runs/quickstart takes the policy and the
-PPM of that run's last round; --config.policy=DIR (or a hub id) and --config.ppm=DIR any others, with
+PPM of that run's best round; --config.policy=DIR (or a hub id) and --config.ppm=DIR any others, with
 --config.prompt=bootstrap for a policy that was never trained on steps.
 
 How it is searched: --config.search.strategy=beam (or another row of docs/SEARCH.md), rollouts, temperature,

@@ -6,10 +6,10 @@ import pytest
 
 from rstar_jax import manifests, records
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.run_models import of_run
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import _manifest
-from rstar_jax.solve.chosen import of_run
 
 RESULT = {"policy": 0.833, "note": "as it was", "by_level": {"1": [0.5, 2e-7]}, "none": None}
 

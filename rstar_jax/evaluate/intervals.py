@@ -41,6 +41,14 @@ def figure(values: Sequence[float] | np.ndarray, *, seed: int = 0) -> Figure:
     return Figure(value=mean, low=min(float(low), mean), high=max(float(high), mean), problems=len(values))
 
 
+def of_share(share: float | None, problems: int | None) -> Figure | None:
+    """A share of rights among so many problems, 0 to 1, with its interval; None where either is not known."""
+    if share is None or not problems:
+        return None
+    right = round(share * problems)
+    return figure(np.repeat([1.0, 0.0], [right, problems - right]))
+
+
 def means(values: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Draws of the mean that a benchmark of infinitely many such problems would have.
 

@@ -37,6 +37,7 @@ from rstar_jax.evolve.evaluation_needs import EvaluationLoad, announce_evaluatio
 from rstar_jax.evolve.evaluation_settings import EvaluationSettings
 from rstar_jax.evolve.kept import keep_estimates, keep_sources
 from rstar_jax.evolve.problems import with_room
+from rstar_jax.evolve.run_models import of_run
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import collect_evaluation
 from rstar_jax.report import results
@@ -46,7 +47,7 @@ from rstar_jax.report.tables import show
 from rstar_jax.report.write import write_report
 from rstar_jax.served import Address, is_served, parse
 from rstar_jax.served.models import require_model
-from rstar_jax.settings import to_dict
+from rstar_jax.settings import home_expanded, to_dict
 
 EVALUATION = "evaluation.json"
 
@@ -77,6 +78,7 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
     What is done is not done again. Raises UserError for bad input, and for a sandbox that would not hold.
     """
     work = Workdir(workdir, settings)
+    settings = _with_models(settings)
     leads = distributed.here().leader
     with Progress(leads) as progress:
         models, measurements = _look(settings, work, progress)  # 1
@@ -107,6 +109,15 @@ def run(settings: EvaluationSettings, workdir: Path) -> dict[str, Any]:
             show(report, Console(highlight=False))
             report_page.at_the_end(work.root, progress.log)
     return report
+
+
+def _with_models(settings: EvaluationSettings) -> EvaluationSettings:
+    """The same with the folders of the models that a run's folder stands for."""
+    if not settings.run:
+        return settings
+    found = of_run(home_expanded(Path(settings.run), "config.run"))
+    ppm = str(found.ppm) if found.ppm else ""
+    return dataclasses.replace(settings, run="", policy=str(found.policy), ppm=ppm, ppm_value=found.ppm_value)
 
 
 def _look(

@@ -46,7 +46,8 @@ class EvaluationSettings:
         file of rows {question, answer}; empty: none, as figures of others are of the sets as they are.
     policy: folder or hub id of the policy, or the address of its server, http://HOST:PORT/v1#MODEL; "tiny" is
         the bundled base. ppm: folder or hub id of a PPM, also of others; empty: none. ppm_value: what the
-        PPM's training compared (`train.ppm.ppm_value`).
+        PPM's training compared (`train.ppm.ppm_value`). run: a run's folder instead of these, for the models
+        of its best round (`evolve/best_round.py`), or a warm start's, for its policy.
     protocol: "benchmark": each benchmark's own; "paper": 64 searches of each problem. What follows overrides
         it, and is otherwise -1 or empty. strategy: how a sample is found, a row of `search.STRATEGIES`.
     k: samples of each problem. greedy: whether the policy's greedy solution of each problem is measured, too.
@@ -71,6 +72,7 @@ class EvaluationSettings:
     policy: str = "tiny"
     ppm: str = ""
     ppm_value: Literal["tanh", "raw"] = "tanh"
+    run: str = ""
     protocol: Literal["benchmark", "paper"] = "benchmark"
     strategy: str = ""
     k: int = _AS_IT_IS
@@ -119,6 +121,8 @@ class EvaluationSettings:
                 f"config.verify.grading: '{self.verify.grading}' given, but here every answer is judged by "
                 "all gradings. Leave it out."
             )
+        if self.run and (self.ppm or self.policy != "tiny"):
+            raise UserError("config.run: given beside config.policy or config.ppm. Leave one out.")
         if self.ppm and is_served(self.policy):
             raise UserError(
                 f"config.ppm: {self.ppm!r} given, but a served policy (config.policy) is searched with "

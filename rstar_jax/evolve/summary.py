@@ -10,6 +10,7 @@ from typing import Any
 
 from rstar_jax import manifests, records
 from rstar_jax.evaluate.outcome import Evaluation
+from rstar_jax.evolve.best_round import HeldOutShares, choose
 from rstar_jax.evolve.kept import estimated, sources_of
 from rstar_jax.evolve.settings import STAGE_NAMES
 from rstar_jax.report import results, sections
@@ -24,7 +25,7 @@ def collect(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     options: those of the run, as its config.json has them. What was not done is None or absent. Seconds of a
     stage are wall seconds of the process that finished it.
     """
-    rounds, stages, files, models = list[sections.Round](), [], {}, {}
+    rounds, stages, files, models = list[sections.Round](), [], {}, dict[int, dict[str, str]]()
     base = _manifest(root, "base", "evaluate")
     manifests = [base]
     if base:
@@ -39,22 +40,45 @@ def collect(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
             found = {stage: results.of_json(results.KINDS[stage], m["result"]) for stage, m in done.items()}
             rounds.append(_round(int(folder.name[5:]), found))
             files.update(_files(folder, done))
-            models = _models(folder, done) or models
+            models[rounds[-1].round or 0] = _models(folder, done)
     files["report"] = str(root / "report.json")
     stages, estimates = estimated(root, stages)
+    sources = sources_of(root)
+    best = _best(rounds, sources)
     report = sections.RunReport(
-        sources=sources_of(root),
+        sources=sources,
+        best=best,
         base=_base(results.of_json(EvaluateResult, base["result"])) if base else sections.Base(),
         layers=_layers(m for m in manifests if m),
         rounds=tuple(rounds),
         stages=stages,
         estimates=estimates,
         folder=str(root),
-        models=models,
+        models=_named(models, best),
         files=files,
         **_whole(options, stages),
     )
     return results.to_json(report)
+
+
+def _best(
+    rounds: Sequence[sections.Round], sources: Mapping[str, sections.Source]
+) -> sections.BestRound | None:
+    """The round whose models are the run's, of those that have made both."""
+    made = {
+        r.round: None if r.policy_pass1 is None else HeldOutShares(r.policy_pass1, r.search_accuracy)
+        for r in rounds
+        if r.round is not None and r.policy_training is not None and r.ppm_training is not None
+    }
+    heldout = sources.get("heldout")
+    return choose(made, heldout.problems if heldout else None)
+
+
+def _named(models: Mapping[int, dict[str, str]], best: sections.BestRound | None) -> dict[str, str]:
+    """Those of the best round; as long as there is none, the newest."""
+    if best is not None and best.round is not None:
+        return models[best.round]
+    return next((found for _, found in sorted(models.items(), reverse=True) if found), {})
 
 
 def collect_warm_start(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:

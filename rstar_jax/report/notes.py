@@ -6,8 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rstar_jax.evaluate.outcome import Measured
-from rstar_jax.report.cells import count
-from rstar_jax.report.sections import Report, Source, measured, ppms, round_number, warm_starts
+from rstar_jax.report.cells import count, percent
+from rstar_jax.report.sections import (
+    BestRound,
+    Report,
+    RunReport,
+    Source,
+    measured,
+    ppms,
+    round_number,
+    warm_starts,
+)
 
 _NAMED = 5  # ids in a note; the report has all of them
 
@@ -21,12 +30,38 @@ def notes(report: Report) -> list[str]:
     said += [f"Warm start: {note}." for note in told if note]
     told = [note for p in ppms(report) for note in ((p.pairs or {}).get("note"), p.note)]
     said += [f"The PPM: {note}." for note in told if note]
+    if isinstance(report, RunReport) and (told := best_line(report.best)):
+        said.append(told)
     said += [protocol_line(m) for m in measured(report)]
     said += [f"{s.name or '?'}: {s.note}." for s in report.stages if s.note]
     said += [f"{s.name or '?'}: {served_line(s.served)}." for s in report.stages if s.served]
     if report.layers:
         said.append(f"Sandbox: {layers_line(report.layers)}.")
     return [*said, *files(report)]
+
+
+def best_line(best: BestRound | None) -> str:
+    """Tell whose models are a run's, by which rule, and what that does to the figure; "" where no round has
+    made any."""
+    if best is None or best.round is None:
+        return ""
+    begun = f"The run's models are round {best.round}'s"
+    if best.figure is None:
+        return f"{begun}, the last: no round is evaluated on held-out problems."
+    how = {"search": "with search", "policy": "by the policy alone"}.get(best.figure, best.figure)
+    told = f"{begun}, with {_share(best.share, best.interval)} of the held-out problems right {how}"
+    if best.compared < 2:
+        return f"{told}: the only round evaluated."
+    told += f": the highest of {best.compared} rounds, of equals the later"
+    if best.last != best.round:
+        found = "not evaluated" if best.last_share is None else _share(best.last_share, best.last_interval)
+        told += f". Round {best.last}, the last: {found}"
+    return f"{told}. The choice was made on these problems, which flatters its figure: measure it on others."
+
+
+def _share(share: float | None, interval: tuple[float, float] | None) -> str:
+    spread = "" if interval is None else f" ({percent(interval[0])} to {percent(interval[1])})"
+    return f"{percent(share)} %{spread}"
 
 
 def protocol_line(measured: Measured) -> str:

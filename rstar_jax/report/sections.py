@@ -118,6 +118,26 @@ class Round:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class BestRound:
+    """The round whose models are the run's (`evolve/best_round.py`).
+
+    rule: by which it was chosen, in words. figure: the one that counted, "search" or "policy"; None where no
+    round is evaluated. compared: rounds that had it. share: of the held-out problems answered right.
+    interval: 95 percent, over problems. last: the last round that has made both models, and its own figures.
+    """
+
+    round: int | None = None
+    rule: str = ""
+    figure: str | None = None
+    compared: int = 0
+    share: float | None = None
+    interval: tuple[float, float] | None = None
+    last: int | None = None
+    last_share: float | None = None
+    last_interval: tuple[float, float] | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Compiled:
     """Programs that a stage compiled, that it found compiled on disk, and the seconds of both, added up over
     threads."""
@@ -191,7 +211,7 @@ class Whole:
 
     sources: of the problems, by their kind ("train", "heldout").
     layers: of the sandbox, what each does, or "missing: why". folder: the run's. models: paths in it of the
-    newest ones, by kind. files: paths by label.
+    run's own ones, by kind: of rounds those of the best (`RunReport.best`). files: paths by label.
     """
 
     sources: dict[str, Source] = dataclasses.field(default_factory=dict)
@@ -210,9 +230,11 @@ class Whole:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunReport(Whole):
-    """A run of rounds. estimates: what was assumed, and what the same rounds need with the paper's models."""
+    """A run of rounds. estimates: what was assumed, and what the same rounds need with the paper's models.
+    best: the round whose models are the run's; None as long as no round has made both."""
 
     base: Base = Base()
+    best: BestRound | None = None
     estimates: dict[str, Any] | None = None
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from rstar_jax import weights
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.run_models import ModelFolders
 from rstar_jax.inference import Reasoner, StepText, devices
 from rstar_jax.plan.texts import Prompts, demand
 from rstar_jax.queues import Batched
@@ -30,7 +31,7 @@ from rstar_jax.search import Queues, SearchEvent, watch_trees
 from rstar_jax.search.contract import SearchStats
 from rstar_jax.search.strategies import strategy_of
 from rstar_jax.settings import to_dict
-from rstar_jax.solve.chosen import ModelFolders, chosen
+from rstar_jax.solve.chosen import chosen
 from rstar_jax.solve.desk import AnswerDesk, Teller
 from rstar_jax.solve.many import AnswerFolder
 from rstar_jax.solve.questions import Questions, read_questions

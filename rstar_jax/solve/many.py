@@ -12,9 +12,9 @@ import numpy as np
 from rstar_jax import weights
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.errors import UserError
+from rstar_jax.evolve.run_models import ModelFolders
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.solve.answers import FILE, Answers
-from rstar_jax.solve.chosen import ModelFolders
 from rstar_jax.solve.questions import Questions
 from rstar_jax.solve.settings import SolveSettings
 from rstar_jax.types import Problem

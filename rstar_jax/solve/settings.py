@@ -17,13 +17,13 @@ class SolveSettings:
     where there are such; answers are kept in the folder of --workdir, and a command that was stopped goes on
     with those that it has not answered. policy: folder (Hugging Face format) or hub id of the policy; "tiny"
     is the bundled base. ppm: folder or hub id of a PPM that was trained from it, or of a reward model of
-    others; empty: none. run: a run's folder instead, for the models of its last round that made both, or a
-    warm start's, for its policy. ppm_value: what the PPM's training compared (`train.ppm.ppm_value`). prompt:
-    how the policy is asked; "bootstrap" for one that was never trained on steps. dtype: the type of numbers
-    that models compute with. seed: names all randomness of the search. show: how much is printed: "brief",
-    "full" for whole steps, or "answer" for that alone; of many questions the steps are shown in no case but
-    json's. json: whether all that is printed is JSON, an event or an answer a line (`report/events.py`),
-    where "answer" leaves out the steps.
+    others; empty: none. run: a run's folder instead, for the models of its best round
+    (`evolve/best_round.py`), or a warm start's, for its policy. ppm_value: what the PPM's training compared
+    (`train.ppm.ppm_value`). prompt: how the policy is asked; "bootstrap" for one that was never trained on
+    steps. dtype: the type of numbers that models compute with. seed: names all randomness of the search.
+    show: how much is printed: "brief", "full" for whole steps, or "answer" for that alone; of many questions
+    the steps are shown in no case but json's. json: whether all that is printed is JSON, an event or an
+    answer a line (`report/events.py`), where "answer" leaves out the steps.
     """
 
     job: str = "solve"

@@ -10,13 +10,13 @@ from rstar_jax import launch, records, weights
 from rstar_jax.data.corrections import KNOWN
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds, sft
+from rstar_jax.evolve.run_models import of_run
 from rstar_jax.evolve.summary import figures
 from rstar_jax.problems.suite import FAMILIES, generate
 from rstar_jax.problems.worked import FlawRates, clean_solution, sample_solution
 from rstar_jax.report import read_report, tables
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
-from rstar_jax.solve.chosen import of_run
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import SftRow

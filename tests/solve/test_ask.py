@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from rstar_jax import launch, manifests, models, records, weights
+from rstar_jax.evolve.run_models import of_run
 from rstar_jax.problems.suite import generate
 from rstar_jax.queues import Batched
 from rstar_jax.report.transcript import Transcript
 from rstar_jax.search import STRATEGIES, SearchConfig, votes
 from rstar_jax.solve.ask import watched
-from rstar_jax.solve.chosen import of_run
 from rstar_jax.solve.desk import AnswerDesk
 from rstar_jax.tasks import MathTask
 from rstar_jax.text.boxed import boxed

@@ -105,6 +105,7 @@ def _headline(contents: Contents) -> Iterator[tuple[str, str, str, str]]:
 
 def _of_rounds(report: RunReport) -> Iterator[tuple[str, str, str, str]]:
     rounds, base = report.rounds, report.base
+    best = report.best.round if report.best and report.best.figure else None
     ways = (
         ("Training problems solved", [(r.coverage or {}).get("all") for r in rounds], None),
         ("Held-out, policy alone", [r.policy_pass1 for r in rounds], base.policy_pass1),
@@ -115,10 +116,13 @@ def _of_rounds(report: RunReport) -> Iterator[tuple[str, str, str, str]]:
         if not known:
             continue
         last, share = known[-1]
+        if name.startswith("Held-out") and best in dict(known):
+            last, share = best, dict(known)[best]
         beside = _before(before, "the base")
         if len(known) > 1 and before is None:
             beside = _before(known[0][1], f"in round {known[0][0]}")
-        yield name, percent(share), "%", f"round {last}" + (f"; {beside}" if beside else "")
+        said = f"round {last}" + (", whose models are the run's" if last == best else "")
+        yield name, percent(share), "%", said + (f"; {beside}" if beside else "")
     if rounds and rounds[-1].ppm_pair_accuracy is not None:
         yield (
             "PPM right on its pairs",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
-from rstar_jax.evaluate.intervals import figure as interval_of
+from rstar_jax.evaluate.intervals import of_share
 from rstar_jax.evaluate.paper import BENCHMARKS, WAYS, Beside, beside_evaluation, beside_report
 from rstar_jax.report import tables
+from rstar_jax.report.notes import best_line
 from rstar_jax.report.page import chart, parts
 from rstar_jax.report.page.chart import Bars, Series
 from rstar_jax.report.page.contents import Contents
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.page.markup import Content, Markup
-from rstar_jax.report.sections import Report
+from rstar_jax.report.sections import Report, RunReport
 from rstar_jax.report.tables import Table
 
 
@@ -68,6 +67,8 @@ def accuracy(contents: Contents) -> Section | None:
         every = chart.bars("Held-out problems answered right", groups, series, note=note)
         body.append(parts.charts([every, _levels(report)]))
     body.append(parts.shown(found))
+    if isinstance(report, RunReport) and (told := best_line(report.best)):
+        body.append(parts.paragraph(told))
     return Section("accuracy", "Held-out accuracy", body)
 
 
@@ -152,11 +153,8 @@ def _levels(report: Report) -> Markup | None:
 
 
 def _interval(share: float | None, problems: int | None) -> tuple[float, float] | None:
-    if share is None or not problems:
-        return None
-    right = round(share * problems)
-    found = interval_of(np.repeat([1.0, 0.0], [right, problems - right]))
-    return found.low, found.high
+    found = of_share(share, problems)
+    return None if found is None else (found.low, found.high)
 
 
 def _points(found: Sequence[tuple[int | None, float | None]]) -> list[tuple[float, float]]:
