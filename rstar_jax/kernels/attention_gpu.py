@@ -3,7 +3,7 @@
 The grid and its blocks are cuDNN's own, and logits stay on the chip. Ours is what lies in the GPU's memory:
 
     q [B, T, H, A]   keys [B, T, G, A]   values [B, T, G, A], filled up from C   out [B, T, H, A], cut to C
-    mask [B or 1, 1, T, T], only of packed rows or of a window that is an array:
+    mask [B or 1, 1, T, T], only of packed rows, of trees or of a window that is an array:
 
       segments 1 1 2 2 0   1              a token sees its own segment up to itself;
                            1 1            without segments `is_causal` says the same
@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rstar_jax.kernels.attention_xla import Window, seen
+from rstar_jax.kernels.attention_xla import Packed, Window, seen
 
 
 def missing(
@@ -46,22 +46,21 @@ def causal(
     q_BxTxHxA: jax.Array,
     k_BxTxGxA: jax.Array,
     v_BxTxGxC: jax.Array,
-    segments_BxT: jax.Array | None,
+    packed: Packed,
     window: Window,
 ) -> jax.Array:
     """`attention.causal` on one device.
 
-    Segments go in as a mask [B, 1, T, T], which costs 2 bytes a pair, not 4 H: cuDNN's own packed rows take
-    segments that are contiguous and counted beforehand. A window goes into the same mask, for cuDNN takes
-    one beside a mask only if there is none. Values narrower than keys are filled up with zeros.
+    Segments and trees go in as a mask [B, 1, T, T], which costs 2 bytes a pair, not 4 H: cuDNN's own packed
+    rows take segments that are contiguous and counted beforehand. A window goes into the same mask, for cuDNN
+    takes one beside a mask only if there is none. Values narrower than keys are filled up with zeros.
     """
     T, A, C = q_BxTxHxA.shape[1], q_BxTxHxA.shape[3], v_BxTxGxC.shape[3]
     mask, local = None, None
-    if segments_BxT is None and (window is None or isinstance(window, int)):
+    if packed is None and (window is None or isinstance(window, int)):
         local = None if window is None else (window - 1, 0)
     else:
-        both = None if segments_BxT is None else (segments_BxT, segments_BxT)
-        mask = seen(jnp.arange(T), jnp.arange(T), both, window)[:, None]
+        mask = seen(jnp.arange(T), jnp.arange(T), (packed, packed), window)[:, None]
     v = jnp.pad(v_BxTxGxC, [(0, 0)] * 3 + [(0, A - C)]) if C < A else v_BxTxGxC
     out = jax.nn.dot_product_attention(
         q_BxTxHxA,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
 from rstar_jax import sharding
-from rstar_jax.kernels.attention_xla import Sometimes, Window
+from rstar_jax.kernels.attention_xla import Packed, Sometimes, Window
 
 
 def current_mesh() -> AbstractMesh | None:
@@ -45,16 +45,16 @@ def split(
     q_BxTxHxA: jax.Array,
     k_BxTxGxA: jax.Array,
     v_BxTxGxC: jax.Array,
-    segments_BxT: jax.Array | None,
+    packed: Packed,
     window: Window,
 ) -> jax.Array:
-    """kernel(q, k, v, segments, window) on each device's share of batch and heads: [B, T, H, C].
+    """kernel(q, k, v, packed, window) on each device's share of batch and heads: [B, T, H, C].
 
     Key/value heads that are too few to be split lie on every device, which takes of them those that its
     query heads read.
     """
     if mesh is None or mesh.size == 1:
-        return kernel(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, window)
+        return kernel(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, window)
     mesh = cast(Mesh, mesh)  # an abstract one has all that is asked of it here
     preset = sharding.preset_for(mesh)
     H, G = q_BxTxHxA.shape[2], k_BxTxGxA.shape[2]
@@ -66,7 +66,7 @@ def split(
     by_kv = [spec(x.shape, "batch", None, "kv_heads", None) for x in (k_BxTxGxA, v_BxTxGxC)]
     over, kv_over = by_heads[2], by_kv[0][2]
 
-    def local(q, k, v, segments, *applies):
+    def local(q, k, v, packed, *applies):
         if over is not None and over != kv_over:
             local_H = q.shape[2]
             first = jax.lax.axis_index(over) * local_H
@@ -75,9 +75,9 @@ def split(
                 heads = heads[:1]
             k, v = jnp.take(k, heads, axis=2), jnp.take(v, heads, axis=2)
         local_window = window._replace(applies=applies[0]) if isinstance(window, Sometimes) else window
-        return kernel(q, k, v, segments, local_window)
+        return kernel(q, k, v, packed, local_window)
 
-    by_rows = None if segments_BxT is None else spec(segments_BxT.shape, "batch", None)
+    by_rows = jax.tree.map(lambda x: spec(x.shape, "batch", None), packed)
     applies = (window.applies,) if isinstance(window, Sometimes) else ()
     return jax.shard_map(
         local,
@@ -85,4 +85,4 @@ def split(
         in_specs=(by_heads, *by_kv, by_rows, *(jax.sharding.PartitionSpec() for _ in applies)),
         out_specs=by_heads,
         check_vma=False,  # kernels do not say how what they return varies
-    )(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, *applies)
+    )(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, *applies)

@@ -17,6 +17,9 @@ Letters as in `types.py`; C: width of a value.
     VMEM  a block of each: q [block, A], k [block, A], v [block, C]; over a row's blocks: the running maximum
           and sum [block, 128] and out [block, C], float32
     SMEM  the table: for each step, which block is next and whether its mask is whole, part or none
+
+Trees have masks of their own, made where the rows are: bool [T, T] of a row in HBM, of which a partial block
+is fetched with its keys, and a table of each row. What no token of a block is above is neither computed.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-from rstar_jax.kernels.attention_xla import Sometimes, Window
+from rstar_jax.kernels.attention_xla import Intervals, Packed, Sometimes, Window, seen
 
 LANES = 128  # of a vector register: blocks are whole multiples
 BLOCKS = (512, 256, LANES)
@@ -48,25 +51,48 @@ def causal(
     q_BxTxHxA: jax.Array,
     k_BxTxGxA: jax.Array,
     v_BxTxGxC: jax.Array,
-    segments_BxT: jax.Array | None,
+    packed: Packed,
     window: Window,
     cap: float | None,
     *,
     interpret: bool = False,
 ) -> jax.Array:
     """`attention.causal` on one device. interpret: anywhere, very slowly, by the same steps."""
+    T, H = q_BxTxHxA.shape[1:3]
+    if isinstance(packed, Intervals):
+        places = jnp.arange(T)
+
+        def row_of_trees(q, k, v, packed):
+            one = jax.tree.map(lambda x: x[None], packed)
+            return _row(q, k, v, None, seen(places, places, (one, one), window), cap, interpret)
+
+        return jax.vmap(row_of_trees)(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed)
     if isinstance(window, Sometimes):
         branches = [
             functools.partial(causal, window=width, cap=cap, interpret=interpret)
             for width in (window.size, None)
         ]
-        return jax.lax.cond(window.applies, *branches, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT)
+        return jax.lax.cond(window.applies, *branches, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed)
     assert window is None or isinstance(window, int)
-    T, H = q_BxTxHxA.shape[1:3]
     mask = masks.CausalMask((T, T)) if window is None else masks.LocalMask((T, T), (window - 1, 0), offset=0)
-    block = next(size for size in BLOCKS if T % size == 0)
+    heads = masks.MultiHeadMask([mask] * H)
+    row = functools.partial(_row, mask=heads, cap=cap, interpret=interpret)
+    return jax.vmap(row)(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed)
+
+
+def _row(
+    q_TxHxA: jax.Array,
+    k_TxGxA: jax.Array,
+    v_TxGxC: jax.Array,
+    segments_T: jax.Array | None,
+    mask: masks.MultiHeadMask | jax.Array,
+    cap: float | None,
+    interpret: bool,
+) -> jax.Array:
+    """mask: of every head, or bool [1, T, T] for all of them."""
+    block = next(size for size in BLOCKS if q_TxHxA.shape[0] % size == 0)
     kernel = splash.make_splash_mha(
-        mask=masks.MultiHeadMask([mask] * H),
+        mask=mask,
         block_sizes=splash.BlockSizes(
             block_q=block,
             block_kv=block,
@@ -82,10 +108,9 @@ def causal(
         attn_logits_soft_cap=cap,
         interpret=interpret,
     )
-
-    def row(q, k, v, segments):
-        ids = None if segments is None else splash.SegmentIds(segments, segments)
-        q, k, v = (jnp.swapaxes(x, 0, 1) for x in (q, k, v))
-        return jnp.swapaxes(cast(jax.Array, kernel(q, k, v, segment_ids=ids)), 0, 1)
-
-    return jax.vmap(row)(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT)
+    if isinstance(mask, jax.Array):  # under jit its own flag of that is an array, which it then asks for
+        for name in ("fwd_mask_info", "dq_mask_info", "dkv_mask_info"):
+            setattr(kernel, name, getattr(kernel, name)._replace(is_dynamic_mask=True))
+    ids = None if segments_T is None else splash.SegmentIds(segments_T, segments_T)
+    q, k, v = (jnp.swapaxes(x, 0, 1) for x in (q_TxHxA, k_TxGxA, v_TxGxC))
+    return jnp.swapaxes(cast(jax.Array, kernel(q, k, v, segment_ids=ids)), 0, 1)

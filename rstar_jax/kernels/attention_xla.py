@@ -39,6 +39,23 @@ class Sometimes(NamedTuple):
 Window = int | jax.Array | Sometimes | None
 
 
+class Intervals(NamedTuple):
+    """Rows of trees, each in depth-first order: what stands above a token, and it itself, is what it sees.
+
+    ends: [B, T] int32, the place behind the last token below each; token i sees token j iff j <= i < ends[j].
+    So a token sees nothing of another tree of its row. depths: [B, T] int32, tokens above each; windows
+    count these.
+    """
+
+    ends: jax.Array
+    depths: jax.Array
+
+
+# What tokens of a row see of each other: their own segment [B, T] int32, what is above them, or all (None);
+# of what stands before them.
+Packed = jax.Array | Intervals | None
+
+
 def bound(window: Window) -> int | jax.Array | None:
     """The window as one number, or none."""
     return jnp.where(window.applies, window.size, _EVERYTHING) if isinstance(window, Sometimes) else window
@@ -49,27 +66,30 @@ def softcap(x: jax.Array, cap: float | None) -> jax.Array:
     return x if cap is None else cap * jnp.tanh(x / cap)
 
 
-def seen(
-    rows: jax.Array, columns: jax.Array, segments: tuple[jax.Array, jax.Array] | None, window: Window
-) -> jax.Array:
+def seen(rows: jax.Array, columns: jax.Array, packed: tuple[Packed, Packed], window: Window) -> jax.Array:
     """[B or 1, Q, K]: whether the token at place rows[i] sees that at columns[j].
 
-    segments: [B, Q] and [B, K] of the two, or None where all of a row is one.
+    packed: that of the rows' tokens and of the columns'.
     """
+    of_rows, of_columns = packed
     mask = (rows[:, None] >= columns[None])[None]
+    distance = (rows[:, None] - columns[None])[None]
+    if isinstance(of_rows, Intervals):
+        assert isinstance(of_columns, Intervals)
+        mask = mask & (rows[None, :, None] < of_columns.ends[:, None, :])
+        distance = of_rows.depths[:, :, None] - of_columns.depths[:, None, :]
+    elif of_rows is not None:
+        assert of_columns is not None and not isinstance(of_columns, Intervals)
+        mask = mask & (of_rows[:, :, None] == of_columns[:, None, :])
     width = bound(window)
-    if width is not None:
-        mask = mask & (rows[:, None] - columns[None] < width)[None]
-    if segments is not None:
-        mask = mask & (segments[0][:, :, None] == segments[1][:, None, :])
-    return mask
+    return mask if width is None else mask & (distance < width)
 
 
 def causal(
     q_BxTxHxA: jax.Array,
     k_BxTxGxA: jax.Array,
     v_BxTxGxC: jax.Array,
-    segments_BxT: jax.Array | None,
+    packed: Packed,
     window: Window,
     cap: float | None,
     block: int | None = None,
@@ -83,9 +103,9 @@ def causal(
     q = jnp.transpose(q_BxTxHxA.reshape(B, T, G, H // G, A), (0, 2, 3, 1, 4))
     k, v = jnp.transpose(k_BxTxGxA, (0, 2, 3, 1)), jnp.transpose(v_BxTxGxC, (0, 2, 1, 3))
     if block is None or block >= T:
-        out = _rows(0, 0, cap, q, k, v, segments_BxT, segments_BxT, window)
+        out = _rows(0, 0, cap, q, k, v, packed, packed, window)
     else:
-        out = _by_blocks(block, cap, q, k, v, segments_BxT, window)
+        out = _by_blocks(block, cap, q, k, v, packed, window)
     return jnp.transpose(out, (0, 3, 1, 2, 4)).reshape(B, T, H, C)
 
 
@@ -95,12 +115,13 @@ def _by_blocks(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    segments_BxT: jax.Array | None,
+    packed: Packed,
     window: Window,
 ) -> jax.Array:
     """Bands of blocks, one band after the other; its blocks share the keys that the last one sees."""
     T = q.shape[3]
-    reach = window if isinstance(window, int) else T
+    # Of a tree, what is few tokens above may stand many places before.
+    reach = window if isinstance(window, int) and not isinstance(packed, Intervals) else T
     # In float32, so that what the blocks add to the gradients of keys and values is added so.
     k32, v32 = k.astype(jnp.float32), v.astype(jnp.float32)
     bands = []
@@ -110,14 +131,16 @@ def _by_blocks(
 
         band_k, band_v = k32[..., left:end], v32[:, :, left:end]
         band_q = q[:, :, :, first:end]
-        seg_q, seg_k = (None if segments_BxT is None else segments_BxT[:, i:end] for i in (first, left))
+        packed_q, packed_k = (
+            jax.tree.map(lambda x, i=i, end=end: x[:, i:end], packed) for i in (first, left)
+        )
         run = functools.partial(jax.checkpoint(_block, static_argnums=(0, 1), prevent_cse=False), left, cap)
-        run = functools.partial(run, band_k, band_v, seg_k, window)
+        run = functools.partial(run, band_k, band_v, packed_k, window)
         if count == 1:
-            bands.append(run(first, band_q, seg_q))
+            bands.append(run(first, band_q, packed_q))
             continue
-        seg_blocks = None if seg_q is None else _cut(seg_q, 1, size)
-        xs = jnp.arange(first, end, size), _cut(band_q, 3, size), seg_blocks
+        blocks = jax.tree.map(lambda x, size=size: _cut(x, 1, size), packed_q)
+        xs = jnp.arange(first, end, size), _cut(band_q, 3, size), blocks
         _, out = jax.lax.scan(lambda _, xs, run=run: (None, run(*xs)), None, xs)
         bands.append(jnp.moveaxis(out, 0, 3).reshape(*band_q.shape[:-1], -1))
     return jnp.concatenate(bands, axis=3)
@@ -128,13 +151,13 @@ def _block(
     cap: float | None,
     k: jax.Array,
     v: jax.Array,
-    segments_k: jax.Array | None,
+    packed_k: Packed,
     window: Window,
     first: int | jax.Array,
     q: jax.Array,
-    segments_q: jax.Array | None,
+    packed_q: Packed,
 ) -> jax.Array:
-    return _rows(first, left, cap, q, k.astype(q.dtype), v.astype(q.dtype), segments_q, segments_k, window)
+    return _rows(first, left, cap, q, k.astype(q.dtype), v.astype(q.dtype), packed_q, packed_k, window)
 
 
 def _bands(T: int, block: int) -> list[tuple[int, int, int]]:
@@ -157,16 +180,15 @@ def _rows(
     q: jax.Array,
     k: jax.Array,
     v: jax.Array,
-    segments_q: jax.Array | None,
-    segments_k: jax.Array | None,
+    packed_q: Packed,
+    packed_k: Packed,
     window: Window,
 ) -> jax.Array:
     """Queries [B, G, M, Q, A] from place `first` on, keys [B, G, A, K] from `left` on: [B, G, M, Q, C]."""
     B, G, M, Q, A = q.shape
     K = k.shape[-1]
     logits = softcap(dot(q.reshape(B, G, M * Q, A), k), cap).reshape(B, G, M, Q, K)
-    both = None if segments_q is None or segments_k is None else (segments_q, segments_k)
-    mask = seen(first + jnp.arange(Q), left + jnp.arange(K), both, window)
+    mask = seen(first + jnp.arange(Q), left + jnp.arange(K), (packed_q, packed_k), window)
     logits = jnp.where(mask[:, None, None], logits, MASKED)
     weights = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=-1, keepdims=True)))
     total = jnp.sum(weights, axis=-1, keepdims=True)

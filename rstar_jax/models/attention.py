@@ -1,4 +1,4 @@
-"""Attention, all of it: causal inside segments, and candidates against a prefix that they share.
+"""Attention, all of it: causal inside segments and trees, and candidates against a prefix that they share.
 
 Queries come scaled and rotated, keys rotated; windows and soft caps are applied here. Softmax is in float32.
 Heads are grouped: query head h reads key/value head h // (H / G), and keys are never repeated. Masked logits
@@ -15,11 +15,22 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
 from rstar_jax.kernels import attention_gpu, attention_mesh, attention_tpu, attention_xla
-from rstar_jax.kernels.attention_xla import MASKED, Sometimes, Window, bound, softcap
+from rstar_jax.kernels.attention_xla import MASKED, Intervals, Packed, Sometimes, Window, bound, softcap
 from rstar_jax.models.bfloat16 import rounded, select
 from rstar_jax.models.config import DecoderConfig
 
-__all__ = ["MASKED", "Sometimes", "Window", "causal", "choose", "describe", "shared_prefix", "softcap"]
+__all__ = [
+    "MASKED",
+    "Intervals",
+    "Packed",
+    "Sometimes",
+    "Window",
+    "causal",
+    "choose",
+    "describe",
+    "shared_prefix",
+    "softcap",
+]
 
 KV = tuple[jax.Array, jax.Array]
 # What `part` returns of queries [B, G, N * T * M, A], or [B, N, G, T * M, A] where it is a candidate's own.
@@ -34,17 +45,19 @@ def causal(
     q_BxTxHxA: jax.Array,
     k_BxTxGxA: jax.Array,
     v_BxTxGxC: jax.Array,
-    segments_BxT: jax.Array | None,
+    packed: Packed,
     window: Window = None,
     cap: float | None = None,
     *,
     mesh: Mesh | AbstractMesh | None = None,
     kind: str = "auto",
 ) -> jax.Array:
-    """Each token sees itself and what stands before it in its own segment (all of the row if None).
+    """Each token sees itself and what stands before it in its own segment (all of the row if None), or above
+    it in its tree.
 
     Returns [B, T, H, C] in the values' dtype. "Before" is by place in the row, whatever the positions; so
-    is `window`: a token sees itself and the window - 1 tokens before it. cap: soft cap of the logits.
+    is `window`, but in trees, by depth: a token sees itself and the window - 1 tokens before it. cap: soft
+    cap of the logits.
 
     mesh: over which batch and heads are split; by default that of `jax.set_mesh`, else one device. Its
     platform decides on the kernel, also when compiling ahead of time for another one than is here. kind: a
@@ -54,17 +67,17 @@ def causal(
     platform = attention_mesh.platform(mesh)
     if kind == "auto":
         shapes = q_BxTxHxA.shape, k_BxTxGxA.shape, v_BxTxGxC.shape
-        kind, _ = choose(*shapes, v_BxTxGxC.dtype, segments_BxT is not None, window, cap, platform)
+        kind, _ = choose(*shapes, v_BxTxGxC.dtype, packed is not None, window, cap, platform)
     if kind in ("whole", "blocks"):
         block = BLOCKS.get(platform, OTHER_BLOCKS)[0] if kind == "blocks" else None
-        return attention_xla.causal(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, window, cap, block)
+        return attention_xla.causal(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, window, cap, block)
 
-    def kernel(q, k, v, segments, window):
+    def kernel(q, k, v, packed, window):
         if kind == "splash":
-            return attention_tpu.causal(q, k, v, segments, window, cap, interpret=platform != "tpu")
-        return attention_gpu.causal(q, k, v, segments, window)
+            return attention_tpu.causal(q, k, v, packed, window, cap, interpret=platform != "tpu")
+        return attention_gpu.causal(q, k, v, packed, window)
 
-    return attention_mesh.split(mesh, kernel, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, segments_BxT, window)
+    return attention_mesh.split(mesh, kernel, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, window)
 
 
 def choose(

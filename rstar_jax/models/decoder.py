@@ -99,17 +99,24 @@ class Decoder(nnx.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         *,
+        ends: jax.Array | None = None,
         remat: Remat = "none",
     ) -> jax.Array:
         """Final states [B, T, D], after the last norm.
 
         positions [B, T] int32: rotary positions, by default 0 … T-1. segment_ids [B, T] int32: a token
-        sees only its own segment; 0 is padding. remat: a row of `REMAT`.
+        sees only its own segment; 0 is padding. ends [B, T] int32: rows of trees, each a segment in
+        depth-first order, positions are depths; token i sees token j only if i < ends[j], see
+        `attention.Intervals`. The texts of a tree are long ones or none is, see `rope`. remat: a row of
+        `REMAT`.
         """
         if positions is None:
             positions = jnp.arange(tokens_BxT.shape[1])[None]
         long = rope.in_long_text(self.config.rope, positions, segment_ids)
-        return self._causal(tokens_BxT, positions, segment_ids, long, remat=remat)[0]
+        packed: attention.Packed = segment_ids
+        if ends is not None:
+            packed = attention.Intervals(ends, jnp.broadcast_to(positions, ends.shape))
+        return self._causal(tokens_BxT, positions, packed, long, remat=remat)[0]
 
     def logits(self, x: jax.Array) -> jax.Array:
         """The head alone: states [..., D] to logits [..., V] float32."""
@@ -196,7 +203,7 @@ class Decoder(nnx.Module):
         self,
         tokens_BxT: jax.Array,
         positions: jax.Array,
-        segment_ids: jax.Array | None,
+        packed: attention.Packed,
         long: jax.Array | None,
         *,
         remat: Remat = "none",
@@ -211,7 +218,7 @@ class Decoder(nnx.Module):
         def attend(layer, window, q, k, v, cache, entry=None):
             if cache is not None:
                 (cache,) = caches.put((cache,), entry or (k, v), layer)
-            return attention.causal(q, k, v, segment_ids, window, c.attention_softcap), cache
+            return attention.causal(q, k, v, packed, window, c.attention_softcap), cache
 
         return self._run(tokens_BxT, self._tables(positions, long), attend, cache, remat=remat)
 

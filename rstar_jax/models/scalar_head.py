@@ -93,10 +93,12 @@ class RewardModel(nnx.Module):
         positions: jax.Array | None = None,
         segment_ids: jax.Array | None = None,
         *,
+        ends: jax.Array | None = None,
         remat: Remat = "none",
     ) -> jax.Array:
         """Values before tanh [B, T] float32, of the text up to each token. Arguments as Decoder.hidden."""
-        return self.raw_of_hidden(self.decoder.hidden(tokens_BxT, positions, segment_ids, remat=remat))
+        hidden = self.decoder.hidden(tokens_BxT, positions, segment_ids, ends=ends, remat=remat)
+        return self.raw_of_hidden(hidden)
 
     def raw_of_hidden(self, x: jax.Array) -> jax.Array:
         """Values before tanh [...] float32 of final states [..., D], as `Decoder.extend` returns them."""

@@ -12,7 +12,7 @@ from rstar_jax.engine import DecodeConfig
 from rstar_jax.engine.catalogue import Catalogue
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import Decoder, DecoderConfig
-from rstar_jax.models.attention import Sometimes, causal
+from rstar_jax.models.attention import Intervals, Sometimes, causal
 from rstar_jax.models.cache import ByToken
 from rstar_jax.models.candidates import attend
 from rstar_jax.models.params import param_specs
@@ -59,6 +59,25 @@ def test_kernels_compile_forward_and_backward(mesh: Any, A: int, C: int, cap: fl
 
     compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, k, v, segments, applies).compile()
     assert kernels(compiled) == (6 if cap else 3)  # forward, and backward for queries and for keys
+
+
+@pytest.mark.parametrize("cap", [None, 50.0])
+def test_kernels_of_trees_compile_forward_and_backward(mesh: Any, cap: float | None) -> None:
+    """With a window and without, in one program: what differs is the mask."""
+    q, k, v = (
+        array(mesh, (4, T, n, 128), ("batch", None, axis, None), jnp.bfloat16)
+        for n, axis in ((8, "heads"), (4, "kv_heads"), (4, "kv_heads"))
+    )
+    ends = array(mesh, (4, T), ("batch", None), jnp.int32)
+    applies = jax.ShapeDtypeStruct((), jnp.bool_, sharding=jax.NamedSharding(mesh, jax.P()))
+
+    def loss(q: Any, k: Any, v: Any, ends: Any, depths: Any, applies: Any) -> jax.Array:
+        window = Sometimes(100, applies) if cap else None
+        out = causal(q, k, v, Intervals(ends, depths), window, cap, mesh=mesh)
+        return jnp.sum(out.astype(jnp.float32))
+
+    compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(q, k, v, ends, ends, applies).compile()
+    assert kernels(compiled) == 3  # of all rows of a device, one after the other
 
 
 def test_a_decode_step_leaves_its_caches_in_place(mesh: Any) -> None:

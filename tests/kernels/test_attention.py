@@ -10,44 +10,66 @@ import pytest
 
 from rstar_jax.kernels import attention_tpu, attention_xla
 from rstar_jax.models import attention
-from rstar_jax.models.attention import Sometimes, causal, choose
+from rstar_jax.models.attention import Intervals, Sometimes, causal, choose
 from tests.on_devices import printed
 
-# name: (heads, kv heads, key dimension, value dimension, rows in segments, window, soft cap)
-CASES: dict[str, tuple[int, int, int, int, bool, Any, float | None]] = {
+# name: (heads, kv heads, key dimension, value dimension, rows in segments (or of trees), window, soft cap)
+CASES: dict[str, tuple[int, int, int, int, bool | str, Any, float | None]] = {
     "grouped": (4, 2, 16, 16, True, None, None),
     "window": (2, 2, 16, 16, True, 5, None),
     "cap": (2, 1, 16, 16, False, None, 2.0),
     "narrow values": (2, 2, 32, 16, True, None, None),
     "all of it": (4, 2, 16, 16, True, 20, 3.0),
+    "trees": (4, 2, 16, 16, "trees", None, None),
+    "trees, all of it": (4, 2, 32, 16, "trees", 5, 3.0),
 }
+TREES = [name for name, case in CASES.items() if case[4] == "trees"]
 SCANNED = {f"window {'here' if here else 'elsewhere'}": here for here in (True, False)}
 
 
-def example(name: str, T: int) -> tuple[tuple[jax.Array, ...], np.ndarray | None, Any, float | None]:
+def trees(rng: np.random.Generator, B: int, T: int) -> Intervals:
+    """Rows of trees, in depth-first order: most tokens go on from the one before, some from one above it."""
+    ends, depths = np.full((B, T), T, np.int32), np.zeros((B, T), np.int32)
+    for b in range(B):
+        above: list[int] = []
+        for t in range(T):
+            left = rng.integers(len(above) + 1) if rng.random() < 0.3 else len(above)
+            ends[b, above[left:]] = t
+            above = [*above[:left], t]
+            depths[b, t] = left
+    return Intervals(jnp.asarray(ends), jnp.asarray(depths))
+
+
+def example(name: str, T: int) -> tuple[tuple[jax.Array, ...], Any, Any, float | None]:
     H, G, A, C, packed, window, cap = CASES[name]
     rng = np.random.default_rng(len(name))
     q, k, v = (rng.normal(size=(2, T, *shape)).astype(np.float32) for shape in ((H, A), (G, A), (G, C)))
     cuts = np.sort(rng.integers(1, T, size=(2, 2)), axis=1)
     segments = (np.arange(T) >= cuts[:, :, None]).sum(axis=1).astype(np.int32)
-    return (
-        (jnp.asarray(q * A**-0.5), jnp.asarray(k), jnp.asarray(v)),
-        segments if packed else None,
-        window,
-        cap,
-    )
+    rows = trees(rng, 2, T) if packed == "trees" else segments if packed else None
+    return (jnp.asarray(q * A**-0.5), jnp.asarray(k), jnp.asarray(v)), rows, window, cap
 
 
-def defined(q: Any, k: Any, v: Any, segments: Any, window: int | None, cap: float | None) -> np.ndarray:
+def before(packed: Any, b: int, t: int) -> list[int]:
+    """The places that token t may see, itself last, by the definition of each kind of row."""
+    if isinstance(packed, Intervals):
+        depths, found = np.asarray(packed.depths)[b], [t]
+        while depths[found[-1]]:  # the one above is the last before it that is less deep by one
+            found.append(max(s for s in range(found[-1]) if depths[s] == depths[found[-1]] - 1))
+        return found[::-1]
+    return [s for s in range(t + 1) if packed is None or packed[b, s] == packed[b, t]]
+
+
+def defined(q: Any, k: Any, v: Any, packed: Any, window: int | None, cap: float | None) -> np.ndarray:
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     out = np.zeros((*q.shape[:3], v.shape[3]))
     for b, t, h in np.ndindex(*q.shape[:3]):
         g = h // (q.shape[2] // k.shape[2])
-        places = [
-            s
-            for s in range(t + 1)
-            if (segments is None or segments[b, s] == segments[b, t]) and (window is None or t - s < window)
-        ]
+        places = before(packed, b, t)
+        if window is not None and isinstance(packed, Intervals):
+            places = places[-window:]
+        elif window is not None:
+            places = [s for s in places if t - s < window]
         logits = k[b, places, g] @ q[b, t, h]
         weights = np.exp(logits if cap is None else cap * np.tanh(logits / cap))
         out[b, t, h] = weights @ v[b, places, g] / weights.sum()
@@ -94,7 +116,7 @@ def test_bfloat16_blocks_stay_near_float32() -> None:
     arrays, segments, window, cap = example("grouped", T=24)
     half = tuple(x.astype(jnp.bfloat16) for x in arrays)
     exact = tuple(x.astype(jnp.float32) for x in half)
-    way = functools.partial(attention_xla.causal, segments_BxT=segments, window=window, cap=cap)
+    way = functools.partial(attention_xla.causal, packed=segments, window=window, cap=cap)
     for block in (None, 8):
         blocked = functools.partial(way, block=block)
         assert blocked(*half).dtype == jnp.bfloat16
@@ -114,7 +136,9 @@ def test_blocks_hold_less_at_once() -> None:
     assert temporaries(2048) < 2.6 * temporaries(1024)
 
 
-@pytest.mark.parametrize("name", ["grouped", "all of it", "narrow values", *SCANNED])
+@pytest.mark.parametrize(
+    "name", ["grouped", "all of it", "narrow values", "trees", "trees, all of it", *SCANNED]
+)
 def test_splash_equals_plain_attention(name: str) -> None:
     arrays, segments, window, cap = example("grouped" if name in SCANNED else name, T=256)
     plain = splash = window
@@ -198,14 +222,14 @@ def across(shape: dict[str, int], H: int, G: int) -> None:
     T, A = 128, 16
     arrays = tuple(jnp.asarray(rng.normal(size=(2, T, n, A)), jnp.float32) for n in (H, G, G))
     segments = jnp.asarray(np.arange(T) // [[50], [90]], jnp.int32)
-    whole = functools.partial(causal, segments_BxT=segments, window=40, kind="whole")
+    whole = functools.partial(causal, packed=segments, window=40, kind="whole")
     wanted, grads = whole(*arrays), gradients(whole, arrays)
     placed = tuple(
         jax.device_put(x, sharding.sharding(mesh, axes, x.shape, sharding.preset_for(mesh)))
         for x, axes in zip(arrays, (HEADS, KV_HEADS, KV_HEADS), strict=True)
     )
     for kind in ("blocks", "splash"):
-        way = functools.partial(causal, segments_BxT=segments, window=40, kind=kind)
+        way = functools.partial(causal, packed=segments, window=40, kind=kind)
         found = jax.jit(functools.partial(way, mesh=mesh))(*placed)
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
         assert kind == "blocks" or found.addressable_shards[0].data.size * 8 == found.size
