@@ -322,4 +322,4 @@ def _seed(context: Context, round: int) -> int:
 
 def _figures(summary: train.TrainSummary) -> dict[str, Any]:
     """A training's figures, JSON-ready."""
-    return dataclasses.asdict(summary) | {n: dict(getattr(summary, n)) for n in ("metrics", "heldout")}
+    return dataclasses.asdict(summary) | {n: dict(getattr(summary, n)) for n in ("metrics", "held_out")}

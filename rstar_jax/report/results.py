@@ -72,8 +72,7 @@ class TrainResult:
     device, device_awaited: as in `train.TrainSummary`; None in those of earlier releases.
     delimiters: the policy's probability of each where it stands. as_sampled: steps that the policy learnt by
     the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM or an
-    ORM, on the pairs that it learns. heldout: what was measured on rows that it did not learn
-    (`train.HeldOut`), by the end.
+    ORM, on the pairs that it learns. held_out: figures on rows that it did not learn.
     """
 
     examples: int | None = None
@@ -89,7 +88,7 @@ class TrainResult:
     delimiters: dict[str, float] | None = None
     as_sampled: int | None = None
     pair_accuracy: float | None = None
-    heldout: dict[str, float] = dataclasses.field(default_factory=dict)
+    held_out: dict[str, float] = dataclasses.field(default_factory=dict)
     note: str = ""
 
 

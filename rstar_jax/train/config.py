@@ -89,7 +89,8 @@ class TrainSummary:
     device worked at a step, and in which the host did nothing but wait for it. metrics: means over the last
     tenth of the steps.
     as_sampled: steps of the rows that the policy learnt by the ids they were sampled with, where its
-    tokenizer spells them otherwise. heldout: what was measured after the last step (`held_out.HeldOut`).
+    tokenizer spells them otherwise. held_out: its figures on held-out data,
+    empty where there is none.
     """
 
     steps: int
@@ -103,4 +104,4 @@ class TrainSummary:
     device: float = 0.0
     device_awaited: float = 0.0
     as_sampled: int | None = None
-    heldout: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    held_out: Mapping[str, float] = dataclasses.field(default_factory=dict)

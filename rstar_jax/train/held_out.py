@@ -1,8 +1,7 @@
-"""A loss on batches that are not learnt: once, or while a training goes on."""
+"""Figures on data that is not learnt."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,10 @@ from rstar_jax.train.step import Loss, home, on_device
 
 if TYPE_CHECKING:
     from rstar_jax.train.loop import Batch
+
+# From a model to figures by name, "loss" among them: the lower, the better. Every process of a training calls
+# it alike.
+HeldOut = Callable[[Any], dict[str, float]]
 
 
 def measure(
@@ -44,27 +47,3 @@ def measure(
 @functools.lru_cache(maxsize=8)
 def _terms_of(graphdef: Any, loss: Loss, config: TrainConfig) -> Any:
     return jax.jit(lambda params, frozen, piece: loss(nnx.merge(graphdef, params, frozen), piece, config))
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """Batches that a training does not learn, and when they are measured.
-
-    batches, loss, config, total_steps: as of `measure`. every: steps of the training from one time to the
-    next; it is measured after the last step, too.
-    """
-
-    batches: Callable[[int], Batch]
-    loss: Loss
-    config: TrainConfig
-    total_steps: int
-    every: int
-
-    def due(self, step: int, last: int) -> bool:
-        """Tell whether it is measured after `step` of `last` steps."""
-        return step % self.every == 0 or step == last
-
-    def figures(self, model: nnx.Module) -> dict[str, float]:
-        """Measure a model; names are those of the loss's terms behind "heldout_"."""
-        found = measure(model, self.batches, self.loss, self.config, total_steps=self.total_steps)
-        return {f"heldout_{name}": value for name, value in found.items()}

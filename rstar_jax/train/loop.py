@@ -68,6 +68,7 @@ def fit(
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
     held_out: HeldOut | None = None,
+    held_out_every: int = 0,
 ) -> TrainSummary:
     """Train the parameters (nnx.Param) of `model` in place for `total_steps` steps; other variables stay.
 
@@ -75,13 +76,14 @@ def fit(
     config) to `Terms`, the same object in each training (it is compiled once for equal models and options);
     "loss" is minimised.
     seed, data: parts of a checkpoint's identity; the latter is a number for what is learnt. dropped: of the
-    summary. checkpoints: folder of the training state; left for the caller to delete, since the last state
-    is not in it but in the model. on_step: called after every step with (steps done, total_steps, metrics);
-    what it raises ends the training. held_out: measured as it says; its figures are in the metrics of that
-    step, the last ones in the summary. A model whose parameters lie on a mesh is trained on that mesh, rows
-    split over its batch axes. Where the mesh is that of several processes, each calls this alike, with
-    batches in which at least its own rows are made (`host_rows.Rows`); metrics are the leader's alone. With
-    checkpoints, SIGTERM ends it once the step under way is done and saved, by what its handler raises.
+    summary. checkpoints: folder of the training state; left for the caller to delete, since the last state is
+    not in it but in the model. on_step: called after every step with (steps done, total_steps, metrics); what
+    it raises ends the training. held_out: called after every `held_out_every` steps and after the last one,
+    0: after that alone; what it finds is in the metrics of that step, the last of it in the summary. A model
+    whose parameters lie on a mesh is trained on that mesh, rows split over its batch axes. Where the mesh is
+    that of several processes, each calls this alike, with batches in which at least its own rows are made
+    (`host_rows.Rows`); metrics are the leader's alone. With checkpoints, SIGTERM ends it once the step under
+    way is done and saved, by what its handler raises.
 
     Raises UserError if total_steps is 0, the loss stops being finite, a microbatch does not fit the memory of
     the devices or has rows that the mesh does not divide, or the checkpoints are another training's.
@@ -151,9 +153,11 @@ def fit(
                     f"step {steps_done} of {total_steps}: the loss is {row['loss']}. Lower "
                     f"train.learning_rate ({config.learning_rate}) or train.clip ({config.clip})."
                 )
-            if held_out is not None and held_out.due(steps_done, total_steps):
-                progress.heldout = held_out.figures(nnx.merge(graphdef, params, frozen))
-                row |= progress.heldout
+            measured = steps_done == total_steps or (held_out_every and steps_done % held_out_every == 0)
+            if held_out is not None and measured:
+                nnx.update(model, params)
+                progress.held_out = held_out(model)
+                row |= {f"held_out_{name}": value for name, value in progress.held_out.items()}
             progress.seconds = earlier_seconds + time.monotonic() - started
             progress.add(steps_done, last_batch, row)
             if metrics is not None:
@@ -255,7 +259,7 @@ class _Progress:
         self.seconds = 0.0
         self.first_loss = math.nan
         self.recent: list[dict[str, float]] = []
-        self.heldout: dict[str, float] = {}
+        self.held_out: dict[str, float] = {}
 
     def add(self, step: int, batch: Batch, row: dict[str, float]) -> None:
         if self.step == 0:
@@ -284,7 +288,7 @@ class _Progress:
             metrics={
                 n: sum(found) / len(found)
                 for n, found in rows.items()
-                if n not in ("learning_rate", "grad_norm", *self.heldout)
+                if n not in ("learning_rate", "grad_norm") and not n.startswith("held_out_")
             },
-            heldout=self.heldout,
+            held_out=self.held_out,
         )

@@ -22,6 +22,7 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
+from rstar_jax.train.held_out import HeldOut
 from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
@@ -49,6 +50,7 @@ def train_policy(
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
+    held_out: HeldOut | None = None,
 ) -> TrainSummary:
     """Train `model` in place on the solutions, by `config.lora` if it has a rank; the other arguments are
     those of `fit`.
@@ -84,6 +86,8 @@ def train_policy(
             checkpoints=checkpoints,
             metrics=metrics,
             on_step=on_step,
+            held_out=held_out,
+            held_out_every=batches.steps_per_epoch,
         )
     return dataclasses.replace(summary, as_sampled=examples.as_sampled)
 

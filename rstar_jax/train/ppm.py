@@ -21,7 +21,7 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
-from rstar_jax.train.held_out import measure
+from rstar_jax.train.held_out import HeldOut, measure
 from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
@@ -46,6 +46,7 @@ def train_ppm(
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
+    held_out: HeldOut | None = None,
 ) -> TrainSummary:
     """Train `model` in place on the pairs, by `config.lora` if it has a rank; the other arguments are those
     of `fit`.
@@ -71,6 +72,8 @@ def train_ppm(
             checkpoints=checkpoints,
             metrics=metrics,
             on_step=on_step,
+            held_out=held_out,
+            held_out_every=batches.steps_per_epoch,
         )
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rstar_jax.train import (
-    HeldOut,
     MetricsWriter,
     PolicyBatches,
     TrainConfig,
@@ -24,7 +23,7 @@ CONFIG = TrainConfig(epochs=5, batch=8, seq_len=32, microbatch=2, learning_rate=
 @pytest.fixture
 def held_out(examples):
     batches = PolicyBatches(examples[:3], dataclasses.replace(CONFIG, epochs=1), seed=0)
-    return HeldOut(batches, policy_loss, CONFIG, batches.total_steps, every=2)
+    return lambda model: measure(model, batches, policy_loss, CONFIG, total_steps=batches.total_steps)
 
 
 def train(model, examples, **options):
@@ -34,19 +33,19 @@ def train(model, examples, **options):
 
 def test_it_is_measured_every_so_many_steps_and_at_the_end(tiny, examples, held_out, tmp_path):
     model, metrics = tiny(), MetricsWriter(tmp_path, tensorboard=False)
-    summary = train(model, examples, metrics=metrics, held_out=held_out)
+    summary = train(model, examples, metrics=metrics, held_out=held_out, held_out_every=2)
     rows = read_metrics(tmp_path / "metrics.jsonl")
-    assert [row["step"] + 1 for row in rows if "heldout_loss" in row] == [2, 4, 5]
-    assert summary.heldout == held_out.figures(model)  # of the model as it ends
-    assert summary.heldout["heldout_loss"] == pytest.approx(rows[-1]["heldout_loss"])
-    assert rows[1]["heldout_loss"] != rows[-1]["heldout_loss"]
-    assert not any(name.startswith("heldout") for name in summary.metrics)  # means of what it learnt
+    assert [row["step"] + 1 for row in rows if "held_out_loss" in row] == [2, 4, 5]
+    assert summary.held_out == held_out(model)  # of the model as it ends
+    assert summary.held_out["loss"] == pytest.approx(rows[-1]["held_out_loss"])
+    assert rows[1]["held_out_loss"] != rows[-1]["held_out_loss"]
+    assert not any(name.startswith("held_out") for name in summary.metrics)  # means of what it learnt
 
 
 def test_measuring_changes_nothing_that_is_learnt(tiny, examples, held_out):
     learnt = []
     for held in (None, held_out):
-        train(model := tiny(), examples, held_out=held)
+        train(model := tiny(), examples, held_out=held, held_out_every=1)
         learnt.append(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     jax.tree.map(np.testing.assert_array_equal, *learnt)
 
@@ -62,8 +61,8 @@ def test_figures_are_means_over_all_that_is_held_out(tiny, examples):
 
 
 def test_a_second_measurement_compiles_nothing(tiny, held_out, heard):
-    held_out.figures(tiny(0))
+    held_out(tiny(0))
     other = tiny(1)
     heard.clear()
-    held_out.figures(other)
+    held_out(other)
     assert not heard
