@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rstar_jax import compilations, distributed, mirror, records, stores
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.joint_search import Team
+from rstar_jax.evolve.reward_models import REWARD_MODELS
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.shards import Source
 from rstar_jax.evolve.stages import Workdir
@@ -101,6 +102,11 @@ class Context:
         """The folder of the PPM that a round made, if it made one."""
         folder = self.folder(round, "ppm") / "model"
         return folder if round and folder.exists() else None
+
+    @property
+    def reward(self) -> str:
+        """The name of the reward model that its rounds train: "PPM", "PQM" or "ORM"."""
+        return REWARD_MODELS[self.settings.train.reward].title
 
     @property
     def ppm_scale(self) -> float:

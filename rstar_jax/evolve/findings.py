@@ -22,7 +22,7 @@ from rstar_jax.evolve.summary import stage_times
 from rstar_jax.evolve.suspects import FILE as SUSPECTS
 from rstar_jax.report import results
 from rstar_jax.report.page.contents import Scaling, StageState, Training
-from rstar_jax.report.page.learning import CURVES
+from rstar_jax.report.page.learning import METRICS
 
 _POINTS = 120  # of a curve
 _SUSPECTS = 1000  # lines of a file that are read
@@ -136,7 +136,7 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
         together = -(-sum(1 for _ in lines) // _POINTS) or 1
     sums: dict[str, dict[int, list[float]]] = {}
     for i, row in enumerate(_rows(path)):
-        for name in CURVES:
+        for name in METRICS:
             value = row.get(name)
             if isinstance(value, int | float) and math.isfinite(value):
                 at = sums.setdefault(name, {}).setdefault(i // together, [0.0, 0.0, 0.0])

@@ -124,7 +124,9 @@ def search(context: Context, round: int, folder: Path) -> SearchResult:
     """
     s, models = context.settings.search, context.models(round, "search")
     if at_round(s.ppm, round) and models.ppm is None:
-        context.progress.log(f"round {round}: no PPM of round {round - 1}; the search is terminal-guided.")
+        context.progress.log(
+            f"round {round}: no {context.reward} of round {round - 1}; the search is terminal-guided."
+        )
     config = s.config(round)
     candidates = config.candidates, *config.escalation_candidates
     with open_seeker(context, round, models, folder, candidates) as seeker:
@@ -190,8 +192,8 @@ def evaluate_models(context: Context, round: int, models: Models, folder: Path) 
         result = _policy_alone(seeker)
         if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
             context.progress.log(
-                f"round {round}: no PPM, by which evaluate.strategy={e.strategy} ranks; the policy alone "
-                "is evaluated."
+                f"round {round}: no {context.reward}, by which evaluate.strategy={e.strategy} ranks; the "
+                "policy alone is evaluated."
             )
             return EvaluateResult(**result, **seeker.result())
         result |= _searched(context, seeker, "evaluate the search", result["unknown_steps"])

@@ -14,6 +14,7 @@ from rstar_jax.report.sections import (
     Source,
     measured,
     ppms,
+    reward_name,
     round_number,
     warm_starts,
 )
@@ -91,7 +92,8 @@ def known_wrong(ids: Sequence[str], corrected: bool, option: str) -> str:
 
 def files(report: Report) -> list[str]:
     """Name the results' places in a line; the report names every file."""
-    models = (f"{kind.replace('ppm', 'PPM')} {path}" for kind, path in (report.models or {}).items() if path)
+    names = {"ppm": reward_name(report)}
+    models = (f"{names.get(kind, kind)} {path}" for kind, path in (report.models or {}).items() if path)
     made = ", ".join(["everything measured report.json", *models])
     return [f"Files, in {report.folder}: {made}."] if report.folder else []
 

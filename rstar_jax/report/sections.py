@@ -282,6 +282,12 @@ def measured(report: Report) -> tuple[Measured, ...]:
     return ()
 
 
+def reward_name(report: Report) -> str:
+    """The name of the reward model that a report's rounds train: "PPM", "PQM" or "ORM"; else "PPM"."""
+    train = (report.config or {}).get("train")
+    return str(train.get("reward") or "ppm").upper() if isinstance(train, Mapping) else "PPM"
+
+
 def round_number(round: Round) -> int | str:
     """The number of a round, "?" where a report lacks it."""
     return "?" if round.round is None else round.round

@@ -32,6 +32,7 @@ from rstar_jax.report.sections import (
     WarmStart,
     WarmStartReport,
     ppms,
+    reward_name,
     round_number,
     warm_starts,
 )
@@ -168,6 +169,7 @@ def _of_answers(round: Round) -> float | None:
 def data(report: Report) -> Table:
     """Table of what each round's search gave its training: problems by difficulty, trajectories, rows and
     pairs."""
+    name = reward_name(report)
     lines: tuple[tuple[str, Callable[[Round], str]], ...] = (
         ("problems", lambda r: count(r.problems)),
         ("easy (every trajectory right)", lambda r: count((r.difficulty or {}).get("easy"))),
@@ -175,8 +177,8 @@ def data(report: Report) -> Table:
         ("hard (unsolved)", lambda r: count((r.difficulty or {}).get("hard"))),
         ("trajectories", lambda r: count(r.trajectories)),
         ("solutions for the policy", lambda r: count(r.sft_rows)),
-        ("pairs for the PPM", lambda r: count(r.pairs)),
-        ("PPM right on its pairs, %", lambda r: percent(r.ppm_pair_accuracy)),
+        (f"pairs for the {name}" if name != "PQM" else "pairs of steps", lambda r: count(r.pairs)),
+        (f"{name} right on its pairs, %", lambda r: percent(r.ppm_pair_accuracy)),
         ("on held-out pairs of steps, %", lambda r: percent(r.heldout_order and r.heldout_order.accuracy)),
         ("on held-out pairs of answers, %", lambda r: percent(_of_answers(r))),
         # What should not happen is shown where it did.

@@ -68,6 +68,40 @@ def test_texts_of_models_stay_texts(tmp_path, text):
     assert not re.search(r"(?<!\\)<", markdown)
 
 
+@pytest.mark.parametrize("reward", ["ppm", "pqm", "orm"])
+def test_a_reward_model_is_called_what_it_is(finished, reward):
+    records.write_signed(finished / "config.json", {"job": "evolve", "train": {"reward": reward}})
+    run(ReportSettings(markdown=True, trees_mb=0), finished)
+    page, text = (finished / "report.html").read_text(), (finished / "report.md").read_text()
+    for name in ("PPM", "PQM", "ORM"):
+        is_it = name == reward.upper()
+        assert (f"The {name}: loss" in page) == (f"{name} right on its pairs" in text) == is_it
+        assert is_it or name not in re.sub(r"Paper: rStar-Math.*?</p>", "", page)
+
+
+def test_trainings_show_what_was_held_out_and_how_fast_they_were(finished):
+    folder = finished / "round2" / "policy"
+    rows = [
+        {"step": i, "loss": 1.0, "skipped": 0.0, "tokens_per_s": 1000.0 + i, "mfu": 0.4} for i in range(30)
+    ]
+    rows[14] |= {"held_out_loss": 0.75, "held_out_accuracy": 0.5}
+    rows[29] |= {"held_out_loss": 0.5, "held_out_accuracy": 0.75, "skipped": 2.0}
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    manifest = records.read_signed(folder / "DONE.json")
+    manifest["result"] |= {"held_out": {"loss": 0.5, "accuracy": 0.75}, "skipped": 2, "mfu": 0.4}
+    records.write_signed(folder / "DONE.json", manifest)
+    page = page_of(finished)
+    assert "round 2, held out: from 0.75 at 14 to 0.5 at 29" in page
+    assert "The policy: tokens a second" in page and "round 2: from 40" in page
+    assert "The policy: steps skipped so far" in page
+    assert "The PPM: steps skipped" not in page  # nothing to show
+    assert "held-out accuracy, %" in page and ">75.0<" in page
+    for row in rows:
+        row["skipped"] = 0.0
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "steps skipped so far" not in page_of(finished)
+
+
 def test_a_megabyte_in_a_line_is_cut(tmp_path):
     page = page_of(a_run.make(tmp_path / "run", rounds=1, text="x" * 2**20))
     assert len(page) < 600_000 and "1,048,576 characters in all" in page

@@ -12,12 +12,13 @@ from rstar_jax.report.page.chart import Bars, Series
 from rstar_jax.report.page.contents import Contents
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.page.markup import Content, Markup, element
+from rstar_jax.report.sections import reward_name
 
 
 def probes(contents: Contents) -> Section | None:
     """Worth of a PPM as a judge of steps, and how often it orders its training's pairs rightly."""
     body: list[Content] = []
-    rounds = contents.report.rounds
+    rounds, name = contents.report.rounds, reward_name(contents.report)
     learnt = [(float(r.round or 0), r.ppm_pair_accuracy) for r in rounds if r.ppm_pair_accuracy is not None]
     held_out = [(float(r.round or 0), r.heldout_order) for r in rounds if r.heldout_order]
     if learnt or held_out:
@@ -30,14 +31,14 @@ def probes(contents: Contents) -> Section | None:
             Series("pairs of answers, held out", answers),
             Series("values at their bounds", [(x, m["saturated"]) for x, m in metrics if "saturated" in m]),
         ]
-        title = "The PPM: pairs in the right order"
+        title = f"The {name}: pairs in the right order"
         note = "Learnt ones: the last tenth of its steps. Held-out ones: from the searches of its evaluation."
         drawn = chart.lines(title, series, "round", "%", shares=True, zero=True, whole=True, note=note)
         body.append(parts.charts([drawn, _margins(held_out[-1][1]) if held_out else None]))
     for one in (contents.judge or {}).get("benchmarks") or []:
         body += _benchmark(one)
         body.append(parts.charts([_calibration(one)]))
-    return Section("probes", "PPM probes", body) if body else None
+    return Section("probes", f"{name} probes", body) if body else None
 
 
 def _margins(order: Order) -> Markup | None:

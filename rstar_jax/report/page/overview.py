@@ -9,7 +9,7 @@ from rstar_jax.report.page.contents import Contents
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.page.markup import Content, Markup, element
 from rstar_jax.report.page.parts import cards, items, paragraph, table
-from rstar_jax.report.sections import Alone, PpmReport, RunReport, WarmStartReport
+from rstar_jax.report.sections import Alone, PpmReport, RunReport, WarmStartReport, reward_name
 
 JOBS = {
     "evolve": "Rounds of self-evolution",
@@ -125,7 +125,7 @@ def _of_rounds(report: RunReport) -> Iterator[tuple[str, str, str, str]]:
         yield name, percent(share), "%", said + (f"; {beside}" if beside else "")
     if rounds and rounds[-1].ppm_pair_accuracy is not None:
         yield (
-            "PPM right on its pairs",
+            f"{reward_name(report)} right on its pairs",
             percent(rounds[-1].ppm_pair_accuracy),
             "%",
             f"round {rounds[-1].round}",

@@ -11,6 +11,7 @@ from rstar_jax.report.page.chart import Row, Series
 from rstar_jax.report.page.contents import Contents, Scaling
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.page.markup import Content
+from rstar_jax.report.sections import reward_name
 from rstar_jax.report.tables import Table
 
 
@@ -33,12 +34,15 @@ def scaling(contents: Contents) -> Section | None:
     if last.alone:
         alone = [(cut.tokens, cut.shares[ONE_RIGHT]) for cut in last.alone[-1:]]
         by_vote.append(Series("policy alone", alone))
-    draw = functools.partial(chart.lines, x="tokens a problem, policy and PPM", y="%", shares=True, log=True)
+    name = reward_name(contents.report)
+    draw = functools.partial(
+        chart.lines, x=f"tokens a problem, policy and {name}", y="%", shares=True, log=True
+    )
     body: list[Content] = [
         parts.paragraph(
             "Each held-out tree is cut behind its first 1, 2, 4, ... trajectories, in the order in which "
             "their answers were written, and votes again. Tokens are those that the policy wrote until then "
-            "(dropped repeats included) and those of steps that the PPM read; means over problems."
+            f"(dropped repeats included) and those of steps that the {name} read; means over problems."
         ),
         parts.charts(
             [
@@ -61,7 +65,7 @@ def scaling_table(contents: Contents) -> Table | None:
     if not found:
         return None
     votes = [f"{name}, %" for name in found[-1].search[0].shares]
-    columns = ("", "trajectories", "tokens", "PPM tokens", *votes)
+    columns = ("", "trajectories", "tokens", f"{reward_name(contents.report)} tokens", *votes)
     return Table("Test-time scaling", columns, tuple(row for one in found for row in _rows(one)))
 
 
