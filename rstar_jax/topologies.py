@@ -72,6 +72,16 @@ _CHIPS = (
 )
 # fmt: on
 CHIPS: dict[str, Chip] = {chip.name: chip for chip in _CHIPS}
+# What jax calls their devices, the more specific name first.
+_KINDS = (
+    *(("TPU v5 lite", "v5e"), ("TPU v5e", "v5e"), ("TPU v5", "v5p"), ("TPU v6", "v6e")),
+    *(("TPU7x", "tpu7x"), ("A100", "a100"), ("H100", "h100"), ("H200", "h200")),
+)
+
+
+def chip_named(kind: str) -> Chip | None:
+    """Return the chip that jax's `device_kind` names; None where it is none of these, as a CPU."""
+    return next((CHIPS[name] for word, name in _KINDS if word.lower() in kind.lower()), None)
 
 
 @dataclasses.dataclass(frozen=True)

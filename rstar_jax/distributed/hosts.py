@@ -206,19 +206,20 @@ def barrier(name: str) -> None:
         raise RuntimeError(f"hosts wait at different barriers: {names}")
 
 
-def all_end(step: int, wished: bool) -> bool:
+def all_end(step: int, wished: bool, in_flight: int = 0) -> bool:
     """Return whether all processes end after this one of the steps that they take together, since one of them
     wished to. Each asks after every step; nobody waits.
 
     Who wishes names the next step before it takes part in it. Nobody else ends that one without it, and so
-    all find it named by then.
+    all find it named by then. in_flight: steps begun, this one among them, whose end a process has not seen
+    when it asks: so many steps later it is, since others may have begun those, too.
     """
     if _run.client is None:
         return wished
     key = "rstar/last step"
     if wished:
         with contextlib.suppress(Exception):  # another one has named a step
-            _run.client.key_value_set(key, str(step + 1))
+            _run.client.key_value_set(key, str(step + 1 + in_flight))
     with contextlib.suppress(Exception):  # nobody has
         return int(_run.client.key_value_try_get(key)) <= step
     return False

@@ -65,6 +65,7 @@ class Checkpoints:
         self.wait()
         arrays = _named(state)
         record = {"identity": self.identity, "checksums": checksums(arrays), "meta": meta}
+        record["arrays"] = _shapes(arrays)
         record["own"] = _checksum(record)
         args = ocp.args.Composite(state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(record))
         with self._told():
@@ -151,12 +152,26 @@ class Checkpoints:
                 f"{self.folder}: holds checkpoints of another training ({differing}). Delete that folder or "
                 "use a new workdir."
             )
+        there, here = record["arrays"], _shapes(like)
+        if there != here:
+            name = next(k for k in sorted(there | here) if there.get(k) != here.get(k))
+            raise UserError(
+                f"{self.folder}: holds checkpoints of another model's training ({name}: {there.get(name)} "
+                f"there, {here.get(name)} here). Delete that folder or use a new workdir."
+            )
         abstract = {
             k: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=v.sharding) for k, v in sorted(like.items())
         }
         handler = ocp.StandardCheckpointHandler()
         read = handler.restore(place / "state", args=ocp.args.StandardRestore(abstract))
         return {k: read[k] for k in like}, record
+
+    def forget_after(self, step: int) -> None:
+        """Delete the checkpoints of later steps, which are to be done again."""
+        if not distributed.shared(self.folder.is_dir()):
+            return
+        for later in distributed.shared([n for n in self._open().all_steps() if n > step]):
+            self._open().delete(later)
 
     def _quarantine(self, step: int, fault: str) -> None:
         self.close()
@@ -203,6 +218,11 @@ def _place(folder: Path) -> Any:
 def _named(state: Any) -> dict[str, jax.Array]:
     """The arrays of a tree by their paths, in the tree's order."""
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+
+
+def _shapes(arrays: dict[str, jax.Array]) -> dict[str, str]:
+    """The shape and number format of each array, such as "float32[2, 16]"."""
+    return {name: f"{array.dtype}{list(array.shape)}" for name, array in arrays.items()}
 
 
 def checksums(arrays: dict[str, jax.Array]) -> dict[str, int]:

@@ -35,6 +35,15 @@ class TrainConfig:
         of low-rank training it drifts to where tanh is flat. 0 = none, as in the paper.
     sampled_ids: the policy learns a step by the very ids that it was sampled with, where the tokenizer would
         spell the text otherwise; False: always by the tokenizer's. The PPM, which reads texts, learns those.
+    bad_steps: steps in a row that may be skipped, as loss or gradient norm are not finite (or are spikes):
+        each leaves the model as it was. One more ends the training.
+    spike: a step is skipped, too, whose loss or gradient norm is more than this many standard deviations (by
+        the median absolute deviation) above the median of the last 128 steps; 0: none is. OLMo 2 takes 6.
+    ema: decay, a step, of an average of the parameters, which is then what is measured and kept; 0: none.
+    keep: the parameters that a training ends with: the "last" ones, as in the paper, or the "best", those
+        with the lowest loss on held-out data, measured after each epoch.
+    profile: steps of which a trace for XProf is written to the folder "profile" beside the metrics, as
+        "10:15": from step 10 to before step 15, counted from 0; empty: none.
     checkpoint_every_s: seconds after which the state is saved; 0: never for that reason.
         checkpoint_every_steps: steps after which the state is saved; 0: never for that reason.
     lora: train low-rank additions to frozen weights (`transforms/lora.py`).
@@ -56,6 +65,11 @@ class TrainConfig:
     ppm_value: Literal["tanh", "raw"] = "tanh"
     ppm_center: float = 0.0
     sampled_ids: bool = True
+    bad_steps: int = 10
+    spike: float = 0.0
+    ema: float = 0.0
+    keep: Literal["last", "best"] = "last"
+    profile: str = ""
     checkpoint_every_s: float = 60.0
     checkpoint_every_steps: int = 0
     lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
@@ -64,13 +78,14 @@ class TrainConfig:
         for name in ("epochs", "batch", "seq_len", "microbatch"):
             if getattr(self, name) < 1:
                 raise UserError(f"train.{name}: {getattr(self, name)} given, at least 1 expected.")
-        not_negative = "learning_rate", "weight_decay", "clip", "ppm_center"
+        not_negative = "learning_rate", "weight_decay", "clip", "ppm_center", "bad_steps", "spike"
         for name in (*not_negative, "checkpoint_every_s", "checkpoint_every_steps"):
             if getattr(self, name) < 0:
                 raise UserError(f"train.{name}: {getattr(self, name)} given, 0 or more expected.")
-        for name in ("b1", "b2"):
+        for name in ("b1", "b2", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"train.{name}: {getattr(self, name)} given, from 0 to below 1 expected.")
+        profiled(self.profile)
         if not self.eps > 0:
             raise UserError(f"train.eps: {self.eps} given, a number above 0 expected.")
         if not 0 <= self.warmup_fraction < 1:
@@ -79,18 +94,28 @@ class TrainConfig:
             )
 
 
+def profiled(steps: str) -> range:
+    """Return the steps that `train.profile` means, such as "10:15". Raises UserError where it means none."""
+    first, _, end = steps.partition(":")
+    if steps and not (first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise UserError(f"train.profile: '{steps}' given, two step numbers expected, such as 10:15, or none.")
+    return range(int(first), int(end)) if steps else range(0)
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainSummary:
     """Summary of a training.
 
     examples: seen over all epochs. tokens: read by the model, padding left out. dropped: distinct examples
-    left out as longer than a row. first_loss, last_loss: of the first and last step. seconds: wall time,
-    earlier parts of a resumed training included. device, device_awaited: seconds of this part in which the
-    device worked at a step, and in which the host did nothing but wait for it. metrics: means over the last
-    tenth of the steps.
+    left out as longer than a row. first_loss, last_loss: of the first and last step that was not skipped.
+    seconds: wall time, earlier parts of a resumed training included. device, device_awaited: seconds of this
+    part in which the device worked at a step, and in which the host did nothing but wait for it. metrics:
+    means over the last tenth of the steps, without those that were skipped.
+    skipped: steps that changed nothing (`TrainConfig.bad_steps`). kept_step: steps after which the model was
+    as it is kept; None in those of earlier releases. held_out: its figures on held-out data, empty where
+    there is none. mfu: model FLOPs of this part over the chips' peak; None where they are not known.
     as_sampled: steps of the rows that the policy learnt by the ids they were sampled with, where its
-    tokenizer spells them otherwise. held_out: its figures on held-out data,
-    empty where there is none.
+    tokenizer spells them otherwise.
     """
 
     steps: int
@@ -104,4 +129,7 @@ class TrainSummary:
     device: float = 0.0
     device_awaited: float = 0.0
     as_sampled: int | None = None
+    skipped: int = 0
+    kept_step: int | None = None
     held_out: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    mfu: float | None = None

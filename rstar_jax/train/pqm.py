@@ -20,6 +20,7 @@ from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
+from rstar_jax.train.held_out import HeldOut
 from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
@@ -48,6 +49,7 @@ def train_pqm(
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
+    held_out: HeldOut | None = None,
 ) -> TrainSummary:
     """Train `model` in place on the values, by `config.lora` if it has a rank; the arguments are those of
     `train_ppm`, an example is a way through a tree.
@@ -75,6 +77,8 @@ def train_pqm(
             checkpoints=checkpoints,
             metrics=metrics,
             on_step=on_step,
+            held_out=held_out,
+            held_out_every=batches.steps_per_epoch,
         )
 
 

@@ -25,6 +25,7 @@ from rstar_jax.losses import Terms
 from rstar_jax.train.config import TrainConfig
 from rstar_jax.train.optimizer import optimizer
 from rstar_jax.train.schedule import rate
+from rstar_jax.train.steadiness import judge, window
 
 Loss = Callable[[Any, dict[str, jax.Array], TrainConfig], Terms]
 
@@ -33,10 +34,15 @@ Loss = Callable[[Any, dict[str, jax.Array], TrainConfig], Terms]
 class TrainPrograms:
     """Jitted functions. Sums are (gradients, terms).
 
-    init: params -> state of the optimiser. zeros: (params, frozen, microbatch) -> sums. accumulate: (params,
-    frozen, sums, microbatch) -> sums. update: (params, state, sums, hyper) -> (params, state, zeros, values),
-    where hyper has the scalars learning_rate, total_steps, warmup_fraction and step. What a call adds to or
-    replaces is donated. everywhere: where hyper lies.
+    init: params -> state. zeros: (params, frozen, microbatch) -> sums. accumulate: (params, frozen, sums,
+    microbatch) -> sums. update: (params, state, sums, hyper) -> (params, state, zeros, values), where hyper
+    has the scalars learning_rate, total_steps, warmup_fraction and step. What a call adds to or replaces is
+    donated. everywhere: where hyper lies.
+
+    state: a dict of what a training carries from step to step beside the parameters: "optimiser"; with
+    `train.ema` "ema", the parameters' average; with `train.spike` "recent" (`steadiness.window`). A step that
+    does not count (`steadiness.judge`) changes neither parameters, optimiser nor average: its value "skipped"
+    is 1.
     """
 
     init: Any
@@ -50,7 +56,7 @@ class TrainPrograms:
         """Those for parameters as `copied` makes them, or abstract with as much said of where they lie; the
         same for those of an equal model at equal places."""
         leaves, tree = jax.tree.flatten(abstract(params))
-        return _made(graphdef, loss, _static(config), tree, tuple(leaves))
+        return _made(graphdef, loss, static(config), tree, tuple(leaves))
 
 
 def copied(params: Any, frozen: Any) -> Any:
@@ -115,16 +121,16 @@ def programs(
     params = jax.tree.map(lambda a: a if a.sharding else _abstract(a, where), params)
     microbatch = {n: a if a.sharding else _abstract(a, place_of(a, where)) for n, a in microbatch.items()}
     run = TrainPrograms.of(graphdef, params, loss, config)
-    sums, opt_state = run.zeros.eval_shape(params, rest, microbatch), run.init.eval_shape(params)
+    sums, state = run.zeros.eval_shape(params, rest, microbatch), run.init.eval_shape(params)
     scalar, step = (jax.ShapeDtypeStruct((), t, sharding=run.everywhere) for t in (jnp.float32, jnp.int32))
     hyper = {"learning_rate": scalar, "total_steps": scalar, "warmup_fraction": scalar, "step": step}
     return (
         DeviceProgram("accumulate", (), run.accumulate, (params, rest, sums, microbatch)),
-        DeviceProgram("update", (), run.update, (params, opt_state, sums, hyper)),
+        DeviceProgram("update", (), run.update, (params, state, sums, hyper)),
     )
 
 
-def _static(config: TrainConfig) -> TrainConfig:
+def static(config: TrainConfig) -> TrainConfig:
     """The config with what compiled code does not depend on set to one value, as a key of the cache below."""
     return dataclasses.replace(
         config,
@@ -134,6 +140,9 @@ def _static(config: TrainConfig) -> TrainConfig:
         microbatch=1,
         learning_rate=0.0,
         warmup_fraction=0.0,
+        bad_steps=0,
+        profile="",
+        keep="last",
         checkpoint_every_s=0.0,
         checkpoint_every_steps=0,
     )
@@ -150,6 +159,12 @@ def _made(
     def terms_of(params: Any, frozen: Any, microbatch: dict[str, jax.Array]) -> Terms:
         return loss(nnx.merge(graphdef, params, frozen), microbatch, config)
 
+    def init(params: Any) -> dict[str, Any]:
+        state = {"optimiser": optimiser.init(params)}
+        if config.ema:
+            state["ema"] = jax.tree.map(jnp.copy, params)
+        return state | ({"recent": window()} if config.spike else {})
+
     def zeros(params: Any, frozen: Any, microbatch: dict[str, Any]) -> Any:
         shapes = terms_of.eval_shape(params, frozen, microbatch)  # which terms there are, only the loss knows
         terms = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -162,7 +177,7 @@ def _made(
 
         return jax.tree.map(jnp.add, sums, jax.grad(total, has_aux=True)(params))
 
-    def update(params: Any, opt_state: Any, sums: Any, hyper: dict[str, jax.Array]) -> Any:
+    def update(params: Any, state: Any, sums: Any, hyper: dict[str, jax.Array]) -> Any:
         gradients, terms = sums
         gradients = jax.tree.map(lambda g: g / jnp.maximum(terms["loss"][1], 1e-6).astype(g.dtype), gradients)
         learning_rate = rate(
@@ -172,14 +187,28 @@ def _made(
             hyper["learning_rate"],
             hyper["warmup_fraction"],
         )
-        updates, opt_state = optimiser.update(gradients, opt_state, params)
-        params = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates)
         values = {  # no value where nothing of a kind occurred
             name: jnp.where((count > 0) | (name == "loss"), total / jnp.maximum(count, 1e-6), jnp.nan)
             for name, (total, count) in terms.items()
         }
-        values |= {"learning_rate": learning_rate, "grad_norm": optax.global_norm(gradients)}
-        return params, opt_state, jax.tree.map(jnp.zeros_like, sums), values
+        grad_norm = optax.global_norm(gradients)
+        counts, recent = judge(values["loss"], grad_norm, state.get("recent"), config.spike)
+        updates, opt_state = optimiser.update(gradients, state["optimiser"], params)
+        learnt = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates)
+        new = {"optimiser": opt_state}
+        if config.ema:
+            new["ema"] = jax.tree.map(
+                lambda mean, p: (config.ema * mean + (1 - config.ema) * p).astype(mean.dtype),
+                state["ema"],
+                learnt,
+            )
+        old = {name: state[name] for name in new}
+        params, new = jax.tree.map(lambda a, b: jnp.where(counts, a, b), (learnt, new), (params, old))
+        if recent is not None:
+            new["recent"] = recent
+        skipped = 1.0 - counts.astype(jnp.float32)
+        values |= {"learning_rate": learning_rate, "grad_norm": grad_norm, "skipped": skipped}
+        return params, new, jax.tree.map(jnp.zeros_like, sums), values
 
     params = jax.tree.unflatten(tree, leaves)
     there = jax.tree.map(lambda a: a.sharding, params)
@@ -188,12 +217,14 @@ def _made(
     moments = optax.tree.map_params(
         optimiser, lambda _, where: where, state, there, transform_non_params=lambda _: everywhere
     )
+    lies = {"optimiser": moments, "ema": there, "recent": everywhere}
+    lies = {name: lies[name] for name in jax.eval_shape(init, params)}
     sums = there, everywhere
     return TrainPrograms(
-        jax.jit(optimiser.init, out_shardings=moments),
+        jax.jit(init, out_shardings=lies),
         jax.jit(zeros, out_shardings=sums),
         jax.jit(accumulate, donate_argnums=2, out_shardings=sums),
-        jax.jit(update, donate_argnums=(0, 1, 2), out_shardings=(there, moments, sums, everywhere)),
+        jax.jit(update, donate_argnums=(0, 1, 2), out_shardings=(there, lies, sums, everywhere)),
         everywhere,
     )
 
