@@ -118,7 +118,7 @@ def _seen(microbatches: Sequence[Microbatch]) -> float:
     return sum(map(np.sum, seen)) / max(1, sum(map(np.size, seen)))
 
 
-def memory(device: jax.Device) -> dict[str, float]:
+def memory(device: Any) -> dict[str, float]:
     """Memory of a device in use and at its peak, GiB; of one that does not tell, as a CPU, the peak of this
     process."""
     told = device.memory_stats()
