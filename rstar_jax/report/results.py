@@ -73,6 +73,7 @@ class TrainResult:
     delimiters: the policy's probability of each where it stands. as_sampled: steps that the policy learnt by
     the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM or an
     ORM, on the pairs that it learns. held_out: figures on rows that it did not learn.
+    skipped, kept_step, mfu: as in `train.TrainSummary`; None in those of earlier releases.
     """
 
     examples: int | None = None
@@ -89,6 +90,9 @@ class TrainResult:
     as_sampled: int | None = None
     pair_accuracy: float | None = None
     held_out: dict[str, float] = dataclasses.field(default_factory=dict)
+    skipped: int | None = None
+    kept_step: int | None = None
+    mfu: float | None = None
     note: str = ""
 
 
