@@ -23,6 +23,7 @@ _FREE_TO_CHANGE = (
     # A training goes on on other devices: its steps have the same examples, in other calls.
     *(f"train.mesh.{axis}" for axis in ("data", "fsdp", "tensor", "expert")),
     "train.policy.microbatch",
+    *(f"train.{kind}.{name}" for kind in ("policy", "ppm") for name in ("bad_steps", "profile")),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),
     *("served.give_up_s", "served.backoff_s", "served.longest_backoff_s"),

@@ -206,6 +206,7 @@ def _whole(options: Mapping[str, Any], stages: Sequence[sections.StageTimes]) ->
 _NOT_REPEATED = (
     *(
         "seconds",
+        "mfu",
         "peak_mb",
         "peak_children_mb",
         "engine",

@@ -180,7 +180,8 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     written = train.probabilities(summary.metrics, tokenizer.grammar)
     said = ", ".join(f"{token} {p:.2f}" for token, p in written.items())
     context.progress.log(f"{title}: probability of each delimiter where it stands: {said}.")
-    if note := train.weakness(summary.metrics, tokenizer.grammar, summary.steps, len(options["new_tokens"])):
+    weak = train.weakness(summary.metrics, tokenizer.grammar, summary.steps, len(options["new_tokens"]))
+    if note := "; ".join(filter(None, (weak, train.unsteadiness(summary.skipped, summary.steps)))):
         context.progress.log(f"{title}: {note}.")
     if summary.as_sampled:
         context.progress.log(
@@ -274,7 +275,8 @@ def fit_reward(context: Context, round: int, folder: Path, rows: Sequence[Any], 
         context.held.leave(folder / "model", model.params())
         del model
         context.held.settle(dtype)
-    if note := train.saturation(summary.metrics):
+    saturated, skipped = train.saturation(summary.metrics), train.unsteadiness(summary.skipped, summary.steps)
+    if note := "; ".join(filter(None, (saturated, skipped))):
         title = f"round {round}, the {learnt.title}" if round else f"the {learnt.title}"
         context.progress.log(f"{title}: {note}.")
     return TrainResult(**_figures(summary), pair_accuracy=learnt.ranked(summary), note=note)

@@ -13,6 +13,7 @@ from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
 from rstar_jax.train.ppm import PpmBatches, compare, ppm_loss, saturation, train_ppm
 from rstar_jax.train.pqm import train_pqm
+from rstar_jax.train.steadiness import unsteadiness
 from rstar_jax.train.step import programs
 from rstar_jax.train.vocabulary import Delimiters, probabilities, weakness, with_delimiters
 
@@ -40,6 +41,7 @@ __all__ = [
     "train_policy",
     "train_ppm",
     "train_pqm",
+    "unsteadiness",
     "weakness",
     "with_delimiters",
 ]

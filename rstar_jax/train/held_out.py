@@ -98,6 +98,7 @@ class Validation:
         improves = self._progress.improves(step, figures)
         if improves and self._kept is not None and step < self._progress.total_steps:
             self._kept.save(step, params, {})
+            self._kept.wait()  # no state may tell of it before it is there
             self.improved = True
         return {f"held_out_{name}": value for name, value in figures.items()}
 
@@ -106,7 +107,6 @@ class Validation:
         best = self._progress.best.get("step")
         if self._kept is None or best in (None, self._progress.step):
             return params
-        self._kept.wait()
         if (found := self._kept.restore(params)) is None or found[0] != best:
             raise UserError(
                 f"{self._kept.folder}: the best parameters, of step {best}, cannot be read. Delete the "

@@ -43,3 +43,13 @@ def judge(
     spiked = known & (figures > median + spike * deviation).any()
     moved = jnp.concatenate([recent[:, 1:], figures[:, None]], axis=1)
     return finite & ~spiked, jnp.where(finite, moved, recent)
+
+
+def unsteadiness(skipped: int, steps: int) -> str:
+    """Say, where steps were skipped, how many, or nothing."""
+    if not skipped:
+        return ""
+    return (
+        f"{skipped:,} of {steps:,} steps changed nothing, as their loss or gradient norm was not finite or a "
+        "spike (train.spike); metrics.jsonl says which"
+    )

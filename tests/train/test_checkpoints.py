@@ -155,6 +155,22 @@ def test_checkpoints_of_another_training_are_refused(tiny, examples, tmp_path):
         run(tiny(), examples[::-1], folder=tmp_path)
 
 
+def test_checkpoints_of_another_model_are_refused(tiny, examples, tmp_path):
+    with pytest.raises(Killed):
+        run(tiny(), examples, folder=tmp_path, on_step=kill_at(2))
+    config = tiny().config
+    wide = init_random(dataclasses.replace(config, width=32, family="llama"), 0)
+    there = "qwen2 of 1 layers, width 16, vocabulary 32"
+    with pytest.raises(UserError, match=f"model '{there}' there, 'llama of 1 layers, width 32.* here"):
+        run(wide, examples, folder=tmp_path)
+    array = r"\['embed'\]: float32\[32, 16\] there, bfloat16\[32, 16\] here"
+    with pytest.raises(UserError, match=rf"another model's training \(.*{array}"):
+        run(init_random(config, 0, dtype="bfloat16"), examples, folder=tmp_path)
+    deep = init_random(dataclasses.replace(config, mlp=64), 0)
+    with pytest.raises(UserError, match=r"\['down'\]: float32\[1, 32, 16\] there, float32\[1, 64, 16\] here"):
+        run(deep, examples, folder=tmp_path)
+
+
 def test_no_room_is_said_and_the_model_is_left_whole(tiny, examples, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     model = tiny()
