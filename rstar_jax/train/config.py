@@ -20,12 +20,15 @@ class TrainConfig:
     microbatch: rows per call of all devices together; on a mesh that splits the batch over more than they
         divide by, the next multiple. A batch takes as many calls as its rows need, so that one shape is
         compiled, and has the same examples whatever the devices.
-    learning_rate: of AdamW, at its highest. schedule: how the learning rate falls to 0 after warming up.
+    optimizer: "adamw", "adamw8bit" (its two moments in 8 bits each, by blocks of 256) or "adafactor" (the
+        mean of gradients in bfloat16, the mean of their squares by rows and columns, at learning rates of
+        AdamW). Bytes a parameter beside 8 of itself and its gradient: 8, 2 and 2 (0 with b1=0).
+    learning_rate: of the optimizer, at its highest. schedule: how it falls to 0 after warming up.
     warmup_fraction: share of the steps in which the learning rate rises from 0.
     weight_decay: AdamW's, on matrices only, never on biases and norms. clip: the largest global gradient
         norm; 0: none.
-    b1: AdamW's decay of the mean of gradients. b2: AdamW's decay of the mean of their squares. eps: what
-        AdamW adds to the root that it divides by.
+    b1: decay of the mean of gradients. b2: decay of the mean of their squares, of "adafactor" at most. eps:
+        what AdamW adds to the root that it divides by.
     remat: what the backward pass computes again rather than finds kept of a layer: "none" of it, all of it
         ("full": least memory, a third more operations), or all but its products with weights ("dots").
     ppm_value: what the preference loss compares: tanh(value), as in the paper, or the value before it, as
@@ -53,6 +56,7 @@ class TrainConfig:
     batch: int = 128
     seq_len: int = 4096
     microbatch: int = 8
+    optimizer: Literal["adamw", "adamw8bit", "adafactor"] = "adamw"
     learning_rate: float = 7e-6
     schedule: Literal["linear", "cosine"] = "linear"
     warmup_fraction: float = 0.0

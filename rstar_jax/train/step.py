@@ -23,7 +23,7 @@ from rstar_jax.compilations import DeviceProgram, abstract
 from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
 from rstar_jax.train.config import TrainConfig
-from rstar_jax.train.optimizer import optimizer
+from rstar_jax.train.optimizer import optimizer, state_shardings
 from rstar_jax.train.schedule import rate
 from rstar_jax.train.steadiness import judge, window
 
@@ -60,15 +60,21 @@ class TrainPrograms:
 
 
 def copied(params: Any, frozen: Any) -> Any:
-    """A copy of the parameters, committed: those that are not, to where another array of the model is, or to
-    their own device."""
+    """A copy of the parameters, in float32 (`master`) and committed: those that are not, to where another
+    array of the model is, or to their own device."""
     where = home(params, frozen)
 
     def copy(a: jax.Array) -> jax.Array:
-        own = jnp.array(a, copy=True)
+        own = jnp.array(a, master(a.dtype), copy=True)
         return own if own.committed else jax.device_put(own, where)
 
     return jax.tree.map(copy, params)
+
+
+def master(dtype: Any) -> Any:
+    """The dtype in which a parameter trains: float32 where it has fewer bits, which would lose the updates of
+    usual learning rates: bfloat16 has 8 bits, and 1 + 7e-6 is 1 in it."""
+    return jnp.promote_types(dtype, jnp.float32) if jnp.issubdtype(dtype, jnp.floating) else dtype
 
 
 def home(params: Any, frozen: Any) -> Any:
@@ -118,7 +124,7 @@ def programs(
     params, rest, microbatch = abstract((nnx.to_pure_dict(params), rest, microbatch))
     known = [a.sharding for a in jax.tree.leaves((params, rest)) if a.sharding is not None]
     where = _everywhere(known[0] if known else SingleDeviceSharding(jax.local_devices()[0]))
-    params = jax.tree.map(lambda a: a if a.sharding else _abstract(a, where), params)
+    params = jax.tree.map(lambda a: _abstract(a, a.sharding or where, master(a.dtype)), params)
     microbatch = {n: a if a.sharding else _abstract(a, place_of(a, where)) for n, a in microbatch.items()}
     run = TrainPrograms.of(graphdef, params, loss, config)
     sums, state = run.zeros.eval_shape(params, rest, microbatch), run.init.eval_shape(params)
@@ -213,10 +219,7 @@ def _made(
     params = jax.tree.unflatten(tree, leaves)
     there = jax.tree.map(lambda a: a.sharding, params)
     everywhere = _everywhere(leaves[0].sharding)
-    state = jax.eval_shape(optimiser.init, params)
-    moments = optax.tree.map_params(
-        optimiser, lambda _, where: where, state, there, transform_non_params=lambda _: everywhere
-    )
+    moments = state_shardings(optimiser, params, everywhere)
     lies = {"optimiser": moments, "ema": there, "recent": everywhere}
     lies = {name: lies[name] for name in jax.eval_shape(init, params)}
     sums = there, everywhere
@@ -234,5 +237,5 @@ def _everywhere(where: Any) -> Any:
     return NamedSharding(where.mesh, PartitionSpec()) if isinstance(where, NamedSharding) else where
 
 
-def _abstract(array: Any, where: Any) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=where)
+def _abstract(array: Any, where: Any, dtype: Any = None) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, dtype or array.dtype, sharding=where)
