@@ -173,13 +173,20 @@ class StageNeeds:
         chips: int,
     ) -> None:
         """tokens: of one epoch."""
-        load = dataclasses.replace(load, seq_len=config.seq_len, rows=config.microbatch, remat=config.remat)
+        if stage.rpartition("/")[2] == "ppm":
+            shape = shape.reward
+        load = dataclasses.replace(
+            load,
+            seq_len=config.seq_len,
+            rows=config.microbatch,
+            remat=config.remat,
+            optimizer=config.optimizer,
+        )
         device, hours, tokens = self.machine.device, None, tokens * config.epochs
         if device is not None:
             seconds = shape.train_seconds(device, tokens, config.seq_len, config.remat)
             hours = seconds / chips / 3600
-        logits = stage.rpartition("/")[2] == "policy"
-        self._add(stage, needs.training(shape, load, lora, self.machine, logits=logits), tokens, hours, chips)
+        self._add(stage, needs.training(shape, load, lora, self.machine), tokens, hours, chips)
 
     def _add(self, stage: str, parts: needs.Parts, tokens: float, hours: float | None, chips: int) -> None:
         self.found[stage] = {

@@ -86,7 +86,8 @@ def run(settings: PlanSettings, workdir: Path) -> None:
     name, content = known_models.content_of(settings.model)
     pace = Pace(known_models.shape_of(content), topology.chip, settings.efficiency)
     compiler, why = _compiler(settings, topology, workdir, say)
-    fitting = Fitting(topology, pace, content, compiler)
+    optimizers = {role: getattr(settings.train, role).optimizer for role in ("policy", "ppm")}
+    fitting = Fitting(topology, pace, content, compiler, optimizers)
     try:
         policy, ppm = _trainings(fitting, settings)  # 2
         largest = _largest(fitting, settings, policy, ppm) if settings.largest else {}
@@ -146,7 +147,7 @@ def _trainings(fitting: Fitting, settings: PlanSettings) -> tuple[Training, Trai
     if not settings.fit:
         mesh = _given_mesh(settings, fitting.topology, dict(fitting.content), fitting.memory)
         found = [
-            fitting.train(r, mesh, [(c.remat, c.microbatch)], c.seq_len, _batch_rows(settings, r), r == "ppm")
+            fitting.train(r, mesh, [(c.remat, c.microbatch)], c.seq_len, _batch_rows(settings, r))
             for r, c in roles.items()
         ]
         return found[0], found[1]
@@ -154,8 +155,8 @@ def _trainings(fitting: Fitting, settings: PlanSettings) -> tuple[Training, Trai
     def hours(mesh: Mesh) -> float:
         return sum(
             min(
-                fitting.step_s(mesh, *choice, c.seq_len, rows)
-                for choice in fitting.choices(mesh, c.seq_len, rows)
+                fitting.step_s(role, mesh, *choice, c.seq_len, rows)
+                for choice in fitting.choices(role, mesh, c.seq_len, rows)
             )
             * _steps(settings, role, c)
             for role, c in roles.items()
@@ -169,7 +170,7 @@ def _trainings(fitting: Fitting, settings: PlanSettings) -> tuple[Training, Trai
             break
         try:
             made = [
-                fitting.train(r, mesh, fitting.choices(mesh, c.seq_len, n), c.seq_len, n, r == "ppm")
+                fitting.train(r, mesh, fitting.choices(r, mesh, c.seq_len, n), c.seq_len, n)
                 for r, c in roles.items()
                 for n in [_batch_rows(settings, r)]
             ]
@@ -216,10 +217,7 @@ def _given_mesh(settings: PlanSettings, topology: Topology, content: dict[str, A
 
 
 def _largest(fitting: Fitting, settings: PlanSettings, *trainings: Training) -> dict[str, int]:
-    return {
-        t.role: fitting.largest(t, getattr(settings.train, t.role).seq_len, t.role == "ppm")
-        for t in trainings
-    }
+    return {t.role: fitting.largest(t, getattr(settings.train, t.role).seq_len) for t in trainings}
 
 
 def _search(fitting: Fitting, settings: PlanSettings) -> Searching:

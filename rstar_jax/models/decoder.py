@@ -118,10 +118,19 @@ class Decoder(nnx.Module):
             packed = attention.Intervals(ends, jnp.broadcast_to(positions, ends.shape))
         return self._causal(tokens_BxT, positions, packed, long, remat=remat)[0]
 
-    def logits(self, x: jax.Array) -> jax.Array:
-        """The head alone: states [..., D] to logits [..., V] float32."""
+    def vocabulary(self) -> Any:
+        """The head's table [V, D] for `logits`, on a mesh gathered along D: once for many calls."""
         head = self.embed if self.config.tied else self.head
-        out = matmul("...d,vd->...v", x, head[...], self.compute_dtype)
+        return self._whole_rows(head[...])
+
+    def _whole_rows(self, table: Any) -> Any:
+        return jax.tree.map(lambda leaf: sharding.placed(leaf, ("vocab", None), self.mesh), table)
+
+    def logits(self, x: jax.Array, table: Any = None) -> jax.Array:
+        """The head alone: states [..., D] to logits [..., V] float32. table: of `vocabulary`."""
+        if table is None:
+            table = self.embed[...] if self.config.tied else self.head[...]
+        out = matmul("...d,vd->...v", x, table, self.compute_dtype)
         out = attention.softcap(out, self.config.logit_softcap)
         return sharding.placed(out, (*WHOLE[:-1], "vocab"), self.mesh) if out.ndim > 2 else out
 
@@ -250,10 +259,7 @@ class Decoder(nnx.Module):
         heads = tuple((cos[..., None, :], sin[..., None, :]) for cos, sin in tables)
 
         # Looked up in rows that are whole: else the states would come out split by width, not by batch.
-        def by_rows(table):
-            return jax.tree.map(lambda leaf: sharding.placed(leaf, ("vocab", None), self.mesh), table)
-
-        x = lookup(self.embed[...], tokens, self.compute_dtype, by_rows)
+        x = lookup(self.embed[...], tokens, self.compute_dtype, self._whole_rows)
         if c.embed_scale is not None:
             x = x * jnp.asarray(c.embed_scale, self.compute_dtype)  # rounded as the weights are
 

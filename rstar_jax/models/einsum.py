@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rstar_jax.kernels.attention_mesh import current_platform
+
 
 def letters(pattern: str) -> tuple[str, str, str]:
     """The letters of an einsum's activation, weight and result, leading dots left out."""
@@ -40,7 +42,11 @@ def _backward(pattern: str, dtype: Any, kept: Any, g: jax.Array) -> tuple[jax.Ar
     lead = "ABCDEFGH"[: x.ndim - len(x_names)]
     sum32 = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     g = g.astype(dtype)
-    dx = sum32(f"{lead}{out_names},{w_names}->{lead}{x_names}", g, weight.astype(dtype)).astype(x.dtype)
+    # Devices that split what is summed over send each other their sums: on a TPU, which adds up a product in
+    # float32 whatever it returns, in the activation's dtype, half as large. A CPU is slower at that.
+    sums = x.dtype if current_platform() == "tpu" else jnp.float32
+    pattern = f"{lead}{out_names},{w_names}->{lead}{x_names}"
+    dx = jnp.einsum(pattern, g, weight.astype(dtype), preferred_element_type=sums).astype(x.dtype)
     if not jnp.issubdtype(weight.dtype, jnp.floating):
         return dx, None
     dw = sum32(f"{lead}{x_names},{lead}{out_names}->{w_names}", x.astype(dtype), g)

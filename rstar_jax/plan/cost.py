@@ -16,6 +16,8 @@ from typing import Any
 SHARE = 0.5  # of the roofline that well-made loops reach
 BLOCK = 512  # queries whose attention weights are held at once in longer rows (models/attention.py), at most
 PIECE = 2**26  # logits that a training holds at once (train/policy.py)
+# Bytes that an optimizer (`train/optimizer.py`) keeps of a parameter, scales of blocks, rows and columns too.
+STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2.04, "adafactor": 2.02}
 USABLE = 0.9  # of a device's memory, the rest is the runtime's and fragmentation
 
 
@@ -82,7 +84,8 @@ class Shape:
     dense: those that every token is multiplied with. routed: those of experts, of which a token takes the
     share `active`. inner: width of a head's keys and values together where nothing is cached, 0: twice
     head_dim. sliding: layers in which a token sees no more than `window` tokens. additions: numbers that
-    low-rank additions of rank 1 have, by the name of the weights.
+    low-rank additions of rank 1 have, by the name of the weights. scalar: the head is one of a single number
+    in the place of the vocabulary's, as a reward model's.
     """
 
     width: int
@@ -101,6 +104,7 @@ class Shape:
     sliding: int = 0
     window: int = 0
     additions: Mapping[str, int] = dataclasses.field(default_factory=dict, hash=False)
+    scalar: bool = False
 
     @classmethod
     def of_decoder(cls, c: Any, specs: Mapping[str, Any]) -> Shape:
@@ -159,25 +163,38 @@ class Shape:
         )
 
     @property
+    def reward(self) -> Shape:
+        """The shape of a reward model made of this one."""
+        return dataclasses.replace(self, scalar=True)
+
+    @property
+    def insides(self) -> float:
+        """Parameters of the layers that a token is multiplied with, of experts its own."""
+        if self.dense:
+            return self.dense + self.active * self.routed - self.vocab * self.width
+        attention = 2 * self.width * self.head_dim * (self.heads + self.kv_heads)
+        return self.layers * (attention + 3 * self.width * self.mlp)
+
+    @property
     def matrices(self) -> float:
         """Parameters that a token is multiplied with: the layers, of experts its own, and the head."""
-        if self.dense:
-            return self.dense + self.active * self.routed
-        attention = 2 * self.width * self.head_dim * (self.heads + self.kv_heads)
-        return self.layers * (attention + 3 * self.width * self.mlp) + self.vocab * self.width
+        return self.insides + self.vocab * self.width * (not self.scalar)
 
     def read_parameters(self, tokens: float) -> float:
         """Count the parameters that a call over so many tokens reads: of experts those that some token takes,
         if each takes its own by chance."""
         if not self.routed:
             return self.matrices
-        return self.dense + self.routed * (1 - (1 - self.active) ** tokens)
+        return self.matrices + self.routed * (1 - (1 - self.active) ** tokens - self.active)
 
     @property
     def parameters(self) -> int:
         """All parameters, without norms and biases unless it is known exactly; an untied embedding counts
         beside the head."""
-        return self.exact or round(self.matrices) + (0 if self.tied else self.vocab * self.width)
+        table = self.vocab * self.width
+        if self.exact:
+            return self.exact - (table if self.scalar and not self.tied else 0)
+        return round(self.insides) + table * (1 if self.tied or self.scalar else 2)
 
     def kv_bytes(self, size: int) -> int:
         """Bytes that a token's keys and values take in all layers, with `size` bytes a number."""
@@ -211,7 +228,7 @@ class Shape:
         flops = tokens * (products * 2 * self.matrices + attention * seen)
         return device.seconds(0, flops)
 
-    def activation_bytes(self, rows: int, row: int, size: int, remat: str, logits: bool = True) -> float:
+    def activation_bytes(self, rows: int, row: int, size: int, remat: str) -> float:
         """Count the bytes that the backward pass keeps of `rows` sequences of `row` tokens, attention weights
         and logits (if there are any) too.
 
@@ -227,4 +244,4 @@ class Shape:
         inside, block = (inside + weights, 0) if row <= BLOCK else (inside, weights)
         kept = self.width + (self.width + heads + head * keys + 2 * self.mlp) * (remat == "dots")
         layers = self.layers * inside if remat == "none" else self.layers * tokens * size * kept + inside
-        return layers + block + 3 * 4 * min(tokens * self.vocab, max(PIECE, self.vocab)) * logits
+        return layers + block + 3 * 4 * min(tokens * self.vocab, max(PIECE, self.vocab)) * (not self.scalar)

@@ -85,7 +85,8 @@ class SearchLoad:
 class TrainLoad:
     """One round's trainings. rows: packed sequences of seq_len tokens in one device call.
 
-    policy_lora, ppm_lora: rank and targets of low-rank additions; rank 0 where all parameters train.
+    optimizer: of both (`TrainConfig`). policy_lora, ppm_lora: rank and targets of low-rank additions; rank 0
+    where all parameters train.
     """
 
     policy_epochs: int = 2
@@ -94,6 +95,7 @@ class TrainLoad:
     rows: int = 1
     size: int = 2
     remat: str = "full"
+    optimizer: str = "adamw"
     policy_lora: Lora = NO_LORA
     ppm_lora: Lora = NO_LORA
 
@@ -148,7 +150,8 @@ def plan(
     weights = models * shape.parameters * (1 if search.int8 else search.size) / GIB
     cache = slots * shape.kv_bytes(search.size) / GIB
     trainings = [
-        needs.training(shape, train, lora, needs.Machine()) for lora in (train.policy_lora, train.ppm_lora)
+        needs.training(trained, train, lora, needs.Machine())
+        for trained, lora in ((shape, train.policy_lora), (shape.reward, train.ppm_lora))
     ]
     optimiser = max(parts["weights"] + parts["optimiser"] for parts in trainings) / GIB
     activations = shape.activation_bytes(train.rows, train.seq_len, train.size, train.remat) / GIB
@@ -170,13 +173,16 @@ def plan(
     if search.ppm:
         read = prefix + search.candidates * step
         call += shape.read_seconds(device, search.leaves, read, search.size)
-    learnt = problems * (
-        train.policy_epochs * assumed.policy_tokens(train.seq_len)
-        + train.ppm_epochs * assumed.ppm_tokens(search, train.seq_len)
+    learnt = sum(
+        trained.train_seconds(device, problems * epochs * tokens, train.seq_len, train.remat)
+        for trained, epochs, tokens in (
+            (shape, train.policy_epochs, assumed.policy_tokens(train.seq_len)),
+            (shape.reward, train.ppm_epochs, assumed.ppm_tokens(search, train.seq_len)),
+        )
     )
     return dataclasses.replace(
         sized,
         chips=chips,
         search_hours=expansions / search.leaves * call / chips / 3600,
-        train_hours=shape.train_seconds(device, learnt, train.seq_len, train.remat) / chips / 3600,
+        train_hours=learnt / chips / 3600,
     )

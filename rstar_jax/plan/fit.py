@@ -13,7 +13,7 @@ from typing import Any
 
 from rstar_jax.errors import UserError
 from rstar_jax.plan.compiled import Compiled, Compiler
-from rstar_jax.plan.cost import USABLE, Shape
+from rstar_jax.plan.cost import STATE_BYTES, USABLE, Shape
 from rstar_jax.plan.pace import Pace
 from rstar_jax.topologies import Topology
 
@@ -76,17 +76,23 @@ class Refusal:
 
 @dataclasses.dataclass
 class Fitting:
-    """Devices of a topology and a model; compile: None: by arithmetic alone."""
+    """Devices of a topology and a model. compile: None: by arithmetic alone. optimizers: by role, else
+    "adamw"."""
 
     topology: Topology
     pace: Pace
     content: Mapping[str, Any]
     compile: Compiler | None
+    optimizers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     refusals: list[Refusal] = dataclasses.field(default_factory=list)
 
     @property
     def shape(self) -> Shape:
         return self.pace.shape
+
+    def pace_of(self, role: str) -> Pace:
+        """Pace of the policy's model or the PPM's."""
+        return dataclasses.replace(self.pace, shape=self.shape.reward) if role == "ppm" else self.pace
 
     @property
     def memory(self) -> float:
@@ -120,7 +126,6 @@ class Fitting:
         choices: Sequence[tuple[str, int]],
         row: int,
         batch_rows: float,
-        ppm: bool,
     ) -> Training:
         """The first of (remat, rows of a microbatch) that fits. Raises UserError with the numbers if none
         does."""
@@ -129,7 +134,7 @@ class Fitting:
             rank = REMATS.index(remat)
             if any(rank <= r and rows >= n for r, n in refused):
                 continue
-            found = self._trained(role, mesh, remat, rows, row, batch_rows, ppm)
+            found = self._trained(role, mesh, remat, rows, row, batch_rows)
             if isinstance(found, Training):
                 return found
             refused.append((rank, rows))
@@ -143,9 +148,9 @@ class Fitting:
         )
 
     def _trained(
-        self, role: str, mesh: Mesh, remat: str, rows: int, row: int, batch_rows: float, ppm: bool
+        self, role: str, mesh: Mesh, remat: str, rows: int, row: int, batch_rows: float
     ) -> Training | Refusal:
-        parts = self._training_parts(mesh, remat, rows, row, ppm)
+        parts = self._training_parts(role, mesh, remat, rows, row)
         what = f"{role}, {rows} rows of {row:,}, remat {remat}, {mesh}"
         compiled, total = None, sum(parts.values())
         if self.compile is None or total > HOPELESS * self.memory:
@@ -153,8 +158,7 @@ class Fitting:
                 return Refusal(what, total, f"{total / GIB:.1f} GiB a device by arithmetic")
         else:
             sizes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor, "expert": mesh.expert}
-            program = "ppm gradients" if ppm else "policy gradients"
-            request = self.request(program, sizes, (rows, row), options={"remat": remat})
+            request = self.request(f"{role} gradients", sizes, (rows, row), options={"remat": remat})
             compiled = self.compile(request, what)
             if compiled.refused:
                 return Refusal(what, compiled.used, shortly(compiled))
@@ -168,38 +172,47 @@ class Fitting:
             mesh,
             remat,
             rows,
-            self.step_s(mesh, remat, rows, row, batch_rows, compiled),
+            self.step_s(role, mesh, remat, rows, row, batch_rows, compiled),
             parts,
             compiled,
         )
 
     def step_s(
-        self, mesh: Mesh, remat: str, rows: int, row: int, batch_rows: float, compiled: Compiled | None = None
+        self,
+        role: str,
+        mesh: Mesh,
+        remat: str,
+        rows: int,
+        row: int,
+        batch_rows: float,
+        compiled: Compiled | None = None,
     ) -> float:
         """Seconds of an optimiser step over so many rows: whole microbatches, then the update."""
-        devices = self.topology.devices
+        devices, pace = self.topology.devices, self.pace_of(role)
         sent = None if compiled is None else float(compiled.sent)
-        call = self.pace.gradients(rows, row, remat, devices, mesh.tensor, sent, self.topology.islands)
-        return -(-batch_rows // rows) * call.total + self.pace.update(devices)
+        call = pace.gradients(rows, row, remat, devices, mesh.tensor, sent, self.topology.islands)
+        return -(-batch_rows // rows) * call.total + pace.update(devices, self._state(role))
 
-    def _training_parts(self, mesh: Mesh, remat: str, rows: int, row: int, ppm: bool) -> Parts:
+    def _training_parts(self, role: str, mesh: Mesh, remat: str, rows: int, row: int) -> Parts:
         """Estimate: attention's weights stay in the chip's fast memory, where a kernel does it."""
-        s, devices = self.shape, mesh.wide * mesh.tensor
-        activations = (
-            WANTED * s.activation_bytes(-(-rows // mesh.wide), row, 2, remat, logits=not ppm) / mesh.tensor
-        )
+        s, devices = self.pace_of(role).shape, mesh.wide * mesh.tensor
+        activations = WANTED * s.activation_bytes(-(-rows // mesh.wide), row, 2, remat) / mesh.tensor
         each = 4.0 * s.parameters / devices
-        return {"weights": each, "gradients": each, "moments": 2 * each, "activations": activations}
+        moments = self._state(role) * s.parameters / devices
+        return {"weights": each, "gradients": each, "moments": moments, "activations": activations}
+
+    def _state(self, role: str) -> float:
+        return STATE_BYTES[self.optimizers.get(role, "adamw")]
 
     def choices(
-        self, mesh: Mesh, row: int, batch_rows: float, most: int | None = None
+        self, role: str, mesh: Mesh, row: int, batch_rows: float, most: int | None = None
     ) -> list[tuple[str, int]]:
         """(remat, rows) from the fastest on; no more rows than a batch has, in whole parts of the mesh."""
         top = most or mesh.wide * max(1, -(-int(-(-batch_rows // 1)) // mesh.wide))
         rows = sorted({min(mesh.wide << i, top) for i in range(20)})
         found = [(remat, n) for remat in REMATS for n in rows]
         return sorted(
-            found, key=lambda each: (self.step_s(mesh, *each, row, batch_rows), REMATS.index(each[0]))
+            found, key=lambda each: (self.step_s(role, mesh, *each, row, batch_rows), REMATS.index(each[0]))
         )
 
     def meshes(self) -> Iterator[Mesh]:
@@ -212,7 +225,7 @@ class Fitting:
                 if devices // tensor % islands == 0:
                     yield Mesh(devices // tensor // islands, tensor, data=islands)
 
-    def largest(self, chosen: Training, row: int, ppm: bool, tries: int = 4) -> int:
+    def largest(self, chosen: Training, row: int, tries: int = 4) -> int:
         """Rows of the largest microbatch of the chosen kind that fits, in powers of two of the chosen."""
         fixed = chosen.total - chosen.parts["activations"]
         guess = (self.memory - fixed) / max(1.0, chosen.parts["activations"])
@@ -221,7 +234,7 @@ class Fitting:
             if power <= best or power >= refused:
                 break
             rows = chosen.rows << power
-            found = self._trained(chosen.role, chosen.mesh, chosen.remat, rows, row, rows, ppm)
+            found = self._trained(chosen.role, chosen.mesh, chosen.remat, rows, row, rows)
             if isinstance(found, Training):
                 best, power = power, power + 1
             else:

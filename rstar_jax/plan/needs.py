@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from rstar_jax.plan.cost import Device, Shape, device_of
+from rstar_jax.plan.cost import STATE_BYTES, Device, Shape, device_of
 
 Parts = dict[str, float]
 # Python and JAX in a process on a CPU, and a program's share of each layer, as all of them stand in each; an
@@ -73,14 +73,12 @@ def searching(shape: Shape, load: Any, machine: Machine, programs: int) -> Parts
     return {**parts, "runtime": _runtime(shape, machine, programs)}
 
 
-def training(
-    shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine: Machine, *, logits: bool = True
-) -> Parts:
-    """A training of the policy or the PPM. load: a `plan.TrainLoad`. lora: rank and targets. logits: of the
-    whole vocabulary, as a policy has them.
+def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine: Machine) -> Parts:
+    """A training of the policy or, of a shape with a scalar head, the PPM. load: a `plan.TrainLoad`. lora:
+    rank and targets.
 
-    weights: in float32, or as computed with where they are frozen. optimiser: gradients and AdamW's two
-    moments of what trains. activations: of one call, logits included.
+    weights: in float32, or as computed with where they are frozen. optimiser: gradients, and what
+    `load.optimizer` keeps of what trains. activations: of one call, logits included.
 
     A CPU computes bfloat16 in float32: activations, and frozen weights once more, take that much.
     """
@@ -91,8 +89,8 @@ def training(
     size = 4 if machine.on_cpu else load.size
     return {
         "weights": weights,
-        "optimiser": 12 * trained,
-        "activations": shape.activation_bytes(load.rows, load.seq_len, size, load.remat, logits),
+        "optimiser": (4 + STATE_BYTES[load.optimizer]) * trained,
+        "activations": shape.activation_bytes(load.rows, load.seq_len, size, load.remat),
         "runtime": _runtime(shape, machine, TRAINING),
     }
 

@@ -11,7 +11,7 @@ import dataclasses
 import math
 
 from rstar_jax.errors import UserError
-from rstar_jax.plan.cost import Shape
+from rstar_jax.plan.cost import STATE_BYTES, Shape
 from rstar_jax.topologies import Chip
 
 # Passes over the numbers of a layer that are no products, in units of a forward pass: forward, and backward,
@@ -95,7 +95,7 @@ class Pace:
         counted once: of all devices."""
         s = self.shape
         seen = s.attention_flops(row / 2, cached=False)
-        again = {"none": 0.0, "dots": seen, "full": 2 * (s.matrices - s.vocab * s.width) + seen}[remat]
+        again = {"none": 0.0, "dots": seen, "full": 2 * s.insides + seen}[remat]
         # The backward pass of a flash kernel computes its logits once more: 2.5 times the forward one.
         return tokens * (6 * s.matrices + 3.5 * seen + again)
 
@@ -136,9 +136,10 @@ class Pace:
             self.assumed.hidden,
         )
 
-    def update(self, devices: int) -> float:
-        """Seconds of AdamW: parameters, moments and gradients in float32 read, all written."""
-        return 8 * 4 * self.shape.parameters / devices / self._bandwidth
+    def update(self, devices: int, state: float = STATE_BYTES["adamw"]) -> float:
+        """Seconds of an update: parameters and gradients in float32, and the optimizer's state of so many
+        bytes a parameter, are read and written."""
+        return 2 * (4 + 4 + state) * self.shape.parameters / devices / self._bandwidth
 
     def decode(
         self,
@@ -167,7 +168,7 @@ class Pace:
     def read(self, tokens: float, behind: float, *, tensor: int = 1, size: float = 2) -> float:
         """Seconds of reading so many tokens in one call (prefill, scoring), behind so many others each."""
         s = self.shape
-        flops = tokens * (2 * (s.matrices - s.vocab * s.width) + s.attention_flops(behind)) / tensor
+        flops = tokens * (2 * s.insides + s.attention_flops(behind)) / tensor
         nbytes = size * s.read_parameters(tokens) / tensor
         return max(nbytes / self._bandwidth, flops / self._flops) + self._exchange(tokens, tensor)
 

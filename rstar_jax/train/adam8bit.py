@@ -54,7 +54,7 @@ def scale_by_adam8bit(b1: float, b2: float, eps: float) -> optax.GradientTransfo
 
         return Adam8bitState(jnp.zeros([], jnp.int32), *zeros(jnp.int8), *zeros(jnp.uint8))
 
-    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Adam8bitState]:
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Adam8bitState]:
         del params
         count = optax.safe_increment(state.count)
         key = jax.random.fold_in(jax.random.key(0), count)
@@ -73,7 +73,7 @@ def scale_by_adam8bit(b1: float, b2: float, eps: float) -> optax.GradientTransfo
             keys = jax.random.split(jax.random.fold_in(key, number))
             return step, *quantise(mean, keys[0]), *quantise(root, keys[1], root=True)
 
-        leaves, tree = jax.tree.flatten(gradients)
+        leaves, tree = jax.tree.flatten(updates)
         moments = (jax.tree.leaves(part) for part in state[1:])
         found = [one(i, *of_leaf) for i, of_leaf in enumerate(zip(leaves, *moments, strict=True))]
         steps, *parts = (jax.tree.unflatten(tree, part) for part in zip(*found, strict=True))

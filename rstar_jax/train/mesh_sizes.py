@@ -7,13 +7,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from rstar_jax.errors import UserError
 from rstar_jax.models.config import DecoderConfig
 from rstar_jax.models.params import param_specs
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.train.config import TrainConfig
+from rstar_jax.train.optimizer import state_bytes
 
-_STATE = 16  # bytes a parameter: itself, sums of gradients and AdamW's two moments, all in float32
+_TRAINED = 8  # bytes a parameter: itself and its sum of gradients, in float32
 _SHARE = 0.5  # of a device's memory that the state may take; the rest is for activations and what is gathered
 _TENSOR = (
     8  # most devices over which a layer is split: beyond that its traffic takes longer than its products
@@ -39,8 +43,12 @@ def mesh_sizes(
     memory: bytes of a device; None: not known. Raises UserError where all devices together are too small.
     """
     tensor = given.tensor or _tensor(shape, config, devices // slices, slices)
-    parameters = sum(math.prod(spec.shape) for spec in param_specs(shape).values())
-    size = parameters * (4 if config.lora.rank else _STATE)
+    specs = param_specs(shape)
+    parameters = sum(math.prod(spec.shape) for spec in specs.values())
+    size = 4 * parameters
+    if not config.lora.rank:
+        trained = {n: jax.ShapeDtypeStruct(spec.shape, jnp.float32) for n, spec in specs.items()}
+        size = _TRAINED * parameters + state_bytes(config, trained)
     if memory is not None and size / devices > memory:
         raise UserError(
             f"{parameters / 1e9:.1f} billion parameters in training take {size / 2**30:.0f} GiB, and the "

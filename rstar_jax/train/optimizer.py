@@ -67,6 +67,12 @@ def decays(params: Any) -> Any:
     return jax.tree_util.tree_map_with_path(matrix, params)
 
 
+def state_bytes(config: TrainConfig, params: Any) -> int:
+    """Bytes of what is kept beside parameters, which may be abstract, and their gradients."""
+    state = jax.eval_shape(optimizer(config).init, params)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
 def state_shardings(transformation: optax.GradientTransformation, params: Any, everywhere: Any) -> Any:
     """Where the state lies: what it has of a parameter as that is split, along the sides that both have.
 

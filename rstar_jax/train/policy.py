@@ -160,15 +160,16 @@ def policy_loss(
     """
     loss = LOSSES["cross_entropy"]
     x = model.hidden(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat)
-    # By device: for every piece the vocabulary's weights are gathered, and their gradients scattered, anew.
     devices = 1 if model.mesh is None else model.mesh.size
     pieces = _pieces(x.shape[0], x.shape[1], model.config.vocab_size, devices)
     if pieces == 1:
         return loss(model.logits(x), batch["targets"], batch["weights"], batch["marks"], kinds)
+    # Outside of the loop: in it a mesh would gather the table, and scatter its gradient, for every piece.
+    table = model.vocabulary()
 
     @jax.checkpoint
     def piece(x: jax.Array, targets: jax.Array, weights: jax.Array, marks: jax.Array) -> Terms:
-        return loss(model.logits(x), targets, weights, marks, kinds)
+        return loss(model.logits(x, table), targets, weights, marks, kinds)
 
     # Cut along the row, so that rows split over devices stay where they are.
     cut = jax.tree.map(

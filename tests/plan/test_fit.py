@@ -45,7 +45,7 @@ def fitting(compiler, topology="v5p:4x4x4"):
 
 
 def trained(found: Fitting, mesh=MESH, batch_rows=128.0) -> Training:
-    return found.train("policy", mesh, found.choices(mesh, ROW, batch_rows), ROW, batch_rows, False)
+    return found.train("policy", mesh, found.choices("policy", mesh, ROW, batch_rows), ROW, batch_rows)
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (20, 5, 1), (60, 15, 2), (200, 30, 10), (200, 200, 40)])
@@ -57,10 +57,10 @@ def test_the_fastest_of_those_that_fit_is_found(sizes):
     mesh, states = MESH, chosen.total - chosen.parts["activations"]
     fits = [
         (remat, rows)
-        for remat, rows in found.choices(mesh, ROW, 128.0)
+        for remat, rows in found.choices("policy", mesh, ROW, 128.0)
         if compiler.each[remat] * rows / 16 * GIB <= min(compiler.limit * GIB, found.memory - states)
     ]
-    best = min(fits, key=lambda c: found.step_s(mesh, *c, ROW, 128.0))
+    best = min(fits, key=lambda c: found.step_s("policy", mesh, *c, ROW, 128.0))
     assert (chosen.remat, chosen.rows) == best
     tried = [(REMATS.index(r["options"]["remat"]), r["sizes"][0]) for r in compiler.asked]
     refused = tried[:-1]
@@ -93,7 +93,7 @@ def test_the_largest_microbatch_is_between_one_that_fits_and_one_that_does_not()
     found = fitting(Fake(10, 5, 1))
     chosen = trained(found, batch_rows=16.0)
     assert (chosen.remat, chosen.rows) == ("none", 16)
-    largest = found.largest(chosen, ROW, False)
+    largest = found.largest(chosen, ROW)
     assert largest == 16 * 8  # 80 GiB of 95
     assert found.refusals[-1].needed > found.memory
 
@@ -116,7 +116,7 @@ def test_hosts_of_gpus_are_joined_by_the_data_centre():
     alone = one.pace.gradients(128, ROW, "none", 8, 1).collectives
     call = found.pace.gradients(512, ROW, "none", 32, 1, slices=4)
     assert call.collectives == pytest.approx(alone + across)
-    assert found.step_s(mesh, "none", 512, ROW, 512.0) == call.total + found.pace.update(32)
+    assert found.step_s("policy", mesh, "none", 512, ROW, 512.0) == call.total + found.pace.update(32)
 
 
 def test_a_refusal_names_the_least_of_all_meshes():
