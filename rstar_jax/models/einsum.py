@@ -32,8 +32,9 @@ def einsum(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> jax.Arr
 
 
 def _forward(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, Any]:
-    product = jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=jnp.float32)
-    return product, (x, weight)
+    sums = _sums(dtype) if letters(pattern)[2] == "d" else jnp.float32  # states are rounded next
+    product = jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=sums)
+    return product.astype(jnp.float32), (x, weight)
 
 
 def _backward(pattern: str, dtype: Any, kept: Any, g: jax.Array) -> tuple[jax.Array, jax.Array | None]:
@@ -42,15 +43,21 @@ def _backward(pattern: str, dtype: Any, kept: Any, g: jax.Array) -> tuple[jax.Ar
     lead = "ABCDEFGH"[: x.ndim - len(x_names)]
     sum32 = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
     g = g.astype(dtype)
-    # Devices that split what is summed over send each other their sums: on a TPU, which adds up a product in
-    # float32 whatever it returns, in the activation's dtype, half as large. A CPU is slower at that.
-    sums = x.dtype if current_platform() == "tpu" else jnp.float32
     pattern = f"{lead}{out_names},{w_names}->{lead}{x_names}"
-    dx = jnp.einsum(pattern, g, weight.astype(dtype), preferred_element_type=sums).astype(x.dtype)
+    dx = jnp.einsum(pattern, g, weight.astype(dtype), preferred_element_type=_sums(x.dtype)).astype(x.dtype)
     if not jnp.issubdtype(weight.dtype, jnp.floating):
         return dx, None
     dw = sum32(f"{lead}{x_names},{lead}{out_names}->{w_names}", x.astype(dtype), g)
     return dx, dw.astype(weight.dtype)
+
+
+def _sums(dtype: Any) -> Any:
+    """The dtype to multiply in what is rounded to this one next.
+
+    Devices that split what is summed over send each other their sums. A TPU, which adds up in float32
+    whatever it returns, sends half as much if they are rounded before; a CPU is slower at such products.
+    """
+    return dtype if current_platform() == "tpu" else jnp.float32
 
 
 einsum.defvjp(_forward, _backward)

@@ -56,7 +56,7 @@ def scale_by_adam8bit(b1: float, b2: float, eps: float) -> optax.GradientTransfo
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Adam8bitState]:
         del params
-        count = optax.safe_increment(state.count)
+        count = jnp.asarray(optax.safe_increment(state.count))
         key = jax.random.fold_in(jax.random.key(0), count)
         corrections = 1 - b1**count, 1 - b2**count
 
