@@ -13,18 +13,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
-import pyarrow as pa
 
-from rstar_jax import columns, distributed, records, train, weights
+from rstar_jax import distributed, records, train, weights
 from rstar_jax.curate import CurateConfig
 from rstar_jax.data.known import Columns
 from rstar_jax.data.pairs import FORMS
+from rstar_jax.data.row_file import RowFile
 from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve import one_training, pair_stage, rounds, search_stages, train_stages
@@ -48,8 +46,6 @@ from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import VerifySettings
 from rstar_jax.train import TrainConfig
 from rstar_jax.types import PreferencePair
-
-_ROWS = 1024  # pairs in memory at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +213,7 @@ def _estimate(context: Context, settings: PpmSettings) -> None:
         sides = ((*pair.prefix, *side) for side in (pair.positive, pair.negative))
         return max(len(tokenizer.encode_solution(prompt(pair.question), steps)[0]) for steps in sides)
 
-    some = _sample(records.read_tables(path, PreferencePair, _ROWS), count)
+    some = RowFile(path, PreferencePair).sample(SAMPLE)
     lengths = [length(pair) for pair in some]
     if long := sum(length > room for length in lengths):
         context.progress.log(
@@ -236,13 +232,3 @@ def _estimate(context: Context, settings: PpmSettings) -> None:
         log=context.progress.log,
     )
     keep_estimates(context.work.root, estimates)
-
-
-def _sample(tables: Iterable[pa.Table], count: int) -> list[PreferencePair]:
-    """Some of the pairs, evenly from the whole file."""
-
-    def rows() -> Iterator[PreferencePair]:
-        for table in tables:
-            yield from (columns.build(PreferencePair, row) for row in table.to_pylist())
-
-    return list(itertools.islice(rows(), 0, None, max(1, count // SAMPLE)))[:SAMPLE]

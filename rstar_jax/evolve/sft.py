@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,7 @@ from rstar_jax import distributed, records
 from rstar_jax.data.executed import executed
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.known import Columns
+from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.rows import FORMS
 from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
@@ -47,7 +49,7 @@ from rstar_jax.report.notes import layers_line
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import Checker, VerifySettings
 from rstar_jax.train import TrainConfig
-from rstar_jax.types import Problem, SftRow
+from rstar_jax.types import SftRow
 
 _AT_ONCE = 64  # rows whose programs run together
 
@@ -185,14 +187,14 @@ def _warm_start(settings: SftSettings, context: Context, files: list[Path]) -> N
 
 def _estimate(context: Context, settings: SftSettings) -> None:
     """Say what evaluations and training will need, once the rows are known."""
-    rows = records.read_rows(context.work.root / "rows" / SFT, SftRow)
+    rows = RowFile(context.work.root / "rows" / SFT, SftRow)
     tokenizer = context.tokenizer(context.base)
     prompt = context.prompt("finetuned")
 
     def length(row: SftRow) -> int:
         return len(tokenizer.encode_solution(prompt(row.question), row.steps)[0])
 
-    some, room = rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE], settings.train.policy.seq_len
+    some, room = rows.sample(SAMPLE), settings.train.policy.seq_len
     lengths = [tokens for row in some if (tokens := length(row)) <= room]
     if len(lengths) < len(some):  # said now: until it is trained, a large base may be evaluated for hours
         context.progress.log(
@@ -269,10 +271,11 @@ def _rows(context: Context, files: list[Path], settings: SftSettings) -> None:
 
 def _train(context: Context) -> None:
     def work(folder: Path) -> dict[str, Any]:
-        rows = records.read_rows(context.work.root / "rows" / SFT, SftRow)
-        problems = {row.question: Problem(row.problem_id, row.question, "") for row in rows}
-        learnt = dataclasses.replace(context, train=list(problems.values()))
-        result = train_stages.fine_tune(learnt, 0, folder, rows)
+        rows = RowFile(context.work.root / "rows" / SFT, SftRow)
+        problems = {
+            hashlib.md5(question.encode(errors="replace")).digest() for question in rows.texts("question")
+        }
+        result = train_stages.fine_tune(context, 0, folder, rows, len(problems))
         context.held.settle(context.settings.policy.dtype)
         return results.to_json(result)
 

@@ -18,6 +18,7 @@ import rstar_jax
 from rstar_jax import curate as curation
 from rstar_jax import distributed, models, records, sharding, stores, train, weights
 from rstar_jax.curate import StepValues
+from rstar_jax.data.row_file import RowFile
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
 from rstar_jax.evolve import suspects
@@ -35,6 +36,7 @@ from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
 from rstar_jax.types import PreferencePair, SftRow, Tree
 
+_TOKENS = "tokens"  # a training's folder of token ids, which goes once it has ended
 _NAMED = 5  # ungradable problems named in the note; report.json has all of them
 
 
@@ -145,8 +147,8 @@ def _named(problems: list[str]) -> str:
 
 def train_policy(context: Context, round: int, folder: Path) -> TrainResult:
     """Fine-tunes the base on the round's solutions; writes the policy in Hugging Face format."""
-    rows = records.read_rows(context.folder(round, "curate") / SFT, SftRow)
-    if not rows:
+    rows = RowFile(context.folder(round, "curate") / SFT, SftRow)
+    if not len(rows):
         raise UserError(
             f"round {round}: no training problem was solved and no earlier round has solutions, so there "
             "is nothing to train on. Give the search easier problems (--config.problems.train), more "
@@ -156,10 +158,13 @@ def train_policy(context: Context, round: int, folder: Path) -> TrainResult:
     return fine_tune(context, round, folder, rows)
 
 
-def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]) -> TrainResult:
+def fine_tune(
+    context: Context, round: int, folder: Path, rows: RowFile[SftRow], problems: int | None = None
+) -> TrainResult:
     """Fine-tune the base on solutions, write FOLDER/model (Hugging Face format), return the figures.
 
-    round: whose solutions they are; 0 for those of a warm start, which were given.
+    round: whose solutions they are; 0 for those of a warm start, which were given. problems: how many they
+    are of, for the card; None: the run's.
     """
     context.held.clear()
     tokenizer = context.tokenizer(context.base)
@@ -169,11 +174,21 @@ def fine_tune(context: Context, round: int, folder: Path, rows: Sequence[SftRow]
     prompt = context.prompt("finetuned")
     title = f"round {round}, the policy" if round else "the policy"
     with _training(context, round, "train the policy", folder, tokenizer) as options:
-        summary = train.train_policy(model, rows, tokenizer, prompt, config, **options)
+        summary = train.train_policy(
+            model,
+            rows,
+            tokenizer,
+            prompt,
+            config,
+            tokens=folder / _TOKENS,
+            on_row=functools.partial(_encoded, context),
+            **options,
+        )
         tokenizer.set_chat_template(usage.chat_template(prompt, tokenizer))
         loader = usage.loader(tokenizer, model.config.family)
         section = usage.policy_usage(prompt, tokenizer.grammar, loader)
-        card = _card(context, "policy", round, {"solutions": len(rows)}, section)
+        data = {"solutions": len(rows), "training problems": problems or len(context.train)}
+        card = _card(context, "policy", round, data, section)
         stops = tokenizer.grammar.handovers
         weights.save_pretrained(model, folder / "model", tokenizer_from=tokenizer, card=card, stops=stops)
         context.held.leave(folder / "model", model.params())
@@ -201,7 +216,7 @@ def _card(
         if settings.policy.init != "tiny"
         else "the tiny base of rstar_jax",
         "round": round or {"policy": "none, a warm start", "reward": "none, trained on given pairs"}[kind],
-        "data": {**data, "training problems": len(context.train)},
+        "data": data,
         "seed": settings.seed,
         "options, SHA-256": records.digest(context.work.root / "config.json"),
         "made with": f"rstar_jax {rstar_jax.__version__}",
@@ -269,7 +284,8 @@ def fit_reward(context: Context, round: int, folder: Path, rows: Sequence[Any], 
         summary = learnt.train(model, rows, tokenizer, prompt, config, **options)
         loader = usage.loader(tokenizer, model.decoder.config.family)
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
-        card = _card(context, "reward", round, {learnt.examples: len(rows)}, section)
+        data = {learnt.examples: len(rows), "training problems": len(context.train)}
+        card = _card(context, "reward", round, data, section)
         weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
     if round:
         context.held.leave(folder / "model", model.params())
@@ -314,7 +330,12 @@ def _training(
             "on_step": on_step,
         }
     if leader:
-        stores.remove_folder(checkpoints)
+        for done in (checkpoints, folder / _TOKENS):
+            stores.remove_folder(done)
+
+
+def _encoded(context: Context, done: int, total: int) -> None:
+    context.progress.update(0, note=f"{done:,} of {total:,} rows are token ids")
 
 
 def _seed(context: Context, round: int) -> int:

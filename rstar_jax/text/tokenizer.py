@@ -66,6 +66,10 @@ class Tokenizer:
         self._keep_delimiters_apart()
         self._encode_step = functools.lru_cache(maxsize=1 << 16)(self._step_pieces)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For another process: what it has encoded stays here."""
+        return type(self), (self._backend, self.grammar, self._config, self._rows)
+
     @classmethod
     def load(cls, path: str | Path, grammar: Grammar) -> Tokenizer:
         """From a model folder; raises UserError if it holds no tokenizer files, or damaged or unfit ones."""

@@ -16,7 +16,9 @@ class TrainConfig:
     """Defaults are the paper's for the policy (arXiv 2501.04519, section 4 and appendix).
 
     epochs: passes over the data. batch: examples (solutions or preference pairs) per optimiser step.
-    seq_len: tokens of a packed row; longer examples are dropped and counted.
+    seq_len: tokens of a packed row. long: what is done with a longer example: "drop" leaves it out and counts
+        it; "truncate" keeps those first steps of a solution that fit (a pair, whose sides are read at their
+        ends, is dropped); "error" refuses all.
     microbatch: rows per call of all devices together; on a mesh that splits the batch over more than they
         divide by, the next multiple. A batch takes as many calls as its rows need, so that one shape is
         compiled, and has the same examples whatever the devices.
@@ -55,6 +57,7 @@ class TrainConfig:
     epochs: int = 2
     batch: int = 128
     seq_len: int = 4096
+    long: Literal["drop", "truncate", "error"] = "drop"
     microbatch: int = 8
     optimizer: Literal["adamw", "adamw8bit", "adafactor"] = "adamw"
     learning_rate: float = 7e-6
@@ -118,6 +121,7 @@ class TrainSummary:
     skipped: steps that changed nothing (`TrainConfig.bad_steps`). kept_step: steps after which the model was
     as it is kept; None in those of earlier releases. held_out: its figures on held-out data, empty where
     there is none. mfu: model FLOPs of this part over the chips' peak; None where they are not known.
+    truncated: examples of which only the first steps were learnt, the rest being longer than a row.
     as_sampled: steps of the rows that the policy learnt by the ids they were sampled with, where its
     tokenizer spells them otherwise.
     """
@@ -132,6 +136,7 @@ class TrainSummary:
     metrics: Mapping[str, float]
     device: float = 0.0
     device_awaited: float = 0.0
+    truncated: int = 0
     as_sampled: int | None = None
     skipped: int = 0
     kept_step: int | None = None

@@ -17,7 +17,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from rstar_jax import sharding
+from rstar_jax import distributed, mirror, sharding
+from rstar_jax.data.token_store import TokenStore
+from rstar_jax.data.tokenize import Share
 from rstar_jax.train.packing import Example
 
 log = logging.getLogger(__name__)
@@ -60,8 +62,7 @@ class Encoded(Sequence[Example]):
     """Examples by number, and the lengths of all, int32 [count].
 
     encode: number -> Example. A process alone encodes each once and keeps it. Of several, each encodes a
-    share to learn its lengths, tells the others, and encodes again what its rows ask for. as_sampled: the
-    sum of the examples'.
+    share to learn its lengths, tells the others, and encodes again what its rows ask for.
     """
 
     def __init__(self, count: int, encode: Callable[[int], Example]) -> None:
@@ -70,15 +71,12 @@ class Encoded(Sequence[Example]):
         if (hosts := jax.process_count()) == 1:
             self._kept = [encode(i) for i in range(count)]
             self.lengths = lengths(self._kept)
-            self.as_sampled = sum(example.as_sampled for example in self._kept)
             return
-        found = np.zeros((-(-count // hosts), 2), np.int32)
+        found = np.zeros(-(-count // hosts), np.int32)
         for row, i in enumerate(range(jax.process_index(), count, hosts)):
-            example = encode(i)
-            found[row] = len(example.tokens), example.as_sampled
-        told = np.asarray(multihost_utils.process_allgather(found))  # [hosts, share, 2]
-        self.lengths = told[..., 0].T.reshape(-1)[:count]
-        self.as_sampled = int(told[..., 1].sum())
+            found[row] = len(encode(i).tokens)
+        told = np.asarray(multihost_utils.process_allgather(found))  # [hosts, share]
+        self.lengths = told.T.reshape(-1)[:count]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -97,9 +95,21 @@ class Encoded(Sequence[Example]):
 
 def lengths(examples: Sequence[Example]) -> np.ndarray:
     """Tokens of each example, int32 [count]."""
-    if isinstance(examples, Encoded):
+    if isinstance(examples, Encoded | TokenStore):
         return examples.lengths
     return np.fromiter((len(e.tokens) for e in examples), np.int32, len(examples))
+
+
+def host_share() -> Share:
+    """This host's share of what all hosts encode into a folder that they share, or that is mirrored."""
+    here = distributed.here()
+    return Share(here.index, here.count, distributed.led, _meet)
+
+
+def _meet() -> None:
+    mirror.push()
+    distributed.barrier("tokens")
+    mirror.pull()
 
 
 def digest(lengths: np.ndarray, first: Iterable[np.ndarray]) -> int:

@@ -186,7 +186,7 @@ def _identity(model: Any, config: TrainConfig, total_steps: int, seed: int, data
     options = to_dict(config)
     for free in ("checkpoint_every_s", "checkpoint_every_steps", "bad_steps", "profile"):
         del options[free]
-    del options["sampled_ids"], options["microbatch"]  # the data say them
+    del options["sampled_ids"], options["microbatch"], options["long"]  # the data say them
     c = getattr(model, "decoder", model).config
     named = f"{c.family} of {c.layers} layers, width {c.width}, vocabulary {c.vocab_size}"
     return {**options, "total_steps": total_steps, "seed": seed, "data": data, "model": named}

@@ -21,13 +21,11 @@ Arrays = dict[str, np.ndarray]
 @dataclasses.dataclass(frozen=True)
 class Example:
     """Tokens [T] int32 of one sequence, and which of them are trained on, [T] bool. marks: [T] int8 of what
-    the loss reports apart (`losses.cross_entropy`); None: nothing. as_sampled: steps in it whose ids are the
-    sampled ones, where the tokenizer spells them otherwise."""
+    the loss reports apart (`losses.cross_entropy`); None: nothing."""
 
     tokens: np.ndarray
     trained: np.ndarray
     marks: np.ndarray | None = None
-    as_sampled: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

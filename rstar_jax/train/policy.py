@@ -10,25 +10,26 @@ import dataclasses
 import functools
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rstar_jax.data.solution_tokens import SolutionEncoder, solutions
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut
-from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
+from rstar_jax.train.host_rows import Rows, digest, host_share, lengths, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, place, rows_of, share, shuffled
 from rstar_jax.train.step import Loss
-from rstar_jax.train.vocabulary import marks, terms
+from rstar_jax.train.vocabulary import terms
 from rstar_jax.transforms import lora
 from rstar_jax.types import SftRow
 
@@ -40,13 +41,15 @@ LOGITS_AT_ONCE = 1 << 26
 
 def train_policy(
     model: Decoder,
-    rows: Sequence[SftRow],
+    rows: Collection[SftRow],
     tokenizer: Tokenizer,
     prompt: Callable[[str], str],
     config: TrainConfig,
     *,
     seed: int = 0,
     new_tokens: range = range(0),
+    tokens: Path | None = None,
+    on_row: Callable[[int, int], None] = lambda *_: None,
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
@@ -56,22 +59,24 @@ def train_policy(
     those of `fit`.
 
     prompt: question -> what the policy is given before the solution. new_tokens: ids that the base was never
-    taught; their embeddings train whole where the rest is low-rank. Raises UserError if there are no rows or
-    none fits `config.seq_len`.
+    taught; their embeddings train whole where the rest is low-rank. tokens: a folder for the token ids of
+    rows that are a file (`RowFile`): they are mapped, and found there by a resumed training; None: they stay
+    in memory. on_row: told now and then how many rows are encoded, of all. Raises UserError if there are no
+    rows or none fits `config.seq_len`.
     """
-    if not rows:
+    if not len(rows):
         raise UserError("training the policy: no solutions given. At least one verified solution is needed.")
 
-    def encode(number: int) -> Example:
-        row = rows[number]
-        sampled = row.token_ids if config.sampled_ids else ()
-        ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps, sampled)
-        pairs = zip(row.steps, sampled, strict=False)
-        others = sum(tokenizer.encode_step(*pair) != tokenizer.encode_step(pair[0]) for pair in pairs)
-        tokens, learnt = np.asarray(ids, np.int32), np.asarray(trained, bool)
-        return Example(tokens, learnt, marks(ids, tokenizer), others)
-
-    examples = Encoded(len(rows), encode)
+    room = config.seq_len if config.long == "truncate" else 0
+    encoder = SolutionEncoder(tokenizer, prompt, config.sampled_ids, room)
+    examples = solutions(
+        rows,
+        encoder,
+        Example,
+        folder=tokens,
+        share=host_share(),
+        on_done=lambda done: on_row(done, len(rows)),
+    )
     batches = PolicyBatches(examples, config, seed, Rows.on(mesh_of(model), config.microbatch))
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
@@ -89,7 +94,8 @@ def train_policy(
             held_out=held_out,
             held_out_every=batches.steps_per_epoch,
         )
-    return dataclasses.replace(summary, as_sampled=examples.as_sampled)
+    counts = examples.counts
+    return dataclasses.replace(summary, truncated=counts["truncated"], as_sampled=counts["as_sampled"])
 
 
 class PolicyBatches:
@@ -133,7 +139,13 @@ class PolicyBatches:
 
 
 def warn_dropped(dropped: int, total: int, what: str, config: TrainConfig) -> None:
-    """Log how many examples are left out; raise UserError if that is all of them."""
+    """Log how many examples are left out; raise UserError if that is all of them, or any where
+    `config.long` is "error"."""
+    if dropped and config.long == "error":
+        raise UserError(
+            f"train.seq_len: {config.seq_len} given, but {dropped} of {total} {what} are longer, and "
+            "train.long is 'error'. Raise train.seq_len, or give train.long=drop or truncate."
+        )
     if dropped == total:
         raise UserError(
             f"train.seq_len: {config.seq_len} given, but all {total} {what} are longer. Raise it "

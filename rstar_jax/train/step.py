@@ -143,6 +143,7 @@ def static(config: TrainConfig) -> TrainConfig:
         epochs=1,
         batch=1,
         seq_len=1,
+        long="drop",
         microbatch=1,
         learning_rate=0.0,
         warmup_fraction=0.0,

@@ -8,10 +8,8 @@ As text they are spelt with the tokens that the base knows, some five tokens eac
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
-
-import numpy as np
 
 from rstar_jax.models import Decoder, resize_vocab
 from rstar_jax.text.grammar import Grammar
@@ -43,20 +41,6 @@ def with_delimiters(model: Decoder, tokenizer: Tokenizer, delimiters: Delimiters
         return model
     pieces = {tokenizer.encode(token)[0]: ids for token, ids in spelt.items()}
     return resize_vocab(model, max(rows, tokenizer.vocab_size), trained=known, pieces=pieces)
-
-
-def marks(ids: Sequence[int], tokenizer: Tokenizer) -> np.ndarray:
-    """Mark where delimiters stand: int8 [T], k at the first token of the k-th delimiter that the policy
-    writes (from 1), -k at the others that spell it, 0 elsewhere."""
-    tokens = np.asarray(ids, np.int32)
-    found = np.zeros(len(tokens), np.int8)
-    for k, token in enumerate(tokenizer.grammar.written, 1):
-        spelling = tokenizer.encode_steps((token,))  # as it stands in a text, not at its beginning
-        for start in np.flatnonzero(tokens == spelling[0]):
-            if tokens[start : start + len(spelling)].tolist() == spelling:
-                found[start : start + len(spelling)] = -k
-                found[start] = k
-    return found
 
 
 def probabilities(metrics: Mapping[str, float], grammar: Grammar) -> dict[str, float]:

@@ -9,12 +9,12 @@ import pytest
 import tokenizers
 from tokenizers import processors
 
+from rstar_jax.data.solution_tokens import marks
 from rstar_jax.errors import UserError
 from rstar_jax.problems.suite import generate
 from rstar_jax.tasks import TASKS, Role
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train.vocabulary import marks
 from tests.tasks.sums import SUMS, Sums
 from tests.text.vocabularies import QWEN2, STEPS, backends, greedy, merging, plain, sentencepiece
 

@@ -12,13 +12,14 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
 from rstar_jax import sharding
+from rstar_jax.data.solution_tokens import marks
 from rstar_jax.models import Decoder, DecoderConfig, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import TrainConfig, policy_loss, probabilities, train_policy, weakness, with_delimiters
 from rstar_jax.train import policy as policies
 from rstar_jax.train.packing import Example, pack
-from rstar_jax.train.vocabulary import marks, terms
+from rstar_jax.train.vocabulary import terms
 from rstar_jax.types import SftRow
 from tests.on_devices import printed
 
