@@ -125,5 +125,5 @@ def _column(batch: pa.RecordBatch, field: pa.Field) -> tuple[np.ndarray, np.ndar
 def _crc(arrays: Arrays) -> int:
     found = 0
     for array in arrays.values():
-        found = zlib.crc32(memoryview(np.ascontiguousarray(array)), found)
+        found = zlib.crc32(np.ascontiguousarray(array).data, found)
     return found

@@ -66,8 +66,7 @@ class Tokenizer:
         self._keep_delimiters_apart()
         self._encode_step = functools.lru_cache(maxsize=1 << 16)(self._step_pieces)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """For another process: what it has encoded stays here."""
+    def __reduce__(self) -> tuple[Any, ...]:  # what it has encoded stays here
         return type(self), (self._backend, self.grammar, self._config, self._rows)
 
     @classmethod
@@ -233,8 +232,7 @@ class Tokenizer:
 
     @property
     def pad_id(self) -> int:
-        pad, eos = self._named("pad_token"), self.eos_id
-        return pad if pad is not None else eos if eos is not None else 0
+        return next((i for i in (self._named("pad_token"), self.eos_id) if i is not None), 0)
 
     def _named(self, name: str) -> int | None:
         value = self._config.get(name)
@@ -242,8 +240,7 @@ class Tokenizer:
         return self._backend.token_to_id(token) if isinstance(token, str) else None
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, special tokens in it recognised, none added. Raises UserError for a token that the
-        model has no embedding for."""
+        """Ids of a text, special tokens recognised, none added. Raises UserError as `encode_prompt`."""
         self._require_embeddings(text)
         return self._encode(text)
 
@@ -309,8 +306,8 @@ class Tokenizer:
     ) -> tuple[list[int], list[bool]]:
         """Ids of prompt and steps, and which of them the policy learns.
 
-        False for the prompt and for output that the interpreter wrote. No EOS is added: a solution ends with
-        its last stop. sampled: as for `encode_steps`.
+        False for the prompt and output that the interpreter wrote. No EOS is added. sampled: as for
+        `encode_steps`.
         """
         ids = self.encode_prompt(prompt)
         mask = [False] * len(ids)
