@@ -69,7 +69,7 @@ class CurateResult:
 class TrainResult:
     """A training; all but `note` is None or empty where there was nothing to learn from.
 
-    device, device_awaited: as in `train.TrainSummary`; None in those of earlier releases.
+    device, device_awaited, truncated: as in `train.TrainSummary`; None in those of earlier releases.
     delimiters: the policy's probability of each where it stands. as_sampled: steps that the policy learnt by
     the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM or an
     ORM, on the pairs that it learns. held_out: figures on rows that it did not learn.
@@ -78,6 +78,7 @@ class TrainResult:
 
     examples: int | None = None
     dropped: int | None = None
+    truncated: int | None = None
     tokens: int | None = None
     steps: int | None = None
     first_loss: float | None = None

@@ -77,6 +77,14 @@ def train_policy(
         share=host_share(),
         on_done=lambda done: on_row(done, len(rows)),
     )
+    counts = examples.counts
+    if cut := counts["truncated"]:
+        log.warning("%d of %d solutions cut: their steps within seq_len %d are learnt.", cut, len(rows), room)
+    if refused := counts["ids_refused"]:
+        log.warning(
+            "%d steps have token_ids that are none of their text in this vocabulary: the texts are learnt.",
+            refused,
+        )
     batches = PolicyBatches(examples, config, seed, Rows.on(mesh_of(model), config.microbatch))
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
@@ -94,7 +102,6 @@ def train_policy(
             held_out=held_out,
             held_out_every=batches.steps_per_epoch,
         )
-    counts = examples.counts
     return dataclasses.replace(summary, truncated=counts["truncated"], as_sampled=counts["as_sampled"])
 
 
