@@ -335,7 +335,7 @@ def _training(
 
 
 def _encoded(context: Context, done: int, total: int) -> None:
-    context.progress.update(0, note=f"{done:,} of {total:,} rows are token ids")
+    context.progress.update(note=f"{done:,} of {total:,} rows are token ids")
 
 
 def _seed(context: Context, round: int) -> int:

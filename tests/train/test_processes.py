@@ -12,6 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from rstar_jax import records
+from rstar_jax.data import solution_tokens
+from rstar_jax.data.row_file import RowFile
+from rstar_jax.data.token_store import TokenStore
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.sharding import make_mesh
 from rstar_jax.text.grammar import CODE_STEPS
@@ -28,20 +32,23 @@ CONFIG = TrainConfig(epochs=2, batch=8, seq_len=48, microbatch=3, learning_rate=
 
 def main(processes, index, port, folder):
     """A process of 1, 2 or 4: one, and two, train a policy and a PPM; two then begin another training, and
-    are killed in it; four go on with that one on another mesh. Each prints its losses, and how many texts it
-    has encoded."""
+    are killed in it; four go on with that one on another mesh. Each prints its losses, how many texts it
+    has encoded, and how many examples it has read."""
     from rstar_jax import distributed
 
     where = distributed.DistributedConfig(f"127.0.0.1:{port}", processes, index)
     distributed.start(where if processes > 1 else distributed.DistributedConfig())
     folder = Path(folder)
     tokenizer = Tokenizer.load(folder / "base", CODE_STEPS)
-    rows = [SftRow("p", q, (STEP.format(len(q)),), 1.0, 1.0, 1) for q in QUESTIONS]
+    rows = RowFile(folder / "sft.parquet", SftRow)
+    solution_tokens.CHUNK = 6  # of which each of two processes encodes two
     pairs = [
         PreferencePair("p", q, (), (STEP.format(1),), (STEP.format("2 "),), 1, 1.0, False, 1)
         for q in QUESTIONS
     ]
-    asked, told = [], {"policy": [], "ppm": [], "resumed": []}
+    asked, read, told = [], [], {"policy": [], "ppm": [], "resumed": []}
+    example = TokenStore.__getitem__
+    TokenStore.__getitem__ = lambda self, i: read.append(i) or example(self, i)
 
     def prompt(question):
         asked.append(question)
@@ -64,8 +71,9 @@ def main(processes, index, port, folder):
         train_policy(policy, rows, tokenizer, prompt, always, on_step=listen("resumed"), **state)
         save_pretrained(policy, own / "policy")
     else:
-        summary = train_policy(policy, rows, tokenizer, prompt, CONFIG, on_step=listen("policy"))
-        told |= {"encoded": len(asked), "tokens": summary.tokens}
+        tokens = {"tokens": own / "tokens"}
+        summary = train_policy(policy, rows, tokenizer, prompt, CONFIG, on_step=listen("policy"), **tokens)
+        told |= {"encoded": len(asked), "read": len(read), "tokens": summary.tokens}
         save_pretrained(policy, own / "policy")
         told["moved"] = moves(policy, own / "policy")
         ppm, once = from_policy(policy), dataclasses.replace(CONFIG, epochs=1)
@@ -98,6 +106,8 @@ def folder(tmp_path_factory):
     tokenizer = Tokenizer.train([*QUESTIONS, STEP, "Question: "], 300, CODE_STEPS)
     config = DecoderConfig(tokenizer.vocab_size, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, mlp=32)
     save_pretrained(init_random(config, 0), folder / "base", tokenizer_from=tokenizer)
+    rows = [SftRow("p", q, (STEP.format(len(q)),), 1.0, 1.0, 1) for q in QUESTIONS]
+    records.write_rows(folder / "sft.parquet", SftRow, rows)
     return folder
 
 
@@ -146,10 +156,10 @@ def test_weights_move_to_a_device_of_each_process_and_are_not_read(told):
     assert [own["moved"] for own in told[1] + told[2]] == [[True, False]] * 3
 
 
-def test_each_process_makes_its_own_rows_alone(told):
-    # Its share for lengths, all of the first step for the data's name, and in two epochs its own rows.
-    first = len(QUESTIONS) // 2 + CONFIG.batch
-    rows = [own["encoded"] - first for own in told[2]]
+def test_each_process_encodes_its_share_and_makes_its_own_rows_alone(told):
+    # A prompt names the tokens. All of the first step names the data; then come, in two epochs, its own rows.
+    assert [own["encoded"] for own in told[2]] == [1 + len(QUESTIONS) // 2] * 2
+    rows = [own["read"] - CONFIG.batch for own in told[2]]
     assert sum(rows) == 2 * len(QUESTIONS) and max(rows) <= 1.5 * min(rows), rows
 
 
