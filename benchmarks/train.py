@@ -44,9 +44,8 @@ def main() -> None:
         for n in lengths
         for _ in "abcd"
     ]
-    nodes = [
-        [(4 * i + p, 4 * i + n, 0.25) for p in (0, 1) for n in (2, 3)] for i in range(flags.examples // 4)
-    ]
+    pairs = [(4 * i + p, 4 * i + n) for i in range(flags.examples // 4) for p in (0, 1) for n in (2, 3)]
+    nodes, weights = np.split(np.arange(len(pairs)), len(pairs) // 4), np.full(len(pairs), 0.25, np.float32)
     print(f"{config.layers} layers, width {config.width}, {flags.examples} sequences, {flags.batch} a step")
     print("kind    rows x length   compile s  tokens/cpu s   slots filled")
     for setting in flags.settings.split(","):
@@ -60,7 +59,10 @@ def main() -> None:
             else:
                 if rows < 2 or (rows < 4 and seq_len < 440):
                     continue  # a node's four sequences would not fit one call
-                batches, loss = PpmBatches(tokens, nodes, options, 0), ppm_loss
+                batches = PpmBatches(
+                    lambda i: (tokens[pairs[i][0]], tokens[pairs[i][1]]), nodes, weights, options, 0
+                )
+                loss = ppm_loss
             seconds = []
             for repeat in range(2):
                 decoder = init_random(config, repeat)

@@ -104,6 +104,11 @@ def tables(
     return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)
 
 
+def long_from(rope: Rope) -> int | None:
+    """The most tokens of a text that is not long; None: there are no others."""
+    return int(_required(rope.original_max_position_embeddings)) if rope.kind == "longrope" else None
+
+
 def in_long_text(rope: Rope, positions: jax.Array, segment_ids: jax.Array | None) -> jax.Array | None:
     """Find the tokens [..., T] that stand in a text of more positions than the short factors are for."""
     if rope.kind != "longrope":

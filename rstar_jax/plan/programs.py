@@ -37,6 +37,7 @@ Request = Mapping[str, Any]
 ENGINE = {"prefill": "read", "read on": "read_on", "decode": "decode", "score": "score"}
 _PACKED = {"tokens": jnp.int32, "positions": jnp.int32, "segment_ids": jnp.int32}
 _TARGETS = {"targets": jnp.int32, "weights": jnp.float32, "marks": jnp.int8}
+_TREES = {"ends": jnp.int32}
 _PAIRS = {"positive": jnp.int32, "negative": jnp.int32, "pair_weights": jnp.float32}
 
 
@@ -74,12 +75,12 @@ def _training(request: Request, config: DecoderConfig, mesh: Mesh) -> DeviceProg
         name: array(s.shape, s.axes, jnp.float32) for name, s in param_specs(config).items()
     }
     model: Any = Decoder(config, params, compute_dtype=jnp.bfloat16, mesh=mesh)
-    arrays = _PACKED if is_ppm else _PACKED | _TARGETS
+    arrays = _PACKED | (_TREES if is_ppm else _TARGETS)
     batch = {name: array((rows, T), ("batch", None), dtype) for name, dtype in arrays.items()}
     if is_ppm:
         score: Any = array((config.width,), ("embed",), jnp.float32)
         model = RewardModel(model, score)
-        batch |= {n: array((rows * T // 2,), (None,), d) for n, d in _PAIRS.items()}
+        batch |= {n: array((2 * options.batch,), (None,), d) for n, d in _PAIRS.items()}
     gradients, update = programs(model, batch, ppm_loss if is_ppm else policy_loss, options)
     return update if request["program"] == "update" else gradients
 

@@ -7,6 +7,7 @@ the work of the hosts, and what each sends to its devices, does not grow with th
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -51,6 +52,36 @@ class Rows:
         own = where.addressable_devices_indices_map((count,)).values()
         held = (range(count) if index is None else range(*index[0].indices(count)) for index in own)
         return cls(count, frozenset(row for rows in held for row in rows))
+
+    @classmethod
+    def sizes(cls, mesh: Mesh | None, microbatch: int) -> tuple[Rows, ...]:
+        """Those of `on`, and their half, quarter and eighth where the mesh divides these, for what is left of
+        a step behind its full microbatches."""
+        counts, parts = [cls.on(mesh, microbatch).count], 1 if mesh is None else sharding.batch_parts(mesh)
+        while len(counts) < 4 and counts[-1] % (2 * parts) == 0:
+            counts.append(counts[-1] // 2)
+        return tuple(cls.on(mesh, count) for count in counts)
+
+    @functools.cached_property
+    def makes(self) -> np.ndarray:
+        """Which rows this process makes, bool [count]."""
+        return np.array([self.own is None or row in self.own for row in range(self.count)])
+
+
+def host() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    return jax.process_index(), jax.process_count()
+
+
+def all_rows(own: np.ndarray) -> np.ndarray:
+    """The rows [., K] of all processes, one process's after the other's; of one alone its own."""
+    if jax.process_count() == 1:
+        return own
+    counts = np.asarray(multihost_utils.process_allgather(np.asarray([len(own)], np.int32))).reshape(-1)
+    padded = np.zeros((counts.max(), own.shape[1]), own.dtype)
+    padded[: len(own)] = own
+    told = np.asarray(multihost_utils.process_allgather(padded))  # [processes, most, K]
+    return np.concatenate([rows[:n] for rows, n in zip(told, counts, strict=True)])
 
 
 def mesh_of(model: Any) -> Mesh | None:

@@ -1,15 +1,15 @@
 """Training of the process preference model on pairs of steps (arXiv 2501.04519, section 3.3).
 
-The pairs of one node compare the same few continuations (two preferred, two not: four pairs, four
-sequences), so a step's batch is made of whole nodes, and each sequence is encoded once however many pairs
-it is in. The value is read at the last token of a continuation.
+The pairs of a question compare continuations of the same tree: prompt and steps that they share are computed
+once (`trees.py`), and the pairs of a question are learnt in the same step. The value is read at the last
+token of a continuation.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -18,20 +18,19 @@ import numpy as np
 
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
-from rstar_jax.models import RewardModel
+from rstar_jax.models import RewardModel, rope
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut, measure
-from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
+from rstar_jax.train.host_rows import Rows, digest, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.packing import Example, fits, place, rows_of, share, shuffled
+from rstar_jax.train.packing import fits
 from rstar_jax.train.policy import warn_dropped
+from rstar_jax.train.tree_rows import Group, Groups, Steps, TreeRows, by_question
+from rstar_jax.train.trees import TokenTree, divided, token_tree
 from rstar_jax.transforms import lora
 from rstar_jax.types import PreferencePair
-
-# A pair: indices of its two sequences, preferred first, and its weight.
-IndexPair = tuple[int, int, float]
 
 
 def train_ppm(
@@ -57,8 +56,7 @@ def train_ppm(
     """
     if not pairs:
         raise UserError("training the PPM: no preference pairs given. At least one is needed.")
-    rows = Rows.on(mesh_of(model), config.microbatch)
-    batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), config, seed, rows)
+    batches = _batches(model, pairs, tokenizer, prompt, config, seed)
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
             model,
@@ -91,9 +89,7 @@ def compare(
 
     Raises UserError as `train_ppm`.
     """
-    rows = Rows.on(mesh_of(model), config.microbatch)
-    once = dataclasses.replace(config, epochs=1)
-    batches = PpmBatches(*_sequences(pairs, tokenizer, prompt), once, 0, rows)
+    batches = _batches(model, pairs, tokenizer, prompt, dataclasses.replace(config, epochs=1), 0)
     steps = batches.total_steps
     found = measure(
         model, batches, ppm_loss, config, total_steps=steps, on_step=lambda step: on_step(step, steps)
@@ -101,121 +97,132 @@ def compare(
     return found, batches.dropped
 
 
-def _sequences(
-    pairs: Sequence[PreferencePair], tokenizer: Tokenizer, prompt: Callable[[str], str]
-) -> tuple[Sequence[Example], list[list[IndexPair]]]:
-    """The distinct sequences of all pairs, and the pairs by node, as indices into them."""
-    known: dict[tuple[str, tuple[str, ...]], int] = {}
-    nodes: dict[tuple[str, tuple[str, ...]], list[IndexPair]] = {}
-
-    def index(question: str, steps: tuple[str, ...]) -> int:
-        return known.setdefault((question, steps), len(known))
-
-    for pair in pairs:
-        positive = index(pair.question, (*pair.prefix, *pair.positive))
-        negative = index(pair.question, (*pair.prefix, *pair.negative))
-        nodes.setdefault((pair.question, pair.prefix), []).append((positive, negative, pair.weight))
-    texts = list(known)
-
-    def encode(number: int) -> Example:
-        question, steps = texts[number]
-        return _unlearnt(np.asarray(tokenizer.encode_solution(prompt(question), steps)[0], np.int32))
-
-    return Encoded(len(texts), encode), list(nodes.values())
+def _batches(
+    model: RewardModel,
+    pairs: Sequence[PreferencePair],
+    tokenizer: Tokenizer,
+    prompt: Callable[[str], str],
+    config: TrainConfig,
+    seed: int,
+) -> PpmBatches:
+    questions = by_question(pair.question for pair in pairs)
+    weights = np.fromiter((pair.weight for pair in pairs), np.float32, len(pairs))
+    return PpmBatches(
+        PairSides(pairs, tokenizer, prompt),
+        questions,
+        weights,
+        config,
+        seed,
+        Rows.sizes(mesh_of(model), config.microbatch),
+        long_from=rope.long_from(model.decoder.config.rope),
+    )
 
 
-def _unlearnt(tokens: np.ndarray) -> Example:
-    return Example(tokens, np.zeros(len(tokens), bool))
+class PairSides:
+    """Ids of both sides of pairs by number, [T] int32 each. prompt: question -> what stands before it."""
+
+    def __init__(
+        self, pairs: Sequence[PreferencePair], tokenizer: Tokenizer, prompt: Callable[[str], str]
+    ) -> None:
+        self._pairs, self._encode_steps = pairs, tokenizer.encode_steps
+        self._prompt_ids = functools.lru_cache(4096)(lambda text: tokenizer.encode_prompt(prompt(text)))
+
+    def __call__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        pair = self._pairs[number]
+        before = self._prompt_ids(pair.question) + self._encode_steps(pair.prefix)
+        positive, negative = (
+            np.asarray(before + self._encode_steps(side), np.int32) for side in (pair.positive, pair.negative)
+        )
+        return positive, negative
 
 
 class PpmBatches:
-    """step -> Batch: whole nodes in a new order each epoch, as many as make about `config.batch` pairs.
+    """step -> Batch: trees of whole questions in a new order each epoch, about `config.batch` pairs a step.
 
-    sequences: Examples, of which the tokens are read. nodes: the pairs of each node. rows: of a microbatch;
-    None: `config.microbatch` of them, all made here. total_steps: of all epochs. dropped: pairs left out
-    because a side is longer than a row, with a warning. A node too large for `config.microbatch` rows is cut
-    into single pairs, also where there are more rows: the data are the same on every mesh. Raises UserError
-    if nothing is left.
+    sides: pair -> ids of the preferred and of the other one. questions: the pairs of each, int [.]. weights:
+    of the pairs. rows: the sizes of a microbatch, largest first; None: `config.microbatch` of them, all made
+    here. long_from: tokens of a sequence from which on it shares nothing with shorter ones
+    (`models.rope.long_from`). total_steps: of all epochs. dropped: pairs left out because a side is longer
+    than a row, with a warning. What trees there are is the same on every mesh. Raises UserError if nothing is
+    left.
     """
 
     def __init__(
         self,
-        sequences: Sequence[Example],
-        nodes: Sequence[Sequence[IndexPair]],
+        sides: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        questions: Sequence[np.ndarray],
+        weights: np.ndarray,
         config: TrainConfig,
         seed: int,
-        rows: Rows | None = None,
+        rows: Sequence[Rows] | None = None,
+        *,
+        long_from: int | None = None,
     ) -> None:
-        self.config, self.seed, self.sequences = config, seed, sequences
-        self.rows = rows or Rows(config.microbatch)
-        self.lengths = lengths(sequences)
-        # A pair needs two sequences, so there are never more pairs than half the tokens.
-        self.slots = self.rows.count * config.seq_len // 2
-        self.nodes: list[list[IndexPair]] = []
-        total = sum(len(node) for node in nodes)
-        for node in nodes:
-            if self._fits(node):
-                self.nodes.append(list(node))
-            else:
-                self.nodes += [[pair] for pair in node if self._fits([pair])]
-        kept = sum(len(node) for node in self.nodes)
-        self.dropped = total - kept
-        warn_dropped(self.dropped, total, "preference pairs", config)
-        self.steps_per_epoch = min(math.ceil(kept / config.batch), len(self.nodes))
-        self.total_steps = config.epochs * self.steps_per_epoch
-
-    def _lengths(self, node: Sequence[IndexPair]) -> list[int]:
-        return self.lengths[_members(node)].tolist()
-
-    def _fits(self, node: Sequence[IndexPair]) -> bool:
-        lengths = self._lengths(node)
-        return 2 * len(node) <= sum(lengths) and fits(lengths, self.config.microbatch, self.config.seq_len)
+        self.config, self.sides, self.weights, self.long_from = config, sides, weights, long_from
+        self.groups = Groups.of(len(questions), lambda number: self._divided(questions[number]), 3)
+        self.dropped = len(weights) - len(self.groups.examples)
+        warn_dropped(self.dropped, len(weights), "preference pairs", config)
+        rows = rows or Rows.sizes(None, config.microbatch)
+        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len)
+        self.steps = Steps(self.groups, config, seed)
+        self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
     def __call__(self, step: int) -> Batch:
-        return self._pack(self._chosen(step))
+        chosen, seq_len = self.steps(step).tolist(), self.config.seq_len
+        microbatches, places = self.rows(chosen)
+        names = {"positive": np.int32, "negative": np.int32, "pair_weights": np.float32}
+        for arrays in microbatches:
+            arrays |= {name: np.zeros(2 * self.config.batch, dtype) for name, dtype in names.items()}
+        used, examples, tokens = [0] * len(microbatches), 0, 0
+        for group, slots in zip(chosen, places, strict=True):
+            pairs, first = self.groups[group], int(self.groups.lengths[group, 0])
+            arrays, n = microbatches[slots[0].microbatch], used[slots[0].microbatch]
+            starts = np.array([slot.row * seq_len + slot.start for slot in slots])
+            for name, lasts in zip(("positive", "negative"), pairs[:, 1:].T, strict=True):
+                second = (lasts >= first).astype(int)
+                arrays[name][n : n + len(pairs)] = starts[second] + lasts - first * second
+            arrays["pair_weights"][n : n + len(pairs)] = self.weights[pairs[:, 0]]
+            used[slots[0].microbatch] += len(pairs)
+            examples += len(pairs)
+            tokens += int(self.groups.lengths[group].sum())
+        return Batch(microbatches, examples, tokens)
 
     def digest(self) -> int:
         """A number for the data, whatever the rows that they come in."""
-        chosen = self._chosen(0)
-        first = (self.sequences[i].tokens for node in chosen for i in _members(node))
-        weights = np.array([pair for node in chosen for pair in node], np.float64)
-        return digest(self.lengths, (*first, weights))
+        chosen = self.steps(0).tolist()
+        first = (tree.tokens for group in chosen for tree in self.rows.trees(group))
+        return digest(self.groups.lengths, (self.groups.examples, self.weights, *first))
 
-    def _chosen(self, step: int) -> list[list[IndexPair]]:
-        epoch, part = divmod(step, self.steps_per_epoch)
-        order = shuffled(len(self.nodes), self.seed, epoch)
-        return [self.nodes[i] for i in share(order, part, self.steps_per_epoch)]
+    def _divided(self, pairs: np.ndarray) -> Iterator[Group]:
+        """The groups of a question's pairs: those whose sides may share, and each of the others alone."""
+        room, found = self.config.seq_len, [(int(i), self.sides(int(i))) for i in pairs]
+        alike: dict[bool, list[tuple[int, tuple[np.ndarray, np.ndarray]]]] = {}
+        for number, sides in found:
+            lengths = [len(side) for side in sides]
+            if not fits(lengths, self.config.microbatch, room):
+                continue
+            long = {self._long(n) for n in lengths}
+            if len(long) == 1 and len(token_tree(sides).tokens) <= room:
+                alike.setdefault(long.pop(), []).append((number, sides))
+            else:
+                yield (lengths[0], lengths[1]), [(number, lengths[0] - 1, sum(lengths) - 1)]
+        for some in alike.values():
+            for group in divided([sides for _, sides in some], room, self.config.batch):
+                tree = token_tree([side for i in group for side in some[i][1]])
+                lasts = tree.lasts.reshape(-1, 2).tolist()
+                yield (
+                    (len(tree.tokens), 0),
+                    [(some[i][0], *last) for i, last in zip(group, lasts, strict=True)],
+                )
 
-    def _pack(self, nodes: list[list[IndexPair]]) -> Batch:
-        rows, seq_len = self.rows.count, self.config.seq_len
-        places = place([self._lengths(node) for node in nodes], rows, seq_len)
-        members, slots, pairs = [], [], []
-        for node, node_slots in zip(nodes, places, strict=True):
-            last = {}  # place of each sequence's last token in the flattened rows
-            for i, slot in zip(_members(node), node_slots, strict=True):
-                members.append(i)
-                slots.append(slot)
-                last[i] = slot.row * seq_len + slot.start + int(self.lengths[i]) - 1
-            pairs += [(node_slots[0].microbatch, last[p], last[n], weight) for p, n, weight in node]
-        packed = rows_of(lambda i: self.sequences[members[i]], slots, rows, seq_len, self.rows.own)
-        for number, arrays in enumerate(packed):
-            own_pairs = [pair[1:] for pair in pairs if pair[0] == number]
-            arrays |= {
-                "positive": np.zeros(self.slots, np.int32),
-                "negative": np.zeros(self.slots, np.int32),
-                "pair_weights": np.zeros(self.slots, np.float32),
-            }
-            for name, column in zip(
-                ("positive", "negative", "pair_weights"), zip(*own_pairs, strict=True), strict=True
-            ):
-                arrays[name][: len(own_pairs)] = column
-            del arrays["targets"], arrays["weights"], arrays["marks"]
-        return Batch(packed, len(pairs), int(self.lengths[members].sum()))
+    def _long(self, length: int) -> bool:
+        return self.long_from is not None and length > self.long_from
 
-
-def _members(node: Sequence[IndexPair]) -> list[int]:
-    """The distinct sequences of a node, in order of first use."""
-    return list(dict.fromkeys(i for positive, negative, _ in node for i in (positive, negative)))
+    def _trees(self, group: int) -> list[TokenTree]:
+        sides = [side for number in self.groups[group][:, 0] for side in self.sides(int(number))]
+        return (
+            [token_tree([side]) for side in sides] if self.groups.lengths[group, 1] else [token_tree(sides)]
+        )
 
 
 def ppm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
@@ -224,7 +231,8 @@ def ppm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfi
     "saturated" counts pairs both of whose values tanh has brought within 0.01 of -1 or 1: what is there has
     no gradient, and no order when it is served.
     """
-    raw = model.raw(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat).reshape(-1)
+    rows = batch["tokens"], batch["positions"], batch["segment_ids"]
+    raw = model.raw(*rows, ends=batch["ends"], remat=config.remat).reshape(-1)
     pairs = raw[jnp.stack([batch["positive"], batch["negative"]])]
     values, weights = jnp.tanh(pairs), batch["pair_weights"]
     terms = LOSSES["bradley_terry"](*(values if config.ppm_value == "tanh" else pairs), weights)

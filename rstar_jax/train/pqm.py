@@ -1,13 +1,13 @@
 """Training of a reward model on the Q of steps by regression ("PQM", arXiv 2501.04519, section 5.3).
 
-A row is one way through a tree; a value is read at the last token of each of its steps, as a search reads it.
+A row of values is one way through a tree; a value is read at the last token of each of its steps, as a search
+reads it. The ways of a question are learnt as trees (`trees.py`): what they share is computed once.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -17,24 +17,43 @@ import numpy as np
 from rstar_jax.curate import StepValues, learnt_values
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
-from rstar_jax.models import RewardModel
+from rstar_jax.models import RewardModel, rope
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut
-from rstar_jax.train.host_rows import Encoded, Rows, digest, lengths, mesh_of
+from rstar_jax.train.host_rows import Rows, all_rows, digest, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.packing import Example, place, rows_of, share, shuffled
 from rstar_jax.train.policy import warn_dropped
+from rstar_jax.train.tree_rows import Group, Groups, Steps, TreeRows, by_question
+from rstar_jax.train.trees import TokenTree, divided, key, token_tree
 from rstar_jax.transforms import lora
 
 
 @dataclasses.dataclass(frozen=True)
-class ValuedExample(Example):
-    """An example with a value at each token, [T] float32, and its weight there: 0 but where a step ends."""
+class Way:
+    """tokens: [T] int32 of prompt and steps. ends: places of the last tokens of steps; values, weights: of
+    the steps, [steps] float32."""
 
-    values: np.ndarray = dataclasses.field(kw_only=True)
-    weights: np.ndarray = dataclasses.field(kw_only=True)
+    tokens: np.ndarray
+    ends: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+
+    def within(self, room: int) -> Way | None:
+        """What of it is in so many tokens: the first steps up to the last that is learnt; None: none is."""
+        learnt = np.flatnonzero((self.weights > 0) & (self.ends < room))
+        if not learnt.size:
+            return None
+        steps = int(learnt[-1]) + 1
+        end = int(self.ends[steps - 1]) + 1
+        return Way(self.tokens[:end], self.ends[:steps], self.values[:steps], self.weights[:steps])
+
+    def learnt(self) -> Iterator[tuple[int, float, float]]:
+        """Place, value and weight of each step that counts."""
+        for end, value, weight in zip(self.ends, self.values, self.weights, strict=True):
+            if weight > 0:
+                yield int(end), float(value), float(weight)
 
 
 def train_pqm(
@@ -62,8 +81,14 @@ def train_pqm(
     if len(learnt) < 2:
         found = f"all values are {learnt.pop()}" if learnt else "no values of steps given"
         raise UserError(f"training the PQM: {found}. Steps of at least two values are needed.")
-    examples = Encoded(len(rows), lambda i: _example(rows[i], tokenizer, prompt))
-    batches = PqmBatches(examples, config, seed, Rows.on(mesh_of(model), config.microbatch))
+    batches = PqmBatches(
+        lambda number: way_of(rows[number], tokenizer, prompt),
+        by_question(row.question for row in rows),
+        config,
+        seed,
+        Rows.sizes(mesh_of(model), config.microbatch),
+        long_from=rope.long_from(model.decoder.config.rope),
+    )
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
             model,
@@ -82,71 +107,95 @@ def train_pqm(
         )
 
 
-def _example(row: StepValues, tokenizer: Tokenizer, prompt: Callable[[str], str]) -> ValuedExample:
+def way_of(row: StepValues, tokenizer: Tokenizer, prompt: Callable[[str], str]) -> Way:
+    """A row of values as a way through a tree of tokens."""
     ids, ends = tokenizer.encode_prompt(prompt(row.question)), []
     for step in row.steps:
-        for piece in tokenizer.encode_step(step):
-            ids += piece
+        ids += tokenizer.encode_steps((step,))
         ends.append(len(ids) - 1)
-    tokens, at = np.asarray(ids, np.int32), np.zeros((2, len(ids)), np.float32)
-    at[:, ends] = row.values, row.weights
-    return ValuedExample(tokens, np.zeros(len(ids), bool), values=at[0], weights=at[1])
+    values, weights = np.asarray([row.values, row.weights], np.float32)
+    return Way(np.asarray(ids, np.int32), np.asarray(ends), values, weights)
 
 
 class PqmBatches:
-    """step -> Batch: the rows in a new order each epoch, cut into steps whose sizes differ by one at most.
+    """step -> Batch: trees of whole questions in a new order each epoch, about `config.batch` ways a step.
 
-    rows: of a microbatch. total_steps: of all epochs. dropped: examples longer than a row, left out with a
-    warning. Raises UserError if nothing is left.
+    ways: by number. questions: the ways of each, int [.]. rows, long_from: as for `PpmBatches`. total_steps:
+    of all epochs. dropped: steps that would be learnt, but stand behind more tokens than a row has, left out
+    with a warning; the steps before them are learnt. Raises UserError if nothing is left.
     """
 
     def __init__(
-        self, examples: Sequence[ValuedExample] | Encoded, config: TrainConfig, seed: int, rows: Rows
+        self,
+        ways: Callable[[int], Way],
+        questions: Sequence[np.ndarray],
+        config: TrainConfig,
+        seed: int,
+        rows: Sequence[Rows],
+        *,
+        long_from: int | None = None,
     ) -> None:
-        self.config, self.seed, self.examples, self.rows = config, seed, examples, rows
-        self.lengths = lengths(examples)
-        self.kept = np.flatnonzero(self.lengths <= config.seq_len)
-        self.dropped = len(examples) - len(self.kept)
-        warn_dropped(self.dropped, len(examples), "rows of values", config)
-        self.steps_per_epoch = math.ceil(len(self.kept) / config.batch)
-        self.total_steps = config.epochs * self.steps_per_epoch
+        self.config, self.ways, self.long_from = config, ways, long_from
+        self._steps = np.zeros((1, 2), np.int64)  # that would be learnt, and those that are, of this process
+        self.groups = Groups.of(len(questions), lambda number: self._divided(questions[number]), 1)
+        total, learnt = all_rows(self._steps).sum(axis=0).tolist()
+        self.dropped = total - learnt
+        warn_dropped(self.dropped, total, "steps that have values", config)
+        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len, ("values", "weights"))
+        self.steps = Steps(self.groups, config, seed)
+        self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
     def __call__(self, step: int) -> Batch:
-        chosen, rows, seq_len = self._chosen(step), self.rows.count, self.config.seq_len
-        sizes = self.lengths[chosen].tolist()
-        places = [slot for (slot,) in place([[n] for n in sizes], rows, seq_len)]
-        calls = 1 + max(slot.microbatch for slot in places)
-        values, weights = np.zeros((2, calls, rows, seq_len), np.float32)
-
-        def example(number: int) -> Example:
-            found, slot = self._example(chosen[number]), places[number]
-            span = slice(slot.start, slot.start + len(found.tokens))
-            values[slot.microbatch, slot.row, span] = found.values
-            weights[slot.microbatch, slot.row, span] = found.weights
-            return found
-
-        packed = rows_of(example, places, rows, seq_len, self.rows.own)
-        for number, arrays in enumerate(packed):
-            arrays |= {"values": values[number], "weights": weights[number]}
-            del arrays["targets"], arrays["marks"]
-        return Batch(packed, len(chosen), sum(sizes))
+        chosen = self.steps(step).tolist()
+        microbatches, _ = self.rows(chosen)
+        return Batch(
+            microbatches, int(self.groups.sizes[chosen].sum()), int(self.groups.lengths[chosen].sum())
+        )
 
     def digest(self) -> int:
         """A number for the data, whatever the rows that they come in."""
-        first = (self._example(i) for i in self._chosen(0))
-        return digest(self.lengths, (array for e in first for array in (e.tokens, e.values, e.weights)))
+        first = [way for group in self.steps(0).tolist() for way in self._ways(group)]
+        arrays = (array for way in first for array in (way.tokens, way.values, way.weights))
+        return digest(self.groups.lengths, (self.groups.examples, *arrays))
 
-    def _example(self, number: int) -> ValuedExample:
-        found = self.examples[number]
-        assert isinstance(found, ValuedExample)
-        return found
+    def _divided(self, numbers: np.ndarray) -> Iterator[Group]:
+        """The groups of a question's ways. Long ones share nothing with others, nor do those whose values of
+        a step that they share differ."""
+        alike: dict[bool, list[tuple[int, Way]]] = {}
+        for number in numbers.tolist():
+            whole = self.ways(number)
+            way = whole.within(self.config.seq_len)
+            self._steps += [(whole.weights > 0).sum(), 0 if way is None else (way.weights > 0).sum()]
+            if way is not None:
+                long = self.long_from is not None and len(way.tokens) > self.long_from
+                alike.setdefault(long, []).append((number, way))
+        for some in alike.values():
+            sequences = [[way.tokens] for _, way in some]
+            labels = [
+                {key(way.tokens[: end + 1]): value for end, value, _ in way.learnt()} for _, way in some
+            ]
+            for group in divided(sequences, self.config.seq_len, self.config.batch, labels):
+                tree = token_tree([some[i][1].tokens for i in group])
+                yield (len(tree.tokens), 0), [(some[i][0],) for i in group]
 
-    def _chosen(self, step: int) -> np.ndarray:
-        epoch, part = divmod(step, self.steps_per_epoch)
-        return self.kept[share(shuffled(len(self.kept), self.seed, epoch), part, self.steps_per_epoch)]
+    def _ways(self, group: int) -> list[Way]:
+        ways = (self.ways(int(number)).within(self.config.seq_len) for number in self.groups[group][:, 0])
+        return [way for way in ways if way is not None]
+
+    def _trees(self, group: int) -> list[TokenTree]:
+        ways = self._ways(group)
+        tree = token_tree([way.tokens for way in ways])
+        values, weights = np.zeros((2, len(tree.tokens)), np.float32)
+        for way, last in zip(ways, tree.lasts.tolist(), strict=True):
+            path = tree.path(last)
+            for end, value, weight in way.learnt():
+                values[path[end]] = value
+                weights[path[end]] += weight
+        return [dataclasses.replace(tree, marks={"values": values, "weights": weights})]
 
 
 def pqm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
     """Squared error of a microbatch."""
-    raw = model.raw(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat)
+    rows = batch["tokens"], batch["positions"], batch["segment_ids"]
+    raw = model.raw(*rows, ends=batch["ends"], remat=config.remat)
     return LOSSES["squared_error"](jnp.tanh(raw), batch["values"], batch["weights"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from rstar_jax.models import DecoderConfig, init_random
-from rstar_jax.train import Example
+from rstar_jax.train import Example, PpmBatches
 
 VOCAB = 32
 
@@ -37,3 +37,13 @@ def heard(_compiled):
     """The names of what this test has compiled so far."""
     _compiled.clear()
     return _compiled
+
+
+def ppm_batches(tokens, nodes, config, seed=0, rows=None):
+    """Batches of pairs of sequences: nodes are lists of (preferred, other, weight), each a question's."""
+    pairs = [pair for node in nodes for pair in node]
+    questions = np.split(np.arange(len(pairs)), np.cumsum([len(node) for node in nodes])[:-1])
+    weights = np.array([weight for _, _, weight in pairs], np.float32)
+    return PpmBatches(
+        lambda i: (tokens[pairs[i][0]], tokens[pairs[i][1]]), questions, weights, config, seed, rows
+    )

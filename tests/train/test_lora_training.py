@@ -8,9 +8,10 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel, from_policy
-from rstar_jax.train import Example, PolicyBatches, PpmBatches, TrainConfig, fit, policy_loss, ppm_loss
+from rstar_jax.train import PolicyBatches, TrainConfig, fit, policy_loss, ppm_loss
 from rstar_jax.train.checkpoints import Checkpoints
 from rstar_jax.transforms.lora import LoraConfig, adapted, additions
+from tests.train.conftest import ppm_batches
 
 CONFIG = TrainConfig(
     epochs=5,
@@ -108,8 +109,7 @@ def test_a_ppm_trains_its_head_whole(tiny):
     rng = np.random.default_rng(0)
     tokens = [rng.integers(0, 32, n).astype(np.int32) for n in rng.integers(6, 14, 8)]
     pairs = [[(i, i + 1, 1.0)] for i in range(0, 8, 2)]
-    examples = [Example(t, np.zeros(len(t), bool)) for t in tokens]
-    batches = PpmBatches(examples, pairs, dataclasses.replace(CONFIG, epochs=20), seed=0)
+    batches = ppm_batches(tokens, pairs, dataclasses.replace(CONFIG, epochs=20))
     model: RewardModel = from_policy(tiny())
     head, base = np.asarray(model.score[...]), model.decoder.params()
     with adapted(model, CONFIG.lora, seed=0):

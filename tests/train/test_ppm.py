@@ -12,18 +12,9 @@ from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import (
-    Example,
-    PpmBatches,
-    TrainConfig,
-    compare,
-    fit,
-    ppm,
-    ppm_loss,
-    saturation,
-    train_ppm,
-)
+from rstar_jax.train import TrainConfig, compare, fit, ppm, ppm_loss, saturation, train_ppm
 from rstar_jax.types import PreferencePair
+from tests.train.conftest import ppm_batches
 
 CONFIG = TrainConfig(epochs=1, batch=8, seq_len=32, microbatch=2, learning_rate=1e-2)
 
@@ -33,18 +24,16 @@ def sequences(count, seed=0):
     return [rng.integers(1, 32, n).astype(np.int32) for n in rng.integers(5, 12, count)]
 
 
-def unlearnt(tokens):
-    return [Example(t, np.zeros(len(t), bool)) for t in tokens]
-
-
 def node(first):
     """The four pairs of two preferred and two other continuations."""
     return [(first + p, first + n, 0.25) for p in (0, 1) for n in (2, 3)]
 
 
-def test_a_node_is_encoded_once_and_read_at_the_last_tokens():
+def test_a_tree_of_each_question_is_read_at_the_last_tokens():
     tokens = sequences(12)
-    batches = PpmBatches(unlearnt(tokens), [node(0), node(4), node(8)], CONFIG, seed=0)
+    tokens[1] = np.r_[tokens[0], tokens[1][:3]]  # goes on from another
+    config = dataclasses.replace(CONFIG, seq_len=64)
+    batches = ppm_batches(tokens, [node(0), node(4), node(8)], config)
     assert batches.total_steps == 2
     found = []
     for step in range(2):
@@ -52,19 +41,20 @@ def test_a_node_is_encoded_once_and_read_at_the_last_tokens():
         assert batch.examples in (4, 8)
         assert batch.tokens == sum((m["segment_ids"] > 0).sum() for m in batch.microbatches)
         for m in batch.microbatches:
-            flat = {k: m[k].reshape(-1) for k in ("tokens", "segment_ids", "positions")}
-
-            def sequence(last, flat=flat):
-                start = last - flat["positions"][last]
-                here = flat["segment_ids"][last]
-                assert last % 32 == 31 or flat["segment_ids"][last + 1] != here
-                return tuple(flat["tokens"][start : last + 1])
-
-            real = m["pair_weights"] > 0
-            found += zip(map(sequence, m["positive"][real]), map(sequence, m["negative"][real]), strict=True)
+            for i in np.flatnonzero(m["pair_weights"]):
+                both = []
+                for last in (m["positive"][i], m["negative"][i]):
+                    row, place = divmod(int(last), 64)
+                    assert place == 63 or m["ends"][row, place] > place
+                    above = [j for j in range(place + 1) if m["ends"][row, j] > place]
+                    assert m["positions"][row, above].tolist() == list(range(len(above)))
+                    assert len({*m["segment_ids"][row, above].tolist()}) == 1
+                    both.append(tuple(m["tokens"][row, above]))
+                found.append(tuple(both))
     expected = [(tuple(tokens[p]), tuple(tokens[n])) for i in (0, 4, 8) for p, n, _ in node(i)]
     assert sorted(found) == sorted(expected)
-    assert sum(batches(s).tokens for s in range(2)) == sum(map(len, tokens))
+    begun = [{tuple(t[:n]) for t in tokens[i : i + 4] for n in range(1, len(t) + 1)} for i in (0, 4, 8)]
+    assert sum(batches(s).tokens for s in range(2)) == sum(map(len, begun))
 
 
 def read(model, tokens):
@@ -79,7 +69,7 @@ def read(model, tokens):
 def test_packed_loss_equals_that_of_sequences_alone(tiny):
     tokens, model = sequences(8), from_policy(tiny())
     model.score[...] = model.score[...] * 50
-    (batch,) = PpmBatches(unlearnt(tokens), [node(0), node(4)], dataclasses.replace(CONFIG, microbatch=4), 0)(
+    (batch,) = ppm_batches(tokens, [node(0), node(4)], dataclasses.replace(CONFIG, microbatch=4))(
         0
     ).microbatches
     for kind, squash in (("tanh", np.tanh), ("raw", lambda x: x)):
@@ -96,7 +86,7 @@ def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothin
     tokens, model = sequences(12), from_policy(tiny())
     values, before = read(model, tokens), np.asarray(model.score[...])
     nodes = [[(p, n, weight) for p, n, _ in node(i)] for i, weight in ((0, 1.0), (4, 0.25), (8, 0.5))]
-    monkeypatch.setattr(ppm, "_sequences", lambda *_: (unlearnt(tokens), nodes))
+    monkeypatch.setattr(ppm, "_batches", lambda *a: ppm_batches(tokens, nodes, a[4], a[5]))
     told = []
     config = dataclasses.replace(CONFIG, batch=4, epochs=3)
     terms, dropped = compare(model, [], None, str, config, on_step=lambda *step: told.append(step))
@@ -109,12 +99,12 @@ def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothin
     np.testing.assert_array_equal(np.asarray(model.score[...]), before)
 
 
-def test_a_node_too_large_is_cut_into_pairs_and_long_pairs_are_dropped():
-    tokens = [np.ones(n, np.int32) for n in (30, 30, 30, 30, 33, 5)]
-    batches = PpmBatches(unlearnt(tokens), [node(0), [(5, 4, 1.0), (4, 5, 1.0)]], CONFIG, seed=0)
-    assert sorted(map(len, batches.nodes)) == [1, 1, 1, 1] and batches.dropped == 2
+def test_a_question_too_large_is_divided_and_long_pairs_are_dropped():
+    tokens = [np.full(n, i, np.int32) for i, n in enumerate((30, 30, 30, 30, 33, 5))]
+    batches = ppm_batches(tokens, [node(0), [(5, 4, 1.0), (4, 5, 1.0)]], CONFIG)
+    assert batches.groups.sizes.tolist() == [1] * 4 and batches.dropped == 2
     with pytest.raises(UserError, match="all 2 preference pairs are longer"):
-        PpmBatches(unlearnt(tokens), [[(5, 4, 1.0), (4, 5, 1.0)]], CONFIG, seed=0)
+        ppm_batches(tokens, [[(5, 4, 1.0), (4, 5, 1.0)]], CONFIG)
 
 
 @pytest.mark.parametrize("kind", ["tanh", "raw"])
@@ -133,7 +123,7 @@ def test_learns_an_order_and_applies_it_to_new_pairs(tiny, kind):
     config = dataclasses.replace(CONFIG, epochs=10, batch=16, ppm_value=kind)
     model = from_policy(tiny())
     tokens, nodes = data(20)
-    batches = PpmBatches(unlearnt(tokens), nodes, config, seed=0)
+    batches = ppm_batches(tokens, nodes, config)
     summary = fit(model, batches, ppm_loss, config, total_steps=batches.total_steps)
     assert summary.metrics["accuracy"] == 1.0 and summary.examples == 800
     tokens, nodes = data(10)
@@ -141,7 +131,7 @@ def test_learns_an_order_and_applies_it_to_new_pairs(tiny, kind):
     assert all(values[p] > values[n] for node in nodes for p, n, _ in node)
 
 
-def test_text_pairs_share_their_sequences():
+def test_text_pairs_share_prompt_and_prefix():
     tokenizer = Tokenizer.train(["# Step 1: add 8 and 9"], 300, CODE_STEPS)
 
     def pair(positive, negative):
@@ -156,15 +146,17 @@ def test_text_pairs_share_their_sequences():
         "\n# dddd\n<end_of_step>",
     ]
     pairs = [pair(p, n) for p in steps[:2] for n in steps[2:]]
-    sequences, nodes = ppm._sequences(pairs, tokenizer, PROMPTS["finetuned"])
-    tokens = [example.tokens for example in sequences]
-    prompt = PROMPTS["finetuned"]("8 + 9?") + "<code>\n# Step 1\n<end_of_step>"
-    assert [tokenizer.decode(t) for t in tokens] == [prompt + steps[i] for i in (0, 2, 3, 1)]
-    assert nodes == [[(0, 1, 0.25), (0, 2, 0.25), (3, 1, 0.25), (3, 2, 0.25)]]
+    prompt, asked = PROMPTS["finetuned"]("8 + 9?"), []
+    sides = ppm.PairSides(pairs, tokenizer, lambda question: asked.append(question) or prompt)
+    for number, one in enumerate(pairs):
+        for ids, side in zip(sides(number), (one.positive, one.negative), strict=True):
+            assert ids.tolist() == tokenizer.encode_solution(prompt, (*one.prefix, *side))[0]
+    assert asked == ["8 + 9?"]
     model = from_policy(init_random(DecoderConfig(tokenizer.vocab_size, 16, 1, 2, 1, 8, 32), 0))
     config = dataclasses.replace(CONFIG, epochs=2, seq_len=256)
     summary = train_ppm(model, pairs, tokenizer, PROMPTS["finetuned"], config)
-    assert (summary.steps, summary.examples, summary.tokens) == (2, 8, 2 * sum(map(len, tokens)))
+    tokens = {tuple(ids[:n]) for i in range(4) for ids in sides(i) for n in range(1, len(ids) + 1)}
+    assert (summary.steps, summary.examples, summary.tokens) == (2, 8, 2 * len(tokens))
 
 
 def test_no_pairs_is_an_error():
@@ -178,13 +170,20 @@ class Fixed:
     def __init__(self, *values):
         self.values = jnp.asarray([values])
 
-    def raw(self, tokens, positions, segment_ids, remat):
+    def raw(self, tokens, positions, segment_ids, ends, remat):
         return self.values
 
 
 def terms_of(values, config=CONFIG):
     row, first, second = np.zeros((1, len(values)), np.int32), np.array([0]), np.array([1])
-    batch = {"tokens": row, "positions": row, "segment_ids": row, "positive": first, "negative": second}
+    batch = {
+        "tokens": row,
+        "positions": row,
+        "segment_ids": row,
+        "ends": row,
+        "positive": first,
+        "negative": second,
+    }
     return ppm_loss(Fixed(*values), {**batch, "pair_weights": np.array([2.0])}, config)
 
 

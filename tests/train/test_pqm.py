@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 
@@ -46,46 +45,70 @@ def made(tokenizer: Tokenizer) -> RewardModel:
     return from_policy(init_random(DecoderConfig(tokenizer.vocab_size, 16, 1, 2, 1, 8, 32), 0))
 
 
-def examples(tokenizer: Tokenizer) -> list[pqm.ValuedExample]:
-    return [pqm._example(row, tokenizer, PROMPT) for row in ROWS]
+def ways(tokenizer: Tokenizer, rows: list[StepValues] = ROWS) -> list[pqm.Way]:
+    return [pqm.way_of(row, tokenizer, PROMPT) for row in rows]
+
+
+def batches_of(some: list[pqm.Way], config: TrainConfig = CONFIG, rows: Rows | None = None) -> pqm.PqmBatches:
+    sizes = [rows] if rows else Rows.sizes(None, 2)
+    return pqm.PqmBatches(some.__getitem__, [np.arange(len(some))], config, 0, sizes)
 
 
 def test_a_value_stands_where_its_step_ends(tokenizer: Tokenizer) -> None:
-    for row, example in zip(ROWS, examples(tokenizer), strict=True):
+    for row, way in zip(ROWS, ways(tokenizer), strict=True):
         for k in range(1, len(row.steps) + 1):
             end = len(tokenizer.encode_solution(PROMPT(row.question), row.steps[:k])[0]) - 1
-            assert (example.values[end], example.weights[end]) == (row.values[k - 1], row.weights[k - 1])
-        assert example.weights.sum() == sum(row.weights)
-
-
-def test_the_loss_of_packed_rows_is_that_of_each_alone(tokenizer: Tokenizer) -> None:
-    model, some = made(tokenizer), examples(tokenizer)
-    batches = pqm.PqmBatches(some, dataclasses.replace(CONFIG, batch=8), 0, Rows(2))
-    assert batches.total_steps == 1
-    batch = batches(0)
-    assert batch.examples == len(ROWS) and batch.tokens == sum(len(e.tokens) for e in some)
-    packed = np.zeros(2)
-    for microbatch in batch.microbatches:
-        terms = pqm.pqm_loss(model, {k: jax.numpy.asarray(v) for k, v in microbatch.items()}, CONFIG)
-        packed += [float(x) for x in terms["loss"]]
-    alone = np.zeros(2)
-    for row, example in zip(ROWS, some, strict=True):
-        raw = model.raw(example.tokens[None], np.arange(len(example.tokens))[None])
-        at = np.flatnonzero(example.values)
-        errors = (np.tanh(np.asarray(raw)[0, at]) - np.array(row.values)) ** 2
-        alone += [float((errors * row.weights).sum()), sum(row.weights)]
-    np.testing.assert_allclose(packed, alone, rtol=1e-5)
+            assert (way.ends[k - 1], way.values[k - 1]) == (end, row.values[k - 1])
+            np.testing.assert_array_equal(way.weights, row.weights)
 
 
 def test_a_host_makes_its_own_rows(tokenizer: Tokenizer) -> None:
-    some = examples(tokenizer)
-    whole = pqm.PqmBatches(some, CONFIG, 0, Rows(2))(0).microbatches
-    for own in (0, 1):
-        part = pqm.PqmBatches(some, CONFIG, 0, Rows(2, frozenset([own])))(0).microbatches
-        for all_rows, mine in zip(whole, part, strict=True):
-            for name, array in all_rows.items():
-                np.testing.assert_array_equal(mine[name][own], array[own])
-                assert not mine[name][1 - own].any()
+    config = dataclasses.replace(CONFIG, batch=2)
+    some = ways(tokenizer)
+    wholes = batches_of(some, config, Rows(2))
+    parts = [batches_of(some, config, Rows(2, frozenset([own]))) for own in (0, 1)]
+    for step in range(wholes.total_steps):
+        for own, part in enumerate(parts):
+            found = zip(wholes(step).microbatches, part(step).microbatches, strict=True)
+            for name, array, mine in (
+                (n, array, mine[n]) for all_rows, mine in found for n, array in all_rows.items()
+            ):
+                np.testing.assert_array_equal(mine[own], array[own], err_msg=name)
+                assert not mine[1 - own].any()
+
+
+def learnt(batches: pqm.PqmBatches) -> list[tuple[float, float]]:
+    """Values and weights of all steps that are learnt in an epoch."""
+    found = [m for step in range(batches.total_steps) for m in batches(step).microbatches]
+    return sorted(
+        (float(m["values"][at]), float(m["weights"][at]))
+        for m in found
+        for at in zip(*m["weights"].nonzero(), strict=True)
+    )
+
+
+def test_of_a_way_too_long_only_the_steps_beyond_a_row_are_lost(tokenizer: Tokenizer) -> None:
+    """Steps that others share are learnt in the first way that has them, however long it is."""
+    rows = [
+        way("add", "print 17", "print it once more, and then again", values=(0.5, 1.0, 0.75)),
+        way("add", "print 17", "stop", values=(0.5, 1.0, -1.0), weights=(0.0, 0.0, 1.0)),
+    ]
+    some = ways(tokenizer, rows)
+    room = int(some[0].ends[2])
+    assert int(some[1].ends[2]) < room
+    batches = batches_of(some, dataclasses.replace(CONFIG, seq_len=room))
+    assert batches.dropped == 1 and learnt(batches) == [(-1.0, 1.0), (0.5, 1.0), (1.0, 1.0)]
+    whole = batches_of(some, dataclasses.replace(CONFIG, seq_len=2 * room))
+    assert whole.dropped == 0 and learnt(whole) == [(-1.0, 1.0), (0.5, 1.0), (0.75, 1.0), (1.0, 1.0)]
+
+
+def test_a_step_of_two_values_is_learnt_in_two_trees_and_of_one_with_both_weights(
+    tokenizer: Tokenizer,
+) -> None:
+    rows = [way("add", values=(0.5,)), way("add", values=(-0.5,)), way("add", values=(0.5,), weights=(2.0,))]
+    batches = batches_of(ways(tokenizer, rows))
+    assert sorted(batches.groups.sizes.tolist()) == [1, 2]
+    assert learnt(batches) == [(-0.5, 1.0), (0.5, 3.0)]
 
 
 def test_it_learns_the_values(tokenizer: Tokenizer) -> None:
@@ -93,9 +116,10 @@ def test_it_learns_the_values(tokenizer: Tokenizer) -> None:
     config = dataclasses.replace(CONFIG, epochs=150, batch=8, weight_decay=0.0)
     summary = train_pqm(model, ROWS, tokenizer, PROMPT, config)
     assert summary.metrics["sign"] == 1.0 and summary.metrics["distance"] < 0.2 < summary.first_loss
-    for row, example in zip(ROWS, examples(tokenizer), strict=True):
-        raw = model.raw(example.tokens[None], np.arange(len(example.tokens))[None])
-        found = np.tanh(np.asarray(raw)[0, np.flatnonzero(example.values)])
+    for row, way in zip(ROWS, ways(tokenizer), strict=True):
+        found = np.tanh(np.asarray(model.raw(way.tokens[None], np.arange(len(way.tokens))[None])))[
+            0, way.ends
+        ]
         np.testing.assert_allclose(found, row.values, atol=0.4)
 
 
@@ -106,7 +130,7 @@ def test_what_nothing_can_be_learnt_from_is_refused(tokenizer: Tokenizer) -> Non
     same = [way("add", values=(1.0,)), way("add", "print", values=(-1.0, 1.0), weights=(0.0, 1.0))]
     with pytest.raises(UserError, match=r"all values are 1.0\. Steps of at least two values are needed"):
         train_pqm(model, same, tokenizer, PROMPT, CONFIG)
-    with pytest.raises(UserError, match="all 5 rows of values are longer"):
+    with pytest.raises(UserError, match="all 8 steps that have values are longer"):
         train_pqm(model, ROWS, tokenizer, PROMPT, dataclasses.replace(CONFIG, seq_len=8))
 
 

@@ -13,7 +13,6 @@ from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.train import (
     Example,
     PolicyBatches,
-    PpmBatches,
     TrainConfig,
     fit,
     policy_loss,
@@ -22,6 +21,7 @@ from rstar_jax.train import (
 )
 from rstar_jax.train.host_rows import Rows
 from tests.on_devices import printed
+from tests.train.conftest import ppm_batches
 
 
 def main():
@@ -46,7 +46,7 @@ def main():
         runs = []
         for model, batches, loss in (
             (policy, PolicyBatches(examples, options, 0), policy_loss),
-            (ppm, PpmBatches(examples, pairs, options, 0), ppm_loss),
+            (ppm, ppm_batches(tokens, pairs, options), ppm_loss),
         ):
             summary = fit(model, batches, loss, options, total_steps=batches.total_steps)
             runs.append([summary.first_loss, summary.last_loss])
