@@ -195,7 +195,7 @@ def _identity(model: Any, config: TrainConfig, total_steps: int, seed: int, data
 def _warn_of_padding(batch: Batch, config: TrainConfig) -> None:
     """Say so where a mesh has more parts of the batch than there is text for: they compute padding."""
     rows = len(batch.microbatches[0]["tokens"])
-    full = batch.tokens / (len(batch.microbatches) * rows * config.seq_len)
+    full = batch.tokens / sum(m["tokens"].size for m in batch.microbatches)
     if rows > config.microbatch and full < _FULL and distributed.here().leader:
         log.warning(
             "%.0f%% of the %d rows of a call is text, the rest padding: the mesh splits a batch of %d "
