@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rstar_jax import columns, records
+from rstar_jax import records
 from rstar_jax.evaluate import benchmark
-from rstar_jax.evolve.shards import in_order
+from rstar_jax.evolve.shards import in_order, stored_trees
 from rstar_jax.report.progress import Progress
 from rstar_jax.search import votes
 from rstar_jax.settings import from_config
@@ -23,7 +23,6 @@ from rstar_jax.tasks.task import Pair
 from rstar_jax.types import Grade, Tree
 
 METRICS = {"policy": "policy", "search": "search", "solved": "search"}  # by metric: the trees that it is of
-_TREES = 16  # in memory at a time
 
 
 def problem_key(problem_id: str, question: str, answer: str) -> str:
@@ -47,7 +46,7 @@ def values(
     with contextlib.ExitStack() as stack:
         stack.enter_context(progress.stage(title, sum(map(records.count_rows, files)), "trees"))
         right = _policy if name == "policy" else _search(options, stack)
-        for number, tree in enumerate(_trees(files), start=1):
+        for number, tree in enumerate(stored_trees(files), start=1):
             p = tree.problem
             problems.append(problem_key(p.id, p.question, p.answer))
             for metric, value in right(tree).items():
@@ -58,14 +57,6 @@ def values(
 
 def _policy(tree: Tree) -> dict[str, bool]:
     return {"policy": any(node.status == "answer" and node.grade == "right" for node in tree.nodes)}
-
-
-def _trees(files: Sequence[Path]) -> Iterator[Tree]:
-    """The trees of shards, in the order of their problems; a few are in memory at a time."""
-    for path in files:
-        for table in records.read_tables(path, Tree, _TREES):
-            for row in table.to_pylist():
-                yield columns.build(Tree, row)
 
 
 def _search(options: Mapping[str, Any], stack: contextlib.ExitStack) -> Callable[[Tree], dict[str, bool]]:

@@ -24,11 +24,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rstar_jax import records
+from rstar_jax import columns, records
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.search import Queues, SearchConfig, SearchStats, watch_trees
 from rstar_jax.types import Problem, Tree
 
+_TREES = 16  # in memory at a time
 # Called as a search goes on: trees on disk, trajectories found in all, unfinished trees included, and what
 # estimates the seconds that are left (`SearchStats.left`).
 OnProgress = Callable[[int, int, Callable[[], float | None]], None]
@@ -252,6 +253,14 @@ def read_trees(folder: Path, lean: bool = False) -> list[Tree]:
     paths = sorted(folder.glob("trees-*.parquet"), key=in_order)
     read = (tree for path in paths for tree in records.read_rows(path, Tree))
     return [_lean(tree) if lean else tree for tree in read]
+
+
+def stored_trees(files: Iterable[Path]) -> Iterator[Tree]:
+    """Yield the trees of shards, in the order of their problems; a few are in memory at a time."""
+    for path in files:
+        for table in records.read_tables(path, Tree, _TREES):
+            for row in table.to_pylist():
+                yield columns.build(Tree, row)
 
 
 def _lean(tree: Tree) -> Tree:

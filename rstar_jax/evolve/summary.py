@@ -96,6 +96,7 @@ def collect_warm_start(root: Path, options: Mapping[str, Any]) -> dict[str, Any]
         warm_start=sections.WarmStart(
             rows=found.get("rows") and results.to_json(found["rows"]),
             policy_training=_trained(found.get("policy")),
+            heldout_tokens=(policy := found.get("policy")) and policy.heldout_tokens,
             **_alone(found.get("after")),
             samples=options.get("samples"),
         ),
@@ -269,6 +270,7 @@ def _round(number: int, done: dict[str, Any]) -> sections.Round:
         ppm_training=_trained(ppm),
         ppm_pair_accuracy=ppm and ppm.pair_accuracy,
         heldout_order=evaluated and evaluated.order,
+        heldout_tokens=policy and policy.heldout_tokens,
         note="; ".join(result.note for result in told if result is not None and result.note),
     )
 

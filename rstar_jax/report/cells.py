@@ -22,6 +22,11 @@ def seconds(value: float | None) -> str:
     return NOTHING if value is None else f"{value:,.1f}"
 
 
+def decimal(value: float | None) -> str:
+    """A number to four places: 0.12345 -> "0.1235"."""
+    return NOTHING if value is None else f"{value:.4f}"
+
+
 def hours(value: float | None) -> str:
     """Hours with two decimals."""
     return NOTHING if value is None else f"{value:,.2f}"

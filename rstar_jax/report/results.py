@@ -66,6 +66,25 @@ class CurateResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOutTokens:
+    """A policy on solutions of held-out problems, which it did not learn: what it writes of them, without
+    prompts and output.
+
+    source: who wrote them; likelier ones where a policy did. solutions, tokens: how many. loss: in nats a
+    token. accuracy: share of tokens that are its likeliest. base_loss, base_accuracy: of the base, before it
+    was trained, on the same ones.
+    """
+
+    source: str
+    solutions: int
+    tokens: int
+    loss: float
+    accuracy: float
+    base_loss: float
+    base_accuracy: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainResult:
     """A training; all but `note` is None or empty where there was nothing to learn from.
 
@@ -73,6 +92,7 @@ class TrainResult:
     delimiters: the policy's probability of each where it stands. as_sampled: steps that the policy learnt by
     the ids they were sampled with, where its tokenizer spells them otherwise. pair_accuracy: of a PPM or an
     ORM, on the pairs that it learns. held_out: figures on rows that it did not learn.
+    heldout_tokens: what those are of a policy.
     skipped, kept_step, mfu: as in `train.TrainSummary`; None in those of earlier releases.
     """
 
@@ -94,6 +114,7 @@ class TrainResult:
     skipped: int | None = None
     kept_step: int | None = None
     mfu: float | None = None
+    heldout_tokens: HeldOutTokens | None = None
     note: str = ""
 
 

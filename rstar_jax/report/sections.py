@@ -12,6 +12,7 @@ from typing import Any
 
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.reward_order import Order
+from rstar_jax.report.results import HeldOutTokens
 
 Shares = Mapping[str, float | None]  # by level ("level1", ...), and of "all"
 Counts = dict[str, int]
@@ -48,10 +49,11 @@ class Alone(Base):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WarmStart(Alone):
-    """The policy after it. rows, policy_training: results of these stages."""
+    """The policy after it. rows, policy_training: results of these stages. heldout_tokens: as in `Round`."""
 
     rows: dict[str, Any] | None = None
     policy_training: dict[str, Any] | None = None
+    heldout_tokens: HeldOutTokens | None = None
     samples: int | None = None
 
 
@@ -83,6 +85,7 @@ class Round:
     coverage: share of the training problems solved. ungradable: problems without an answer that could be
     graded. suspects: those whose label may be wrong. heldout_cut_off: problems whose search had spent its
     time or tokens before any answer. failures, deaths, ungraded, unknown_steps: as in `Alone`, of the search.
+    heldout_tokens: the policy on solutions of held-out problems.
     ppm_pair_accuracy: of the reward model on the pairs that it learns. heldout_order: that in which it put
     steps and answers of the held-out search.
     """
@@ -114,6 +117,7 @@ class Round:
     ppm_training: dict[str, Any] | None = None
     ppm_pair_accuracy: float | None = None
     heldout_order: Order | None = None
+    heldout_tokens: HeldOutTokens | None = None
     note: str | None = None
 
 

@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rstar_jax.report.benchmarks import benchmarks, by_level, samples
-from rstar_jax.report.cells import NOTHING, count, hours, percent, seconds, share, sum_known
+from rstar_jax.report.cells import NOTHING, count, decimal, hours, percent, seconds, share, sum_known
 from rstar_jax.report.notes import notes
 from rstar_jax.report.results import of_json
 from rstar_jax.report.sections import (
@@ -96,8 +96,8 @@ def typed_report(report: Mapping[str, Any]) -> Report:
 def tables_of(report: Report) -> list[Table]:
     """Return every table that a report has something for, in the order shown."""
     makers: tuple[Callable[[Report], Table], ...] = (
-        benchmarks, by_level, samples, coverage, solutions_given, pairs_given, accuracy, data, failures,
-        times, shares, estimates,
+        benchmarks, by_level, samples, coverage, solutions_given, pairs_given, accuracy, tokens, data,
+        failures, times, shares, estimates,
     )  # fmt: skip
     return [table for make in makers if (table := make(report)).rows]
 
@@ -160,6 +160,24 @@ def pairs_given(report: Report) -> Table:
         rows += [("pairs held out", count(told.get("heldout")))]
         rows += [("of these in the right order, %", percent(ppm.pair_accuracy))]
     return Table("Pairs given", ("", ""), tuple(row for row in rows if row[1] != NOTHING))
+
+
+def tokens(report: Report) -> Table:
+    """Policies on solutions of held-out problems, which they did not learn; the base before each training, on
+    the same ones."""
+    made = [*warm_starts(report), *report.rounds]
+    found = [one.heldout_tokens for one in made]
+    rows = [
+        ("loss, nats a token", *(decimal(f and f.loss) for f in found)),
+        ("the base's", *(decimal(f and f.base_loss) for f in found)),
+        ("likeliest tokens right, %", *(percent(f and f.accuracy) for f in found)),
+        ("the base's, %", *(percent(f and f.base_accuracy) for f in found)),
+        ("solutions", *(count(f and f.solutions) for f in found)),
+        ("tokens", *(count(f and f.tokens) for f in found)),
+    ]
+    told = dict.fromkeys(f.source for f in found if f and f.source)
+    title = f"The policy on held-out solutions ({'; '.join(told)})"
+    return Table(title, _by_round(made), tuple(rows) if told else ())
 
 
 def _of_answers(round: Round) -> float | None:

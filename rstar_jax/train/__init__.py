@@ -6,6 +6,7 @@ turns its data into microbatches and calls `fit`.
 
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut, measure
+from rstar_jax.train.held_out_rows import held_out_pairs, held_out_solutions
 from rstar_jax.train.loop import Batch, fit
 from rstar_jax.train.mesh_sizes import device_memory, mesh_sizes
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
@@ -30,6 +31,8 @@ __all__ = [
     "compare",
     "device_memory",
     "fit",
+    "held_out_pairs",
+    "held_out_solutions",
     "measure",
     "mesh_sizes",
     "policy_loss",

@@ -45,6 +45,9 @@ def test_four_rounds_end_in_a_report_with_every_figure(unbroken):
         assert r["sft_rows"] > 0
         assert sum(r["difficulty"].values()) == 12
         assert (r["ungraded"], r["ungradable"], r["unknown_steps"]) == (0, [], 0)
+        told = r["heldout_tokens"]
+        assert told["source"] == "the suite's own" and told["solutions"] > 0 < told["loss"]
+        assert told["base_loss"] == report["rounds"][0]["heldout_tokens"]["base_loss"]  # of the same ones
         assert (r["heldout_ungraded"], r["heldout_unknown_steps"]) == (0, 0)
     assert "seccomp" in report["layers"] and list(folder.glob("cache/sandbox-*.sqlite"))
     assert {s["name"] for s in report["stages"]} >= {"base/evaluate", "round1/search", "round4/ppm"}

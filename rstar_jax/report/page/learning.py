@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rstar_jax.report.cells import NOTHING, count, percent, seconds
+from rstar_jax.report.cells import NOTHING, count, decimal, percent, seconds
 from rstar_jax.report.page import chart, parts
 from rstar_jax.report.page.chart import Series
 from rstar_jax.report.page.contents import Contents, Training
@@ -94,10 +94,10 @@ _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "tokens": lambda found: count(found.get("tokens")),
     "steps": lambda found: count(found.get("steps")),
     "skipped": lambda found: count(found.get("skipped") or None),
-    "first loss": lambda found: _loss(found.get("first_loss")),
-    "last loss": lambda found: _loss(found.get("last_loss")),
+    "first loss": lambda found: decimal(found.get("first_loss")),
+    "last loss": lambda found: decimal(found.get("last_loss")),
     "accuracy, %": lambda found: percent(_accuracy(found)),
-    "held-out loss": lambda found: _loss(_held_out(found, "loss")),
+    "held-out loss": lambda found: decimal(_held_out(found, "loss")),
     "held-out accuracy, %": lambda found: percent(_held_out(found, "accuracy")),
     "seconds": lambda found: seconds(found.get("seconds")),
     "tokens a second": lambda found: count(None if (speed := _speed(found)) is None else round(speed)),
@@ -123,10 +123,6 @@ def _found(contents: Contents) -> list[tuple[str, dict]]:
         (f"the {name}", (raw.get("ppm") or {}).get("ppm_training")),
     ]
     return [(name, found) for name, found in [*rounds, *others] if found]
-
-
-def _loss(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.4f}"
 
 
 def _delimiters(contents: Contents) -> Content:
