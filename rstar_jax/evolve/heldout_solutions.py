@@ -7,7 +7,7 @@ found before this training: a policy wrote them, which makes them likelier to po
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rstar_jax import columns, distributed
@@ -15,19 +15,32 @@ from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.shards import in_order, stored_trees
 from rstar_jax.manifests import MANIFEST
 from rstar_jax.problems.references import reference_solutions
+from rstar_jax.report.results import HeldOutTokens
 from rstar_jax.types import SftRow, Tree
 
 AT_MOST = 512  # a mean over so many is known to a few percent, and they take a forward pass
 SUITE, FOUND = "the suite's own", "right ones found by earlier evaluations"
 
 
-def heldout_solutions(context: Context, round: int) -> tuple[list[SftRow], str]:
+def of(context: Context, round: int) -> tuple[list[SftRow], str]:
     """Return a solution each of held-out problems, AT_MOST of them, and where they come from.
 
     round: whose policy is measured on them; 0: a warm start's. Every host gets the leader's.
     """
     rows, source = distributed.led(lambda: _solutions(context, round))
     return [columns.build(SftRow, row) for row in rows], source
+
+
+def told(
+    before: Mapping[str, float], after: Mapping[str, float], source: str, solutions: int, tokens: int
+) -> HeldOutTokens | None:
+    """Put the figures of a policy on `solutions` together with those of the base before; None where nothing
+    was measured."""
+    if not solutions or not after:
+        return None
+    of_policy = {"loss": after["loss"], "accuracy": after["accuracy"]}
+    of_base = {"base_loss": before["loss"], "base_accuracy": before["accuracy"]}
+    return HeldOutTokens(source=source, solutions=solutions, tokens=tokens, **of_policy, **of_base)
 
 
 def _solutions(context: Context, round: int) -> tuple[list[dict[str, Any]], str]:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,16 +21,15 @@ from rstar_jax.curate import StepValues
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
-from rstar_jax.evolve import suspects
+from rstar_jax.evolve import heldout_solutions, suspects
 from rstar_jax.evolve.context import Context
-from rstar_jax.evolve.heldout_solutions import heldout_solutions
 from rstar_jax.evolve.reward_models import PAIRS, REWARD_MODELS, SFT, VALUES
 from rstar_jax.evolve.search_stages import failures, unknown_steps
 from rstar_jax.evolve.shards import read_trees
 from rstar_jax.grading.answer import shared
 from rstar_jax.models import DecoderConfig
 from rstar_jax.queues import call
-from rstar_jax.report.results import CurateResult, HeldOutTokens, TrainResult
+from rstar_jax.report.results import CurateResult, TrainResult
 from rstar_jax.tasks.task import Pair
 from rstar_jax.text import usage
 from rstar_jax.text.tokenizer import Tokenizer
@@ -174,7 +173,7 @@ def fine_tune(
     model = train.with_delimiters(base, tokenizer, context.settings.policy.delimiters)
     prompt = context.prompt("finetuned")
     title = f"round {round}, the policy" if round else "the policy"
-    solutions, source = heldout_solutions(context, round)
+    solutions, source = heldout_solutions.of(context, round)
     measured, count, tokens = train.held_out_solutions(model, solutions, tokenizer, prompt, config)
     with _training(context, round, "train the policy", folder, tokenizer) as options:
         before = measured(model) if measured else {}
@@ -208,28 +207,8 @@ def fine_tune(
             f"{title}: {summary.as_sampled:,} steps are learnt by the ids that were sampled; its tokenizer "
             "spells them otherwise."
         )
-    return TrainResult(
-        **_figures(summary),
-        delimiters=written,
-        heldout_tokens=_heldout_tokens(before, summary.held_out, source, count, tokens),
-        note=note,
-    )
-
-
-def _heldout_tokens(
-    before: Mapping[str, float], after: Mapping[str, float], source: str, solutions: int, tokens: int
-) -> HeldOutTokens | None:
-    if not solutions or "loss" not in after:
-        return None
-    return HeldOutTokens(
-        source=source,
-        solutions=solutions,
-        tokens=tokens,
-        loss=after["loss"],
-        accuracy=after["accuracy"],
-        base_loss=before["loss"],
-        base_accuracy=before["accuracy"],
-    )
+    told = heldout_solutions.told(before, summary.held_out, source, count, tokens)
+    return TrainResult(**_figures(summary), delimiters=written, heldout_tokens=told, note=note)
 
 
 def _card(

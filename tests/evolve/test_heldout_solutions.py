@@ -39,7 +39,7 @@ RIGHT, WRONG = ("2", "right", 0.5), ("3", "wrong", 0.5)
 
 def test_of_the_suite_they_are_its_own(context):
     context.heldout = generate(9, seed=3, split="heldout")
-    rows, source = heldout_solutions.heldout_solutions(context, 1)
+    rows, source = heldout_solutions.of(context, 1)
     assert source == SUITE and [row.problem_id for row in rows] == [p.id for p in context.heldout]
     assert all(
         rf"\boxed{{{p.answer}}}" in row.steps[-1] for p, row in zip(context.heldout, rows, strict=True)
@@ -53,7 +53,7 @@ def test_of_others_they_are_the_right_ones_of_evaluations_before_this_training(c
     evaluated(context, 2, [RIGHT], [RIGHT], [RIGHT])
 
     def found(round):
-        rows, source = heldout_solutions.heldout_solutions(context, round)
+        rows, source = heldout_solutions.of(context, round)
         assert source == FOUND and all(row.steps == ("a step", "<answer>") for row in rows)
         return [row.problem_id for row in rows]
 
@@ -66,4 +66,4 @@ def test_of_others_they_are_the_right_ones_of_evaluations_before_this_training(c
 
 
 def test_where_nothing_was_evaluated_there_are_none(context):
-    assert heldout_solutions.heldout_solutions(context, 4) == ([], FOUND)
+    assert heldout_solutions.of(context, 4) == ([], FOUND)

@@ -20,6 +20,22 @@ SEARCHING = {
 }
 
 
+HELD_OUT = {
+    "held_out": {"loss": 0.5, "accuracy": 0.9},
+    "heldout_tokens": results.HeldOutTokens(
+        source="the suite's own",
+        solutions=4,
+        tokens=90,
+        loss=0.5,
+        accuracy=0.9,
+        base_loss=2.0,
+        base_accuracy=0.4,
+    ),
+    "skipped": 1,
+    "mfu": 0.4,
+}
+
+
 def tree(problem: Problem, answers: list[tuple[str, str, float]], tokens: int = 10) -> Tree:
     """A tree of which each answer has two steps of 10 tokens, in turn, and a sibling that failed."""
     nodes = [Node(-1, "", "ok", 0, 1, 0.0)]
@@ -90,7 +106,11 @@ def make(root: Path, rounds: int = 2, text: str = "") -> Path:
         line = json.dumps({**suspect, "votes": 3, "trajectories": 4})
         (folder / "suspects.jsonl").write_text(f"{line}\n")
         for kind in ("policy", "ppm"):
-            more = {"pair_accuracy": 0.9} if kind == "ppm" else {"delimiters": {text or "<code>": 0.99}}
+            more = (
+                {"pair_accuracy": 0.9}
+                if kind == "ppm"
+                else {"delimiters": {text or "<code>": 0.99}, **HELD_OUT}
+            )
             folder = stage(
                 root,
                 f"{at}/{kind}",
@@ -107,8 +127,11 @@ def make(root: Path, rounds: int = 2, text: str = "") -> Path:
                 **more,
             )
             rows = [
-                {"step": i, "loss": 1 / (i + 1), "accuracy": i / 30, "learning_rate": 1e-3} for i in range(30)
+                {"step": i, "loss": 1 / (i + 1), "accuracy": i / 30, "learning_rate": 1e-3, "mfu": 0.4}
+                for i in range(30)
             ]
+            rows[14]["held_out_loss"], rows[29]["held_out_loss"] = 0.6, 0.5
+            rows[29]["skipped"] = float(kind == "policy")
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         folder = stage(
             root, f"{at}/evaluate", "evaluate", **evaluated, search_accuracy=SHARES, search_solved=0.5

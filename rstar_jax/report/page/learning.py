@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from rstar_jax.report import tables
 from rstar_jax.report.cells import NOTHING, count, decimal, percent, seconds
 from rstar_jax.report.page import chart, parts
 from rstar_jax.report.page.chart import Series
@@ -45,6 +46,8 @@ def learning(contents: Contents) -> Section | None:
         shown = [k for k, _ in enumerate(_COLUMNS, 1) if any(row[k] != NOTHING for row in rows)]
         columns = ("", *(list(_COLUMNS)[k - 1] for k in shown))
         body.append(parts.table("Trainings", columns, [(row[0], *(row[k] for k in shown)) for row in rows]))
+    if (found := tables.tokens(contents.report)).rows:
+        body.append(parts.shown(found))
     if sure := _delimiters(contents):
         body.append(sure)
     return Section("trainings", "Trainings", body) if body else None
