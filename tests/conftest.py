@@ -47,7 +47,7 @@ BUCKETS = ("moto", "s3fs", "gcsfs", "gcp_storage_emulator")
 # The browser of `browser` tests, one that the system has: playwright drives it, and brings none.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 # Each takes a minute or more.
-_LONG = ("test_hostile.py", "test_processes.py", "test_rounds.py", "test_sharding.py")
+_LONG = ("test_hostile.py", "test_kills.py", "test_processes.py", "test_rounds.py", "test_sharding.py")
 
 
 # A shell ignores SIGINT in what it runs in the background, and whatever that starts inherits it and

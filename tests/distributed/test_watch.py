@@ -148,18 +148,22 @@ def test_errors_of_a_connection_say_that_a_host_was_lost():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_all_end_after_the_same_step(monkeypatch, seed):
-    """Processes in threads, whose steps end when all have begun them; some wish to end at some time."""
+@pytest.mark.parametrize("in_flight", [0, 1])
+def test_all_end_after_the_same_step(monkeypatch, seed, in_flight):
+    """Processes in threads, whose steps end when all have begun them; some wish to end at some time. Each
+    asks when it has begun a step, and the one `in_flight` steps before has ended."""
     draw, count, ended = random.Random(seed), 3, []
     monkeypatch.setattr(hosts, "_run", hosts._Run(hosts.Host(0, count), Keys()))
-    begun = [threading.Barrier(count) for _ in range(40)]
+    begun = [[] for _ in range(40)]
 
     def process(wishes_at):
         for step in range(1, 40):
-            begun[step].wait(10)
+            begun[step].append(wishes_at)
+            while step > in_flight and len(begun[step - in_flight]) < count:
+                threading.Event().wait(0.0001)
             if draw.random() < 0.5:
                 threading.Event().wait(0.001)
-            if hosts.all_end(step, step >= wishes_at):
+            if hosts.all_end(step, step >= wishes_at, in_flight):
                 return ended.append(step)
         ended.append(None)
 
@@ -171,4 +175,4 @@ def test_all_end_after_the_same_step(monkeypatch, seed):
         thread.join()
     assert len(ended) == count and len(set(ended)) == 1
     first = min(wishes)
-    assert ended[0] == (first + 1 if first < 99 else None)
+    assert ended[0] == (first + 1 + in_flight if first < 99 else None)
