@@ -92,7 +92,7 @@ def suite(model: Path, out: Path, scale: Scale) -> None:
     if not rows.exists():
         flawed_rows(rows, scale.per_family, seed=0)
     options = flags(rows=rows, heldout="", policy__init=model, **_warm())
-    warm = launch("sft", out / "warm", options)
+    warm = launch("sft:lora", out / "warm", options)
     base = out / "warm" / "policy" / "model"
     problems = {"train": scale.train, "heldout": scale.heldout}
     options = flags(rounds="(1,2)", policy__init=base, problems=problems, search=SEARCH, **ROUND)
@@ -131,7 +131,7 @@ def gsm8k(model: Path, data: Path, out: Path, scale: Scale) -> None:
     problem_rows(data / "gsm8k_train.jsonl", scale.rows, scale.problems, train)
     problem_rows(data / "gsm8k_test.jsonl", 0, scale.problems, heldout)
     rows = flags(rows=data / "gsm8k_train.jsonl", limit=scale.rows, heldout=heldout)
-    warm = launch("sft", out / "warm", [*rows, *flags(policy__init=model, base="bootstrap", **_warm())])
+    warm = launch("sft:lora", out / "warm", [*rows, *flags(policy__init=model, base="bootstrap", **_warm())])
     base = out / "warm" / "policy" / "model"
     problems = {"train": train, "heldout": heldout}
     search = SEARCH | {"rollouts": (8,)}

@@ -41,7 +41,7 @@ PATHS = {
         "against": ("--config.sources=4",),
     },
     "synthesise": {"seeds": (), "against": (), "policy": (), "writer": ()},
-    "evaluate": {"data": (), "benchmarks": (), "policy": (), "ppm": (), "corrections": ()},
+    "evaluate": {"data": (), "benchmarks": (), "policy": (), "ppm": (), "run": (), "corrections": ()},
     "judge": {"ppm": (), "predictions": ()},
     "solve": {
         "policy": ("--config.question=1+1?",),

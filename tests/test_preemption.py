@@ -27,7 +27,7 @@ SMALL = [
 
 
 WARM = [
-    "--config=sft",
+    "--config=sft:lora",
     "--config.heldout=",
     "--config.samples=0",
     "--config.train.policy.batch=1",

@@ -285,15 +285,17 @@ class RunSettings:
             )
 
 
-def paper_round(round: int) -> RunSettings:
-    """One round with the paper's values and models of its size: computed in bfloat16, each layer's
-    activations computed again in the backward pass."""
+def paper_training() -> TrainSettings:
+    """The paper's trainings of models of its size: each layer's activations are computed again in the
+    backward pass."""
     train = TrainSettings()
-    return RunSettings(
-        rounds=(round,),
-        policy=PolicySettings(dtype="bfloat16"),
-        train=TrainSettings(
-            policy=dataclasses.replace(train.policy, remat="full"),
-            ppm=dataclasses.replace(train.ppm, remat="full"),
-        ),
+    return dataclasses.replace(
+        train,
+        policy=dataclasses.replace(train.policy, remat="full"),
+        ppm=dataclasses.replace(train.ppm, remat="full"),
     )
+
+
+def paper_round(round: int) -> RunSettings:
+    """One round with the paper's values, computed in bfloat16."""
+    return RunSettings(rounds=(round,), policy=PolicySettings(dtype="bfloat16"), train=paper_training())

@@ -35,7 +35,9 @@ SMALL = (
 
 
 def settings(pairs, *overrides) -> ppm.PpmSettings:
-    config = launch.override(launch.load("ppm").get_config(), [*SMALL, f"--config.pairs={pairs}", *overrides])
+    config = launch.override(
+        launch.load("ppm").get_config("lora"), [*SMALL, f"--config.pairs={pairs}", *overrides]
+    )
     return from_config(ppm.PpmSettings, config.to_dict())
 
 

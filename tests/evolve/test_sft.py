@@ -43,7 +43,9 @@ WORKING = {
 
 
 def settings(rows, *overrides) -> sft.SftSettings:
-    config = launch.override(launch.load("sft").get_config(), [*SMALL, f"--config.rows={rows}", *overrides])
+    config = launch.override(
+        launch.load("sft").get_config("lora"), [*SMALL, f"--config.rows={rows}", *overrides]
+    )
     return from_config(sft.SftSettings, config.to_dict())
 
 
