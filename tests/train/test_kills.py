@@ -25,7 +25,7 @@ def killed(tmp_path_factory):
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu"}
     told = subprocess.run(
-        [sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=500
+        [sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=1200
     )
     assert told.returncode == 0, told.stdout + told.stderr
     return folder, json.loads(told.stdout.splitlines()[-1])
