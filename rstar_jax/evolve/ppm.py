@@ -47,6 +47,8 @@ from rstar_jax.tasks import VerifySettings
 from rstar_jax.train import TrainConfig
 from rstar_jax.types import PreferencePair
 
+_MEASURED = 1024  # held-out pairs that are measured after each epoch; all are compared in the end
+
 
 @dataclasses.dataclass(frozen=True)
 class PpmTraining:
@@ -175,7 +177,8 @@ def _read(context: Context, name: str) -> list[PreferencePair]:
 
 
 def _train(context: Context, folder: Path) -> dict[str, Any]:
-    result = train_stages.fit_reward(context, 0, folder, _read(context, TRAIN), context.base)
+    held_out = _read(context, HELDOUT)[:_MEASURED]
+    result = train_stages.fit_reward(context, 0, folder, _read(context, TRAIN), context.base, held_out)
     return results.to_json(result)
 
 
@@ -185,7 +188,7 @@ def _compare(context: Context, model: Path) -> dict[str, Any]:
     mesh = train_stages.training_mesh(context, config, weights.check_reward_model(model))
     reward = weights.load_reward_model(model, dtype=jnp.dtype(context.settings.policy.dtype), mesh=mesh)
     with context.progress.stage("compare held-out pairs", None, "batches"):
-        terms, dropped = train.compare(
+        order = train.pair_order(
             reward,
             pairs,
             tokenizer,
@@ -193,11 +196,7 @@ def _compare(context: Context, model: Path) -> dict[str, Any]:
             config,
             on_step=lambda step, total: context.progress.update(step, total=total),
         )
-    return results.to_json(
-        results.CompareResult(
-            pairs=len(pairs) - dropped, dropped=dropped, accuracy=terms["accuracy"], loss=terms["loss"]
-        )
-    )
+    return results.to_json(results.CompareResult(**dataclasses.asdict(order)))
 
 
 def _estimate(context: Context, settings: PpmSettings) -> None:

@@ -127,6 +127,8 @@ def collect_ppm(root: Path, options: Mapping[str, Any]) -> dict[str, Any]:
             ppm_training=_trained(found.get("ppm")),
             compared=compared and compared.pairs,
             pair_accuracy=compared and compared.accuracy,
+            pair_order=compared,
+            heldout_order=evaluated and evaluated.order,
             policy_pass1=alone and alone["all"],
             policy_pass1_by_level=alone,
             search_accuracy=searched and searched["all"],

@@ -10,6 +10,7 @@ from rstar_jax.problems.suite import SUITE
 from rstar_jax.types import Problem, Tree
 
 FILE = "suspects.jsonl"
+_NAMED = 5  # in a note; files and report have all of them
 LEAST = 4  # trajectories that agree, and half of all that were graded
 Same = Callable[[Problem, str, str], bool]
 
@@ -59,6 +60,23 @@ def suspects(
             found.append(one)
         told(number)
     return sorted(found, key=lambda one: -one.votes)
+
+
+def note(found: Sequence[Suspect]) -> str:
+    """Name the first ones in a sentence."""
+    first = "; ".join(one.line for one in found[:_NAMED]) + ("; ..." if len(found) > _NAMED else "")
+    what = "1 label" if len(found) == 1 else f"{len(found)} labels"
+    return (
+        f"{what} to look at: never solved, while many trajectories agree on another answer ({first}); "
+        f"curate/{FILE} lists them"
+    )
+
+
+def never_graded(problems: Sequence[str]) -> str:
+    """Name in a sentence the first problems that were answered, but never gradably."""
+    first = ", ".join(problems[:_NAMED]) + (", ..." if len(problems) > _NAMED else "")
+    what = "1 problem has" if len(problems) == 1 else f"{len(problems)} problems have"
+    return f"{what} a reference that no answer could be graded against: {first}"
 
 
 def _suspect(trees: list[Tree], same: Same) -> Suspect | None:

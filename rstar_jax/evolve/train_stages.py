@@ -37,7 +37,6 @@ from rstar_jax.train import MetricsWriter
 from rstar_jax.types import PreferencePair, SftRow, Tree
 
 _TOKENS = "tokens"  # a training's folder of token ids, which goes once it has ended
-_NAMED = 5  # ungradable problems named in the note; report.json has all of them
 
 
 def curate(context: Context, round: int, folder: Path) -> CurateResult:
@@ -60,11 +59,11 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
     elif context.settings.curate.earlier_pairs:
         pairs += _earlier(context, round, PAIRS, PreferencePair)  # whose file holds those before it, too
     if never_graded := ungradable(trees):
-        notes.append(_named(never_graded))
+        notes.append(suspects.never_graded(never_graded))
     suspected = _suspects(context, trees, round)
     if suspected:
         records.write_lines(folder / suspects.FILE, map(suspects.row, suspected))
-        notes.append(_suspected(suspected))
+        notes.append(suspects.note(suspected))
     records.write_rows(folder / SFT, SftRow, sft)
     records.write_rows(folder / PAIRS, PreferencePair, pairs)
     if context.settings.train.reward == "pqm":
@@ -101,15 +100,6 @@ def _suspects(context: Context, trees: list[Tree], round: int) -> list[suspects.
         )
 
 
-def _suspected(found: list[suspects.Suspect]) -> str:
-    first = "; ".join(one.line for one in found[:_NAMED]) + ("; ..." if len(found) > _NAMED else "")
-    what = "1 label" if len(found) == 1 else f"{len(found)} labels"
-    return (
-        f"{what} to look at: never solved, while many trajectories agree on another answer ({first}); "
-        f"curate/{suspects.FILE} lists them"
-    )
-
-
 def _earlier(context: Context, round: int, name: str, kind: type) -> list[Any]:
     for before in range(round - 1, 0, -1):
         path = context.folder(before, "curate") / name
@@ -137,12 +127,6 @@ def ungradable(trees: list[Tree]) -> list[str]:
     for tree in trees:
         grades.setdefault(tree.problem.id, set()).update(n.grade for n in tree.nodes if n.grade is not None)
     return [problem for problem, found in grades.items() if found == {"ungraded"}]
-
-
-def _named(problems: list[str]) -> str:
-    first = ", ".join(problems[:_NAMED]) + (", ..." if len(problems) > _NAMED else "")
-    what = "1 problem has" if len(problems) == 1 else f"{len(problems)} problems have"
-    return f"{what} a reference that no answer could be graded against: {first}"
 
 
 def train_policy(context: Context, round: int, folder: Path) -> TrainResult:
@@ -268,11 +252,19 @@ def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
     return fit_reward(context, round, folder, rows, context.trained(round))
 
 
-def fit_reward(context: Context, round: int, folder: Path, rows: Sequence[Any], source: Path) -> TrainResult:
+def fit_reward(
+    context: Context,
+    round: int,
+    folder: Path,
+    rows: Sequence[Any],
+    source: Path,
+    held_out: Sequence[PreferencePair] = (),
+) -> TrainResult:
     """Train a reward model from the policy in a folder, write FOLDER/model (Hugging Face format), return the
     figures.
 
-    round: whose rows they are; 0 for given ones. rows: of the kind that `train.reward` learns.
+    round: whose rows they are; 0 for given ones. rows: of the kind that `train.reward` learns. held_out:
+    pairs that are not, measured after each epoch.
     """
     learnt = REWARD_MODELS[context.settings.train.reward]
     tokenizer = context.tokenizer(source)
@@ -286,6 +278,8 @@ def fit_reward(context: Context, round: int, folder: Path, rows: Sequence[Any], 
     del policy
     prompt = context.prompt("ppm")
     with _training(context, round, f"train the {learnt.title}", folder, tokenizer) as options:
+        if measured := train.held_out_pairs(held_out, tokenizer, prompt, config):
+            options |= {"held_out": measured}
         summary = learnt.train(model, rows, tokenizer, prompt, config, **options)
         loader = usage.loader(tokenizer, model.decoder.config.family)
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
@@ -312,7 +306,6 @@ def _training(
     Of several hosts, which train together, the leader alone writes metrics. New tokens are those that the
     run's base lacks: for the PPM, too, as its policy has them from this run.
     """
-
     first: list[int] = []  # the steps before it are an interrupted run's: the time left is not theirs
 
     def on_step(step: int, total: int, values: dict[str, float]) -> None:

@@ -167,12 +167,16 @@ class PairsResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CompareResult:
-    """The order that a PPM puts held-out pairs in. accuracy: share of them in the right one, a tie half."""
+    """The order that a PPM puts held-out pairs in: fields of `train.PairOrder`; the last three are empty in
+    those of earlier releases."""
 
     pairs: int
     dropped: int
     accuracy: float
     loss: float
+    by_depth: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    margins: list[int] = dataclasses.field(default_factory=list)
+    calibration: float | None = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.reward_order import Order
-from rstar_jax.report.results import HeldOutTokens
+from rstar_jax.report.results import CompareResult, HeldOutTokens
 
 Shares = Mapping[str, float | None]  # by level ("level1", ...), and of "all"
 Counts = dict[str, int]
@@ -62,13 +62,16 @@ class Ppm(Base):
     """A PPM trained on given pairs, and the policy that it was trained from.
 
     pairs, ppm_training: results of these stages. pair_accuracy: share of the held-out pairs in the right
-    order. search_accuracy: of the policy's search, guided by it. The others are as in `Alone`, of both.
+    order; pair_order: all that was found of it. heldout_order: as in `Round`. search_accuracy: of the
+    policy's search, guided by it. The others are as in `Alone`, of both.
     """
 
     pairs: dict[str, Any] | None = None
     ppm_training: dict[str, Any] | None = None
     compared: int | None = None
     pair_accuracy: float | None = None
+    pair_order: CompareResult | None = None
+    heldout_order: Order | None = None
     search_accuracy: float | None = None
     search_accuracy_by_level: Shares | None = None
     steps: int | None = None

@@ -18,7 +18,7 @@ from rich.text import Text
 from rstar_jax.report.benchmarks import benchmarks, by_level, samples
 from rstar_jax.report.cells import NOTHING, count, decimal, hours, percent, seconds, share, sum_known
 from rstar_jax.report.notes import notes
-from rstar_jax.report.results import of_json
+from rstar_jax.report.results import CompareResult, of_json
 from rstar_jax.report.sections import (
     Alone,
     Compiled,
@@ -159,6 +159,11 @@ def pairs_given(report: Report) -> Table:
         rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
         rows += [("pairs held out", count(told.get("heldout")))]
         rows += [("of these in the right order, %", percent(ppm.pair_accuracy))]
+        order = ppm.pair_order or CompareResult(pairs=0, dropped=0, accuracy=0.0, loss=0.0)
+        for depth, (pairs, accuracy) in order.by_depth.items():
+            what = "of whole solutions" if depth == "whole" else f"of steps at depth {depth}"
+            rows.append((f"{what} ({count(pairs)}), %", percent(accuracy)))
+        rows += [("distance of its sureness from the truth", decimal(order.calibration))]
     return Table("Pairs given", ("", ""), tuple(row for row in rows if row[1] != NOTHING))
 
 

@@ -11,6 +11,7 @@ from rstar_jax.train.loop import Batch, fit
 from rstar_jax.train.mesh_sizes import device_memory, mesh_sizes
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
+from rstar_jax.train.pair_order import PairOrder, pair_order
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
 from rstar_jax.train.ppm import PpmBatches, compare, ppm_loss, saturation, train_ppm
 from rstar_jax.train.pqm import train_pqm
@@ -24,6 +25,7 @@ __all__ = [
     "Example",
     "HeldOut",
     "MetricsWriter",
+    "PairOrder",
     "PolicyBatches",
     "PpmBatches",
     "TrainConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "held_out_solutions",
     "measure",
     "mesh_sizes",
+    "pair_order",
     "policy_loss",
     "ppm_loss",
     "probabilities",

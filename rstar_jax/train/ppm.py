@@ -27,6 +27,7 @@ from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import fits
 from rstar_jax.train.policy import warn_dropped
+from rstar_jax.train.step import Loss
 from rstar_jax.train.tree_rows import Group, Groups, Steps, TreeRows, by_question
 from rstar_jax.train.trees import TokenTree, divided, token_tree
 from rstar_jax.transforms import lora
@@ -82,17 +83,19 @@ def compare(
     prompt: Callable[[str], str],
     config: TrainConfig,
     *,
+    loss: Loss | None = None,
     on_step: Callable[[int, int], None] = lambda *_: None,
 ) -> tuple[dict[str, float], int]:
     """The terms of the loss on pairs that are not learnt, "accuracy" of their order among them, and how many
-    pairs were left out as longer than `config.seq_len`. on_step: told of batches done, of all.
+    pairs were left out as longer than `config.seq_len`. loss: another one than the training's. on_step: told
+    of batches done, of all.
 
     Raises UserError as `train_ppm`.
     """
     batches = _batches(model, pairs, tokenizer, prompt, dataclasses.replace(config, epochs=1), 0)
     steps = batches.total_steps
     found = measure(
-        model, batches, ppm_loss, config, total_steps=steps, on_step=lambda step: on_step(step, steps)
+        model, batches, loss or ppm_loss, config, total_steps=steps, on_step=lambda step: on_step(step, steps)
     )
     return found, batches.dropped
 
@@ -225,15 +228,20 @@ class PpmBatches:
         )
 
 
+def pair_values(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> jax.Array:
+    """Return the values before tanh of a microbatch's pairs, the preferred sides' first: [2, pairs]."""
+    rows = batch["tokens"], batch["positions"], batch["segment_ids"]
+    raw = model.raw(*rows, ends=batch["ends"], remat=config.remat).reshape(-1)
+    return raw[jnp.stack([batch["positive"], batch["negative"]])]
+
+
 def ppm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
     """Bradley-Terry loss of a microbatch: pairs are places in its flattened rows.
 
     "saturated" counts pairs both of whose values tanh has brought within 0.01 of -1 or 1: what is there has
     no gradient, and no order when it is served.
     """
-    rows = batch["tokens"], batch["positions"], batch["segment_ids"]
-    raw = model.raw(*rows, ends=batch["ends"], remat=config.remat).reshape(-1)
-    pairs = raw[jnp.stack([batch["positive"], batch["negative"]])]
+    pairs = pair_values(model, batch, config)
     values, weights = jnp.tanh(pairs), batch["pair_weights"]
     terms = LOSSES["bradley_terry"](*(values if config.ppm_value == "tanh" else pairs), weights)
     if config.ppm_center:

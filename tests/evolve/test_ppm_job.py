@@ -12,6 +12,7 @@ from rstar_jax.evolve.summary import figures
 from rstar_jax.report import read_report, tables
 from rstar_jax.report.progress import Progress
 from rstar_jax.settings import from_config
+from rstar_jax.train import read_metrics
 from rstar_jax.types import PreferencePair
 from rstar_jax.weights import TINY_BASE
 from tests.data.sum_trees import solution
@@ -75,6 +76,12 @@ def test_pairs_end_in_a_ppm_and_a_report_with_every_figure(unbroken):
     assert found["ppm_training"]["examples"] == 2 * found["pairs"]["kept"]
     assert found["compared"] == found["pairs"]["heldout"] > 0
     assert found["pair_accuracy"] > 0.9  # every right step adds, every wrong one takes away
+    order = found["pair_order"]
+    assert sum(order["margins"]) == sum(n for n, _ in order["by_depth"].values()) == order["pairs"] > 0
+    measured = [row for row in read_metrics(folder / "ppm/metrics.jsonl") if "held_out_accuracy" in row]
+    assert len(measured) == 2  # after each epoch
+    assert measured[-1]["held_out_accuracy"] == pytest.approx(found["pair_accuracy"])
+    assert "of steps at depth 1" in tables.render(report)
     assert 0 <= found["search_accuracy"] <= 1 and 0 <= found["policy_pass1"] <= 1
     assert [s["name"] for s in report["stages"]] == ["pairs", "ppm", "compare", "evaluate"]
     expected = {s["name"]: s["estimate"] for s in report["stages"]}

@@ -15,7 +15,8 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import train_stages
 from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
-from rstar_jax.evolve.train_stages import _named, curate, failures, training_mesh, ungradable
+from rstar_jax.evolve.suspects import never_graded
+from rstar_jax.evolve.train_stages import curate, failures, training_mesh, ungradable
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import VerifySettings
 from rstar_jax.text.grammar import CODE_STEPS
@@ -132,8 +133,8 @@ def test_ungradable_problems_had_answers_and_none_that_was_graded():
 
 
 def test_the_note_names_the_first_of_them():
-    assert _named(["p1"]) == "1 problem has a reference that no answer could be graded against: p1"
-    assert _named([f"p{i}" for i in range(7)]).endswith(": p0, p1, p2, p3, p4, ...")
+    assert never_graded(["p1"]) == "1 problem has a reference that no answer could be graded against: p1"
+    assert never_graded([f"p{i}" for i in range(7)]).endswith(": p0, p1, p2, p3, p4, ...")
 
 
 def test_a_step_nothing_is_known_of_did_not_die():

@@ -1,0 +1,100 @@
+"""Order of pairs that a reward model did not learn: by depth, by margin, and how sure it is of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from rstar_jax.errors import UserError
+from rstar_jax.losses import Terms
+from rstar_jax.models import RewardModel
+from rstar_jax.text.tokenizer import Tokenizer
+from rstar_jax.train.config import TrainConfig
+from rstar_jax.train.ppm import compare, pair_values, ppm_loss
+from rstar_jax.types import PreferencePair
+
+MARGINS = 8  # bins of the histogram, from -2 to 2
+WHOLE = "whole"  # the depth of pairs of whole solutions
+_RAW_SCALE = 5.0  # what values before tanh are divided by where they are served (released code)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairOrder:
+    """pairs: that were compared; dropped: longer than a row. accuracy: share in the right order, a tie half.
+    loss: as in training. by_depth: pairs and accuracy by the depth of the steps that differ first, or WHOLE.
+    margins: pairs by the difference of the values as they are served, MARGINS bins from -2 to 2.
+    calibration: mean distance of the probability that the model gives the order that it prefers from the
+    share of pairs that are so, over bins of the margin's size."""
+
+    pairs: int
+    dropped: int
+    accuracy: float
+    loss: float
+    by_depth: dict[str, list[float]]
+    margins: list[int]
+    calibration: float
+
+
+def pair_order(
+    model: RewardModel,
+    pairs: Sequence[PreferencePair],
+    tokenizer: Tokenizer,
+    prompt: Callable[[str], str],
+    config: TrainConfig,
+    *,
+    on_step: Callable[[int, int], None] = lambda *_: None,
+) -> PairOrder:
+    """Compare pairs. on_step: told of batches done, of all. Raises UserError as `ppm.train_ppm`."""
+    asked = tokenizer, prompt, config
+    found, dropped = compare(model, pairs, *asked, loss=_order_terms, on_step=on_step)
+    count = len(pairs) - dropped
+    by_depth: dict[str, list[PreferencePair]] = defaultdict(list)
+    for pair in pairs:
+        by_depth[WHOLE if pair.final else str(len(pair.prefix) + 1)].append(pair)
+    depths = {}
+    for depth in sorted(by_depth, key=lambda depth: (depth == WHOLE, len(depth), depth)):
+        try:
+            terms, left_out = compare(model, by_depth[depth], *asked, loss=_order_terms)
+        except UserError:  # all of them are longer than a row
+            continue
+        depths[depth] = [len(by_depth[depth]) - left_out, terms["accuracy"]]
+    margins = [round(found[f"margin_{k}"] * count) for k in range(MARGINS)]
+    return PairOrder(
+        pairs=count,
+        dropped=dropped,
+        accuracy=found["accuracy"],
+        loss=found["loss"],
+        by_depth=depths,
+        margins=margins,
+        calibration=_calibration(found),
+    )
+
+
+def _order_terms(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
+    """The loss's terms, the share of pairs in each bin, and what the model says of each size."""
+    raw = pair_values(model, batch, config)
+    real = (batch["pair_weights"] > 0).astype(jnp.float32)
+    learnt = jnp.tanh(raw) if config.ppm_value == "tanh" else raw
+    served = learnt if config.ppm_value == "tanh" else jnp.tanh(raw / _RAW_SCALE)
+    margin, sure = served[0] - served[1], jax.nn.sigmoid(jnp.abs(learnt[0] - learnt[1]))
+    which = jnp.clip(jnp.floor((margin + 2) / 4 * MARGINS), 0, MARGINS - 1)
+    size = jnp.clip(jnp.floor(jnp.abs(margin) / 4 * MARGINS), 0, MARGINS // 2 - 1)
+    terms = ppm_loss(model, batch, config)
+    for k in range(MARGINS):
+        terms[f"margin_{k}"] = ((which == k) * real).sum(), real.sum()
+    for k in range(MARGINS // 2):
+        mine = (size == k) * real
+        terms[f"sure_{k}"] = (sure * mine).sum(), mine.sum()
+        right = (margin > 0) + 0.5 * (margin == 0)
+        terms[f"right_{k}"] = (right * mine).sum(), mine.sum()
+        terms[f"size_{k}"] = mine.sum(), real.sum()
+    return terms
+
+
+def _calibration(found: Mapping[str, float]) -> float:
+    bins = [k for k in range(MARGINS // 2) if f"sure_{k}" in found]
+    return sum(found[f"size_{k}"] * abs(found[f"sure_{k}"] - found[f"right_{k}"]) for k in bins)
