@@ -10,8 +10,8 @@ import dataclasses
 import functools
 import logging
 import zlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -89,44 +89,9 @@ def mesh_of(model: Any) -> Mesh | None:
     return getattr(getattr(model, "decoder", model), "mesh", None)
 
 
-class Encoded(Sequence[Example]):
-    """Examples by number, and the lengths of all, int32 [count].
-
-    encode: number -> Example. A process alone encodes each once and keeps it. Of several, each encodes a
-    share to learn its lengths, tells the others, and encodes again what its rows ask for.
-    """
-
-    def __init__(self, count: int, encode: Callable[[int], Example]) -> None:
-        self._encode = encode
-        self._kept: list[Example] | None = None
-        if (hosts := jax.process_count()) == 1:
-            self._kept = [encode(i) for i in range(count)]
-            self.lengths = lengths(self._kept)
-            return
-        found = np.zeros(-(-count // hosts), np.int32)
-        for row, i in enumerate(range(jax.process_index(), count, hosts)):
-            found[row] = len(encode(i).tokens)
-        told = np.asarray(multihost_utils.process_allgather(found))  # [hosts, share]
-        self.lengths = told.T.reshape(-1)[:count]
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return self._encode(index) if self._kept is None else self._kept[index]
-
-
 def lengths(examples: Sequence[Example]) -> np.ndarray:
     """Tokens of each example, int32 [count]."""
-    if isinstance(examples, Encoded | TokenStore):
+    if isinstance(examples, TokenStore):
         return examples.lengths
     return np.fromiter((len(e.tokens) for e in examples), np.int32, len(examples))
 
