@@ -54,13 +54,14 @@ class Rows:
         return cls(count, frozenset(row for rows in held for row in rows))
 
     @classmethod
-    def sizes(cls, mesh: Mesh | None, microbatch: int) -> tuple[Rows, ...]:
-        """Those of `on`, and their half, quarter and eighth where the mesh divides these, for what is left of
-        a step behind its full microbatches."""
-        counts, parts = [cls.on(mesh, microbatch).count], 1 if mesh is None else sharding.batch_parts(mesh)
-        while len(counts) < 4 and counts[-1] % (2 * parts) == 0:
-            counts.append(counts[-1] // 2)
-        return tuple(cls.on(mesh, count) for count in counts)
+    def sizes(cls, mesh: Mesh | None, microbatch: int, most: int) -> tuple[Rows, ...]:
+        """Those of `on`, and smaller ones for what is left of a step behind its full microbatches, largest
+        first: as many, up to `most`, as halving makes where the mesh divides the halves."""
+        count, parts = cls.on(mesh, microbatch).count, 1 if mesh is None else sharding.batch_parts(mesh)
+        n = 1
+        while 2 * n <= most and count % (2 * n * parts) == 0:
+            n *= 2
+        return tuple(cls.on(mesh, count * k // n) for k in range(n, 0, -1))
 
     @functools.cached_property
     def makes(self) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -32,6 +32,8 @@ from rstar_jax.train.tree_rows import Group, Groups, Steps, TreeRows, by_questio
 from rstar_jax.train.trees import TokenTree, divided, token_tree
 from rstar_jax.transforms import lora
 from rstar_jax.types import PreferencePair
+
+Sides = tuple[np.ndarray, np.ndarray]  # ids of the preferred and of the other continuation, [T] int32 each
 
 
 def train_ppm(
@@ -116,7 +118,7 @@ def _batches(
         weights,
         config,
         seed,
-        Rows.sizes(mesh_of(model), config.microbatch),
+        functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
         long_from=rope.long_from(model.decoder.config.rope),
     )
 
@@ -130,7 +132,7 @@ class PairSides:
         self._pairs, self._encode_steps = pairs, tokenizer.encode_steps
         self._prompt_ids = functools.lru_cache(4096)(lambda text: tokenizer.encode_prompt(prompt(text)))
 
-    def __call__(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, number: int) -> Sides:
         pair = self._pairs[number]
         before = self._prompt_ids(pair.question) + self._encode_steps(pair.prefix)
         positive, negative = (
@@ -143,89 +145,93 @@ class PpmBatches:
     """step -> Batch: trees of whole questions in a new order each epoch, about `config.batch` pairs a step.
 
     sides: pair -> ids of the preferred and of the other one. questions: the pairs of each, int [.]. weights:
-    of the pairs. rows: the sizes of a microbatch, largest first; None: `config.microbatch` of them, all made
-    here. long_from: tokens of a sequence from which on it shares nothing with shorter ones
-    (`models.rope.long_from`). total_steps: of all epochs. dropped: pairs left out because a side is longer
-    than a row, with a warning. What trees there are is the same on every mesh. Raises UserError if nothing is
-    left.
+    of the pairs. rows: as for `TreeRows`; None: `config.microbatch` of them, all made here. long_from: tokens
+    of a sequence from which on it shares nothing with shorter ones (`models.rope.long_from`). total_steps: of
+    all epochs. dropped: pairs left out because a side is longer than a row, or both do not fit a microbatch,
+    with a warning. What trees there are is the same on every mesh. Raises UserError if nothing is left.
     """
 
     def __init__(
         self,
-        sides: Callable[[int], tuple[np.ndarray, np.ndarray]],
+        sides: Callable[[int], Sides],
         questions: Sequence[np.ndarray],
         weights: np.ndarray,
         config: TrainConfig,
         seed: int,
-        rows: Sequence[Rows] | None = None,
+        rows: Callable[[int], Sequence[Rows]] | None = None,
         *,
         long_from: int | None = None,
     ) -> None:
         self.config, self.sides, self.weights, self.long_from = config, sides, weights, long_from
         self.groups = Groups.of(len(questions), lambda number: self._divided(questions[number]), 3)
-        self.dropped = len(weights) - len(self.groups.examples)
+        self.dropped = len(weights) - len(self.groups.examples.rows)
         warn_dropped(self.dropped, len(weights), "preference pairs", config)
-        rows = rows or Rows.sizes(None, config.microbatch)
-        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len)
+        rows = rows or functools.partial(Rows.sizes, None, config.microbatch)
         self.steps = Steps(self.groups, config, seed)
+        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len, self.steps.total)
         self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
     def __call__(self, step: int) -> Batch:
-        chosen, seq_len = self.steps(step).tolist(), self.config.seq_len
+        chosen = self.steps(step).tolist()
         microbatches, places = self.rows(chosen)
         names = {"positive": np.int32, "negative": np.int32, "pair_weights": np.float32}
         for arrays in microbatches:
             arrays |= {name: np.zeros(2 * self.config.batch, dtype) for name, dtype in names.items()}
-        used, examples, tokens = [0] * len(microbatches), 0, 0
+        used = [0] * len(microbatches)
         for group, slots in zip(chosen, places, strict=True):
-            pairs, first = self.groups[group], int(self.groups.lengths[group, 0])
+            pairs, lengths = self.groups.examples[group], self.groups.trees[group][:, 0]
             arrays, n = microbatches[slots[0].microbatch], used[slots[0].microbatch]
-            starts = np.array([slot.row * seq_len + slot.start for slot in slots])
+            begins = np.cumsum(lengths) - lengths  # of each tree, where all of a group stood in one row
+            T = arrays["tokens"].shape[1]
+            moved = np.array([slot.row * T + slot.start for slot in slots]) - begins
             for name, lasts in zip(("positive", "negative"), pairs[:, 1:].T, strict=True):
-                second = (lasts >= first).astype(int)
-                arrays[name][n : n + len(pairs)] = starts[second] + lasts - first * second
+                arrays[name][n : n + len(pairs)] = lasts + moved[np.searchsorted(begins, lasts, "right") - 1]
             arrays["pair_weights"][n : n + len(pairs)] = self.weights[pairs[:, 0]]
             used[slots[0].microbatch] += len(pairs)
-            examples += len(pairs)
-            tokens += int(self.groups.lengths[group].sum())
-        return Batch(microbatches, examples, tokens)
+        return Batch(microbatches, sum(used), self.groups.tokens(chosen))
 
     def digest(self) -> int:
         """A number for the data, whatever the rows that they come in."""
-        chosen = self.steps(0).tolist()
-        first = (tree.tokens for group in chosen for tree in self.rows.trees(group))
-        return digest(self.groups.lengths, (self.groups.examples, self.weights, *first))
+        first = (tree.tokens for group in self.steps(0).tolist() for tree in self.rows.trees(group))
+        return digest(self.groups.trees.rows, (self.groups.examples.rows, self.weights, *first))
 
     def _divided(self, pairs: np.ndarray) -> Iterator[Group]:
-        """The groups of a question's pairs: those whose sides may share, and each of the others alone."""
-        room, found = self.config.seq_len, [(int(i), self.sides(int(i))) for i in pairs]
-        alike: dict[bool, list[tuple[int, tuple[np.ndarray, np.ndarray]]]] = {}
-        for number, sides in found:
-            lengths = [len(side) for side in sides]
-            if not fits(lengths, self.config.microbatch, room):
-                continue
-            long = {self._long(n) for n in lengths}
-            if len(long) == 1 and len(token_tree(sides).tokens) <= room:
-                alike.setdefault(long.pop(), []).append((number, sides))
-            else:
-                yield (lengths[0], lengths[1]), [(number, lengths[0] - 1, sum(lengths) - 1)]
-        for some in alike.values():
-            for group in divided([sides for _, sides in some], room, self.config.batch):
-                tree = token_tree([side for i in group for side in some[i][1]])
-                lasts = tree.lasts.reshape(-1, 2).tolist()
-                yield (
-                    (len(tree.tokens), 0),
-                    [(some[i][0], *last) for i, last in zip(group, lasts, strict=True)],
-                )
+        """The groups of a question's pairs: as many as a microbatch holds, in trees of a row each."""
+        sides = {number: self.sides(number) for number in pairs.tolist()}
+        short = {n: both for n, both in sides.items() if max(map(len, both)) <= self.config.seq_len}
+        return self._fitting(short, self.config.microbatch * self.config.seq_len)
+
+    def _fitting(self, sides: Mapping[int, Sides], room: int) -> Iterator[Group]:
+        numbers = list(sides)
+        for group in divided(list(sides.values()), room, self.config.batch):
+            some = {numbers[i]: sides[numbers[i]] for i in group}
+            trees, lasts = self._forest(some.values())
+            lengths = [len(tree.tokens) for tree in trees]
+            if fits(lengths, self.config.microbatch, self.config.seq_len):
+                places = lasts.reshape(-1, 2).tolist()
+                yield lengths, [(number, *two) for number, two in zip(some, places, strict=True)]
+            elif len(some) > 1:  # what trees repeat was too much
+                yield from self._fitting(some, room * 3 // 4)
+
+    def _forest(self, sides: Iterable[Sides]) -> tuple[list[TokenTree], np.ndarray]:
+        """Trees of at most a row of all sides, and where in them, one behind the other, the sides end."""
+        sequences = [side for both in sides for side in both]
+        lasts, trees, total = np.zeros(len(sequences), np.int32), [], 0
+        for long in (False, True):
+            some = [i for i, side in enumerate(sequences) if self._long(len(side)) == long]
+            for group in divided([[sequences[i]] for i in some], self.config.seq_len, len(some)):
+                chosen = [some[i] for i in group]
+                tree = token_tree([sequences[i] for i in chosen])
+                lasts[chosen] = total + tree.lasts
+                total += len(tree.tokens)
+                trees.append(tree)
+        return trees, lasts
 
     def _long(self, length: int) -> bool:
         return self.long_from is not None and length > self.long_from
 
     def _trees(self, group: int) -> list[TokenTree]:
-        sides = [side for number in self.groups[group][:, 0] for side in self.sides(int(number))]
-        return (
-            [token_tree([side]) for side in sides] if self.groups.lengths[group, 1] else [token_tree(sides)]
-        )
+        return self._forest(self.sides(number) for number in self.groups.examples[group][:, 0].tolist())[0]
 
 
 def pair_values(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> jax.Array:

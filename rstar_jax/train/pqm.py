@@ -7,6 +7,7 @@ reads it. The ways of a question are learnt as trees (`trees.py`): what they sha
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def train_pqm(
         by_question(row.question for row in rows),
         config,
         seed,
-        Rows.sizes(mesh_of(model), config.microbatch),
+        functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
         long_from=rope.long_from(model.decoder.config.rope),
     )
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
@@ -131,7 +132,7 @@ class PqmBatches:
         questions: Sequence[np.ndarray],
         config: TrainConfig,
         seed: int,
-        rows: Sequence[Rows],
+        rows: Callable[[int], Sequence[Rows]],
         *,
         long_from: int | None = None,
     ) -> None:
@@ -141,22 +142,25 @@ class PqmBatches:
         total, learnt = all_rows(self._steps).sum(axis=0).tolist()
         self.dropped = total - learnt
         warn_dropped(self.dropped, total, "steps that have values", config)
-        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len, ("values", "weights"))
         self.steps = Steps(self.groups, config, seed)
+        marks = "values", "weights"
+        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len, self.steps.total, marks)
         self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
     def __call__(self, step: int) -> Batch:
         chosen = self.steps(step).tolist()
         microbatches, _ = self.rows(chosen)
         return Batch(
-            microbatches, int(self.groups.sizes[chosen].sum()), int(self.groups.lengths[chosen].sum())
+            microbatches,
+            sum(len(self.groups.examples[group]) for group in chosen),
+            self.groups.tokens(chosen),
         )
 
     def digest(self) -> int:
         """A number for the data, whatever the rows that they come in."""
         first = [way for group in self.steps(0).tolist() for way in self._ways(group)]
         arrays = (array for way in first for array in (way.tokens, way.values, way.weights))
-        return digest(self.groups.lengths, (self.groups.examples, *arrays))
+        return digest(self.groups.trees.rows, (self.groups.examples.rows, *arrays))
 
     def _divided(self, numbers: np.ndarray) -> Iterator[Group]:
         """The groups of a question's ways. Long ones share nothing with others, nor do those whose values of
@@ -176,10 +180,12 @@ class PqmBatches:
             ]
             for group in divided(sequences, self.config.seq_len, self.config.batch, labels):
                 tree = token_tree([some[i][1].tokens for i in group])
-                yield (len(tree.tokens), 0), [(some[i][0],) for i in group]
+                yield [len(tree.tokens)], [(some[i][0],) for i in group]
 
     def _ways(self, group: int) -> list[Way]:
-        ways = (self.ways(int(number)).within(self.config.seq_len) for number in self.groups[group][:, 0])
+        ways = (
+            self.ways(int(number)).within(self.config.seq_len) for number in self.groups.examples[group][:, 0]
+        )
         return [way for way in ways if way is not None]
 
     def _trees(self, group: int) -> list[TokenTree]:

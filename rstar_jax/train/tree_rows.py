@@ -20,52 +20,73 @@ from rstar_jax.train.host_rows import Rows, all_rows, host
 from rstar_jax.train.packing import Arrays, Place, place, shuffled
 from rstar_jax.train.trees import TokenTree
 
+LANES = 128  # rows are multiples of it, as kernels want them
+STEPS_A_SHAPE = 500  # of a training, that pay for compiling another shape
 KEPT_TOKENS = 1 << 25  # of trees that a process keeps, rather than make them again in the next epoch
 
-# A group of a question: tokens of its tree (of its two trees, where its sequences cannot be in one; else 0),
-# and a row of numbers for each of its examples, the first of which is that of the example.
-Group = tuple[tuple[int, int], Sequence[Sequence[int]]]
+# A group of a question: tokens of each of its trees, and a row of numbers for each of its examples, the first
+# of which is that of the example.
+Group = tuple[Sequence[int], Sequence[Sequence[int]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """Rows [N, K] of arrays of several rows. starts: [arrays + 1] int64."""
+
+    rows: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, rows: np.ndarray, sizes: np.ndarray, order: np.ndarray) -> Ragged:
+        """The arrays that `rows` are, one behind the other, in another order."""
+        starts, old = (np.concatenate([[0], np.cumsum(s, dtype=np.int64)]) for s in (sizes[order], sizes))
+        return cls(rows[np.repeat(old[order] - starts[:-1], sizes[order]) + np.arange(starts[-1])], starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self.rows[self.starts[number] : self.starts[number + 1]]
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Rows of each array, int64."""
+        return np.diff(self.starts)
 
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """lengths: [G, 2] int32, tokens of each group's trees. starts: [G + 1] int64, of a group in examples.
-    examples: [N, K] int32, see `Group`."""
+    """trees: the tokens [., 1] int32 of each group's trees. examples: its examples, [., K] int32, see
+    `Group`."""
 
-    lengths: np.ndarray
-    starts: np.ndarray
-    examples: np.ndarray
+    trees: Ragged
+    examples: Ragged
 
     @classmethod
     def of(cls, questions: int, group: Callable[[int], Iterable[Group]], width: int) -> Groups:
         """Those of all questions, in their order. group: of a question by number, called for this process's
         share of them. width: K."""
-        rows: list[tuple[int, int, int, int]] = []
-        found: list[np.ndarray] = [np.zeros((0, width), np.int32)]
+        heads: list[tuple[int, int, int]] = []
+        lengths: list[int] = []
+        found = [np.zeros((0, width), np.int32)]
         index, count = host()
         for question in range(index, questions, count):
-            for lengths, examples in group(question):
-                rows.append((question, *lengths, len(examples)))
+            for trees, examples in group(question):
+                heads.append((question, len(trees), len(examples)))
+                lengths += trees
                 found.append(np.asarray(examples, np.int32).reshape(-1, width))
-        table = all_rows(np.asarray(rows, np.int32).reshape(-1, 4))
+        head = all_rows(np.asarray(heads, np.int32).reshape(-1, 3))
+        order = np.argsort(head[:, 0], kind="stable")
+        tokens = all_rows(np.asarray(lengths, np.int32).reshape(-1, 1))
         examples = all_rows(np.concatenate(found))
-        order = np.argsort(table[:, 0], kind="stable")
-        sizes = table[:, 3].astype(np.int64)
-        starts, old = (np.concatenate([[0], np.cumsum(s)]) for s in (sizes[order], sizes))
-        moved = np.repeat(old[order] - starts[:-1], sizes[order]) + np.arange(starts[-1])
-        return cls(table[order, 1:3], starts, examples[moved])
+        return cls(Ragged.of(tokens, head[:, 1], order), Ragged.of(examples, head[:, 2], order))
 
     def __len__(self) -> int:
-        return len(self.lengths)
+        return len(self.examples)
 
-    @property
-    def sizes(self) -> np.ndarray:
-        """Examples of each group, int64 [G]."""
-        return np.diff(self.starts)
-
-    def __getitem__(self, group: int) -> np.ndarray:
-        """The rows of examples of a group, [., K]."""
-        return self.examples[self.starts[group] : self.starts[group + 1]]
+    def tokens(self, groups: Sequence[int]) -> int:
+        """Tokens of all trees of these groups."""
+        return sum(int(self.trees[group].sum()) for group in groups)
 
 
 def by_question(questions: Iterable[str]) -> list[np.ndarray]:
@@ -84,7 +105,7 @@ class Steps:
     """
 
     def __init__(self, groups: Groups, config: TrainConfig, seed: int) -> None:
-        self._sizes, self._seed = groups.sizes, seed
+        self._sizes, self._seed = groups.examples.sizes, seed
         self.per_epoch = min(math.ceil(int(self._sizes.sum()) / config.batch), len(groups))
         self.total = config.epochs * self.per_epoch
         self._epoch, self._bounds = -1, np.zeros(0, np.int64)
@@ -105,20 +126,35 @@ class Steps:
         return np.minimum(bounds, len(sizes) - self.per_epoch + steps)
 
 
+def shapes(steps: int) -> int:
+    """Shapes of microbatches that a training of so many steps pays for, as each is compiled; at most 8."""
+    return min(8, 2 + steps // STEPS_A_SHAPE)
+
+
 class TreeRows:
-    """Microbatches of groups' trees. rows: the sizes of a microbatch, largest first (`host_rows.Rows.sizes`):
-    each has the least of them that holds its trees. trees: of a group, called for those of own rows."""
+    """Microbatches of groups' trees, each of the smallest shape that holds its trees.
+
+    rows: of a number of shapes -> sizes of a microbatch, largest first (`host_rows.Rows.sizes`). One that
+    cannot be halved comes with rows of half and of a quarter of the tokens. trees: of a group, called for
+    those of own rows.
+    """
 
     def __init__(
         self,
         groups: Groups,
         trees: Callable[[int], Sequence[TokenTree]],
-        rows: Sequence[Rows],
+        rows: Callable[[int], Sequence[Rows]],
         seq_len: int,
+        steps: int,
         marks: Sequence[str] = (),
     ) -> None:
-        """marks: names of those that all trees have."""
-        self.rows, self.seq_len, self.marks = rows, seq_len, marks
+        """steps: of the training. marks: names of those that all trees have."""
+        self.seq_len, self.marks, most = seq_len, marks, shapes(steps)
+        sizes = rows(most)
+        self.shapes = [(size, seq_len) for size in sizes]
+        if len(sizes) == 1:
+            halves = [seq_len // n for n in (2, 4) if seq_len % (LANES * n) == 0]
+            self.shapes += [(sizes[0], length) for length in halves][: most - 1]
         self._groups, self._make = groups, trees
         self._kept: dict[int, Sequence[TokenTree]] = {}
         self._room = KEPT_TOKENS
@@ -127,7 +163,7 @@ class TreeRows:
         """The trees of a group, made or kept."""
         if group in self._kept:
             return self._kept[group]
-        made, tokens = self._make(group), int(self._groups.lengths[group].sum())
+        made, tokens = self._make(group), self._groups.tokens([group])
         if tokens <= self._room:
             self._kept[group], self._room = made, self._room - tokens
         return made
@@ -135,23 +171,33 @@ class TreeRows:
     def __call__(self, chosen: Sequence[int]) -> tuple[list[Arrays], list[list[Place]]]:
         """Arrays of each microbatch, and the places of the chosen groups' trees.
 
-        tokens, positions, segment_ids, ends: int32 [rows, seq_len], positions are depths; marks: float32.
-        Rows of other processes stay zeros.
+        tokens, positions, segment_ids, ends: int32 [rows, T], positions are depths; marks: float32. Rows of
+        other processes stay zeros.
         """
-        sizes = [[int(n) for n in self._groups.lengths[group] if n] for group in chosen]
-        places = place(sizes, self.rows[0].count, self.seq_len)
-        used = [0] * (1 + max(slot.microbatch for slots in places for slot in slots))
-        for slot in (slot for slots in places for slot in slots):
-            used[slot.microbatch] = max(used[slot.microbatch], slot.row + 1)
-        fitting = [min((r for r in self.rows if r.count >= n), key=lambda r: r.count) for n in used]
+        sizes = [self._groups.trees[group][:, 0].tolist() for group in chosen]
+        places = place(sizes, self.shapes[0][0].count, self.seq_len)
+        used = np.zeros(
+            (1 + max(slots[0].microbatch for slots in places), 2), np.int64
+        )  # rows, tokens of one
+        for slot, tokens in (
+            (s, n) for row in zip(places, sizes, strict=True) for s, n in zip(*row, strict=True)
+        ):
+            used[slot.microbatch] = np.maximum(used[slot.microbatch], (slot.row + 1, slot.start + tokens))
+        fitting = [
+            min(
+                (s for s in self.shapes if s[0].count >= rows and s[1] >= length),
+                key=lambda s: s[0].count * s[1],
+            )
+            for rows, length in used.tolist()
+        ]
         kinds = dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), np.int32)
         kinds |= dict.fromkeys(self.marks, np.float32)
-        arrays = [{n: np.zeros((r.count, self.seq_len), kind) for n, kind in kinds.items()} for r in fitting]
-        for rows, made in zip(fitting, arrays, strict=True):
-            made["ends"][rows.makes] = np.arange(1, self.seq_len + 1)  # padding sees itself
+        arrays = [{n: np.zeros((r.count, T), kind) for n, kind in kinds.items()} for r, T in fitting]
+        for (rows, T), made in zip(fitting, arrays, strict=True):
+            made["ends"][rows.makes] = np.arange(1, T + 1)  # padding sees itself
         for group, slots in zip(chosen, places, strict=True):
             for number, slot in enumerate(slots):
-                if fitting[slot.microbatch].makes[slot.row]:
+                if fitting[slot.microbatch][0].makes[slot.row]:
                     write(arrays[slot.microbatch], slot, self.trees(group)[number])
         return arrays, places
 

@@ -102,7 +102,7 @@ def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothin
 def test_a_question_too_large_is_divided_and_long_pairs_are_dropped():
     tokens = [np.full(n, i, np.int32) for i, n in enumerate((30, 30, 30, 30, 33, 5))]
     batches = ppm_batches(tokens, [node(0), [(5, 4, 1.0), (4, 5, 1.0)]], CONFIG)
-    assert batches.groups.sizes.tolist() == [1] * 4 and batches.dropped == 2
+    assert batches.groups.examples.sizes.tolist() == [1] * 4 and batches.dropped == 2
     with pytest.raises(UserError, match="all 2 preference pairs are longer"):
         ppm_batches(tokens, [[(5, 4, 1.0), (4, 5, 1.0)]], CONFIG)
 

@@ -50,7 +50,9 @@ def ways(tokenizer: Tokenizer, rows: list[StepValues] = ROWS) -> list[pqm.Way]:
 
 
 def batches_of(some: list[pqm.Way], config: TrainConfig = CONFIG, rows: Rows | None = None) -> pqm.PqmBatches:
-    sizes = [rows] if rows else Rows.sizes(None, 2)
+    def sizes(most: int) -> tuple[Rows, ...]:
+        return (rows,) if rows else Rows.sizes(None, 2, most)
+
     return pqm.PqmBatches(some.__getitem__, [np.arange(len(some))], config, 0, sizes)
 
 
@@ -107,7 +109,7 @@ def test_a_step_of_two_values_is_learnt_in_two_trees_and_of_one_with_both_weight
 ) -> None:
     rows = [way("add", values=(0.5,)), way("add", values=(-0.5,)), way("add", values=(0.5,), weights=(2.0,))]
     batches = batches_of(ways(tokenizer, rows))
-    assert sorted(batches.groups.sizes.tolist()) == [1, 2]
+    assert sorted(batches.groups.examples.sizes.tolist()) == [1, 2]
     assert learnt(batches) == [(-0.5, 1.0), (0.5, 3.0)]
 
 

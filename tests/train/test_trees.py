@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.nnx as nnx
@@ -18,7 +19,7 @@ from rstar_jax.train import TrainConfig, ppm_loss
 from rstar_jax.train.host_rows import Rows
 from rstar_jax.train.ppm import PpmBatches
 from rstar_jax.train.pqm import PqmBatches, Way, pqm_loss
-from rstar_jax.train.tree_rows import Groups, Steps, by_question
+from rstar_jax.train.tree_rows import Groups, Ragged, Steps, by_question, shapes
 from rstar_jax.train.trees import divided, token_tree
 
 VOCAB = 24
@@ -86,7 +87,7 @@ def test_steps_learn_each_group_once_an_epoch_and_none_is_empty() -> None:
     rng = np.random.default_rng(0)
     for sizes in (rng.integers(1, 9, 50), np.array([8, 8, 1]), np.array([8, 1, 1, 1, 8, 8]), np.array([3])):
         starts = np.r_[0, np.cumsum(sizes)]
-        groups = Groups(np.ones((len(sizes), 2), np.int32), starts, np.zeros((starts[-1], 1), np.int32))
+        groups = Groups(Ragged(starts, starts), Ragged(np.zeros((starts[-1], 1), np.int32), starts))
         steps = Steps(groups, dataclasses.replace(CONFIG, batch=8, epochs=3), seed=1)
         epochs = np.array_split(np.array([steps(i) for i in range(steps.total)], object), 3)
         for epoch in epochs:
@@ -181,7 +182,7 @@ def test_losses_and_gradients_of_values_are_those_of_ways_alone(model: Any) -> N
         by_question("a" * 12 + "b" * 12),
         CONFIG,
         0,
-        Rows.sizes(None, 4),
+        functools.partial(Rows.sizes, None, 4),
         long_from=long_from,
     )
     (step,) = (batches(i) for i in range(batches.total_steps))
@@ -203,7 +204,7 @@ def test_a_pair_that_no_row_holds_together_is_learnt_in_two() -> None:
     batches = PpmBatches(
         lambda i: (some[pairs[i][0]], some[pairs[i][1]]), [np.arange(3)], np.ones(3), CONFIG, 0
     )
-    assert batches.dropped == 1 and sorted(batches.groups.lengths.tolist()) == [[60, 70], [80, 0]]
+    assert batches.dropped == 1 and batches.groups.trees[0][:, 0].tolist() == [80, 70]
     (microbatch,) = batches(0).microbatches
     flat, at = microbatch["tokens"].reshape(-1), microbatch["pair_weights"] > 0
     read = {
@@ -224,5 +225,6 @@ def test_rows_that_a_step_does_not_fill_are_not_computed() -> None:
         0,
     )
     assert [len(m["tokens"]) for m in batches(0).microbatches] == [4, 4, 4, 2]
-    assert [rows.count for rows in Rows.sizes(None, 8)] == [8, 4, 2, 1]
-    assert [rows.count for rows in Rows.sizes(None, 6)] == [6, 3]
+    for asked, sizes in {(8, 8): range(8, 0, -1), (8, 3): (8, 4), (6, 8): (6, 3), (1, 8): (1,)}.items():
+        assert [rows.count for rows in Rows.sizes(None, *asked)] == list(sizes)
+    assert [shapes(steps) for steps in (1, 500, 10**6)] == [2, 3, 8]
