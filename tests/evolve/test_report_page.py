@@ -211,6 +211,26 @@ def test_folders_of_other_jobs(tmp_path, job):
         assert "lost: not right" in page and "Unfinished: 1 of 4 stages done" in page
 
 
+def test_a_ppm_alone_shows_the_order_of_pairs_that_it_did_not_learn(tmp_path):
+    records.write_signed(tmp_path / "config.json", {"job": "ppm", "heldout": "", "seed": 3})
+    order = {"by_depth": {"1": [3, 1.0], "whole": [1, 0.5]}, "margins": [0, 0, 0, 1, 0, 0, 0, 3]}
+    a_run.stage(
+        tmp_path,
+        "compare",
+        "compare",
+        pairs=4,
+        dropped=0,
+        accuracy=0.875,
+        loss=0.1,
+        calibration=0.05,
+        **order,
+    )
+    page = page_of(tmp_path)
+    assert "Held-out pairs in the right order, by depth: given pairs" in page and "whole (1)" in page
+    assert "Held-out pairs by the difference of their values: given pairs" in page
+    assert "of whole solutions (1), %" in page and "of steps at depth 1 (3), %" in page
+
+
 def test_folders_of_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "empty").mkdir()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from rstar_jax import manifests, records
+from rstar_jax.evaluate.reward_order import Order
 from rstar_jax.evolve.kept import keep_sources
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.report import results
@@ -20,6 +21,17 @@ SEARCHING = {
 }
 
 
+ORDER = Order(
+    pairs=40,
+    accuracy=0.8,
+    loss=0.4,
+    by_depth={"1": [30, 0.9], "2": [10, 0.5]},
+    margins=[0, 2, 3, 3, 10, 12, 6, 4],
+    answers=12,
+    answer_pairs=9,
+    answer_accuracy=0.75,
+    calibration=0.1,
+)
 HELD_OUT = {
     "held_out": {"loss": 0.5, "accuracy": 0.9},
     "heldout_tokens": results.HeldOutTokens(
@@ -134,7 +146,13 @@ def make(root: Path, rounds: int = 2, text: str = "") -> Path:
             rows[29]["skipped"] = float(kind == "policy")
             (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         folder = stage(
-            root, f"{at}/evaluate", "evaluate", **evaluated, search_accuracy=SHARES, search_solved=0.5
+            root,
+            f"{at}/evaluate",
+            "evaluate",
+            **evaluated,
+            search_accuracy=SHARES,
+            search_solved=0.5,
+            order=ORDER,
         )
         trees = [tree(p, [("3", "wrong", -0.5), ("2", "right", 0.9)]) for p in asked]
         records.write_rows(folder / "search-00000.parquet", Tree, trees)

@@ -12,7 +12,8 @@ from rstar_jax.report.page.chart import Bars, Series
 from rstar_jax.report.page.contents import Contents
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.page.markup import Content, Markup, element
-from rstar_jax.report.sections import reward_name
+from rstar_jax.report.results import CompareResult
+from rstar_jax.report.sections import ppms, reward_name
 
 
 def probes(contents: Contents) -> Section | None:
@@ -34,22 +35,31 @@ def probes(contents: Contents) -> Section | None:
         title = f"The {name}: pairs in the right order"
         note = "Learnt ones: the last tenth of its steps. Held-out ones: from the searches of its evaluation."
         drawn = chart.lines(title, series, "round", "%", shares=True, zero=True, whole=True, note=note)
-        body.append(parts.charts([drawn, _margins(held_out[-1][1]) if held_out else None]))
+        body.append(parts.charts([drawn, *(_held_out(held_out[-1][1], "last round") if held_out else ())]))
+    for ppm in ppms(contents.report):
+        if ppm.pair_order:
+            body.append(parts.charts(_held_out(ppm.pair_order, "given pairs")))
+        if ppm.heldout_order:
+            body.append(parts.charts(_held_out(ppm.heldout_order, "pairs of its search")))
     for one in (contents.judge or {}).get("benchmarks") or []:
         body += _benchmark(one)
         body.append(parts.charts([_calibration(one)]))
     return Section("probes", f"{name} probes", body) if body else None
 
 
-def _margins(order: Order) -> Markup | None:
-    """The histogram of a round's held-out pairs."""
-    if not order.pairs:
-        return None
+def _held_out(order: Order | CompareResult, label: str) -> Iterator[Markup | None]:
+    """The histogram of held-out pairs, and how many are in the right order at each depth."""
+    if not order.pairs or not order.margins:
+        return
     width = 4 / len(order.margins)
     names = [f"{-2 + i * width:g} to {-2 + (i + 1) * width:g}" for i in range(len(order.margins))]
     share = [count / order.pairs for count in order.margins]
-    title = "Held-out pairs of steps by the difference of their values"
-    return chart.bars(title, names, [Bars("last round", share)], note="Right of 0 is the right order.")
+    title = f"Held-out pairs by the difference of their values: {label}"
+    yield chart.bars(title, names, [Bars(label, share)], note="Right of 0 is the right order.")
+    depths = [f"{depth} ({pairs:,.0f})" for depth, (pairs, _) in order.by_depth.items()]
+    title = f"Held-out pairs in the right order, by depth: {label}"
+    note = "In brackets: pairs. Half of those of equal values count."
+    yield chart.bars(title, depths, [Bars(label, [a for _, a in order.by_depth.values()])], note=note)
 
 
 def evaluation(contents: Contents) -> Section | None:
