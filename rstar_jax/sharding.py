@@ -19,12 +19,13 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rstar_jax.errors import UserError
 
-MESH_AXES = ("data", "fsdp", "tensor", "expert")
+MESH_AXES = ("data", "fsdp", "tensor", "expert", "context")
 Rules = Mapping[str, tuple[str, ...]]
 
 # Logical names: vocab embed heads kv_heads mlp experts layers (parameters), batch vocab (activations),
-# sequence (of the states between attention and MLP, arXiv 2205.05198; inside of them it is whole), routed
-# (the batch while tokens are with the experts). A name that a preset leaves out is replicated.
+# tokens (of a row; keys and values are whole), sequence (tokens of the states between attention and MLP,
+# arXiv 2205.05198; inside of them each device of the tensor axis has all), routed (the batch while tokens are
+# with the experts). A name that a preset leaves out is replicated.
 _TENSOR: Rules = {
     "vocab": ("tensor",),
     "heads": ("tensor",),
@@ -44,6 +45,14 @@ PRESETS: dict[str, Rules] = {
         "batch": ("data", "fsdp", "expert"),
         "experts": ("expert",),
     },
+    # Rows in parts, for rows that are long: each device attends from its part to the keys of the whole row.
+    "fsdp_tensor_context": {
+        **_FSDP,
+        **_TENSOR,
+        "embed": ("fsdp", "context"),
+        "tokens": ("context",),
+        "sequence": ("context", "tensor"),
+    },
 }
 
 
@@ -57,13 +66,16 @@ class MeshConfig:
     fsdp: over so many parameters and batch are split; -1: as many as the other axes leave. tensor: over so
     many heads, MLP and vocabulary are split, and states along the sequence; -1: as many as the other axes
     leave; 0, in trainings: as few as leave the batch no more parts than a call has rows, if heads divide.
-    expert: over so many the experts of a model are split; -1: as many as the other axes leave.
+    expert: over so many the experts of a model are split; -1: as many as the other axes leave. context: over
+    so many the tokens of a row are split, and parameters as over fsdp: for rows that are long; -1: as many as
+    the other axes leave.
     """
 
     data: int = 0
     fsdp: int = -1
     tensor: int = 1
     expert: int = 1
+    context: int = 1
 
 
 def make_mesh(
@@ -71,25 +83,30 @@ def make_mesh(
     fsdp: int = 1,
     tensor: int = 1,
     expert: int = 1,
+    context: int = 1,
     devices: Sequence[Any] | None = None,
 ) -> Mesh:
-    """A mesh with axes (data, fsdp, tensor, expert) over `devices` (default: all, of all processes).
+    """A mesh with axes (data, fsdp, tensor, expert, context) over `devices` (default: all, of all processes).
 
     Devices of several slices (of GPUs: hosts) are ordered so that only data, and what it leaves of them
     fsdp, reaches across them: the others' traffic keeps to the network within a slice. data may be 0: as many
     as there are slices. One size may be -1: the rest. Raises UserError if the sizes do not multiply to the
-    number of devices, or the slices do not go into data and fsdp.
+    number of devices, the slices do not go into data and fsdp, or both expert and context are above 1.
     """
     devices = jax.devices() if devices is None else list(devices)
     slices = slice_count(devices)
-    sizes = [data or slices, fsdp, tensor, expert]
+    sizes = [data or slices, fsdp, tensor, expert, context]
+    given = f"mesh data={data} fsdp={fsdp} tensor={tensor} expert={expert} context={context}"
     if sizes.count(-1) == 1:
         sizes[sizes.index(-1)] = len(devices) // math.prod(s for s in sizes if s != -1)
     if min(sizes) < 1 or math.prod(sizes) != len(devices):
         raise UserError(
-            f"mesh data={data} fsdp={fsdp} tensor={tensor} expert={expert}: the sizes must be positive and "
-            f"multiply to the {len(devices)} devices present. Change them, or give one as -1 to take what is "
-            "left."
+            f"{given}: the sizes must be positive and multiply to the {len(devices)} devices present. "
+            "Change them, or give one as -1 to take what is left."
+        )
+    if sizes[3] > 1 and sizes[4] > 1:
+        raise UserError(
+            f"{given}: experts and the tokens of a row cannot both be split. Give expert=1 or context=1."
         )
     auto = (jax.sharding.AxisType.Auto,) * len(MESH_AXES)
     if slices == 1:
@@ -97,13 +114,12 @@ def make_mesh(
         found = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
         return Mesh(found, MESH_AXES, axis_types=auto)
     across = [math.gcd(sizes[0], slices)]
-    across += [math.gcd(sizes[1], slices // across[0]), 1, 1]
+    across += [math.gcd(sizes[1], slices // across[0]), 1, 1, 1]
     if math.prod(across) != slices:
         raise UserError(
-            f"mesh data={sizes[0]} fsdp={sizes[1]} tensor={tensor} expert={expert}: the {len(devices)} "
-            f"devices are of {slices} slices, which data, or data and fsdp, must be multiples of: tensor and "
-            f"expert stay within a slice. Give data={slices} or, where a slice is too small for the model, "
-            "data=1, and fsdp=-1."
+            f"{given}: the {len(devices)} devices are of {slices} slices, which data, or data and fsdp, must "
+            f"be multiples of: the other axes stay within a slice. Give data={slices} or, where a slice is "
+            "too small for the model, data=1, and fsdp=-1."
         )
     within = [size // part for size, part in zip(sizes, across, strict=True)]
     found = mesh_utils.create_hybrid_device_mesh(within, across, devices, allow_split_physical_axes=True)
@@ -155,6 +171,8 @@ def on_mesh(axes: Sequence[str | None], shape: Sequence[int], mesh: Mesh | None)
 
 def preset_for(mesh: Mesh) -> str:
     """The preset that uses every axis of this mesh that has more than one device."""
+    if mesh.shape.get("context", 1) > 1:
+        return "fsdp_tensor_context"
     if mesh.shape.get("expert", 1) > 1:
         return "fsdp_tensor_expert"
     if mesh.shape.get("tensor", 1) > 1:

@@ -1,4 +1,4 @@
-"""Kernels on many devices: each gets the rows and heads that it has, none is ever cut along the sequence.
+"""Kernels on many devices: each gets the rows, heads and queries that it has, and keys of whole rows.
 
 The compiler cannot split a kernel as it splits array operations, so the cutting is said here.
 """
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import AbstractMesh, Mesh
 
 from rstar_jax import sharding
-from rstar_jax.kernels.attention_xla import Packed, Sometimes, Window
+from rstar_jax.kernels.attention_xla import Packed, Part, Sometimes, Window
 
 
 def current_mesh() -> AbstractMesh | None:
@@ -39,6 +39,12 @@ def current_platform() -> str:
     return platform(current_mesh())
 
 
+def splits_tokens(mesh: Mesh | AbstractMesh | None, T: int) -> bool:
+    """Whether rows of so many tokens are split over the mesh's context axis."""
+    parts = 1 if mesh is None else mesh.shape.get("context", 1)
+    return parts > 1 and T % parts == 0
+
+
 def split(
     mesh: Mesh | AbstractMesh | None,
     kernel: Callable[..., jax.Array],
@@ -49,6 +55,9 @@ def split(
     window: Window,
 ) -> jax.Array:
     """kernel(q, k, v, packed, window) on each device's share of batch and heads: [B, T, H, C].
+
+    Where tokens are split, too, it is kernel(q, k, v, packed, window, part): q of some tokens, the `Part`
+    that says which, k and v of whole rows, which are gathered for it.
 
     Key/value heads that are too few to be split lie on every device, which takes of them those that its
     query heads read.
@@ -62,11 +71,11 @@ def split(
     def spec(shape: tuple[int, ...], *axes: str | None) -> Any:
         return sharding.sharding(mesh, axes, shape, preset).spec
 
-    by_heads = spec(q_BxTxHxA.shape, "batch", None, "heads", None)
+    by_heads = spec(q_BxTxHxA.shape, "batch", "tokens", "heads", None)
     by_kv = [spec(x.shape, "batch", None, "kv_heads", None) for x in (k_BxTxGxA, v_BxTxGxC)]
-    over, kv_over = by_heads[2], by_kv[0][2]
+    over, kv_over, over_tokens = by_heads[2], by_kv[0][2], by_heads[1]
 
-    def local(q, k, v, packed, *applies):
+    def local(q, k, v, packed, own, *applies):
         if over is not None and over != kv_over:
             local_H = q.shape[2]
             first = jax.lax.axis_index(over) * local_H
@@ -75,14 +84,18 @@ def split(
                 heads = heads[:1]
             k, v = jnp.take(k, heads, axis=2), jnp.take(v, heads, axis=2)
         local_window = window._replace(applies=applies[0]) if isinstance(window, Sometimes) else window
-        return kernel(q, k, v, packed, local_window)
+        if over_tokens is None:
+            return kernel(q, k, v, packed, local_window)
+        part = Part(jax.lax.axis_index(over_tokens) * q.shape[1], own)
+        return kernel(q, k, v, packed, local_window, part)
 
     by_rows = jax.tree.map(lambda x: spec(x.shape, "batch", None), packed)
+    by_tokens = jax.tree.map(lambda x: spec(x.shape, "batch", "tokens"), packed)
     applies = (window.applies,) if isinstance(window, Sometimes) else ()
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(by_heads, *by_kv, by_rows, *(jax.sharding.PartitionSpec() for _ in applies)),
+        in_specs=(by_heads, *by_kv, by_rows, by_tokens, *(jax.sharding.PartitionSpec() for _ in applies)),
         out_specs=by_heads,
         check_vma=False,  # kernels do not say how what they return varies
-    )(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, *applies)
+    )(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, packed, *applies)

@@ -32,7 +32,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 
-from rstar_jax.kernels.attention_xla import Intervals, Packed, Sometimes, Window, seen
+from rstar_jax.kernels.attention_xla import Intervals, Packed, Part, Sometimes, Window, seen
 
 LANES = 128  # of a vector register: blocks are whole multiples
 BLOCKS = (512, 256, LANES)
@@ -80,8 +80,29 @@ def causal(
     return jax.vmap(row)(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed)
 
 
+def of_part(
+    q_BxQxHxA: jax.Array,
+    k_BxTxGxA: jax.Array,
+    v_BxTxGxC: jax.Array,
+    packed: Packed,
+    window: Window,
+    cap: float | None,
+    part: Part,
+    *,
+    interpret: bool = False,
+) -> jax.Array:
+    """`causal` for the queries of a part of a row, by a mask [Q, T] that is made as it runs: [B, Q, H, C]."""
+    places = part.first + jnp.arange(q_BxQxHxA.shape[1]), jnp.arange(k_BxTxGxA.shape[1])
+
+    def row(q, k, v, own, packed):
+        both = jax.tree.map(lambda x: x[None], (own, packed))
+        return _row(q, k, v, None, seen(*places, both, window), cap, interpret)
+
+    return jax.vmap(row)(q_BxQxHxA, k_BxTxGxA, v_BxTxGxC, part.packed, packed)
+
+
 def _row(
-    q_TxHxA: jax.Array,
+    q_QxHxA: jax.Array,
     k_TxGxA: jax.Array,
     v_TxGxC: jax.Array,
     segments_T: jax.Array | None,
@@ -89,8 +110,8 @@ def _row(
     cap: float | None,
     interpret: bool,
 ) -> jax.Array:
-    """mask: of every head, or bool [1, T, T] for all of them."""
-    block = next(size for size in BLOCKS if q_TxHxA.shape[0] % size == 0)
+    """mask: of every head, or bool [1, Q, T] for all of them."""
+    block = next(size for size in BLOCKS if q_QxHxA.shape[0] % size == 0)
     kernel = splash.make_splash_mha(
         mask=mask,
         block_sizes=splash.BlockSizes(
@@ -112,5 +133,5 @@ def _row(
         for name in ("fwd_mask_info", "dq_mask_info", "dkv_mask_info"):
             setattr(kernel, name, getattr(kernel, name)._replace(is_dynamic_mask=True))
     ids = None if segments_T is None else splash.SegmentIds(segments_T, segments_T)
-    q, k, v = (jnp.swapaxes(x, 0, 1) for x in (q_TxHxA, k_TxGxA, v_TxGxC))
+    q, k, v = (jnp.swapaxes(x, 0, 1) for x in (q_QxHxA, k_TxGxA, v_TxGxC))
     return jnp.swapaxes(cast(jax.Array, kernel(q, k, v, segment_ids=ids)), 0, 1)

@@ -56,6 +56,13 @@ class Intervals(NamedTuple):
 Packed = jax.Array | Intervals | None
 
 
+class Part(NamedTuple):
+    """Queries of a part of the row's tokens: the place of its first one, and what of `Packed` is theirs."""
+
+    first: jax.Array
+    packed: Packed
+
+
 def bound(window: Window) -> int | jax.Array | None:
     """The window as one number, or none."""
     return jnp.where(window.applies, window.size, _EVERYTHING) if isinstance(window, Sometimes) else window
@@ -107,6 +114,38 @@ def causal(
     else:
         out = _by_blocks(block, cap, q, k, v, packed, window)
     return jnp.transpose(out, (0, 3, 1, 2, 4)).reshape(B, T, H, C)
+
+
+def of_part(
+    q_BxQxHxA: jax.Array,
+    k_BxTxGxA: jax.Array,
+    v_BxTxGxC: jax.Array,
+    packed: Packed,
+    window: Window,
+    cap: float | None,
+    part: Part,
+    block: int,
+) -> jax.Array:
+    """`causal` for the queries of a part of a row, in blocks of so many: [B, Q, H, C].
+
+    Which keys no query sees is not known before it runs: all are computed with.
+    """
+    B, Q, H, A = q_BxQxHxA.shape
+    G, C = v_BxTxGxC.shape[2:]
+    size = block if Q % block == 0 else Q
+    q = jnp.transpose(q_BxQxHxA.reshape(B, Q, G, H // G, A), (0, 2, 3, 1, 4))
+    k, v = jnp.transpose(k_BxTxGxA, (0, 2, 3, 1)), jnp.transpose(v_BxTxGxC, (0, 2, 1, 3))
+    run = functools.partial(jax.checkpoint(_block, static_argnums=(0, 1), prevent_cse=False), 0, cap)
+    # In float32, so that what the blocks add to the gradients of keys and values is added so.
+    run = functools.partial(run, k.astype(jnp.float32), v.astype(jnp.float32), packed, window)
+    xs = (
+        part.first + jnp.arange(0, Q, size),
+        _cut(q, 3, size),
+        jax.tree.map(lambda x: _cut(x, 1, size), part.packed),
+    )
+    _, out = jax.lax.scan(lambda _, xs: (None, run(*xs)), None, xs)
+    out = jnp.moveaxis(out, 0, 3).reshape(*q.shape[:-1], C)
+    return jnp.transpose(out, (0, 3, 1, 2, 4)).reshape(B, Q, H, C)
 
 
 def _by_blocks(

@@ -59,7 +59,8 @@ def causal(
     is `window`, but in trees, by depth: a token sees itself and the window - 1 tokens before it. cap: soft
     cap of the logits.
 
-    mesh: over which batch and heads are split; by default that of `jax.set_mesh`, else one device. Its
+    mesh: over which batch and heads are split, and by its context axis the queries' tokens; by default that
+    of `jax.set_mesh`, else one device. Its
     platform decides on the kernel, also when compiling ahead of time for another one than is here. kind: a
     result of `choose`, or "auto": what `choose` says. A kernel that cannot do it raises what it raises.
     """
@@ -68,8 +69,16 @@ def causal(
     if kind == "auto":
         shapes = q_BxTxHxA.shape, k_BxTxGxA.shape, v_BxTxGxC.shape
         kind, _ = choose(*shapes, v_BxTxGxC.dtype, packed is not None, window, cap, platform)
+    block = BLOCKS.get(platform, OTHER_BLOCKS)[0] if kind == "blocks" else None
+    if attention_mesh.splits_tokens(mesh, q_BxTxHxA.shape[1]):
+
+        def of_part(q, k, v, packed, window, part):
+            if kind == "splash" and not attention_tpu.missing(q.shape, v.shape, window):
+                return attention_tpu.of_part(q, k, v, packed, window, cap, part, interpret=platform != "tpu")
+            return attention_xla.of_part(q, k, v, packed, window, cap, part, block or OTHER_BLOCKS[0])
+
+        return attention_mesh.split(mesh, of_part, q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, window)
     if kind in ("whole", "blocks"):
-        block = BLOCKS.get(platform, OTHER_BLOCKS)[0] if kind == "blocks" else None
         return attention_xla.causal(q_BxTxHxA, k_BxTxGxA, v_BxTxGxC, packed, window, cap, block)
 
     def kernel(q, k, v, packed, window):

@@ -227,7 +227,8 @@ class Decoder(nnx.Module):
         def attend(layer, window, q, k, v, cache, entry=None):
             if cache is not None:
                 (cache,) = caches.put((cache,), entry or (k, v), layer)
-            return attention.causal(q, k, v, packed, window, c.attention_softcap), cache
+            out = attention.causal(q, k, v, packed, window, c.attention_softcap, mesh=self.mesh)
+            return out, cache
 
         return self._run(tokens_BxT, self._tables(positions, long), attend, cache, remat=remat)
 

@@ -30,7 +30,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 # Logical axes of states [B, T, D] or [B, N, T, D]: between attention and MLP, and inside of them.
 STATES = ("batch", "sequence", None)
-WHOLE = ("batch", None, None)
+WHOLE = ("batch", "tokens", None)
 LATENT_EPS = 1e-6  # of the norms of latents: DeepSeek-V2's code has this, whatever its config says
 
 

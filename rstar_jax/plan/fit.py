@@ -36,6 +36,7 @@ class Mesh:
     tensor: int
     data: int = 1
     expert: int = 1
+    context: int = 1
 
     @property
     def wide(self) -> int:
@@ -44,6 +45,7 @@ class Mesh:
 
     def __str__(self) -> str:
         named = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor, "expert": self.expert}
+        named["context"] = self.context
         return ", ".join(f"{name} {size}" for name, size in named.items() if size > 1) or "one device"
 
 
@@ -157,7 +159,7 @@ class Fitting:
             if total > USABLE * self.memory:
                 return Refusal(what, total, f"{total / GIB:.1f} GiB a device by arithmetic")
         else:
-            sizes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor, "expert": mesh.expert}
+            sizes = dataclasses.asdict(mesh)
             request = self.request(f"{role} gradients", sizes, (rows, row), options={"remat": remat})
             compiled = self.compile(request, what)
             if compiled.refused:
@@ -195,8 +197,9 @@ class Fitting:
 
     def _training_parts(self, role: str, mesh: Mesh, remat: str, rows: int, row: int) -> Parts:
         """Estimate: attention's weights stay in the chip's fast memory, where a kernel does it."""
-        s, devices = self.pace_of(role).shape, mesh.wide * mesh.tensor
-        activations = WANTED * s.activation_bytes(-(-rows // mesh.wide), row, 2, remat) / mesh.tensor
+        s, inside = self.pace_of(role).shape, mesh.tensor * mesh.context
+        devices = mesh.wide * inside
+        activations = WANTED * s.activation_bytes(-(-rows // mesh.wide), row, 2, remat) / inside
         each = 4.0 * s.parameters / devices
         moments = self._state(role) * s.parameters / devices
         return {"weights": each, "gradients": each, "moments": moments, "activations": activations}

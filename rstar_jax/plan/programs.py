@@ -76,7 +76,7 @@ def _training(request: Request, config: DecoderConfig, mesh: Mesh) -> DeviceProg
     }
     model: Any = Decoder(config, params, compute_dtype=jnp.bfloat16, mesh=mesh)
     arrays = _PACKED | (_TREES if is_ppm else _TARGETS)
-    batch = {name: array((rows, T), ("batch", None), dtype) for name, dtype in arrays.items()}
+    batch = {name: array((rows, T), ("batch", "tokens"), dtype) for name, dtype in arrays.items()}
     if is_ppm:
         score: Any = array((config.width,), ("embed",), jnp.float32)
         model = RewardModel(model, score)

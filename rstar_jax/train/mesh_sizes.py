@@ -42,7 +42,8 @@ def mesh_sizes(
 
     memory: bytes of a device; None: not known. Raises UserError where all devices together are too small.
     """
-    tensor = given.tensor or _tensor(shape, config, devices // slices, slices)
+    within = devices // slices // max(1, given.context)
+    tensor = given.tensor or _tensor(shape, config, within, slices)
     specs = param_specs(shape)
     parameters = sum(math.prod(spec.shape) for spec in specs.values())
     size = 4 * parameters

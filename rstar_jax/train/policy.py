@@ -180,7 +180,8 @@ def policy_loss(
     loss = LOSSES["cross_entropy"]
     x = model.hidden(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat)
     devices = 1 if model.mesh is None else model.mesh.size
-    pieces = _pieces(x.shape[0], x.shape[1], model.config.vocab_size, devices)
+    parts = 1 if model.mesh is None else model.mesh.shape.get("context", 1)
+    pieces = _pieces(x.shape[0], x.shape[1] // parts, model.config.vocab_size, devices / parts)
     if pieces == 1:
         return loss(model.logits(x), batch["targets"], batch["weights"], batch["marks"], kinds)
     # Outside of the loop: in it a mesh would gather the table, and scatter its gradient, for every piece.
@@ -190,15 +191,17 @@ def policy_loss(
     def piece(x: jax.Array, targets: jax.Array, weights: jax.Array, marks: jax.Array) -> Terms:
         return loss(model.logits(x, table), targets, weights, marks, kinds)
 
-    # Cut along the row, so that rows split over devices stay where they are.
-    cut = jax.tree.map(
-        lambda a: jnp.moveaxis(a.reshape(a.shape[0], pieces, -1, *a.shape[2:]), 1, 0),
-        (x, batch["targets"], batch["weights"], batch["marks"]),
-    )
+    def cut_row(a: jax.Array) -> jax.Array:
+        """[B, T, ...] to [pieces, B, T / pieces, ...]; a device's rows, or part of a row, stay with it."""
+        rows, rest = a.shape[0], a.shape[2:]
+        of_parts = jnp.moveaxis(a.reshape(rows, parts, pieces, -1, *rest), 2, 0)
+        return of_parts.reshape(pieces, rows, -1, *rest)
+
+    cut = jax.tree.map(cut_row, (x, batch["targets"], batch["weights"], batch["marks"]))
     return jax.tree.map(lambda sums: sums.sum(axis=0), jax.lax.map(lambda args: piece(*args), cut))
 
 
-def _pieces(rows: int, seq_len: int, vocab_size: int, devices: int) -> int:
+def _pieces(rows: int, seq_len: int, vocab_size: int, devices: float) -> int:
     """Into how many pieces (a power of two that divides the row) to cut the logits."""
     pieces = 1
     while rows * seq_len * vocab_size / devices / pieces > LOGITS_AT_ONCE and seq_len % (2 * pieces) == 0:

@@ -85,9 +85,9 @@ def home(params: Any, frozen: Any) -> Any:
 
 
 def place_of(array: Any, everywhere: Any) -> Any:
-    """Sharding of an array that a step is given: rows [R, T] are split over a mesh's batch axes.
+    """Sharding of an array that a step is given: rows [R, T] are split over a mesh's batch and context axes.
 
-    Raises UserError for rows that the mesh does not divide: every device would compute all of them.
+    Raises UserError for rows or tokens that the mesh does not divide: devices would compute the same.
     """
     if array.ndim != 2 or not isinstance(everywhere, NamedSharding):
         return everywhere
@@ -98,7 +98,12 @@ def place_of(array: Any, everywhere: Any) -> Any:
             f"train.microbatch: {rows} rows a call given, but the mesh ({sizes}) splits them over {parts}. "
             f"Give a multiple of {parts}, such as {-(-rows // parts) * parts}."
         )
-    return sharding.sharding(mesh, ("batch", None), array.shape, sharding.preset_for(mesh))
+    if (tokens := array.shape[1]) % (parts := mesh.shape.get("context", 1)):
+        raise UserError(
+            f"train.seq_len: {tokens} given, but the mesh (context={parts}) splits the tokens of a row. Give "
+            f"a multiple of {parts}, such as {-(-tokens // parts) * parts}."
+        )
+    return sharding.sharding(mesh, ("batch", "tokens"), array.shape, sharding.preset_for(mesh))
 
 
 def on_device(arrays: Mapping[str, np.ndarray], everywhere: Any) -> dict[str, jax.Array]:

@@ -75,7 +75,7 @@ def test_eight_devices_equal_one():
     # Once for each model, on one device and on eight: what a program makes lies where it is looked for.
     assert steps == ["jit(accumulate)"] * 4 + ["jit(update)"] * 4
     assert made < 1.1 * given  # new sums are split, too: XLA would have them whole on every device
-    assert "6 rows a call given, but the mesh (data=2 fsdp=4 tensor=1 expert=1) splits" in refused
+    assert "6 rows a call given, but the mesh (data=2 fsdp=4 tensor=1 expert=1 context=1) splits" in refused
     assert refused.endswith("Give a multiple of 8, such as 8.") and few == 8
     assert "of the 8 rows of a call is text, the rest padding" in said
     assert devices == 8 and part == [32, 4]  # the parameters stay split
