@@ -136,7 +136,7 @@ class Fitting:
             rank = REMATS.index(remat)
             if any(rank <= r and rows >= n for r, n in refused):
                 continue
-            found = self._trained(role, mesh, remat, rows, row, batch_rows)
+            found = self.tried(role, mesh, remat, rows, row, batch_rows)
             if isinstance(found, Training):
                 return found
             refused.append((rank, rows))
@@ -149,9 +149,10 @@ class Fitting:
             f"config.train.{role}.seq_len, or --config.fit=True if mesh, rows and remat may be others."
         )
 
-    def _trained(
+    def tried(
         self, role: str, mesh: Mesh, remat: str, rows: int, row: int, batch_rows: float
     ) -> Training | Refusal:
+        """A training with so many rows of a microbatch, or why it does not fit."""
         parts = self._training_parts(role, mesh, remat, rows, row)
         what = f"{role}, {rows} rows of {row:,}, remat {remat}, {mesh}"
         compiled, total = None, sum(parts.values())
@@ -237,7 +238,7 @@ class Fitting:
             if power <= best or power >= refused:
                 break
             rows = chosen.rows << power
-            found = self._trained(chosen.role, chosen.mesh, chosen.remat, rows, row, rows)
+            found = self.tried(chosen.role, chosen.mesh, chosen.remat, rows, row, rows)
             if isinstance(found, Training):
                 best, power = power, power + 1
             else:
