@@ -4,11 +4,11 @@
     python benchmarks/tpu_train.py [--topologies v5p:4x4x4,v6e:8x8] [--row 4096] [--rows 32] [--compile 1]
     python benchmarks/tpu_train.py --row 32768 --rows 4 --mesh fsdp=4,tensor=4,context=4 --topologies v6e:8x8
 
-Gradients of the policy of a known model, bfloat16 with float32 parameters, and the optimizer's update. Seconds
-are those of the roofline (`plan/pace.py`): an assumption, no chip ran this. MFU counts 6 operations a parameter
-and causal attention, never what is computed again, for all tokens of the rows, padding too. The fastest
-`--compile` of each topology that may fit are compiled (minutes each): then memory is the compiler's, and what a
-device sends is counted in its program. Chosen is the fastest that fits.
+Gradients of the policy of a known model, bfloat16 with float32 parameters, and the optimizer's update.
+Seconds are those of the roofline (`plan/pace.py`): an assumption, no chip ran this. MFU counts 6 operations a
+parameter and causal attention, never what is computed again, for all tokens of the rows, padding too. The
+fastest `--compile` of each topology that may fit are compiled (minutes each): then memory is the compiler's,
+and what a device sends is counted in its program. Chosen is the fastest that fits.
 """
 
 from __future__ import annotations
