@@ -78,6 +78,7 @@ def microbatch():
         "tokens": ids,
         "positions": positions.astype(np.int32),
         "segment_ids": segments,
+        "ends": np.where(segments == 1, (segments == 1).sum(1)[:, None], tokens).astype(np.int32),
         "targets": np.roll(ids, -1, 1),
         "weights": rng.integers(0, 2, (rows, tokens)).astype(np.float32),
         "marks": np.zeros((rows, tokens), np.int8),

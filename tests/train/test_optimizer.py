@@ -64,7 +64,8 @@ def test_zero_stays_zero_and_nothing_else_becomes_it():
 
 
 def test_moments_in_8_bits_forget_what_gradients_no_longer_are():
-    """A step changes a square by less than half a code: rounded to the nearest one, it would never shrink."""
+    """A step changes a square by less than half a code: rounded to the nearest one, it would stop shrinking,
+    here at 0.029 for 0.01."""
     scale, state = scale_by_adam8bit(0.9, 0.99, 1e-8), None
     gradients = jnp.ones((64, 2))
     state = scale.init(gradients)
