@@ -12,7 +12,8 @@ Codes are cubic, finest about 0, as the moments of a block differ by orders of m
     root of the square  scale * (code / 255)^3     code in 0 ... 255; 0 for 0 alone
 
 Rounding is stochastic, unbiased in the mean and in the square: what a step changes of a moment with b2 =
-0.999 is less than half a code, and rounding to the nearest would lose it for ever. It is a function of the step's number.
+0.999 is less than half a code, and rounding to the nearest would lose it for ever. It is a function of the
+step's number.
 """
 
 from __future__ import annotations

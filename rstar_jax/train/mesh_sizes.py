@@ -49,11 +49,13 @@ def mesh_sizes(
     size = 4 * parameters
     if not config.lora.rank:
         trained = {n: jax.ShapeDtypeStruct(spec.shape, jnp.float32) for n, spec in specs.items()}
-        size = _TRAINED * parameters + state_bytes(config, trained)
+        means = 4 if config.ema else 0
+        size = (_TRAINED + means) * parameters + state_bytes(config, trained)
     if memory is not None and size / devices > memory:
         raise UserError(
             f"{parameters / 1e9:.1f} billion parameters in training take {size / 2**30:.0f} GiB, and the "
-            f"{devices} devices have {devices * memory / 2**30:.0f} GiB. Take more of them, or train "
+            f"{devices} devices have {devices * memory / 2**30:.0f} GiB. Take more of them, a "
+            "smaller optimizer (train.policy.optimizer=adamw8bit, train.ppm.optimizer=adamw8bit), or train "
             "low-rank additions (train.policy.lora.rank=16, train.ppm.lora.rank=16)."
         )
     fits = memory is None or size / (devices // slices) <= _SHARE * memory

@@ -43,3 +43,12 @@ def test_what_no_mesh_holds_is_refused_and_low_rank_training_is_not():
     with pytest.raises(UserError, match=r"7\.1 billion parameters .* 105 GiB, and the 8 devices have 96 GiB"):
         mesh_sizes(FREE, LARGE, TrainConfig(), **few)
     mesh_sizes(FREE, LARGE, TrainConfig(lora=LoraConfig(rank=16)), **few)
+
+
+def test_a_smaller_state_lets_a_copy_of_the_model_into_each_slice():
+    pod = {"devices": 16, "slices": 2, "memory": 24 * GIB}
+    copies = [
+        mesh_sizes(FREE, LARGE, TrainConfig(microbatch=64, optimizer=name), **pod).data
+        for name in ("adamw", "adamw8bit", "adafactor")
+    ]
+    assert copies == [1, 2, 2]
