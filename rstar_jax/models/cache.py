@@ -41,6 +41,9 @@ UNROLL_UP_TO = 12
 # them, at every token (docs/LOG.md). Not any number, as each takes a part of a second to compile: Qwen2.5
 # 72B has 80.
 UNROLL_DECODING_UP_TO = {"cpu": 80, "cuda": 80}
+# And in whole texts and their gradients, which on a CPU take three halves of the time in a loop: it cuts the
+# stacks and puts gradients into them, and what it keeps for the backward pass goes through memory.
+UNROLL_TEXTS_UP_TO = {"cpu": 32}
 
 
 class Shared(NamedTuple):
@@ -80,6 +83,11 @@ def vector(platform: str) -> int:
 def unrolled(layers: int, platform: str) -> bool:
     """Return whether decoding on a platform runs so many layers one by one, not in a scan."""
     return layers <= UNROLL_DECODING_UP_TO.get(platform, UNROLL_UP_TO)
+
+
+def texts_unrolled(layers: int, platform: str) -> bool:
+    """Return whether whole texts on a platform run through so many layers one by one, not in a scan."""
+    return layers <= UNROLL_TEXTS_UP_TO.get(platform, UNROLL_UP_TO)
 
 
 def by_layer(stacked: KV | ByToken) -> Suffix:

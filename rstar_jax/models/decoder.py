@@ -18,7 +18,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from rstar_jax import sharding
-from rstar_jax.models import attention, candidates, layers, rope
+from rstar_jax.kernels import attention_mesh
+from rstar_jax.models import attention, candidates, layers, linear, rope
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import KV, UNROLL_UP_TO, Shared, Suffix
 from rstar_jax.models.config import DecoderConfig, Remat
@@ -230,7 +231,10 @@ class Decoder(nnx.Module):
             out = attention.causal(q, k, v, packed, window, c.attention_softcap, mesh=self.mesh)
             return out, cache
 
-        return self._run(tokens_BxT, self._tables(positions, long), attend, cache, remat=remat)
+        platform = attention_mesh.platform(self.mesh or attention_mesh.current_mesh())
+        unrolled = not keep and caches.texts_unrolled(c.layers, platform)
+        tables = self._tables(positions, long)
+        return self._run(tokens_BxT, tables, attend, cache, unrolled=unrolled, remat=remat)
 
     def _tables(self, positions: jax.Array, long: jax.Array | None) -> tuple[rope.Tables, ...]:
         """Rotary tables [..., T, R/2] of positions [..., T]: of `rope` and, where there is, `local_rope`."""
@@ -252,8 +256,8 @@ class Decoder(nnx.Module):
     ) -> tuple[jax.Array, Any]:
         """Embed tokens [..., T], apply the layers, normalise; `attend` reads and writes the cache.
 
-        unrolled: the cache is kept by layer. Then, where weights are, and where there are few, layers run
-        one by one.
+        unrolled: layers run one by one, as they do where weights are kept by layer, or where they are few.
+        A cache must be kept by layer then.
         """
         c = self.config
         # [..., T, 1, R/2]: one row serves all heads
@@ -284,8 +288,9 @@ class Decoder(nnx.Module):
             indices = range(stack.first, stack.first + stack.count)
             unstacked = any(isinstance(w, Unstacked) for w in weights.values())
             if c.layers <= UNROLL_UP_TO or unrolled or unstacked:
+                of_layers = {n: linear.of_layers(w) for n, w in weights.items()}
                 for i in indices:
-                    of_layer = {n: _at(w, i - stack.first) for n, w in weights.items()}
+                    of_layer = {n: w[i - stack.first] for n, w in of_layers.items()}
                     carry = run(i, c.slides[i], carry, of_layer)
             else:
                 slides = jnp.asarray(c.slides)[indices.start : indices.stop]
@@ -293,11 +298,6 @@ class Decoder(nnx.Module):
                 carry, _ = jax.lax.scan(lambda carry, s: (run(s[0], s[1], carry, s[2]), None), carry, scanned)
         x, cache = carry
         return layers.gathered(layers.rms_norm(c, x, self.norm[...]), self.mesh), cache
-
-
-def _at(weight: Any, layer: int) -> Any:
-    """One layer's share of a stack."""
-    return weight[layer] if isinstance(weight, Unstacked) else jax.tree.map(lambda w: w[layer], weight)
 
 
 def _window(c: DecoderConfig, slides: bool | jax.Array) -> attention.Window:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rstar_jax.models import Decoder, init_random, resize_vocab
+from rstar_jax.models import Decoder, cache, init_random, resize_vocab
 from rstar_jax.models.cache import lay_out
 from rstar_jax.models.config import Remat
 from rstar_jax.models.decoder import REMAT
@@ -124,13 +124,31 @@ def test_a_text_beyond_the_short_factors_has_the_long_ones(tiny: Decoder) -> Non
 def test_many_layers_in_a_scan_equal_few_unrolled(monkeypatch: pytest.MonkeyPatch, tiny: Decoder) -> None:
     tokens = jnp.arange(10)[None]
     unrolled = forward(tiny, tokens)
-    monkeypatch.setattr("rstar_jax.models.decoder.UNROLL_UP_TO", 0)
+    scan(monkeypatch)
+    assert "scan" in str(jax.make_jaxpr(tiny)(tokens))
     np.testing.assert_allclose(jax.jit(lambda t: tiny(t))(tokens), unrolled, rtol=1e-5, atol=1e-6)
 
 
+def scan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few the layers."""
+    monkeypatch.setattr("rstar_jax.models.decoder.UNROLL_UP_TO", 0)
+    monkeypatch.setattr("rstar_jax.models.cache.UNROLL_TEXTS_UP_TO", {"cpu": 0})
+
+
+def test_on_a_cpu_deep_decoders_run_unrolled_and_on_a_tpu_in_a_scan(tiny: Decoder) -> None:
+    deep = init_random(dataclasses.replace(tiny.config, layers=cache.UNROLL_UP_TO + 1), seed=0)
+    assert "scan" not in str(jax.make_jaxpr(deep.hidden)(jnp.arange(4)[None]))
+    assert not cache.texts_unrolled(cache.UNROLL_UP_TO + 1, "tpu")
+
+
+@pytest.mark.parametrize("scanned", [False, True])
 @pytest.mark.parametrize("name", ["gemma2-scanned", "deepseek-v2-lite"])
-def test_remat_changes_no_gradient_but_what_is_kept(name: str) -> None:
+def test_remat_changes_no_gradient_but_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch, name: str, scanned: bool
+) -> None:
     """In unrolled layers and in a scan; "dots" keeps more than "full" and less than "none"."""
+    if scanned:
+        scan(monkeypatch)
     model, tokens = init_random(zoo.config(name), seed=0), jnp.arange(12).reshape(2, 6)
 
     def loss(params: Any, remat: Remat) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rstar_jax.models.linear import SUMMED, LowRank, Quantized, grouped_matmul, matmul
+from rstar_jax.models.linear import SUMMED, LowRank, Quantized, grouped_matmul, matmul, of_layers
 from rstar_jax.models.params import param_specs
 from rstar_jax.transforms.quantize import quantized
 from tests.models import zoo
@@ -92,6 +92,20 @@ def test_pieces_are_pieces_of_the_weight() -> None:
     rows = quantized(random("vd", 2), (1,), (None,) * 2)
     at = jnp.array([[3, 0], [7, 3]])
     np.testing.assert_array_equal(rows[at].astype(jnp.float32), rows.astype(jnp.float32)[at])
+
+
+def test_layers_of_a_stack_are_its_own_and_its_gradient_is_made_once() -> None:
+    stack = LowRank(quantized(random("efd", 0), (1,), (None,) * 3), random("edr", 1), random("erf", 2), 0.5)
+    for i, layer in enumerate(of_layers(stack)):
+        same = jax.tree.map(lambda whole, part, i=i: bool((whole[i] == part).all()), stack, layer)
+        assert all(jax.tree.leaves(same))
+
+    def loss(stack: jax.Array) -> jax.Array:
+        return sum((jnp.sum(jnp.sin(layer * i)) for i, layer in enumerate(of_layers(stack))), jnp.float32(0))
+
+    found, program = jax.grad(loss)(stack.a), str(jax.make_jaxpr(jax.grad(loss))(stack.a))
+    np.testing.assert_allclose(found, jnp.stack([i * jnp.cos(stack.a[i] * i) for i in range(2)]), rtol=1e-6)
+    assert "pad" not in program and "scatter" not in program
 
 
 def test_bfloat16_sums_in_float32_and_rounds_no_scale() -> None:
