@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
+from rstar_jax.models.bfloat16 import stacked
 from rstar_jax.models.einsum import einsum, letters
 
 # Which dimensions of a parameter a matmul sums over, by the parameter's name in its layer. All but embed and
@@ -257,7 +258,7 @@ def _cut_with_gradient(stack: jax.Array) -> list[jax.Array]:
     return _layers(stack)
 
 
-_cut_with_gradient.defvjp(lambda stack: (_layers(stack), None), lambda _, layers: (jnp.stack(layers),))
+_cut_with_gradient.defvjp(lambda stack: (_layers(stack), None), lambda _, layers: (stacked(layers),))
 
 
 Weight = jax.Array | Quantized | LowRank | NewRows | OutputMajor
