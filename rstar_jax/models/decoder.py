@@ -231,8 +231,8 @@ class Decoder(nnx.Module):
             out = attention.causal(q, k, v, packed, window, c.attention_softcap, mesh=self.mesh)
             return out, cache
 
-        platform = attention_mesh.platform(self.mesh or attention_mesh.current_mesh())
-        unrolled = not keep and caches.texts_unrolled(c.layers, platform)
+        mesh = attention_mesh.current_mesh() if self.mesh is None else self.mesh
+        unrolled = not keep and caches.texts_unrolled(c.layers, attention_mesh.platform(mesh))
         tables = self._tables(positions, long)
         return self._run(tokens_BxT, tables, attend, cache, unrolled=unrolled, remat=remat)
 
