@@ -19,13 +19,14 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.kernels import attention_mesh
-from rstar_jax.models import attention, candidates, layers, linear, rope
+from rstar_jax.models import attention, candidates, layers, rope
 from rstar_jax.models import cache as caches
 from rstar_jax.models.cache import KV, UNROLL_UP_TO, Shared, Suffix
 from rstar_jax.models.config import DecoderConfig, Remat
 from rstar_jax.models.layers import STATES, WHOLE
 from rstar_jax.models.linear import Unstacked, lookup, matmul
 from rstar_jax.models.params import param_specs
+from rstar_jax.models.stacks import of_layers
 
 # What the backward pass finds kept of a layer's insides; the rest is computed again.
 REMAT: dict[Remat, Any] = {
@@ -288,9 +289,9 @@ class Decoder(nnx.Module):
             indices = range(stack.first, stack.first + stack.count)
             unstacked = any(isinstance(w, Unstacked) for w in weights.values())
             if c.layers <= UNROLL_UP_TO or unrolled or unstacked:
-                of_layers = {n: linear.of_layers(w) for n, w in weights.items()}
+                by_layer = {n: of_layers(w) for n, w in weights.items()}
                 for i in indices:
-                    of_layer = {n: w[i - stack.first] for n, w in of_layers.items()}
+                    of_layer = {n: w[i - stack.first] for n, w in by_layer.items()}
                     carry = run(i, c.slides[i], carry, of_layer)
             else:
                 slides = jnp.asarray(c.slides)[indices.start : indices.stop]

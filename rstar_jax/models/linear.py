@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
-from rstar_jax.models.bfloat16 import stacked
 from rstar_jax.models.einsum import einsum, letters
 
 # Which dimensions of a parameter a matmul sums over, by the parameter's name in its layer. All but embed and
@@ -230,35 +229,6 @@ class NewRows:
         row, last = ids - self.first, len(self.rows) - 1
         new = self.rows.astype(found.dtype)[jnp.clip(row, 0, last)]
         return jnp.where(((row >= 0) & (row <= last))[..., None], new, found)
-
-
-def of_layers(weight: Any) -> Sequence[Any]:
-    """A stack of weights [L, ...], of whatever form, as one of each layer."""
-    if isinstance(weight, Unstacked):
-        return weight.layers
-    leaves, form = jax.tree.flatten(weight)
-    return [form.unflatten(layer) for layer in zip(*map(_cut, leaves), strict=True)]
-
-
-def _cut(stack: jax.Array) -> Sequence[jax.Array]:
-    differentiable = jnp.issubdtype(stack.dtype, jnp.floating)
-    return _cut_with_gradient(stack) if differentiable else _layers(stack)
-
-
-def _layers(stack: jax.Array) -> list[jax.Array]:
-    return [stack[layer] for layer in range(len(stack))]
-
-
-@jax.custom_vjp
-def _cut_with_gradient(stack: jax.Array) -> list[jax.Array]:
-    """The layers of a stack, whose gradients are put together at once.
-
-    Left alone each gradient would be one of the whole stack, zero in all other layers, and these added up.
-    """
-    return _layers(stack)
-
-
-_cut_with_gradient.defvjp(lambda stack: (_layers(stack), None), lambda _, layers: (stacked(layers),))
 
 
 Weight = jax.Array | Quantized | LowRank | NewRows | OutputMajor

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rstar_jax.models.linear import SUMMED, LowRank, Quantized, grouped_matmul, matmul, of_layers
+from rstar_jax.models.linear import SUMMED, LowRank, Quantized, grouped_matmul, matmul
 from rstar_jax.models.params import param_specs
+from rstar_jax.models.stacks import of_layers
 from rstar_jax.transforms.quantize import quantized
 from tests.models import zoo
 
