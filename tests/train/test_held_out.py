@@ -19,6 +19,9 @@ from rstar_jax.train import (
 )
 from tests.train.test_checkpoints import Killed, kill_at
 
+# A read that failed leaves orbax's other readers an event loop that is closed.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 CONFIG = TrainConfig(epochs=5, batch=8, seq_len=32, microbatch=2, learning_rate=1e-2)
 
 
