@@ -34,11 +34,18 @@ def get_config():
                 batch=80,
             ),
             decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
-            curate=CurateConfig(min_margin=0.5),
+            curate=CurateConfig(min_margin=0.5, earlier_pairs=True),
             train=TrainSettings(
                 policy=TrainConfig(epochs=1, batch=16, seq_len=256, microbatch=2, learning_rate=8e-4),
-                ppm=TrainConfig(epochs=8, batch=32, seq_len=256, microbatch=4, learning_rate=1e-3),
+                ppm=TrainConfig(epochs=4, batch=32, seq_len=256, microbatch=4, learning_rate=1e-3),
             ),
-            evaluate=EvaluateSettings(rollouts=8, candidates=6, temperature=0.3),
+            # Whole solutions, of which each answer counts by the PPM's values of all steps.
+            evaluate=EvaluateSettings(
+                strategy="best_of_n",
+                rollouts=16,
+                temperature=0.7,
+                scores="strength",
+                top_k=0,
+            ),
         )
     )

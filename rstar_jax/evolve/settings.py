@@ -190,7 +190,7 @@ class EvaluateSettings:
     beam_width: int = 8
     subtrees: int = 8
     searches: int = 64
-    scores: Literal["last", "mean", "min", "product", "orm"] = "last"
+    scores: Literal["last", "mean", "min", "product", "strength", "orm"] = "last"
     vote: Literal["best", "majority", "weighted"] = "weighted"
     top_k: int = 8
     max_tokens: int = 0

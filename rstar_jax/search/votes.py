@@ -22,14 +22,23 @@ def _product(values: Sequence[float]) -> float:
     return 2 * math.prod((1 + value) / 2 for value in values) - 1
 
 
+_STEPS = 4  # of a trajectory of usual length, so that long ones do not count more
+
+
+def _strength(values: Sequence[float]) -> float:
+    return 2 * math.exp(_STEPS * (sum(values) / len(values) - 1)) - 1
+
+
 # What the PPM's values of its steps, in [-1, 1], make a trajectory worth, in [-1, 1]. The product is of what
-# they say as chances, in [0, 1]. "orm": the one value that an outcome reward model gives, of the answer; no
-# stage trains one, it comes from elsewhere.
+# they say as chances, in [0, 1]. "strength" is what they are in the loss that they were learnt by
+# (Bradley-Terry): the logarithm of odds, which add up over steps; a vote by weights then weighs by the odds.
+# "orm": the one value that an outcome reward model gives, of the answer.
 SCORES: dict[str, Callable[[Sequence[float]], float]] = {
     "last": lambda values: values[-1],
     "mean": lambda values: sum(values) / len(values),
     "min": min,
     "product": _product,
+    "strength": _strength,
     "orm": lambda values: values[-1],
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -118,6 +119,7 @@ SCORED = chains(
         ("mean", (0.025, 0.5, 0.675), "3"),
         ("min", (-0.9, 0.5, 0.0), "2"),
         ("product", (2 * 0.05 * 0.975 - 1, 2 * 0.75**2 - 1, 2 * 0.5 * 0.95**3 - 1), "2"),
+        ("strength", tuple(2 * math.exp(4 * (mean - 1)) - 1 for mean in (0.025, 0.5, 0.675)), "3"),
     ],
 )
 def test_what_a_trajectory_is_worth(scores, expected, best):
@@ -125,6 +127,17 @@ def test_what_a_trajectory_is_worth(scores, expected, best):
     assert [ballot.score for ballot in given] == pytest.approx(expected)
     assert votes.final_answer(SCORED, "best", equal=equal, scores=scores) == best
     assert votes.final_answer(SCORED, "majority", top_k=1, equal=equal, scores=scores) == best
+
+
+def test_the_level_of_all_values_does_not_move_a_vote_by_strength():
+    """The preference loss leaves it free."""
+    values = (((0.5, 0.3), "1"), ((0.1, 0.2), "2"), ((0.2, 0.0), "2"))
+    shares = []
+    for moved in (0.0, -0.4):
+        found = chains(*(path(*(value + moved for value in of), answer=answer) for of, answer in values))
+        first, second = votes.election(found, "weighted", equal=equal, scores="strength")
+        shares.append((first.answer, first.weight / second.weight))
+    assert shares[0][0] == shares[1][0] and shares[0][1] == pytest.approx(shares[1][1])
 
 
 def test_only_the_chosen_answers_vote_where_a_search_chose():

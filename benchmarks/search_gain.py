@@ -1,0 +1,136 @@
+"""What searching with the PPM gains in finished runs: over the policy alone, and over the most frequent
+answer of the same trees; from the runs' files alone.
+
+    python benchmarks/search_gain.py runs/seed21 runs/seed22 ... [--rounds 1 2 3 4]
+
+Prints for each round, in percent of all runs' held-out problems: the policy alone, greedily; the search's
+answer by the runs' own vote; the most frequent answer of the same trees, of equals the first found; the one
+answer that the PPM likes best; whether any is right; answers a tree, and tokens a problem that were sampled
+for both. Then what the search gains over the first and over the third, with two 95 percent intervals: of
+these models over other problems (paired, all runs' problems together), and of runs of other seeds (Student's
+t of the runs' means).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from rstar_jax import records
+from rstar_jax.evaluate.differences import paired
+from rstar_jax.evolve.context import run_settings
+from rstar_jax.evolve.settings import EvaluateSettings
+from rstar_jax.grading.answer import GRADINGS
+from rstar_jax.search import votes
+from rstar_jax.types import Tree
+
+# Student's t, two-sided 95 percent, by degrees of freedom.
+_T = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23)
+
+
+@dataclasses.dataclass
+class Row:
+    """A problem's outcomes; answers: in its tree."""
+
+    greedy: bool
+    search: bool
+    frequent: bool
+    best: bool
+    any: bool
+    answers: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2, 3, 4])
+    arguments = parser.parse_args()
+    settings = [run_settings(run).evaluate for run in arguments.runs]
+    print("round  greedy  search  frequent  best    any  answers  tokens")
+    gains = list[str]()
+    for round in arguments.rounds:
+        folders = [run / f"round{round}/evaluate" for run in arguments.runs]
+        missing = [str(folder) for folder in folders if not (folder / "DONE.json").exists()]
+        if missing:
+            raise SystemExit(f"{', '.join(missing)}: no finished evaluation. Run it first, or give --rounds.")
+        runs = [rows(folder, options) for folder, options in zip(folders, settings, strict=True)]
+        every = [row for of_run in runs for row in of_run]
+        kinds = ("greedy", "search", "frequent", "best", "any")
+        shares = "  ".join(f"{100 * share(every, kind):5.1f} " for kind in kinds)
+        sampled = sum(
+            records.read_signed(folder / "DONE.json")["result"]["tokens"] for folder in folders
+        ) / len(every)
+        answers = statistics.mean(row.answers for row in every)
+        print(f"{round:5}  {shares}  {answers:6.1f}  {sampled:6.0f}")
+        gains += [f"round {round}, over {word}: {gain(runs, kind)}" for kind, word in OVER.items()]
+    print("\n".join(gains))
+
+
+OVER = {"greedy": "greedy", "frequent": "the most frequent answer"}
+
+
+def rows(folder: Path, settings: EvaluateSettings) -> list[Row]:
+    """The outcomes of one round's evaluation, problem by problem."""
+
+    def trees(name: str) -> dict[str, Tree]:
+        files = sorted(folder.glob(f"{name}-*.parquet"))
+        return {tree.problem.id: tree for file in files for tree in records.read_rows(file, Tree)}
+
+    alone = trees("policy")
+    return [row(alone[problem], tree, settings) for problem, tree in trees("search").items()]
+
+
+def row(alone: Tree, tree: Tree, settings: EvaluateSettings) -> Row:
+    def right(vote: str) -> bool:
+        found = votes.election(tree, vote, top_k=settings.top_k, equal=_equal, scores=settings.scores)
+        return bool(found) and tree.nodes[found[0].node].grade == "right"
+
+    finals = votes.finals(tree)
+    # Without values the order of the ballots is that of the tree, so that of equals the first found wins.
+    unvalued = [votes.Ballot(tree.nodes[i].answer or "", None, i) for i in finals]
+    frequent = votes.classes(unvalued, _equal)
+    most = max(frequent, key=lambda of: of.count, default=None)
+    first = most and next(ballot.node for ballot in unvalued if _same(ballot.answer, most.answer))
+    return Row(
+        greedy=any(node.grade == "right" for node in alone.nodes),
+        search=right(settings.vote),
+        frequent=first is not None and tree.nodes[first].grade == "right",
+        best=right("best"),
+        any=tree.solved,
+        answers=len(finals),
+    )
+
+
+def _equal(a: str, b: str) -> bool:
+    return GRADINGS["strict"](a, b) == "right"
+
+
+def _same(a: str, b: str) -> bool:
+    return a == b or _equal(a, b)
+
+
+def share(rows: Sequence[Row], kind: str) -> float:
+    return statistics.mean(getattr(row, kind) for row in rows)
+
+
+def gain(runs: Sequence[Sequence[Row]], kind: str) -> str:
+    """Points that the search gains over another way, with both intervals."""
+    every = [row for rows in runs for row in rows]
+    found = paired([getattr(row, kind) for row in every], [row.search for row in every])
+    line = f"{100 * found.value:+.1f}, over problems {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    if len(runs) < 2:
+        return line
+    means = [100 * (share(rows, "search") - share(rows, kind)) for rows in runs]
+    half = _T[min(len(runs) - 1, len(_T) - 1)] * statistics.stdev(means) / math.sqrt(len(runs))
+    middle, each = statistics.mean(means), ", ".join(f"{mean:+.1f}" for mean in means)
+    return f"{line}, over seeds {middle - half:+.1f} to {middle + half:+.1f} ({each})"
+
+
+if __name__ == "__main__":
+    main()
