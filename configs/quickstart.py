@@ -34,10 +34,10 @@ def get_config():
                 batch=80,
             ),
             decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
-            curate=CurateConfig(min_margin=0.5, earlier_pairs=True),
+            curate=CurateConfig(min_margin=0.5),
             train=TrainSettings(
                 policy=TrainConfig(epochs=1, batch=16, seq_len=256, microbatch=2, learning_rate=8e-4),
-                ppm=TrainConfig(epochs=4, batch=32, seq_len=256, microbatch=4, learning_rate=1e-3),
+                ppm=TrainConfig(epochs=8, batch=32, seq_len=256, microbatch=4, learning_rate=1e-3),
             ),
             # Whole solutions, of which each answer counts by the PPM's values of all steps.
             evaluate=EvaluateSettings(
