@@ -19,8 +19,6 @@ class CurateConfig:
         edited characters between the sides of a pair.
     weight: what a pair counts in training: "uniform" (1), or "node": 1 / (positives x negatives), so that
         every node counts the same.
-    earlier_pairs: whether a round's reward model learns the pairs of all rounds before it, too; in the paper
-        each round keeps to its own.
     dead_as_wrong: whether a step that failed counts as leading to a wrong answer; one of which the sandbox
         could not tell never does.
     """
@@ -30,7 +28,6 @@ class CurateConfig:
     min_margin: float = 0.0
     min_edits: int = 0
     weight: Literal["uniform", "node"] = "uniform"
-    earlier_pairs: bool = False
     dead_as_wrong: bool = False
 
     def __post_init__(self) -> None:

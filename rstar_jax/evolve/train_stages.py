@@ -43,7 +43,7 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
     """Chooses what the round's trees teach (section 3.2, 3.3) and counts what they show.
 
     A round that solved nothing, or compares nothing, learns from earlier rounds' rows or pairs; its note
-    says so. With `curate.earlier_pairs` pairs of earlier rounds are learnt beside its own.
+    says so.
     """
     trees = read_trees(context.folder(round, "search"), lean=True)
     with context.progress.stage("curate", len(trees), "trees", round):
@@ -56,8 +56,6 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
     if not pairs:
         pairs = _earlier(context, round, PAIRS, PreferencePair)
         notes.append(f"no preference pairs found; {_instead(pairs, 'pairs')}")
-    elif context.settings.curate.earlier_pairs:
-        pairs += _earlier(context, round, PAIRS, PreferencePair)  # whose file holds those before it, too
     if never_graded := ungradable(trees):
         notes.append(suspects.never_graded(never_graded))
     suspected = _suspects(context, trees, round)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import tokenizers
 
-from rstar_jax import models, records, train, weights
-from rstar_jax.curate import CurateConfig
+from rstar_jax import models, train, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import train_stages
@@ -143,48 +142,21 @@ def test_a_step_nothing_is_known_of_did_not_die():
     assert failures(trees) == {"exception": 1, "timeout": 1}
 
 
-def curating(settings, folder):
-    """What curation asks of a run's context."""
-    progress = SimpleNamespace(
-        stage=lambda *_: contextlib.nullcontext(), update=lambda *_, **__: None, log=lambda _: None
-    )
-    task = VerifySettings().make_task()
-    return SimpleNamespace(folder=folder, progress=progress, settings=settings, task=task)
-
-
-def test_pairs_of_all_rounds_before_are_learnt_where_asked_for_each_once(tmp_path, monkeypatch):
-    def folder(round, stage):
-        place = tmp_path / str(round) / stage
-        place.mkdir(parents=True, exist_ok=True)
-        return place
-
-    def of_round(searched, lean):
-        problem = Problem("p", f"of round {searched.parent.name}", "3", source="own")
-        ends = [
-            Node(0, grade, "answer", 1, 1, q, answer="3", grade=grade)
-            for grade, q in (("right", 1.0), ("wrong", -1.0))
-        ]
-        return [Tree(problem, 1, 0, 8, (Node(-1, "", "ok", 0, 2, 0.0), *ends))]
-
-    monkeypatch.setattr(train_stages, "read_trees", of_round)
-    found = {}
-    for earlier in (False, True):
-        context = curating(RunSettings(curate=CurateConfig(earlier_pairs=earlier)), folder)
-        counts = [curate(context, round, folder(round, "curate")).pairs for round in (1, 2, 3)]
-        rows = records.read_rows(folder(3, "curate") / "pairs.parquet", PreferencePair)
-        found[earlier] = counts, [row.question for row in rows]
-    own = ["of round 3"] * 2  # of its node, and of its whole solutions
-    assert found[False] == ([2, 2, 2], own)
-    assert found[True] == ([2, 4, 6], own + ["of round 2"] * 2 + ["of round 1"] * 2)
-
-
 def test_labels_that_may_be_wrong_are_listed_beside_the_rows(tmp_path, monkeypatch):
     """In a file that is one of corrections as it is."""
     problem = Problem("p", "How many?", "3", source="own")
     wrong = [Node(0, str(i), "answer", 1, 1, -1.0, answer="4", grade="wrong") for i in range(4)]
     trees = [Tree(problem, 1, 0, 8, (Node(-1, "", "ok", 0, 4, 0.0), *wrong))]
     monkeypatch.setattr(train_stages, "read_trees", lambda folder, lean: trees)
-    context = curating(RunSettings(), lambda round, stage: tmp_path)
+    progress = SimpleNamespace(
+        stage=lambda *_: contextlib.nullcontext(), update=lambda *_, **__: None, log=lambda _: None
+    )
+    context = SimpleNamespace(
+        folder=lambda round, stage: tmp_path,
+        progress=progress,
+        settings=RunSettings(),
+        task=VerifySettings().make_task(),
+    )
     found = curate(context, 1, tmp_path)
     assert found.suspects == ["p: 3, where 4 of 4 trajectories found 4"]
     assert "1 label to look at" in found.note and "curate/suspects.jsonl lists them" in found.note
