@@ -31,7 +31,7 @@ def get_config():
                 # answer is learnt.
                 temperature=(0.7,),
                 prompt=("finetuned",),
-                batch=80,
+                batch=40,
             ),
             decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
             curate=CurateConfig(min_margin=0.5),
