@@ -3,12 +3,11 @@ answer of the same trees; from the runs' files alone.
 
     python benchmarks/search_gain.py runs/seed21 runs/seed22 ... [--rounds 1 2 3 4]
 
-Prints for each round, in percent of all runs' held-out problems: the policy alone, greedily; the search's
-answer by the runs' own vote; the most frequent answer of the same trees, of equals the first found; the one
-answer that the PPM likes best; whether any is right; answers a tree, and tokens a problem that were sampled
-for both. Then what the search gains over the first and over the third, with two 95 percent intervals: of
-these models over other problems (paired, all runs' problems together), and of runs of other seeds (Student's
-t of the runs' means).
+Prints for each round, in percent of the held-out problems, means of the runs: the policy alone, greedily; the
+search's answer by the runs' own vote; the most frequent answer of the same trees, of equals the first found;
+the one answer that the PPM likes best; whether any is right; answers a tree, and tokens a problem that were
+sampled for both. Then what the search gains over the first and the third: over runs, the mean of their means
+and its 95 percent interval (Student's t), and each run's; and over problems, those of all runs, paired.
 """
 
 from __future__ import annotations
@@ -60,9 +59,10 @@ def main() -> None:
         if missing:
             raise SystemExit(f"{', '.join(missing)}: no finished evaluation. Run it first, or give --rounds.")
         runs = [rows(folder, options) for folder, options in zip(folders, settings, strict=True)]
-        every = [row for of_run in runs for row in of_run]
         kinds = ("greedy", "search", "frequent", "best", "any")
-        shares = "  ".join(f"{100 * share(every, kind):5.1f} " for kind in kinds)
+        means = [statistics.mean(share(of_run, kind) for of_run in runs) for kind in kinds]
+        shares = "  ".join(f"{100 * mean:5.1f} " for mean in means)
+        every = [row for of_run in runs for row in of_run]
         sampled = sum(
             records.read_signed(folder / "DONE.json")["result"]["tokens"] for folder in folders
         ) / len(every)
@@ -120,16 +120,17 @@ def share(rows: Sequence[Row], kind: str) -> float:
 
 
 def gain(runs: Sequence[Sequence[Row]], kind: str) -> str:
-    """Points that the search gains over another way, with both intervals."""
+    """Points that the search gains over another way, with both intervals, as a line."""
     every = [row for rows in runs for row in rows]
     found = paired([getattr(row, kind) for row in every], [row.search for row in every])
-    line = f"{100 * found.value:+.1f}, over problems {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+    value, low, high = (f"{100 * number:+.1f}" for number in (found.value, found.low, found.high))
+    line = f"over problems {value}, {low} to {high}, {found.better} better and {found.worse} worse"
     if len(runs) < 2:
         return line
     means = [100 * (share(rows, "search") - share(rows, kind)) for rows in runs]
     half = _T[min(len(runs) - 1, len(_T) - 1)] * statistics.stdev(means) / math.sqrt(len(runs))
     middle, each = statistics.mean(means), ", ".join(f"{mean:+.1f}" for mean in means)
-    return f"{line}, over seeds {middle - half:+.1f} to {middle + half:+.1f} ({each})"
+    return f"over runs {middle:+.1f}, {middle - half:+.1f} to {middle + half:+.1f} ({each}); {line}"
 
 
 if __name__ == "__main__":
