@@ -19,9 +19,10 @@ def test_without_warmup(schedule, step, expected):
     assert float(value) == pytest.approx(2.0 * expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
 @pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (55, 0.5), (100, 0.0)]
+    ("step", "expected"), [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (55, 0.5), (100, 0.0), (120, 0.0)]
 )
-def test_warmup_rises_to_the_peak_then_falls(step, expected):
-    value = rate("linear", jnp.int32(step), jnp.float32(100), jnp.float32(1.0), jnp.float32(0.1))
+def test_warmup_rises_to_the_peak_then_falls(schedule, step, expected):
+    value = rate(schedule, jnp.int32(step), jnp.float32(100), jnp.float32(1.0), jnp.float32(0.1))
     assert float(value) == pytest.approx(expected, abs=1e-6)
