@@ -184,8 +184,8 @@ def policy_loss(
     pieces = _pieces(x.shape[0], x.shape[1] // parts, model.config.vocab_size, devices / parts)
     if pieces == 1:
         return loss(model.logits(x), batch["targets"], batch["weights"], batch["marks"], kinds)
-    # Outside of the loop: in it a mesh would gather the table for every piece. A TPU's compiler then also sums
-    # the table's gradient over the devices once, XLA:CPU for every piece.
+    # Outside of the loop: in it a mesh would gather the table for every piece. A TPU's compiler then sums the
+    # table's gradient over the devices once, too, XLA:CPU for every piece.
     table = model.vocabulary()
 
     @jax.checkpoint
