@@ -7,6 +7,7 @@ found before this training: a policy wrote them, which makes them likelier to po
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from rstar_jax.evolve.shards import in_order, stored_trees
 from rstar_jax.manifests import MANIFEST
 from rstar_jax.problems.references import reference_solutions
 from rstar_jax.report.results import HeldOutTokens
+from rstar_jax.train import HeldOut, TrainConfig
 from rstar_jax.types import SftRow, Tree
 
 AT_MOST = 512  # a mean over so many is known to a few percent, and they take a forward pass
@@ -29,6 +31,18 @@ def of(context: Context, round: int) -> tuple[list[SftRow], str]:
     """
     rows, source = distributed.led(lambda: _solutions(context, round))
     return [columns.build(SftRow, row) for row in rows], source
+
+
+def keeping(context: Context, config: TrainConfig, measured: HeldOut | None, name: str) -> TrainConfig:
+    """Return the options of a training, which keeps the last parameters where nothing is held out to choose
+    the best by: the search before it is not lost for that. name: of the model."""
+    if measured is not None or config.keep == "last":
+        return config
+    context.progress.log(
+        f"the {name}: train.keep=best given, but no held-out rows are known yet: the last parameters are "
+        "kept."
+    )
+    return dataclasses.replace(config, keep="last")
 
 
 def told(

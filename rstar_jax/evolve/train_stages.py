@@ -159,6 +159,7 @@ def fine_tune(
     measured, count, tokens = train.held_out_solutions(model, solutions, tokenizer, prompt, config)
     with _training(context, round, "train the policy", folder, tokenizer) as options:
         before = measured(model) if measured else {}
+        config = heldout_solutions.keeping(context, config, measured, "policy")
         summary = train.train_policy(
             model,
             rows,
@@ -276,9 +277,9 @@ def fit_reward(
     del policy
     prompt = context.prompt("ppm")
     with _training(context, round, f"train the {learnt.title}", folder, tokenizer) as options:
-        if measured := train.held_out_pairs(held_out, tokenizer, prompt, config):
-            options |= {"held_out": measured}
-        summary = learnt.train(model, rows, tokenizer, prompt, config, **options)
+        measured = train.held_out_pairs(held_out, tokenizer, prompt, config)
+        config = heldout_solutions.keeping(context, config, measured, learnt.title)
+        summary = learnt.train(model, rows, tokenizer, prompt, config, held_out=measured, **options)
         loader = usage.loader(tokenizer, model.decoder.config.family)
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
         data = {learnt.examples: len(rows), "training problems": len(context.train)}

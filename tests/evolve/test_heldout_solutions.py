@@ -10,6 +10,7 @@ from rstar_jax.evolve.heldout_solutions import FOUND, SUITE
 from rstar_jax.evolve.settings import ProblemSettings, RunSettings
 from rstar_jax.problems.suite import generate
 from rstar_jax.tasks import VerifySettings
+from rstar_jax.train import TrainConfig
 from rstar_jax.types import Tree
 from tests.report import a_run
 
@@ -63,6 +64,15 @@ def test_of_others_they_are_the_right_ones_of_evaluations_before_this_training(c
     assert found(3) == ["p1", "p0"]
     (context.folder(2, "evaluate") / "DONE.json").unlink()  # under way
     assert found(3) == ["p1"]
+
+
+def test_the_last_parameters_are_kept_where_nothing_tells_the_best(context):
+    said: list[str] = []
+    context.progress = types.SimpleNamespace(log=said.append)
+    best = TrainConfig(keep="best")
+    assert heldout_solutions.keeping(context, best, None, "PPM") == TrainConfig(keep="last")
+    assert "the PPM: train.keep=best given, but no held-out rows" in said[0]
+    assert heldout_solutions.keeping(context, best, lambda _: {}, "PPM") is best and len(said) == 1
 
 
 def test_where_nothing_was_evaluated_there_are_none(context):
