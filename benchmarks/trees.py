@@ -5,7 +5,8 @@
 Both ways learn the same pairs in as many steps, in one process and by turns: seconds are of the processor,
 for an epoch that compiles nothing, and the ratio is the median of those of each turn. Pairs are those of a
 quickstart's round (--run), and of trees as the paper's searches make them: 16 rollouts of 5 candidates,
-prompts of 150 tokens, steps of 60 to 80, two children of a side at each node and two trajectories.
+prompts of 150 tokens, steps of 60 to 80, two children of a side at each node and two trajectories; there
+microbatches have the shapes of a long training.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Separate:
                 for s, slot in zip(some, slots, strict=True)
             }
             reads[slots[0].microbatch] += [
-                (last[self.pairs[i][0]], last[self.pairs[i][1]], self.weights[i]) for i in node
+                (last[self.pairs[i][0]], last[self.pairs[i][1]], float(self.weights[i])) for i in node
             ]
         for arrays, found in zip(packed, reads, strict=True):
             columns = np.zeros((3, c.microbatch * c.seq_len // 2))
@@ -107,7 +108,8 @@ def of_run(folder: Path) -> tuple[Pairs, Callable[[], RewardModel]]:
 def of_search(rng: np.random.Generator, depth: int, rollouts: int, candidates: int, vocab: int) -> Pairs:
     """Pairs of a tree that rollouts of so many steps have grown by UCT (c = 2), whose answers are right by
     halves."""
-    visits, total = {(): 0}, {(): 0.0}
+    visits: dict[tuple[int, ...], int] = {(): 0}
+    total: dict[tuple[int, ...], float] = {(): 0.0}
     tokens: dict[tuple[int, ...], np.ndarray] = {(): rng.integers(1, vocab, 150).astype(np.int32)}
     prior: dict[tuple[int, ...], float] = {}
     ends: dict[tuple[int, ...], float] = {}
@@ -139,7 +141,7 @@ def of_search(rng: np.random.Generator, depth: int, rollouts: int, candidates: i
     )
     sides, nodes = [], []
 
-    def compare(node: Any, among: Sequence[tuple[int, ...]], better: set, worse: set) -> None:
+    def compare(node: Any, among: Sequence[tuple[int, ...]], better: set[Any], worse: set[Any]) -> None:
         by_q = sorted(among, key=lambda path: total[path] / visits[path])
         positives = [path for path in reversed(by_q) if path in better][:2]
         negatives = [path for path in by_q if path in worse][:2]
@@ -149,7 +151,7 @@ def of_search(rng: np.random.Generator, depth: int, rollouts: int, candidates: i
                 nodes.append(node)
 
     for node in visits:
-        compare(node, [(*node, i) for i in range(candidates) if visits.get((*node, i))], right, wrong)
+        compare(node, [(*node, i) for i in range(candidates) if visits.get((*node, i), 0)], right, wrong)
     compare("trajectories", list(ends), right, wrong)
     return Pairs(sides, [""] * len(sides), nodes, np.full(len(sides), 0.25, np.float32))
 
@@ -164,18 +166,22 @@ def of_searches(depth: int, trees: int, rollouts: int, vocab: int) -> Pairs:
     )
 
 
-def compare(
-    name: str, pairs: Pairs, model: Callable[[], RewardModel], config: TrainConfig, repeats: int
+def measure(
+    name: str, pairs: Pairs, model: Callable[[], RewardModel], config: TrainConfig, repeats: int, epochs: int
 ) -> None:
     """Print a row for each way, and their ratios."""
-    questions = by_question(pairs.questions)
-    ways = {
+    questions, long = by_question(pairs.questions), dataclasses.replace(config, epochs=epochs)
+    twice = sum(len(side) for both in pairs.sides for side in both)
+    print(f"{name:14} {twice:,} tokens of {len(pairs.sides)} pairs, each with two sequences of its own")
+    ways: dict[str, tuple[Any, Any]] = {
         "separate": (Separate(pairs, config), separate_loss),
-        "trees": (PpmBatches(pairs.sides.__getitem__, questions, pairs.weights, config, 0), ppm_loss),
+        "trees": (PpmBatches(pairs.sides.__getitem__, questions, pairs.weights, long, 0), ppm_loss),
     }
-    tokens, seconds = {}, {way: [] for way in ways}
+    tokens: dict[str, int] = {}
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    count = ways["separate"][0].total_steps
     for way, (batches, _) in ways.items():
-        steps = [batches(i) for i in range(batches.total_steps)]
+        steps = [batches(i) for i in range(count)]
         slots = sum(m["tokens"].size for step in steps for m in step.microbatches)
         tokens[way] = sum(step.tokens for step in steps)
         shapes = len({m["tokens"].shape for step in steps for m in step.microbatches})
@@ -188,7 +194,7 @@ def compare(
         for way, (batches, loss) in ways.items():
             made = model()
             started = time.process_time()
-            fit(made, batches, loss, config, total_steps=batches.total_steps)
+            fit(made, batches, loss, config, total_steps=count)
             if turn:
                 seconds[way].append(time.process_time() - started)
     ratio = np.median(np.array(seconds["separate"]) / np.array(seconds["trees"]))
@@ -201,7 +207,7 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--run", type=Path)
     parser.add_argument("--round", type=int, default=2)
     parser.add_argument("--rows", default="4x256,2x512", help="of the run's pairs")
@@ -209,6 +215,7 @@ def main() -> None:
     parser.add_argument("--rollouts", default="16")
     parser.add_argument("--trees", type=int, default=4)
     parser.add_argument("--seq_len", type=int, default=4096)
+    parser.add_argument("--microbatch", type=int, default=4)
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
@@ -218,16 +225,23 @@ def main() -> None:
         for setting in flags.rows.split(","):
             rows, seq_len = map(int, setting.split("x"))
             config = TrainConfig(epochs=1, batch=32, seq_len=seq_len, microbatch=rows, learning_rate=1e-3)
-            compare(f"run {setting}", pairs, model, config, flags.repeats)
+            measure(f"run {setting}", pairs, model, config, flags.repeats, epochs=8)
     width = flags.width
     shape = DecoderConfig(512, width, flags.layers, 4, 2, width // 4, 8 * width // 3)
-    config = TrainConfig(epochs=1, batch=128, seq_len=flags.seq_len, microbatch=1, learning_rate=1e-3)
+    config = TrainConfig(
+        epochs=1, batch=128, seq_len=flags.seq_len, microbatch=flags.microbatch, learning_rate=1e-3
+    )
     for depth, rollouts in itertools.product(
         filter(None, flags.depths.split(",")), flags.rollouts.split(",")
     ):
         pairs = of_searches(int(depth), flags.trees, int(rollouts), 512)
-        compare(
-            f"{depth} x {rollouts}", pairs, lambda: from_policy(init_random(shape, 0)), config, flags.repeats
+        measure(
+            f"{depth} x {rollouts}",
+            pairs,
+            lambda: from_policy(init_random(shape, 0)),
+            config,
+            flags.repeats,
+            epochs=10**4,
         )
 
 

@@ -26,8 +26,8 @@ PAIRED = 8
 class Assumed:
     """Assumed sizes of a problem. prompt: tokens of its prompt. step: tokens of a step. steps: how many a
     rollout's trajectory has; texts.FRESH of them are expanded for it. rows: SFT rows of a problem, at most.
-    pairs: preference pairs of a problem, at most; both sides of a pair are read whole, up to a step that on
-    average is in the middle.
+    pairs: preference pairs of a problem, at most; they are read as a tree, in which a way to its middle stands
+    once and the last step of each side apart.
     """
 
     prompt: int = 200
@@ -52,7 +52,8 @@ class Assumed:
     def ppm_tokens(self, search: SearchLoad, seq_len: int) -> float:
         """Those of the PPM's, on pairs of this search."""
         pairs = min(self.pairs, search.rollouts * search.candidates / PAIRED)
-        return 2 * pairs * min(self.prompt + self.steps * self.step / 2, seq_len)
+        before = self.prompt + self.steps * self.step / 2
+        return min(before + 2 * pairs * self.step, 2 * pairs * min(before, seq_len))
 
 
 ASSUMED = Assumed()

@@ -261,8 +261,8 @@ def test_low_rank_additions_are_counted_as_they_are_made(name):
 def test_few_rollouts_make_few_pairs():
     few, many = (SearchLoad(rollouts=r, candidates=c) for r, c in ((4, 4), (16, 8)))
     a = Assumed()
-    assert a.ppm_tokens(few, 4096) == 2 * 2 * (200 + 320) < a.ppm_tokens(many, 4096) == 2 * 8 * (200 + 320)
-    assert a.ppm_tokens(few, 256) == 2 * 2 * 256 and a.policy_tokens(256) == 2 * 256
+    assert a.ppm_tokens(few, 4096) == 200 + 320 + 4 * 80 < a.ppm_tokens(many, 4096) == 200 + 320 + 16 * 80
+    assert a.ppm_tokens(few, 128) == 2 * 2 * 128 and a.policy_tokens(256) == 2 * 256
 
 
 def test_layers_that_slide_see_their_window():
