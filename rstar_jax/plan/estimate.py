@@ -26,8 +26,8 @@ PAIRED = 8
 class Assumed:
     """Assumed sizes of a problem. prompt: tokens of its prompt. step: tokens of a step. steps: how many a
     rollout's trajectory has; texts.FRESH of them are expanded for it. rows: SFT rows of a problem, at most.
-    pairs: preference pairs of a problem, at most; they are read as a tree, in which a way to its middle stands
-    once and the last step of each side apart.
+    pairs: preference pairs of a problem, at most; they are read as a tree, in which a way to its middle
+    stands once and the last step of each side apart.
     """
 
     prompt: int = 200
