@@ -12,8 +12,8 @@ Microbatch = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Input of one optimiser step: microbatches of equal shapes, and how many examples and tokens are in
-    them.
+    """Input of one optimiser step: microbatches of few shapes, the largest first, and how many examples and
+    tokens are in them.
     """
 
     microbatches: Sequence[Microbatch]

@@ -21,9 +21,12 @@ from jax.sharding import Mesh
 from rstar_jax import distributed, mirror, sharding
 from rstar_jax.data.token_store import TokenStore
 from rstar_jax.data.tokenize import Share
-from rstar_jax.train.packing import Example
+from rstar_jax.train.packing import Example, Shape
 
 log = logging.getLogger(__name__)
+
+_SHAPES = 5  # of a training's microbatches
+_LANES = 128  # of which rows are multiples where they are halved: kernels take no shorter pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,15 @@ class Rows:
     def makes(self) -> np.ndarray:
         """Which rows this process makes, bool [count]."""
         return np.array([self.own is None or row in self.own for row in range(self.count)])
+
+
+def shapes(sizes: Sequence[Rows], seq_len: int) -> list[Shape]:
+    """The shapes that microbatches may have, each half as large as the one before: those of `Rows.sizes`,
+    then shorter ones. Each is compiled when a training comes to need it."""
+    found = [Shape(rows.count, seq_len, rows.own) for rows in sizes]
+    while len(found) < _SHAPES and (tokens := found[-1].tokens) % (2 * _LANES) == 0:
+        found.append(dataclasses.replace(found[-1], tokens=tokens // 2))
+    return found
 
 
 def host() -> tuple[int, int]:

@@ -24,10 +24,10 @@ from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut
-from rstar_jax.train.host_rows import Rows, digest, host_share, lengths, mesh_of
+from rstar_jax.train.host_rows import Rows, digest, host_share, lengths, mesh_of, shapes
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.packing import Example, place, rows_of, share, shuffled
+from rstar_jax.train.packing import Example, arrange, rows_of, share, shuffled
 from rstar_jax.train.step import Loss
 from rstar_jax.train.vocabulary import terms
 from rstar_jax.transforms import lora
@@ -85,7 +85,7 @@ def train_policy(
             "%d steps have token_ids that are none of their text in this vocabulary: the texts are learnt.",
             refused,
         )
-    batches = PolicyBatches(examples, config, seed, Rows.on(mesh_of(model), config.microbatch))
+    batches = PolicyBatches(examples, config, seed, Rows.sizes(mesh_of(model), config.microbatch))
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
             model,
@@ -109,15 +109,16 @@ class PolicyBatches:
     """step -> Batch: the examples in a new order each epoch, cut into steps whose sizes differ by one at
     most.
 
-    rows: of a microbatch; None: `config.microbatch` of them, all made here. total_steps: of all epochs.
-    dropped: examples longer than a row, left out with a warning. Raises UserError if nothing is left.
+    rows: the sizes of a microbatch (`Rows.sizes`); None: `config.microbatch` and less, all made here.
+    total_steps: of all epochs. dropped: examples longer than a row, left out with a warning. Raises UserError
+    if nothing is left.
     """
 
     def __init__(
-        self, examples: Sequence[Example], config: TrainConfig, seed: int, rows: Rows | None = None
+        self, examples: Sequence[Example], config: TrainConfig, seed: int, rows: Sequence[Rows] | None = None
     ) -> None:
         self.config, self.seed, self.examples = config, seed, examples
-        self.rows = rows or Rows(config.microbatch)
+        self.shapes = shapes(rows or Rows.sizes(None, config.microbatch), config.seq_len)
         self.lengths = lengths(examples)
         self.kept = np.flatnonzero(self.lengths <= config.seq_len)
         self.dropped = len(examples) - len(self.kept)
@@ -128,10 +129,8 @@ class PolicyBatches:
     def __call__(self, step: int) -> Batch:
         chosen = self._chosen(step)
         sizes = self.lengths[chosen].tolist()
-        places = [slot for (slot,) in place([[n] for n in sizes], self.rows.count, self.config.seq_len)]
-        packed = rows_of(
-            lambda i: self.examples[chosen[i]], places, self.rows.count, self.config.seq_len, self.rows.own
-        )
+        places, found = arrange([[n] for n in sizes], self.shapes)
+        packed = rows_of(lambda i: self.examples[chosen[i]], [slot for (slot,) in places], found)
         return Batch(packed, len(chosen), sum(sizes))
 
     def digest(self) -> int:

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rstar_jax.train import Example, TrainConfig, policy_loss
-from rstar_jax.train.packing import Place, fits, pack, place, rows_of, share
+from rstar_jax.train.host_rows import Rows
+from rstar_jax.train.host_rows import shapes as shapes_of
+from rstar_jax.train.packing import Place, Shape, arrange, fits, pack, place, rows_of, share
 
 
 def example(rng, n):
@@ -56,10 +58,65 @@ def test_groups_stay_together_and_rows_do_not_overlap(groups):
             taken |= slots
 
 
-def test_first_fit_decreasing_wastes_little():
+def test_decreasing_lengths_waste_little():
     lengths = np.random.default_rng(0).integers(20, 150, 400)
     microbatches = pack([Example(np.ones(n, np.int32), np.ones(n, bool)) for n in lengths], 1, 256)
     assert len(microbatches) <= 1.04 * np.ceil(lengths.sum() / 256)
+
+
+LENGTHS = st.one_of(
+    st.tuples(st.just(8), st.just(4096), st.just(128), st.integers(400, 1200)),  # the paper's policy
+    st.tuples(st.just(8), st.just(1024), st.just(128), st.integers(150, 300)),
+    st.tuples(st.just(16), st.just(4096), st.just(512), st.integers(500, 1500)),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.floats(0.25, 0.5), st.integers(0, 2**31))
+def test_less_than_a_twentieth_of_the_steps_tokens_is_padding(case, spread, seed):
+    """In the mean of some steps, with lengths as solutions have them, on one device."""
+    rows, seq_len, batch, typical = case
+    shapes, rng, padded, text = shapes_of(Rows.sizes(None, rows), seq_len), np.random.default_rng(seed), 0, 0
+    for _ in range(20):
+        lengths = np.clip(rng.lognormal(np.log(typical), spread, batch), 50, seq_len).astype(int).tolist()
+        _, found = arrange([[n] for n in lengths], shapes)
+        assert {*found} <= {*shapes} and len(shapes) == 5
+        padded, text = padded + sum(shape.size for shape in found), text + sum(lengths)
+    assert 1 - text / padded < 0.05
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 256), min_size=1, max_size=4), min_size=1, max_size=20))
+def test_smaller_calls_hold_the_same_sequences(groups):
+    shapes = shapes_of(Rows.sizes(None, 4), 256)
+    places, found = arrange(groups, shapes)
+    taken = [np.zeros((shape.rows, shape.tokens), bool) for shape in found]
+    for group, where in zip(groups, places, strict=True):
+        assert len({slot.microbatch for slot in where}) == 1
+        for length, slot in zip(group, where, strict=True):
+            room = taken[slot.microbatch][slot.row, slot.start : slot.start + length]
+            assert len(room) == length and not room.any()
+            room[:] = True
+    assert sum(map(np.sum, taken)) == sum(map(sum, groups))
+    whole = 1 + max(slot.microbatch for where in place(groups, 4, 256) for slot in where)
+    assert sum(shape.size for shape in found) <= (whole + 1) * shapes[0].size
+    assert [*found] == sorted(found, key=lambda shape: -shape.size)
+
+
+def test_calls_become_smaller_as_the_mesh_allows():
+    sizes = [(s.rows, s.tokens) for s in shapes_of(Rows.sizes(None, 8), 4096)]
+    assert sizes == [(8, 4096), (4, 4096), (2, 4096), (1, 4096), (1, 2048)]
+    assert [(s.rows, s.tokens) for s in shapes_of(Rows.sizes(None, 2), 512)] == [
+        (2, 512),
+        (1, 512),
+        (1, 256),
+        (1, 128),
+    ]
+    kept = [Rows(8, frozenset({1, 2}))]  # of a mesh that divides 8 rows no further
+    assert [(s.rows, s.tokens, s.own) for s in shapes_of(kept, 1024)] == [
+        (8, 1024 >> k, frozenset({1, 2})) for k in range(4)
+    ]
+    assert len(shapes_of([Rows(8)], 100)) == 1
 
 
 def test_a_group_that_no_microbatch_holds_is_refused():
@@ -86,5 +143,5 @@ def test_packed_gradient_equals_unpacked(tiny, examples):
         return jax.tree.map(lambda *parts: sum(parts), *[gradient(params, m) for m in microbatches])
 
     together = total(pack(examples, 2, 32))
-    apart = [rows_of([e].__getitem__, [Place(0, 0, 0)], 2, 32)[0] for e in examples]
+    apart = [rows_of([e].__getitem__, [Place(0, 0, 0)], [Shape(2, 32)])[0] for e in examples]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), together, total(apart))

@@ -57,14 +57,14 @@ def main():
     sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes
     steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
     try:
-        fit(policy, PolicyBatches(examples, options, 0, Rows(6)), policy_loss, options, total_steps=1)
+        fit(policy, PolicyBatches(examples, options, 0, [Rows(6)]), policy_loss, options, total_steps=1)
     except UserError as error:
         refused = str(error)
     few = Rows.on(policy.mesh, 3)
     logged = io.StringIO()
     logging.getLogger("rstar_jax.train").addHandler(logging.StreamHandler(logged))
     padded = dataclasses.replace(options, seq_len=128, microbatch=1)
-    wide = PolicyBatches(examples, padded, 0, Rows.on(policy.mesh, 1))
+    wide = PolicyBatches(examples, padded, 0, Rows.sizes(policy.mesh, 1))
     fit(policy, wide, policy_loss, padded, total_steps=1)
     parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
     print(json.dumps([losses, steps, sizes, *parts, refused, few.count, logged.getvalue()]))
