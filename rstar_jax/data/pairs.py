@@ -6,7 +6,8 @@
     steps with labels                                   `step_labels.py`: PRM800K, Math-Shepherd, TRL
 
 Trees, of which pairs are curated, are read by `tree_files.py`. A row whose columns or kinds are others is a
-UserError naming file and line; one that only says nothing (no first step, two equal sides) is counted.
+UserError naming file and line, and so is a pair whose two sides are the same; one that only says nothing (no
+first step) is counted.
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Tally:
                 f"{where}: all {self.right + self.wrong:,} labels of steps are {kind}: nothing can be told "
                 "apart by them. Give rows with both kinds, or look at how the labels were made."
             )
+        if not pairs and not self.read:
+            raise UserError(f"{where}: no rows in it; {FORMS} expected. Give a file that has some.")
         if not pairs:
             why = "; ".join(f"{count:,} {reason}" for reason, count in self.lost.most_common()) or "none lost"
             first = next(iter(self.examples.values()), "")
@@ -78,6 +81,10 @@ class Tally:
                 f"{where}: no pair left of {self.read:,} rows ({why}). A pair needs two ways on from the "
                 f"same prefix, one better than the other. {first}".rstrip()
             )
+
+
+class EqualSides(Unfit):
+    """A pair that compares a way on with itself."""
 
 
 def read_pairs(
@@ -102,6 +109,8 @@ def read_pairs(
                         tally.right += sum(label > 0 for label in found.labels)
                         tally.wrong += sum(label < 0 for label in found.labels)
                         labelled.add(found)
+            except EqualSides as error:
+                tally.refuse(error)
             except Unfit as error:
                 tally.lose(error)
             except UserError as error:
@@ -146,6 +155,9 @@ def _own(row: dict[str, Any], place: Place) -> PreferencePair:
             raise UserError(f"{place}: {name} is {shown(row[name])}, {kind} expected.")
         for step in steps:
             require_whole(place, name, step)
+            if not step.strip():
+                what = "text" if name in ("problem_id", "question") else "a step"
+                raise UserError(f"{place}: {name} has an empty text, {what} expected.")
     for name, kind in (("margin", float), ("weight", float), ("final", bool), ("round", int)):
         value = row[name]
         if type(value) is int and kind is not bool:
@@ -153,6 +165,8 @@ def _own(row: dict[str, Any], place: Place) -> PreferencePair:
         if type(value) is not kind or not math.isfinite(value) or (name == "weight" and value <= 0):
             expected = "a number above 0" if name == "weight" else kind.__name__
             raise UserError(f"{place}: {name} is {shown(row[name])}, {expected} expected.")
+        if name == "margin" and abs(value) > 2:
+            raise UserError(f"{place}: margin is {value}, a difference of Q, from -2 to 2, expected.")
     return columns.build(PreferencePair, row)
 
 
@@ -197,7 +211,11 @@ def _require_texts(row: dict[str, Any], names: Iterable[str], place: Place) -> N
 
 def _unequal(pair: PreferencePair, place: Place) -> PreferencePair:
     if pair.positive == pair.negative:
-        raise Unfit("two equal sides", f"{place}: both sides are {shown(''.join(pair.positive))}.")
+        raise EqualSides(
+            "two equal sides",
+            f"{place}: both sides are {shown(''.join(pair.positive))}, one better than the other expected. "
+            "Take it out, or give --config.bad=drop, which leaves such pairs out and counts them.",
+        )
     return pair
 
 

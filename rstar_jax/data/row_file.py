@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -13,6 +13,11 @@ from rstar_jax import columns, records
 T = TypeVar("T")
 
 _ROWS, _AT_ONCE = 512, 8192  # as Python objects at a time, and as a table
+
+
+@runtime_checkable
+class _Checked(Protocol):
+    def check(self) -> None: ...
 
 
 class RowFile(Collection[T], Generic[T]):
@@ -56,6 +61,11 @@ class RowFile(Collection[T], Generic[T]):
 
 
 def built(table: pa.Table, kind: type[T]) -> Iterator[T]:
-    """Yield the rows of a table as instances, few of them in memory at a time."""
+    """Yield the rows of a table as instances, few of them in memory at a time. Raises ValueError where one is
+    none by its kind's own `check`."""
     for batch in table.to_batches(_ROWS):
-        yield from (columns.build(kind, row) for row in batch.to_pylist())
+        for row in batch.to_pylist():
+            made = columns.build(kind, row)
+            if isinstance(made, _Checked):
+                made.check()
+            yield made

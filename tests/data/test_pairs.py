@@ -94,6 +94,10 @@ def test_pairs_of_a_round_are_read_of_whatever_wrote_them(tmp_path):
         ({"weight": float("nan")}, "weight is nan, a number above 0"),
         ({"weight": -1.0}, r"weight is -1\.0, a number above 0"),
         ({"margin": None}, "margin is None, float expected"),
+        ({"margin": 2.5}, r"margin is 2\.5, a difference of Q, from -2 to 2, expected"),
+        ({"question": " "}, "question has an empty text, text expected"),
+        ({"positive": [NEXT, ""]}, "positive has an empty text, a step expected"),
+        ({"prefix": ["\n"]}, "prefix has an empty text, a step expected"),
         ({"round": None}, "round is None, int expected"),
     ],
 )
@@ -203,11 +207,30 @@ def test_rows_that_say_nothing_are_counted_with_an_example(tmp_path):
         shepherd("1 + 1?", ("b", "-")),
         {**good, "label": good["label"].replace("+", "?")},
         {"input": "No step here ки", "label": "No step here +"},
-        {"prompt": PROMPT, "chosen": NEXT, "rejected": NEXT},
     ]
     assert len(read(tmp_path, *rows, tally=tally)) == 2
-    assert tally.lost == {"labels where no tag is": 1, "no first step": 1, "two equal sides": 1}
+    assert tally.lost == {"labels where no tag is": 1, "no first step": 1}
     assert "pairs.jsonl:3" in tally.examples["labels where no tag is"]
+
+
+def test_a_pair_of_two_equal_sides_is_named_or_left_out(tmp_path):
+    own = columns.plain(PreferencePair("p", "1?", (), (NEXT,), (NEXT,), 0.5, 0.25, False, 3))
+    good = {"prompt": PROMPT, "chosen": NEXT, "rejected": OTHER}
+    for equal in (own, {**good, "rejected": NEXT}, {"prompt": PROMPT, "pos": NEXT, "neg": NEXT}):
+        with pytest.raises(UserError, match=r"pairs\.jsonl:2: both sides are .*expected.*--config\.bad=drop"):
+            read(tmp_path, good, equal)
+        tally = Tally(bad="drop")
+        assert len(read(tmp_path, good, equal, tally=tally)) == 1 and tally.lost == {"two equal sides": 1}
+
+
+def test_a_file_without_rows_is_named(tmp_path):
+    (tmp_path / "empty.parquet").write_bytes(b"")
+    records.write_rows(tmp_path / "none.parquet", PreferencePair, [])
+    for name in ("empty.parquet", "none.parquet"):
+        tally = Tally()
+        assert not list(read_pairs([tmp_path / name], TASK, tally))
+        with pytest.raises(UserError, match=r"f: no rows in it; PreferencePairs .*expected"):
+            tally.require_labels(0, "f")
 
 
 def test_trls_stepwise_is_read_in_the_tasks_steps_and_in_prose(tmp_path):
@@ -293,7 +316,7 @@ def test_labels_of_one_class_are_refused(tmp_path, marks, why):
 
 
 def test_no_pair_left_is_refused_with_the_reasons(tmp_path):
-    tally = Tally()
+    tally = Tally(bad="drop")
     pairs = read(tmp_path, {"prompt": PROMPT, "chosen": NEXT, "rejected": NEXT}, tally=tally)
     with pytest.raises(UserError, match=r"f: no pair left of 1 rows \(1 two equal sides\).*pairs\.jsonl:1"):
         tally.require_labels(len(pairs), "f")
