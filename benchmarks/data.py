@@ -1,10 +1,10 @@
 """Rows per CPU second and peak memory of what reads and prepares problems.
 
-    python benchmarks/data.py [--part read] [--part clean] [--part pack] [--rows 1000000] [--file FILE ...]
+    python benchmarks/data.py [--part read|clean|pack|tokens ...] [--rows 1000000] [--file FILE ...]
 
 `read`: opens that many suite problems, and a file of that many lines written from these, then reads all of
 them in order and 100,000 anywhere; each in a process of its own. MB over: of peak memory, over the start.
-`clean`: see `cleaning.py`. `pack`: see `packing.py`.
+`clean`: see `cleaning.py`. `pack`: see `packing.py`. `tokens`: see `tokens.py`, 150,000 rows at most.
 --file: a file or specification of yours besides, bad rows left out.
 """
 
@@ -23,6 +23,7 @@ from pathlib import Path
 
 from cleaning import clean_sets
 from packing import pack_sets
+from tokens import token_sets
 
 from rstar_jax.data.load import load_problems
 from rstar_jax.problems.suite import instances
@@ -109,7 +110,12 @@ def _lines(rows: int) -> Iterator[str]:
         yield json.dumps(row) + "\n"
 
 
-PARTS = {"read": read, "clean": lambda rows, files: clean_sets(rows), "pack": lambda rows, files: pack(rows)}
+PARTS = {
+    "read": read,
+    "clean": lambda rows, files: clean_sets(rows),
+    "pack": lambda rows, files: pack(rows),
+    "tokens": lambda rows, files: token_sets(min(rows, 150_000), alone),
+}
 
 if __name__ == "__main__":
     main()

@@ -96,7 +96,7 @@ def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples, hea
 def test_weights_that_are_put_on_a_device_compile_each_program_once(
     tiny, examples, committed, low_rank, heard
 ):
-    model, config = tiny(), dataclasses.replace(CONFIG, weight_decay=0.021, microbatch=2)
+    model, config = tiny(), dataclasses.replace(CONFIG, weight_decay=0.021)
     if low_rank:
         lora.adapt(model, lora.LoraConfig(rank=2), seed=0)
     put_on_a_device(model, committed)
@@ -107,7 +107,7 @@ def test_weights_that_are_put_on_a_device_compile_each_program_once(
 
 
 def test_a_resumed_training_compiles_each_program_once(tiny, examples, tmp_path, heard):
-    config = dataclasses.replace(CONFIG, weight_decay=0.022, checkpoint_every_steps=1, microbatch=2)
+    config = dataclasses.replace(CONFIG, weight_decay=0.022, checkpoint_every_steps=1)
 
     def stop(done, *_):
         if done == 2:
