@@ -5,9 +5,9 @@
 Solutions of some eight steps in the bundled vocabulary, each text another, are written as a round's
 `curate/sft.parquet` and encoded as a training encodes them, each time in a process of its own: into Python
 objects, all at once (20,000 rows, as it was before there was a store), into a store by one process, and by
-as many as there are cores. Then a training begins anew on what is there, and its steps of 128 are made. MB are
-of memory that is the process's own (anonymous), at its highest over the start; pages of mapped files, which
-the system drops when it wants to, are left out. Last: the share of padding in such steps.
+as many as there are cores. Then a training begins anew on what is there, and its steps of 128 are made. MB
+are of memory that is the process's own (anonymous), at its highest over the start; pages of mapped files,
+which the system drops when it wants to, are left out. Last: the share of padding in such steps.
 """
 
 from __future__ import annotations

@@ -178,8 +178,8 @@ def test_too_many_rows_for_the_memory_name_fewer(tiny, examples, monkeypatch):
 
     made = TrainPrograms.of
     monkeypatch.setattr(TrainPrograms, "of", lambda *args: dataclasses.replace(made(*args), accumulate=full))
-    config = dataclasses.replace(CONFIG, microbatch=4)
-    with pytest.raises(UserError, match=r"4 rows of 32 tokens .*Used 20G of 16G.* train\.microbatch=2"):
+    config = dataclasses.replace(CONFIG, microbatch=2)
+    with pytest.raises(UserError, match=r"2 rows of 32 tokens .*Used 20G of 16G.* train\.microbatch=1"):
         train(tiny(), examples, config)
 
 
