@@ -31,9 +31,10 @@ def parts(model):
     return nnx.to_pure_dict(params), frozen
 
 
-def row():
-    """A row of 64 tokens, each of which sees all: XLA computes the products above the diagonal, too."""
-    batch = PolicyBatches([Example(np.ones(64, np.int32), np.ones(64, bool))], OPTIONS, 0)(0).microbatches[0]
+def rows():
+    """Four rows of 64 tokens, each of which sees all: XLA computes the products above the diagonal, too."""
+    examples = [Example(np.ones(64, np.int32), np.ones(64, bool))] * 4
+    batch = PolicyBatches(examples, OPTIONS, 0)(0).microbatches[0]
     return batch | {"positions": np.full_like(batch["positions"], 63)}
 
 
@@ -43,7 +44,7 @@ def test_operations_are_those_that_xla_counts(kind):
     if kind == "low rank":
         lora.adapt(model, lora.LoraConfig(rank=8), seed=0)
     products, attention = flops(model, *parts(model))
-    counted = programs(model, row(), policy_loss, OPTIONS)[0].compile().cost_analysis()["flops"]
+    counted = programs(model, rows(), policy_loss, OPTIONS)[0].compile().cost_analysis()["flops"]
     assert 4 * 64 * (products + 64 * attention) == pytest.approx(counted, rel=0.1)
 
 
