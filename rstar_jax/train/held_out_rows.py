@@ -37,7 +37,7 @@ def held_out_solutions(
     if not examples:
         return None, 0, 0
     once = dataclasses.replace(config, epochs=1)
-    batches = PolicyBatches(examples, once, 0, Rows.on(mesh_of(model), config.microbatch))
+    batches = PolicyBatches(examples, once, 0, Rows.halves(mesh_of(model), config.microbatch))
 
     def figures(model: Decoder) -> dict[str, float]:
         return measure(model, batches, policy_loss, config, total_steps=batches.total_steps)

@@ -66,6 +66,14 @@ class Rows:
             n *= 2
         return tuple(cls.on(mesh, count * k // n) for k in range(n, 0, -1))
 
+    @classmethod
+    def halves(cls, mesh: Mesh | None, microbatch: int) -> tuple[Rows, ...]:
+        """Those of `on`, their half and so on, largest first, as far as the mesh divides them."""
+        counts, parts = [cls.on(mesh, microbatch).count], 1 if mesh is None else sharding.batch_parts(mesh)
+        while len(counts) < _SHAPES and counts[-1] % (2 * parts) == 0:
+            counts.append(counts[-1] // 2)
+        return tuple(cls.on(mesh, count) for count in counts)
+
     @functools.cached_property
     def makes(self) -> np.ndarray:
         """Which rows this process makes, bool [count]."""
@@ -73,7 +81,7 @@ class Rows:
 
 
 def shapes(sizes: Sequence[Rows], seq_len: int) -> list[Shape]:
-    """The shapes that microbatches may have, each half as large as the one before: those of `Rows.sizes`,
+    """The shapes that microbatches may have, each half as large as the one before: those of `Rows.halves`,
     then shorter ones. Each is compiled when a training comes to need it."""
     found = [Shape(rows.count, seq_len, rows.own) for rows in sizes]
     while len(found) < _SHAPES and (tokens := found[-1].tokens) % (2 * _LANES) == 0:

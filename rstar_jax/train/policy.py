@@ -85,7 +85,7 @@ def train_policy(
             "%d steps have token_ids that are none of their text in this vocabulary: the texts are learnt.",
             refused,
         )
-    batches = PolicyBatches(examples, config, seed, Rows.sizes(mesh_of(model), config.microbatch))
+    batches = PolicyBatches(examples, config, seed, Rows.halves(mesh_of(model), config.microbatch))
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
             model,
@@ -109,7 +109,7 @@ class PolicyBatches:
     """step -> Batch: the examples in a new order each epoch, cut into steps whose sizes differ by one at
     most.
 
-    rows: the sizes of a microbatch (`Rows.sizes`); None: `config.microbatch` and less, all made here.
+    rows: the sizes of a microbatch (`Rows.halves`); None: `config.microbatch` and less, all made here.
     total_steps: of all epochs. dropped: examples longer than a row, left out with a warning. Raises UserError
     if nothing is left.
     """
@@ -118,7 +118,7 @@ class PolicyBatches:
         self, examples: Sequence[Example], config: TrainConfig, seed: int, rows: Sequence[Rows] | None = None
     ) -> None:
         self.config, self.seed, self.examples = config, seed, examples
-        self.shapes = shapes(rows or Rows.sizes(None, config.microbatch), config.seq_len)
+        self.shapes = shapes(rows or Rows.halves(None, config.microbatch), config.seq_len)
         self.lengths = lengths(examples)
         self.kept = np.flatnonzero(self.lengths <= config.seq_len)
         self.dropped = len(examples) - len(self.kept)

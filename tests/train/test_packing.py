@@ -76,7 +76,7 @@ LENGTHS = st.one_of(
 def test_less_than_a_twentieth_of_the_steps_tokens_is_padding(case, spread, seed):
     """In the mean of some steps, with lengths as solutions have them, on one device."""
     rows, seq_len, batch, typical = case
-    shapes, rng, padded, text = shapes_of(Rows.sizes(None, rows), seq_len), np.random.default_rng(seed), 0, 0
+    shapes, rng, padded, text = shapes_of(Rows.halves(None, rows), seq_len), np.random.default_rng(seed), 0, 0
     for _ in range(20):
         lengths = np.clip(rng.lognormal(np.log(typical), spread, batch), 50, seq_len).astype(int).tolist()
         _, found = arrange([[n] for n in lengths], shapes)
@@ -88,7 +88,7 @@ def test_less_than_a_twentieth_of_the_steps_tokens_is_padding(case, spread, seed
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.integers(1, 256), min_size=1, max_size=4), min_size=1, max_size=20))
 def test_smaller_calls_hold_the_same_sequences(groups):
-    shapes = shapes_of(Rows.sizes(None, 4), 256)
+    shapes = shapes_of(Rows.halves(None, 4), 256)
     places, found = arrange(groups, shapes)
     taken = [np.zeros((shape.rows, shape.tokens), bool) for shape in found]
     for group, where in zip(groups, places, strict=True):
@@ -104,9 +104,9 @@ def test_smaller_calls_hold_the_same_sequences(groups):
 
 
 def test_calls_become_smaller_as_the_mesh_allows():
-    sizes = [(s.rows, s.tokens) for s in shapes_of(Rows.sizes(None, 8), 4096)]
+    sizes = [(s.rows, s.tokens) for s in shapes_of(Rows.halves(None, 8), 4096)]
     assert sizes == [(8, 4096), (4, 4096), (2, 4096), (1, 4096), (1, 2048)]
-    assert [(s.rows, s.tokens) for s in shapes_of(Rows.sizes(None, 2), 512)] == [
+    assert [(s.rows, s.tokens) for s in shapes_of(Rows.halves(None, 2), 512)] == [
         (2, 512),
         (1, 512),
         (1, 256),

@@ -64,7 +64,7 @@ def main():
     logged = io.StringIO()
     logging.getLogger("rstar_jax.train").addHandler(logging.StreamHandler(logged))
     padded = dataclasses.replace(options, seq_len=128, microbatch=1)
-    wide = PolicyBatches(examples, padded, 0, Rows.sizes(policy.mesh, 1))
+    wide = PolicyBatches(examples, padded, 0, Rows.halves(policy.mesh, 1))
     fit(policy, wide, policy_loss, padded, total_steps=1)
     parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
     print(json.dumps([losses, steps, sizes, *parts, refused, few.count, logged.getvalue()]))

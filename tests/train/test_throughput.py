@@ -83,7 +83,7 @@ def test_mfu_is_work_over_the_peak_of_all_devices(monkeypatch):
     model = init_random(CONFIG, 0)
     products, attention = flops(model, *parts(model))
     one = Throughput(model, *parts(model))
-    figures = one.step([row()], 64, 2.0)
+    figures = one.step([rows()], 64, 2.0)
     assert figures["tokens_per_s"] == 32
     assert figures["mfu"] == one.mfu == pytest.approx(32 * (products + 64 * attention) / 197e12)
 
