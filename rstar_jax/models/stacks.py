@@ -17,6 +17,8 @@ def of_layers(weight: Any) -> Sequence[Any]:
     if isinstance(weight, Unstacked):
         return weight.layers
     leaves, form = jax.tree.flatten(weight)
+    if not leaves:  # `FusedWithGate`, which has nothing of its own
+        return [weight] * weight.shape[0]
     return [form.unflatten(layer) for layer in zip(*map(_cut, leaves), strict=True)]
 
 

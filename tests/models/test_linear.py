@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rstar_jax.models.linear import SUMMED, LowRank, Quantized, grouped_matmul, matmul
+from rstar_jax.models.linear import SUMMED, FusedWithGate, LowRank, Quantized, grouped_matmul, matmul
 from rstar_jax.models.params import param_specs
 from rstar_jax.models.stacks import of_layers
 from rstar_jax.transforms.quantize import quantized
@@ -107,6 +107,12 @@ def test_layers_of_a_stack_are_its_own_and_its_gradient_is_made_once() -> None:
     found, program = jax.grad(loss)(stack.a), str(jax.make_jaxpr(jax.grad(loss))(stack.a))
     np.testing.assert_allclose(found, jnp.stack([i * jnp.cos(stack.a[i] * i) for i in range(2)]), rtol=1e-6)
     assert "pad" not in program and "scatter" not in program
+
+
+def test_a_stack_that_has_nothing_of_its_own_has_layers_all_the_same() -> None:
+    """`up` beneath `gate`, as the engine lays a model out: without them no layer would be found."""
+    beneath = FusedWithGate((3, 4, 5), jnp.float32)
+    assert of_layers(beneath) == [beneath] * 3
 
 
 def test_bfloat16_sums_in_float32_and_rounds_no_scale() -> None:
