@@ -36,7 +36,9 @@ from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
 from rstar_jax.types import PreferencePair, SftRow, Tree
 
-_TOKENS = "tokens"  # a training's folder of token ids, which goes once it has ended
+# Folders of a training's token ids, which go once it has ended: that of several hosts, and that of one alone,
+# hidden, so that no mirror sends it.
+_TOKENS = "tokens", ".tokens"
 
 
 def curate(context: Context, round: int, folder: Path) -> CurateResult:
@@ -166,7 +168,7 @@ def fine_tune(
             tokenizer,
             prompt,
             config,
-            tokens=folder / _TOKENS,
+            tokens=folder / _TOKENS[distributed.here().count == 1],
             on_row=functools.partial(_encoded, context),
             held_out=measured,
             **options,
@@ -327,7 +329,7 @@ def _training(
             "on_step": on_step,
         }
     if leader:
-        for done in (checkpoints, folder / _TOKENS):
+        for done in (checkpoints, *(folder / name for name in _TOKENS)):
             stores.remove_folder(done)
 
 

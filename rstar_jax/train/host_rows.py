@@ -31,10 +31,12 @@ _LANES = 128  # of which rows are multiples where they are halved: kernels take 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Rows of a microbatch. count: of all devices. own: those that this process makes; None: all."""
+    """Rows of a microbatch. count: of all devices. own: those that this process makes; None: all. context:
+    into how many parts the mesh splits the tokens of each."""
 
     count: int
     own: frozenset[int] | None = None
+    context: int = 1
 
     @classmethod
     def on(cls, mesh: Mesh | None, microbatch: int) -> Rows:
@@ -49,12 +51,13 @@ class Rows:
         count = -(-microbatch // parts) * parts
         if count != microbatch:
             log.info("%d rows a call for %d: the mesh splits them over %d.", count, microbatch, parts)
+        context = mesh.shape.get("context", 1)
         if jax.process_count() == 1:
-            return cls(count)
+            return cls(count, context=context)
         where = sharding.sharding(mesh, ("batch",), (count,), sharding.preset_for(mesh))
         own = where.addressable_devices_indices_map((count,)).values()
         held = (range(count) if index is None else range(*index[0].indices(count)) for index in own)
-        return cls(count, frozenset(row for rows in held for row in rows))
+        return cls(count, frozenset(row for rows in held for row in rows), context)
 
     @classmethod
     def sizes(cls, mesh: Mesh | None, microbatch: int, most: int) -> tuple[Rows, ...]:
@@ -83,8 +86,8 @@ class Rows:
 def shapes(sizes: Sequence[Rows], seq_len: int) -> list[Shape]:
     """The shapes that microbatches may have, each half as large as the one before: those of `Rows.halves`,
     then shorter ones. Each is compiled when a training comes to need it."""
-    found = [Shape(rows.count, seq_len, rows.own) for rows in sizes]
-    while len(found) < _SHAPES and (tokens := found[-1].tokens) % (2 * _LANES) == 0:
+    found, least = [Shape(rows.count, seq_len, rows.own) for rows in sizes], _LANES * sizes[0].context
+    while len(found) < _SHAPES and (tokens := found[-1].tokens) % (2 * least) == 0:
         found.append(dataclasses.replace(found[-1], tokens=tokens // 2))
     return found
 

@@ -139,7 +139,7 @@ def test_killed_in_every_stage_and_resumed_it_gives_the_same(unbroken, rows, tmp
     again = sft.run(settings(rows), tmp_path)
     assert steps == [1, 2, 2, 3, 4]  # the step after the last checkpoint was done twice, no other
     assert figures(again) == figures(report)
-    assert not (tmp_path / "policy/checkpoints").exists() and not (tmp_path / "policy/tokens").exists()
+    assert not (tmp_path / "policy/checkpoints").exists() and not (tmp_path / "policy/.tokens").exists()
     weights = "policy/model/model.safetensors"
     assert (tmp_path / weights).read_bytes() == (folder / weights).read_bytes()
     monkeypatch.setattr(Progress, "update", update)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rstar_jax.sharding import make_mesh
 from rstar_jax.train import Example, TrainConfig, policy_loss
 from rstar_jax.train.host_rows import Rows
 from rstar_jax.train.host_rows import shapes as shapes_of
@@ -117,6 +118,9 @@ def test_calls_become_smaller_as_the_mesh_allows():
         (8, 1024 >> k, frozenset({1, 2})) for k in range(4)
     ]
     assert len(shapes_of([Rows(8)], 100)) == 1
+    split = shapes_of([Rows(8, context=3)], 3072)  # of which each device holds a third
+    assert [s.tokens for s in split] == [3072, 1536, 768, 384]
+    assert Rows.on(make_mesh(context=1), 8).context == 1
 
 
 def test_a_group_that_no_microbatch_holds_is_refused():
