@@ -21,7 +21,8 @@ class TrainConfig:
         ends, is dropped); "error" refuses all.
     microbatch: rows per call of all devices together; on a mesh that splits the batch over more than they
         divide by, the next multiple. A batch takes as many calls as its rows need, so that one shape is
-        compiled, and has the same examples whatever the devices.
+        compiled (up to 8 of a reward model, which learns trees), and has the same examples whatever the
+        devices.
     optimizer: "adamw", "adamw8bit" (its two moments in 8 bits each, by blocks of 256) or "adafactor" (the
         mean of gradients in bfloat16, the mean of their squares by rows and columns, at learning rates of
         AdamW). Bytes a parameter beside 8 of itself and its gradient: 8, 2 and 2 (0 with b1=0).
@@ -114,10 +115,10 @@ class TrainSummary:
     """Summary of a training.
 
     examples: seen over all epochs. tokens: read by the model, padding left out. dropped: distinct examples
-    left out as longer than a row. first_loss, last_loss: of the first and last step that was not skipped.
-    seconds: wall time, earlier parts of a resumed training included. device, device_awaited: seconds of this
-    part in which the device worked at a step, and in which the host did nothing but wait for it. metrics:
-    means over the last tenth of the steps, without those that were skipped.
+    (of a PQM: steps) left out as longer than a row. first_loss, last_loss: of the first and last step that
+    was not skipped. seconds: wall time, earlier parts of a resumed training included. device, device_awaited:
+    seconds of this part in which the device worked at a step, and in which the host did nothing but wait for
+    it. metrics: means over the last tenth of the steps, without those that were skipped.
     skipped: steps that changed nothing (`TrainConfig.bad_steps`). kept_step: steps after which the model was
     as it is kept; None in those of earlier releases. held_out: its figures on held-out data, empty where
     there is none. mfu: model FLOPs of this part over the chips' peak; None where they are not known.
