@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -20,20 +19,6 @@ def rounded(x: jax.Array, dtype: Any) -> jax.Array:
     if x.dtype != jnp.float32 or not _slow(dtype):
         return x.astype(dtype)
     return _rounded(x)
-
-
-def widened(x: jax.Array) -> jax.Array:
-    """x.astype(jnp.float32), whose gradient is rounded as `rounded` does."""
-    return _widened(x) if _slow(x.dtype) else x.astype(jnp.float32)
-
-
-def stacked(arrays: Sequence[jax.Array]) -> jax.Array:
-    """jnp.stack; XLA:CPU makes float32 arrays of bfloat16 for that, and rounds the whole."""
-    if not _slow(arrays[0].dtype):
-        return jnp.stack(arrays)
-    # Else the compiler makes each number where it is put, by a choice among all arrays.
-    bits = jax.lax.optimization_barrier([same_bits(a, jnp.uint16) for a in arrays])
-    return same_bits(jnp.stack(bits), jnp.bfloat16)
 
 
 def select(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -58,14 +43,6 @@ def _rounded(x: jax.Array) -> jax.Array:
 @_rounded.defjvp
 def _rounded_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     return _rounded(*primals), tangents[0].astype(jnp.bfloat16)
-
-
-@jax.custom_vjp
-def _widened(x: jax.Array) -> jax.Array:
-    return x.astype(jnp.float32)
-
-
-_widened.defvjp(lambda x: (_widened(x), None), lambda _, g: (_rounded(g),))
 
 
 @jax.custom_jvp

@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 
 from rstar_jax.kernels.attention_mesh import current_platform
-from rstar_jax.models.bfloat16 import rounded
 
 
 def letters(pattern: str) -> tuple[str, str, str]:
@@ -34,7 +33,7 @@ def einsum(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> jax.Arr
 
 def _forward(pattern: str, dtype: Any, x: jax.Array, weight: jax.Array) -> tuple[jax.Array, Any]:
     sums = _sums(dtype) if letters(pattern)[2] == "d" else jnp.float32  # states are rounded next
-    product = jnp.einsum(pattern, rounded(x, dtype), rounded(weight, dtype), preferred_element_type=sums)
+    product = jnp.einsum(pattern, x.astype(dtype), weight.astype(dtype), preferred_element_type=sums)
     return product.astype(jnp.float32), (x, weight)
 
 
@@ -43,14 +42,13 @@ def _backward(pattern: str, dtype: Any, kept: Any, g: jax.Array) -> tuple[jax.Ar
     x_names, w_names, out_names = letters(pattern)
     lead = "ABCDEFGH"[: x.ndim - len(x_names)]
     sum32 = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
-    g = rounded(g, dtype)
+    g = g.astype(dtype)
     pattern = f"{lead}{out_names},{w_names}->{lead}{x_names}"
-    dx = jnp.einsum(pattern, g, rounded(weight, dtype), preferred_element_type=_sums(x.dtype))
-    dx = rounded(dx, x.dtype)
+    dx = jnp.einsum(pattern, g, weight.astype(dtype), preferred_element_type=_sums(x.dtype)).astype(x.dtype)
     if not jnp.issubdtype(weight.dtype, jnp.floating):
         return dx, None
-    dw = sum32(f"{lead}{x_names},{lead}{out_names}->{w_names}", rounded(x, dtype), g)
-    return dx, rounded(dw, weight.dtype)
+    dw = sum32(f"{lead}{x_names},{lead}{out_names}->{w_names}", x.astype(dtype), g)
+    return dx, dw.astype(weight.dtype)
 
 
 def _sums(dtype: Any) -> Any:

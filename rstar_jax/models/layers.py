@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from rstar_jax import sharding
 from rstar_jax.models import experts, rope
-from rstar_jax.models.bfloat16 import rounded, widened
+from rstar_jax.models.bfloat16 import rounded
 from rstar_jax.models.config import DecoderConfig, Latent
 from rstar_jax.models.linear import FusedWithGate, OutputMajor, matmul, output_major_product, product
 
@@ -112,18 +112,18 @@ def gated(c: DecoderConfig, h: jax.Array, gate: jax.Array, up: jax.Array, down: 
         gate_and_up = rounded(output_major_product(gate, h.reshape(-1, h.shape[-1]), 1, dtype), dtype)
         inner = rounded(_activated(c, *jnp.split(gate_and_up, 2)), dtype)
         return output_major_product(down, inner, 0, dtype).T.reshape(h.shape).astype(dtype)
-    inner = activated(c, *(rounded(matmul("...d,df->...f", h, w, dtype), dtype) for w in (gate, up)))
-    return rounded(matmul("...f,fd->...d", inner, down, dtype), dtype)
+    inner = activated(c, *(matmul("...d,df->...f", h, w, dtype).astype(dtype) for w in (gate, up)))
+    return matmul("...f,fd->...d", inner, down, dtype).astype(dtype)
 
 
 def activated(c: DecoderConfig, gate: jax.Array, up: jax.Array) -> jax.Array:
     """activation(gate) * up, in float32 and rounded once; of its own its gradient keeps only the two."""
-    work = jax.checkpoint(lambda gate, up: rounded(_activated(c, gate, up), gate.dtype))
+    work = jax.checkpoint(lambda gate, up: _activated(c, gate, up).astype(gate.dtype))
     return work(product(gate), product(up))
 
 
 def _activated(c: DecoderConfig, gate: jax.Array, up: jax.Array) -> jax.Array:
-    return ACTIVATIONS[c.activation](widened(gate)) * widened(up)
+    return ACTIVATIONS[c.activation](gate.astype(jnp.float32)) * up.astype(jnp.float32)
 
 
 def _grouped(
@@ -141,7 +141,7 @@ def _grouped(
     out = matmul("...ha,had->...d", out, w["o"], dtype)
     if c.o_bias:
         out = out + _as_wide(w["o_bias"], out.ndim)
-    return rounded(out, dtype), cache
+    return out.astype(dtype), cache
 
 
 def _latent(

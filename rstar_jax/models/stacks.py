@@ -8,7 +8,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rstar_jax.models.bfloat16 import stacked
 from rstar_jax.models.linear import Unstacked
 
 
@@ -40,4 +39,4 @@ def _cut_with_gradient(stack: jax.Array) -> list[jax.Array]:
     return _layers(stack)
 
 
-_cut_with_gradient.defvjp(lambda stack: (_layers(stack), None), lambda _, layers: (stacked(layers),))
+_cut_with_gradient.defvjp(lambda stack: (_layers(stack), None), lambda _, layers: (jnp.stack(layers),))

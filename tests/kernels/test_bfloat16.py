@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rstar_jax.models.bfloat16 import rounded, select, stacked, widened
+from rstar_jax.models.bfloat16 import rounded, select
 
 
 def test_rounding_is_that_of_astype_for_every_kind_of_number() -> None:
@@ -46,18 +45,3 @@ def test_select_keeps_every_bit() -> None:
     x, y = jax.random.normal(jax.random.key(0), (2, 7, 5), jnp.bfloat16)
     which = jax.random.bernoulli(jax.random.key(1), shape=(7, 5))
     np.testing.assert_array_equal(jax.jit(select)(which, x, y), jnp.where(which, x, y))
-
-
-def test_widened_and_stacked_are_exact_and_so_is_the_gradient() -> None:
-    x, y = jax.random.normal(jax.random.key(0), (2, 7, 5), jnp.bfloat16)
-
-    def loss(widen: Any, x: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.sin(widen(x)) * widen(y))
-
-    (found, slope), (expected, as_usual) = (
-        jax.jit(jax.value_and_grad(functools.partial(loss, widen)))(x)
-        for widen in (widened, lambda x: x.astype(jnp.float32))
-    )
-    assert found == expected and slope.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(slope, as_usual)
-    np.testing.assert_array_equal(jax.jit(lambda *both: stacked(both))(x, y), jnp.stack([x, y]))
