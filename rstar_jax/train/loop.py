@@ -17,7 +17,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -37,6 +37,9 @@ from rstar_jax.train.save_times import SaveTimes
 from rstar_jax.train.step import Loss, TrainPrograms, copied, on_device
 from rstar_jax.train.throughput import Throughput
 from rstar_jax.train.trace import Trace
+
+if TYPE_CHECKING:
+    from rstar_jax.train.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -98,17 +101,11 @@ def fit(
     hyper = on_device(constants, run.everywhere)
     progress = Progress(total_steps)
     # 2.
-    keeper = best = None
-    if checkpoints is not None:
-        from rstar_jax.train.checkpoints import Checkpoints, digest  # orbax takes a while to import
-
-        identity = _identity(model, config, total_steps, seed, data)
-        if jax.tree.leaves(frozen):
-            identity["frozen"] = digest(frozen)
-        keeper, best = Checkpoints(checkpoints, identity), Checkpoints(Path(checkpoints) / "best", identity)
-        if (found := keeper.restore((params, state))) is not None:
-            progress.step, (params, state), meta = found
-            progress.load(meta["progress"])
+    identity = _identity(model, config, total_steps, seed, data)
+    keeper, best = _checkpoints(checkpoints, identity, frozen)
+    if keeper is not None and (found := keeper.restore((params, state))) is not None:
+        _, (params, state), meta = found
+        progress.load(meta["progress"])
     validation = Validation(model, held_out, held_out_every, config, progress, best)
     step, times = progress.step, SaveTimes(config, progress.step)
     if metrics is not None:
@@ -148,16 +145,15 @@ def fit(
                 flight.land(more=functools.partial(validation.measure, step, shown))
             if batch is None:
                 flight.land()
-            ends = keeper is not None and distributed.all_end(step, preempted.number is not None, _AHEAD)
-            saves = ends or validation.improved or (batch is not None and times.due(step))
-            if saves:
+            if keeper is None:
+                continue
+            keeper.check()
+            ends = distributed.all_end(step, preempted.number is not None, _AHEAD)
+            if ends or validation.improved or (batch is not None and times.due(step)):
                 flight.land()
-            if keeper is not None:
-                keeper.check()
-                if saves:
-                    keeper.save(step, (params, state), {"progress": progress.dump()})
-                    times.saved()
-                    validation.improved, kept = False, step
+                keeper.save(step, (params, state), {"progress": progress.dump()})
+                times.saved()
+                validation.improved, kept = False, step
             if ends:
                 break
         if not ends:
@@ -178,6 +174,19 @@ def fit(
     return dataclasses.replace(
         summary, device=clock.device, device_awaited=clock.waited, mfu=flight.throughput.mfu
     )
+
+
+def _checkpoints(
+    folder: Path | None, identity: dict[str, Any], frozen: Any
+) -> tuple[Checkpoints | None, Checkpoints | None]:
+    """Return the checkpoints of the training state, and those of the best parameters."""
+    if folder is None:
+        return None, None
+    from rstar_jax.train.checkpoints import Checkpoints, digest  # orbax takes a while to import
+
+    if jax.tree.leaves(frozen):
+        identity = identity | {"frozen": digest(frozen)}
+    return Checkpoints(folder, identity), Checkpoints(Path(folder) / "best", identity)
 
 
 def _identity(model: Any, config: TrainConfig, total_steps: int, seed: int, data: int) -> dict[str, Any]:

@@ -163,9 +163,6 @@ def test_checkpoints_of_another_model_are_refused(tiny, examples, tmp_path):
     there = "qwen2 of 1 layers, width 16, vocabulary 32"
     with pytest.raises(UserError, match=f"model '{there}' there, 'llama of 1 layers, width 32.* here"):
         run(wide, examples, folder=tmp_path)
-    array = r"\['embed'\]: float32\[32, 16\] there, bfloat16\[32, 16\] here"
-    with pytest.raises(UserError, match=rf"another model's training \(.*{array}"):
-        run(init_random(config, 0, dtype="bfloat16"), examples, folder=tmp_path)
     deep = init_random(dataclasses.replace(config, mlp=64), 0)
     with pytest.raises(UserError, match=r"\['down'\]: float32\[1, 32, 16\] there, float32\[1, 64, 16\] here"):
         run(deep, examples, folder=tmp_path)

@@ -32,7 +32,7 @@ def main(processes: int, index: int, port: int, folder: Path, fails: int) -> Non
     from rstar_jax.sharding import make_mesh
 
     signals.install()
-    watch.LOOK_S, watch.GRACE_S, watch._LEAVE_S = 0.2, 0.5, 3.0
+    watch.LOOK_S, watch.GRACE_S, watch._LEAVE_S = 0.2, 0.5, 3.0 if fails else 30.0
     distributed.start(distributed.DistributedConfig(f"127.0.0.1:{port}", processes, index))
     policy = load_pretrained(folder / "base", mesh=make_mesh(data=2))
     config = dataclasses.replace(CONFIG, checkpoint_every_steps=2 if fails else 0)
