@@ -21,9 +21,9 @@ MARGINS = 8  # bins of the histogram, from -2 to 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Order:
-    """pairs: of steps of one node, chosen as for training (section 3.3) but for the round's rules, by the
-    grades of the answers that they lead to (a held-out search's own Q is the reward model's); accuracy: share
-    of them in the right order, a tie half; loss: their mean Bradley-Terry loss without the factor 1/4.
+    """pairs: of different steps of one node, chosen as for training (section 3.3) but for the round's rules, by
+    the grades of the answers that they lead to (a held-out search's own Q is the reward model's); accuracy:
+    share of them in the right order, a tie half; loss: their mean Bradley-Terry loss without the factor 1/4.
     by_depth: pairs and accuracy by the depth of the steps. margins: pairs by the difference of the values,
     MARGINS bins from -2 to 2.
 
@@ -53,10 +53,10 @@ class RewardOrder:
 
     def add(self, tree: Tree) -> None:
         """Count what a tree shows; one without values shows nothing."""
-        tree = _by_grades(tree)
-        for node, positives, negatives in compared(tree, CurateConfig()):
-            for right, wrong in _valued(tree, positives, negatives):
-                self._depths.append(tree.nodes[node].depth + 1)
+        steps = _by_grades(tree)
+        for node, positives, negatives in compared(steps, CurateConfig()):
+            for right, wrong in _valued(steps, positives, negatives):
+                self._depths.append(steps.nodes[node].depth + 1)
                 self._margins.append(right - wrong)
         ends = [
             (node.ppm, node.grade == "right")
@@ -96,16 +96,25 @@ class RewardOrder:
 
 def _by_grades(tree: Tree) -> Tree:
     """Return the tree with the Q that training gives: of each step the mean of +1 and -1 over the graded
-    answers that it leads to. A held-out search backs up the reward model's own values."""
-    visits, sums = [0] * len(tree.nodes), [0.0] * len(tree.nodes)
-    for i, node in reversed(list(enumerate(tree.nodes))):
+    answers that it leads to. A held-out search backs up the reward model's own values.
+
+    A step that was written several times in one place is one: independent trajectories begin alike.
+    """
+    nodes, place, met = [tree.nodes[0]], [0], dict[tuple[int, str], int]()
+    for node in tree.nodes[1:]:
+        parent = place[node.parent]
+        place.append(met.setdefault((parent, node.text), len(nodes)))
+        if place[-1] == len(nodes):
+            nodes.append(node.with_stats(0, 0.0, parent))
+    visits, sums = [0] * len(nodes), [0.0] * len(nodes)
+    for i, node in zip(place, tree.nodes, strict=True):
         if node.grade in GRADE_VALUES:
             visits[i], sums[i] = visits[i] + 1, sums[i] + GRADE_VALUES[node.grade]
-        if i:
-            visits[node.parent] += visits[i]
-            sums[node.parent] += sums[i]
-    nodes = (node.with_stats(n, q, node.parent) for node, n, q in zip(tree.nodes, visits, sums, strict=True))
-    return dataclasses.replace(tree, nodes=tuple(nodes))
+    for i in range(len(nodes) - 1, 0, -1):
+        visits[nodes[i].parent] += visits[i]
+        sums[nodes[i].parent] += sums[i]
+    told = (node.with_stats(n, q, node.parent) for node, n, q in zip(nodes, visits, sums, strict=True))
+    return dataclasses.replace(tree, nodes=tuple(told), finals=())
 
 
 def _valued(tree: Tree, positives: Sequence[int], negatives: Sequence[int]) -> Iterator[tuple[float, float]]:

@@ -95,6 +95,24 @@ def test_the_reward_model_is_not_judged_by_its_own_values(trees: list[Tree]) -> 
     assert turned.accuracy == pytest.approx(1 - order.accuracy)
 
 
+def test_a_step_that_several_trajectories_begin_with_is_one() -> None:
+    """Independent trajectories: "a" and "b" below the root, "a" written three times and twice right."""
+    nodes = [Node(-1, "", "ok", 0, 4, 0.0)]
+    for first, then, grade, value in (
+        ("a", "x", "right", 0.8),
+        ("b", "x", "wrong", -0.6),
+        ("a", "y", "wrong", -0.2),
+        ("a", "x", "right", 0.8),
+    ):
+        of_first = 0.4 if first == "a" else -0.3
+        nodes.append(Node(0, first, "ok", 1, 1, 0.0, ppm=of_first))
+        nodes.append(Node(len(nodes) - 1, then, "answer", 2, 1, 0.0, ppm=value, answer="1", grade=grade))
+    order = order_of([Tree(Problem("1", "?", "1"), 1, 0, 4, tuple(nodes))])
+    assert order.by_depth == {"1": [1, 1.0], "2": [1, 1.0]}  # a against b, and below a x against y
+    assert order.loss == pytest.approx((math.log1p(math.exp(-0.7)) + math.log1p(math.exp(-1.0))) / 2)
+    assert (order.answers, order.answer_pairs) == (4, 4)  # every trajectory's
+
+
 def test_trees_without_values_tell_nothing(trees: list[Tree]) -> None:
     found = RewardOrder()
     for tree in trees:
