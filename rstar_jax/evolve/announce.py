@@ -136,10 +136,14 @@ class StageNeeds:
         return Assumed.of(self.prompts.get((kind, problems)), self.settings.decode.context)
 
     def searched(
-        self, stage: str, shape: Shape, load: SearchLoad, kind: str, name: str, problems: int
+        self, stage: str, shape: Shape, load: SearchLoad, kind: str, name: str, problems: int, paths: int = 0
     ) -> None:
-        device = self.machine.device
-        planned = plan(shape, load, problems, TrainLoad(), device, self.assumed(kind, name))
+        """paths: of a problem, where they share no step; the plan counts half of a rollout's steps."""
+        device, work = self.machine.device, load
+        if paths:
+            work = dataclasses.replace(load, rollouts=2 * paths, candidates=1)
+            load = dataclasses.replace(load, candidates=paths)
+        planned = plan(shape, work, problems, TrainLoad(), device, self.assumed(kind, name))
         parts = needs.searching(shape, load, self.machine, self._programs(stage, load, kind, name))
         self._add(stage, parts, planned.tokens, planned.search_hours, planned.chips)
 
@@ -229,7 +233,7 @@ def by_stage(
             stages.trained(f"round{number}/{stage}", base, train_load, config, lora, train * tokens, chips)
         rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
         both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
-        stages.searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout)
+        stages.searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout, e.paths)
     return stages.found
 
 
@@ -296,7 +300,7 @@ def announce_ppm(
     if heldout:
         rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
         both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
-        stages.searched("evaluate", shape, both, "finetuned", "heldout", heldout)
+        stages.searched("evaluate", shape, both, "finetuned", "heldout", heldout, e.paths)
     log(f"{count:,} pairs, {heldout:,} held-out problems; {name} has {short(shape.parameters)} parameters.")
     say(stages.found, machine, log)
     return {"stages": stages.found}

@@ -188,7 +188,7 @@ def evaluate(context: Context, round: int, folder: Path) -> EvaluateResult:
 def evaluate_models(context: Context, round: int, models: Models, folder: Path) -> EvaluateResult:
     """The same of any models, also of those that no round made (round 0)."""
     e = context.settings.evaluate
-    with open_seeker(context, round, models, folder, (1, e.candidates)) as seeker:
+    with open_seeker(context, round, models, folder, (1, e.paths or e.candidates)) as seeker:
         result = _policy_alone(seeker)
         if STRATEGIES[e.strategy].needs_ppm and models.ppm is None:
             context.progress.log(

@@ -203,6 +203,11 @@ class EvaluateSettings:
         hint = f"one of {', '.join(STRATEGIES)} ({nearest(self.strategy, STRATEGIES)})"
         require(self.strategy in STRATEGIES, "evaluate.strategy", self.strategy, hint)
 
+    @property
+    def paths(self) -> int:
+        """Trajectories of a problem that share no step; 0 where they grow a tree."""
+        return STRATEGIES[self.strategy].paths(self)
+
     def config(self, search: SearchSettings) -> SearchConfig:
         """The search of held-out problems; what is not said here is as where training data are made."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

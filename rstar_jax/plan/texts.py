@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
 from rstar_jax.search.config import SearchConfig
+from rstar_jax.search.strategies import STRATEGIES
 from rstar_jax.types import Problem
 
 SAMPLE = 100  # problems whose prompts are looked at
@@ -46,8 +47,10 @@ def demand(searches: Iterable[tuple[SearchConfig, int, Prompts | None]], context
     most = 0
     for config, problems, prompts in searches:
         if prompts is not None:
-            # A greedy search is one path; beams are about as broad as the rollouts of a tree.
-            beside = 1.0 if config.strategy == "greedy" else KEPT * config.rollouts * config.candidates
+            # Paths that share no step are gone back to whole; beams are about as broad as the rollouts of a
+            # tree.
+            paths = STRATEGIES[config.strategy].paths(config)
+            beside = float(paths or KEPT * config.rollouts * config.candidates)
             beside *= config.searches if config.strategy == "mcts_repeated" else 1
             tree = prompts.mean + int(max(1.0, beside) * prompts.solution(context))
             most = max(most, min(config.batch, problems) * tree)

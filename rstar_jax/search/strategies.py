@@ -7,6 +7,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 from rstar_jax.errors import UserError
 from rstar_jax.queues import Part
@@ -25,18 +26,24 @@ class Strategy:
     """make: a problem's tree that grows by itself. manner: how its leaves are expanded.
 
     leaves: how many it may ask for at a time. needs_ppm: it ranks by the PPM's values and is nothing without.
+    paths: trajectories that share no step, side by side from the root; 0 of a strategy that grows trees.
     """
 
     make: Callable[[Problem, SearchConfig, TreeId], SearchState]
     manner: Callable[[SearchConfig], ExpandConfig]
     leaves: Callable[[SearchConfig], int]
     needs_ppm: bool = False
+    paths: Callable[[Any], int] = lambda _: 0
+
+
+def _rollouts(config: Any) -> int:
+    return config.rollouts
 
 
 STRATEGIES: dict[str, Strategy] = {
-    "greedy": Strategy(chains.greedy, chains.greedy_manner, lambda c: 1),
-    "sample": Strategy(chains.sampled, chains.greedy_manner, lambda c: c.rollouts),
-    "best_of_n": Strategy(chains.sampled, chains.ranked_manner, lambda c: c.rollouts, needs_ppm=True),
+    "greedy": Strategy(chains.greedy, chains.greedy_manner, lambda c: 1, paths=lambda c: 1),
+    "sample": Strategy(chains.sampled, chains.greedy_manner, _rollouts, paths=_rollouts),
+    "best_of_n": Strategy(chains.sampled, chains.ranked_manner, _rollouts, needs_ppm=True, paths=_rollouts),
     "beam": Strategy(beam.beam, mcts.manner, lambda c: c.beam_width, needs_ppm=True),
     "dvts": Strategy(beam.diverse, mcts.manner, lambda c: c.subtrees * c.beam_width, needs_ppm=True),
     "mcts": Strategy(mcts.Mcts, mcts.manner, lambda c: c.parallel_leaves),

@@ -10,7 +10,7 @@ import pytest
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.announce import _duration, announce, by_stage, loads
-from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve.settings import EvaluateSettings, RunSettings
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host, needs
@@ -294,9 +294,19 @@ def test_prompts_are_measured_and_make_the_demand():
     assert demand([(dataclasses.replace(tree, batch=4), 32, prompts)], 1152) == 4 * (870 + 8 * 282)
     several = dataclasses.replace(tree, strategy="mcts_repeated", searches=3)
     assert demand([(several, 2, prompts)], 1152) == 2 * (870 + 3 * 8 * 282)
+    samples = dataclasses.replace(tree, strategy="best_of_n")
+    assert demand([(samples, 2, prompts)], 1152) == 2 * (870 + 8 * 282)  # whole solutions, no candidates
     greedy = SearchConfig(strategy="greedy")
     assert demand([(tree, 1, prompts), (greedy, 2, prompts), (tree, 9, None)], 1152) == 870 + 8 * 282
     assert Assumed.of(prompts, 1152).row == pytest.approx(1152) and Assumed.of(None, 9) == Assumed()
+
+
+def test_an_evaluation_by_samples_writes_as_much_as_so_many_greedy_ones():
+    run = settings()
+    run = dataclasses.replace(run, evaluate=EvaluateSettings(strategy="best_of_n", rollouts=16))
+    prompts = {key: Prompts(40, 60, 90) for key in PROMPTS}
+    stages = by_stage(run, (SMALL, SMALL), prompts, MACHINE, 200, 50)
+    assert stages["round1/evaluate"]["tokens"] == 16 * stages["base/evaluate"]["tokens"]
 
 
 def test_the_rounds_ask_for_what_their_settings_say():
