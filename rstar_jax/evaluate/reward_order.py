@@ -21,9 +21,9 @@ MARGINS = 8  # bins of the histogram, from -2 to 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Order:
-    """pairs: of different steps of one node, chosen as for training (section 3.3) but for the round's rules,
-    by the grades of the answers that they lead to (a held-out search's own Q is the reward model's); accuracy:
-    share of them in the right order, a tie half; loss: their mean Bradley-Terry loss without the factor 1/4.
+    """pairs: of steps of one node, chosen as for training (section 3.3) but for the round's rules, by the
+    grades of the answers that they lead to (a held-out search's own Q is the reward model's); accuracy: share
+    of them in the right order, a tie half; loss: their mean Bradley-Terry loss without the factor 1/4.
     by_depth: pairs and accuracy by the depth of the steps. margins: pairs by the difference of the values,
     MARGINS bins from -2 to 2.
 
