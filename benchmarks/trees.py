@@ -30,7 +30,7 @@ from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import Batch, Example, TrainConfig, fit, ppm_loss
-from rstar_jax.train.packing import place, rows_of, share, shuffled
+from rstar_jax.train.packing import Shape, arrange, rows_of, share, shuffled
 from rstar_jax.train.ppm import PairSides, PpmBatches
 from rstar_jax.train.tree_rows import by_question
 from rstar_jax.types import PreferencePair
@@ -62,10 +62,11 @@ class Separate:
         order, c = shuffled(len(self.nodes), 0, 0), self.config
         nodes = [self.nodes[i] for i in share(order, step, self.total_steps)]
         members = [list(dict.fromkeys(s for i in node for s in self.pairs[i])) for node in nodes]
-        places = place([[len(self.sequences[s]) for s in some] for some in members], c.microbatch, c.seq_len)
+        lengths = [[len(self.sequences[s]) for s in some] for some in members]
+        places, shapes = arrange(lengths, [Shape(c.microbatch, c.seq_len)])
         flat = [self.sequences[s] for some in members for s in some]
         examples = [Example(tokens, np.zeros(len(tokens), bool)) for tokens in flat]
-        packed = rows_of(examples.__getitem__, list(itertools.chain(*places)), c.microbatch, c.seq_len)
+        packed = rows_of(examples.__getitem__, list(itertools.chain(*places)), shapes)
         reads: list[list[tuple[int, int, float]]] = [[] for _ in packed]
         for node, some, slots in zip(nodes, members, places, strict=True):
             last = {
