@@ -60,9 +60,12 @@ def open_piece(path: Path, key: str) -> pa.RecordBatch:
     try:
         with pa.memory_map(str(path)) as file:
             batch = pa.ipc.open_file(file).get_batch(0)
-    except (OSError, pa.ArrowException) as error:
+        found = (batch.schema.metadata or {}).get(_KEY)
+        if found == key.encode():
+            TokenStore([batch], dict)  # which finds its columns
+    except (OSError, pa.ArrowException, ValueError, TypeError, LookupError) as error:
         raise records.Damaged(path, str(error).splitlines()[0]) from error
-    if (batch.schema.metadata or {}).get(_KEY) != key.encode():
+    if found != key.encode():
         raise records.Damaged(path, "tokens of other rows or another tokenizer")
     return batch
 

@@ -71,13 +71,13 @@ def tokenized(
         return TokenStore(_in_memory(chunks(), encode, on_done), kind)
     share, index = share or Share(), folder / f"{key}.json"
     if share.led(lambda: _sweep(folder, key, index)):
-        count = records.read_json(index)["pieces"]
+        count = records.read_signed(index)["pieces"]
     else:
         count = _make(chunks(), encode, folder, key, share, rows, on_done)
         share.meet()
-        share.led(lambda: records.write_json(index, {"pieces": count, "rows": rows}))
+        share.led(lambda: records.write_signed(index, {"pieces": count, "rows": rows}))
     paths = [_path(folder, key, number) for number in range(count)]
-    return TokenStore((open_piece(path, key) for path in paths), kind, paths)
+    return TokenStore((open_piece(path, path.stem) for path in paths), kind, paths)
 
 
 def piece_of(chunk: Any, encode: Encode, key: str = "") -> pa.RecordBatch:
@@ -109,14 +109,14 @@ def _sweep(folder: Path, key: str, index: Path) -> bool:
             if not path.name.startswith(f"{key}-"):
                 path.unlink()
             else:
-                open_piece(path, key)
+                open_piece(path, path.stem)
         except records.Damaged as error:
             log.warning("%s It is made again.", error)
             path.unlink()
     if not index.exists():
         return False
     try:
-        count = records.read_json(index)["pieces"]
+        count = records.read_signed(index)["pieces"]
     except (records.Damaged, KeyError, TypeError):
         count = None
     if count is not None and all(_path(folder, key, number).exists() for number in range(count)):
@@ -148,14 +148,14 @@ def _make(
             on_done(done)
 
     workers = min(len(os.sched_getaffinity(0)), rows // share.parts // _ROWS_A_WORKER)
-    if workers < 2 or (request := _pickled((encode, key))) is None:
+    if workers < 2 or (request := _pickled(encode)) is None:
         for path, chunk in own():
-            write_piece(path, piece_of(chunk, encode, key))
+            write_piece(path, piece_of(chunk, encode, path.stem))
         return count
     with _Workers(request, workers) as pool:
         for path, chunk, made in pool.map(own()):
             if not made:  # its process was killed, for want of memory mostly
-                write_piece(path, piece_of(chunk, encode, key))
+                write_piece(path, piece_of(chunk, encode, path.stem))
     return count
 
 

@@ -2,7 +2,7 @@
 
     python -m rstar_jax.data.tokenize_worker
 
-Reads pickles: once (encode, key), then (path, chunk) again and again; writes the chunk's piece to the path
+Reads pickles: once what encodes, then (path, chunk) again and again; writes the chunk's piece to the path
 and answers with None, or with the UserError that says why it cannot be encoded.
 """
 
@@ -20,12 +20,12 @@ def main() -> None:
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # whatever prints must not answer
     try:
-        encode, key = pickle.load(asked)
+        encode = pickle.load(asked)
         while True:
             path, chunk = pickle.load(asked)
             refused = None
             try:
-                write_piece(path, piece_of(chunk, encode, key))
+                write_piece(path, piece_of(chunk, encode, path.stem))
             except UserError as error:
                 refused = UserError(str(error))
             pickle.dump(refused, answers)

@@ -112,6 +112,22 @@ def test_a_changed_byte_is_told_where_it_is_read(encoder, rows, tmp_path):
         store[14]
 
 
+def test_pieces_of_other_places_and_damaged_headers_are_made_again(encoder, rows, tmp_path):
+    folder = tmp_path / "tokens"
+    first = solutions([*rows], encoder, dict)
+    solutions(rows, encoder, dict, folder=folder)
+    one, other = sorted(folder.glob("*.arrow"))[:2]
+    whole = one.read_bytes()
+    other.write_bytes(whole)
+    assert same(solutions(rows, encoder, dict, folder=folder), first)
+    for name in (b"crc", b"counts", b"dtype", b"tokens"):  # in the schema, at the beginning and at the end
+        one.write_bytes(whole.replace(name, name[::-1]))
+        assert same(solutions(rows, encoder, dict, folder=folder), first), name
+    index = next(folder.glob("*.json"))
+    index.write_text(index.read_text().replace('"pieces": 4', '"pieces": 3'))
+    assert same(solutions(rows, encoder, dict, folder=folder), first)
+
+
 def test_hosts_make_their_shares_and_all_see_all(encoder, rows, tmp_path):
     """Two hosts, as threads: each writes its pieces, and neither goes on before both have."""
     folder, meeting, stores, encoded = tmp_path / "tokens", threading.Barrier(2), {}, {0: [], 1: []}
