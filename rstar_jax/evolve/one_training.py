@@ -28,6 +28,7 @@ from rstar_jax.report.tables import show
 from rstar_jax.report.write import write_report
 from rstar_jax.settings import to_dict
 from rstar_jax.tasks import VerifySettings
+from rstar_jax.train import TrainConfig
 from rstar_jax.types import Problem
 
 
@@ -56,6 +57,24 @@ def refuse_unused(policy: PolicySettings, bootstrap: str, ppm: str) -> None:
     for name, why in (("bootstrap", bootstrap), ("ppm", ppm)):
         if value := getattr(policy, name):
             raise UserError(f"config.policy.{name}: {value!r} given, but {why}")
+
+
+def told_of_long(option: str, config: TrainConfig, long: int, looked_at: int, what: str, kept: str) -> str:
+    """Say what becomes of examples that are longer than a row; empty where there are none.
+
+    option: where `config` stands. kept: what is learnt of them where they are cut. Raises UserError where
+    they are refused: now, since a large base may be evaluated for hours before it is trained.
+    """
+    if not long:
+        return ""
+    found = f"{long} of {looked_at} {what} looked at have more than {config.seq_len:,} tokens"
+    if config.long == "error":
+        raise UserError(
+            f"{option}.seq_len: {config.seq_len} given, but {found}, and {option}.long is 'error'. Raise it, "
+            f"or give --{option}.long=drop or truncate."
+        )
+    done = kept if config.long == "truncate" else f"Such {what} are left out"
+    return f"warning: {option}.seq_len: {found}. {done}; raise it to have them learnt."
 
 
 def run(

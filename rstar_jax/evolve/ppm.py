@@ -214,11 +214,10 @@ def _estimate(context: Context, settings: PpmSettings) -> None:
 
     some = RowFile(path, PreferencePair).sample(SAMPLE)
     lengths = [length(pair) for pair in some]
-    if long := sum(length > room for length in lengths):
-        context.progress.log(
-            f"warning: config.train.ppm.seq_len: {long} of {len(some)} pairs looked at have more than "
-            f"{room:,} tokens. Such pairs are left out; raise it to have them learnt."
-        )
+    long, kept = sum(length > room for length in lengths), "Such pairs are left out"
+    asked = "config.train.ppm", settings.train.ppm, long, len(some), "pairs", kept
+    if told := one_training.told_of_long(*asked):
+        context.progress.log(told)
     tokens = round(2 * sum(length for length in lengths if length <= room) * count / len(some))
     estimates = announce_ppm(
         context.settings,

@@ -196,11 +196,10 @@ def _estimate(context: Context, settings: SftSettings) -> None:
 
     some, room = rows.sample(SAMPLE), settings.train.policy.seq_len
     lengths = [tokens for row in some if (tokens := length(row)) <= room]
-    if len(lengths) < len(some):  # said now: until it is trained, a large base may be evaluated for hours
-        context.progress.log(
-            f"warning: config.train.policy.seq_len: {len(some) - len(lengths)} of {len(some)} rows looked at "
-            f"have more than {room:,} tokens. Such rows are left out; raise it to have them learnt."
-        )
+    long, kept = len(some) - len(lengths), "Of such rows the first steps are learnt"
+    asked = "config.train.policy", settings.train.policy, long, len(some), "rows", kept
+    if told := one_training.told_of_long(*asked):
+        context.progress.log(told)
     tokens = round(sum(lengths) * len(rows) / len(some))
     estimates = announce_warm_start(
         context.settings,

@@ -216,6 +216,10 @@ def test_rows_that_are_too_long_are_told_before_the_base_is_evaluated_and_not_co
     assert "seq_len: 1 of 2 rows looked at have more than 256 tokens" in told
     learnt = next(stage for stage in report["stages"] if stage["name"] == "policy")
     assert learnt["estimate"]["tokens"] == learnt["tokens"] > 0
+    refused = r"policy\.seq_len: 256 given, but 1 of 2 .*long is 'error'"
+    with pytest.raises(UserError, match=refused):
+        sft.run(settings(path, *options, "--config.train.policy.long=error"), tmp_path / "refused")
+    assert not (tmp_path / "refused" / "base").exists()
     path.write_text(json.dumps(long))
     with pytest.raises(UserError, match=r"train\.seq_len: 256 given, but all 1 solutions are longer"):
         sft.run(settings(path, *options), tmp_path / "none")
