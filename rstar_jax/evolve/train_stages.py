@@ -279,9 +279,12 @@ def fit_reward(
     del policy
     prompt = context.prompt("ppm")
     with _training(context, round, f"train the {learnt.title}", folder, tokenizer) as options:
-        measured = train.held_out_pairs(held_out, tokenizer, prompt, config)
+        measured = train.held_out_pairs(model, held_out, tokenizer, prompt, config)
         config = heldout_solutions.keeping(context, config, measured, learnt.title)
-        summary = learnt.train(model, rows, tokenizer, prompt, config, held_out=measured, **options)
+        told = functools.partial(_grown, context)
+        summary = learnt.train(
+            model, rows, tokenizer, prompt, config, held_out=measured, on_question=told, **options
+        )
         loader = usage.loader(tokenizer, model.decoder.config.family)
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
         data = {learnt.examples: len(rows), "training problems": len(context.train)}
@@ -335,6 +338,10 @@ def _training(
 
 def _encoded(context: Context, done: int, total: int) -> None:
     context.progress.update(note=f"{done:,} of {total:,} rows are token ids")
+
+
+def _grown(context: Context, done: int, total: int) -> None:
+    context.progress.update(note=f"the rows of {done:,} of {total:,} questions are trees")
 
 
 def _seed(context: Context, round: int) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig
@@ -14,7 +15,7 @@ from rstar_jax.train.held_out import HeldOut, measure
 from rstar_jax.train.host_rows import Rows, mesh_of
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss
-from rstar_jax.train.ppm import compare
+from rstar_jax.train.ppm import once, pair_batches, ppm_loss
 from rstar_jax.types import PreferencePair, SftRow
 
 
@@ -46,14 +47,25 @@ def held_out_solutions(
 
 
 def held_out_pairs(
+    model: RewardModel,
     pairs: Sequence[PreferencePair],
     tokenizer: Tokenizer,
     prompt: Callable[[str], str],
     config: TrainConfig,
 ) -> HeldOut | None:
-    """Return what measures a reward model on pairs, by the terms of its loss; None where there are none."""
+    """Return what measures a reward model on pairs, by the terms of its loss; None where there are none.
+
+    model: one of the mesh that it will be measured on. Raises UserError where none of the pairs fits a row:
+    now, since after an epoch it would be too late.
+    """
+    if not pairs:
+        return None
+    try:
+        batches = pair_batches(model, pairs, tokenizer, prompt, once(config))
+    except UserError as error:
+        raise UserError(f"held-out pairs: {error} Or hold none out (config.heldout_pairs=0).") from error
 
     def figures(model: RewardModel) -> dict[str, float]:
-        return compare(model, pairs, tokenizer, prompt, config)[0]
+        return measure(model, batches, ppm_loss, config, total_steps=batches.total_steps)
 
-    return figures if pairs else None
+    return figures

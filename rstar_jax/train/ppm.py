@@ -45,6 +45,7 @@ def train_ppm(
     *,
     seed: int = 0,
     new_tokens: range = range(0),
+    on_question: Callable[[int, int], None] = lambda *_: None,
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
@@ -53,13 +54,14 @@ def train_ppm(
     """Train `model` in place on the pairs, by `config.lora` if it has a rank; the other arguments are those
     of `fit`.
 
-    prompt: question -> what stands before the solution. new_tokens: as for train_policy.
+    prompt: question -> what stands before the solution. new_tokens: as for train_policy. on_question: told
+    now and then how many questions' pairs are trees, of all.
     The summary's metrics hold the "accuracy" of the pairs' order. Raises UserError if there are no pairs or
     none fits `config.seq_len`.
     """
     if not pairs:
         raise UserError("training the PPM: no preference pairs given. At least one is needed.")
-    batches = _batches(model, pairs, tokenizer, prompt, config, seed)
+    batches = pair_batches(model, pairs, tokenizer, prompt, config, seed, on_question)
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
             model,
@@ -94,7 +96,7 @@ def compare(
 
     Raises UserError as `train_ppm`.
     """
-    batches = _batches(model, pairs, tokenizer, prompt, dataclasses.replace(config, epochs=1), 0)
+    batches = pair_batches(model, pairs, tokenizer, prompt, once(config))
     steps = batches.total_steps
     found = measure(
         model, batches, loss or ppm_loss, config, total_steps=steps, on_step=lambda step: on_step(step, steps)
@@ -102,14 +104,21 @@ def compare(
     return found, batches.dropped
 
 
-def _batches(
+def once(config: TrainConfig) -> TrainConfig:
+    """The config for pairs that are measured: long ones are counted, as nothing would be learnt of them."""
+    return dataclasses.replace(config, epochs=1, long="drop")
+
+
+def pair_batches(
     model: RewardModel,
     pairs: Sequence[PreferencePair],
     tokenizer: Tokenizer,
     prompt: Callable[[str], str],
     config: TrainConfig,
-    seed: int,
+    seed: int = 0,
+    on_question: Callable[[int, int], None] = lambda *_: None,
 ) -> PpmBatches:
+    """The batches of a training of `model` on pairs; see `train_ppm`."""
     questions = by_question(pair.question for pair in pairs)
     weights = np.fromiter((pair.weight for pair in pairs), np.float32, len(pairs))
     return PpmBatches(
@@ -120,6 +129,7 @@ def _batches(
         seed,
         functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
         long_from=rope.long_from(model.decoder.config.rope),
+        on_question=on_question,
     )
 
 
@@ -161,9 +171,10 @@ class PpmBatches:
         rows: Callable[[int], Sequence[Rows]] | None = None,
         *,
         long_from: int | None = None,
+        on_question: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
         self.config, self.sides, self.weights, self.long_from = config, sides, weights, long_from
-        self.groups = Groups.of(len(questions), lambda number: self._divided(questions[number]), 3)
+        self.groups = Groups.of(len(questions), lambda n: self._divided(questions[n]), 3, on_question)
         self.dropped = len(weights) - len(self.groups.examples.rows)
         warn_dropped(self.dropped, len(weights), "preference pairs", config)
         rows = rows or functools.partial(Rows.sizes, None, config.microbatch)

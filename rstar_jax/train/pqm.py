@@ -66,6 +66,7 @@ def train_pqm(
     *,
     seed: int = 0,
     new_tokens: range = range(0),
+    on_question: Callable[[int, int], None] = lambda *_: None,
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
@@ -89,6 +90,7 @@ def train_pqm(
         seed,
         functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
         long_from=rope.long_from(model.decoder.config.rope),
+        on_question=on_question,
     )
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
@@ -135,10 +137,11 @@ class PqmBatches:
         rows: Callable[[int], Sequence[Rows]],
         *,
         long_from: int | None = None,
+        on_question: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
         self.config, self.ways, self.long_from = config, ways, long_from
         self._steps = np.zeros((1, 2), np.int64)  # that would be learnt, and those that are, of this process
-        self.groups = Groups.of(len(questions), lambda number: self._divided(questions[number]), 1)
+        self.groups = Groups.of(len(questions), lambda n: self._divided(questions[n]), 1, on_question)
         total, learnt = all_rows(self._steps).sum(axis=0).tolist()
         self.dropped = total - learnt
         warn_dropped(self.dropped, total, "steps that have values", config)

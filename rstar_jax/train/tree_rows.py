@@ -22,6 +22,7 @@ from rstar_jax.train.trees import TokenTree
 
 LANES = 128  # rows are multiples of it, as kernels want them
 STEPS_A_SHAPE = 500  # of a training, that pay for compiling another shape
+TOLD_EVERY = 64  # questions
 KEPT_TOKENS = 1 << 25  # of trees that a process keeps, rather than make them again in the next epoch
 
 # A group of a question: tokens of each of its trees, and a row of numbers for each of its examples, the first
@@ -63,9 +64,15 @@ class Groups:
     examples: Ragged
 
     @classmethod
-    def of(cls, questions: int, group: Callable[[int], Iterable[Group]], width: int) -> Groups:
+    def of(
+        cls,
+        questions: int,
+        group: Callable[[int], Iterable[Group]],
+        width: int,
+        on_question: Callable[[int, int], None] = lambda *_: None,
+    ) -> Groups:
         """Those of all questions, in their order. group: of a question by number, called for this process's
-        share of them. width: K."""
+        share of them. width: K. on_question: told now and then how many questions are done, of all."""
         heads: list[tuple[int, int, int]] = []
         lengths: list[int] = []
         found = [np.zeros((0, width), np.int32)]
@@ -75,6 +82,8 @@ class Groups:
                 heads.append((question, len(trees), len(examples)))
                 lengths += trees
                 found.append(np.asarray(examples, np.int32).reshape(-1, width))
+            if question // count % TOLD_EVERY == 0:
+                on_question(question + 1, questions)
         head = all_rows(np.asarray(heads, np.int32).reshape(-1, 3))
         order = np.argsort(head[:, 0], kind="stable")
         tokens = all_rows(np.asarray(lengths, np.int32).reshape(-1, 1))

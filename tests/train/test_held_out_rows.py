@@ -1,10 +1,13 @@
 """A policy's loss on solutions that it does not learn: of what it writes of each, however they are packed."""
 
+import dataclasses
+
 import flax.nnx as nnx
 import jax
 import numpy as np
 import pytest
 
+from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
@@ -52,13 +55,15 @@ def test_where_nothing_fits_nothing_is_measured(tokenizer):
     none = (None, 0, 0)
     assert held_out_solutions(decoder(tokenizer), [], tokenizer, str, CONFIG) == none
     assert held_out_solutions(decoder(tokenizer), [row("x" * 200)], tokenizer, str, CONFIG) == none
-    assert held_out_pairs([], tokenizer, str, CONFIG) is None
+    assert held_out_pairs(from_policy(decoder(tokenizer), seed=1), [], tokenizer, str, CONFIG) is None
 
 
 def test_pairs_are_measured_as_they_are_compared(tokenizer):
     pairs = [PreferencePair("p", "q", (), (f"a{i}",), (f"b{i}",), 1.0, 1.0, False, 1) for i in range(3)]
     model = from_policy(decoder(tokenizer), seed=1)
-    assert (
-        held_out_pairs(pairs, tokenizer, str, CONFIG)(model)
-        == compare(model, pairs, tokenizer, str, CONFIG)[0]
-    )
+    long = dataclasses.replace(pairs[0], positive=("a" * 99,))
+    for config in (CONFIG, dataclasses.replace(CONFIG, long="error")):  # which is of what is learnt
+        measured = held_out_pairs(model, [*pairs, long], tokenizer, str, config)
+        assert measured(model) == compare(model, pairs, tokenizer, str, config)[0]
+    with pytest.raises(UserError, match=r"held-out pairs: .* all 1 preference pairs are longer"):
+        held_out_pairs(model, [long], tokenizer, str, CONFIG)

@@ -101,6 +101,12 @@ def test_examples_come_by_question_whatever_their_order() -> None:
     assert [list(q) for q in by_question(iter("abacb"))] == [[0, 2], [1, 4], [3]]
 
 
+def test_it_is_told_how_many_questions_are_trees() -> None:
+    told: list[tuple[int, int]] = []
+    Groups.of(130, lambda number: [([5], [(number,)])], 1, lambda *at: told.append(at))
+    assert told == [(1, 130), (65, 130), (129, 130)]
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request: pytest.FixtureRequest) -> Any:
     made = from_policy(init_random(FAMILIES[request.param], 0))
