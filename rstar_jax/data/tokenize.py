@@ -190,12 +190,13 @@ class _Workers:
             )
             self._all.append(child)
             self._idle.put(child)
-        self._threads = ThreadPoolExecutor(count)
+        self._threads, self._ended = ThreadPoolExecutor(count), False
 
     def __enter__(self) -> _Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ended = True
         for child in self._all:
             child.kill()
         self._threads.shutdown(cancel_futures=True)
@@ -224,7 +225,8 @@ class _Workers:
             child.stdin.flush()
             refused: UserError | None = pickle.load(child.stdout)
         except (OSError, EOFError, pickle.UnpicklingError):
-            log.warning("A process that tokenizes was killed; its rows are encoded by this one.")
+            if not self._ended:
+                log.warning("A process that tokenizes was killed; its rows are encoded by this one.")
             return False
         finally:
             self._idle.put(child)  # one that is dead says so at once

@@ -18,7 +18,8 @@ class TrainConfig:
     epochs: passes over the data. batch: examples (solutions or preference pairs) per optimiser step.
     seq_len: tokens of a packed row. long: what is done with a longer example: "drop" leaves it out and counts
         it; "truncate" keeps those first steps of a solution that fit (a pair, whose sides are read at their
-        ends, is dropped); "error" refuses all.
+        ends, is dropped); "error" refuses all. Of a PQM's examples those first steps are learnt with either
+        of the first two, the steps behind them are counted. Held-out pairs are never refused for it.
     microbatch: rows per call of all devices together; on a mesh that splits the batch over more than they
         divide by, the next multiple. A batch takes as many calls as its rows need, so that one shape is
         compiled (up to 8 of a reward model, which learns trees), and has the same examples whatever the

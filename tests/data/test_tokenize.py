@@ -194,8 +194,10 @@ def test_what_a_killed_process_had_is_encoded_here(encoder, rows, tmp_path, monk
     assert "was killed" in caplog.text
 
 
-def test_a_row_that_teaches_nothing_is_named(encoder, rows, tmp_path, monkeypatch):
-    records.write_rows(rows.path, SftRow, [row(1), dataclasses.replace(row(2), steps=())])
+def test_a_row_that_teaches_nothing_is_named(encoder, rows, tmp_path, monkeypatch, caplog):
+    nothing = dataclasses.replace(row(2), steps=())
+    records.write_rows(rows.path, SftRow, [row(1), nothing, *[row(i % 20) for i in range(3000)]])
+    monkeypatch.setattr(solution_tokens, "CHUNK", 600)
     rows = RowFile(rows.path, SftRow)
     with pytest.raises(UserError, match="'p2': none of its 0 steps"):
         solutions(rows, encoder, dict)
@@ -203,6 +205,7 @@ def test_a_row_that_teaches_nothing_is_named(encoder, rows, tmp_path, monkeypatc
     monkeypatch.setattr(tokenize.os, "sched_getaffinity", lambda _: {0, 1})
     with pytest.raises(UserError, match="'p2': none of its 0 steps"):
         solutions(rows, encoder, dict, folder=tmp_path / "tokens")
+    assert "was killed" not in caplog.text
 
 
 def test_cut_solutions_keep_whole_steps_and_no_end(encoder):
