@@ -153,8 +153,8 @@ def fine_tune(
     context.held.clear()
     tokenizer = context.tokenizer(context.base)
     config = context.settings.train.policy
-    base = _load(context, context.base, config)
-    model = train.with_delimiters(base, tokenizer, context.settings.policy.delimiters)
+    delimiters = context.settings.policy.delimiters
+    model = train.with_delimiters(_load(context, context.base, config), tokenizer, delimiters)
     prompt = context.prompt("finetuned")
     title = f"round {round}, the policy" if round else "the policy"
     solutions, source = heldout_solutions.of(context, round)

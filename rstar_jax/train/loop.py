@@ -120,14 +120,16 @@ def fit(
             _warn_of_padding(batch, config)
         while batch is not None:
             # 3.
-            if trace.due(step):
+            shapes = {m["tokens"].shape for m in batch.microbatches}
+            if trace.due(step) or not flight.clock.knows(shapes):
                 flight.land()
+            if trace.due(step):
                 trace.turn()
             pieces = [on_device(m, run.everywhere) for m in batch.microbatches]
             hyper |= on_device({"step": np.asarray(step, np.int32)}, run.everywhere)
             if is_first := sums is None:
                 sums = run.zeros(params, frozen, pieces[0])
-            flight.clock.begin()
+            flight.clock.begin(shapes)
             with jax.transfer_guard("disallow"), memory_told(config, batch):
                 for piece in pieces:
                     sums = run.accumulate(params, frozen, sums, piece)

@@ -71,6 +71,7 @@ class Progress:
 
     def summary(self, dropped: int, keep: str) -> TrainSummary:
         rows = {n: [row[n] for row in self.recent if n in row] for row in self.recent for n in row}
+        best = self.best if keep == "best" else {}  # none where no held-out loss was a number
         return TrainSummary(
             steps=self.step,
             examples=self.examples,
@@ -81,6 +82,6 @@ class Progress:
             seconds=self.seconds,
             metrics={n: sum(found) / len(found) for n, found in rows.items() if n not in _NO_MEANS},
             skipped=self.skipped,
-            kept_step=self.best["step"] if keep == "best" else self.step,
-            held_out=(self.best if keep == "best" else self.held_out).get("figures", {}),
+            kept_step=best.get("step", self.step),
+            held_out=(best or self.held_out).get("figures", {}),
         )

@@ -28,7 +28,8 @@ class DeviceClock:
 
         begin --> dispatched --> awaited     once a step; the next may begin before one is awaited
 
-    In the first step the programs are compiled until `dispatched`, and the device works from then on.
+    In a step with a shape that no step before had, programs are compiled until `dispatched`, and the device
+    works from then on: what runs when it begins is to be awaited first.
     """
 
     def __init__(self) -> None:
@@ -36,14 +37,21 @@ class DeviceClock:
         self.last = 0.0  # seconds of the step that was awaited last
         self._begun: list[float] = []  # of the steps that were not awaited
         self._ended = 0.0
-        self._compiled = False
+        self._compiled: set[tuple[int, ...]] = set()
+        self._compiles = False
 
-    def begin(self) -> None:
+    def knows(self, shapes: set[tuple[int, ...]]) -> bool:
+        """Tell whether steps before had all these shapes of microbatches."""
+        return shapes <= self._compiled
+
+    def begin(self, shapes: set[tuple[int, ...]]) -> None:
+        self._compiles = not self.knows(shapes)
+        self._compiled |= shapes
         self._begun.append(time.monotonic())
 
     def dispatched(self) -> None:
-        if not self._compiled:
-            self._compiled, self._begun[-1] = True, time.monotonic()
+        if self._compiles:
+            self._begun[-1] = time.monotonic()
 
     @contextlib.contextmanager
     def awaited(self) -> Iterator[None]:

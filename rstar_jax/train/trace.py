@@ -30,13 +30,21 @@ class Trace:
         return (step in self._steps) != self._is_running
 
     def turn(self) -> None:
-        """Begin or end."""
-        if self._is_running:
-            jax.profiler.stop_trace()
+        """Begin or end. Where the profiler cannot, as in a folder that is not to be written to, or as another
+        trace runs, a warning says so, and the training goes on without."""
+        begins, self._is_running = not self._is_running, False
+        try:
+            if begins:
+                jax.profiler.start_trace(str(self._folder))
+            else:
+                jax.profiler.stop_trace()
+        except (RuntimeError, OSError) as error:
+            self._steps = range(0)
+            log.warning("train.profile: no trace in %s (%s).", self._folder, str(error)[:200])
+            return
+        self._is_running = begins
+        if not begins:
             log.info("The trace of steps %d to %d is in %s.", self._steps[0], self._steps[-1], self._folder)
-        else:
-            jax.profiler.start_trace(str(self._folder))
-        self._is_running = not self._is_running
 
     def close(self) -> None:
         """End a trace that runs."""

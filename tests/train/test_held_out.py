@@ -99,6 +99,12 @@ def test_the_parameters_that_it_ends_with_are_those_of_keep(tiny, examples, tmp_
     assert (tmp_path / "best").exists() == (keep == "best")
 
 
+def test_without_a_number_to_choose_by_the_last_are_kept(tiny, examples, tmp_path):
+    config, model, losses = dataclasses.replace(CONFIG, keep="best"), tiny(), Measured(*[float("nan")] * 5)
+    summary = train(model, examples, config, held_out=losses, held_out_every=1, checkpoints=tmp_path)
+    assert summary.kept_step == 5 and np.isnan(summary.held_out["loss"]) and equal(model, losses.shown[4])
+
+
 def test_a_killed_training_still_ends_with_the_best(tiny, examples, tmp_path):
     """Killed where the state that it goes on from is older than the best parameters on disk."""
     config, model = dataclasses.replace(CONFIG, keep="best"), tiny()

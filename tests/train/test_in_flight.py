@@ -75,6 +75,13 @@ def test_a_trace_is_written_and_nothing_else_is_changed(tiny, examples, tmp_path
     assert "there are 5 steps: no trace" in caplog.text and not (tmp_path / "never" / "profile").exists()
 
 
+def test_a_trace_that_cannot_be_written_ends_no_training(tiny, examples, tmp_path, caplog):
+    (tmp_path / "profile").write_text("no folder")
+    metrics = MetricsWriter(tmp_path, tensorboard=False)
+    summary = train(tiny(), examples, dataclasses.replace(CONFIG, profile="1:3"), metrics=metrics)
+    assert summary.steps == 5 and "train.profile: no trace in" in caplog.text
+
+
 @pytest.mark.parametrize("steps", ["3", "5:5", "a:b", "-1:4", "7:3", ":"])
 def test_steps_to_trace_that_mean_none_are_named(steps):
     with pytest.raises(UserError, match=rf"train\.profile: '{steps}' given, two step numbers"):

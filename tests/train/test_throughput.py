@@ -107,11 +107,35 @@ def test_steps_that_overlap_are_counted_once(monkeypatch):
     now = iter([0.0, 1.0, 2.0, 3.0, 11.0, 12.0, 21.0])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
     clock = DeviceClock()
-    clock.begin()
+    clock.begin({(4, 64)})
     clock.dispatched()  # compiled from 0 to 1
-    clock.begin()
+    clock.begin({(4, 64)})
     clock.dispatched()
     for _ in range(2):
         with clock.awaited():
             pass
     assert (clock.device, clock.waited, clock.last) == (10.0 + 10.0, 8.0 + 9.0, 10.0)
+
+
+def test_compiling_another_shape_is_no_work_of_the_device(monkeypatch):
+    """Nor of the step before, which is read first."""
+    now = iter([0.0, 5.0, 5.0, 6.0, 6.0, 16.0, 16.0, 18.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    clock = DeviceClock()
+    for shapes in ({(4, 64)}, {(4, 64), (2, 32)}):
+        assert not clock.knows(shapes)
+        clock.begin(shapes)
+        clock.dispatched()
+        with clock.awaited():
+            pass
+        assert clock.knows(shapes)
+    assert clock.device == 1.0 + 2.0
+
+
+def test_a_step_is_read_before_another_shape_is_compiled(monkeypatch):
+    examples, told, begin = [Example(np.ones(20, np.int32), np.ones(20, bool))] * 4, [], DeviceClock.begin
+    both = [PolicyBatches(examples, dataclasses.replace(OPTIONS, seq_len=n), 0)(0) for n in (64, 32)]
+    monkeypatch.setattr(DeviceClock, "begin", lambda *a: (told.append("begin"), begin(*a)))
+    options = {"total_steps": 4, "on_step": lambda step, *_: told.append(step)}
+    fit(init_random(CONFIG, 0), lambda step: both[step // 2], policy_loss, OPTIONS, **options)
+    assert told == ["begin", "begin", 1, 2, "begin", "begin", 3, 4]
