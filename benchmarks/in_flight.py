@@ -1,4 +1,4 @@
-"""What it saves that a training reads a step's figures while the next step runs.
+"""Time saved by reading a step's figures while the next step of a training runs.
 
     taskset -c 0 python benchmarks/in_flight.py [--width=32 --layers=2 --steps=100 --pairs=5]
 

@@ -1,4 +1,4 @@
-"""What searching with the PPM gains in finished runs: over the policy alone, and over the most frequent
+"""Gains of searching with the PPM in finished runs: over the policy alone, and over the most frequent
 answer of the same trees; from the runs' files alone.
 
     python benchmarks/search_gain.py runs/seed21 runs/seed22 ... [--rounds 1 2 3 4]

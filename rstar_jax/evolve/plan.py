@@ -137,7 +137,7 @@ def _batch_rows(settings: PlanSettings, role: str) -> float:
     if role == "policy":
         tokens = config.batch * min(a.row, config.seq_len)
     else:
-        tokens = 2 * config.batch * min(a.prompt + a.steps * a.step / 2, config.seq_len)
+        tokens = config.batch * a.pair_tokens(a.pairs, config.seq_len)
     return tokens / config.seq_len
 
 

@@ -40,7 +40,7 @@ def current_platform() -> str:
 
 
 def splits_tokens(mesh: Mesh | AbstractMesh | None, T: int) -> bool:
-    """Whether rows of so many tokens are split over the mesh's context axis."""
+    """Return whether rows of so many tokens are split over the mesh's context axis."""
     parts = 1 if mesh is None else mesh.shape.get("context", 1)
     return parts > 1 and T % parts == 0
 

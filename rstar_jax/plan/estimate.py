@@ -52,8 +52,12 @@ class Assumed:
     def ppm_tokens(self, search: SearchLoad, seq_len: int) -> float:
         """Those of the PPM's, on pairs of this search."""
         pairs = min(self.pairs, search.rollouts * search.candidates / PAIRED)
+        return pairs * self.pair_tokens(pairs, seq_len)
+
+    def pair_tokens(self, pairs: float, seq_len: int) -> float:
+        """Tokens that each of a problem's pairs adds to a step of the PPM's training."""
         before = self.prompt + self.steps * self.step / 2
-        return min(before + 2 * pairs * self.step, 2 * pairs * min(before, seq_len))
+        return min(before / pairs + 2 * self.step, 2 * min(before, seq_len))
 
 
 ASSUMED = Assumed()

@@ -116,7 +116,7 @@ def quantise(x: jax.Array, key: jax.Array, *, root: bool = False) -> tuple[jax.A
 
 
 def dequantise(codes: jax.Array, scale: jax.Array) -> jax.Array:
-    """What codes and scales stand for, float32."""
+    """The numbers that codes and scales stand for, float32."""
     blocks, axis = _blocked(codes.astype(jnp.float32))
     levels = ROOT if codes.dtype == jnp.uint8 else MEAN
     return ((blocks / levels) ** 3 * jnp.expand_dims(scale, axis)).reshape(codes.shape)

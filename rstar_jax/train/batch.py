@@ -1,4 +1,4 @@
-"""What a step of a training learns."""
+"""Input of a step of a training."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from rstar_jax import launch
+from rstar_jax.evolve import plan
 from rstar_jax.evolve.plan_settings import PlanSettings
 from rstar_jax.plan import compiled
 from rstar_jax.plan.compiled import Compiler, Uncompiled
@@ -39,6 +40,14 @@ def test_a_plan_by_arithmetic(capsys, tmp_path):
     planned(capsys, tmp_path / "two", "topology=v5p:4x4x4", "compile=never", "problems=1494000")
     twice = json.loads((tmp_path / "two" / "plan.json").read_text())
     assert twice["rounds"][3]["hours"] == pytest.approx(2 * kept["rounds"][3]["hours"])
+
+
+def test_steps_of_a_ppm_learn_all_pairs_of_a_round():
+    """A pair counts in a step's rows as in the tokens of a round: its share of a tree."""
+    settings = PlanSettings(rounds=(4,))
+    config, problems = settings.train.ppm, settings.work(4).problems
+    steps = plan._steps(settings, "ppm", config)
+    assert steps * config.batch == pytest.approx(config.epochs * problems * settings.assumed.pairs)
 
 
 def test_gpus_and_chips_without_a_price(capsys, tmp_path):
