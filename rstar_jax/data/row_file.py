@@ -21,7 +21,7 @@ class _Checked(Protocol):
 
 
 class RowFile(Collection[T], Generic[T]):
-    """What `records.write_rows` wrote. len: its rows, without reading them. Iterating yields them one by one;
+    """A file of `records.write_rows`. len: its rows, without reading them. Iterating yields them one by one;
     few are in memory at a time.
 
     Raises Damaged where the file is not whole or of another kind, UserError where it cannot be read.

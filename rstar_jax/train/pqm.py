@@ -42,7 +42,7 @@ class Way:
     weights: np.ndarray
 
     def within(self, room: int) -> Way | None:
-        """What of it is in so many tokens: the first steps up to the last that is learnt; None: none is."""
+        """Its part in so many tokens: the first steps up to the last that is learnt; None: none is."""
         learnt = np.flatnonzero((self.weights > 0) & (self.ends < room))
         if not learnt.size:
             return None

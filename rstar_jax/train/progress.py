@@ -13,7 +13,7 @@ _NO_MEANS = ("learning_rate", "grad_norm", "skipped")
 
 
 class Progress:
-    """What a summary is made of.
+    """Figures that a summary is made of.
 
     step: steps done. held_out, best: the step and the held-out figures of the parameters measured last, and
     of those that were best; empty: none were measured.

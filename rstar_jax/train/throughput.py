@@ -1,4 +1,4 @@
-"""How fast a training goes, and what it holds: seconds of the device, tokens and MFU, memory.
+"""Speed and memory of a training: seconds of the device, tokens and MFU, memory.
 
 MFU is the operations that a step needs over what the chips could do at their peak. It needs, by the usual
 count (PaLM, arXiv 2204.02311, appendix B), two a parameter and token in the forward pass and four in the
