@@ -116,6 +116,7 @@ def _with_models(settings: EvaluationSettings) -> EvaluationSettings:
     if not settings.run:
         return settings
     found = of_run(home_expanded(Path(settings.run), "config.run"))
+    found.require_use(settings.strategy, settings.scores)
     ppm = str(found.ppm) if found.ppm else ""
     return dataclasses.replace(settings, run="", policy=str(found.policy), ppm=ppm, ppm_value=found.ppm_value)
 

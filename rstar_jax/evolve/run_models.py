@@ -15,11 +15,24 @@ from rstar_jax.manifests import MANIFEST
 
 @dataclasses.dataclass(frozen=True)
 class ModelFolders:
-    """The models: their folders, and whether the PPM's training compared tanh(value) or the value."""
+    """The models: their folders, and whether the PPM's training compared tanh(value) or the value.
+
+    judges_whole: the reward model is a run's ORM, which values whole solutions.
+    """
 
     policy: Path
     ppm: Path | None
     ppm_value: str
+    judges_whole: bool = False
+
+    def require_use(self, strategy: str, scores: str, group: str = "") -> None:
+        """Raise UserError where a search would ask an ORM for values of steps. group: of its options."""
+        if self.judges_whole and (strategy != "best_of_n" or scores != "orm"):
+            raise UserError(
+                f"config.run: the reward model of this run is an ORM ({self.ppm}), which values whole "
+                f"solutions and guides no search. Give --config.{group}strategy=best_of_n "
+                f"--config.{group}scores=orm, or the policy alone: --config.policy={self.policy}."
+            )
 
 
 def of_run(run: Path) -> ModelFolders:
@@ -42,7 +55,8 @@ def of_run(run: Path) -> ModelFolders:
         return ModelFolders(policy, None, "tanh")
     path, instead = run / "config.json", "Give the models themselves: --config.policy=DIR --config.ppm=DIR."
     try:
-        value = records.read_signed(path)["train"]["ppm"]["ppm_value"]
+        trained = records.read_signed(path)["train"]
+        value = trained["ppm"]["ppm_value"]
         if value not in get_args(get_type_hints(EvaluationSettings)["ppm_value"]):
             raise ValueError(value)
     except records.Damaged as error:
@@ -51,7 +65,7 @@ def of_run(run: Path) -> ModelFolders:
         raise UserError(
             f"config.run: {path}: no train.ppm.ppm_value in it, the options of a run expected. {instead}"
         ) from error
-    return ModelFolders(policy, ppm, value)
+    return ModelFolders(policy, ppm, value, judges_whole=trained.get("reward") == "orm")
 
 
 def _of_warm_start(run: Path) -> tuple[Path, Path] | None:

@@ -23,7 +23,9 @@ def chosen(settings: SolveSettings) -> ModelFolders:
     Raises UserError naming the option whose folder is not there, or holds no such model.
     """
     if settings.run:
-        return of_run(home_expanded(Path(settings.run), "config.run"))
+        found = of_run(home_expanded(Path(settings.run), "config.run"))
+        found.require_use(settings.search.strategy, settings.search.scores, "search.")
+        return found
     policy = weights.TINY_BASE if settings.policy == "tiny" else _folder("policy", settings.policy)
     return ModelFolders(policy, _folder("ppm", settings.ppm) if settings.ppm else None, settings.ppm_value)
 

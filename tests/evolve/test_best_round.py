@@ -14,7 +14,10 @@ from rstar_jax.evolve.run_models import of_run
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.summary import collect
 from rstar_jax.report import render
+from rstar_jax.search import SearchConfig
 from rstar_jax.settings import to_dict
+from rstar_jax.solve.chosen import chosen
+from rstar_jax.solve.settings import SolveSettings
 from tests.report import a_run
 
 
@@ -96,3 +99,18 @@ def test_an_evaluation_of_a_run_measures_its_best_round(run, tmp_path):
     assert _with_models(EvaluationSettings()) == EvaluationSettings()
     with pytest.raises(UserError, match=r"config\.run: given beside"):
         EvaluationSettings(run=str(run), ppm="x")
+
+
+def test_an_orm_guides_no_search(run):
+    path = run / "config.json"
+    options = records.read_signed(path)
+    options["train"] = {**options["train"], "reward": "orm"}
+    records.write_signed(path, options)
+    asks = r"config\.run: .* is an ORM .*--config\.search\.strategy=best_of_n --config\.search\.scores=orm"
+    with pytest.raises(UserError, match=asks):
+        chosen(SolveSettings(run=str(run)))
+    with pytest.raises(UserError, match=r"ORM .* Give --config\.strategy=best_of_n --config\.scores=orm"):
+        _with_models(EvaluationSettings(run=str(run)))
+    search = SearchConfig(strategy="best_of_n", scores="orm")
+    assert chosen(SolveSettings(run=str(run), search=search)).ppm == run / "round2/ppm/model"
+    assert _with_models(EvaluationSettings(run=str(run), strategy="best_of_n", scores="orm")).ppm
