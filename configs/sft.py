@@ -6,7 +6,7 @@
 
 FILE: a round's curate/sft.parquet, an export's solutions, the authors' rstar_sft or trees, chats, JSONL of
 solutions in our steps, a folder of such files (docs/DATA.md, "Data in"), or GSM8K's own training file, whose
-workings are converted and run (README, "A warm start"); --config.limit=431 takes its first rows alone.
+workings are converted and run (docs/RUNS.md); --config.limit=431 takes its first rows alone.
 W/policy/model is then a policy.init or policy.bootstrap of rounds. --config=sft is the paper's training: 2
 epochs, batch 128, rows of 4,096 tokens, 7e-6 falling linearly, all weights, in bfloat16; what trains a round
 trains it. sft:lora suits a few hundred rows: two cores and 4 GiB for 135 M parameters. --config.base=none

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 import rstar_jax
 from rstar_jax import curate as curation
 from rstar_jax import distributed, models, records, sharding, stores, train, weights
-from rstar_jax.curate import StepValues
+from rstar_jax.curate import Reward, StepValues
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.benchmark import by_level
@@ -197,7 +197,7 @@ def fine_tune(
 
 
 def _card(
-    context: Context, kind: Literal["policy", "reward"], round: int, data: dict[str, int], section: str
+    context: Context, kind: Literal["policy"] | Reward, round: int, data: dict[str, int], section: str
 ) -> str:
     """Facts of a model that this run has made, for its card. section: how it is used."""
     settings = context.settings
@@ -205,7 +205,7 @@ def _card(
         "base_model": settings.policy.init
         if settings.policy.init != "tiny"
         else "the tiny base of rstar_jax",
-        "round": round or {"policy": "none, a warm start", "reward": "none, trained on given pairs"}[kind],
+        "round": round or ("none, a warm start" if kind == "policy" else "none, trained on given pairs"),
         "data": data,
         "seed": settings.seed,
         "options, SHA-256": records.digest(context.work.root / "config.json"),
@@ -288,7 +288,7 @@ def fit_reward(
         loader = usage.loader(tokenizer, model.decoder.config.family)
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
         data = {learnt.examples: len(rows), "training problems": len(context.train)}
-        card = _card(context, "reward", round, data, section)
+        card = _card(context, context.settings.train.reward, round, data, section)
         weights.save_reward_model(model, folder / "model", tokenizer_from=tokenizer, card=card)
     if round:
         context.held.leave(folder / "model", model.params())

@@ -17,16 +17,23 @@ _KINDS = {
         "A policy of rStar-Math (arXiv 2501.04519): it writes solutions step by step, each step with Python "
         "code. Load it with `AutoModelForCausalLM`.",
     ),
-    "reward": (
-        "text-classification",
-        "A process preference model of rStar-Math (arXiv 2501.04519): one score for the text up to its last "
-        "token, higher is better, not bounded. Load it with `AutoModelForSequenceClassification`.",
-    ),
+    **{
+        kind: (
+            "text-classification",
+            f"{what} of rStar-Math (arXiv 2501.04519): one score for the text up to its last token, higher "
+            "is better, not bounded. Load it with `AutoModelForSequenceClassification`.",
+        )
+        for kind, what in (
+            ("ppm", "A process preference model"),
+            ("pqm", "A model of the Q of steps (PQM)"),
+            ("orm", "An outcome reward model, which values whole solutions,"),
+        )
+    },
 }
 
 
 def model_card(
-    kind: Literal["policy", "reward"],
+    kind: Literal["policy", "ppm", "pqm", "orm"],
     provenance: Mapping[str, Any],
     *,
     base: Path | None = None,

@@ -34,9 +34,16 @@ def test_a_card_says_what_it_was_told() -> None:
 
 
 def test_nothing_is_said_of_what_is_not_known() -> None:
-    text = model_card("reward", {})
+    text = model_card("ppm", {})
     assert "base_model" not in text and "Provenance" not in text
     assert 'pipeline_tag: "text-classification"' in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "named"), [("ppm", "process preference"), ("pqm", "(PQM)"), ("orm", "outcome reward")]
+)
+def test_a_reward_model_is_called_what_it_is(kind, named) -> None:
+    assert named in model_card(kind, {})
 
 
 @pytest.mark.parametrize(
