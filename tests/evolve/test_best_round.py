@@ -114,3 +114,12 @@ def test_an_orm_guides_no_search(run):
     search = SearchConfig(strategy="best_of_n", scores="orm")
     assert chosen(SolveSettings(run=str(run), search=search)).ppm == run / "round2/ppm/model"
     assert _with_models(EvaluationSettings(run=str(run), strategy="best_of_n", scores="orm")).ppm
+
+
+def test_the_first_round_is_not_set_beside_itself(run):
+    path = run / "round1" / "evaluate" / "DONE.json"
+    manifest = records.read_signed(path)
+    manifest["result"]["search_accuracy"]["all"] = 0.875
+    records.write_signed(path, manifest)
+    page = write(gather(run, lambda _: None)).read_text()
+    assert "round 1, whose models are the run" in page and "87.5 in round 1" not in page

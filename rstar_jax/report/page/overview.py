@@ -119,7 +119,7 @@ def _of_rounds(report: RunReport) -> Iterator[tuple[str, str, str, str]]:
         if name.startswith("Held-out") and best in dict(known):
             last, share = best, dict(known)[best]
         beside = _before(before, "the base")
-        if len(known) > 1 and before is None:
+        if before is None and known[0][0] != last:
             beside = _before(known[0][1], f"in round {known[0][0]}")
         said = f"round {last}" + (", whose models are the run's" if last == best else "")
         yield name, percent(share), "%", said + (f"; {beside}" if beside else "")
