@@ -86,7 +86,7 @@ def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothin
     tokens, model = sequences(12), from_policy(tiny())
     values, before = read(model, tokens), np.asarray(model.score[...])
     nodes = [[(p, n, weight) for p, n, _ in node(i)] for i, weight in ((0, 1.0), (4, 0.25), (8, 0.5))]
-    monkeypatch.setattr(ppm, "_batches", lambda *a: ppm_batches(tokens, nodes, a[4], a[5]))
+    monkeypatch.setattr(ppm, "pair_batches", lambda *a: ppm_batches(tokens, nodes, a[4]))
     told = []
     config = dataclasses.replace(CONFIG, batch=4, epochs=3)
     terms, dropped = compare(model, [], None, str, config, on_step=lambda *step: told.append(step))
