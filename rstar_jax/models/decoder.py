@@ -233,7 +233,8 @@ class Decoder(nnx.Module):
             return out, cache
 
         mesh = attention_mesh.current_mesh() if self.mesh is None else self.mesh
-        unrolled = not keep and caches.texts_unrolled(c.layers, attention_mesh.platform(mesh))
+        few = caches.texts_unrolled(c.layers, attention_mesh.platform(mesh))
+        unrolled = few and not keep and remat == "none"  # unrolled, XLA keeps what remat gives up
         tables = self._tables(positions, long)
         return self._run(tokens_BxT, tables, attend, cache, unrolled=unrolled, remat=remat)
 

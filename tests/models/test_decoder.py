@@ -138,6 +138,8 @@ def scan(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_on_a_cpu_deep_decoders_run_unrolled_and_on_a_tpu_in_a_scan(tiny: Decoder) -> None:
     deep = init_random(dataclasses.replace(tiny.config, layers=cache.UNROLL_UP_TO + 1), seed=0)
     assert "scan" not in str(jax.make_jaxpr(deep.hidden)(jnp.arange(4)[None]))
+    again = functools.partial(deep.hidden, remat="full")  # unrolled, it would hold four times as much
+    assert "scan" in str(jax.make_jaxpr(again)(jnp.arange(4)[None]))
     assert not cache.texts_unrolled(cache.UNROLL_UP_TO + 1, "tpu")
 
 
