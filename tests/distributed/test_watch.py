@@ -175,4 +175,7 @@ def test_all_end_after_the_same_step(monkeypatch, seed, in_flight):
         thread.join()
     assert len(ended) == count and len(set(ended)) == 1
     first = min(wishes)
-    assert ended[0] == (first + 1 + in_flight if first < 99 else None)
+    if first == 99:
+        assert ended[0] is None
+    else:  # one that is so many steps ahead may have named a step before
+        assert first + 1 + in_flight <= ended[0] <= first + 1 + 2 * in_flight

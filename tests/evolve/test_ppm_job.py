@@ -165,7 +165,7 @@ def test_bad_options_are_named(given, tmp_path, overrides, why):
     ("rows", "why"),
     [
         ([row for row in labelled(2, 3) if all(row["labels"])], r"all 3 labels of steps are right"),
-        ([{"prompt": "1?", "chosen": "a", "rejected": "a"}], r"pairs\.jsonl:1: both sides are 'a'"),
+        ([{"prompt": "1?", "chosen": "a", "rejected": "a"}], r"pairs\.jsonl:1: both sides are '\\na\\n"),
         ([{"question": "1?", "answer": "2"}], r"pairs\.jsonl:1: columns answer, question"),
     ],
 )

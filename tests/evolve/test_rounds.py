@@ -253,7 +253,8 @@ def test_a_single_round_goes_on_from_the_one_before(unbroken, tmp_path):
     assert figures(again)["rounds"] == figures(report)["rounds"][:2]
     uncosted = [s["name"] for s in again["stages"] if not s["estimate"]]
     assert uncosted == ["round1/curate", "round2/curate"]
-    assert again["models"] == {"policy": "round2/policy/model", "ppm": "round2/ppm/model"}
+    best = again["best"]["round"]
+    assert again["models"] == {"policy": f"round{best}/policy/model", "ppm": f"round{best}/ppm/model"}
     assert again["estimates"]["paper"]
 
 
