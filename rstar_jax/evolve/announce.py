@@ -179,13 +179,8 @@ class StageNeeds:
         """tokens: of one epoch."""
         if stage.rpartition("/")[2] == "ppm":
             shape = shape.reward
-        load = dataclasses.replace(
-            load,
-            seq_len=config.seq_len,
-            rows=config.microbatch,
-            remat=config.remat,
-            optimizer=config.optimizer,
-        )
+        rows, remat, optimizer = config.microbatch, config.remat, config.optimizer
+        load = dataclasses.replace(load, seq_len=config.seq_len, rows=rows, remat=remat, optimizer=optimizer)
         device, hours, tokens = self.machine.device, None, tokens * config.epochs
         if device is not None:
             seconds = shape.train_seconds(device, tokens, config.seq_len, config.remat)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import search_stages, train_stages
+from rstar_jax.evolve import curate_stage, search_stages, train_stages
 from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.stages import Scope
 from rstar_jax.report import results
@@ -38,7 +38,7 @@ class Stage:
 STAGES: dict[str, Stage] = {
     "base": Stage((), (), "host", search_stages.evaluate_base),
     "search": Stage((), ("policy", "ppm"), "host", search_stages.search),
-    "curate": Stage(("search",), (), "leader", train_stages.curate),
+    "curate": Stage(("search",), (), "leader", curate_stage.curate),
     "policy": Stage(("curate",), (), "global", train_stages.train_policy),
     "ppm": Stage(("policy",), (), "global", train_stages.train_ppm),
     "evaluate": Stage(("policy", "ppm"), (), "host", search_stages.evaluate),

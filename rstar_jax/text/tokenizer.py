@@ -27,7 +27,6 @@ from rstar_jax.text.spellings import spellings
 from rstar_jax.types import Finish
 
 Ids = tuple[int, ...]
-
 _END_OF_TEXT = "<|endoftext|>"
 _MARK = re.compile(r"<([|\uff5c]).*\1>")  # takes "<|im_end|>", which not every vocabulary calls special
 

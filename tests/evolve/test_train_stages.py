@@ -11,11 +11,12 @@ import tokenizers
 from rstar_jax import models, train, weights
 from rstar_jax.data.corrections import corrections
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import train_stages
+from rstar_jax.evolve import curate_stage
+from rstar_jax.evolve.curate_stage import curate, failures, ungradable
 from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
 from rstar_jax.evolve.suspects import never_graded
-from rstar_jax.evolve.train_stages import curate, failures, training_mesh, ungradable
+from rstar_jax.evolve.train_stages import training_mesh
 from rstar_jax.sharding import MeshConfig
 from rstar_jax.tasks import VerifySettings
 from rstar_jax.text.grammar import CODE_STEPS
@@ -147,7 +148,7 @@ def test_labels_that_may_be_wrong_are_listed_beside_the_rows(tmp_path, monkeypat
     problem = Problem("p", "How many?", "3", source="own")
     wrong = [Node(0, str(i), "answer", 1, 1, -1.0, answer="4", grade="wrong") for i in range(4)]
     trees = [Tree(problem, 1, 0, 8, (Node(-1, "", "ok", 0, 4, 0.0), *wrong))]
-    monkeypatch.setattr(train_stages, "read_trees", lambda folder, lean: trees)
+    monkeypatch.setattr(curate_stage, "read_trees", lambda folder, lean: trees)
     progress = SimpleNamespace(
         stage=lambda *_: contextlib.nullcontext(), update=lambda *_, **__: None, log=lambda _: None
     )

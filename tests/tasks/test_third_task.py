@@ -40,7 +40,7 @@ def made(tmp_path_factory):
         settings = small(
             "--config.rounds=(1,)",
             "--config.search.prompt=bootstrap",
-            "--config.evaluate.strategy=mcts",  # likely steps: a base so weak answers hardly anything by chance
+            "--config.evaluate.strategy=mcts",  # likely steps: so weak a base answers nothing by chance
             "--config.evaluate.temperature=0.3",
             f"--config.policy.init={base(tmp_path_factory.mktemp('base') / 'model')}",
         )
