@@ -13,6 +13,7 @@ import numpy as np
 
 from rstar_jax.curate import CurateConfig, compared
 from rstar_jax.evaluate.judge.discrimination import reliability
+from rstar_jax.search import votes
 from rstar_jax.search.contract import GRADE_VALUES
 from rstar_jax.types import Tree
 
@@ -28,8 +29,9 @@ class Order:
     MARGINS bins from -2 to 2.
 
     answers: that were valued and graded; answer_pairs: a right and a wrong one of one tree, answer_accuracy:
-    share of these in the right order; calibration: mean distance of (value + 1) / 2 from the share of right
-    answers, in bins, right and wrong ones weighing the same. None where there is nothing to say it of.
+    share of these in the right order by what their trajectories are worth to the run's vote; calibration:
+    mean distance of (value + 1) / 2 from the share of right answers, in bins, right and wrong ones weighing
+    the same. None where there is nothing to say it of.
     """
 
     pairs: int
@@ -44,9 +46,10 @@ class Order:
 
 
 class RewardOrder:
-    """Takes trees one by one; `order` tells what they show."""
+    """Takes trees one by one; `order` tells what they show. scores: a row of `votes.SCORES`."""
 
-    def __init__(self) -> None:
+    def __init__(self, scores: str = "last") -> None:
+        self._scores = scores
         self._depths, self._margins = array("i"), array("d")
         self._values, self._right = array("d"), array("b")
         self._answer_pairs, self._in_order = 0, 0.0
@@ -59,14 +62,14 @@ class RewardOrder:
                 self._depths.append(steps.nodes[node].depth + 1)
                 self._margins.append(right - wrong)
         ends = [
-            (node.ppm, node.grade == "right")
-            for node in tree.nodes
+            (node.ppm, votes.score(tree, i, self._scores), node.grade == "right")
+            for i, node in enumerate(tree.nodes)
             if node.status == "answer" and node.ppm is not None and node.grade in ("right", "wrong")
         ]
-        values, right = np.array(ends, float).reshape(-1, 2).T
+        values, worth, right = np.array(ends, float).reshape(-1, 3).T
         self._values.extend(values)
         self._right.extend(right.astype(int))
-        above, below = values[right == 1], np.sort(values[right == 0])
+        above, below = worth[right == 1], np.sort(worth[right == 0])
         less = np.searchsorted(below, above, "left")
         ties = np.searchsorted(below, above, "right") - less
         self._answer_pairs += len(above) * len(below)

@@ -212,7 +212,7 @@ def _searched(context: Context, seeker: Seeker, title: str, unknown: int) -> dic
 
 def _judged_search(context: Context, seeker: Seeker, shards: Shards, unknown: int) -> dict[str, Any]:
     e, heldout = context.settings.evaluate, context.heldout
-    answers, solved, cut_off, order = [], 0, Counter[Ended](), RewardOrder()
+    answers, solved, cut_off, order = [], 0, Counter[Ended](), RewardOrder(e.scores)
     for tree in shards.trees():
         same = functools.partial(seeker.reasoner.same, tree.problem)
         answers.append(benchmark.final_answer(tree, e.vote, e.top_k, same, e.scores))

@@ -113,6 +113,20 @@ def test_a_step_that_several_trajectories_begin_with_is_one() -> None:
     assert (order.answers, order.answer_pairs) == (4, 4)  # every trajectory's
 
 
+@pytest.mark.parametrize(("scores", "share"), [("last", 0.0), ("mean", 1.0), ("min", 0.5)])
+def test_answers_are_put_in_order_by_what_the_vote_takes(scores: str, share: float) -> None:
+    nodes = [Node(-1, "", "ok", 0, 2, 0.0)]
+    for first, last, grade in ((0.9, -0.5, "right"), (-0.5, 0.1, "wrong")):
+        nodes.append(Node(0, grade, "ok", 1, 1, 0.0, ppm=first))
+        told: dict[str, Any] = {"ppm": last, "answer": grade, "grade": grade}
+        nodes.append(Node(len(nodes) - 1, "", "answer", 2, 1, 0.0, **told))
+    of_tree = RewardOrder(scores)
+    of_tree.add(Tree(Problem("1", "?", "1"), 1, 0, 2, tuple(nodes)))
+    found = of_tree.order()
+    assert found is not None and found.answer_accuracy == share
+    assert found.calibration == pytest.approx((0.75 + 0.55) / 2)  # of the values, whatever the vote takes
+
+
 def test_trees_without_values_tell_nothing(trees: list[Tree]) -> None:
     found = RewardOrder()
     for tree in trees:
