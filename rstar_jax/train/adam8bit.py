@@ -61,9 +61,8 @@ def scale_by_adam8bit(b1: float, b2: float, eps: float) -> optax.GradientTransfo
         key = jax.random.fold_in(jax.random.key(0), count)
         corrections = 1 - b1**count, 1 - b2**count
 
-        def one(number: int, g: jax.Array, *kept: jax.Array) -> tuple[jax.Array, ...]:
+        def one(key: jax.Array, quantised: bool, g: jax.Array, *kept: jax.Array) -> tuple[jax.Array, ...]:
             g = g.astype(jnp.float32)
-            quantised = axis_of(g.shape) is not None
             mean, root = (dequantise(*kept[:2]), dequantise(*kept[2:])) if quantised else kept[::2]
             mean = b1 * mean + (1 - b1) * g
             square = b2 * jnp.square(root) + (1 - b2) * jnp.square(g)
@@ -71,12 +70,22 @@ def scale_by_adam8bit(b1: float, b2: float, eps: float) -> optax.GradientTransfo
             step = (mean / corrections[0]) / (jnp.sqrt(square / corrections[1]) + eps)
             if not quantised:
                 return step, mean, kept[1], root, kept[3]
-            keys = jax.random.split(jax.random.fold_in(key, number))
+            keys = jax.random.split(key)
             return step, *quantise(mean, keys[0]), *quantise(root, keys[1], root=True)
+
+        def of_leaf(number: int, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+            """A stack is gone through layer by layer: its moments in float32, draws and shares at once would
+            take several times what the codes save."""
+            shape, own = arrays[0].shape, jax.random.fold_in(key, number)
+            axis = axis_of(shape)
+            if len(shape) < 3 or not axis:
+                return one(own, axis is not None, *arrays)
+            keys = jax.random.split(own, shape[0])
+            return jax.lax.map(lambda layer: one(layer[0], True, *layer[1:]), (keys, *arrays))
 
         leaves, tree = jax.tree.flatten(updates)
         moments = (jax.tree.leaves(part) for part in state[1:])
-        found = [one(i, *of_leaf) for i, of_leaf in enumerate(zip(leaves, *moments, strict=True))]
+        found = [of_leaf(i, *arrays) for i, arrays in enumerate(zip(leaves, *moments, strict=True))]
         steps, *parts = (jax.tree.unflatten(tree, part) for part in zip(*found, strict=True))
         return steps, Adam8bitState(count, *parts)
 

@@ -11,6 +11,7 @@ from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.train import PolicyBatches, TrainConfig, fit, policy_loss
 from rstar_jax.train.adam8bit import MEAN, ROOT, axis_of, block_of, dequantise, quantise, scale_by_adam8bit
 from rstar_jax.train.optimizer import SCALES, optimizer
+from rstar_jax.train.step import programs
 
 CONFIG = TrainConfig(epochs=15, batch=4, seq_len=32, microbatch=2, learning_rate=1e-2)
 WIDE = DecoderConfig(vocab_size=32, width=32, layers=1, heads=2, kv_heads=1, head_dim=16, mlp=64)
@@ -138,3 +139,19 @@ def test_updates_that_bfloat16_would_lose_are_kept(examples):
     assert summary.steps == reference.steps and summary.last_loss == pytest.approx(
         reference.last_loss, rel=0.01
     )
+
+
+def test_an_update_in_8_bits_takes_no_more_memory_than_one_in_float32():
+    """What it holds while it works would else be more than what the codes save."""
+    model = init_random(dataclasses.replace(WIDE, vocab_size=256, width=64, layers=8, mlp=256), 0)
+    rows = jax.ShapeDtypeStruct((1, 32), jnp.int32)
+    microbatch = dict.fromkeys(("tokens", "targets", "positions", "segment_ids", "marks"), rows)
+    microbatch["weights"] = jax.ShapeDtypeStruct((1, 32), jnp.float32)
+
+    def taken(name):
+        config = dataclasses.replace(CONFIG, optimizer=name)
+        update = programs(model, microbatch, policy_loss, config)[1]
+        found = update.function.lower(*update.arguments).compile().memory_analysis()
+        return found.argument_size_in_bytes + found.temp_size_in_bytes
+
+    assert taken("adamw8bit") < taken("adamw")
