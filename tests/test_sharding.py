@@ -128,7 +128,7 @@ def test_two_slices_of_tpus_make_a_mesh(name: str, count: int, monkeypatch: pyte
     monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
     pod = topologies.get_topology_desc(platform="tpu", topology_name=name, num_slices=2)
     mesh = sharding.make_mesh(data=0, fsdp=-1, tensor=2, devices=list(pod.devices))
-    assert dict(mesh.shape) == {"data": 2, "fsdp": count // 4, "tensor": 2, "expert": 1}
+    assert dict(mesh.shape) == {"data": 2, "fsdp": count // 4, "tensor": 2, "expert": 1, "context": 1}
     assert [{d.slice_index for d in inner.flat} for inner in mesh.devices] == [{0}, {1}]
 
 

@@ -40,7 +40,7 @@ _ROWS_A_WORKER = 20_000  # below it a process of its own is not worth its start
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """Which part of the chunks a host encodes. led: has the first host call something and tells the others;
+    """The part of the chunks that a host encodes. led: has the first host call something and tells the others;
     meet: returns when all are here and each sees what the others wrote."""
 
     part: int = 0

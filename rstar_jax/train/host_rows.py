@@ -79,7 +79,7 @@ class Rows:
 
     @functools.cached_property
     def makes(self) -> np.ndarray:
-        """Which rows this process makes, bool [count]."""
+        """Return True for each row that this process makes, bool [count]."""
         return np.array([self.own is None or row in self.own for row in range(self.count)])
 
 

@@ -74,7 +74,7 @@ def state_bytes(config: TrainConfig, params: Any) -> int:
 
 
 def state_shardings(transformation: optax.GradientTransformation, params: Any, everywhere: Any) -> Any:
-    """Where the state lies: what it has of a parameter as that is split, along the sides that both have.
+    """Shardings of the state: what it has of a parameter is split as that is, along the sides that both have.
 
     params: abstract, with their shardings. everywhere: for what belongs to no parameter.
     """

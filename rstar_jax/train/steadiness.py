@@ -1,4 +1,4 @@
-"""Which steps of a training count: one that is not finite, or a spike, changes nothing.
+"""The steps of a training that count: one that is not finite, or a spike, changes nothing.
 
 Decided on the device, within the update, from figures that all devices have alike, so that no host is asked
 and all processes of a mesh decide the same. How many were skipped is counted by the host (`progress.py`).

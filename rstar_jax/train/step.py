@@ -78,8 +78,8 @@ def master(dtype: Any) -> Any:
 
 
 def home(params: Any, frozen: Any) -> Any:
-    """Where what every device of a model needs lies: those of the first array that is committed, else its
-    own device."""
+    """Return where what every device of a model needs lies: those of the first array that is committed, else
+    its own device."""
     leaves = jax.tree.leaves((params, frozen))
     return _everywhere(next((a for a in leaves if a.committed), leaves[0]).sharding)
 

@@ -127,7 +127,7 @@ class Steps:
         return order[self._bounds[part] : self._bounds[part + 1]]
 
     def _bounds_of(self, sizes: np.ndarray) -> np.ndarray:
-        """Where each step begins, and the end: a group is in the step that its middle falls into, but none is
+        """The groups with which steps begin, and the end: a group is in the step that its middle falls into, but none is
         empty."""
         steps, middles = np.arange(self.per_epoch + 1), np.cumsum(sizes) - sizes / 2
         bounds = np.searchsorted(middles, steps * sizes.sum() / self.per_epoch)
