@@ -40,8 +40,8 @@ _ROWS_A_WORKER = 20_000  # below it a process of its own is not worth its start
 
 @dataclasses.dataclass(frozen=True)
 class Share:
-    """The part of the chunks that a host encodes. led: has the first host call something and tells the others;
-    meet: returns when all are here and each sees what the others wrote."""
+    """The part of the chunks that a host encodes. led: has the first host call something and tells the
+    others; meet: returns when all are here and each sees what the others wrote."""
 
     part: int = 0
     parts: int = 1
