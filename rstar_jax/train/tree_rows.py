@@ -127,8 +127,8 @@ class Steps:
         return order[self._bounds[part] : self._bounds[part + 1]]
 
     def _bounds_of(self, sizes: np.ndarray) -> np.ndarray:
-        """The groups with which steps begin, and the end: a group is in the step that its middle falls into, but
-        none is empty."""
+        """The groups with which steps begin, and the end: a group is in the step that its middle falls into,
+        but none is empty."""
         steps, middles = np.arange(self.per_epoch + 1), np.cumsum(sizes) - sizes / 2
         bounds = np.searchsorted(middles, steps * sizes.sum() / self.per_epoch)
         bounds = np.maximum.accumulate(bounds - steps) + steps
