@@ -61,7 +61,8 @@ def causal(
 
     mesh: over which batch and heads are split, and by its context axis the queries' tokens; by default that
     of `jax.set_mesh`, else one device. Its platform decides on the kernel, also when compiling ahead of time
-    for another one than is here. kind: a result of `choose`, or "auto": what `choose` says. A kernel that cannot do it raises what it raises.
+    for another one than is here. kind: a result of `choose`, or "auto": what `choose` says. A kernel that
+    cannot do it raises what it raises.
     """
     mesh = attention_mesh.current_mesh() if mesh is None else mesh
     platform = attention_mesh.platform(mesh)
