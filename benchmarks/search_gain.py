@@ -13,7 +13,9 @@ and its 95 percent interval (Student's t), and each run's; and over problems, th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -22,9 +24,10 @@ from pathlib import Path
 from rstar_jax import records
 from rstar_jax.evaluate.differences import paired
 from rstar_jax.evolve.context import run_settings
-from rstar_jax.evolve.settings import EvaluateSettings
-from rstar_jax.grading.answer import GRADINGS
+from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.search import votes
+from rstar_jax.tasks import Checker
+from rstar_jax.tasks.task import Pair
 from rstar_jax.types import Tree
 
 # Student's t, two-sided 95 percent, by degrees of freedom.
@@ -50,7 +53,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2, 3, 4])
     arguments = parser.parse_args()
-    settings = [run_settings(run).evaluate for run in arguments.runs]
+    settings = [run_settings(run) for run in arguments.runs]
     print("round  greedy  search  frequent  best    any  answers  tokens")
     gains = list[str]()
     for round in arguments.rounds:
@@ -75,44 +78,41 @@ def main() -> None:
 OVER = {"greedy": "greedy", "frequent": "the most frequent answer"}
 
 
-def rows(folder: Path, settings: EvaluateSettings) -> list[Row]:
+def rows(folder: Path, settings: RunSettings) -> list[Row]:
     """The outcomes of one round's evaluation, problem by problem."""
 
     def trees(name: str) -> dict[str, Tree]:
         files = sorted(folder.glob(f"{name}-*.parquet"))
         return {tree.problem.id: tree for file in files for tree in records.read_rows(file, Tree)}
 
+    task, sandbox = settings.verify.make_task(), settings.verify.make_sandbox(None)
     alone = trees("policy")
-    return [row(alone[problem], tree, settings) for problem, tree in trees("search").items()]
+    with sandbox if task.judges is not Pair else contextlib.nullcontext():  # answers are programs
+        checker = Checker(task, sandbox)
+        return [row(alone[problem], tree, settings, checker) for problem, tree in trees("search").items()]
 
 
-def row(alone: Tree, tree: Tree, settings: EvaluateSettings) -> Row:
+def row(alone: Tree, tree: Tree, settings: RunSettings, checker: Checker) -> Row:
+    """What one problem came to, where two answers are one if they are to the run's grader."""
+    evaluate, same = settings.evaluate, functools.partial(checker.same, tree.problem)
+
     def right(vote: str) -> bool:
-        found = votes.election(tree, vote, top_k=settings.top_k, equal=_equal, scores=settings.scores)
+        found = votes.election(tree, vote, top_k=evaluate.top_k, equal=same, scores=evaluate.scores)
         return bool(found) and tree.nodes[found[0].node].grade == "right"
 
     finals = votes.finals(tree)
     # Without values the order of the ballots is that of the tree, so that of equals the first found wins.
     unvalued = [votes.Ballot(tree.nodes[i].answer or "", None, i) for i in finals]
-    frequent = votes.classes(unvalued, _equal)
-    most = max(frequent, key=lambda of: of.count, default=None)
-    first = most and next(ballot.node for ballot in unvalued if _same(ballot.answer, most.answer))
+    most = max(votes.classes(unvalued, same), key=lambda of: of.count, default=None)
+    first = most and next(ballot.node for ballot in unvalued if ballot.answer == most.answer)
     return Row(
         greedy=any(node.grade == "right" for node in alone.nodes),
-        search=right(settings.vote),
+        search=right(evaluate.vote),
         frequent=first is not None and tree.nodes[first].grade == "right",
         best=right("best"),
         any=tree.solved,
         answers=len(finals),
     )
-
-
-def _equal(a: str, b: str) -> bool:
-    return GRADINGS["strict"](a, b) == "right"
-
-
-def _same(a: str, b: str) -> bool:
-    return a == b or _equal(a, b)
 
 
 def share(rows: Sequence[Row], kind: str) -> float:

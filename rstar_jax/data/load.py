@@ -112,7 +112,7 @@ def _problems(
     met: set[str] | None,
 ) -> Iterator[tuple[Place, Problem]]:
     if part.kind == "suite":
-        for number, problem in enumerate(_suite(part.name, seed, split, option), start=1):
+        for number, problem in enumerate(_suite(part, seed, split, option), start=1):
             yield Place(part.text, "problem", number), problem
         return
     known, form = named(part.name) if part.kind == "hf" else None, None
@@ -145,11 +145,12 @@ def _formed(
         raise
 
 
-def _suite(number: str, seed: int, split: Split, option: str) -> Iterator[Problem]:
+def _suite(part: SourcePart, seed: int, split: Split, option: str) -> Iterator[Problem]:
+    number = part.name
     if len(number) > len(str(_MOST)) or not 1 <= int(number) <= _MOST:
         given = number if len(number) < 20 else f"{number[:20]}..."
         raise UserError(f"{option}: {given} given, 1 problem or more expected, {_MOST:,} at most.")
-    return instances(int(number), seed=seed, split=split)
+    return instances(int(number), seed=seed, split=split, levels=part.levels)
 
 
 def _passes(problem: Problem, place: Place, require: Require | None, on_bad: OnBad) -> bool:

@@ -1,6 +1,7 @@
 """Specifications of problems, one string each.
 
     240, suite:240             so many problems of the embedded suite
+    suite:240:2-3, suite:90:3  of some of its levels alone
     FILE, FOLDER               problems of your own, whatever their form (`tables.py`); gs:// and s3://, too
     jsonl:FILE, parquet:FILE   the same, refused where the content is another
     hf:openai/gsm8k:train      a set of the Hugging Face hub, or a folder: NAME[:CONFIG]:SPLIT
@@ -17,6 +18,7 @@ import os.path
 import re
 
 from rstar_jax.errors import UserError
+from rstar_jax.problems.suite import LEVELS
 
 KINDS = ("suite", "jsonl", "parquet", "hf", "tfds")
 _JOINT = re.compile(rf"\+(?=(?:{'|'.join(KINDS)}):)")
@@ -29,13 +31,15 @@ class SourcePart:
     """A part of a specification.
 
     kind: one of KINDS, or "file" where none is named. name: a number, file, folder or set. config, split: of
-    a set. share: of its rows, above 0 to 1. text: the part as it was given, without its share.
+    a set. levels: of the suite. share: of its rows, above 0 to 1. text: the part as it was given, without its
+    share.
     """
 
     kind: str
     name: str
     config: str = ""
     split: str = ""
+    levels: tuple[int, ...] = tuple(LEVELS)
     share: float = 1.0
     text: str = ""
 
@@ -62,8 +66,15 @@ def _part(text: str, option: str) -> SourcePart:
     if not colon or kind not in KINDS:
         return SourcePart("suite" if _is_number(text) else "file", text, share=share, text=text)
     part = SourcePart(kind, name, share=share, text=text)
-    if kind == "suite" and not _is_number(name):
-        raise UserError(f"{option}: '{text}' given, suite:NUMBER expected, such as suite:240.")
+    if kind == "suite":
+        number, colon, given = name.partition(":")
+        levels = _levels(given) if colon else part.levels
+        if not _is_number(number) or not levels:
+            raise UserError(
+                f"{option}: '{text}' given, suite:NUMBER or suite:NUMBER:LEVELS expected, such as suite:240 "
+                f"or suite:240:2-3; its levels are {min(LEVELS)} to {max(LEVELS)}."
+            )
+        part = dataclasses.replace(part, name=number, levels=levels)
     if kind == "hf":
         name, *rest = _COLON.split(name)
         if not name or len(rest) not in (1, 2) or not all(rest):
@@ -78,6 +89,12 @@ def _part(text: str, option: str) -> SourcePart:
             raise UserError(f"{option}: '{text}' given, tfds:NAME/SPLIT expected.")
         part = dataclasses.replace(part, name=name, split=split)
     return part
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    """The levels of "3" and of "2-3"; none where the text is of another form or names others."""
+    found = re.fullmatch(r"(\d)(?:-(\d))?", text)
+    return tuple(n for n in LEVELS if found and int(found[1]) <= n <= int(found[2] or found[1]))
 
 
 def _is_number(text: str) -> bool:

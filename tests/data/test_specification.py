@@ -33,10 +33,20 @@ def test_sets_have_configs_and_splits():
     assert (part.name, part.split) == ("/data/x/1.0.0", "train")
 
 
+def test_a_suite_may_be_of_some_levels():
+    found = [parse(spec, "o")[0] for spec in ("9", "suite:9", "suite:9:3", "suite:9:2-3*.5")]
+    assert [part.levels for part in found] == [(1, 2, 3), (1, 2, 3), (3,), (2, 3)]
+    assert {part.name for part in found} == {"9"}
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("suite:many", "suite:NUMBER expected"),
+        ("suite:many", "suite:NUMBER or"),
+        ("suite:9:", "suite:NUMBER:LEVELS expected"),
+        ("suite:9:4", "suite:NUMBER:LEVELS expected"),
+        ("suite:9:3-2", "suite:NUMBER:LEVELS expected"),
+        ("suite:9:1,3", "its levels are 1 to 3"),
         ("jsonl:F*2", "a share of its rows above 0 and up to 1"),
         ("jsonl:F*0", "a share"),
         ("hf:openai/gsm8k", "hf:NAME:SPLIT"),

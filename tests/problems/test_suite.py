@@ -36,6 +36,12 @@ def test_levels_and_families_are_balanced_at_any_count():
         assert max(families.values()) - (min(families.values()) if count >= 27 else 1) <= 1
 
 
+def test_levels_may_be_chosen_and_do_not_change_the_problems():
+    hard = generate(60, seed=3, split="heldout", levels=(2, 3))
+    assert collections.Counter(p.level for p in hard) == {2: 30, 3: 30}
+    assert set(hard) < set(generate(120, seed=3, split="heldout"))
+
+
 def test_ids_are_unique_and_questions_fresh():
     problems = generate(1500, seed=0, split="heldout")
     assert len({p.id for p in problems}) == 1500
