@@ -23,7 +23,9 @@ from rstar_jax.train import TrainConfig
 def get_config():
     return to_config_dict(
         RunSettings(
-            problems=ProblemSettings(train="240", heldout="200"),
+            # Held out are levels 2 and 3: of level 1 the policy alone answers 94 percent right by round 4,
+            # which leaves a search no room.
+            problems=ProblemSettings(train="240", heldout="suite:200:2-3"),
             search=SearchSettings(
                 rollouts=(4, 6, 6, 8),
                 escalation=((), (12,), (12,), (16, 32)),
@@ -43,7 +45,7 @@ def get_config():
             # Whole solutions, of which each answer counts by the PPM's values of all steps.
             evaluate=EvaluateSettings(
                 strategy="best_of_n",
-                rollouts=16,
+                rollouts=32,
                 temperature=0.7,
                 scores="strength",
                 top_k=0,
