@@ -94,9 +94,15 @@ def reason() -> Reason | None:
     return _reason
 
 
-def stop_myself(why: Reason) -> None:
-    """End this process as SIGTERM does, from any thread, with a reason of its own. The first one counts."""
+def settle(why: Reason) -> None:
+    """Have this process, which is about to end, do so for a reason. The first one counts."""
     global _reason
     if _reason is None:
         _reason = why
+
+
+def stop_myself(why: Reason) -> None:
+    """End this process as SIGTERM does, from any thread, with a reason of its own. The first one counts."""
+    if _reason is None:
+        settle(why)
         os.kill(os.getpid(), signal.SIGTERM)

@@ -2,7 +2,7 @@
 
     environment.py   how many processes there are, and who this one is: GKE, TPU VM, Slurm or options
     roll_call.py     all of them come together before JAX starts, or learn what is in the way (`verdict.py`)
-    hosts.py         start; then agree, barrier, shared, gathered, led, all_end; finish or stop
+    hosts.py         start; then agree, barrier, shared, gathered, led, all_end; finish, or heed and stop
     watch.py         none waits for one that has stopped or is lost
 
 Nothing here imports JAX before `start` has found that there are several processes.
@@ -16,6 +16,7 @@ from rstar_jax.distributed.hosts import (
     barrier,
     finish,
     gathered,
+    heed,
     here,
     led,
     shared,
@@ -31,6 +32,7 @@ __all__ = [
     "barrier",
     "finish",
     "gathered",
+    "heed",
     "here",
     "led",
     "shared",

@@ -28,11 +28,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rstar_jax import stopping
 from rstar_jax.distributed import environment, roll_call
 from rstar_jax.distributed.config import DistributedConfig
 from rstar_jax.distributed.environment import Place
 from rstar_jax.distributed.verdict import differing, machine, told
-from rstar_jax.distributed.watch import Watch
+from rstar_jax.distributed.watch import LOST, Watch
 from rstar_jax.errors import UserError
 
 _WAIT_MS = 1000  # until signals are heeded again
@@ -62,6 +63,7 @@ class _Run:
 
     host: Host
     client: Any = None
+    watch: Watch | None = None
     is_leaving: bool = False
     calls: itertools.count[int] = dataclasses.field(default_factory=itertools.count)
 
@@ -96,7 +98,8 @@ def start(config: DistributedConfig, facts: Callable[[], Mapping[str, str]] = di
     from jax._src import distributed
 
     _run.host, _run.client = Host(place.index, place.count, name), distributed.global_state.client
-    Watch(_run.client, place.index, place.count, lambda: _run.is_leaving).start()
+    _run.watch = Watch(_run.client, place.index, place.count, lambda: _run.is_leaving)
+    _run.watch.start()
     return _run.host
 
 
@@ -150,7 +153,7 @@ def finish() -> None:
 
 def stop(why: str, status: int) -> None:
     """Tell the other processes that this one ends, why and with which exit status, so that they stop in
-    order, too. Does not raise.
+    order, too. Does not raise. Of processes that end because of each other the first one's reason counts.
 
     The leader, whose process the service is in, waits for those that are alive.
     """
@@ -158,12 +161,21 @@ def stop(why: str, status: int) -> None:
         return
     _run.is_leaving = True
     with contextlib.suppress(Exception):  # the service may have gone before
-        _put(f"stop/{_run.host.index}", {"host": _named(), "why": why, "status": status})
+        follows = stopping.reason() is not None or status == LOST
+        ending = {"host": _named(), "why": why, "status": status, "follows": follows}
+        _put(f"stop/{_run.host.index}", ending)
         now = began = time.monotonic()
         beats = dict[str, tuple[str, float]]()  # by process: the last one, and when it was new
         while _run.host.leader and now - began < _LINGER_S and _alive(beats, now):
             time.sleep(0.1)
             now = time.monotonic()
+
+
+def heed() -> None:
+    """Take the reason of a host that has ended, now that the connection to it is lost, as this one's own
+    (`stopping.reason`); wait a moment for it. Does not raise."""
+    if _run.watch is not None:
+        _run.watch.heed()
 
 
 def _alive(beats: dict[str, tuple[str, float]], now: float) -> set[str]:

@@ -4,6 +4,8 @@
         asked/j: host j was told to stop    -> so is this one, at once: all save what they have, together
         stop/j: host j has come to an end   -> so does this one, with the same status, `GRACE_S` later
         beat/j as it was `LOST_S` ago       -> host j is lost: this one ends with the status `LOST`
+    a connection to another host breaks     -> one that ended by itself has told why before, so that is what
+                                               counts where it is there within `GRACE_S` (`heed`)
 
 JAX by itself lets a process wait for others' heartbeats and then aborts it, status 134, with a trace of its
 own. That is left where the leader is lost, and with it the service that all this goes by.
@@ -11,6 +13,7 @@ own. That is left where the leader is lost, and with it the service that all thi
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -81,15 +84,10 @@ class Watch:
 
     def _found(self) -> Reason | None:
         for _, text in self._others("asked"):
-            return Reason(
-                PREEMPTED, f"host {text} was told to stop, and with it this one; {_AGAIN}", _LEAVE_S
-            )
-        for _, text in self._others("stop"):
+            return _asked(text)
+        if stops := self._others("stop"):
             time.sleep(GRACE_S)
-            one = json.loads(text)
-            why = one["why"].removesuffix(f"; {_AGAIN}")
-            said = f"{one['host']} has stopped ({why}), and with it this one; {_AGAIN}"
-            return Reason(one["status"], said, _LEAVE_S)
+            return _stopped(next(iter(self._causes()), stops[0][1]))
         now = time.monotonic()
         if now - self._looked > LOST_S / 2:  # suspended itself, it knows nothing of others
             self._beats.clear()
@@ -103,6 +101,24 @@ class Watch:
                 return Reason(LOST, said, GRACE_S)
         return None
 
+    def heed(self) -> None:
+        """Have this process end for the reason of another host, now that the connection to it is lost; where
+        there is none and none comes within `GRACE_S`, nothing happens. Never raises."""
+        ends = time.monotonic() + GRACE_S
+        while stopping.reason() is None and not stopping.asked():
+            with contextlib.suppress(Exception):  # the service may be gone, too
+                for _, text in self._others("asked"):
+                    return stopping.settle(_asked(text))
+                for text in self._causes():
+                    return stopping.settle(_stopped(text))
+            if time.monotonic() > ends:
+                return
+            time.sleep(0.1)
+
+    def _causes(self) -> list[str]:
+        """Return what those hosts have told that did not stop because of another one."""
+        return [text for _, text in self._others("stop") if not json.loads(text).get("follows")]
+
     def _others(self, kind: str) -> list[tuple[str, str]]:
         found = self.client.key_value_dir_get(f"rstar/{kind}/")
         named = [(key.rsplit("/", 1)[1], text) for key, text in found]
@@ -110,3 +126,15 @@ class Watch:
 
     def _put(self, kind: str, value: int) -> None:
         self.client.key_value_set(f"rstar/{kind}/{self.index}", str(value), allow_overwrite=True)
+
+
+def _asked(index: str) -> Reason:
+    return Reason(PREEMPTED, f"host {index} was told to stop, and with it this one; {_AGAIN}", _LEAVE_S)
+
+
+def _stopped(text: str) -> Reason:
+    """The reason that a host gives others. text: JSON of what it told (`hosts.stop`)."""
+    one = json.loads(text)
+    why = one["why"].removesuffix(f"; {_AGAIN}")
+    said = f"{one['host']} has stopped ({why}), and with it this one; {_AGAIN}"
+    return Reason(one["status"], said, _LEAVE_S)

@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import rstar_jax
-from rstar_jax import distributed
+from rstar_jax import distributed, stopping
 from rstar_jax.distributed import DistributedConfig, environment
 from rstar_jax.distributed.watch import LOST, HostLost, lost
 from rstar_jax.errors import UserError
@@ -46,16 +46,40 @@ def joined(job: str, config: ConfigDict) -> Iterator[None]:
     host = distributed.start(options, lambda: facts(given))
     if host.count > 1 and host.leader:
         print(f"{host.count} hosts; this one, {host.name.rsplit('-', 2)[0]}, writes and prints.", flush=True)
+    with leaving_together():
+        yield
+
+
+@contextlib.contextmanager
+def leaving_together() -> Iterator[None]:
+    """Do what several processes do together; where one of them stops, it tells the others.
+
+    Raises HostLost for an error of a connection to another one, but Terminated where that one, or a signal,
+    has told why before.
+    """
     try:
         yield
     except BaseException as error:
-        why = (host.count > 1 and lost(error)) or error
+        why = _cause(error)
         text = signals.message(why) if isinstance(why, KeyboardInterrupt) else str(why)
         distributed.stop(text.partition("\n")[0] or type(error).__name__, _status(why))
         if why is not error:
             raise why from error
         raise
     distributed.finish()
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return why this process ends. A connection may break before its other end's reason is heard, or before
+    this process has done what it was told to: neither is a lost host."""
+    broken = lost(error) if distributed.here().count > 1 else None
+    if broken is None:
+        return error
+    try:
+        distributed.heed()
+    except KeyboardInterrupt as signalled:
+        return signalled
+    return signals.Terminated() if stopping.asked() or stopping.reason() else broken
 
 
 def _status(error: BaseException) -> int:

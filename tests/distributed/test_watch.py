@@ -9,7 +9,9 @@ import pytest
 
 from rstar_jax import stopping
 from rstar_jax.distributed import hosts, watch
-from rstar_jax.distributed.watch import LOST, PREEMPTED, Watch, lost
+from rstar_jax.distributed.watch import LOST, PREEMPTED, HostLost, Watch, lost
+from rstar_jax.launch import signals
+from rstar_jax.launch.processes import leaving_together
 
 
 class Keys:
@@ -145,6 +147,56 @@ def test_errors_of_a_connection_say_that_a_host_was_lost():
     gloo = "UNKNOWN: Gloo AllGather failed: [pair.cc:538] Read error: Connection reset by peer"
     assert "another host was lost" in str(lost(ValueError(gloo)))
     assert lost(ValueError("shapes differ")) is None and lost(KeyError("Gloo")) is None
+
+
+def ending(index, status, follows=False):
+    why = {"host": f"host {index} (a)", "why": "x: y", "status": status, "follows": follows}
+    return f"rstar/stop/{index}", json.dumps(why)
+
+
+@pytest.mark.parametrize(
+    ("there", "status"),
+    [
+        ([ending(1, 2)], 2),
+        ([("rstar/asked/2", "2")], PREEMPTED),
+        # Two have heard of the first one's connection, and of its reason, sooner.
+        ([ending(1, LOST, follows=True), ending(2, 1)], 1),
+        ([ending(1, LOST, follows=True)], None),  # nor does it know more
+        ([], None),
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_reason_counts_before_the_lost_connection_that_is_heard_of_first(monkeypatch, there, status, late):
+    keys, now = Keys(), [0.0]
+
+    def sleep(seconds):
+        now[0] += seconds
+        if now[0] > 0.5:
+            keys.values |= dict(there)
+
+    monkeypatch.setattr(stopping, "_asked", False)
+    monkeypatch.setattr(stopping, "_reason", None)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watch.time, "sleep", sleep)
+    sleep(0.0 if late else 1.0)
+    began = now[0]
+    monkeypatch.setattr(hosts, "_run", hosts._Run(hosts.Host(0, 3), keys, Watch(keys, 0, 3, lambda: False)))
+    with pytest.raises(HostLost if status is None else signals.Terminated) as ended, leaving_together():
+        raise ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+    if status is None:
+        assert now[0] - began >= watch.GRACE_S  # and then some, for the others
+    else:
+        assert signals.status(ended.value) == status and now[0] - began < 1.0
+    told = json.loads(keys.values["rstar/stop/0"])
+    assert told["status"] == (status or LOST) and told["follows"]
+
+
+def test_among_those_that_stop_because_of_each_other_the_first_reason_is_told(told):
+    keys = Keys()
+    for index, status, follows in ((1, LOST, True), (2, 2, False)):
+        keys.key_value_set(*ending(index, status, follows))
+    keep(keys)
+    assert told[0].status == 2 and told[0].text.startswith("host 2 (a) has stopped (x: y)")
 
 
 @pytest.mark.parametrize("seed", range(20))

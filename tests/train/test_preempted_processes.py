@@ -11,6 +11,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.launch import signals
+from rstar_jax.launch.processes import leaving_together
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
@@ -32,7 +33,8 @@ def main(processes: int, index: int, port: int, folder: Path, fails: int) -> Non
     from rstar_jax.sharding import make_mesh
 
     signals.install()
-    watch.LOOK_S, watch.GRACE_S, watch._LEAVE_S = 0.2, 0.5, 3.0 if fails else 30.0
+    # Where one fails, the other looks no more before its connection to that one breaks.
+    watch.LOOK_S, watch._LEAVE_S = 600.0 if fails else 0.2, 30.0
     distributed.start(distributed.DistributedConfig(f"127.0.0.1:{port}", processes, index))
     policy = load_pretrained(folder / "base", mesh=make_mesh(data=2))
     config = dataclasses.replace(CONFIG, checkpoint_every_steps=2 if fails else 0)
@@ -42,24 +44,24 @@ def main(processes: int, index: int, port: int, folder: Path, fails: int) -> Non
         if index and done == fails:
             raise UserError("of this host alone")
 
+    status = 0
     try:
-        train_policy(
-            policy,
-            ROWS,
-            Tokenizer.load(folder / "base", CODE_STEPS),
-            "Question: {}\n".format,
-            config,
-            on_step=on_step,
-            checkpoints=folder / "state",
-        )
-        status = 0
+        with leaving_together():
+            train_policy(
+                policy,
+                ROWS,
+                Tokenizer.load(folder / "base", CODE_STEPS),
+                "Question: {}\n".format,
+                config,
+                on_step=on_step,
+                checkpoints=folder / "state",
+            )
     except KeyboardInterrupt as stopped:
-        print("stopped", stopped, flush=True)
+        print("stopped", str(stopped) or signals.message(stopped), flush=True)
         status = signals.status(stopped)
-        distributed.stop(signals.message(stopped), status)
     except UserError as error:
         status = 2
-        distributed.stop(str(error), status)
+        print(error, flush=True)
     signals.leave(status)
 
 
@@ -78,7 +80,7 @@ def test_both_save_the_same_step(base, tmp_path):
         while told.poll() is None and told.stdout.readline() != "step 3\n":
             pass
         told.send_signal(signal.SIGTERM)
-        said = ended(running, timeout=120)
+        said = ended(running, timeout=240)
     assert [process.returncode for process in running] == [143, 143], said
     found = [re.search(r"stopped stopped; step (\d+) of 2000 is saved", out) for out, _ in said]
     assert all(found), said
@@ -88,7 +90,7 @@ def test_both_save_the_same_step(base, tmp_path):
 
 def test_one_that_fails_after_a_save_waits_for_nobody(base, tmp_path):
     with started(__file__, tmp_path, 3, processes=2, devices=2) as running:
-        said = ended(running, timeout=60)
+        said = ended(running, timeout=240)
     assert [process.returncode for process in running] == [2, 2], said
     assert "of this host alone" in "".join(said[0]), said
 
