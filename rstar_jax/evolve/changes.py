@@ -8,7 +8,10 @@ from typing import Any
 
 from rstar_jax import distributed
 from rstar_jax.served import is_served
+from rstar_jax.sharding import MeshConfig
 
+# What a training does for whoever runs it.
+_OF_A_TRAINING = ("bad_steps", "profile", "checkpoint_every_s", "checkpoint_every_steps")
 # No result depends on these, or not by intent: a run may go on where the kernel offers fewer layers, or with
 # more or less memory.
 _FREE_TO_CHANGE = (
@@ -21,9 +24,10 @@ _FREE_TO_CHANGE = (
     *("verify.workers", "verify.memo"),
     *(f"distributed.{field.name}" for field in dataclasses.fields(distributed.DistributedConfig)),
     # A training goes on on other devices: its steps have the same examples, in other calls.
-    *(f"train.mesh.{axis}" for axis in ("data", "fsdp", "tensor", "expert")),
-    "train.policy.microbatch",
-    *(f"train.{kind}.{name}" for kind in ("policy", "ppm") for name in ("bad_steps", "profile")),
+    # A judge reads its samples on others.
+    *(f"{mesh}.{field.name}" for mesh in ("train.mesh", "mesh") for field in dataclasses.fields(MeshConfig)),
+    "train.policy.microbatch",  # a PPM's says which of a question's pairs are learnt together
+    *(f"train.{kind}.{name}" for kind in ("policy", "ppm") for name in _OF_A_TRAINING),
     *("decode.devices", "decode.tensor", "decode.precompile", "decode.cache_mb"),
     *("served.slots", "served.first_s", "served.stall_s", "served.connect_s", "served.attempts"),
     *("served.give_up_s", "served.backoff_s", "served.longest_backoff_s"),

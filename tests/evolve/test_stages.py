@@ -198,8 +198,12 @@ def test_what_no_result_depends_on_may_change_and_how_answers_are_graded_may_not
         workdir.stage("round1/search", Work())
     free = VerifySettings(workers=7, memo=False, sandbox=Isolation(True, True, ("landlock",)))
     # A training goes on on other devices, with other rows a call.
+    saved = {"checkpoint_every_s": 7.0, "checkpoint_every_steps": 9}
     train = dataclasses.replace(
-        begun.train, mesh=MeshConfig(1, 4, 2), policy=dataclasses.replace(begun.train.policy, microbatch=3)
+        begun.train,
+        mesh=MeshConfig(1, 4, 2, 3, 5),
+        policy=dataclasses.replace(begun.train.policy, microbatch=3, **saved),
+        ppm=dataclasses.replace(begun.train.ppm, **saved),
     )
     others = {"verify": free, "search": SearchSettings(batch=7), "train": train}
     with Workdir(tmp_path, dataclasses.replace(begun, **others)):
