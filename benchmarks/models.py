@@ -1,22 +1,33 @@
 """Forward and training tokens per second, against transformers and torch with the same weights.
 
-    taskset -c 1 python benchmarks/models.py [--dtypes float32,bfloat16]
-        [--width=384 --layers=6 | --shape smollm2-135m | --model FOLDER]
+    taskset -c 1 python benchmarks/models.py                       # every row of docs/BENCHMARKS.md
+    taskset -c 1 python benchmarks/models.py --shapes small --dtypes bfloat16 --lengths 512 --what train
     python benchmarks/models.py --gpu                 # 1.5B and 7B shapes, random weights: shares of peak
 
-On one core, in CPU seconds: a random Qwen2 of some width, a shape by name or a folder, the same on both
-sides. Forward is one text to all its logits; a training step is the mean cross-entropy, its gradients and
-AdamW, parameters in the dtype named. Both run by turns; the ratio is the median over the turns (above 1: we
-are faster), rates are each side's best. torch's attention is scaled_dot_product_attention, its optimiser the
-foreach one.
+Rows are a shape times a dtype times a length times forward or training, in CPU seconds of one core, to which
+all is pinned. Shapes: "small", a Qwen2 of --width and --layers, or those of `shape.py` by name; --model
+measures a folder in their place. Weights are the same on both sides. Forward is one text to all its logits; a
+training step is the mean cross-entropy, its gradients and AdamW, parameters in the dtype named. torch's
+attention is scaled_dot_product_attention, its optimiser the foreach one.
+
+Each side has a process of its own, as one's allocator would be measured with what the other left behind; for
+each dtype and length a new one. They run by turns; the ratio is the median over the turns (above 1: we are
+faster), rates are each side's best. first: CPU seconds of our first call, compilation and all. MB: the peak
+of either process so far. A row has at least three turns, and no more once they took --seconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
+import os
+import resource
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from shape import SHAPES, add_flags, folder, name
+from shape import SHAPES, folder
 
 from rstar_jax.models import Decoder, DecoderConfig, Rope, attention
 from rstar_jax.models.config import Remat
@@ -111,13 +122,52 @@ def theirs(model: Any, tokens: np.ndarray) -> tuple[Step, Step]:
     return forward, step
 
 
-def compare(args: argparse.Namespace) -> None:
+def torch_steps(path: Path, dtype: str, tokens: np.ndarray) -> tuple[Step, Step]:
     import torch
     import transformers
 
     torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        path, dtype=getattr(torch, dtype), attn_implementation="sdpa"
+    )
+    return theirs(model.eval(), tokens)
+
+
+def jax_steps(path: Path, dtype: str, tokens: np.ndarray) -> tuple[Step, Step]:
+    return ours(load_pretrained(path, dtype=jnp.dtype(dtype)), tokens)
+
+
+def serve(make: Callable[..., tuple[Step, Step]], given: tuple[Any, ...], asked: Connection) -> None:
+    """A side's process: CPU seconds and peak megabytes of each step that is asked for, until None."""
+    steps = dict(zip(("forward", "train"), make(*given), strict=True))
+    while (what := asked.recv()) is not None:
+        seconds = cpu_seconds(steps[what])
+        asked.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+
+
+class Side:
+    """One of the two, in a process of its own."""
+
+    def __init__(self, make: Callable[..., tuple[Step, Step]], *given: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._to, other = context.Pipe()
+        self._process = context.Process(target=serve, args=(make, given, other), daemon=True)
+        self._process.start()
+        other.close()
+
+    def __call__(self, what: str) -> tuple[float, float]:
+        self._to.send(what)
+        return self._to.recv()
+
+    def end(self) -> None:
+        self._to.send(None)
+        self._process.join()
+
+
+def compare(args: argparse.Namespace) -> None:
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     small = DecoderConfig(
         vocab_size=8192,
         width=args.width,
@@ -127,31 +177,38 @@ def compare(args: argparse.Namespace) -> None:
         head_dim=64,
         mlp=args.width * 11 // 4,
     )
-    print(f"{name(args) or 'a small Qwen2'}, {args.tokens} tokens a call; tokens per CPU second")
-    print("dtype     rows x length  what     ours   torch  ratio (turns)")
-    with folder(args, "float32", small) as path:
-        for dtype in args.dtypes.split(","):
-            for T in map(int, args.lengths.split(",")):
-                rows = max(1, args.tokens // T)
-                model = load_pretrained(path, dtype=jnp.dtype(dtype))
-                V = model.config.vocab_size
-                tokens = np.random.default_rng(T).integers(V, size=(rows, T)).astype(np.int32)
-                reference = transformers.AutoModelForCausalLM.from_pretrained(
-                    path, dtype=getattr(torch, dtype), attn_implementation="sdpa"
-                )
-                pairs = zip(ours(model, tokens), theirs(reference.eval(), tokens), strict=True)
-                for what, (mine, other) in zip(("forward", "train"), pairs, strict=True):
-                    if what not in args.what.split(","):
-                        continue
-                    mine(), other()
-                    turns = [(cpu_seconds(mine), cpu_seconds(other)) for _ in range(args.turns)]
-                    fastest = [rows * T / min(side) for side in zip(*turns, strict=True)]
-                    ratios = sorted(b / a for a, b in turns)
-                    print(
-                        f"{dtype:9} {rows:4} x {T:6}  {what:7} {fastest[0]:6,.0f} {fastest[1]:7,.0f} "
-                        f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
-                        flush=True,
-                    )
+    print(
+        "shape         dtype     rows x length  what     ours   torch  ratio (turns)    first  MB ours, torch"
+    )
+    for shape in [args.model.name] if args.model else args.shapes.split(","):
+        args.shape = shape if shape in SHAPES else None
+        with folder(args, "float32" if "float32" in args.dtypes else "bfloat16", small) as path:
+            for dtype in args.dtypes.split(","):
+                for T in map(int, args.lengths.split(",")):
+                    rows_of(args, path, shape, dtype, max(1, args.tokens // T) if shape == "small" else 1, T)
+
+
+def rows_of(args: argparse.Namespace, path: Path, shape: str, dtype: str, rows: int, T: int) -> None:
+    """Measure and print the rows of one dtype and length."""
+    vocabulary = json.loads((path / "config.json").read_text())["vocab_size"]
+    tokens = np.random.default_rng(T).integers(vocabulary, size=(rows, T)).astype(np.int32)
+    mine, other = (Side(make, path, dtype, tokens) for make in (jax_steps, torch_steps))
+    for what in args.what.split(","):
+        first, _ = mine(what)
+        other(what)
+        pairs: list[tuple[float, float]] = []
+        while len(pairs) < 3 or (len(pairs) < args.turns and sum(map(sum, pairs)) < args.seconds):
+            (a, a_mb), (b, b_mb) = mine(what), other(what)
+            pairs.append((a, b))
+        fastest = [rows * T / min(side) for side in zip(*pairs, strict=True)]
+        ratios = sorted(b / a for a, b in pairs)
+        print(
+            f"{shape:13} {dtype:9} {rows:4} x {T:6}  {what:7} {fastest[0]:6,.0f} {fastest[1]:7,.0f} "
+            f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) {first:6.1f} "
+            f"{a_mb:6,.0f} {b_mb:6,.0f}",
+            flush=True,
+        )
+    mine.end(), other.end()
 
 
 def operations(c: DecoderConfig, T: int) -> float:
@@ -199,14 +256,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_flags(parser, None)
-    parser.add_argument("--width", type=int, default=384, help="a multiple of 128, where no shape is named")
+    parser.add_argument("--shapes", default="small,smollm2-135m", help=f"small, {', '.join(SHAPES)}")
+    parser.add_argument("--model", type=Path, help="a Hugging Face folder in their place")
+    parser.add_argument("--width", type=int, default=384, help="of the small shape, a multiple of 128")
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--tokens", type=int, default=1024, help="of a call")
+    parser.add_argument(
+        "--tokens", type=int, default=1024, help="of a call of the small shape; others take one row"
+    )
     parser.add_argument("--lengths", default="256,512,1024")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--what", default="forward,train")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=30.0, help="of both sides' turns in a row")
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--rows", default="1,4", help="of a call, with --gpu")
     args = parser.parse_args()
