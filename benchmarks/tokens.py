@@ -29,7 +29,8 @@ import pyarrow as pa
 from rstar_jax import columns, records
 from rstar_jax.data import tokenize
 from rstar_jax.data.row_file import RowFile
-from rstar_jax.data.solution_tokens import SolutionEncoder, solutions
+from rstar_jax.data.row_tokens import encoded
+from rstar_jax.data.solution_tokens import SolutionEncoder
 from rstar_jax.tasks import MathTask
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import PolicyBatches, TrainConfig
@@ -137,7 +138,7 @@ def _encode(folder: Path, processes: int) -> None:
     rows, encoder = RowFile(folder / "sft.parquet", SftRow), _encoder()
     what = "a store" if processes == 1 else f"a store, {processes} processes"
     with _Measured(what, len(rows)):
-        store = solutions(rows, encoder, Example, folder=folder / str(processes))
+        store = encoded(rows, encoder, Example, folder=folder / str(processes))
     if processes == 1:
         print(f"  {store.lengths.mean():.0f} tokens a row, {store.lengths.max()} at most", flush=True)
 
@@ -145,7 +146,7 @@ def _encode(folder: Path, processes: int) -> None:
 def _resume(folder: Path) -> None:
     rows, encoder = RowFile(folder / "sft.parquet", SftRow), _encoder()
     with _Measured("found again, with the name of the data", len(rows)):
-        store = solutions(rows, encoder, Example, folder=folder / "1")
+        store = encoded(rows, encoder, Example, folder=folder / "1")
         batches = PolicyBatches(store, CONFIG, 0)
         batches.digest()
     steps = min(_STEPS, batches.total_steps)

@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import jax
 import numpy as np
 
 from rstar_jax import records
+from rstar_jax.data.pair_tokens import PairEncoder
 from rstar_jax.losses import LOSSES
 from rstar_jax.models import DecoderConfig, RewardModel, from_policy, init_random
 from rstar_jax.text.grammar import CODE_STEPS
@@ -31,7 +33,7 @@ from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import Batch, Example, TrainConfig, fit, ppm_loss
 from rstar_jax.train.packing import Shape, arrange, rows_of, share, shuffled
-from rstar_jax.train.ppm import PairSides, PpmBatches
+from rstar_jax.train.ppm import PpmBatches, sides_of
 from rstar_jax.train.tree_rows import by_question
 from rstar_jax.types import PreferencePair
 from rstar_jax.weights import load_reward_model
@@ -55,7 +57,7 @@ class Separate:
         known: dict[bytes, int] = {}
         self.pairs = [[known.setdefault(s.tobytes(), len(known)) for s in both] for both in pairs.sides]
         self.sequences = [np.frombuffer(s, np.int32) for s in known]
-        self.nodes = by_question(map(str, zip(pairs.questions, pairs.nodes, strict=True)))
+        self.nodes = by_question(np.array([*map(str, zip(pairs.questions, pairs.nodes, strict=True))]))
         self.total_steps = min(math.ceil(len(self.pairs) / config.batch), len(self.nodes))
 
     def __call__(self, step: int) -> Batch:
@@ -96,9 +98,9 @@ def of_run(folder: Path) -> tuple[Pairs, Callable[[], RewardModel]]:
     """The pairs of a round's folder, and its PPM."""
     found = list(records.read_rows(folder / "curate" / "pairs.parquet", PreferencePair))
     model = folder / "ppm" / "model"
-    sides = PairSides(found, Tokenizer.load(model, CODE_STEPS), PROMPTS["finetuned"])
+    encoder = PairEncoder(Tokenizer.load(model, CODE_STEPS), PROMPTS["finetuned"])
     pairs = Pairs(
-        [sides(i) for i in range(len(found))],
+        [sides_of(**encoder.arrays(pair, Counter())) for pair in found],
         [pair.question for pair in found],
         [pair.prefix for pair in found],
         np.array([pair.weight for pair in found], np.float32),
@@ -171,7 +173,7 @@ def measure(
     name: str, pairs: Pairs, model: Callable[[], RewardModel], config: TrainConfig, repeats: int, epochs: int
 ) -> None:
     """Print a row for each way, and their ratios."""
-    questions, long = by_question(pairs.questions), dataclasses.replace(config, epochs=epochs)
+    questions, long = by_question(np.array(pairs.questions)), dataclasses.replace(config, epochs=epochs)
     twice = sum(len(side) for both in pairs.sides for side in both)
     print(f"{name:14} {twice:,} tokens of {len(pairs.sides)} pairs, each with two sequences of its own")
     ways: dict[str, tuple[Any, Any]] = {

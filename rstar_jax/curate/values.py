@@ -37,8 +37,13 @@ class StepValues:
 
 
 def learnt_values(rows: Iterable[StepValues]) -> set[float]:
-    """The values that count in the loss."""
-    return {value for row in rows for value, weight in zip(row.values, row.weights, strict=True) if weight}
+    """Up to two of the values that count in the loss: those after them are not looked at."""
+    found = set[float]()
+    for row in rows:
+        found |= {value for value, weight in zip(row.values, row.weights, strict=True) if weight}
+        if len(found) > 1:
+            return {*sorted(found)[:2]}
+    return found
 
 
 def step_values(tree: Tree, config: CurateConfig, round: int) -> Iterator[StepValues]:

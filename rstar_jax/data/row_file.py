@@ -39,7 +39,10 @@ class RowFile(Collection[T], Generic[T]):
 
     def __iter__(self) -> Iterator[T]:
         for table in self.tables(_ROWS):
-            yield from built(table, self.kind)
+            try:
+                yield from built(table, self.kind)
+            except ValueError as error:
+                raise records.Damaged(self.path, str(error)) from error
 
     def sample(self, most: int) -> list[T]:
         """At most so many rows, evenly from the whole file."""

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from rstar_jax import distributed, records, train, weights
+from rstar_jax import distributed, train, weights
 from rstar_jax.curate import CurateConfig
 from rstar_jax.data.known import Columns
 from rstar_jax.data.pairs import FORMS
@@ -158,8 +159,8 @@ def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
     )
     distributed.led(lambda: _estimate(context, settings))
     work.stage("ppm", lambda folder: _train(context, folder), "global")  # 3
-    if records.count_rows(work.root / "pairs" / HELDOUT):
-        work.stage("compare", lambda _: _compare(context, model), "global")  # 4
+    if len(_pairs(context, HELDOUT)):
+        work.stage("compare", lambda folder: _compare(context, folder, model), "global")  # 4
     if settings.heldout:  # 5
         models = Models(context.base, model, "finetuned")
         work.stage(
@@ -172,18 +173,18 @@ def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
     )
 
 
-def _read(context: Context, name: str) -> list[PreferencePair]:
-    return records.read_rows(context.work.root / "pairs" / name, PreferencePair)
+def _pairs(context: Context, name: str) -> RowFile[PreferencePair]:
+    return RowFile(context.work.root / "pairs" / name, PreferencePair)
 
 
 def _train(context: Context, folder: Path) -> dict[str, Any]:
-    held_out = _read(context, HELDOUT)[:_MEASURED]
-    result = train_stages.fit_reward(context, 0, folder, _read(context, TRAIN), context.base, held_out)
+    held_out = list(itertools.islice(_pairs(context, HELDOUT), _MEASURED))
+    result = train_stages.fit_reward(context, 0, folder, _pairs(context, TRAIN), context.base, held_out)
     return results.to_json(result)
 
 
-def _compare(context: Context, model: Path) -> dict[str, Any]:
-    config, pairs = context.settings.train.ppm, _read(context, HELDOUT)
+def _compare(context: Context, folder: Path, model: Path) -> dict[str, Any]:
+    config, pairs = context.settings.train.ppm, _pairs(context, HELDOUT)
     tokenizer = context.tokenizer(model)
     mesh = train_stages.training_mesh(context, config, weights.check_reward_model(model))
     reward = weights.load_reward_model(model, dtype=jnp.dtype(context.settings.policy.dtype), mesh=mesh)
@@ -194,25 +195,24 @@ def _compare(context: Context, model: Path) -> dict[str, Any]:
             tokenizer,
             context.prompt("ppm"),
             config,
+            tokens=train_stages.tokens_folder(folder),
             on_step=lambda step, total: context.progress.update(step, total=total),
         )
+    if distributed.here().leader:
+        train_stages.remove_tokens(folder)
     return results.to_json(results.CompareResult(**dataclasses.asdict(order)))
 
 
 def _estimate(context: Context, settings: PpmSettings) -> None:
     """Say what training and evaluation will need, once the pairs are known."""
-    path, room = context.work.root / "pairs" / TRAIN, settings.train.ppm.seq_len
-    count, prompt, tokenizer = (
-        records.count_rows(path),
-        context.prompt("ppm"),
-        context.tokenizer(context.base),
-    )
+    pairs, room = _pairs(context, TRAIN), settings.train.ppm.seq_len
+    count, prompt, tokenizer = len(pairs), context.prompt("ppm"), context.tokenizer(context.base)
 
     def length(pair: PreferencePair) -> int:
         sides = ((*pair.prefix, *side) for side in (pair.positive, pair.negative))
         return max(len(tokenizer.encode_solution(prompt(pair.question), steps)[0]) for steps in sides)
 
-    some = RowFile(path, PreferencePair).sample(SAMPLE)
+    some = pairs.sample(SAMPLE)
     lengths = [length(pair) for pair in some]
     long, kept = sum(length > room for length in lengths), "Such pairs are left out"
     asked = "config.train.ppm", settings.train.ppm, long, len(some), "pairs", kept

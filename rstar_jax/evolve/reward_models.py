@@ -8,7 +8,7 @@ orm    preferences of whole solutions; ranks them and guides none
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from typing import Any
 
 from rstar_jax import train
@@ -33,9 +33,9 @@ class RewardModel:
     train: Callable[..., TrainSummary]
     ranked: Callable[[TrainSummary], float | None]
 
-    def lacking(self, rows: Sequence[Any]) -> str:
+    def lacking(self, rows: Collection[Any]) -> str:
         """Say why nothing can be learnt from these, as a note; empty where something can."""
-        if not rows:
+        if not len(rows):
             return f"no {self.examples}"
         if self.kind is StepValues and len(learnt := learnt_values(rows)) == 1:
             return f"all values of steps are {learnt.pop():g}"

@@ -72,7 +72,7 @@ def fine_tune(
             tokenizer,
             prompt,
             config,
-            tokens=folder / _TOKENS[distributed.here().count == 1],
+            tokens=tokens_folder(folder),
             on_row=functools.partial(_encoded, context),
             held_out=measured,
             **options,
@@ -150,7 +150,7 @@ def train_ppm(context: Context, round: int, folder: Path) -> TrainResult:
     """Trains the round's reward model, mostly a PPM, from the round's policy (section 3.3); none where there
     is nothing to learn."""
     learnt = REWARD_MODELS[context.settings.train.reward]
-    rows = records.read_rows(context.folder(round, "curate") / learnt.file, learnt.kind)
+    rows = RowFile(context.folder(round, "curate") / learnt.file, learnt.kind)
     if why := learnt.lacking(rows):
         context.progress.log(f"round {round}: {why} yet, so no {learnt.title}; search votes without one.")
         return TrainResult(note=f"no {learnt.title}: {why}")
@@ -161,7 +161,7 @@ def fit_reward(
     context: Context,
     round: int,
     folder: Path,
-    rows: Sequence[Any],
+    rows: RowFile[Any],
     source: Path,
     held_out: Sequence[PreferencePair] = (),
 ) -> TrainResult:
@@ -185,9 +185,17 @@ def fit_reward(
     with _training(context, round, f"train the {learnt.title}", folder, tokenizer) as options:
         measured = train.held_out_pairs(model, held_out, tokenizer, prompt, config)
         config = heldout_solutions.keeping(context, config, measured, learnt.title)
-        told = functools.partial(_grown, context)
         summary = learnt.train(
-            model, rows, tokenizer, prompt, config, held_out=measured, on_question=told, **options
+            model,
+            rows,
+            tokenizer,
+            prompt,
+            config,
+            tokens=tokens_folder(folder),
+            on_row=functools.partial(_encoded, context),
+            on_question=functools.partial(_grown, context),
+            held_out=measured,
+            **options,
         )
         loader = usage.loader(tokenizer, model.decoder.config.family)
         section = usage.reward_usage(prompt, tokenizer.grammar, loader, context.ppm_scale)
@@ -236,8 +244,19 @@ def _training(
             "on_step": on_step,
         }
     if leader:
-        for done in (checkpoints, *(folder / name for name in _TOKENS)):
-            stores.remove_folder(done)
+        stores.remove_folder(checkpoints)
+        remove_tokens(folder)
+
+
+def tokens_folder(folder: Path) -> Path:
+    """Name the folder of a stage's token ids."""
+    return folder / _TOKENS[distributed.here().count == 1]
+
+
+def remove_tokens(folder: Path) -> None:
+    """Remove a stage's token ids, those of a start with other hosts, too."""
+    for name in _TOKENS:
+        stores.remove_folder(folder / name)
 
 
 def _encoded(context: Context, done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from rstar_jax.train.metrics import MetricsWriter, read_metrics
 from rstar_jax.train.packing import Example
 from rstar_jax.train.pair_order import PairOrder, pair_order
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
-from rstar_jax.train.ppm import PpmBatches, compare, ppm_loss, saturation, train_ppm
+from rstar_jax.train.ppm import PpmBatches, ppm_loss, saturation, train_ppm
 from rstar_jax.train.pqm import train_pqm
 from rstar_jax.train.steadiness import unsteadiness
 from rstar_jax.train.step import programs
@@ -30,7 +30,6 @@ __all__ = [
     "PpmBatches",
     "TrainConfig",
     "TrainSummary",
-    "compare",
     "device_memory",
     "fit",
     "held_out_pairs",

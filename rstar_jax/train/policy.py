@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rstar_jax.data.solution_tokens import SolutionEncoder, solutions
+from rstar_jax.data.row_tokens import encoded
+from rstar_jax.data.solution_tokens import SolutionEncoder
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import Decoder
@@ -69,7 +70,7 @@ def train_policy(
 
     room = config.seq_len if config.long == "truncate" else 0
     encoder = SolutionEncoder(tokenizer, prompt, config.sampled_ids, room)
-    examples = solutions(
+    examples = encoded(
         rows,
         encoder,
         Example,

@@ -9,26 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rstar_jax.data.pair_tokens import PairEncoder
+from rstar_jax.data.row_tokens import encoded
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel, rope
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
-from rstar_jax.train.held_out import HeldOut, measure
-from rstar_jax.train.host_rows import Rows, digest, mesh_of
+from rstar_jax.train.held_out import HeldOut
+from rstar_jax.train.host_rows import Rows, digest, host_share, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import fits
 from rstar_jax.train.policy import warn_dropped
-from rstar_jax.train.step import Loss
-from rstar_jax.train.tree_rows import Group, Groups, Steps, TreeRows, by_question
+from rstar_jax.train.tree_rows import Group, Groups, Ragged, Steps, TreeRows, by_question
 from rstar_jax.train.trees import TokenTree, divided, token_tree
 from rstar_jax.transforms import lora
 from rstar_jax.types import PreferencePair
@@ -38,13 +39,15 @@ Sides = tuple[np.ndarray, np.ndarray]  # ids of the preferred and of the other c
 
 def train_ppm(
     model: RewardModel,
-    pairs: Sequence[PreferencePair],
+    pairs: Collection[PreferencePair],
     tokenizer: Tokenizer,
     prompt: Callable[[str], str],
     config: TrainConfig,
     *,
     seed: int = 0,
     new_tokens: range = range(0),
+    tokens: Path | None = None,
+    on_row: Callable[[int, int], None] = lambda *_: None,
     on_question: Callable[[int, int], None] = lambda *_: None,
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
@@ -54,14 +57,15 @@ def train_ppm(
     """Train `model` in place on the pairs, by `config.lora` if it has a rank; the other arguments are those
     of `fit`.
 
-    prompt: question -> what stands before the solution. new_tokens: as for train_policy. on_question: told
-    now and then how many questions' pairs are trees, of all.
+    prompt: question -> what stands before the solution. new_tokens, tokens, on_row: as for train_policy.
+    on_question: told now and then how many questions' pairs are trees, of all.
     The summary's metrics hold the "accuracy" of the pairs' order. Raises UserError if there are no pairs or
     none fits `config.seq_len`.
     """
-    if not pairs:
+    if not len(pairs):
         raise UserError("training the PPM: no preference pairs given. At least one is needed.")
-    batches = pair_batches(model, pairs, tokenizer, prompt, config, seed, on_question)
+    told = {"tokens": tokens, "on_row": on_row, "on_question": on_question}
+    batches = pair_batches(model, pairs, tokenizer, prompt, config, seed, **told)
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         return fit(
             model,
@@ -80,30 +84,6 @@ def train_ppm(
         )
 
 
-def compare(
-    model: RewardModel,
-    pairs: Sequence[PreferencePair],
-    tokenizer: Tokenizer,
-    prompt: Callable[[str], str],
-    config: TrainConfig,
-    *,
-    loss: Loss | None = None,
-    on_step: Callable[[int, int], None] = lambda *_: None,
-) -> tuple[dict[str, float], int]:
-    """The terms of the loss on pairs that are not learnt, "accuracy" of their order among them, and how many
-    pairs were left out as longer than `config.seq_len`. loss: another one than the training's. on_step: told
-    of batches done, of all.
-
-    Raises UserError as `train_ppm`.
-    """
-    batches = pair_batches(model, pairs, tokenizer, prompt, once(config))
-    steps = batches.total_steps
-    found = measure(
-        model, batches, loss or ppm_loss, config, total_steps=steps, on_step=lambda step: on_step(step, steps)
-    )
-    return found, batches.dropped
-
-
 def once(config: TrainConfig) -> TrainConfig:
     """The config for pairs that are measured: long ones are counted, as nothing would be learnt of them."""
     return dataclasses.replace(config, epochs=1, long="drop")
@@ -111,69 +91,74 @@ def once(config: TrainConfig) -> TrainConfig:
 
 def pair_batches(
     model: RewardModel,
-    pairs: Sequence[PreferencePair],
+    pairs: Collection[PreferencePair],
     tokenizer: Tokenizer,
     prompt: Callable[[str], str],
     config: TrainConfig,
     seed: int = 0,
+    *,
+    depths: bool = False,
+    tokens: Path | None = None,
+    on_row: Callable[[int, int], None] = lambda *_: None,
     on_question: Callable[[int, int], None] = lambda *_: None,
 ) -> PpmBatches:
-    """The batches of a training of `model` on pairs; see `train_ppm`."""
-    questions = by_question(pair.question for pair in pairs)
-    weights = np.fromiter((pair.weight for pair in pairs), np.float32, len(pairs))
+    """The batches of a training of `model` on pairs; see `train_ppm`. depths: have microbatches hold those of
+    the pairs, too, as "pair_depth" (`PairEncoder`)."""
+    store = encoded(
+        pairs,
+        PairEncoder(tokenizer, prompt),
+        sides_of,
+        folder=tokens,
+        share=host_share(),
+        on_done=lambda done: on_row(done, len(pairs)),
+    )
     return PpmBatches(
-        PairSides(pairs, tokenizer, prompt),
-        questions,
-        weights,
+        store.__getitem__,
+        by_question(store.column("question")),
+        store.column("weight"),
         config,
         seed,
         functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
+        depths=store.column("depth") if depths else None,
         long_from=rope.long_from(model.decoder.config.rope),
         on_question=on_question,
     )
 
 
-class PairSides:
-    """Ids of both sides of pairs by number, [T] int32 each. prompt: question -> what stands before it."""
-
-    def __init__(
-        self, pairs: Sequence[PreferencePair], tokenizer: Tokenizer, prompt: Callable[[str], str]
-    ) -> None:
-        self._pairs, self._encode_steps = pairs, tokenizer.encode_steps
-        self._prompt_ids = functools.lru_cache(4096)(lambda text: tokenizer.encode_prompt(prompt(text)))
-
-    def __call__(self, number: int) -> Sides:
-        pair = self._pairs[number]
-        before = self._prompt_ids(pair.question) + self._encode_steps(pair.prefix)
-        positive, negative = (
-            np.asarray(before + self._encode_steps(side), np.int32) for side in (pair.positive, pair.negative)
-        )
-        return positive, negative
+def sides_of(tokens: np.ndarray, cuts: np.ndarray, **_: np.ndarray) -> Sides:
+    """The sides of a pair of the arrays that `PairEncoder` makes."""
+    shared, end = cuts.tolist()
+    return tokens[:end], np.concatenate([tokens[:shared], tokens[end:]])
 
 
 class PpmBatches:
     """step -> Batch: trees of whole questions in a new order each epoch, about `config.batch` pairs a step.
 
     sides: pair -> ids of the preferred and of the other one. questions: the pairs of each, int [.]. weights:
-    of the pairs. rows: as for `TreeRows`; None: `config.microbatch` of them, all made here. long_from: tokens
-    of a sequence from which on it shares nothing with shorter ones (`models.rope.long_from`). total_steps: of
-    all epochs. dropped: pairs left out because a side is longer than a row, or both do not fit a microbatch,
-    with a warning. What trees there are is the same on every mesh. Raises UserError if nothing is left.
+    of the pairs. depths: of the pairs, int; None: no microbatch holds them. rows: as for `TreeRows`; None:
+    `config.microbatch` of them, all made here. long_from: tokens of a sequence from which on it shares
+    nothing with shorter ones (`models.rope.long_from`). total_steps: of all epochs. dropped: pairs left out
+    because a side is longer than a row, or both do not fit a microbatch, with a warning. What trees there are
+    is the same on every mesh. Raises UserError if nothing is left.
     """
 
     def __init__(
         self,
         sides: Callable[[int], Sides],
-        questions: Sequence[np.ndarray],
+        questions: Ragged | Sequence[np.ndarray],
         weights: np.ndarray,
         config: TrainConfig,
         seed: int,
         rows: Callable[[int], Sequence[Rows]] | None = None,
         *,
+        depths: np.ndarray | None = None,
         long_from: int | None = None,
         on_question: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
         self.config, self.sides, self.weights, self.long_from = config, sides, weights, long_from
+        self._told: dict[str, np.ndarray] = {"pair_weights": np.asarray(weights, np.float32)}
+        if depths is not None:
+            self._told["pair_depth"] = np.asarray(depths, np.int32)
         self.groups = Groups.of(len(questions), lambda n: self._divided(questions[n]), 3, on_question)
         self.dropped = len(weights) - len(self.groups.examples.rows)
         warn_dropped(self.dropped, len(weights), "preference pairs", config)
@@ -182,10 +167,16 @@ class PpmBatches:
         self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len, self.steps.total)
         self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
+    @property
+    def depths(self) -> list[int]:
+        """The depths that there are among the pairs."""
+        return np.unique(self._told["pair_depth"]).tolist()
+
     def __call__(self, step: int) -> Batch:
         chosen = self.steps(step).tolist()
         microbatches, places = self.rows(chosen)
-        names = {"positive": np.int32, "negative": np.int32, "pair_weights": np.float32}
+        names = {"positive": np.int32, "negative": np.int32}
+        names |= {name: of_pairs.dtype for name, of_pairs in self._told.items()}
         for arrays in microbatches:
             arrays |= {name: np.zeros(2 * self.config.batch, dtype) for name, dtype in names.items()}
         used = [0] * len(microbatches)
@@ -197,7 +188,8 @@ class PpmBatches:
             moved = np.array([slot.row * T + slot.start for slot in slots]) - begins
             for name, lasts in zip(("positive", "negative"), pairs[:, 1:].T, strict=True):
                 arrays[name][n : n + len(pairs)] = lasts + moved[np.searchsorted(begins, lasts, "right") - 1]
-            arrays["pair_weights"][n : n + len(pairs)] = self.weights[pairs[:, 0]]
+            for name, of_pairs in self._told.items():
+                arrays[name][n : n + len(pairs)] = of_pairs[pairs[:, 0]]
             used[slots[0].microbatch] += len(pairs)
         return Batch(microbatches, sum(used), self.groups.tokens(chosen))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -16,17 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from rstar_jax.curate import StepValues, learnt_values
+from rstar_jax.curate.value_tokens import ValueEncoder
+from rstar_jax.data.row_tokens import encoded
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
 from rstar_jax.models import RewardModel, rope
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut
-from rstar_jax.train.host_rows import Rows, all_rows, digest, mesh_of
+from rstar_jax.train.host_rows import Rows, all_rows, digest, host_share, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.policy import warn_dropped
-from rstar_jax.train.tree_rows import Group, Groups, Steps, TreeRows, by_question
+from rstar_jax.train.tree_rows import Group, Groups, Ragged, Steps, TreeRows, by_question
 from rstar_jax.train.trees import TokenTree, divided, key, token_tree
 from rstar_jax.transforms import lora
 
@@ -59,13 +61,15 @@ class Way:
 
 def train_pqm(
     model: RewardModel,
-    rows: Sequence[StepValues],
+    rows: Collection[StepValues],
     tokenizer: Tokenizer,
     prompt: Callable[[str], str],
     config: TrainConfig,
     *,
     seed: int = 0,
     new_tokens: range = range(0),
+    tokens: Path | None = None,
+    on_row: Callable[[int, int], None] = lambda *_: None,
     on_question: Callable[[int, int], None] = lambda *_: None,
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
@@ -83,9 +87,17 @@ def train_pqm(
     if len(learnt) < 2:
         found = f"all values are {learnt.pop()}" if learnt else "no values of steps given"
         raise UserError(f"training the PQM: {found}. Steps of at least two values are needed.")
+    store = encoded(
+        rows,
+        ValueEncoder(tokenizer, prompt),
+        way_of,
+        folder=tokens,
+        share=host_share(),
+        on_done=lambda done: on_row(done, len(rows)),
+    )
     batches = PqmBatches(
-        lambda number: way_of(rows[number], tokenizer, prompt),
-        by_question(row.question for row in rows),
+        store.__getitem__,
+        by_question(store.column("question")),
         config,
         seed,
         functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
@@ -110,14 +122,9 @@ def train_pqm(
         )
 
 
-def way_of(row: StepValues, tokenizer: Tokenizer, prompt: Callable[[str], str]) -> Way:
-    """A row of values as a way through a tree of tokens."""
-    ids, ends = tokenizer.encode_prompt(prompt(row.question)), []
-    for step in row.steps:
-        ids += tokenizer.encode_steps((step,))
-        ends.append(len(ids) - 1)
-    values, weights = np.asarray([row.values, row.weights], np.float32)
-    return Way(np.asarray(ids, np.int32), np.asarray(ends), values, weights)
+def way_of(question: np.ndarray, **arrays: np.ndarray) -> Way:
+    """A way through a tree, of the arrays that `ValueEncoder` makes."""
+    return Way(**arrays)
 
 
 class PqmBatches:
@@ -131,7 +138,7 @@ class PqmBatches:
     def __init__(
         self,
         ways: Callable[[int], Way],
-        questions: Sequence[np.ndarray],
+        questions: Ragged | Sequence[np.ndarray],
         config: TrainConfig,
         seed: int,
         rows: Callable[[int], Sequence[Rows]],

@@ -9,6 +9,7 @@ the trees of its own rows.
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +33,7 @@ Group = tuple[Sequence[int], Sequence[Sequence[int]]]
 
 @dataclasses.dataclass(frozen=True)
 class Ragged:
-    """Rows [N, K] of arrays of several rows. starts: [arrays + 1] int64."""
+    """Rows [N, ...] of arrays of several rows. starts: [arrays + 1] int64."""
 
     rows: np.ndarray
     starts: np.ndarray
@@ -73,22 +74,22 @@ class Groups:
     ) -> Groups:
         """Those of all questions, in their order. group: of a question by number, called for this process's
         share of them. width: K. on_question: told now and then how many questions are done, of all."""
-        heads: list[tuple[int, int, int]] = []
-        lengths: list[int] = []
-        found = [np.zeros((0, width), np.int32)]
+        heads, lengths, found = array.array("i"), array.array("i"), array.array("i")
         index, count = host()
         for question in range(index, questions, count):
             for trees, examples in group(question):
-                heads.append((question, len(trees), len(examples)))
-                lengths += trees
-                found.append(np.asarray(examples, np.int32).reshape(-1, width))
+                heads.extend((question, len(trees), len(examples)))
+                lengths.extend(trees)
+                for example in examples:
+                    found.extend(example)
             if question // count % TOLD_EVERY == 0:
                 on_question(question + 1, questions)
-        head = all_rows(np.asarray(heads, np.int32).reshape(-1, 3))
+        head, tokens, told = (
+            all_rows(np.asarray(rows, np.int32).reshape(-1, columns))
+            for rows, columns in ((heads, 3), (lengths, 1), (found, width))
+        )
         order = np.argsort(head[:, 0], kind="stable")
-        tokens = all_rows(np.asarray(lengths, np.int32).reshape(-1, 1))
-        examples = all_rows(np.concatenate(found))
-        return cls(Ragged.of(tokens, head[:, 1], order), Ragged.of(examples, head[:, 2], order))
+        return cls(Ragged.of(tokens, head[:, 1], order), Ragged.of(told, head[:, 2], order))
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -98,12 +99,14 @@ class Groups:
         return sum(int(self.trees[group].sum()) for group in groups)
 
 
-def by_question(questions: Iterable[str]) -> list[np.ndarray]:
-    """Numbers of the examples of each distinct question, int64 [.], in order of its first one."""
-    known: dict[str, int] = {}
-    numbers = np.fromiter((known.setdefault(question, len(known)) for question in questions), np.int32)
-    order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.searchsorted(numbers[order], np.arange(1, len(known))))
+def by_question(questions: np.ndarray) -> Ragged:
+    """Numbers of the examples of each distinct question, int64, in order of its first one.
+
+    questions: of each example, [N] of any kind that has an order.
+    """
+    _, first, numbers = np.unique(questions, return_index=True, return_inverse=True)
+    order, sizes = np.argsort(numbers, kind="stable"), np.bincount(numbers)
+    return Ragged.of(order, sizes, np.argsort(first))
 
 
 class Steps:

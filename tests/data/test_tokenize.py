@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from rstar_jax import records
-from rstar_jax.data import solution_tokens, tokenize
+from rstar_jax.data import row_tokens, tokenize
 from rstar_jax.data.row_file import RowFile
-from rstar_jax.data.solution_tokens import SolutionEncoder, solutions
+from rstar_jax.data.row_tokens import encoded
+from rstar_jax.data.solution_tokens import SolutionEncoder
 from rstar_jax.data.token_store import TokenStore, batch_of
 from rstar_jax.data.tokenize import Share
 from rstar_jax.errors import UserError
@@ -42,7 +43,7 @@ def encoder():
 @pytest.fixture
 def rows(tmp_path, monkeypatch):
     """A file of 20 rows, of which 6 make a piece."""
-    monkeypatch.setattr(solution_tokens, "CHUNK", 6)
+    monkeypatch.setattr(row_tokens, "CHUNK", 6)
     records.write_rows(tmp_path / "sft.parquet", SftRow, [row(i) for i in range(20)])
     return RowFile(tmp_path / "sft.parquet", SftRow)
 
@@ -60,8 +61,8 @@ def test_a_store_holds_what_was_encoded(encoder, rows, tmp_path):
     counts = tokenize.Counter()
     expected = [encoder.arrays(row(i), counts) for i in range(20)]
     done = []
-    store = solutions(rows, encoder, dict, folder=tmp_path / "tokens", on_done=done.append)
-    assert same(store, expected) and same(solutions([*rows], encoder, dict), expected)
+    store = encoded(rows, encoder, dict, folder=tmp_path / "tokens", on_done=done.append)
+    assert same(store, expected) and same(encoded([*rows], encoder, dict), expected)
     assert store.lengths.tolist() == [len(one["tokens"]) for one in expected]
     assert store.lengths.dtype == np.int32 and done == [6, 12, 18, 20]
     assert not store[7]["tokens"].flags.owndata and len(store[3:5]) == 2
@@ -71,21 +72,21 @@ def test_a_store_holds_what_was_encoded(encoder, rows, tmp_path):
 
 def test_what_is_there_is_not_encoded_again(encoder, rows, tmp_path, monkeypatch):
     folder = tmp_path / "tokens"
-    first = solutions(rows, encoder, dict, folder=folder)
+    first = encoded(rows, encoder, dict, folder=folder)
     calls = []
     arrays = SolutionEncoder.arrays
     monkeypatch.setattr(SolutionEncoder, "arrays", lambda *args: calls.append(args[1]) or arrays(*args))
-    assert same(solutions(rows, encoder, dict, folder=folder), first) and not calls
+    assert same(encoded(rows, encoder, dict, folder=folder), first) and not calls
     pieces = sorted(folder.glob("*.arrow"))
     pieces[1].write_bytes(pieces[1].read_bytes()[:-40])  # cut
     next(folder.glob("*.json")).unlink()
-    assert same(solutions(rows, encoder, dict, folder=folder), first)
+    assert same(encoded(rows, encoder, dict, folder=folder), first)
     assert [one.problem_id for one in calls] == [f"p{i}" for i in range(6, 12)]
 
 
 @pytest.mark.parametrize("changed", ["rows", "tokenizer", "prompt", "room"])
 def test_other_rows_or_options_are_encoded_anew(encoder, rows, tmp_path, changed):
-    solutions(rows, encoder, dict, folder=tmp_path / "tokens")
+    encoded(rows, encoder, dict, folder=tmp_path / "tokens")
     if changed == "rows":
         records.write_rows(rows.path, SftRow, [row(i + 1) for i in range(20)])
         rows = RowFile(rows.path, SftRow)
@@ -95,18 +96,18 @@ def test_other_rows_or_options_are_encoded_anew(encoder, rows, tmp_path, changed
         "prompt": dataclasses.replace(encoder, prompt=str.upper),
         "room": dataclasses.replace(encoder, room=40),
     }[changed]
-    again = solutions(rows, other, dict, folder=tmp_path / "tokens")
-    assert same(again, solutions([*rows], other, dict))
+    again = encoded(rows, other, dict, folder=tmp_path / "tokens")
+    assert same(again, encoded([*rows], other, dict))
     assert len([*(tmp_path / "tokens").iterdir()]) == 5  # the others are gone
 
 
 def test_a_changed_byte_is_told_where_it_is_read(encoder, rows, tmp_path):
-    store = solutions(rows, encoder, dict, folder=tmp_path / "tokens")
+    store = encoded(rows, encoder, dict, folder=tmp_path / "tokens")
     path = sorted((tmp_path / "tokens").glob("*.arrow"))[2]
     tokens, whole = store[14]["tokens"].tobytes(), bytearray(path.read_bytes())
     whole[whole.index(tokens) + 4] ^= 1
     path.write_bytes(whole)
-    store = solutions(rows, encoder, dict, folder=tmp_path / "tokens")
+    store = encoded(rows, encoder, dict, folder=tmp_path / "tokens")
     assert same(store[:14], [encoder.arrays(row(i), tokenize.Counter()) for i in range(14)])
     with pytest.raises(records.Damaged, match=rf"{path.name}.*example 3 differs.*Move it away"):
         store[14]
@@ -114,23 +115,23 @@ def test_a_changed_byte_is_told_where_it_is_read(encoder, rows, tmp_path):
 
 def test_pieces_of_other_places_and_damaged_headers_are_made_again(encoder, rows, tmp_path):
     folder = tmp_path / "tokens"
-    first = solutions([*rows], encoder, dict)
-    solutions(rows, encoder, dict, folder=folder)
+    first = encoded([*rows], encoder, dict)
+    encoded(rows, encoder, dict, folder=folder)
     one, other = sorted(folder.glob("*.arrow"))[:2]
     whole = one.read_bytes()
     other.write_bytes(whole)
-    assert same(solutions(rows, encoder, dict, folder=folder), first)
+    assert same(encoded(rows, encoder, dict, folder=folder), first)
     for name in (b"crc", b"counts", b"dtype", b"tokens"):  # in the schema, at the beginning and at the end
         one.write_bytes(whole.replace(name, name[::-1]))
-        assert same(solutions(rows, encoder, dict, folder=folder), first), name
+        assert same(encoded(rows, encoder, dict, folder=folder), first), name
     index = next(folder.glob("*.json"))
     index.write_text(index.read_text().replace('"pieces": 4', '"pieces": 3'))
-    assert same(solutions(rows, encoder, dict, folder=folder), first)
+    assert same(encoded(rows, encoder, dict, folder=folder), first)
 
 
 def test_hosts_make_their_shares_and_all_see_all(encoder, rows, tmp_path):
     """Two hosts, as threads: each writes its pieces, and neither goes on before both have."""
-    folder, meeting, stores, encoded = tmp_path / "tokens", threading.Barrier(2), {}, {0: [], 1: []}
+    folder, meeting, stores, heard = tmp_path / "tokens", threading.Barrier(2), {}, {0: [], 1: []}
     told = {}
 
     def led(part):
@@ -146,7 +147,7 @@ def test_hosts_make_their_shares_and_all_see_all(encoder, rows, tmp_path):
 
     def host(part):
         def encode(chunk, counts):
-            encoded[part] += chunk["problem_id"].to_pylist()
+            heard[part] += chunk["problem_id"].to_pylist()
             yield from encoder(chunk, counts)
 
         stores[part] = tokenize.tokenized(
@@ -164,15 +165,15 @@ def test_hosts_make_their_shares_and_all_see_all(encoder, rows, tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    assert same(stores[0], stores[1]) and same(stores[0], solutions([*rows], encoder, dict))
-    assert len(encoded[0]) == 12 and len(encoded[1]) == 8 and not {*encoded[0]} & {*encoded[1]}
+    assert same(stores[0], stores[1]) and same(stores[0], encoded([*rows], encoder, dict))
+    assert len(heard[0]) == 12 and len(heard[1]) == 8 and not {*heard[0]} & {*heard[1]}
 
 
 def test_several_processes_make_the_same_files(encoder, rows, tmp_path, monkeypatch):
-    alone = solutions(rows, encoder, dict, folder=tmp_path / "alone")
+    alone = encoded(rows, encoder, dict, folder=tmp_path / "alone")
     monkeypatch.setattr(tokenize, "_ROWS_A_WORKER", 6)
     monkeypatch.setattr(tokenize.os, "sched_getaffinity", lambda _: {0, 1})
-    several = solutions(rows, encoder, dict, folder=tmp_path / "several")
+    several = encoded(rows, encoder, dict, folder=tmp_path / "several")
     assert same(several, alone)
     for one in (tmp_path / "alone").iterdir():
         assert one.read_bytes() == (tmp_path / "several" / one.name).read_bytes()
@@ -190,21 +191,21 @@ def test_what_a_killed_process_had_is_encoded_here(encoder, rows, tmp_path, monk
             child.wait()
 
     monkeypatch.setattr(tokenize._Workers, "__init__", and_kill)
-    assert same(solutions(rows, encoder, dict, folder=tmp_path / "t"), solutions([*rows], encoder, dict))
+    assert same(encoded(rows, encoder, dict, folder=tmp_path / "t"), encoded([*rows], encoder, dict))
     assert "was killed" in caplog.text
 
 
 def test_a_row_that_teaches_nothing_is_named(encoder, rows, tmp_path, monkeypatch, caplog):
     nothing = dataclasses.replace(row(2), steps=())
     records.write_rows(rows.path, SftRow, [row(1), nothing, *[row(i % 20) for i in range(3000)]])
-    monkeypatch.setattr(solution_tokens, "CHUNK", 600)
+    monkeypatch.setattr(row_tokens, "CHUNK", 600)
     rows = RowFile(rows.path, SftRow)
     with pytest.raises(UserError, match="'p2': none of its 0 steps"):
-        solutions(rows, encoder, dict)
+        encoded(rows, encoder, dict)
     monkeypatch.setattr(tokenize, "_ROWS_A_WORKER", 1)
     monkeypatch.setattr(tokenize.os, "sched_getaffinity", lambda _: {0, 1})
     with pytest.raises(UserError, match="'p2': none of its 0 steps"):
-        solutions(rows, encoder, dict, folder=tmp_path / "tokens")
+        encoded(rows, encoder, dict, folder=tmp_path / "tokens")
     assert "was killed" not in caplog.text
 
 

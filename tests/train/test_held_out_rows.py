@@ -11,7 +11,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import TrainConfig, compare, held_out_pairs, held_out_solutions
+from rstar_jax.train import TrainConfig, held_out_pairs, held_out_solutions, pair_order
 from rstar_jax.types import PreferencePair, SftRow
 
 CONFIG = TrainConfig(epochs=3, batch=2, seq_len=64, microbatch=1)
@@ -58,12 +58,15 @@ def test_where_nothing_fits_nothing_is_measured(tokenizer):
     assert held_out_pairs(from_policy(decoder(tokenizer), seed=1), [], tokenizer, str, CONFIG) is None
 
 
-def test_pairs_are_measured_as_they_are_compared(tokenizer):
+def test_pairs_too_long_are_not_measured(tokenizer):
     pairs = [PreferencePair("p", "q", (), (f"a{i}",), (f"b{i}",), 1.0, 1.0, False, 1) for i in range(3)]
     model = from_policy(decoder(tokenizer), seed=1)
     long = dataclasses.replace(pairs[0], positive=("a" * 99,))
     for config in (CONFIG, dataclasses.replace(CONFIG, long="error")):  # which is of what is learnt
         measured = held_out_pairs(model, [*pairs, long], tokenizer, str, config)
-        assert measured(model) == compare(model, pairs, tokenizer, str, config)[0]
+        found = measured(model)
+        assert found == held_out_pairs(model, pairs, tokenizer, str, config)(model)
+        order = pair_order(model, pairs, tokenizer, str, config)
+        assert (found["loss"], found["accuracy"]) == (order.loss, order.accuracy)
     with pytest.raises(UserError, match=r"held-out pairs: .* all 1 preference pairs are longer"):
         held_out_pairs(model, [long], tokenizer, str, CONFIG)

@@ -1,18 +1,20 @@
 """The PPM: sequences encoded once, pairs read at the right place, an order learnt."""
 
 import dataclasses
+from collections import Counter
 
 import flax.nnx as nnx
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rstar_jax.data.pair_tokens import PairEncoder
 from rstar_jax.errors import UserError
 from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import TrainConfig, compare, fit, ppm, ppm_loss, saturation, train_ppm
+from rstar_jax.train import TrainConfig, fit, measure, ppm, ppm_loss, saturation, train_ppm
 from rstar_jax.types import PreferencePair
 from tests.train.conftest import ppm_batches
 
@@ -82,20 +84,20 @@ def test_packed_loss_equals_that_of_sequences_alone(tiny):
         assert terms["accuracy"] == (sum(values[p] > values[n] for p, n, _ in pairs), 8)
 
 
-def test_comparing_tells_the_share_of_pairs_in_the_right_order_and_learns_nothing(tiny, monkeypatch):
+def test_measuring_tells_the_share_of_pairs_in_the_right_order_and_learns_nothing(tiny):
     tokens, model = sequences(12), from_policy(tiny())
     values, before = read(model, tokens), np.asarray(model.score[...])
     nodes = [[(p, n, weight) for p, n, _ in node(i)] for i, weight in ((0, 1.0), (4, 0.25), (8, 0.5))]
-    monkeypatch.setattr(ppm, "pair_batches", lambda *a: ppm_batches(tokens, nodes, a[4]))
     told = []
     config = dataclasses.replace(CONFIG, batch=4, epochs=3)
-    terms, dropped = compare(model, [], None, str, config, on_step=lambda *step: told.append(step))
+    batches = ppm_batches(tokens, nodes, ppm.once(config))
+    terms = measure(model, batches, ppm_loss, config, total_steps=batches.total_steps, on_step=told.append)
     pairs = [pair for one in nodes for pair in one]
     assert terms["accuracy"] == pytest.approx(np.mean([values[p] > values[n] for p, n, _ in pairs]))
     losses = [(w * np.log1p(np.exp(np.tanh(values[n]) - np.tanh(values[p]))), w) for p, n, w in pairs]
     expected = 0.25 * sum(loss for loss, _ in losses) / sum(w for _, w in losses)
-    assert terms["loss"] == pytest.approx(expected, rel=1e-4) and dropped == 0
-    assert told == [(1, 3), (2, 3), (3, 3)]  # each pair once, whatever the epochs
+    assert terms["loss"] == pytest.approx(expected, rel=1e-4)
+    assert told == [1, 2, 3]  # each pair once, whatever the epochs
     np.testing.assert_array_equal(np.asarray(model.score[...]), before)
 
 
@@ -147,15 +149,16 @@ def test_text_pairs_share_prompt_and_prefix():
     ]
     pairs = [pair(p, n) for p in steps[:2] for n in steps[2:]]
     prompt, asked = PROMPTS["finetuned"]("8 + 9?"), []
-    sides = ppm.PairSides(pairs, tokenizer, lambda question: asked.append(question) or prompt)
-    for number, one in enumerate(pairs):
-        for ids, side in zip(sides(number), (one.positive, one.negative), strict=True):
+    encoder = PairEncoder(tokenizer, lambda question: asked.append(question) or prompt)
+    sides = [ppm.sides_of(**encoder.arrays(pair, Counter())) for pair in pairs]
+    for one, both in zip(pairs, sides, strict=True):
+        for ids, side in zip(both, (one.positive, one.negative), strict=True):
             assert ids.tolist() == tokenizer.encode_solution(prompt, (*one.prefix, *side))[0]
     assert asked == ["8 + 9?"]
     model = from_policy(init_random(DecoderConfig(tokenizer.vocab_size, 16, 1, 2, 1, 8, 32), 0))
     config = dataclasses.replace(CONFIG, epochs=2, seq_len=256)
     summary = train_ppm(model, pairs, tokenizer, PROMPTS["finetuned"], config)
-    tokens = {tuple(ids[:n]) for i in range(4) for ids in sides(i) for n in range(1, len(ids) + 1)}
+    tokens = {tuple(ids[:n]) for both in sides for ids in both for n in range(1, len(ids) + 1)}
     assert (summary.steps, summary.examples, summary.tokens) == (2, 8, 2 * len(tokens))
 
 

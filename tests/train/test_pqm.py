@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from rstar_jax.curate import StepValues
+from rstar_jax.curate.value_tokens import ValueEncoder
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES
 from rstar_jax.models import DecoderConfig, RewardModel, from_policy, init_random
@@ -46,7 +48,8 @@ def made(tokenizer: Tokenizer) -> RewardModel:
 
 
 def ways(tokenizer: Tokenizer, rows: list[StepValues] = ROWS) -> list[pqm.Way]:
-    return [pqm.way_of(row, tokenizer, PROMPT) for row in rows]
+    encoder = ValueEncoder(tokenizer, PROMPT)
+    return [pqm.way_of(**encoder.arrays(row, Counter())) for row in rows]
 
 
 def batches_of(some: list[pqm.Way], config: TrainConfig = CONFIG, rows: Rows | None = None) -> pqm.PqmBatches:

@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from rstar_jax import records
-from rstar_jax.data import solution_tokens
+from rstar_jax.data import row_tokens
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.token_store import TokenStore
 from rstar_jax.models import DecoderConfig, from_policy, init_random
@@ -41,7 +41,7 @@ def main(processes, index, port, folder):
     folder = Path(folder)
     tokenizer = Tokenizer.load(folder / "base", CODE_STEPS)
     rows = RowFile(folder / "sft.parquet", SftRow)
-    solution_tokens.CHUNK = 6  # of which each of two processes encodes two
+    row_tokens.CHUNK = 6  # of which each of two processes encodes two
     pairs = [
         PreferencePair("p", q, (), (STEP.format(1),), (STEP.format("2 "),), 1, 1.0, False, 1)
         for q in QUESTIONS

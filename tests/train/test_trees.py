@@ -98,7 +98,8 @@ def test_steps_learn_each_group_once_an_epoch_and_none_is_empty() -> None:
 
 
 def test_examples_come_by_question_whatever_their_order() -> None:
-    assert [list(q) for q in by_question(iter("abacb"))] == [[0, 2], [1, 4], [3]]
+    for some in (np.array(list("bacab")), np.array([7, -1, 9, -1, 7])):
+        assert [q.tolist() for q in by_question(some)] == [[0, 4], [1, 3], [2]]
 
 
 def test_it_is_told_how_many_questions_are_trees() -> None:
@@ -153,7 +154,7 @@ def test_losses_and_gradients_of_pairs_are_those_of_sequences_alone(model: Any) 
     weights = rng.random(len(pairs)).astype(np.float32)
     batches = PpmBatches(
         lambda i: (some[pairs[i][0]], some[pairs[i][1]]),
-        by_question(str(p // 12) for p, _ in pairs),
+        by_question(np.array([p // 12 for p, _ in pairs])),
         weights,
         CONFIG,
         0,
@@ -185,7 +186,7 @@ def test_losses_and_gradients_of_values_are_those_of_ways_alone(model: Any) -> N
         ways.append(Way(ids, ends, rng.uniform(-1, 1, len(ends)).astype(np.float32), weights))
     batches = PqmBatches(
         ways.__getitem__,
-        by_question("a" * 12 + "b" * 12),
+        by_question(np.repeat([0, 1], 12)),
         CONFIG,
         0,
         functools.partial(Rows.sizes, None, 4),
