@@ -1,10 +1,11 @@
 """Rows per CPU second and peak memory of what reads and prepares problems.
 
-    python benchmarks/data.py [--part read|clean|pack|tokens ...] [--rows 1000000] [--file FILE ...]
+    python benchmarks/data.py [--part read|clean|pack|tokens|pairs ...] [--rows 1000000] [--file FILE ...]
 
 `read`: opens that many suite problems, and a file of that many lines written from these, then reads all of
 them in order and 100,000 anywhere; each in a process of its own. MB over: of peak memory, over the start.
 `clean`: see `cleaning.py`. `pack`: see `packing.py`. `tokens`: see `tokens.py`, 150,000 rows at most.
+`pairs`: see `pair_rows.py`, 200,000 at most.
 --file: a file or specification of yours besides, bad rows left out.
 """
 
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from cleaning import clean_sets
 from packing import pack_sets
+from pair_rows import pair_sets
 from tokens import token_sets
 
 from rstar_jax.data.load import load_problems
@@ -115,6 +117,7 @@ PARTS = {
     "clean": lambda rows, files: clean_sets(rows),
     "pack": lambda rows, files: pack(rows),
     "tokens": lambda rows, files: token_sets(min(rows, 150_000), alone),
+    "pairs": lambda rows, files: pair_sets(min(rows, 200_000), alone),
 }
 
 if __name__ == "__main__":

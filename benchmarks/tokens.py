@@ -80,13 +80,13 @@ def _row(number: int) -> SftRow:
     return SftRow(f"p{number}", question, tuple(steps), 1.0, 1.0, 1)
 
 
-def _encoder() -> SolutionEncoder:
+def encoding() -> tuple[Tokenizer, Callable[[str], str]]:
+    """What encodes: the bundled vocabulary, and the prompt of a fine-tuned policy."""
     task = MathTask()
-    tokenizer = Tokenizer.load(TINY_BASE, task.grammar)
-    return SolutionEncoder(tokenizer, functools.partial(task.prompt, role="finetuned"))
+    return Tokenizer.load(TINY_BASE, task.grammar), functools.partial(task.prompt, role="finetuned")
 
 
-class _Measured:
+class Measured:
     """Prints a line for what is done in the block, with the memory that a thread has seen it have."""
 
     def __init__(self, what: str, rows: int) -> None:
@@ -125,8 +125,12 @@ def _cpu() -> float:
 
 
 def _objects(folder: Path) -> None:
-    encoder, counts, file = _encoder(), Counter[str](), RowFile(folder / "sft.parquet", SftRow)
-    with _Measured("Python objects", min(_OBJECTS, len(file))):
+    encoder, counts, file = (
+        SolutionEncoder(*encoding()),
+        Counter[str](),
+        RowFile(folder / "sft.parquet", SftRow),
+    )
+    with Measured("Python objects", min(_OBJECTS, len(file))):
         rows = list(itertools.islice(file, _OBJECTS))
         examples = [Example(**encoder.arrays(row, counts)) for row in rows]
     assert examples
@@ -135,22 +139,22 @@ def _objects(folder: Path) -> None:
 def _encode(folder: Path, processes: int) -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:processes])
     tokenize._ROWS_A_WORKER = 1
-    rows, encoder = RowFile(folder / "sft.parquet", SftRow), _encoder()
+    rows, encoder = RowFile(folder / "sft.parquet", SftRow), SolutionEncoder(*encoding())
     what = "a store" if processes == 1 else f"a store, {processes} processes"
-    with _Measured(what, len(rows)):
+    with Measured(what, len(rows)):
         store = encoded(rows, encoder, Example, folder=folder / str(processes))
     if processes == 1:
         print(f"  {store.lengths.mean():.0f} tokens a row, {store.lengths.max()} at most", flush=True)
 
 
 def _resume(folder: Path) -> None:
-    rows, encoder = RowFile(folder / "sft.parquet", SftRow), _encoder()
-    with _Measured("found again, with the name of the data", len(rows)):
+    rows, encoder = RowFile(folder / "sft.parquet", SftRow), SolutionEncoder(*encoding())
+    with Measured("found again, with the name of the data", len(rows)):
         store = encoded(rows, encoder, Example, folder=folder / "1")
         batches = PolicyBatches(store, CONFIG, 0)
         batches.digest()
     steps = min(_STEPS, batches.total_steps)
-    with _Measured(f"{steps} steps of {CONFIG.batch}, read and packed", steps * CONFIG.batch):
+    with Measured(f"{steps} steps of {CONFIG.batch}, read and packed", steps * CONFIG.batch):
         for step in range(steps):
             batches(step)
 
