@@ -11,6 +11,7 @@ times are the roofline's (`plan/pace.py`), and no chip has run any of it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -21,9 +22,9 @@ from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.plan_settings import PlanSettings
 from rstar_jax.evolve.plan_tables import text
-from rstar_jax.plan import fit_search, known_models
+from rstar_jax.plan import fit_search, known_models, microbatches
 from rstar_jax.plan.compiled import Compiler, Uncompiled, unavailable
-from rstar_jax.plan.fit import Fitting, Mesh, Training
+from rstar_jax.plan.fit import Calls, Fitting, Mesh, Training
 from rstar_jax.plan.fit_search import Decoding, Searching
 from rstar_jax.plan.pace import Pace
 from rstar_jax.plan.workload import Expanding, RoundWork, expanding, search_hours
@@ -65,6 +66,12 @@ class Plan:
     largest: dict[str, int]
     uncompiled: str
 
+    @property
+    def padding(self) -> tuple[float, float]:
+        """Shares of what the trainings of policy and PPM compute that are no text."""
+        policy, ppm = (_padding(self.settings, training) for training in (self.policy, self.ppm))
+        return policy, ppm
+
 
 def run(settings: PlanSettings, workdir: Path) -> None:
     """Plan; prints tables and writes plan.json and plan.txt.
@@ -88,6 +95,7 @@ def run(settings: PlanSettings, workdir: Path) -> None:
     compiler, why = _compiler(settings, topology, workdir, say)
     optimizers = {role: getattr(settings.train, role).optimizer for role in ("policy", "ppm")}
     fitting = Fitting(topology, pace, content, compiler, optimizers)
+    fitting.calls = functools.partial(_calls, settings)
     try:
         policy, ppm = _trainings(fitting, settings)  # 2
         largest = _largest(fitting, settings, policy, ppm) if settings.largest else {}
@@ -132,13 +140,29 @@ def _compiler(
 
 
 def _batch_rows(settings: PlanSettings, role: str) -> float:
-    """Rows of an optimiser step's batch, packed."""
+    """Rows that the text of an optimiser step's batch fills."""
     a, config = settings.assumed, getattr(settings.train, role)
     if role == "policy":
         tokens = config.batch * min(a.row, config.seq_len)
     else:
         tokens = config.batch * a.pair_tokens(a.pairs, config.seq_len)
     return tokens / config.seq_len
+
+
+def _calls(settings: PlanSettings, role: str, mesh: Mesh, rows: int) -> Calls:
+    """Microbatches of a step, with the padding that its training has."""
+    config, each = getattr(settings.train, role), settings.assumed.row
+    if role == "policy":
+        return microbatches.solutions(mesh, rows, config.seq_len, config.batch, each)
+    tokens = _batch_rows(settings, role) * config.seq_len
+    return microbatches.trees(mesh, rows, config.seq_len, tokens, each)
+
+
+def _padding(settings: PlanSettings, training: Training) -> float:
+    calls = _calls(settings, training.role, training.mesh, training.rows)
+    computed = sum(times * math.prod(shape) for shape, times in calls.items())
+    seq_len = getattr(settings.train, training.role).seq_len
+    return 1 - _batch_rows(settings, training.role) * seq_len / computed
 
 
 def _trainings(fitting: Fitting, settings: PlanSettings) -> tuple[Training, Training]:
@@ -282,6 +306,7 @@ def _as_json(plan: Plan) -> dict[str, Any]:
         "uncompiled": plan.uncompiled,
         "refusals": [dataclasses.asdict(each) for each in plan.fitting.refusals],
         "largest": plan.largest,
+        "padding": dict(zip(("policy", "ppm"), plan.padding, strict=True)),
         "rounds": [dataclasses.asdict(each) | {"hours": each.hours} for each in plan.rounds],
         "usd_hour": plan.usd_hour,
     }

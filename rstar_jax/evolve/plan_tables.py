@@ -181,6 +181,7 @@ def _rounds(plan: Plan) -> Table:
 
 
 def _assumptions(plan: Plan) -> str:
+    padded = " and ".join(f"{share:.0%}" for share in plan.padding)
     e, a, s = plan.settings.efficiency, plan.settings.assumed, plan.settings
     solved = ", ".join(f"{share:.1%}" for share in s.solved)
     largest = ", ".join(f"{role} {rows} rows" for role, rows in plan.largest.items())
@@ -193,6 +194,7 @@ def _assumptions(plan: Plan) -> str:
         ("decoding", f"{e.filled:.0%} of rows make tokens that are used"),
         ("the host", f"looks every {plan.search.load.chunk} tokens, for {e.look_s * 1e3:.0f} ms"),
         ("problems", f"prompts of {a.prompt} tokens, {a.steps} steps of {a.step:.0f}"),
+        ("padding", f"{padded} of what trainings of policy and PPM compute, packed as they pack"),
         ("rollouts", f"{FRESH:.0%} of the steps expanded for one; solved, by round: {solved}"),
         ("sandboxes", f"beside the devices, {_SANDBOX_S * 1e3:.0f} ms of a core for a program"),
         ("left out", "evaluations, compiling, curating, checkpoints, restarts"),

@@ -8,7 +8,7 @@ arithmetic decides (`cost.py`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rstar_jax.errors import UserError
@@ -26,6 +26,7 @@ WANTED = 1.9
 HOPELESS = 1.5
 SPARED = 63 / 64  # of a device: 15.75 of a v5e's 16 GiB are there for programs, its compiler says
 Parts = dict[str, float]
+Calls = Mapping[tuple[int, int], float]  # rows, tokens of a row -> microbatches of a step, on average
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,8 @@ class Refusal:
 @dataclasses.dataclass
 class Fitting:
     """Devices of a topology and a model. compile: None: by arithmetic alone. optimizers: by role, else
-    "adamw"."""
+    "adamw". calls: of a step on a mesh with so many rows of a microbatch (role, mesh, rows); None: whole
+    microbatches."""
 
     topology: Topology
     pace: Pace
@@ -87,6 +89,7 @@ class Fitting:
     compile: Compiler | None
     optimizers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     refusals: list[Refusal] = dataclasses.field(default_factory=list)
+    calls: Callable[[str, Mesh, int], Calls] | None = None
 
     @property
     def shape(self) -> Shape:
@@ -190,11 +193,20 @@ class Fitting:
         batch_rows: float,
         compiled: Compiled | None = None,
     ) -> float:
-        """Seconds of an optimiser step over so many rows: whole microbatches, then the update."""
-        devices, pace = self.topology.devices, self.pace_of(role)
-        sent = None if compiled is None else float(compiled.sent)
-        call = pace.gradients(rows, row, remat, devices, mesh.tensor, sent, self.topology.islands)
-        return -(-batch_rows // rows) * call.total + pace.update(devices, self._state(role))
+        """Seconds of an optimiser step over so many rows: its microbatches, then the update. What is compiled
+        is a whole one; a smaller one sends less of what grows with tokens."""
+        devices, islands, pace = self.topology.devices, self.topology.islands, self.pace_of(role)
+        calls: Calls = {(rows, row): -(-batch_rows // rows)}
+        if self.calls is not None:
+            calls = self.calls(role, mesh, rows)
+        whole = pace.sent(rows * row, devices, mesh.tensor, islands)
+        seconds = pace.update(devices, self._state(role))
+        for (n, length), times in calls.items():
+            part = pace.sent(n * length, devices, mesh.tensor, islands)
+            sent = None if compiled is None else max(0.0, compiled.sent - whole + part)
+            call = pace.gradients(n, length, remat, devices, mesh.tensor, sent, islands)
+            seconds += times * call.total
+        return seconds
 
     def _training_parts(self, role: str, mesh: Mesh, remat: str, rows: int, row: int) -> Parts:
         """Estimate: attention's weights stay in the chip's fast memory, where a kernel does it."""

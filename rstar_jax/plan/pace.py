@@ -112,9 +112,8 @@ class Pace:
         """One microbatch's gradients on a mesh of so many devices, `tensor` of them to a part of the rows.
 
         rows: of `row` tokens, of all devices. sent: bytes that a device sends, as the compiler tells; None:
-        by arithmetic: weights gathered twice and gradients scattered over fsdp, and states exchanged four
-        times a layer over tensor. slices: that the mesh is of, over which gradients alone are summed; an
-        fsdp axis over them would send about as much.
+        by arithmetic (`sent`). slices: that the mesh is of, over which gradients alone are summed; an fsdp
+        axis over them would send about as much.
         """
         s, tokens = self.shape, rows * row
         mine = tokens / devices
@@ -124,10 +123,7 @@ class Pace:
         # Weights as gathered, three times; their float32 sums, read and written.
         held = 3 * 2 * s.matrices / tensor + 2 * 4 * s.parameters / devices
         if sent is None:
-            wide = devices // slices // tensor
-            over = 2 * (2 + 1) * s.matrices / tensor * (wide - 1) / wide
-            states = 4 * s.layers * mine * tensor * s.width * 2 * 2 * (tensor - 1) / tensor
-            sent = over + states
+            sent = self.sent(tokens, devices, tensor, slices)
         across = 2 * 4 * s.parameters / (devices // slices) * (slices - 1) / slices
         return Seconds(
             self.train_flops(tokens, row, remat) / devices / self._flops,
@@ -135,6 +131,15 @@ class Pace:
             sent / self._links + across / self._across,
             self.assumed.hidden,
         )
+
+    def sent(self, tokens: float, devices: int, tensor: int, slices: int = 1) -> float:
+        """Bytes that a device sends within its slice for the gradients of so many tokens, by arithmetic:
+        weights gathered twice and gradients scattered over fsdp, which are as many whatever the tokens, and
+        states exchanged four times a layer over tensor."""
+        s, wide = self.shape, devices // slices // tensor
+        over = 2 * (2 + 1) * s.matrices / tensor * (wide - 1) / wide
+        states = 4 * s.layers * tokens / devices * tensor * s.width * 2 * 2 * (tensor - 1) / tensor
+        return over + states
 
     def update(self, devices: int, state: float = STATE_BYTES["adamw"]) -> float:
         """Seconds of an update: parameters and gradients in float32, and the optimizer's state of so many

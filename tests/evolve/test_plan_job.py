@@ -36,6 +36,8 @@ def test_a_plan_by_arithmetic(capsys, tmp_path):
     assert (tmp_path / "plan.txt").read_text() in out
     assert [r["work"]["number"] for r in kept["rounds"]] == [1, 2, 3, 4]
     assert kept["uncompiled"] == "config.compile=never"
+    assert f"padding: {kept['padding']['policy']:.0%} and {kept['padding']['ppm']:.0%} of what" in out
+    assert 0 < kept["padding"]["policy"] < 0.2 > kept["padding"]["ppm"] > 0
     # Twice the problems take twice the hours.
     planned(capsys, tmp_path / "two", "topology=v5p:4x4x4", "compile=never", "problems=1494000")
     twice = json.loads((tmp_path / "two" / "plan.json").read_text())

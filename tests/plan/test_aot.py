@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from rstar_jax.plan import compiled
+from rstar_jax import sharding
+from rstar_jax.plan import compile_one, compiled
 from rstar_jax.plan.compiled import Compiler
 from rstar_jax.plan.known_models import KNOWN
+from rstar_jax.plan.programs import program_of
 
 pytestmark = pytest.mark.libtpu
 SMALL = {
@@ -55,6 +57,19 @@ def test_a_train_step_and_a_decode_step_compile(topology: str, mesh: dict[str, i
     decode = compile_(request("decode", topology, {"tensor": 2}, 8, 4, 256, 128, **DECODE), "decode")
     # Two sums in each layer for every token of a chunk.
     assert decode.collectives["all-reduce"].calls >= 2 * layers * DECODE["chunk"]
+
+
+def test_what_is_planned_is_the_mesh_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 8 x 8 chips also where it splits a side."""
+    from jax.experimental import topologies
+
+    for name, value in compile_one.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    devices = list(topologies.get_topology_desc(platform="tpu", topology_name="v6e:8x8").devices)
+    asked = request("policy gradients", "v6e:8x8", {"fsdp": 16, "tensor": 4}, 32, 512, remat="none")
+    mesh, _ = program_of(asked, devices)
+    trained = sharding.make_mesh(data=0, fsdp=-1, tensor=4, devices=devices)
+    assert mesh == trained and mesh.shape["fsdp"] == 16
 
 
 def test_what_does_not_fit_is_refused_in_the_compilers_numbers(tmp_path: Path) -> None:
