@@ -25,7 +25,7 @@ def get_config():
         RunSettings(
             # Held out are levels 2 and 3: of level 1 the policy alone answers 94 percent right by round 4,
             # which leaves a search no room.
-            problems=ProblemSettings(train="240", heldout="suite:200:2-3"),
+            problems=ProblemSettings(train="240", heldout="suite:150:2-3"),
             search=SearchSettings(
                 rollouts=(4, 6, 6, 8),
                 escalation=((), (12,), (12,), (16, 32)),
@@ -34,7 +34,7 @@ def get_config():
                 # answer is learnt.
                 temperature=(0.7,),
                 prompt=("finetuned",),
-                batch=40,
+                batch=24,
             ),
             decode=DecodeConfig(leaves=32, max_step_tokens=64, context=384),
             curate=CurateConfig(min_margin=0.5),
