@@ -36,6 +36,7 @@ from rstar_jax.train.tree_rows import by_question
 from rstar_jax.types import PreferencePair
 
 _OBJECTS, _STEPS = 20_000, 200
+_RENDER = MathTask().grammar.render
 
 
 def pair_sets(rows: int, alone: Callable) -> None:
@@ -61,7 +62,7 @@ def _write(folder: Path, rows: int) -> None:
 
 
 def _problem(number: int) -> Iterator[dict[str, Any]]:
-    rng, render = random.Random(number), MathTask().grammar.render
+    rng = random.Random(number)
     question = f"{number} boxes hold {rng.randrange(10**6)} things each. " * 8 + "How many are left?"
 
     def way(steps: int) -> list[str]:
@@ -71,7 +72,7 @@ def _problem(number: int) -> Iterator[dict[str, Any]]:
             f"left_{step} = total_{step} - {rng.randrange(10**5)}  # what is left of it"
             for step in range(1, steps + 1)
         ]
-        return render(codes, output=str(number), answer=f"There are \\boxed{{{number}}} left")
+        return _RENDER(codes, output=str(number), answer=f"There are \\boxed{{{number}}} left")
 
     depth, best = rng.randrange(7), way(8)
     others = [best, *(way(8) for _ in range(3))]

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 _URL = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")  # takes "gs://b/x" and what Path makes of it, "gs:/b/x"
+_ROWS = 4096  # of a row group that is written as its rows come
 _SIGNATURE = "sha256"  # of a JSON object, the last of its fields
 MOST_TEXT = 256 * 2**20  # bytes of a text that is read whole; the largest, tokenizers, have some 40 million
 
@@ -143,6 +144,29 @@ def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
     with replacing(path) as temporary:
         _write(table, temporary)
     return len(plain)
+
+
+@contextlib.contextmanager
+def writing(path: Path, kind: type) -> Iterator[Callable[[Iterable[Any]], None]]:
+    """Yields what adds rows to such a file, which is there once the block has ended well; few of them are in
+    memory at a time."""
+    schema, waiting = columns.schema(kind), list[dict[str, Any]]()
+    options: Any = {"compression": "zstd", "write_page_checksum": True}
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
+
+        def flush() -> None:
+            if waiting:
+                writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
+                waiting.clear()
+
+        def add(rows: Iterable[Any]) -> None:
+            for row in rows:
+                waiting.append(columns.plain(row))
+                if len(waiting) == _ROWS:
+                    flush()
+
+        yield add
+        flush()
 
 
 def read_rows(path: Path, kind: type[T]) -> list[T]:

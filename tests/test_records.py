@@ -75,6 +75,20 @@ def test_nested_tuples_of_text_come_back(tmp_path):
     assert records.read_rows(tmp_path / "pairs.parquet", PreferencePair) == [pair]
 
 
+def test_rows_written_as_they_come_are_there_once_all_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_ROWS", 4)
+    rows, path = [SftRow(f"p{i}", "q", ("a",), 0.5, 0.5, 1) for i in range(10)], tmp_path / "sft.parquet"
+    for count in (0, 4, 10):
+        with records.writing(path, SftRow) as add:
+            add(rows[:count:2])
+            add(rows[1:count:2])
+        assert records.read_rows(path, SftRow) == rows[:count:2] + rows[1:count:2]
+    with pytest.raises(ZeroDivisionError), records.writing(path, SftRow) as add:
+        add(rows[:5])
+        raise ZeroDivisionError
+    assert records.count_rows(path) == 10 and [*tmp_path.iterdir()] == [path]
+
+
 def test_a_truncated_shard_is_named(tmp_path):
     path = tmp_path / "sft.parquet"
     records.write_rows(path, SftRow, [SftRow("p", "q", ("a",), 0.5, 0.5, 1)])

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import itertools
 import logging
 import re
 import zlib
@@ -244,33 +245,51 @@ class Shards:
             return None
 
 
-def read_trees(folder: Path, lean: bool = False) -> list[Tree]:
-    """All trees of a finished search stage, in the order searched.
+def read_trees(folder: Path) -> list[Tree]:
+    """All trees of a finished search stage, in the order searched."""
+    return list(stored_trees(_shards_of(folder)))
 
-    lean: without the token ids of steps that are on no way to a right answer. Ids are by far the most of a
-    tree in memory (424 nodes of 45: 1.04 MB with them, 0.28 without), and few of them are learnt.
+
+def count_trees(folder: Path) -> int:
+    """Count the trees of a finished search stage without reading them."""
+    return sum(map(records.count_rows, _shards_of(folder)))
+
+
+def problem_trees(folder: Path) -> Iterator[list[Tree]]:
+    """Yield the trees of each problem of a finished search stage together, in the order searched; few are in
+    memory at a time.
+
+    The stage searches all problems, then some of those again, in their order, and so on: of all these
+    searches the next trees are those of one problem, where they have one.
     """
-    paths = sorted(folder.glob("trees-*.parquet"), key=in_order)
-    read = (tree for path in paths for tree in records.read_rows(path, Tree))
-    return [_lean(tree) if lean else tree for tree in read]
+    searches = itertools.groupby(_shards_of(folder), lambda path: path.name.rpartition("-")[0])
+    streams = [stored_trees([*paths]) for _, paths in searches]
+    heads = [next(stream, None) for stream in streams]
+    while first := next(filter(None, heads), None):
+        found = list[Tree]()
+        for number, stream in enumerate(streams):
+            while (head := heads[number]) and head.problem.id == first.problem.id:
+                found.append(head)
+                heads[number] = next(stream, None)
+        yield found
+
+
+def _shards_of(folder: Path) -> list[Path]:
+    return sorted(folder.glob("trees-*.parquet"), key=in_order)
 
 
 def stored_trees(files: Iterable[Path]) -> Iterator[Tree]:
-    """Yield the trees of shards, in the order of their problems; a few are in memory at a time."""
+    """Yield the trees of shards, in the order of their problems; a few are in memory at a time. Raises
+    Damaged for what is no tree."""
     for path in files:
         for table in records.read_tables(path, Tree, _TREES):
             for row in table.to_pylist():
-                yield columns.build(Tree, row)
-
-
-def _lean(tree: Tree) -> Tree:
-    right = (i for i, node in enumerate(tree.nodes) if node.grade == "right")
-    learnt = {i for end in right for i in tree.path(end)}
-    nodes = tuple(
-        node if i in learnt or not node.token_ids else dataclasses.replace(node, token_ids=())
-        for i, node in enumerate(tree.nodes)
-    )
-    return dataclasses.replace(tree, nodes=nodes)
+                tree = columns.build(Tree, row)
+                try:
+                    tree.check()
+                except ValueError as error:
+                    raise records.Damaged(path, str(error)) from error
+                yield tree
 
 
 def tree_files(folder: Path, size: int) -> list[Path]:

@@ -46,19 +46,15 @@ def unsolved(trees: Sequence[Tree]) -> list[list[Tree]]:
     ]
 
 
-def suspects(
-    groups: Sequence[list[Tree]], same: Same, told: Callable[[int], None] = lambda _: None
-) -> list[Suspect]:
-    """Find them among the `unsolved` problems of a round, those with the most votes first.
-
-    same: whether two answers to a problem are one. told: how many problems were looked at. Each different
+def suspects(groups: Sequence[list[Tree]], same: Same) -> list[Suspect]:
+    """Find them among `unsolved` problems. same: whether two answers to a problem are one. Each different
     trajectory counts once. Ones that the grader could not tell of are left aside.
     """
-    found = []
-    for number, group in enumerate(groups, start=1):
-        if one := _suspect(group, same):
-            found.append(one)
-        told(number)
+    return [found for group in groups if (found := _suspect(group, same))]
+
+
+def most_agreed(found: Sequence[Suspect]) -> list[Suspect]:
+    """Put those with the most votes first."""
     return sorted(found, key=lambda one: -one.votes)
 
 

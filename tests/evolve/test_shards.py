@@ -8,7 +8,7 @@ import pytest
 
 from rstar_jax import records
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.shards import Shards, Source, read_trees
+from rstar_jax.evolve.shards import Shards, Source, count_trees, problem_trees, read_trees
 from rstar_jax.search import SearchConfig
 from rstar_jax.types import Candidate, Node, Origin, Problem, StepVerdict, Tree
 from tests.search.scripted import Functions
@@ -100,18 +100,28 @@ def test_trees_come_in_the_order_of_numbers(tmp_path):
     assert [tree.tree_index for tree in read_trees(tmp_path)] == [0] * 4 + [2] * 4 + [10] * 4
 
 
-def test_lean_trees_keep_the_ids_that_may_be_learnt(tmp_path):
-    nodes = [Node(-1, "", "ok", 0, 2, 0.0)]
-    for parent, grade in ((0, None), (1, "right"), (0, None), (3, "wrong")):
-        status, depth = ("answer" if grade else "ok"), nodes[parent].depth + 1
-        nodes.append(
-            Node(parent, "x", status, depth, 1, 0.0, answer="1", grade=grade, token_ids=(len(nodes), 7))
-        )
-    tree = Tree(Problem("p", "?", "1"), 1, 0, 1, tuple(nodes))
-    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [tree])
-    ((lean,), (whole,)) = read_trees(tmp_path, lean=True), read_trees(tmp_path)
-    assert whole == tree and [node.token_ids for node in lean.nodes] == [(), (1, 7), (2, 7), (), ()]
-    assert [t.token_ids for t in lean.trajectories()] == [((1, 7), (2, 7)), ((), ())]
+def test_the_trees_of_a_problem_come_together_few_at_a_time(tmp_path):
+    """Each search is of some of the problems of the one before."""
+    searched = {0: range(7), 2: (1, 2, 5, 6), 10: (2, 6)}
+    root = Node(-1, "", "ok", 0, 0, 0.0)
+    for index, problems in searched.items():
+        for number, start in enumerate(range(0, len(problems), 2)):
+            some = [
+                Tree(Problem(f"p{i}", "?", "1"), 1, index, 1, (root,)) for i in problems[start : start + 2]
+            ]
+            records.write_rows(tmp_path / f"trees-{index}-{number:05d}.parquet", Tree, some)
+    found = [*problem_trees(tmp_path)]
+    assert [trees[0].problem.id for trees in found] == [f"p{i}" for i in range(7)]
+    assert [[tree.tree_index for tree in trees] for trees in found] == [
+        [index for index, problems in searched.items() if i in problems] for i in range(7)
+    ]
+    assert count_trees(tmp_path) == 13 == sum(map(len, found))
+    (tmp_path / "trees-0-00001.parquet").unlink()  # problems of later searches are not lost for it
+    assert sum(map(len, problem_trees(tmp_path))) == 11
+    bad = dataclasses.replace(found[0][0], nodes=(dataclasses.replace(root, parent=3),))
+    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [bad])
+    with pytest.raises(records.Damaged, match="no root at its node 0"):
+        next(problem_trees(tmp_path))
 
 
 def test_of_no_problems_there_are_no_trees(tmp_path):

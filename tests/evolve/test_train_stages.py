@@ -1,17 +1,20 @@
 """What the stages that learn add to the trainings themselves."""
 
 import contextlib
+import dataclasses
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tokenizers
 
-from rstar_jax import models, train, weights
+from rstar_jax import curate as curation
+from rstar_jax import models, records, train, weights
+from rstar_jax.curate import CurateConfig, StepValues
 from rstar_jax.data.corrections import corrections
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import curate_stage
 from rstar_jax.evolve.curate_stage import curate, failures, ungradable
 from rstar_jax.evolve.search_stages import unknown_steps
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
@@ -143,22 +146,61 @@ def test_a_step_nothing_is_known_of_did_not_die():
     assert failures(trees) == {"exception": 1, "timeout": 1}
 
 
-def test_labels_that_may_be_wrong_are_listed_beside_the_rows(tmp_path, monkeypatch):
-    """In a file that is one of corrections as it is."""
-    problem = Problem("p", "How many?", "3", source="own")
-    wrong = [Node(0, str(i), "answer", 1, 1, -1.0, answer="4", grade="wrong") for i in range(4)]
-    trees = [Tree(problem, 1, 0, 8, (Node(-1, "", "ok", 0, 4, 0.0), *wrong))]
-    monkeypatch.setattr(curate_stage, "read_trees", lambda folder, lean: trees)
+def told(folder, **options):
+    """What the stage is told of a run. folder: of a round's stage."""
     progress = SimpleNamespace(
         stage=lambda *_: contextlib.nullcontext(), update=lambda *_, **__: None, log=lambda _: None
     )
-    context = SimpleNamespace(
-        folder=lambda round, stage: tmp_path,
-        progress=progress,
-        settings=RunSettings(),
-        task=VerifySettings().make_task(),
-    )
-    found = curate(context, 1, tmp_path)
+    settings = dataclasses.replace(RunSettings(), **options)
+    task = VerifySettings().make_task()
+    return SimpleNamespace(folder=folder, progress=progress, settings=settings, task=task)
+
+
+def test_problem_by_problem_it_chooses_what_it_would_of_all_trees_at_once(tmp_path):
+    """A problem is searched again; a round that finds nothing has the rows of the one before."""
+
+    def searched(i, index):
+        ends = [("right", 1.0, 2), ("wrong", -1.0, 1), ("right" if i % 3 else "wrong", 0.5 * index, 3)]
+        nodes = [
+            Node(0, f"{index} {grade} {q}", "answer", 1, visits, q * visits, answer="1", grade=grade)
+            for grade, q, visits in ends[: 3 if i != 2 or index else 1]
+        ]
+        problem = Problem(f"p{i}", f"{i}?", "1", level=1 + i % 2)
+        return Tree(problem, 1, index, 8, (Node(-1, "", "ok", 0, 6, 0.0), *nodes))
+
+    def folder(round, stage):
+        return tmp_path / f"{round}" / stage
+
+    trees = [[searched(i, 0) for i in range(5)], [searched(i, 1) for i in (1, 2, 4)]]
+    for index, some in enumerate(trees):
+        records.write_rows(folder(1, "search") / f"trees-{index}-00000.parquet", Tree, some)
+    dead = Tree(Problem("p", "?", "1"), 2, 0, 8, (Node(-1, "", "ok", 0, 0, 0.0),))
+    records.write_rows(folder(2, "search") / "trees-0-00000.parquet", Tree, [dead])
+    context = told(folder, train=TrainSettings(reward="pqm"))
+    found, later = (curate(context, round, folder(round, "curate")) for round in (1, 2))
+    expected = curation.curate([tree for some in trees for tree in some], CurateConfig(), 1, "pqm")
+    for file, kind, rows in (
+        ("sft.parquet", SftRow, expected.sft),
+        ("pairs.parquet", PreferencePair, expected.pairs),
+        ("values.parquet", StepValues, expected.values),
+    ):
+        assert records.read_rows(folder(1, "curate") / file, kind) == rows and rows
+        if kind is not StepValues:
+            assert records.read_rows(folder(2, "curate") / file, kind) == rows
+    assert (found.sft_rows, found.pairs) == (len(expected.sft), len(expected.pairs))
+    assert (found.trajectories, found.steps) == (22, 22) and found.coverage["level2"] == 1.0
+    assert found.difficulty == Counter(expected.difficulty.values()) and found.dropped == expected.dropped
+    assert (later.sft_rows, later.pairs) == (found.sft_rows, found.pairs)
+    assert f"no problem solved; {found.sft_rows} solutions of earlier rounds are used" in later.note
+
+
+def test_labels_that_may_be_wrong_are_listed_beside_the_rows(tmp_path):
+    """In a file that is one of corrections as it is."""
+    problem = Problem("p", "How many?", "3", source="own")
+    wrong = [Node(0, str(i), "answer", 1, 1, -1.0, answer="4", grade="wrong") for i in range(4)]
+    tree = Tree(problem, 1, 0, 8, (Node(-1, "", "ok", 0, 4, 0.0), *wrong))
+    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [tree])
+    found = curate(told(lambda round, stage: tmp_path), 1, tmp_path)
     assert found.suspects == ["p: 3, where 4 of 4 trajectories found 4"]
     assert "1 label to look at" in found.note and "curate/suspects.jsonl lists them" in found.note
     mended = corrections(str(tmp_path / "suspects.jsonl"), "config.problems.corrections")
