@@ -6,7 +6,8 @@ Pairs of problems of a question, 7 of each in the bundled vocabulary: 4 of a nod
 solutions. They are written as a round's `curate/pairs.parquet` and encoded as a training encodes them, each
 time in a process of its own: into Python objects, all at once (20,000 of them at most, as it was before there
 was a store), into a store by one process; then a training begins on what is there, and its steps of 128 are
-made. MB as in `tokens.py`; RSS: at its peak, pages of mapped files included.
+made. MB as in `tokens.py`; RSS: at its peak, pages of mapped files included. Last: what of 5 M pairs is in
+each host's memory, which is where their groups are, with groups that are made up.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from tokens import CONFIG, Measured, encoding
 
@@ -32,10 +34,12 @@ from rstar_jax.data.token_store import TokenStore
 from rstar_jax.tasks import MathTask
 from rstar_jax.train import PpmBatches
 from rstar_jax.train.ppm import sides_of
-from rstar_jax.train.tree_rows import by_question
+from rstar_jax.train.tree_rows import Groups, Steps, by_question
 from rstar_jax.types import PreferencePair
 
 _OBJECTS, _STEPS = 20_000, 200
+_EACH = 7  # of a question
+_MANY = 714_000 * _EACH
 _RENDER = MathTask().grammar.render
 
 
@@ -46,6 +50,7 @@ def pair_sets(rows: int, alone: Callable) -> None:
         folder = Path(name)
         for part in (_write, _objects, _encode, _learn):
             alone(part, folder, rows)
+    alone(_index)
 
 
 def _write(folder: Path, rows: int) -> None:
@@ -122,4 +127,21 @@ def _learn(folder: Path, rows: int) -> None:
             batch = batches(step)
             tokens["read"] += batch.tokens
     print(f"  {tokens['read'] / steps / CONFIG.batch:.0f} tokens a pair in trees", flush=True)
+    _told()
+
+
+def _index() -> None:
+    rng, each = np.random.default_rng(0), _EACH
+    with Measured("where 5 M pairs are", _MANY):
+        names = rng.integers(-(2**63), 2**63 - 1, _MANY // each)
+        questions = by_question(np.repeat(names, each))
+        weights = np.ones(_MANY, np.float32)
+        groups = Groups.of(
+            len(questions),
+            lambda number: [([2000], [(int(pair), 700, 900) for pair in questions[number]])],
+            3,
+        )
+        steps = Steps(groups, CONFIG, 0)
+        steps(0)
+    assert len(groups) == _MANY // each and len(weights) == len(groups.examples.rows)
     _told()
