@@ -12,8 +12,8 @@ attention is scaled_dot_product_attention, its optimiser the foreach one.
 
 Each side has a process of its own, as one's allocator would be measured with what the other left behind; for
 each dtype and length a new one. They run by turns; the ratio is the median over the turns (above 1: we are
-faster), rates are each side's best. first: CPU seconds of our first call, compilation and all. MB: the peak
-of either process so far. A row has at least three turns, and no more once they took --seconds.
+faster), rates are each side's best. first: CPU seconds of our first call, compilation and all. A row has at
+least three turns, and no more once they took --seconds.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -35,13 +35,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from shape import SHAPES, folder
+from shape import SHAPES
 
-from rstar_jax.models import Decoder, DecoderConfig, Rope, attention
+from rstar_jax.models import Decoder, DecoderConfig, Rope, attention, init_random
 from rstar_jax.models.config import Remat
 from rstar_jax.models.params import param_specs
 from rstar_jax.train import TrainConfig, policy_loss
-from rstar_jax.weights import load_pretrained
+from rstar_jax.weights import load_pretrained, save_pretrained
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bfloat16 operations a second
 ON_GPU = {
@@ -59,6 +59,7 @@ ON_GPU = {
     ),
 }
 Step = Callable[[], object]
+FORK = multiprocessing.get_context("fork")
 
 
 def cpu_seconds(step: Step) -> float:
@@ -127,8 +128,6 @@ def torch_steps(path: Path, dtype: str, tokens: np.ndarray) -> tuple[Step, Step]
     import transformers
 
     torch.set_num_threads(1)
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(
         path, dtype=getattr(torch, dtype), attn_implementation="sdpa"
     )
@@ -140,24 +139,22 @@ def jax_steps(path: Path, dtype: str, tokens: np.ndarray) -> tuple[Step, Step]:
 
 
 def serve(make: Callable[..., tuple[Step, Step]], given: tuple[Any, ...], asked: Connection) -> None:
-    """A side's process: CPU seconds and peak megabytes of each step that is asked for, until None."""
+    """A side's process: CPU seconds of each step that is asked for, until None."""
     steps = dict(zip(("forward", "train"), make(*given), strict=True))
     while (what := asked.recv()) is not None:
-        seconds = cpu_seconds(steps[what])
-        asked.send((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+        asked.send(cpu_seconds(steps[what]))
 
 
 class Side:
-    """One of the two, in a process of its own."""
+    """One of the two, in a process of its own: forked, as nothing runs here yet and imports take longest."""
 
     def __init__(self, make: Callable[..., tuple[Step, Step]], *given: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._to, other = context.Pipe()
-        self._process = context.Process(target=serve, args=(make, given, other), daemon=True)
+        self._to, other = FORK.Pipe()
+        self._process = FORK.Process(target=serve, args=(make, given, other), daemon=True)
         self._process.start()
         other.close()
 
-    def __call__(self, what: str) -> tuple[float, float]:
+    def __call__(self, what: str) -> float:
         self._to.send(what)
         return self._to.recv()
 
@@ -166,8 +163,16 @@ class Side:
         self._process.join()
 
 
+def save_random(config: DecoderConfig, dtype: str, path: str) -> None:
+    save_pretrained(init_random(config, 0, dtype=jnp.dtype(dtype)), path)
+
+
 def compare(args: argparse.Namespace) -> None:
+    import transformers
+
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     small = DecoderConfig(
         vocab_size=8192,
         width=args.width,
@@ -177,12 +182,14 @@ def compare(args: argparse.Namespace) -> None:
         head_dim=64,
         mlp=args.width * 11 // 4,
     )
-    print(
-        "shape         dtype     rows x length  what     ours   torch  ratio (turns)    first  MB ours, torch"
-    )
+    print("shape         dtype     rows x length  what      ours   torch  ratio (turns)        first")
     for shape in [args.model.name] if args.model else args.shapes.split(","):
-        args.shape = shape if shape in SHAPES else None
-        with folder(args, "float32" if "float32" in args.dtypes else "bfloat16", small) as path:
+        with tempfile.TemporaryDirectory() as made:
+            path = args.model or Path(made)
+            if not args.model:
+                dtype = "float32" if "float32" in args.dtypes else "bfloat16"
+                saving = FORK.Process(target=save_random, args=(SHAPES.get(shape, small), dtype, made))
+                saving.start(), saving.join()
             for dtype in args.dtypes.split(","):
                 for T in map(int, args.lengths.split(",")):
                     rows_of(args, path, shape, dtype, max(1, args.tokens // T) if shape == "small" else 1, T)
@@ -194,18 +201,16 @@ def rows_of(args: argparse.Namespace, path: Path, shape: str, dtype: str, rows: 
     tokens = np.random.default_rng(T).integers(vocabulary, size=(rows, T)).astype(np.int32)
     mine, other = (Side(make, path, dtype, tokens) for make in (jax_steps, torch_steps))
     for what in args.what.split(","):
-        first, _ = mine(what)
+        first = mine(what)
         other(what)
         pairs: list[tuple[float, float]] = []
         while len(pairs) < 3 or (len(pairs) < args.turns and sum(map(sum, pairs)) < args.seconds):
-            (a, a_mb), (b, b_mb) = mine(what), other(what)
-            pairs.append((a, b))
+            pairs.append((mine(what), other(what)))
         fastest = [rows * T / min(side) for side in zip(*pairs, strict=True)]
         ratios = sorted(b / a for a, b in pairs)
         print(
             f"{shape:13} {dtype:9} {rows:4} x {T:6}  {what:7} {fastest[0]:6,.0f} {fastest[1]:7,.0f} "
-            f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) {first:6.1f} "
-            f"{a_mb:6,.0f} {b_mb:6,.0f}",
+            f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) {first:6.1f}",
             flush=True,
         )
     mine.end(), other.end()
