@@ -17,6 +17,10 @@ Parts = dict[str, float]
 # accelerator's runtime is in cost.USABLE.
 RUNTIME, PROGRAM_LAYER = 450 * 2**20, 1.3 * 2**20
 TRAINING = 9  # programs of a training
+# Layers that a CPU trains one by one, with and without remat (models/cache.py); what each of them takes in the
+# process once a step is compiled, and for each further size of its calls (docs/BENCHMARKS.md).
+UNROLLED, UNROLLED_WITHOUT_REMAT = 12, 32
+UNROLLED_LAYER, UNROLLED_SIZE = 20 * 2**20, 9 * 2**20
 SUFFIX = 128  # columns that steps of ordinary length take in the caches of candidates
 
 
@@ -78,7 +82,8 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
     rank and targets.
 
     weights: in float32, or as computed with where they are frozen. optimiser: gradients, and what
-    `load.optimizer` keeps of what trains. activations: of one call, logits included.
+    `load.optimizer` keeps of what trains. activations: of one call, logits included. compiling: what the
+    compiler of layers that run one by one takes, and keeps.
 
     A CPU computes bfloat16 in float32: activations, and frozen weights once more, take that much.
     """
@@ -91,8 +96,16 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
         "weights": weights,
         "optimiser": (4 + STATE_BYTES[load.optimizer]) * trained,
         "activations": shape.activation_bytes(load.rows, load.seq_len, size, load.remat),
+        "compiling": _compiling(shape, load) if machine.on_cpu else 0,
         "runtime": _runtime(shape, machine, TRAINING),
     }
+
+
+def _compiling(shape: Shape, load: Any) -> float:
+    """Calls have half as many rows each time, down to one (`train.host_rows.Rows.halves`)."""
+    if shape.layers > (UNROLLED_WITHOUT_REMAT if load.remat == "none" else UNROLLED):
+        return 0
+    return shape.layers * (UNROLLED_LAYER + (load.rows.bit_length() - 1) * UNROLLED_SIZE)
 
 
 def _runtime(shape: Shape, machine: Machine, programs: int) -> float:

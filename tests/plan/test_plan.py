@@ -12,6 +12,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve.announce import _duration, announce, by_stage, loads
 from rstar_jax.evolve.settings import EvaluateSettings, RunSettings
 from rstar_jax.models import DecoderConfig, init_random
+from rstar_jax.models import cache as caches
 from rstar_jax.models.params import param_specs
 from rstar_jax.plan import host, needs
 from rstar_jax.plan.cost import DEVICES, PIECE, QWEN_1_5B, QWEN_7B, SHARE, Shape, device_of
@@ -204,6 +205,25 @@ def test_estimates_follow_prompts_model_and_machine():
     elsewhere = by_stage(run, (SMALL, SMALL), PROMPTS, needs.Machine("TPU v5p"), 200, 50)
     assert elsewhere["round1/search"]["parts"]["runtime"] == 0
     assert all(size >= 0 for stage in many.values() for size in stage["parts"].values())
+
+
+def test_layers_that_a_cpu_trains_one_by_one_take_memory_to_compile():
+    def parts(layers: int, remat: str = "none", kind: str = "cpu") -> needs.Parts:
+        shape = Shape.of({**QWEN_1_5B, "num_hidden_layers": layers})
+        return needs.training(shape, TrainLoad(remat=remat), (0, ()), needs.Machine(kind))
+
+    most = caches.UNROLL_TEXTS_UP_TO["cpu"]
+    assert parts(30)["compiling"] == 30 * parts(1)["compiling"] > 0
+    assert caches.texts_unrolled(most, "cpu") and parts(most)["compiling"] > 0
+    assert not caches.texts_unrolled(most + 1, "cpu") and parts(most + 1)["compiling"] == 0
+    assert parts(caches.UNROLL_UP_TO, "full")["compiling"] > 0
+    assert parts(caches.UNROLL_UP_TO + 1, "full")["compiling"] == 0
+    assert parts(30, kind="TPU v5p")["compiling"] == 0
+    assert needs.megabytes(parts(30)) - needs.megabytes(parts(30) | {"compiling": 0}) == 600
+    eight = needs.training(
+        Shape.of(QWEN_1_5B), TrainLoad(rows=8, remat="none"), (0, ()), needs.Machine("cpu")
+    )
+    assert eight["compiling"] == 28 * (needs.UNROLLED_LAYER + 3 * needs.UNROLLED_SIZE)
 
 
 def test_a_decoders_shape_is_a_folders():
