@@ -96,7 +96,7 @@ def ours(model: Decoder, tokens: np.ndarray, remat: Remat = "none") -> tuple[Ste
     held = [jax.tree.map(jnp.copy, params), state]
 
     def step() -> None:
-        held[:] = train(*held, batch)
+        held[:] = train(held[0], held[1], batch)
         jax.block_until_ready(held)
 
     return lambda: jax.block_until_ready(forward(params, batch["tokens"])), step
@@ -189,7 +189,8 @@ def compare(args: argparse.Namespace) -> None:
             if not args.model:
                 dtype = "float32" if "float32" in args.dtypes else "bfloat16"
                 saving = FORK.Process(target=save_random, args=(SHAPES.get(shape, small), dtype, made))
-                saving.start(), saving.join()
+                saving.start()
+                saving.join()
             for dtype in args.dtypes.split(","):
                 for T in map(int, args.lengths.split(",")):
                     rows_of(args, path, shape, dtype, max(1, args.tokens // T) if shape == "small" else 1, T)
@@ -213,7 +214,8 @@ def rows_of(args: argparse.Namespace, path: Path, shape: str, dtype: str, rows: 
             f"{statistics.median(ratios):6.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) {first:6.1f}",
             flush=True,
         )
-    mine.end(), other.end()
+    for side in (mine, other):
+        side.end()
 
 
 def operations(c: DecoderConfig, T: int) -> float:

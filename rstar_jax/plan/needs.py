@@ -17,10 +17,11 @@ Parts = dict[str, float]
 # accelerator's runtime is in cost.USABLE.
 RUNTIME, PROGRAM_LAYER = 450 * 2**20, 1.3 * 2**20
 TRAINING = 9  # programs of a training
-# Layers that a CPU trains one by one, with and without remat (models/cache.py); what each of them takes in the
-# process once a step is compiled, and for each further size of its calls (docs/BENCHMARKS.md).
+# Layers that a CPU trains one by one, with and without remat (models/cache.py); what each of them takes in
+# the process once a step is compiled, and for each further size of its calls (docs/BENCHMARKS.md).
 UNROLLED, UNROLLED_WITHOUT_REMAT = 12, 32
 UNROLLED_LAYER, UNROLLED_SIZE = 20 * 2**20, 9 * 2**20
+UPDATING = {"adamw": 2.8, "adamw8bit": 3.6}  # times float32 parameters that an update holds besides, on a CPU
 SUFFIX = 128  # columns that steps of ordinary length take in the caches of candidates
 
 
@@ -82,8 +83,8 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
     rank and targets.
 
     weights: in float32, or as computed with where they are frozen. optimiser: gradients, and what
-    `load.optimizer` keeps of what trains. activations: of one call, logits included. compiling: what the
-    compiler of layers that run one by one takes, and keeps.
+    `load.optimizer` keeps of what trains. activations: of one call, logits included, or what an update holds
+    besides. compiling: what the compiler of layers that run one by one takes, and keeps.
 
     A CPU computes bfloat16 in float32: activations, and frozen weights once more, take that much.
     """
@@ -92,10 +93,12 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
     if lora[0] and machine.on_cpu and load.size < 4:
         weights += 4 * shape.parameters
     size = 4 if machine.on_cpu else load.size
+    updating = 4 * trained * UPDATING.get(load.optimizer, UPDATING["adamw"]) if machine.on_cpu else 0
+    activations = shape.activation_bytes(load.rows, load.seq_len, size, load.remat)
     return {
         "weights": weights,
         "optimiser": (4 + STATE_BYTES[load.optimizer]) * trained,
-        "activations": shape.activation_bytes(load.rows, load.seq_len, size, load.remat),
+        "activations": max(activations, updating),
         "compiling": _compiling(shape, load) if machine.on_cpu else 0,
         "runtime": _runtime(shape, machine, TRAINING),
     }

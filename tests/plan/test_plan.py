@@ -220,9 +220,10 @@ def test_layers_that_a_cpu_trains_one_by_one_take_memory_to_compile():
     assert parts(caches.UNROLL_UP_TO + 1, "full")["compiling"] == 0
     assert parts(30, kind="TPU v5p")["compiling"] == 0
     assert needs.megabytes(parts(30)) - needs.megabytes(parts(30) | {"compiling": 0}) == 600
-    eight = needs.training(
-        Shape.of(QWEN_1_5B), TrainLoad(rows=8, remat="none"), (0, ()), needs.Machine("cpu")
-    )
+    shape, cpu, short = Shape.of(QWEN_1_5B), needs.Machine("cpu"), TrainLoad(rows=8, seq_len=16, remat="none")
+    eight, lora = (needs.training(shape, short, lora, cpu) for lora in ((0, ()), (4, ("q",))))
+    assert eight["activations"] == pytest.approx(2.8 * eight["weights"])
+    assert eight["activations"] > 2 * lora["activations"] > 0
     assert eight["compiling"] == 28 * (needs.UNROLLED_LAYER + 3 * needs.UNROLLED_SIZE)
 
 
