@@ -2,7 +2,7 @@
 
     make quickstart        or        python -m rstar_jax.launch --config=quickstart
 
-Hardware: one or two cores, 2 GiB, about five minutes. The paper's four rounds in small: the same stages,
+Hardware: one or two cores, 2 GiB, five to seven minutes. The paper's four rounds in small: the same stages,
 rules and order; fewer rollouts and candidates, learning rates for a model of a quarter of a million
 parameters.
 """
