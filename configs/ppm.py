@@ -1,16 +1,19 @@
-"""A PPM trained once on given pairs, labels of steps or trees, from a policy; then evaluated.
+"""A reward model trained once on given pairs, labels or values of steps, or trees, from a policy; evaluated.
 
-    python -m rstar_jax.launch --config=ppm --workdir=W --config.pairs=FILE --config.policy.init=POLICY \
+    python -m rstar_jax.launch --config=ppm --workdir=W --config.rows=FILE --config.policy.init=POLICY \
         --config.heldout=HELDOUT.jsonl
+    python -m rstar_jax.launch --config=ppm --config.train.reward=pqm ...    # or orm; ppm by default
     python -m rstar_jax.launch --config=ppm:lora ...      # low-rank additions, rows of 1,024 tokens
 
-FILE: a round's curate/pairs.parquet, an export's pairs, the authors' rstar_ppm or trees, TRL's preference or
-stepwise rows, PRM800K, Math-Shepherd, or a folder of such files (docs/DATA.md, "Data in"). POLICY: a policy's
-folder, such as W/policy/model of a warm start or a round's policy/model. Of 5 % of the problems the pairs are
-held out: how many of them the PPM puts in the right order is reported. Without --config.heldout nothing is
-searched. W/ppm/model is then a --config.policy.ppm of rounds, or `solve`'s --config.ppm. --config=ppm is the
-paper's training: 1 epoch, batch 512, rows of 4,096 tokens, 7e-6 falling linearly, all weights, in bfloat16;
-what trains a round trains it. ppm:lora suits two cores, as a warm start's.
+FILE: a round's curate/pairs.parquet (for a pqm values.parquet), an export's pairs, the authors' rstar_ppm or
+trees, TRL's preference or stepwise rows, PRM800K, Math-Shepherd, one's own {question, steps, values}, or a
+folder of such files, as a run's round1/search (docs/DATA.md, "Data in"). POLICY: a policy's folder, such as
+W/policy/model of a warm start or a round's policy/model. Of 5 % of the problems the rows are held out: how
+many pairs of them the model puts in the right order is reported, of a pqm also how far its values are off.
+Without --config.heldout nothing is searched. W/ppm/model is then a --config.policy.ppm of rounds, or
+`solve`'s --config.ppm. --config=ppm is the paper's training: 1 epoch, batch 512, rows of 4,096 tokens, 7e-6
+falling linearly, all weights, in bfloat16; what trains a round trains it. ppm:lora suits two cores, as a warm
+start's.
 """
 
 import dataclasses

@@ -25,7 +25,11 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 # Options and values by the name that they had in the last release, which is taken for one more.
-_OLD_OPTIONS = {"released_code": "reference_code", "released_rules": "reference_rules"}
+_OLD_OPTIONS = {
+    "released_code": "reference_code",
+    "released_rules": "reference_rules",
+    "pairs": "rows",  # of a training of a reward model, which may learn values, too
+}
 _OLD_VALUES = {("pairs", "released_code"): "reference_code"}
 
 

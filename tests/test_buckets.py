@@ -32,8 +32,8 @@ PATHS = {
     },
     "ppm": {
         "pairs": (),
-        "heldout": ("--config.pairs=rows.jsonl",),
-        "policy.init": ("--config.pairs=rows.jsonl",),
+        "heldout": ("--config.rows=rows.jsonl",),
+        "policy.init": ("--config.rows=rows.jsonl",),
     },
     "prepare_problems": {
         "sources": (),

@@ -204,7 +204,7 @@ def test_a_damaged_note_of_the_rounds_writes_them_again(tmp_path, wandb):
 def test_wandb_that_is_not_installed_is_named_with_its_extra(capsys, tmp_path, monkeypatch, config):
     monkeypatch.setattr(scalars.importlib.util, "find_spec", lambda name: None)
     flags = [f"--config={config}", "--config.wandb=project", f"--workdir={tmp_path}"]
-    given = {"sft": "--config.rows=none", "ppm": "--config.pairs=none"}
+    given = {"sft": "--config.rows=none", "ppm": "--config.rows=none"}
     status = launch.main([*flags, *filter(None, [given.get(config)])])
     captured = capsys.readouterr()
     assert status == 2 and "config.wandb: 'project' given, but wandb is not installed" in captured.err

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rstar_jax import columns
-from rstar_jax.data import authors, step_labels
+from rstar_jax.data import authors, objectives, step_labels
 from rstar_jax.data.authors import Frame
 from rstar_jax.data.form import content_id
 from rstar_jax.data.step_labels import ByQuestion, Labelled, pairs_of, step_of
@@ -30,14 +30,13 @@ from rstar_jax.tasks.task import Task
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.types import PreferencePair
 
-PREFERENCE = frozenset({"prompt", "chosen", "rejected"})
-_OWN = frozenset(columns.schema(PreferencePair).names)
 FORMS = (
     "PreferencePairs (a round's curate/pairs.parquet, an export's pairs), {prompt, pos, neg} (rstar_ppm), "
     "{prompt, chosen, rejected} (TRL), {prompt, completions, labels} (TRL), {question: {problem}, label: "
     "{steps}} (PRM800K), {input, label} (Math-Shepherd), or trees: {question, answer, rstar} (the authors'), "
     "an export's trees, a run's search/trees-*.parquet"
 )
+_A_PAIR = "A pair needs two ways on from the same prefix, one better than the other."
 _TOLD_EVERY = 64
 
 
@@ -64,22 +63,24 @@ class Tally:
             raise error
         self.lose(unfit(error))
 
-    def require_labels(self, pairs: int, where: str) -> None:
-        """Refuse labels that cannot teach: of one class only, or with no pair left."""
+    def require_labels(
+        self, kept: int, where: str, what: str = "pair", forms: str = FORMS, needs: str = _A_PAIR
+    ) -> None:
+        """Refuse labels that cannot teach: of one class only, or with nothing left. what, forms, needs: what
+        should be left, the forms of rows that have it, and what one needs."""
         if bool(self.right) != bool(self.wrong):
             kind = "right" if self.right else "wrong"
             raise UserError(
                 f"{where}: all {self.right + self.wrong:,} labels of steps are {kind}: nothing can be told "
                 "apart by them. Give rows with both kinds, or look at how the labels were made."
             )
-        if not pairs and not self.read:
-            raise UserError(f"{where}: no rows in it; {FORMS} expected. Give a file that has some.")
-        if not pairs:
+        if not kept and not self.read:
+            raise UserError(f"{where}: no rows in it; {forms} expected. Give a file that has some.")
+        if not kept:
             why = "; ".join(f"{count:,} {reason}" for reason, count in self.lost.most_common()) or "none lost"
             first = next(iter(self.examples.values()), "")
             raise UserError(
-                f"{where}: no pair left of {self.read:,} rows ({why}). A pair needs two ways on from the "
-                f"same prefix, one better than the other. {first}".rstrip()
+                f"{where}: no {what} left of {self.read:,} rows ({why}). {needs} {first}".rstrip()
             )
 
 
@@ -125,23 +126,16 @@ def read_pairs(
 
 def _read(row: dict[str, Any], place: Place, frame: Frame) -> Iterable[PreferencePair | Labelled]:
     there = {key for key, value in row.items() if value is not None}
-    if row.keys() >= _OWN:
+    if row.keys() >= objectives.PAIR:
         return [_unequal(_own(row, place), place)]
     if there >= authors.PAIR:
         _require_texts(row, authors.PAIR, place)
         return [_unequal(authors.pair_of(row, place, frame), place)]
-    if there >= PREFERENCE:
+    if there >= objectives.PREFERENCE:
         return [_unequal(_preference(row, place, frame), place)]
-    if there >= step_labels.STEPWISE:
-        return [step_labels.of_stepwise(row, place, frame)]
-    if there >= step_labels.SHEPHERD:
-        return [step_labels.of_shepherd(row, place)]
-    if there >= step_labels.PRM800K:
-        return step_labels.of_prm800k(row, place)
-    raise UserError(
-        f"{place}: columns {', '.join(sorted(row)) or '(none)'}, of which no pairs can be made. Known are: "
-        f"{FORMS}."
-    )
+    if (labelled := step_labels.solutions_in(row, place, frame)) is not None:
+        return labelled
+    raise UserError(f"{place}: {objectives.other_than('pairs', row)} Known are: {FORMS}.")
 
 
 def _own(row: dict[str, Any], place: Place) -> PreferencePair:
@@ -171,7 +165,7 @@ def _own(row: dict[str, Any], place: Place) -> PreferencePair:
 
 
 def _preference(row: dict[str, Any], place: Place, frame: Frame) -> PreferencePair:
-    texts = {name: _message(row[name], name, place) for name in PREFERENCE}
+    texts = {name: _message(row[name], name, place) for name in objectives.PREFERENCE}
     found, grammar = frame.question_of(texts["prompt"]), frame.grammar
     if found is None or not found[1]:  # another's prompt: the question as it stands
         found = texts["prompt"], "", ""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rstar_jax import records
-from rstar_jax.data import gsm8k
+from rstar_jax.data import gsm8k, objectives
 from rstar_jax.data.tables import OnBad, Place, raise_it, read_objects, require_text, shown, unfit
 from rstar_jax.errors import UserError
 from rstar_jax.tasks.task import Task
@@ -116,6 +116,8 @@ def _objects(path: Path, task: Task, on_bad: OnBad) -> Iterator[Given]:
 
 
 def _given(row: dict[str, Any], task: Task, place: Place, name: str) -> Given:
+    if objectives.is_of_another_job(row):
+        raise UserError(f"{place}: {objectives.other_than('solutions', row)} Known are: {FORMS}.")
     row = {key: value for key, value in row.items() if value is not None}  # a table has all columns in each
     row = {key if (new := _NAMES.get(key, key)) in row else new: value for key, value in row.items()}
     if "messages" in row and "question" not in row:

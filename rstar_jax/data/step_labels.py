@@ -3,6 +3,7 @@ r"""Solutions with a label on every step, by people or by rollouts, and the pref
     {"question": {"problem"}, "label": {"steps": [...]}}   PRM800K: rated alternatives at each step, 1, 0, -1
     {"input": "... ки\n...", "label": "... +\n..."}         Math-Shepherd: + or - where the input has ки
     {"prompt", "completions", "labels"}                     TRL's stepwise supervision
+    {"question", "steps", "values"}                         one's own: a number from -1 to 1 for each step
 
 Labels become numbers: 1 right, 0 neither, -1 wrong. Solutions of one question are laid over each other as a
 tree of their steps; a pair needs two ways on from one place, or two whole solutions. Steps of prose end as
@@ -15,7 +16,7 @@ import dataclasses
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rstar_jax.data.authors import Frame
@@ -29,6 +30,7 @@ from rstar_jax.types import PreferencePair
 PRM800K = frozenset({"question", "label"})
 SHEPHERD = frozenset({"input", "label"})
 STEPWISE = frozenset({"prompt", "completions", "labels"})
+VALUED = frozenset({"question", "steps", "values"})
 _TAG = "ки"
 _FIRST = re.compile(r"\s*\b[Ss]tep 1:")  # takes "... in all? Step 1: She", not "two-step 12:"
 _EACH_SIDE = 2  # children, or whole solutions, of a side of a pair (arXiv 2501.04519, section 3.3)
@@ -42,6 +44,17 @@ class Labelled:
     steps: tuple[str, ...]
     labels: tuple[float, ...]
     whole: bool
+
+
+def solutions_in(row: dict[str, Any], place: Place, frame: Frame) -> Iterable[Labelled] | None:
+    """Return the labelled solutions of a row; None where its columns are no labels'. Raises UserError, or
+    Unfit, naming the place."""
+    there = {key for key, value in row.items() if value is not None}
+    if there >= STEPWISE:
+        return [of_stepwise(row, place, frame)]
+    if there >= SHEPHERD:
+        return [of_shepherd(row, place)]
+    return of_prm800k(row, place) if there >= PRM800K else None
 
 
 def of_prm800k(row: dict[str, Any], place: Place) -> Iterator[Labelled]:
@@ -148,24 +161,47 @@ def pairs_of(solutions: Sequence[Labelled], grammar: Grammar) -> list[Preference
     A step that occurs several times has the mean of its labels; one of label 0 or more may be preferred to a
     wrong one. The margin is the difference of labels, up to 2.
     """
-    question, children = solutions[0].question, dict[tuple[str, ...], dict[str, list[float]]]()
-    solutions = [
-        dataclasses.replace(one, steps=tuple(step_of(step, grammar) for step in one.steps))
-        for one in solutions
-    ]
-    for solution in solutions:
-        for i, label in enumerate(solution.labels):
-            children.setdefault(solution.steps[:i], {}).setdefault(solution.steps[i], []).append(label)
-    found = []
-    for prefix, steps in children.items():
-        means = {(step,): sum(labels) / len(labels) for step, labels in steps.items()}
-        found += _against(question, prefix, means, final=False)
+    question, grouped = solutions[0].question, steps_by_place(solutions, grammar)
+    means = {
+        prefix: {step: mean(labels) for step, labels in steps.items()} for prefix, steps in grouped.items()
+    }
     whole: dict[tuple[str, ...], float] = {}
-    for solution in solutions:
+    for solution in in_grammar(solutions, grammar):
         right, wrong = all(label >= 0 for label in solution.labels), solution.labels[-1] < 0
         if solution.whole and (right or wrong):
             whole[solution.steps] = sum(solution.labels) / len(solution.labels) if right else -1.0
-    return found + _against(question, (), whole, final=True)
+    return [*contrasts(question, means), *_against(question, (), whole, final=True)]
+
+
+def steps_by_place(
+    solutions: Sequence[Labelled], grammar: Grammar
+) -> dict[tuple[str, ...], dict[str, list[float]]]:
+    """The labels of each step behind each place (the steps before it), solutions laid over each other."""
+    found = dict[tuple[str, ...], dict[str, list[float]]]()
+    for solution in in_grammar(solutions, grammar):
+        for i, label in enumerate(solution.labels):
+            found.setdefault(solution.steps[:i], {}).setdefault(solution.steps[i], []).append(label)
+    return found
+
+
+def contrasts(
+    question: str, places: Mapping[tuple[str, ...], Mapping[str, float]]
+) -> Iterator[PreferencePair]:
+    """Yield the pairs of steps on from the same place, by the label or value of each: two best, two worst."""
+    for prefix, steps in places.items():
+        yield from _against(question, prefix, {(step,): one for step, one in steps.items()}, final=False)
+
+
+def in_grammar(solutions: Sequence[Labelled], grammar: Grammar) -> list[Labelled]:
+    """Solutions whose steps are the task's."""
+    return [
+        dataclasses.replace(one, steps=tuple(step_of(step, grammar) for step in one.steps))
+        for one in solutions
+    ]
+
+
+def mean(labels: Sequence[float]) -> float:
+    return sum(labels) / len(labels)
 
 
 def _against(

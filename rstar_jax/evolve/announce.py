@@ -12,7 +12,8 @@ from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.plan import needs
 from rstar_jax.plan.cost import DEVICES, QWEN_1_5B, QWEN_7B, SHARE, Device, Shape
 from rstar_jax.plan.estimate import Assumed, Lora, SearchLoad, TrainLoad, plan
-from rstar_jax.plan.texts import FRESH, Prompts
+from rstar_jax.plan.texts import FRESH, Prompts, Solutions
+from rstar_jax.plan.workload import SOLVED, rollouts
 from rstar_jax.served import Address
 from rstar_jax.train import TrainConfig
 
@@ -30,16 +31,17 @@ def announce(
     train: int,
     heldout: int,
     log: Callable[[str], None],
+    known: Solutions | None = None,
 ) -> dict[str, Any]:
     """Say in two lines what this run needs of its own model; return the estimates, JSON-ready:
 
     stages: as `by_stage`; assumed: what they rest on; paper: as `of_the_paper`.
 
     name, shapes: of the base; its shape and the bootstrap policy's, of which
-    a served one has none here. train, heldout: how many problems.
+    a served one has none here. train, heldout: how many problems. known: solutions of them.
     """
-    assumed = Assumed.of(prompts.get((settings.search.prompt[0], "train")), settings.decode.context)
-    stages = by_stage(settings, shapes, prompts, machine, train, heldout)
+    assumed = Assumed.of(prompts.get((settings.search.prompt[0], "train")), settings.decode.context, known)
+    stages = by_stage(settings, shapes, prompts, machine, train, heldout, known)
     log(
         f"{train:,} training problems, {heldout:,} held out; {name} has {short(shapes[0].parameters)} "
         "parameters."
@@ -61,7 +63,7 @@ def say(stages: Mapping[str, Any], machine: needs.Machine, log: Callable[[str], 
     most = max(stages, key=lambda stage: stages[stage]["memory_mb"])
     parts = ", ".join(f"{part} {size:,}" for part, size in stages[most]["parts"].items() if size)
     needed = stages[most]["memory_mb"]
-    log(f"By estimate {needed:,} MB at most ({most}: {parts}); {_work(stages, machine.device)}.")
+    log(f"By estimate {needed:,} MB at most ({most}: {parts}); {work(stages, machine.device)}.")
     if not machine.on_cpu or machine.free is None or needed * 2**20 <= machine.free:
         return
     more = (
@@ -75,7 +77,7 @@ def say(stages: Mapping[str, Any], machine: needs.Machine, log: Callable[[str], 
     log(more)
 
 
-def _work(stages: Mapping[str, Any], device: Device | None) -> str:
+def work(stages: Mapping[str, Any], device: Device | None) -> str:
     """Tokens of all stages, and their hours where the device is known."""
     learnt = ("policy", "ppm")
     read = sum(s["tokens"] for name, s in stages.items() if name.rpartition("/")[2] in learnt)
@@ -131,9 +133,10 @@ class StageNeeds:
     prompts: Lengths
     machine: needs.Machine
     found: dict[str, Any] = dataclasses.field(default_factory=dict)
+    known: Solutions | None = None
 
     def assumed(self, kind: str, problems: str) -> Assumed:
-        return Assumed.of(self.prompts.get((kind, problems)), self.settings.decode.context)
+        return Assumed.of(self.prompts.get((kind, problems)), self.settings.decode.context, self.known)
 
     def searched(
         self, stage: str, shape: Shape, load: SearchLoad, kind: str, name: str, problems: int, paths: int = 0
@@ -192,7 +195,7 @@ class StageNeeds:
             "memory_mb": needs.megabytes(parts),
             "parts": {part: round(size / 2**20) for part, size in parts.items()},
             "tokens": round(tokens),
-            "hours": None if hours is None else round(hours, 3),
+            "hours": None if hours is None else round(hours, 5),
             "chips": None if hours is None else chips,
         }
 
@@ -204,16 +207,25 @@ def by_stage(
     machine: needs.Machine,
     train: int,
     heldout: int,
+    known: Solutions | None = None,
+    learnt: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """Estimate what each stage of a run needs, as `StageNeeds` counts it. Arguments as for `announce`."""
+    """Estimate what each stage of a run needs, as `StageNeeds` counts it. Arguments as for `announce`.
+
+    learnt: tokens of an epoch of trainings whose rows are there, by stage.
+    """
     (base, bootstrap), e = shapes, settings.evaluate
-    stages = StageNeeds(settings, prompts, machine)
+    stages = StageNeeds(settings, prompts, machine, known=known)
     for number, (search_load, train_load) in zip(settings.rounds, loads(settings), strict=True):
         kind = at_round(settings.search.prompt, number)
         if number == 1:
             stages.alone("base/evaluate", base, search_load, kind, heldout)
         shape = bootstrap if number == 1 else base
-        guided = dataclasses.replace(search_load, ppm=search_load.ppm and number > 1)
+        before, solved = (_solved(n, known) for n in (number - 1, number))
+        s = settings.search
+        asked, trees = at_round(s.rollouts, number), at_round(s.trees, number)
+        each = rollouts(asked, s.totals(number), trees, before, solved)
+        guided = dataclasses.replace(search_load, ppm=search_load.ppm and number > 1, rollouts=each)
         if isinstance(shape, Address):
             stages.served(f"round{number}/search", base, guided, kind, train)
         else:
@@ -223,13 +235,22 @@ def by_stage(
         policy, ppm = settings.train.policy, settings.train.ppm
         for stage, config, lora, tokens in (
             ("policy", policy, train_load.policy_lora, assumed.policy_tokens(policy.seq_len)),
-            ("ppm", ppm, train_load.ppm_lora, assumed.ppm_tokens(search_load, ppm.seq_len)),
+            ("ppm", ppm, train_load.ppm_lora, assumed.ppm_tokens(guided, ppm.seq_len)),
         ):
-            stages.trained(f"round{number}/{stage}", base, train_load, config, lora, train * tokens, chips)
-        rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
-        both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
+            name = f"round{number}/{stage}"
+            read = (learnt or {}).get(name, train * solved * tokens)
+            stages.trained(name, base, train_load, config, lora, read, chips)
+        asked = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
+        both = dataclasses.replace(search_load, rollouts=asked, candidates=e.candidates, ppm=True)
         stages.searched(f"round{number}/evaluate", base, both, "finetuned", "heldout", heldout, e.paths)
     return stages.found
+
+
+def _solved(round: int, known: Solutions | None) -> float:
+    """Share of the training problems that a round solves in the end: the paper's, or more where more was
+    found."""
+    share = (0.0, *SOLVED)[min(round, len(SOLVED))]
+    return max(share, known.solved or 0.0) if known and round else share
 
 
 def announce_warm_start(
@@ -279,10 +300,10 @@ def announce_ppm(
     *,
     log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Say in two lines what a training of a PPM alone needs; return {"stages"}, the estimates of its stages.
+    """Say in two lines what a training of a reward model alone needs; return {"stages"}, as estimated.
 
-    settings: those that its stages know it by (`PpmSettings.as_run`). pairs: how many, and the tokens of
-    both their sides. heldout: how many problems.
+    settings: those that its stages know it by (`PpmSettings.as_run`). pairs: how many, or rows of values, and
+    the tokens of an epoch of them. heldout: how many problems.
     """
     (search_load, train_load), stages, e = (
         loads(settings)[0],
@@ -296,7 +317,8 @@ def announce_ppm(
         rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
         both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
         stages.searched("evaluate", shape, both, "finetuned", "heldout", heldout, e.paths)
-    log(f"{count:,} pairs, {heldout:,} held-out problems; {name} has {short(shape.parameters)} parameters.")
+    what = "solutions with values" if settings.train.reward == "pqm" else "pairs"
+    log(f"{count:,} {what}, {heldout:,} held-out problems; {name} has {short(shape.parameters)} parameters.")
     say(stages.found, machine, log)
     return {"stages": stages.found}
 

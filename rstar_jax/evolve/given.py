@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rstar_jax import records
-from rstar_jax.curate import CurateConfig, Curated, curate
+from rstar_jax.curate import CurateConfig, Curated, Reward, StepValues, curate
 from rstar_jax.data.pairs import Tally, read_pairs
 from rstar_jax.data.readers import files_of
 from rstar_jax.data.rows import Given, given_row, read_given
 from rstar_jax.data.tables import OnBad, Place, raise_it, unfit
 from rstar_jax.data.tree_files import holds_trees, of_problems
 from rstar_jax.errors import Unfit, UserError
+from rstar_jax.evolve.given_values import read_values
 from rstar_jax.settings import home_expanded
 from rstar_jax.tasks.task import Task
 from rstar_jax.types import PreferencePair
@@ -89,28 +90,47 @@ def _taught(
     return found
 
 
-def pairs(
+def examples(
     files: Sequence[Path],
     task: Task,
     config: CurateConfig,
     tally: Tally,
+    reward: Reward = "ppm",
     on_read: Callable[[int], None] = lambda _: None,
-) -> Iterator[PreferencePair]:
-    """Yield the pairs of files, of trees those that `config` chooses. tally: counts what is read and lost."""
+) -> Iterator[PreferencePair | StepValues]:
+    """Yield what a reward model learns of files: pairs, for an "orm" those of whole solutions, or values of
+    steps for a "pqm"; of trees what `config` chooses. tally: counts what is read and lost."""
     trees = [file for file in files if holds_trees(file)]
-    for of_problem in _curated(trees, config, tally.refuse):
+    for of_problem in _curated(trees, config, tally.refuse, reward):
         tally.read += 1
         for reason, count in of_problem.dropped.items():
             tally.lost[f"of trees, {reason}"] += count
-        if not of_problem.pairs:
-            tally.lose(Unfit("problems whose trees compare nothing", ""))
-        yield from of_problem.pairs
+        found = of_problem.values if reward == "pqm" else of_problem.pairs
+        if not found:
+            tally.lose(Unfit(f"problems whose trees {_NOTHING[reward]}", ""))
+        yield from found
         on_read(tally.read)
-    if rows := [file for file in files if file not in trees]:
-        yield from read_pairs(rows, task, tally, on_read)
+    rows = [file for file in files if file not in trees]
+    if rows and reward == "pqm":
+        yield from read_values(rows, task, tally, on_read)
+    elif rows:
+        for pair in read_pairs(rows, task, tally, on_read):
+            if pair.final or reward == "ppm":
+                yield pair
+            else:
+                tally.lose(Unfit("pairs of steps, of which an ORM learns nothing", ""))
 
 
-def _curated(files: Sequence[Path], config: CurateConfig, on_bad: OnBad) -> Iterator[Curated]:
+_NOTHING: dict[Reward, str] = {
+    "ppm": "compare nothing",
+    "pqm": "lead to no graded answer",
+    "orm": "have no right and wrong solution to compare",
+}
+
+
+def _curated(
+    files: Sequence[Path], config: CurateConfig, on_bad: OnBad, reward: Reward = "ppm"
+) -> Iterator[Curated]:
     """Curate the trees of each problem, those of a round together as the round did."""
     for trees in of_problems(files, on_bad):
-        yield curate(trees, config, trees[0].round)
+        yield curate(trees, config, trees[0].round, reward)

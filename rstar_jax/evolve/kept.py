@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,40 @@ def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
     done = {name: one for name, one in earlier.items() if (root / name / manifests.MANIFEST).exists()}
     estimates = {**estimates, "stages": {**earlier, **estimates["stages"], **done}}
     records.write_signed(root / _ESTIMATES, estimates)
+
+
+def keep_later(root: Path, later: Mapping[str, Any]) -> None:
+    """Write what stages are expected to need by what a search found, beside what was said before it."""
+    found = _read_estimates(root)
+    stages = found.setdefault("stages", {})
+    for name, one in later.items():
+        stages[name] = {**stages.get(name, one), "later": {key: one[key] for key in ("tokens", "hours")}}
+    records.write_signed(root / _ESTIMATES, found)
+
+
+def by_own_pace(root: Path, stages: Mapping[str, Any], guided: Callable[[int], bool]) -> dict[str, Any]:
+    """Give stages the hours that their tokens take at the pace of the same stage of the last round that did
+    one: of a search with a PPM, one with a PPM. guided: whether a round's search has one."""
+    paced = {}
+    for name, one in stages.items():
+        folder, _, stage = name.partition("/")
+        number = int(folder.removeprefix("round"))
+        alike = [n for n in range(1, number) if stage != "search" or guided(n) == guided(number)]
+        found = (_pace(root, n, stage) for n in reversed(alike))
+        pace = next((each for each in found if each), None)
+        known = pace is not None and one["hours"] is not None
+        paced[name] = {**one, "hours": round(one["tokens"] * pace, 5)} if known else one
+    return paced
+
+
+def _pace(root: Path, number: int, stage: str) -> float | None:
+    """Hours a token that a stage took; None where it is not done, or has no tokens."""
+    path = root / f"round{number}" / stage / manifests.MANIFEST
+    with contextlib.suppress(records.Damaged, OSError):
+        done = manifests.read(path)
+        tokens = done["result"].get("tokens")
+        return done["seconds"] / 3600 / tokens if tokens else None
+    return None
 
 
 def keep_sources(root: Path, problems: Mapping[str, Sequence[Problem]]) -> None:

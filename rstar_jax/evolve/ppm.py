@@ -1,10 +1,11 @@
-"""A PPM trained once, on given pairs, and what that is worth: pairs held out, and searches that it guides.
+"""A reward model trained once, on given rows, and what that is worth: rows held out, and searches by it.
 
-No search is needed for it: pairs of others, labels on steps and stored trees do (docs/DATA.md, "Data in").
+A PPM or an ORM learns pairs, a PQM values of steps (`reward_models.py`). No search is needed for it: pairs of
+others, labels on steps and stored trees do (docs/DATA.md, "Data in").
 
-    WORKDIR/pairs/train.parquet, heldout.parquet   the pairs, read and divided by problem
-    WORKDIR/ppm/model                              the PPM, in Hugging Face format
-    WORKDIR/compare                                the order of the held-out pairs
+    WORKDIR/pairs/train.parquet, heldout.parquet   the rows, read and divided by problem
+    WORKDIR/ppm/model                              the model, in Hugging Face format
+    WORKDIR/compare                                the order of held-out pairs; a PQM's errors on values
     WORKDIR/evaluate                               held-out problems, if any: the policy alone, and its search
     WORKDIR/report.json                            figures of all of them
 """
@@ -19,18 +20,18 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from rstar_jax import distributed, train, weights
-from rstar_jax.curate import CurateConfig
+from rstar_jax import distributed, records, stores, train, weights
+from rstar_jax.curate import CurateConfig, Reward
 from rstar_jax.data.known import Columns
-from rstar_jax.data.pairs import FORMS
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
-from rstar_jax.evolve import one_training, pair_stage, rounds, search_stages, train_stages
+from rstar_jax.evolve import learnt_sizes, one_training, pair_stage, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce import announce_ppm
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.kept import keep_estimates
 from rstar_jax.evolve.pair_stage import HELDOUT, TRAIN
+from rstar_jax.evolve.reward_models import REWARD_MODELS
 from rstar_jax.evolve.settings import (
     EvaluateSettings,
     PolicySettings,
@@ -40,7 +41,6 @@ from rstar_jax.evolve.settings import (
     TrainSettings,
 )
 from rstar_jax.evolve.summary import collect_ppm
-from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.report import results
 from rstar_jax.settings import require
 from rstar_jax.sharding import MeshConfig
@@ -53,22 +53,25 @@ _MEASURED = 1024  # held-out pairs that are measured after each epoch; all are c
 
 @dataclasses.dataclass(frozen=True)
 class PpmTraining:
-    """ppm: the training. mesh: over which devices it is split. As in a run's `train`."""
+    """ppm: the training. reward: which reward model it makes, a "ppm", "pqm" or "orm". mesh: over which
+    devices it is split. As in a run's `train`."""
 
     ppm: TrainConfig = TrainSettings().ppm
+    reward: Reward = "ppm"
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
 
 
 @dataclasses.dataclass(frozen=True)
 class PpmSettings:
-    """One training of a PPM.
+    """One training of a reward model (`train.reward`).
 
-    pairs: the file of pairs, of labelled steps or of trees, or a folder of such files (docs/DATA.md, "Data
-        in", says of which forms). limit: so many of their first pairs are taken; 0: all.
-    heldout_pairs: share of the problems whose pairs are not learnt but compared after.
+    rows: the file of pairs, of values or labels of steps or of trees, or a folder of such files
+        (docs/DATA.md, "Data in", says of which forms). limit: so many of their first pairs, or rows of
+        values, are taken; 0: all.
+    heldout_pairs: share of the problems whose rows are not learnt but compared after.
     heldout: where held-out problems come from, as a run's (`data/specification.py`); empty: nothing is
-        searched. The policy that is searched with is the one that the PPM is trained from. columns,
-        corrections: of these problems, as a run's. bad: as a run's, of these and of the rows of pairs.
+        searched. The policy that is searched with is the one that the model is trained from. columns,
+        corrections: of these problems, as a run's. bad: as a run's, of these and of the rows.
     seed: names all randomness of dividing, training and searching.
     max_depth: most steps of a held-out solution. batch: trees that grow at a time.
     wandb: a project of Weights & Biases that gets the scalars that TensorBoard gets; empty: none.
@@ -77,7 +80,7 @@ class PpmSettings:
     """
 
     job: str = "ppm"
-    pairs: str = ""
+    rows: str = ""
     limit: int = 0
     heldout_pairs: float = 0.05
     heldout: str = ""
@@ -110,6 +113,9 @@ class PpmSettings:
 
     def as_run(self) -> RunSettings:
         """The same options as those of a run, by which the stages know them."""
+        evaluate = self.evaluate
+        if not self.heldout and self.train.reward == "orm":  # no search is to be refused where there is none
+            evaluate = dataclasses.replace(evaluate, strategy="best_of_n", scores="orm")
         return RunSettings(
             rounds=(1,),
             seed=self.seed,
@@ -123,29 +129,30 @@ class PpmSettings:
                 max_depth=self.max_depth,
                 batch=self.batch,
                 prompt=("finetuned",),
+                ppm=(False,),  # what is trained here guides the evaluation alone
             ),
             verify=self.verify,
             decode=self.decode,
             curate=self.curate,
-            train=TrainSettings(ppm=self.train.ppm, mesh=self.train.mesh),
-            evaluate=self.evaluate,
+            train=TrainSettings(ppm=self.train.ppm, reward=self.train.reward, mesh=self.train.mesh),
+            evaluate=evaluate,
         )
 
 
 def run(settings: PpmSettings, workdir: Path) -> dict[str, Any]:
-    """Trains a PPM in `workdir` and returns the report that it also writes and shows.
+    """Trains a reward model in `workdir` and returns the report that it also writes and shows.
 
     1. as `one_training.run`: look at what is given, claim the folder
-    2. read the pairs, refuse labels that cannot teach; say what the rest will need
+    2. read the rows, refuse labels that cannot teach; say what the rest will need
     3. train
-    4. compare the held-out pairs
+    4. compare the held-out pairs, and of a PQM its values with the held-out ones
     5. search the held-out problems
     6. report, also where a stage had to stop
 
     What is done is not done again; a killed training goes on from its last checkpoint. Raises UserError for
-    bad input, and where no pair is left to train on.
+    bad input, and where no row is left to train on.
     """
-    data = "pairs", settings.pairs, FORMS
+    data = "rows", settings.rows, pair_stage.forms_for(settings.train.reward)
     return one_training.run(settings, workdir, data, functools.partial(_stages, settings), collect_ppm)
 
 
@@ -159,7 +166,8 @@ def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
     )
     distributed.led(lambda: _estimate(context, settings))
     work.stage("ppm", lambda folder: _train(context, folder), "global")  # 3
-    if len(_pairs(context, HELDOUT)):
+    held_out = work.root / "pairs"
+    if records.count_rows(held_out / HELDOUT) or records.count_rows(pair_stage.compared(held_out)):
         work.stage("compare", lambda folder: _compare(context, folder, model), "global")  # 4
     if settings.heldout:  # 5
         models = Models(context.base, model, "finetuned")
@@ -173,59 +181,66 @@ def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
     )
 
 
-def _pairs(context: Context, name: str) -> RowFile[PreferencePair]:
-    return RowFile(context.work.root / "pairs" / name, PreferencePair)
+def _rows(context: Context, name: str) -> RowFile[Any]:
+    """Rows of a file of the stage "pairs", of the kind that is learnt."""
+    learnt = REWARD_MODELS[context.settings.train.reward]
+    return RowFile(context.work.root / "pairs" / name, learnt.kind)
 
 
 def _train(context: Context, folder: Path) -> dict[str, Any]:
-    held_out = list(itertools.islice(_pairs(context, HELDOUT), _MEASURED))
-    result = train_stages.fit_reward(context, 0, folder, _pairs(context, TRAIN), context.base, held_out)
+    held_out = list(itertools.islice(_rows(context, HELDOUT), _MEASURED))
+    result = train_stages.fit_reward(context, 0, folder, _rows(context, TRAIN), context.base, held_out)
     return results.to_json(result)
 
 
 def _compare(context: Context, folder: Path, model: Path) -> dict[str, Any]:
-    config, pairs = context.settings.train.ppm, _pairs(context, HELDOUT)
-    tokenizer = context.tokenizer(model)
+    """The order of held-out pairs; of a PQM its errors on held-out values, too."""
+    config, work = context.settings.train.ppm, context.work.root
+    pairs = RowFile(pair_stage.compared(work / "pairs"), PreferencePair)
     mesh = train_stages.training_mesh(context, config, weights.check_reward_model(model))
     reward = weights.load_reward_model(model, dtype=jnp.dtype(context.settings.policy.dtype), mesh=mesh)
-    with context.progress.stage("compare held-out pairs", None, "batches"):
-        order = train.pair_order(
-            reward,
-            pairs,
-            tokenizer,
-            context.prompt("ppm"),
-            config,
-            tokens=train_stages.tokens_folder(folder),
-            on_step=lambda step, total: context.progress.update(step, total=total),
-        )
+    asked = context.tokenizer(model), context.prompt("ppm"), config
+    order, errors, beside = results.CompareResult(), None, folder / "values"
+
+    def told(step: int, total: int) -> None:
+        context.progress.update(step, total=total)
+
+    if len(pairs):
+        with context.progress.stage("compare held-out pairs", None, "batches"):
+            tokens = train_stages.tokens_folder(folder)
+            found = train.pair_order(reward, pairs, *asked, tokens=tokens, on_step=told)
+        order = results.CompareResult(**dataclasses.asdict(found))
+    if _of_values(context):
+        with context.progress.stage("compare held-out values", None, "batches"):
+            rows, tokens = _rows(context, HELDOUT), train_stages.tokens_folder(beside)
+            found = train.value_errors(reward, rows, *asked, tokens=tokens, on_step=told)
+        errors = results.ValueErrors(**dataclasses.asdict(found))
     if distributed.here().leader:
         train_stages.remove_tokens(folder)
-    return results.to_json(results.CompareResult(**dataclasses.asdict(order)))
+        stores.remove_folder(beside)
+    return results.to_json(dataclasses.replace(order, values=errors))
+
+
+def _of_values(context: Context) -> bool:
+    return context.settings.train.reward == "pqm"
 
 
 def _estimate(context: Context, settings: PpmSettings) -> None:
-    """Say what training and evaluation will need, once the pairs are known."""
-    pairs, room = _pairs(context, TRAIN), settings.train.ppm.seq_len
-    count, prompt, tokenizer = len(pairs), context.prompt("ppm"), context.tokenizer(context.base)
-
-    def length(pair: PreferencePair) -> int:
-        sides = ((*pair.prefix, *side) for side in (pair.positive, pair.negative))
-        return max(len(tokenizer.encode_solution(prompt(pair.question), steps)[0]) for steps in sides)
-
-    some = pairs.sample(SAMPLE)
-    lengths = [length(pair) for pair in some]
-    long, kept = sum(length > room for length in lengths), "Such pairs are left out"
-    asked = "config.train.ppm", settings.train.ppm, long, len(some), "pairs", kept
+    """Say what training and evaluation will need, once the rows are known."""
+    path, config = context.work.root / "pairs" / TRAIN, settings.train.ppm
+    learnt = learnt_sizes.of_reward_rows(context, path, config)
+    what = "rows" if _of_values(context) else "pairs"
+    kept = "What stands before that is learnt" if _of_values(context) else f"Such {what} are left out"
+    asked = "config.train.ppm", config, learnt.long, learnt.looked_at, what, kept
     if told := one_training.told_of_long(*asked):
         context.progress.log(told)
-    tokens = round(2 * sum(length for length in lengths if length <= room) * count / len(some))
     estimates = announce_ppm(
         context.settings,
         context.base.name,
         rounds.shape_of(context.base),
         context.prompts,
         rounds.machine(context),
-        (count, tokens),
+        (learnt.rows, round(learnt.tokens)),
         len(context.heldout),
         log=context.progress.log,
     )

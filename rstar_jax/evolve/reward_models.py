@@ -14,7 +14,7 @@ from typing import Any
 from rstar_jax import train
 from rstar_jax.curate import Reward, StepValues, learnt_values
 from rstar_jax.errors import UserError
-from rstar_jax.train import TrainSummary
+from rstar_jax.train import HeldOut, TrainSummary
 from rstar_jax.types import PreferencePair
 
 SFT, PAIRS, VALUES = "sft.parquet", "pairs.parquet", "values.parquet"  # files of the stage "curate"
@@ -23,14 +23,15 @@ SFT, PAIRS, VALUES = "sft.parquet", "pairs.parquet", "values.parquet"  # files o
 @dataclasses.dataclass(frozen=True)
 class RewardModel:
     """A row of the table. title: of the model. examples: what it learns from, for people. file, kind: where
-    they lie. train: as `train.train_ppm`. ranked: the share of pairs that it learnt in the right order, where
-    it learns pairs."""
+    they lie. train: as `train.train_ppm`. held_out: as `train.held_out_pairs`, of rows of that kind. ranked:
+    the share of pairs that it learnt in the right order, where it learns pairs."""
 
     title: str
     examples: str
     file: str
     kind: type
     train: Callable[..., TrainSummary]
+    held_out: Callable[..., HeldOut | None]
     ranked: Callable[[TrainSummary], float | None]
 
     def lacking(self, rows: Collection[Any]) -> str:
@@ -46,10 +47,12 @@ def _accuracy(summary: TrainSummary) -> float:
     return summary.metrics["accuracy"]
 
 
+_OF_PAIRS = PAIRS, PreferencePair, train.train_ppm, train.held_out_pairs, _accuracy
+_OF_VALUES = VALUES, StepValues, train.train_pqm, train.held_out_values, lambda _: None
 REWARD_MODELS: dict[Reward, RewardModel] = {
-    "ppm": RewardModel("PPM", "preference pairs", PAIRS, PreferencePair, train.train_ppm, _accuracy),
-    "pqm": RewardModel("PQM", "values of steps", VALUES, StepValues, train.train_pqm, lambda _: None),
-    "orm": RewardModel("ORM", "pairs of whole solutions", PAIRS, PreferencePair, train.train_ppm, _accuracy),
+    "ppm": RewardModel("PPM", "preference pairs", *_OF_PAIRS),
+    "pqm": RewardModel("PQM", "values of steps", *_OF_VALUES),
+    "orm": RewardModel("ORM", "pairs of whole solutions", *_OF_PAIRS),
 }
 
 

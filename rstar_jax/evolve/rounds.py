@@ -25,12 +25,12 @@ from rstar_jax.engine.memory import free_bytes
 from rstar_jax.engine.prefixes import pages_for
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import report_page, stage_table, train_stages
-from rstar_jax.evolve.announce import announce
+from rstar_jax.evolve import known_sizes, learnt_sizes, report_page, stage_table, train_stages
+from rstar_jax.evolve.announce import announce, by_stage, work
 from rstar_jax.evolve.context import Context, policy_hash
-from rstar_jax.evolve.kept import keep_estimates, keep_sources
+from rstar_jax.evolve.kept import by_own_pace, keep_estimates, keep_later, keep_sources
 from rstar_jax.evolve.problems import warn_of_seen, with_room
-from rstar_jax.evolve.settings import RunSettings
+from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.evolve.summary import collect
 from rstar_jax.inference import StepText, devices
@@ -120,6 +120,8 @@ def _rounds(context: Context) -> dict[str, Any]:
     try:
         for name, round in stage_table.chosen(context):  # 4
             stage_table.run(context, name, round)
+            if name == "curate":
+                distributed.led(lambda round=round: _estimate_again(context, round))
             if leads:
                 found = collect(work.root, to_dict(settings))
                 write_report(report, found)
@@ -137,20 +139,52 @@ def _keep_notes(context: Context) -> None:
     keep_estimates(context.work.root, _estimate(context))
 
 
+def _estimate_again(context: Context, round: int) -> None:
+    """Say what the stages after a round's search will need, now that its rows are there and sizes known."""
+    if all(context.work.manifest(f"round{round}/{stage}") for stage in ("policy", "ppm")):
+        return
+    settings = context.settings
+    rows, here = learnt_sizes.after_curate(context, round), machine(context)
+    stages = by_stage(
+        settings,
+        _shapes(context),
+        context.prompts,
+        here,
+        len(context.train),
+        len(context.heldout),
+        known_sizes.known(context, round),
+        {f"round{round}/policy": rows[0].tokens, f"round{round}/ppm": rows[1].tokens},
+    )
+    later = {name: one for name, one in stages.items() if _comes_after(name, round)}
+    later = by_own_pace(context.work.root, later, lambda n: n > 1 and at_round(settings.search.ppm, n))
+    keep_later(context.work.root, later)
+    context.progress.log(f"Still to come, by what round {round} found: {work(later, here.device)}.")
+
+
+def _comes_after(name: str, round: int) -> bool:
+    """Whether a stage of the estimates comes after a round's curation."""
+    folder, _, stage = name.partition("/")
+    number = int(folder[5:]) if folder.startswith("round") else 0
+    return number > round or (number == round and stage != "search")
+
+
+def _shapes(context: Context) -> tuple[Shape, Shape | Address]:
+    bootstrap = context.bootstrap
+    return shape_of(context.base), shape_of(bootstrap) if isinstance(bootstrap, Path) else bootstrap
+
+
 def _estimate(context: Context) -> dict[str, Any]:
     """Say what the run will need; the estimates, as `announce` returns them."""
     return announce(
         context.settings,
         context.base.name,
-        (
-            shape_of(context.base),
-            shape_of(context.bootstrap) if isinstance(context.bootstrap, Path) else context.bootstrap,
-        ),
+        _shapes(context),
         context.prompts,
         machine(context),
         len(context.train),
         len(context.heldout),
         context.progress.log,
+        known_sizes.known(context),
     )
 
 

@@ -26,7 +26,7 @@ from rstar_jax.report.results import TrainResult
 from rstar_jax.text import usage
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import MetricsWriter
-from rstar_jax.types import PreferencePair, SftRow
+from rstar_jax.types import SftRow
 
 # Folders of a training's token ids, which go once it has ended: that of several hosts, and that of one alone,
 # hidden, so that no mirror sends it.
@@ -163,13 +163,13 @@ def fit_reward(
     folder: Path,
     rows: RowFile[Any],
     source: Path,
-    held_out: Sequence[PreferencePair] = (),
+    held_out: Sequence[Any] = (),
 ) -> TrainResult:
     """Train a reward model from the policy in a folder, write FOLDER/model (Hugging Face format), return the
     figures.
 
-    round: whose rows they are; 0 for given ones. rows: of the kind that `train.reward` learns. held_out:
-    pairs that are not, measured after each epoch.
+    round: whose rows they are; 0 for given ones. rows: of the kind that `train.reward` learns. held_out: such
+    rows that are not learnt, measured after each epoch.
     """
     learnt = REWARD_MODELS[context.settings.train.reward]
     tokenizer = context.tokenizer(source)
@@ -183,7 +183,7 @@ def fit_reward(
     del policy
     prompt = context.prompt("ppm")
     with _training(context, round, f"train the {learnt.title}", folder, tokenizer) as options:
-        measured = train.held_out_pairs(model, held_out, tokenizer, prompt, config)
+        measured = learnt.held_out(model, held_out, tokenizer, prompt, config)
         config = heldout_solutions.keeping(context, config, measured, learnt.title)
         summary = learnt.train(
             model,

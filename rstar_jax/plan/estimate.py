@@ -14,7 +14,7 @@ from typing import Any
 
 from rstar_jax.plan import needs
 from rstar_jax.plan.cost import USABLE, Device, Shape
-from rstar_jax.plan.texts import FRESH, STEP, STEPS, Prompts
+from rstar_jax.plan.texts import FRESH, STEP, STEPS, Prompts, Solutions
 
 GIB = 2**30
 # Candidates of a problem's rollouts for each of its preference pairs, where there are few: a pair needs a
@@ -25,33 +25,46 @@ PAIRED = 8
 @dataclasses.dataclass(frozen=True)
 class Assumed:
     """Assumed sizes of a problem. prompt: tokens of its prompt. step: tokens of a step. steps: how many a
-    rollout's trajectory has; texts.FRESH of them are expanded for it. rows: SFT rows of a problem, at most.
-    pairs: preference pairs of a problem, at most; they are read as a tree, in which a way to its middle
-    stands once and the last step of each side apart.
+    rollout's trajectory has; texts.FRESH of them are expanded for it. rows: SFT rows of a solved problem, at
+    most. pairs: preference pairs of a problem, at most; they are read as a tree, in which a way to its middle
+    stands once and the last step of each side apart. most: expansions of a problem, however many rollouts it
+    gets, as in small suites whose ways are soon all there; 0: no end.
     """
 
     prompt: int = 200
     step: float = STEP
-    steps: int = STEPS
-    rows: int = 2
+    steps: float = STEPS
+    rows: float = 2
     pairs: int = 8
+    most: float = 0
 
     @classmethod
-    def of(cls, prompts: Prompts | None, context: int) -> Assumed:
-        """Return those of a run's own prompts; steps that a context of so many tokens leaves room for."""
-        return cls() if prompts is None else cls(prompts.mean, prompts.solution(context) / STEPS)
+    def of(cls, prompts: Prompts | None, context: int, known: Solutions | None = None) -> Assumed:
+        """Return those of a run's own prompts; of its solutions, as far as some are known, else steps that a
+        context of so many tokens leaves room for."""
+        if prompts is None:
+            return cls()
+        if known is None:
+            return cls(prompts.mean, prompts.solution(context) / STEPS)
+        return cls(prompts.mean, known.step, known.steps, known.rows, most=known.most)
 
     @property
     def row(self) -> float:
         return self.prompt + self.steps * self.step
 
+    def expansions(self, search: SearchLoad) -> float:
+        """Expansions of a problem's tree."""
+        fresh = search.rollouts * self.steps * FRESH
+        return min(fresh, self.most) if self.most and search.candidates > 1 else fresh
+
     def policy_tokens(self, seq_len: int) -> float:
-        """Tokens per problem of an epoch of the policy's training, in rows of so many."""
+        """Tokens per solved problem of an epoch of the policy's training, in rows of so many."""
         return self.rows * min(self.row, seq_len)
 
     def ppm_tokens(self, search: SearchLoad, seq_len: int) -> float:
-        """Those of the PPM's, on pairs of this search."""
-        pairs = min(self.pairs, search.rollouts * search.candidates / PAIRED)
+        """Those of the PPM's, on pairs of this search; a problem that is not solved has none."""
+        rollouts = self.expansions(search) / (self.steps * FRESH)
+        pairs = min(self.pairs, rollouts * search.candidates / PAIRED)
         return pairs * self.pair_tokens(pairs, seq_len)
 
     def pair_tokens(self, pairs: float, seq_len: int) -> float:
@@ -67,7 +80,7 @@ NO_LORA: Lora = (0, ())
 
 @dataclasses.dataclass(frozen=True)
 class SearchLoad:
-    """One round's search. rollouts: per problem, before any escalation. leaves: expanded in one call.
+    """One round's search. rollouts: per problem, on average. leaves: expanded in one call.
 
     context, max_step_tokens: room that the KV cache keeps for a prefix and for each candidate.
     size: bytes of a number (cache, and weights unless int8). int8: whether weights take a byte each (their
@@ -75,7 +88,7 @@ class SearchLoad:
     decoded at once.
     """
 
-    rollouts: int = 16
+    rollouts: float = 16
     candidates: int = 8
     leaves: int = 32
     context: int = 4096
@@ -160,7 +173,7 @@ def plan(
     ]
     optimiser = max(parts["weights"] + parts["optimiser"] for parts in trainings) / GIB
     activations = shape.activation_bytes(train.rows, train.seq_len, train.size, train.remat) / GIB
-    expansions = problems * search.rollouts * assumed.steps * FRESH
+    expansions = problems * assumed.expansions(search)
     step = min(assumed.step, search.max_step_tokens)
     tokens = expansions * search.candidates * step
     sized = Plan(
@@ -177,7 +190,7 @@ def plan(
     )
     if search.ppm:
         read = prefix + search.candidates * step
-        call += shape.read_seconds(device, search.leaves, read, search.size)
+        call += shape.reward.read_seconds(device, search.leaves, read, search.size)
     learnt = sum(
         trained.train_seconds(device, problems * epochs * tokens, train.seq_len, train.remat)
         for trained, epochs, tokens in (

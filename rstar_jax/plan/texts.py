@@ -39,6 +39,19 @@ class Prompts:
         return max(1, min(STEP * STEPS, context - self.mean))
 
 
+@dataclasses.dataclass(frozen=True)
+class Solutions:
+    """Sizes of solutions that are known. step: tokens of a step. steps: of a solution. rows: solutions learnt
+    of a solved problem. most: expansions of a problem, 0: no end. solved: share of problems with a solution,
+    None where that is not known."""
+
+    step: float
+    steps: float
+    rows: float = 2
+    most: float = 0
+    solved: float | None = None
+
+
 def demand(searches: Iterable[tuple[SearchConfig, int, Prompts | None]], context: int) -> int:
     """Tokens of text that the trees in flight of the largest of some searches go back to.
 

@@ -135,7 +135,9 @@ def weaknesses(classes: Sequence[Class], vote: str, read: bool, exhausted: bool 
         of = f"the weights of {total} trajectories" if weighed else f"{total} trajectories"
         found["share"] = f"it has only {share:.0%} of {of}"
     if read and first.best < 0:
-        found["ppm"] = f"the PPM gives its best trajectory {first.best:+.2f}, rather wrong than right"
+        found["ppm"] = (
+            f"the reward model gives its best trajectory {first.best:+.2f}, rather wrong than right"
+        )
     return found
 
 

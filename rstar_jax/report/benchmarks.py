@@ -50,7 +50,7 @@ def samples(report: Report) -> Table:
     }
     costs = {
         "tokens": "tokens a problem",
-        "ppm_tokens": "tokens read by the PPM a problem",
+        "ppm_tokens": "tokens read by the reward model a problem",
         "steps": "steps a problem",
         "seconds": "seconds a problem",
         "device_seconds": "device seconds a problem",

@@ -27,9 +27,13 @@ def decimal(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.4f}"
 
 
-def hours(value: float | None) -> str:
-    """Hours with two decimals."""
-    return NOTHING if value is None else f"{value:,.2f}"
+def lasting(hours: float | None) -> str:
+    """Hours in the unit that suits them: 0.002 -> "7.2 s"."""
+    if hours is None:
+        return NOTHING
+    if hours < 1 / 30:
+        return f"{3600 * hours:,.1f} s"
+    return f"{60 * hours:,.1f} min" if hours < 2 else f"{hours:,.2f} h"
 
 
 def share(part: float | None, whole: float) -> str:

@@ -30,7 +30,7 @@ def notes(report: Report) -> list[str]:
     told = [(part or {}).get("note") for w in warm_starts(report) for part in (w.rows, w.policy_training)]
     said += [f"Warm start: {note}." for note in told if note]
     told = [note for p in ppms(report) for note in ((p.pairs or {}).get("note"), p.note)]
-    said += [f"The PPM: {note}." for note in told if note]
+    said += [f"The {reward_name(report)}: {note}." for note in told if note]
     if isinstance(report, RunReport) and (told := best_line(report.best)):
         said.append(told)
     said += [protocol_line(m) for m in measured(report)]

@@ -154,7 +154,8 @@ class RowsResult:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairsResult:
-    """Given pairs of a training of a PPM. read: rows, or problems of trees. lost: how many, by reason."""
+    """Given pairs, or values, of a training of a reward model. read: rows, or problems of trees. kept,
+    heldout: pairs, or rows of values. lost: how many, by reason."""
 
     read: int
     kept: int
@@ -166,17 +167,31 @@ class PairsResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CompareResult:
-    """The order that a PPM puts held-out pairs in: fields of `train.PairOrder`; the last three are empty in
-    those of earlier releases."""
+class ValueErrors:
+    """Errors of a PQM on values that it did not learn: fields of `train.ValueErrors`."""
 
-    pairs: int
+    steps: int
     dropped: int
-    accuracy: float
     loss: float
+    distance: float
+    sign: float | None = None
+    calibration: float
+    given: list[int]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CompareResult:
+    """The order that a reward model puts held-out pairs in: fields of `train.PairOrder`, the last three empty
+    in those of earlier releases; accuracy and loss are None where there are no pairs. values: of a PQM."""
+
+    pairs: int = 0
+    dropped: int = 0
+    accuracy: float | None = None
+    loss: float | None = None
     by_depth: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     margins: list[int] = dataclasses.field(default_factory=list)
     calibration: float | None = None
+    values: ValueErrors | None = None
 
 
 def to_json(result: Any) -> dict[str, Any]:

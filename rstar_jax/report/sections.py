@@ -155,14 +155,24 @@ class Compiled:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Later:
+    """Needs of a stage by what the search before it found."""
+
+    tokens: int | None = None
+    hours: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Needs that a stage was expected to have (`evolve/announce.py`). parts: MiB by use."""
+    """Needs that a stage was expected to have (`evolve/announce.py`). parts: MiB by use. later: told once the
+    search before it was curated, where one was."""
 
     memory_mb: int | None = None
     parts: dict[str, int] | None = None
     tokens: int | None = None
     hours: float | None = None
     chips: int | None = None
+    later: Later | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from rstar_jax.report.benchmarks import benchmarks, by_level, samples
-from rstar_jax.report.cells import NOTHING, count, decimal, hours, percent, seconds, share, sum_known
+from rstar_jax.report.cells import NOTHING, count, decimal, lasting, percent, seconds, share, sum_known
 from rstar_jax.report.notes import notes
 from rstar_jax.report.results import CompareResult, of_json
 from rstar_jax.report.sections import (
@@ -133,7 +133,7 @@ def accuracy(report: Report) -> Table:
             (f"one of {k} samples right", percent(alone.pass_at_k), percent(start.pass_at_k)),
         ]
     shown = [row for row in rows if any(cell != NOTHING for cell in row[1:])]
-    columns = ("", "base", *_by_round(made)[1:])
+    columns = ("", "base", *_by_round(made, reward_name(report))[1:])
     if ppms(report):  # which has one policy
         columns, shown = ("", *columns[2:]), [(label, *cells) for label, _, *cells in shown]
     return Table("Held-out problems answered right, %", columns, tuple(shown))
@@ -149,22 +149,39 @@ def solutions_given(report: Report) -> Table:
     return Table("Solutions given", ("", "rows"), tuple(row for row in rows if row[1] != NOTHING))
 
 
+# Of what a reward model learns, by its name.
+_LEARNT = {"PQM": "solutions with values", "ORM": "pairs of whole solutions"}
+
+
 def pairs_given(report: Report) -> Table:
-    """The pairs that a PPM was given: how many were learnt, why others were not, and the order of those that
-    were held out."""
+    """The pairs or values that a reward model was given: how many were learnt, why others were not, the order
+    of held-out pairs, and of a PQM its errors on held-out values."""
     rows: list[tuple[str, str]] = []
+    learnt = _LEARNT.get(reward_name(report), "pairs")
     for ppm in ppms(report):
         told = ppm.pairs or {}
-        rows += [("rows read", count(told.get("read"))), ("pairs to learn", count(told.get("kept")))]
+        rows += [("rows read", count(told.get("read"))), (f"{learnt} to learn", count(told.get("kept")))]
         rows += [(f"lost: {reason}", count(n)) for reason, n in (told.get("lost") or {}).items()]
-        rows += [("pairs held out", count(told.get("heldout")))]
-        rows += [("of these in the right order, %", percent(ppm.pair_accuracy))]
-        order = ppm.pair_order or CompareResult(pairs=0, dropped=0, accuracy=0.0, loss=0.0)
+        rows += [(f"{learnt} held out", count(told.get("heldout")))]
+        order = ppm.pair_order or CompareResult()
+        of = "of these" if learnt != _LEARNT["PQM"] else f"{count(order.pairs)} pairs in these"
+        rows += [(f"{of} in the right order, %", percent(ppm.pair_accuracy))]
         for depth, (pairs, accuracy) in order.by_depth.items():
             what = "of whole solutions" if depth == "whole" else f"of steps at depth {depth}"
             rows.append((f"{what} ({count(pairs)}), %", percent(accuracy)))
         rows += [("distance of its sureness from the truth", decimal(order.calibration))]
-    return Table("Pairs given", ("", ""), tuple(row for row in rows if row[1] != NOTHING))
+        if (errors := order.values) is not None:
+            rows += [
+                ("values held out", count(errors.steps)),
+                ("mean distance from the true value", decimal(errors.distance)),
+                ("on its side of 0, %", percent(errors.sign)),
+                ("distance of mean values from true means", decimal(errors.calibration)),
+            ]
+    return Table(f"{_capital(learnt)} given", ("", ""), tuple(row for row in rows if row[1] != NOTHING))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def tokens(report: Report) -> Table:
@@ -232,7 +249,7 @@ def failures(report: Report) -> Table:
     if rows:
         dead = [(r.steps, sum(c.values())) for r, c in zip(made, counts, strict=True)]
         rows.append(("steps dead, % of all", *(percent(n / steps if steps else None) for steps, n in dead)))
-    return Table("Why steps died", _by_round(made), tuple(rows))
+    return Table("Why steps died", _by_round(made, reward_name(report)), tuple(rows))
 
 
 def times(report: Report) -> Table:
@@ -300,8 +317,8 @@ def _kinds_of_work(report: Report) -> Table:
 
 
 def estimates(report: Report) -> Table:
-    """Table of what each stage was expected to need, and what it did: memory, hours, tokens (written by a
-    search, read by a training).
+    """Table of what each stage was expected to need before the run, and by what the last search before it
+    found; and what it did: memory, time, tokens (written by a search, read by a training).
 
     The memory of accelerators is not measured: nothing stands beside its estimate.
     """
@@ -311,17 +328,22 @@ def estimates(report: Report) -> Table:
             count(expected.memory_mb),
             count(s.peak_mb if (expected.parts or {}).get("runtime") is not None else None),
             count(expected.tokens),
+            count(expected.later and expected.later.tokens),
             count(s.tokens),
-            hours(expected.hours),
-            hours(None if s.seconds is None else s.seconds / 3600),
+            lasting(expected.hours),
+            lasting(expected.later and expected.later.hours),
+            lasting(None if s.seconds is None else s.seconds / 3600),
         )
         for s in report.stages
         if (expected := s.estimate) is not None
     ]
-    columns = ("", "MB estimated", "MB", "tokens estimated", "tokens", "hours estimated", "hours")
+    columns = (
+        *("", "MB estimated", "MB", "tokens estimated", "after its search", "tokens"),
+        *("time estimated", "after its search", "time"),
+    )
     return Table("Estimates, and what it took", columns, tuple(rows))
 
 
-def _by_round(made: Sequence[Round | WarmStart | Ppm]) -> tuple[str, ...]:
-    names = {WarmStart: "warm start", Ppm: "PPM"}
+def _by_round(made: Sequence[Round | WarmStart | Ppm], reward: str = "PPM") -> tuple[str, ...]:
+    names = {WarmStart: "warm start", Ppm: reward}
     return ("", *(f"round {round_number(r)}" if isinstance(r, Round) else names[type(r)] for r in made))

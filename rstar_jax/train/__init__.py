@@ -6,7 +6,7 @@ turns its data into microbatches and calls `fit`.
 
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut, measure
-from rstar_jax.train.held_out_rows import held_out_pairs, held_out_solutions
+from rstar_jax.train.held_out_rows import held_out_pairs, held_out_solutions, held_out_values
 from rstar_jax.train.loop import Batch, fit
 from rstar_jax.train.mesh_sizes import device_memory, mesh_sizes
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
@@ -17,6 +17,7 @@ from rstar_jax.train.ppm import PpmBatches, ppm_loss, saturation, train_ppm
 from rstar_jax.train.pqm import train_pqm
 from rstar_jax.train.steadiness import unsteadiness
 from rstar_jax.train.step import programs
+from rstar_jax.train.value_errors import ValueErrors, value_errors
 from rstar_jax.train.vocabulary import Delimiters, probabilities, weakness, with_delimiters
 
 __all__ = [
@@ -30,10 +31,12 @@ __all__ = [
     "PpmBatches",
     "TrainConfig",
     "TrainSummary",
+    "ValueErrors",
     "device_memory",
     "fit",
     "held_out_pairs",
     "held_out_solutions",
+    "held_out_values",
     "measure",
     "mesh_sizes",
     "pair_order",
@@ -47,6 +50,7 @@ __all__ = [
     "train_ppm",
     "train_pqm",
     "unsteadiness",
+    "value_errors",
     "weakness",
     "with_delimiters",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from rstar_jax.curate import StepValues
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
@@ -16,6 +17,7 @@ from rstar_jax.train.host_rows import Rows, mesh_of
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss
 from rstar_jax.train.ppm import once, pair_batches, ppm_loss
+from rstar_jax.train.pqm import pqm_loss, value_batches
 from rstar_jax.types import PreferencePair, SftRow
 
 
@@ -67,5 +69,26 @@ def held_out_pairs(
 
     def figures(model: RewardModel) -> dict[str, float]:
         return measure(model, batches, ppm_loss, config, total_steps=batches.total_steps)
+
+    return figures
+
+
+def held_out_values(
+    model: RewardModel,
+    rows: Sequence[StepValues],
+    tokenizer: Tokenizer,
+    prompt: Callable[[str], str],
+    config: TrainConfig,
+) -> HeldOut | None:
+    """As `held_out_pairs`, of values of steps."""
+    if not rows:
+        return None
+    try:
+        batches = value_batches(model, rows, tokenizer, prompt, once(config))
+    except UserError as error:
+        raise UserError(f"held-out values: {error} Or hold none out (config.heldout_pairs=0).") from error
+
+    def figures(model: RewardModel) -> dict[str, float]:
+        return measure(model, batches, pqm_loss, config, total_steps=batches.total_steps)
 
     return figures

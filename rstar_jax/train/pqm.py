@@ -87,21 +87,15 @@ def train_pqm(
     if len(learnt) < 2:
         found = f"all values are {learnt.pop()}" if learnt else "no values of steps given"
         raise UserError(f"training the PQM: {found}. Steps of at least two values are needed.")
-    store = encoded(
+    batches = value_batches(
+        model,
         rows,
-        ValueEncoder(tokenizer, prompt),
-        way_of,
-        folder=tokens,
-        share=host_share(),
-        on_done=lambda done: on_row(done, len(rows)),
-    )
-    batches = PqmBatches(
-        store.__getitem__,
-        by_question(store.column("question")),
+        tokenizer,
+        prompt,
         config,
         seed,
-        functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
-        long_from=rope.long_from(model.decoder.config.rope),
+        tokens=tokens,
+        on_done=lambda done: on_row(done, len(rows)),
         on_question=on_question,
     )
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
@@ -122,6 +116,37 @@ def train_pqm(
         )
 
 
+def value_batches(
+    model: RewardModel,
+    rows: Collection[StepValues],
+    tokenizer: Tokenizer,
+    prompt: Callable[[str], str],
+    config: TrainConfig,
+    seed: int = 0,
+    tokens: Path | None = None,
+    on_done: Callable[[int], None] = lambda _: None,
+    on_question: Callable[[int, int], None] = lambda *_: None,
+) -> PqmBatches:
+    """The batches of a training of `model` on values; see `train_pqm`. on_done: told of rows encoded."""
+    store = encoded(
+        rows,
+        ValueEncoder(tokenizer, prompt),
+        way_of,
+        folder=tokens,
+        share=host_share(),
+        on_done=on_done,
+    )
+    return PqmBatches(
+        store.__getitem__,
+        by_question(store.column("question")),
+        config,
+        seed,
+        functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
+        long_from=rope.long_from(model.decoder.config.rope),
+        on_question=on_question,
+    )
+
+
 def way_of(question: np.ndarray, **arrays: np.ndarray) -> Way:
     """A way through a tree, of the arrays that `ValueEncoder` makes."""
     return Way(**arrays)
@@ -132,7 +157,7 @@ class PqmBatches:
 
     ways: by number. questions: the ways of each, int [.]. rows, long_from: as for `PpmBatches`. total_steps:
     of all epochs. dropped: steps that would be learnt, but stand behind more tokens than a row has, left out
-    with a warning; the steps before them are learnt. Raises UserError if nothing is left.
+    with a warning; the steps before them, `learnt` in all, are learnt. Raises UserError if nothing is left.
     """
 
     def __init__(
@@ -149,8 +174,8 @@ class PqmBatches:
         self.config, self.ways, self.long_from = config, ways, long_from
         self._steps = np.zeros((1, 2), np.int64)  # that would be learnt, and those that are, of this process
         self.groups = Groups.of(len(questions), lambda n: self._divided(questions[n]), 1, on_question)
-        total, learnt = all_rows(self._steps).sum(axis=0).tolist()
-        self.dropped = total - learnt
+        total, self.learnt = all_rows(self._steps).sum(axis=0).tolist()
+        self.dropped = total - self.learnt
         warn_dropped(self.dropped, total, "steps that have values", config)
         self.steps = Steps(self.groups, config, seed)
         marks = "values", "weights"
@@ -212,6 +237,10 @@ class PqmBatches:
 
 def pqm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:
     """Squared error of a microbatch."""
+    return LOSSES["squared_error"](served_values(model, batch, config), batch["values"], batch["weights"])
+
+
+def served_values(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> jax.Array:
+    """The value behind each token of a microbatch, float32 [rows, T] in [-1, 1]."""
     rows = batch["tokens"], batch["positions"], batch["segment_ids"]
-    raw = model.raw(*rows, ends=batch["ends"], remat=config.remat)
-    return LOSSES["squared_error"](jnp.tanh(raw), batch["values"], batch["weights"])
+    return jnp.tanh(model.raw(*rows, ends=batch["ends"], remat=config.remat))

@@ -40,7 +40,7 @@ def written(tmp_path, form, trees=TREES):
 def test_trees_teach_what_they_would_have_taught_in_a_round(tmp_path, form):
     expected = curate.curate(TREES, CONFIG, 1)
     files, tally = [written(tmp_path, form)], Tally()
-    rows, pairs = given.solutions(files, MathTask()), list(given.pairs(files, MathTask(), CONFIG, tally))
+    rows, pairs = given.solutions(files, MathTask()), list(given.examples(files, MathTask(), CONFIG, tally))
     assert [(row.row.question, row.row.steps) for row in rows] == [
         (row.question, row.steps) for row in expected.sft
     ]
@@ -72,7 +72,7 @@ def test_trees_of_a_problem_are_taken_together_wherever_they_stand(tmp_path, for
         (tmp_path / name).mkdir()
         written(tmp_path / name, form, trees).rename(tmp_path / f"{name}.parquet")
     files, tally = [tmp_path / "a.parquet", tmp_path / "b.parquet"], Tally()
-    rows, pairs = given.solutions(files, MathTask()), list(given.pairs(files, MathTask(), CONFIG, tally))
+    rows, pairs = given.solutions(files, MathTask()), list(given.examples(files, MathTask(), CONFIG, tally))
     assert sorted(row.row.steps for row in rows) == sorted(row.steps for row in expected.sft)
     assert sorted((p.positive, p.negative) for p in pairs) == sorted(
         (p.positive, p.negative) for p in expected.pairs
@@ -121,7 +121,7 @@ def test_trees_without_a_label_say_so(tmp_path):
     with pytest.raises(UserError, match=r"trees\.jsonl: none of its trees has a right answer"):
         given.solutions([tmp_path / "trees.jsonl"], MathTask())
     tally = Tally()
-    assert list(given.pairs([tmp_path / "trees.jsonl"], MathTask(), CONFIG, tally)) == []
+    assert list(given.examples([tmp_path / "trees.jsonl"], MathTask(), CONFIG, tally)) == []
     with pytest.raises(UserError, match=r"no pair left of 1 rows \(1 problems whose trees compare nothing\)"):
         tally.require_labels(0, "f")
 
@@ -155,10 +155,10 @@ def test_rows_that_are_none_are_left_out_and_named_where_that_is_asked_for(tmp_p
         path.write_text("".join(f"{line}\n" for line in lines))
         faults, tally = Faults(fatal=not drop), Tally(bad="drop" if drop else "fatal")
         if form == "pairs":
-            return list(given.pairs([path], MathTask(), CONFIG, tally)), tally.lost, tally.examples
+            return list(given.examples([path], MathTask(), CONFIG, tally)), tally.lost, tally.examples
         rows = given.solutions([path], MathTask(), on_bad=faults)
         if form == "trees":
-            again = list(given.pairs([path], MathTask(), CONFIG, tally))
+            again = list(given.examples([path], MathTask(), CONFIG, tally))
             assert again and tally.lost["malformed"] == faults.kinds["malformed"]
         return [row.row.steps for row in rows], faults.kinds, faults.examples
 

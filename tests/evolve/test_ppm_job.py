@@ -37,7 +37,7 @@ SMALL = (
 
 def settings(pairs, *overrides) -> ppm.PpmSettings:
     config = launch.override(
-        launch.load("ppm").get_config("lora"), [*SMALL, f"--config.pairs={pairs}", *overrides]
+        launch.load("ppm").get_config("lora"), [*SMALL, f"--config.rows={pairs}", *overrides]
     )
     return from_config(ppm.PpmSettings, config.to_dict())
 
@@ -147,7 +147,7 @@ def test_rounds_forms_train_it_without_any_search(unbroken, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
-        (["--config.pairs=nowhere.jsonl"], r"config\.pairs: 'nowhere\.jsonl' given.*Math-Shepherd"),
+        (["--config.rows=nowhere.jsonl"], r"config\.rows: 'nowhere\.jsonl' given.*Math-Shepherd"),
         (["--config.heldout_pairs=1"], r"config\.heldout_pairs: 1\.0 given"),
         (["--config.limit=-1"], r"config\.limit: -1 given"),
         (["--config.policy.ppm=tiny"], r"config\.policy\.ppm: 'tiny' given, but that one is trained here"),
@@ -181,7 +181,7 @@ def test_other_pairs_in_its_folder_are_refused(unbroken, given):
     text = given.read_text()
     try:
         given.write_text(text + "\n" + json.dumps(labelled(1, 1)[0]))
-        with pytest.raises(UserError, match=r"made from other contents of config\.pairs"):
+        with pytest.raises(UserError, match=r"made from other contents of config\.rows"):
             ppm.run(settings(given, "--config.train.ppm.epochs=2"), unbroken[0])
     finally:
         given.write_text(text)

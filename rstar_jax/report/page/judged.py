@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rstar_jax.evaluate.reward_order import Order
-from rstar_jax.report.cells import NOTHING, percent
+from rstar_jax.report.cells import NOTHING, decimal, percent
 from rstar_jax.report.page import chart, parts
 from rstar_jax.report.page.chart import Bars, Series
 from rstar_jax.report.page.contents import Contents
 from rstar_jax.report.page.frame import Section
 from rstar_jax.report.page.markup import Content, Markup, element
-from rstar_jax.report.results import CompareResult
+from rstar_jax.report.results import CompareResult, ValueErrors
 from rstar_jax.report.sections import ppms, reward_name
 
 
@@ -39,6 +39,7 @@ def probes(contents: Contents) -> Section | None:
     for ppm in ppms(contents.report):
         if ppm.pair_order:
             body.append(parts.charts(_held_out(ppm.pair_order, "given pairs")))
+            body.append(parts.charts([_values(ppm.pair_order.values)]))
         if ppm.heldout_order:
             body.append(parts.charts(_held_out(ppm.heldout_order, "pairs of its search")))
     for one in (contents.judge or {}).get("benchmarks") or []:
@@ -60,6 +61,20 @@ def _held_out(order: Order | CompareResult, label: str) -> Iterator[Markup | Non
     title = f"Held-out pairs in the right order, by depth: {label}"
     note = "In brackets: pairs. Half of those of equal values count."
     yield chart.bars(title, depths, [Bars(label, [a for _, a in order.by_depth.values()])], note=note)
+
+
+def _values(errors: ValueErrors | None) -> Markup | None:
+    """The histogram of the values that a PQM gives to held-out steps."""
+    if errors is None or not errors.steps:
+        return None
+    width = 2 / len(errors.given)
+    names = [f"{-1 + i * width:g} to {-1 + (i + 1) * width:g}" for i in range(len(errors.given))]
+    title = f"Values given to {errors.steps:,} held-out steps"
+    note = (
+        f"Mean distance from the true ones: {decimal(errors.distance)}; of mean values from true means, "
+        f"bar by bar: {decimal(errors.calibration)}."
+    )
+    return chart.bars(title, names, [Bars("steps", [n / errors.steps for n in errors.given])], note=note)
 
 
 def evaluation(contents: Contents) -> Section | None:
@@ -130,7 +145,7 @@ def _calibration(one: Mapping[str, Any]) -> Markup | None:
     ]
     if not said:
         return None
-    series = [Series("the PPM", said), Series("calibrated", [(0.0, 0.0), (1.0, 1.0)], beside=True)]
+    series = [Series("the reward model", said), Series("calibrated", [(0.0, 0.0), (1.0, 1.0)], beside=True)]
     return chart.lines(f"{one.get('name')}: calibration", series, "said", "% right", shares=True, zero=True)
 
 

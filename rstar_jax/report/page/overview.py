@@ -14,9 +14,9 @@ from rstar_jax.report.sections import Alone, PpmReport, RunReport, WarmStartRepo
 JOBS = {
     "evolve": "Rounds of self-evolution",
     "sft": "A warm start",
-    "ppm": "A PPM of given pairs",
+    "ppm": "A reward model of given rows",
     "evaluate": "An evaluation",
-    "judge": "A PPM as a judge",
+    "judge": "A reward model as a judge",
     "synthesise": "New problems",
 }
 

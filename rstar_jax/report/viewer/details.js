@@ -33,7 +33,7 @@ function rootParts(tree, go) {
       ["Ended by", tree.ended],
       ["Tokens", tree.tokens.toLocaleString("en")],
       ["Policy", tree.policy || "–"],
-      ["PPM", tree.ppm_model || "none"],
+      [tree.reward, tree.ppm_model || "none"],
     ]),
     ...(tree.ends.length ? [make("h5", {}, "The chosen trajectory"), make("p", {}, `${capital(tree.choice)}.`), ...tree.ends.map((end) => jump(tree, end, go))] : []),
     ...(tree.pairs.length ? [make("p", { class: "walk-soft" }, `${counted(tree.pairs.length, "preference pair")} taken from here.`)] : []),
@@ -51,7 +51,7 @@ function stepParts(tree, node, path, go, look) {
     numbers([
       ["Q", signed(tree.q[node])],
       ["Visits", tree.visits[node].toLocaleString("en")],
-      ["PPM", signed(tree.ppm[node])],
+      [tree.reward, signed(tree.ppm[node])],
       ["Log-prob.", tree.logprob[node] === null ? "–" : tree.logprob[node].toFixed(2).replace("-", "−")],
       ["Tokens", tree.written[node].toLocaleString("en")],
       ["CPU", tree.cpu_s[node] ? `${(tree.cpu_s[node] * 1000).toFixed(1)} ms` : "–"],

@@ -24,7 +24,7 @@ from rstar_jax.report.viewer.lessons import Lessons, marked
 from rstar_jax.report.viewer.problems import SOLVED, Problems, suspect_ids
 from rstar_jax.report.viewer.tree_block import as_block, tree_block
 from rstar_jax.report.viewer.tree_index import TreeIndex, tree_table
-from rstar_jax.report.viewer.vote import vote_of
+from rstar_jax.report.viewer.vote import reward_of, vote_of
 
 MB = 2**20
 BUDGET = 8 * MB  # bytes of trees in a report
@@ -122,14 +122,14 @@ def _blocks(
         made[place] = [""] * len(rows)
         for n, (file, row) in enumerate(zip(rows["file"].to_pylist(), rows["row"].to_pylist(), strict=True)):
             by_file.setdefault(file, []).append((row, place, n))
-    lessons, vote = Lessons(workdir), vote_of(workdir)
+    lessons, vote, named = Lessons(workdir), vote_of(workdir), {"reward": reward_of(workdir)}
     for file, of_file in by_file.items():
         of_file.sort()
         try:
             trees = tree_table(workdir, file, [row for row, _, _ in of_file])
         except (records.Damaged, UserError):  # joined or changed meanwhile: its problems are left out
             continue
-        blocks = [tree_block(trees, i) for i in range(len(of_file))]
+        blocks = [tree_block(trees, i) | named for i in range(len(of_file))]
         if file.split("/")[-2] == "search":
             rows = lessons.of_many(blocks[0]["round"], [block["problem"]["id"] for block in blocks])
             blocks = [block | marked(block, rows[block["problem"]["id"]]) for block in blocks]

@@ -31,7 +31,7 @@ from rstar_jax.report.viewer.lessons import Lessons, marked
 from rstar_jax.report.viewer.problems import Problems, Wanted, suspect_ids
 from rstar_jax.report.viewer.tree_block import as_json, tree_block
 from rstar_jax.report.viewer.tree_index import SETS, TreeIndex, tree_table
-from rstar_jax.report.viewer.vote import vote_of
+from rstar_jax.report.viewer.vote import reward_of, vote_of
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -143,7 +143,8 @@ class Trees:
         row = self._known().tree(of_set, round, tree, asked["problem"])
         if row is None:
             raise LookupError("no such tree")
-        block = tree_block(tree_table(self._workdir, row[0], [row[1]])) | {"set": SETS[of_set]}
+        block = tree_block(tree_table(self._workdir, row[0], [row[1]]))
+        block |= {"set": SETS[of_set], "reward": reward_of(self._workdir)}
         vote = vote_of(self._workdir) if block["set"] == "held-out search" else None
         return block | vote.taken(block) if vote else block
 

@@ -64,7 +64,7 @@ class Tree {
     for (let v = 0; v < this.n; v++) if (this.isAnswer[v] && this.visits[v] > 0) answers.push(v);
     if (!answers.length) return [[], ""];
     if (this.elected !== undefined) return [[this.elected], this.elected_by];
-    if (this.set !== "search") return [[this.voted(answers)], "its answer, by votes that the PPM weighs"];
+    if (this.set !== "search") return [[this.voted(answers)], `its answer, by votes that the ${this.reward} weighs`];
     const right = answers.filter((v) => this.gradeOf(v) === "right");
     const sums = new Float64Array(this.n);
     for (let v = 1; v < this.n; v++) sums[v] = sums[this.parent[v]] + (this.q[v] ?? 0);

@@ -1,4 +1,4 @@
-"""The trajectory that a run's own vote takes its answer from, where the run's options are known."""
+"""What a run's own options say of its trees: how they vote, and what their values are called."""
 
 from __future__ import annotations
 
@@ -46,6 +46,17 @@ class Vote:
                 known.append(value)
             node = block["parent"][node]
         return SCORES[self.scores](known[::-1]) if known else None
+
+
+def reward_of(workdir: Path) -> str:
+    """Return the name of the reward model whose values a folder's trees hold: "PPM", "PQM" or "ORM"; "PPM"
+    where its options are not there, or name one of others for the searches."""
+    try:
+        found = json.loads((workdir / "config.json").read_text(encoding="utf-8"))
+        name = "ppm" if found["policy"].get("ppm") else str(found["train"]["reward"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "PPM"
+    return name.upper() if name in ("ppm", "pqm", "orm") else "PPM"
 
 
 def vote_of(workdir: Path) -> Vote | None:
