@@ -7,6 +7,7 @@ stand once (`train/trees.py`); the rest is counted, not read.
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,21 +78,20 @@ def _ways(row: PreferencePair | StepValues) -> list[tuple[str, ...]]:
 
 
 def _some_questions(file: RowFile[Any]) -> list[list[Any]]:
-    """The rows of SAMPLE questions, evenly from the whole file; those of a question are mostly together."""
-    starts = list[int]()  # of rows whose question is another than that before
+    """The rows of SAMPLE questions, drawn from the whole file, as problems may come in turns; those of a
+    question are mostly together."""
+    begun = list[np.ndarray]()  # rows whose question is another than that before
     before, last = 0, None
     for table in file.tables(_AT_ONCE):
         questions = table["question"].combine_chunks()
         differs = pc.not_equal(questions[1:], questions[:-1]).to_numpy(zero_copy_only=False)
-        if not len(questions):
-            continue
-        first = [before] if questions[0].as_py() != last else []
-        starts += [*first, *(np.flatnonzero(differs) + before + 1).tolist()]
+        first = [] if questions[0].as_py() == last else [before]
+        begun += [np.asarray(first, np.int64), np.flatnonzero(differs) + before + 1]
         before, last = before + len(questions), questions[-1].as_py()
-    every = max(1, len(starts) // SAMPLE)
-    bounds = [*starts, before]
-    wanted = [(bounds[i], bounds[i + 1]) for i in range(0, len(starts), every)][:SAMPLE]
-    return _rows(file, wanted)
+    bounds = np.concatenate([*begun, [before]]).astype(np.int64)
+    count = len(bounds) - 1
+    drawn = sorted(random.Random(0).sample(range(count), min(SAMPLE, count)))
+    return _rows(file, [(int(bounds[i]), int(bounds[i + 1])) for i in drawn])
 
 
 def _rows(file: RowFile[Any], wanted: Sequence[tuple[int, int]]) -> list[list[Any]]:

@@ -1,0 +1,137 @@
+"""Estimates by what is known: solutions of the suite, rows that are curated, the pace of earlier rounds."""
+
+import json
+import types
+
+import pytest
+
+from rstar_jax import models, records, weights
+from rstar_jax.curate import StepValues
+from rstar_jax.data.load import load_problems
+from rstar_jax.evolve import known_sizes, learnt_sizes
+from rstar_jax.evolve.announce import by_stage
+from rstar_jax.evolve.context import Context
+from rstar_jax.evolve.kept import by_own_pace, estimated, keep_estimates, keep_later
+from rstar_jax.evolve.rounds import shape_of
+from rstar_jax.evolve.settings import RunSettings, TrainSettings
+from rstar_jax.manifests import MANIFEST
+from rstar_jax.plan.needs import Machine
+from rstar_jax.plan.texts import Prompts, Solutions
+from rstar_jax.report.sections import StageTimes
+from rstar_jax.train import TrainConfig
+from rstar_jax.train.ppm import pair_batches
+from rstar_jax.types import PreferencePair, SftRow
+from rstar_jax.weights import TINY_BASE
+from tests.data.sum_trees import solution
+
+ONE = TrainConfig(seq_len=512)
+
+
+def context(root, reward="ppm", train=()):
+    settings = RunSettings(train=TrainSettings(reward=reward))
+    work = types.SimpleNamespace(root=root)
+    return Context(
+        settings=settings,
+        work=work,
+        progress=None,
+        base=TINY_BASE,
+        bootstrap=TINY_BASE,
+        train=train,
+        heldout=[],
+    )
+
+
+def pairs(questions: int) -> list[PreferencePair]:
+    """One to three pairs a question, which share what stands before."""
+    found = []
+    for n in range(questions):
+        right = solution(n, 3, "+")
+        for k in range(1 + n % 3):
+            wrong = solution(n, 3 + k, "-")
+            question = f"What is {n} plus 3?" + " Say it." * (n % 7)
+            found.append(
+                PreferencePair(f"p{n}", question, (right[0],), (right[1],), (wrong[1],), 2, 1, False, 1)
+            )
+    return found
+
+
+def read_by_a_training(of: Context, rows) -> int:
+    """Tokens of the trees that an epoch of a training reads."""
+    model = models.from_policy(weights.load_pretrained(TINY_BASE), seed=0)
+    batches = pair_batches(model, rows, of.tokenizer(TINY_BASE), of.prompt("ppm"), ONE)
+    return batches.groups.tokens(range(len(batches.groups)))
+
+
+@pytest.mark.parametrize(("questions", "within"), [(40, 1.0), (900, 1.1)])
+def test_pairs_are_counted_as_trees_of_questions(tmp_path, questions, within):
+    rows = pairs(questions)
+    records.write_rows(tmp_path / "pairs.parquet", PreferencePair, rows)
+    found = learnt_sizes.of_reward_rows(context(tmp_path), tmp_path / "pairs.parquet", ONE)
+    actual = read_by_a_training(context(tmp_path), rows)
+    assert found.rows == len(rows) and found.long == 0
+    assert actual / within <= found.tokens <= actual * within
+
+
+def test_long_pairs_are_counted_and_no_file_is_too_empty(tmp_path):
+    path = tmp_path / "pairs.parquet"
+    records.write_rows(path, PreferencePair, pairs(3))
+    found = learnt_sizes.of_reward_rows(context(tmp_path), path, TrainConfig(seq_len=8))
+    assert (found.long, found.tokens) == (found.looked_at, 0) != (0, 0)
+    for kind, reward in ((PreferencePair, "ppm"), (StepValues, "pqm")):
+        records.write_rows(path, kind, [])
+        assert learnt_sizes.of_reward_rows(context(tmp_path, reward), path, ONE).tokens == 0
+
+
+def test_solutions_are_known_of_the_suite_alone(tmp_path):
+    suite = load_problems("30", seed=0, split="train")
+    known = known_sizes.known(context(tmp_path, train=suite))
+    assert known is not None and 2 < known.steps < 9 and 5 < known.step < 30
+    file = tmp_path / "mine.jsonl"
+    file.write_text(json.dumps({"question": "What is 2 plus 3?", "answer": "5"}))
+    mine = load_problems(str(file), seed=0, split="train")
+    assert known_sizes.known(context(tmp_path, train=mine)) is None
+
+
+def done(root, name, result, seconds=36.0):
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_signed(
+        folder / MANIFEST, {"name": name, "result": result, "seconds": seconds, "outputs": {}}
+    )
+
+
+def test_what_a_round_found_is_what_later_ones_go_by(tmp_path):
+    rows = [SftRow(f"p{n}", f"{n}?", tuple(solution(n, 1, "+")), 1, 1, 1) for n in range(8)]
+    done(tmp_path, "round1/curate", {"coverage": {"all": 0.5}, "tokens": 600, "steps": 50})
+    candidates = RunSettings().search.candidates[0]
+    done(tmp_path, "round1/search", {"problems": 10, "tokens": 12 * candidates * 10 * 2})
+    records.write_rows(tmp_path / "round1/curate/sft.parquet", SftRow, rows)
+    found = known_sizes.known(context(tmp_path))
+    assert found == Solutions(step=12, steps=3, rows=8 / 5, most=2.0, solved=0.5)
+
+
+def test_estimates_go_by_known_sizes_and_by_rows_that_are_there(tmp_path):
+    made = context(tmp_path)
+    prompts = {(kind, "train"): Prompts(30, 40, 50) for kind in ("bootstrap", "finetuned")}
+    asked = made.settings, (shape_of(TINY_BASE),) * 2, prompts
+    few = Solutions(step=10, steps=4, rows=1, most=9)
+    plain, known = (by_stage(*asked, Machine(), 100, 10, sizes) for sizes in (None, few))
+    for stage in ("search", "policy", "ppm"):
+        assert known[f"round1/{stage}"]["tokens"] < plain[f"round1/{stage}"]["tokens"] / 4
+    at_hand = by_stage(*asked, Machine(), 100, 10, few, {"round2/ppm": 5000.0})
+    assert at_hand["round2/ppm"]["tokens"] == 5000 != known["round2/ppm"]["tokens"]
+    assert at_hand["round1/ppm"] == known["round1/ppm"]
+
+
+def test_later_estimates_stand_beside_the_first_with_the_runs_own_pace(tmp_path):
+    first = {name: {"tokens": 100, "hours": 1.0} for name in ("round1/ppm", "round2/ppm", "round3/search")}
+    keep_estimates(tmp_path, {"stages": first})
+    done(tmp_path, "round1/ppm", {"tokens": 1000}, seconds=3600.0)
+    done(tmp_path, "round2/search", {"tokens": 1000}, seconds=3600.0)
+    later = {name: {"tokens": 500, "hours": 0.1} for name in ("round2/ppm", "round3/search")}
+    keep_later(tmp_path, by_own_pace(tmp_path, later, lambda number: number > 2))
+    stages, _ = estimated(tmp_path, [StageTimes(name=name) for name in first])
+    one, two, three = (stage.estimate for stage in stages)
+    assert one.later is None and (two.tokens, two.hours) == (100, 1.0)
+    assert (two.later.tokens, two.later.hours) == (500, 0.5)
+    assert three.later.hours == 0.1  # the one before was searched without a PPM
