@@ -12,6 +12,7 @@ import shlex
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -122,7 +123,8 @@ def _blocks(
         made[place] = [""] * len(rows)
         for n, (file, row) in enumerate(zip(rows["file"].to_pylist(), rows["row"].to_pylist(), strict=True)):
             by_file.setdefault(file, []).append((row, place, n))
-    lessons, vote, named = Lessons(workdir), vote_of(workdir), {"reward": reward_of(workdir)}
+    lessons, vote = Lessons(workdir), vote_of(workdir)
+    named: dict[str, Any] = {"reward": reward_of(workdir)}
     for file, of_file in by_file.items():
         of_file.sort()
         try:
