@@ -78,7 +78,7 @@ def test_numbers_stand_under_their_round():
     assert cells("What the searches", "hard (unsolved)") == ("120", "-")
     assert cells("Time and memory", "round1/search") == ("30.0", "75.0", "900", "12", "3", "6.0")
     assert cells("Where the time went", "compiling, within these") == ("6.0", "15.0")
-    row = ("850", "900", "90,000", "70,000", "0.02", "0.01")
+    row = ("850", "900", "90,000", "-", "70,000", "72.0 s", "-", "30.0 s")
     assert cells("Estimates", "round1/search") == row
     assert "round1/search: 9,000 tokens were read again." in render(REPORT).splitlines()
     assert cells("Time and memory", "all stages") == ("40.0", "100.0", "1,200", "12", "3", "6.0")
