@@ -16,12 +16,12 @@ import numpy as np
 
 from rstar_jax.plan.fit import Calls, Mesh
 from rstar_jax.sharding import MESH_AXES
-from rstar_jax.train.host_rows import Rows, shapes
+from rstar_jax.train.host_rows import Rows, call_share, shapes
 from rstar_jax.train.packing import arrange
 
 SPREAD = 0.35  # standard deviation of the logarithm of a solution's tokens (`benchmarks/tokens.py`)
 STEPS = 16  # that are packed
-TREES_PADDED = 0.1  # of the tokens of microbatches of trees
+TREES_PADDED = 0.05  # of the tokens of microbatches of trees, at most, whose shapes their own data chooses
 _TREE_SIZES, _LANES = 8, 128  # `train/tree_rows.py`: counts of rows, and what rows are multiples of
 
 
@@ -34,10 +34,11 @@ def solutions(mesh: Mesh, rows: int, seq_len: int, batch: int, tokens: float) ->
 def _solutions(mesh: Mesh, rows: int, seq_len: int, batch: int, tokens: float) -> Calls:
     rng, found = np.random.default_rng(0), collections.Counter[tuple[int, int]]()
     some = shapes(Rows.halves(_mesh(mesh), rows), seq_len)
+    call = round(call_share(_mesh(mesh)) * some[0].size)
     for _ in range(STEPS):
         drawn = rng.lognormal(math.log(tokens) - SPREAD**2 / 2, SPREAD, batch)
         lengths = np.clip(drawn, 1, seq_len).astype(int).tolist()
-        found.update((shape.rows, shape.tokens) for shape in arrange([[n] for n in lengths], some)[1])
+        found.update((shape.rows, shape.tokens) for shape in arrange([[n] for n in lengths], some, call)[1])
     return {shape: count / STEPS for shape, count in found.items()}
 
 

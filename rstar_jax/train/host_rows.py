@@ -92,6 +92,13 @@ def shapes(sizes: Sequence[Rows], seq_len: int) -> list[Shape]:
     return found
 
 
+def call_share(mesh: Mesh | None) -> float:
+    """What a microbatch costs besides its tokens, as a share of a whole one: where parameters are split, each
+    gathers them and scatters their gradients, be it small or not (docs/LOG.md, "Smaller calls on a mesh")."""
+    split = mesh is not None and mesh.shape.get("fsdp", 1) * mesh.shape.get("context", 1) > 1
+    return 1 / 4 if split else 0.0
+
+
 def host() -> tuple[int, int]:
     """This process's number, and how many there are."""
     return jax.process_index(), jax.process_count()

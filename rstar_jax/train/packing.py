@@ -52,7 +52,7 @@ class Place:
 
 
 def arrange(
-    groups: Sequence[Sequence[int]], shapes: Sequence[Shape]
+    groups: Sequence[Sequence[int]], shapes: Sequence[Shape], call: int = 0
 ) -> tuple[list[list[Place]], list[Shape]]:
     """Places for the sequences of each group (given by their lengths), one microbatch a group, and the shape
     of each microbatch.
@@ -60,7 +60,8 @@ def arrange(
     shapes: those that there may be, the largest first, each half as large as the one before. Groups go in
     decreasing order of their total length, each into the first microbatch that holds it, each sequence where
     it leaves least. Microbatches have the first shape, as many as all tokens would fill; what is left over
-    goes into the fewest tokens that smaller shapes, each once, have room for it in.
+    goes into those shapes, each once, that have room for it in the fewest tokens. call: tokens that each
+    microbatch counts for besides its own.
 
     Raises ValueError for a group that no empty microbatch of the first shape can hold: whoever calls splits
     or drops those first (`fits`).
@@ -75,7 +76,8 @@ def arrange(
         if not left:
             return places, [room.shape for room in filled]
         least = -(-sum(sum(groups[i]) for i in left) // unit)
-        for units in range(least, first.size // unit + 1):
+        whole = first.size // unit
+        for units in sorted(range(least, whole + 1), key=lambda n: n * unit + call * n.bit_count()):
             some = [shape for shape in shapes if units & (shape.size // unit)]
             rooms = [_Room(len(filled) + number, shape) for number, shape in enumerate(some)]
             if all(_put(groups[i], rooms, places, i) for i in left):

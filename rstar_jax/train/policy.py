@@ -25,7 +25,7 @@ from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut
-from rstar_jax.train.host_rows import Rows, digest, host_share, lengths, mesh_of, shapes
+from rstar_jax.train.host_rows import Rows, call_share, digest, host_share, lengths, mesh_of, shapes
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, arrange, rows_of, share, shuffled
@@ -86,7 +86,8 @@ def train_policy(
             "%d steps have token_ids that are none of their text in this vocabulary: the texts are learnt.",
             refused,
         )
-    batches = PolicyBatches(examples, config, seed, Rows.halves(mesh_of(model), config.microbatch))
+    mesh = mesh_of(model)
+    batches = PolicyBatches(examples, config, seed, Rows.halves(mesh, config.microbatch), call_share(mesh))
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
             model,
@@ -111,15 +112,22 @@ class PolicyBatches:
     most.
 
     rows: the sizes of a microbatch (`Rows.halves`); None: `config.microbatch` and less, all made here.
+    call: tokens that a microbatch counts for besides its own, a share of a whole one's (`call_share`).
     total_steps: of all epochs. dropped: examples longer than a row, left out with a warning. Raises UserError
     if nothing is left.
     """
 
     def __init__(
-        self, examples: Sequence[Example], config: TrainConfig, seed: int, rows: Sequence[Rows] | None = None
+        self,
+        examples: Sequence[Example],
+        config: TrainConfig,
+        seed: int,
+        rows: Sequence[Rows] | None = None,
+        call: float = 0.0,
     ) -> None:
         self.config, self.seed, self.examples = config, seed, examples
         self.shapes = shapes(rows or Rows.halves(None, config.microbatch), config.seq_len)
+        self.call = round(call * self.shapes[0].size)
         self.lengths = lengths(examples)
         self.kept = np.flatnonzero(self.lengths <= config.seq_len)
         self.dropped = len(examples) - len(self.kept)
@@ -130,7 +138,7 @@ class PolicyBatches:
     def __call__(self, step: int) -> Batch:
         chosen = self._chosen(step)
         sizes = self.lengths[chosen].tolist()
-        places, found = arrange([[n] for n in sizes], self.shapes)
+        places, found = arrange([[n] for n in sizes], self.shapes, self.call)
         packed = rows_of(lambda i: self.examples[chosen[i]], [slot for (slot,) in places], found)
         return Batch(packed, len(chosen), sum(sizes))
 

@@ -1,15 +1,18 @@
 """Packing keeps every token once, in order, and changes nothing of what the model computes."""
 
+from typing import Any
+
 import flax.nnx as nnx
 import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import AbstractMesh
 
-from rstar_jax.sharding import make_mesh
+from rstar_jax.sharding import MESH_AXES, make_mesh
 from rstar_jax.train import Example, TrainConfig, policy_loss
-from rstar_jax.train.host_rows import Rows
+from rstar_jax.train.host_rows import Rows, call_share
 from rstar_jax.train.host_rows import shapes as shapes_of
 from rstar_jax.train.packing import Place, Shape, arrange, fits, pack, place, rows_of, share
 
@@ -106,6 +109,18 @@ def test_smaller_calls_hold_the_same_sequences(groups):
     whole = 1 + max(slot.microbatch for where in place(groups, 4, 256) for slot in where)
     assert sum(shape.size for shape in found) <= (whole + 1) * shapes[0].size
     assert [*found] == sorted(found, key=lambda shape: -shape.size)
+
+
+def test_where_each_call_gathers_the_weights_there_are_fewer():
+    """28 rows of 32 in one call, where another costs as much as 8 rows: not in 16, 8 and 4."""
+    shapes, groups = shapes_of(Rows.halves(None, 32), 4096), [[4096]] * 28
+    apart = [shape.rows for shape in arrange(groups, shapes)[1]]
+    together = [shape.rows for shape in arrange(groups, shapes, shapes[0].size // 4)[1]]
+    assert (apart, together) == ([16, 8, 4], [32])
+    few = [shape.rows for shape in arrange(groups[:8], shapes, shapes[0].size // 4)[1]]
+    assert few == [8]  # a smaller one alone costs less in any case
+    meshes: list[Any] = [AbstractMesh(sizes, MESH_AXES) for sizes in ((4, 1, 2, 1, 1), (1, 4, 2, 1, 1))]
+    assert [call_share(mesh) for mesh in (None, *meshes)] == [0, 0, 1 / 4]
 
 
 def test_calls_become_smaller_as_the_mesh_allows():
