@@ -1,6 +1,7 @@
 """Pairs of a PPM as separate sequences and as trees: tokens computed, padding, time.
 
     taskset -c 0 python benchmarks/trees.py [--run=RUNDIR --round=2] [--depths=8,16] [--repeats=5]
+    python benchmarks/trees.py --depths=4,8,16 --trees=60 --microbatch=8 --repeats=0 [--batch=512]
 
 Both ways learn the same pairs in as many steps, in one process and by turns: seconds are of the processor,
 for an epoch that compiles nothing, and the ratio is the median of those of each turn. Pairs are those of a
@@ -180,19 +181,33 @@ def measure(
         "separate": (Separate(pairs, config), separate_loss),
         "trees": (PpmBatches(pairs.sides.__getitem__, questions, pairs.weights, long, 0), ppm_loss),
     }
+    slots: dict[str, int] = {}
     tokens: dict[str, int] = {}
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     count = ways["separate"][0].total_steps
     for way, (batches, _) in ways.items():
-        steps = [batches(i) for i in range(count)]
-        slots = sum(m["tokens"].size for step in steps for m in step.microbatches)
+        # Of trees those of an epoch that has not chosen the shapes.
+        steps = [batches(i + count * (way == "trees")) for i in range(count)]
+        slots[way] = sum(m["tokens"].size for step in steps for m in step.microbatches)
         tokens[way] = sum(step.tokens for step in steps)
         shapes = len({m["tokens"].shape for step in steps for m in step.microbatches})
         print(
             f"{name:14} {way:9} {sum(s.examples for s in steps):5} pairs {len(steps):4} steps "
-            f"{tokens[way]:8,} tokens, {100 * (1 - tokens[way] / slots):4.1f} % padding, {shapes} shapes",
+            f"{sum(len(s.microbatches) for s in steps):5} calls {tokens[way]:9,} tokens, "
+            f"{100 * (1 - tokens[way] / slots[way]):4.1f} % padding, {shapes} shapes",
             flush=True,
         )
+    found = ways["trees"][0].groups
+    once = sum(found.outline(group).total for group in range(len(found)))
+    fewer = tokens["separate"] / tokens["trees"]
+    print(
+        f"{name:14} {100 * (tokens['trees'] / once - 1):.1f} % of the trees' tokens are repeated; trees have "
+        f"{twice / tokens['trees']:.2f} times fewer tokens than pairs, {fewer:.2f} than sequences; "
+        f"{twice / slots['trees']:.2f} and {slots['separate'] / slots['trees']:.2f} with padding",
+        flush=True,
+    )
+    if not repeats:
+        return
     for turn in range(repeats + 1):  # the first compiles
         for way, (batches, loss) in ways.items():
             made = model()
@@ -201,10 +216,9 @@ def measure(
             if turn:
                 seconds[way].append(time.process_time() - started)
     ratio = np.median(np.array(seconds["separate"]) / np.array(seconds["trees"]))
-    fewer, medians = tokens["separate"] / tokens["trees"], [np.median(s) for s in seconds.values()]
+    medians = [np.median(s) for s in seconds.values()]
     print(
-        f"{name:14} {fewer:.2f} times fewer tokens, {ratio:.2f} times less time "
-        f"({medians[0]:.2f} s, {medians[1]:.2f} s)",
+        f"{name:14} {ratio:.2f} times less time than sequences ({medians[0]:.2f} s, {medians[1]:.2f} s)",
         flush=True,
     )
 
@@ -219,6 +233,7 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=4)
     parser.add_argument("--seq_len", type=int, default=4096)
     parser.add_argument("--microbatch", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--width", type=int, default=96)
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=5)
@@ -232,7 +247,7 @@ def main() -> None:
     width = flags.width
     shape = DecoderConfig(512, width, flags.layers, 4, 2, width // 4, 8 * width // 3)
     config = TrainConfig(
-        epochs=1, batch=128, seq_len=flags.seq_len, microbatch=flags.microbatch, learning_rate=1e-3
+        epochs=1, batch=flags.batch, seq_len=flags.seq_len, microbatch=flags.microbatch, learning_rate=1e-3
     )
     for depth, rollouts in itertools.product(
         filter(None, flags.depths.split(",")), flags.rollouts.split(",")

@@ -27,10 +27,10 @@ from rstar_jax.train.held_out import HeldOut
 from rstar_jax.train.host_rows import Rows, digest, host_share, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.packing import fits
 from rstar_jax.train.policy import warn_dropped
+from rstar_jax.train.tree_packing import fill
 from rstar_jax.train.tree_rows import Group, Groups, Ragged, Steps, TreeRows, by_question
-from rstar_jax.train.trees import TokenTree, divided, token_tree
+from rstar_jax.train.trees import TokenTree, divided, forest, token_tree
 from rstar_jax.transforms import lora
 from rstar_jax.types import PreferencePair
 
@@ -164,7 +164,7 @@ class PpmBatches:
         warn_dropped(self.dropped, len(weights), "preference pairs", config)
         rows = rows or functools.partial(Rows.sizes, None, config.microbatch)
         self.steps = Steps(self.groups, config, seed)
-        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len, self.steps.total)
+        self.rows = TreeRows(self.groups, self._tree, rows, config.seq_len, self.steps)
         self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
     @property
@@ -173,33 +173,34 @@ class PpmBatches:
         return np.unique(self._told["pair_depth"]).tolist()
 
     def __call__(self, step: int) -> Batch:
-        chosen = self.steps(step).tolist()
-        microbatches, places = self.rows(chosen)
+        microbatches, slots = self.rows(self.steps(step).tolist())
         names = {"positive": np.int32, "negative": np.int32}
         names |= {name: of_pairs.dtype for name, of_pairs in self._told.items()}
         for arrays in microbatches:
             arrays |= {name: np.zeros(2 * self.config.batch, dtype) for name, dtype in names.items()}
+        lasts: dict[tuple[int, int], np.ndarray] = {}  # of a group's sequences, in the flattened microbatch
+        for slot in slots:
+            outline, which = self.groups.outline(slot.group), (slot.microbatch, slot.group)
+            begin = slot.row * microbatches[slot.microbatch]["tokens"].shape[1] + slot.start
+            here = lasts.setdefault(which, np.zeros(len(outline.own), np.int32))
+            here[slot.first : slot.end] = begin + outline.lasts(slot.first, slot.end)
         used = [0] * len(microbatches)
-        for group, slots in zip(chosen, places, strict=True):
-            pairs, lengths = self.groups.examples[group], self.groups.trees[group][:, 0]
-            arrays, n = microbatches[slots[0].microbatch], used[slots[0].microbatch]
-            begins = np.cumsum(lengths) - lengths  # of each tree, where all of a group stood in one row
-            T = arrays["tokens"].shape[1]
-            moved = np.array([slot.row * T + slot.start for slot in slots]) - begins
-            for name, lasts in zip(("positive", "negative"), pairs[:, 1:].T, strict=True):
-                arrays[name][n : n + len(pairs)] = lasts + moved[np.searchsorted(begins, lasts, "right") - 1]
+        for (microbatch, group), places in lasts.items():
+            pairs, arrays = self.groups.examples[group], microbatches[microbatch]
+            here = slice(used[microbatch], used[microbatch] + len(pairs))
+            arrays["positive"][here], arrays["negative"][here] = places[pairs[:, 1:]].T
             for name, of_pairs in self._told.items():
-                arrays[name][n : n + len(pairs)] = of_pairs[pairs[:, 0]]
-            used[slots[0].microbatch] += len(pairs)
-        return Batch(microbatches, sum(used), self.groups.tokens(chosen))
+                arrays[name][here] = of_pairs[pairs[:, 0]]
+            used[microbatch] += len(pairs)
+        return Batch(microbatches, sum(used), self.rows.tokens(slots))
 
     def digest(self) -> int:
         """A number for the data, whatever the rows that they come in."""
-        first = (tree.tokens for group in self.steps(0).tolist() for tree in self.rows.trees(group))
-        return digest(self.groups.trees.rows, (self.groups.examples.rows, self.weights, *first))
+        first = (self.rows.tree(group).tokens for group in self.steps(0).tolist())
+        return digest(self.groups.outlines.rows, (self.groups.examples.rows, self.weights, *first))
 
     def _divided(self, pairs: np.ndarray) -> Iterator[Group]:
-        """The groups of a question's pairs: as many as a microbatch holds, in trees of a row each."""
+        """The groups of a question's pairs: as many as a microbatch holds, in parts of a row each."""
         sides = {number: self.sides(number) for number in pairs.tolist()}
         short = {n: both for n, both in sides.items() if max(map(len, both)) <= self.config.seq_len}
         return self._fitting(short, self.config.microbatch * self.config.seq_len)
@@ -208,33 +209,28 @@ class PpmBatches:
         numbers = list(sides)
         for group in divided(list(sides.values()), room, self.config.batch):
             some = {numbers[i]: sides[numbers[i]] for i in group}
-            trees, lasts = self._forest(some.values())
-            lengths = [len(tree.tokens) for tree in trees]
-            if fits(lengths, self.config.microbatch, self.config.seq_len):
-                places = lasts.reshape(-1, 2).tolist()
-                yield lengths, [(number, *two) for number, two in zip(some, places, strict=True)]
-            elif len(some) > 1:  # what trees repeat was too much
+            tree = self._tree_of(some.values())
+            outline = tree.outline()
+            if fill([outline], self.config.microbatch, self.config.seq_len) is not None:
+                which = np.searchsorted(tree.distinct, tree.lasts).reshape(-1, 2).tolist()
+                yield outline, [(number, *two) for number, two in zip(some, which, strict=True)]
+            elif len(some) > 1:  # what parts repeat was too much
                 yield from self._fitting(some, room * 3 // 4)
 
-    def _forest(self, sides: Iterable[Sides]) -> tuple[list[TokenTree], np.ndarray]:
-        """Trees of at most a row of all sides, and where in them, one behind the other, the sides end."""
+    def _tree_of(self, sides: Iterable[Sides]) -> TokenTree:
+        """The tree of all sides; long ones are one of their own."""
         sequences = [side for both in sides for side in both]
-        lasts, trees, total = np.zeros(len(sequences), np.int32), [], 0
-        for long in (False, True):
-            some = [i for i, side in enumerate(sequences) if self._long(len(side)) == long]
-            for group in divided([[sequences[i]] for i in some], self.config.seq_len, len(some)):
-                chosen = [some[i] for i in group]
-                tree = token_tree([sequences[i] for i in chosen])
-                lasts[chosen] = total + tree.lasts
-                total += len(tree.tokens)
-                trees.append(tree)
-        return trees, lasts
+        long = np.array([self._long(len(side)) for side in sequences])
+        order = np.argsort(long, kind="stable")
+        kinds = np.split(order, [len(order) - long.sum()])
+        made = forest([token_tree([sequences[i] for i in some]) for some in kinds if len(some)])
+        return dataclasses.replace(made, lasts=made.lasts[np.argsort(order)])
 
     def _long(self, length: int) -> bool:
         return self.long_from is not None and length > self.long_from
 
-    def _trees(self, group: int) -> list[TokenTree]:
-        return self._forest(self.sides(number) for number in self.groups.examples[group][:, 0].tolist())[0]
+    def _tree(self, group: int) -> TokenTree:
+        return self._tree_of(self.sides(number) for number in self.groups.examples[group][:, 0].tolist())
 
 
 def pair_values(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> jax.Array:

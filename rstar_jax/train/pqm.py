@@ -179,23 +179,20 @@ class PqmBatches:
         warn_dropped(self.dropped, total, "steps that have values", config)
         self.steps = Steps(self.groups, config, seed)
         marks = "values", "weights"
-        self.rows = TreeRows(self.groups, self._trees, rows, config.seq_len, self.steps.total, marks)
+        self.rows = TreeRows(self.groups, self._tree, rows, config.seq_len, self.steps, marks)
         self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
     def __call__(self, step: int) -> Batch:
         chosen = self.steps(step).tolist()
-        microbatches, _ = self.rows(chosen)
-        return Batch(
-            microbatches,
-            sum(len(self.groups.examples[group]) for group in chosen),
-            self.groups.tokens(chosen),
-        )
+        microbatches, slots = self.rows(chosen)
+        ways = sum(len(self.groups.examples[group]) for group in chosen)
+        return Batch(microbatches, ways, self.rows.tokens(slots))
 
     def digest(self) -> int:
         """A number for the data, whatever the rows that they come in."""
         first = [way for group in self.steps(0).tolist() for way in self._ways(group)]
         arrays = (array for way in first for array in (way.tokens, way.values, way.weights))
-        return digest(self.groups.trees.rows, (self.groups.examples.rows, *arrays))
+        return digest(self.groups.outlines.rows, (self.groups.examples.rows, *arrays))
 
     def _divided(self, numbers: np.ndarray) -> Iterator[Group]:
         """The groups of a question's ways. Long ones share nothing with others, nor do those whose values of
@@ -215,7 +212,7 @@ class PqmBatches:
             ]
             for group in divided(sequences, self.config.seq_len, self.config.batch, labels):
                 tree = token_tree([some[i][1].tokens for i in group])
-                yield [len(tree.tokens)], [(some[i][0],) for i in group]
+                yield tree.outline(), [(some[i][0],) for i in group]
 
     def _ways(self, group: int) -> list[Way]:
         ways = (
@@ -223,7 +220,7 @@ class PqmBatches:
         )
         return [way for way in ways if way is not None]
 
-    def _trees(self, group: int) -> list[TokenTree]:
+    def _tree(self, group: int) -> TokenTree:
         ways = self._ways(group)
         tree = token_tree([way.tokens for way in ways])
         values, weights = np.zeros((2, len(tree.tokens)), np.float32)
@@ -232,7 +229,7 @@ class PqmBatches:
             for end, value, weight in way.learnt():
                 values[path[end]] = value
                 weights[path[end]] += weight
-        return [dataclasses.replace(tree, marks={"values": values, "weights": weights})]
+        return dataclasses.replace(tree, marks={"values": values, "weights": weights})
 
 
 def pqm_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Terms:

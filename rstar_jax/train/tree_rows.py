@@ -1,10 +1,12 @@
 """Examples of the same questions as trees in rows, and the steps of a training that they are learnt in.
 
-    question -> groups of its examples -> a tree of each (`trees.token_tree`) -> rows of a step's microbatches
+    question -> groups of its examples -> a tree of each (`trees.token_tree`) -> parts of it (`tree_packing`),
+    in rows of one of a step's microbatches
 
-A group is what one tree holds, at most a row of tokens: mostly all of a question. Epochs are orders of
-groups. Each process builds the groups of its share of the questions, tells the others their sizes, and makes
-the trees of its own rows.
+A group is what one tree holds, at most a microbatch of tokens: mostly all of a question. Epochs are orders of
+groups, so that a step's examples are those of the next questions, whatever rows they fill. Each process
+builds the groups of its share of the questions, tells the others the outlines of their trees, and makes the
+parts that are in its own rows.
 """
 
 from __future__ import annotations
@@ -12,23 +14,27 @@ from __future__ import annotations
 import array
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from rstar_jax.train.config import TrainConfig
 from rstar_jax.train.host_rows import Rows, all_rows, host
-from rstar_jax.train.packing import Arrays, Place, place, shuffled
+from rstar_jax.train.packing import Arrays, shuffled
+from rstar_jax.train.tree_packing import Outline, Part, chosen, smallest, spread
 from rstar_jax.train.trees import TokenTree
 
 LANES = 128  # rows are multiples of it, as kernels want them
 STEPS_A_SHAPE = 500  # of a training, that pay for compiling another shape
 TOLD_EVERY = 64  # questions
+ROW_COUNTS = 8  # that a microbatch may have
+TRIED_STEPS = 32  # of the first epoch, for which shapes are chosen
+TRIED_OF_A_STEP = 4  # microbatches of each
 KEPT_TOKENS = 1 << 25  # of trees that a process keeps, rather than make them again in the next epoch
 
-# A group of a question: tokens of each of its trees, and a row of numbers for each of its examples, the first
-# of which is that of the example.
-Group = tuple[Sequence[int], Sequence[Sequence[int]]]
+# A group of a question: the outline of its tree, and a row of numbers for each of its examples, the first of
+# which is that of the example.
+Group = tuple[Outline, Sequence[Sequence[int]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +64,9 @@ class Ragged:
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
-    """trees: the tokens [., 1] int32 of each group's trees. examples: its examples, [., K] int32, see
-    `Group`."""
+    """outlines: of each group's tree, [., 2] int32. examples: its examples, [., K] int32, see `Group`."""
 
-    trees: Ragged
+    outlines: Ragged
     examples: Ragged
 
     @classmethod
@@ -74,29 +79,30 @@ class Groups:
     ) -> Groups:
         """Those of all questions, in their order. group: of a question by number, called for this process's
         share of them. width: K. on_question: told now and then how many questions are done, of all."""
-        heads, lengths, found = array.array("i"), array.array("i"), array.array("i")
+        heads, sizes, found = array.array("i"), array.array("i"), array.array("i")
         index, count = host()
         for question in range(index, questions, count):
-            for trees, examples in group(question):
-                heads.extend((question, len(trees), len(examples)))
-                lengths.extend(trees)
+            for outline, examples in group(question):
+                heads.extend((question, len(outline.own), len(examples)))
+                sizes.extend(np.stack([outline.shared, outline.own], axis=1).reshape(-1).tolist())
                 for example in examples:
                     found.extend(example)
             if question // count % TOLD_EVERY == 0:
                 on_question(question + 1, questions)
-        head, tokens, told = (
+        head, outlines, told = (
             all_rows(np.asarray(rows, np.int32).reshape(-1, columns))
-            for rows, columns in ((heads, 3), (lengths, 1), (found, width))
+            for rows, columns in ((heads, 3), (sizes, 2), (found, width))
         )
         order = np.argsort(head[:, 0], kind="stable")
-        return cls(Ragged.of(tokens, head[:, 1], order), Ragged.of(told, head[:, 2], order))
+        return cls(Ragged.of(outlines, head[:, 1], order), Ragged.of(told, head[:, 2], order))
 
     def __len__(self) -> int:
         return len(self.examples)
 
-    def tokens(self, groups: Sequence[int]) -> int:
-        """Tokens of all trees of these groups."""
-        return sum(int(self.trees[group].sum()) for group in groups)
+    def outline(self, group: int) -> Outline:
+        """The outline of a group's tree."""
+        shared, own = self.outlines[group].T
+        return Outline(shared, own)
 
 
 def by_question(questions: np.ndarray) -> Ragged:
@@ -143,78 +149,96 @@ def shapes(steps: int) -> int:
     return min(8, 2 + steps // STEPS_A_SHAPE)
 
 
-class TreeRows:
-    """Microbatches of groups' trees, each of the smallest shape that holds its trees.
+@dataclasses.dataclass(frozen=True)
+class Slot:
+    """Where the part of a group's tree is that has its distinct sequences first to end - 1: row of a
+    microbatch, first token in the row."""
 
-    rows: of a number of shapes -> sizes of a microbatch, largest first (`host_rows.Rows.sizes`). One that
-    cannot be halved comes with rows of half and of a quarter of the tokens. trees: of a group, called for
-    those of own rows.
+    microbatch: int
+    group: int
+    first: int
+    end: int
+    row: int
+    start: int
+
+
+class TreeRows:
+    """Microbatches of groups' trees, each of the smallest shape that holds what is in it.
+
+    rows: of a number of sizes -> sizes of a microbatch, largest first (`host_rows.Rows.sizes`). trees: of a
+    group, called for those of own rows. shapes: rows and tokens of a row, smallest first; which ones, the
+    first epoch's steps decide (`tree_packing.chosen`), so that they are the same in all processes.
     """
 
     def __init__(
         self,
         groups: Groups,
-        trees: Callable[[int], Sequence[TokenTree]],
+        tree: Callable[[int], TokenTree],
         rows: Callable[[int], Sequence[Rows]],
         seq_len: int,
-        steps: int,
+        steps: Steps,
         marks: Sequence[str] = (),
     ) -> None:
-        """steps: of the training. marks: names of those that all trees have."""
-        self.seq_len, self.marks, most = seq_len, marks, shapes(steps)
-        sizes = rows(most)
-        self.shapes = [(size, seq_len) for size in sizes]
-        if len(sizes) == 1:
-            halves = [seq_len // n for n in (2, 4) if seq_len % (LANES * n) == 0]
-            self.shapes += [(sizes[0], length) for length in halves][: most - 1]
-        self._groups, self._make = groups, trees
-        self._kept: dict[int, Sequence[TokenTree]] = {}
+        """marks: names of those that all trees have."""
+        self.seq_len, self.marks = seq_len, marks
+        self._groups, self._make = groups, tree
+        self._sizes = {size.count: size for size in rows(ROW_COUNTS)}
+        self._most = (max(self._sizes), seq_len)
+        unit = LANES * next(iter(self._sizes.values())).context
+        lengths = {*range(unit, seq_len, unit), seq_len}
+        tried = [(count, length) for count in self._sizes for length in sorted(lengths)]
+        self.shapes = chosen(self._first_microbatches(steps), tried, shapes(steps.total))
+        self._kept: dict[int, TokenTree] = {}
         self._room = KEPT_TOKENS
 
-    def trees(self, group: int) -> Sequence[TokenTree]:
-        """The trees of a group, made or kept."""
+    def tree(self, group: int) -> TokenTree:
+        """The tree of a group, made or kept."""
         if group in self._kept:
             return self._kept[group]
-        made, tokens = self._make(group), self._groups.tokens([group])
-        if tokens <= self._room:
-            self._kept[group], self._room = made, self._room - tokens
+        made = self._make(group)
+        if len(made.tokens) <= self._room:
+            self._kept[group], self._room = made, self._room - len(made.tokens)
         return made
 
-    def __call__(self, chosen: Sequence[int]) -> tuple[list[Arrays], list[list[Place]]]:
-        """Arrays of each microbatch, and the places of the chosen groups' trees.
+    def __call__(self, chosen: Sequence[int]) -> tuple[list[Arrays], list[Slot]]:
+        """Arrays of each microbatch, and where the trees of the chosen groups are.
 
         tokens, positions, segment_ids, ends: int32 [rows, T], positions are depths; marks: float32. Rows of
         other processes stay zeros.
         """
-        sizes = [self._groups.trees[group][:, 0].tolist() for group in chosen]
-        places = place(sizes, self.shapes[0][0].count, self.seq_len)
-        used = np.zeros(
-            (1 + max(slots[0].microbatch for slots in places), 2), np.int64
-        )  # rows, tokens of one
-        for slot, tokens in (
-            (s, n) for row in zip(places, sizes, strict=True) for s, n in zip(*row, strict=True)
-        ):
-            used[slot.microbatch] = np.maximum(used[slot.microbatch], (slot.row + 1, slot.start + tokens))
-        fitting = [
-            min(
-                (s for s in self.shapes if s[0].count >= rows and s[1] >= length),
-                key=lambda s: s[0].count * s[1],
-            )
-            for rows, length in used.tolist()
-        ]
         kinds = dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), np.int32)
         kinds |= dict.fromkeys(self.marks, np.float32)
-        arrays = [{n: np.zeros((r.count, T), kind) for n, kind in kinds.items()} for r, T in fitting]
-        for (rows, T), made in zip(fitting, arrays, strict=True):
-            made["ends"][rows.makes] = np.arange(1, T + 1)  # padding sees itself
-        for group, slots in zip(chosen, places, strict=True):
-            for number, slot in enumerate(slots):
-                if fitting[slot.microbatch][0].makes[slot.row]:
-                    write(arrays[slot.microbatch], slot, self.trees(group)[number])
-        return arrays, places
+        outlines = [self._groups.outline(group) for group in chosen]
+        microbatches: list[Arrays] = []
+        slots: list[Slot] = []
+        for some in spread(outlines, *self._most):
+            number, parts = smallest([outlines[i] for i in some], self.shapes)
+            count, length = self.shapes[number]
+            made = {name: np.zeros((count, length), kind) for name, kind in kinds.items()}
+            own = self._sizes[count].makes
+            made["ends"][own] = np.arange(1, length + 1)  # padding sees itself
+            for part in parts:
+                group = chosen[some[part.number]]
+                slots.append(Slot(len(microbatches), group, part.first, part.end, part.row, part.start))
+                if own[part.row]:
+                    write(made, part, self.tree(group).part(part.first, part.end))
+            microbatches.append(made)
+        return microbatches, slots
+
+    def tokens(self, slots: Iterable[Slot]) -> int:
+        """Tokens of all these parts."""
+        return sum(self._groups.outline(slot.group).size(slot.first, slot.end) for slot in slots)
+
+    def _first_microbatches(self, steps: Steps) -> Iterator[list[Outline]]:
+        """Those of steps here and there in the first epoch."""
+        some = np.unique(np.linspace(0, steps.per_epoch - 1, TRIED_STEPS).astype(int))
+        for step in some.tolist():
+            outlines = [self._groups.outline(group) for group in steps(step).tolist()]
+            for numbers in spread(outlines, *self._most)[:TRIED_OF_A_STEP]:
+                yield [outlines[number] for number in numbers]
 
 
-def write(arrays: Arrays, slot: Place, tree: TokenTree) -> None:
+def write(arrays: Arrays, slot: Part, tree: TokenTree) -> None:
     """Put a tree into its place of a microbatch, as a segment of its own."""
     row, span = slot.row, slice(slot.start, slot.start + len(tree.tokens))
     arrays["tokens"][row, span] = tree.tokens

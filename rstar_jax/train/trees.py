@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from rstar_jax.train.tree_packing import Outline
 
 OPEN = 8  # groups of a question that a further item may go into
 
@@ -36,6 +39,32 @@ class TokenTree:
         """Places of the tokens above one, and its own, by depth."""
         return np.flatnonzero(self.ends[: place + 1] > place)
 
+    @functools.cached_property
+    def distinct(self) -> np.ndarray:
+        """Places of the last tokens of the distinct sequences, in order, [D] int."""
+        return np.unique(self.lasts)
+
+    def outline(self) -> Outline:
+        """Sizes of its distinct sequences."""
+        own = np.diff(self.distinct, prepend=-1)
+        return Outline(self.depths[self.distinct] + 1 - own, own)
+
+    def part(self, first: int, end: int) -> TokenTree:
+        """The tree of its distinct sequences first to end - 1. Marks stay where a token is, of all parts, in
+        the first."""
+        begin = int(self.distinct[first - 1]) + 1 if first else 0
+        path = self.path(int(self.distinct[first]))
+        again = path[path < begin]
+        kept = np.concatenate([again, np.arange(begin, self.distinct[end - 1] + 1)])
+        marks = {name: np.where(kept < begin, 0, values[kept]) for name, values in self.marks.items()}
+        return TokenTree(
+            self.tokens[kept],
+            np.searchsorted(kept, self.ends[kept]).astype(np.int32),
+            self.depths[kept],
+            np.searchsorted(kept, self.distinct[first:end]).astype(np.int32),
+            marks,
+        )
+
 
 def token_tree(sequences: Sequence[np.ndarray]) -> TokenTree:
     """The tree of sequences [T] int32, which may repeat each other."""
@@ -53,6 +82,18 @@ def token_tree(sequences: Sequence[np.ndarray]) -> TokenTree:
         lasts[i], before, total = path[len(ids) - 1], ids, new.stop
     ends[path[: len(before)]] = total
     return TokenTree(tokens[:total], ends[:total], depths[:total], lasts)
+
+
+def forest(trees: Sequence[TokenTree]) -> TokenTree:
+    """Trees that share nothing, one behind the other as one; `lasts` of all of them."""
+    starts = np.cumsum([0, *(len(tree.tokens) for tree in trees)], dtype=np.int32)[:-1]
+    at = list(zip(trees, starts, strict=True))
+    return TokenTree(
+        np.concatenate([tree.tokens for tree in trees]),
+        np.concatenate([tree.ends + start for tree, start in at]),
+        np.concatenate([tree.depths for tree in trees]),
+        np.concatenate([tree.lasts + start for tree, start in at]),
+    )
 
 
 def divided(
