@@ -91,11 +91,6 @@ def arrange(
         filled += new
 
 
-def place(groups: Sequence[Sequence[int]], rows: int, seq_len: int) -> list[list[Place]]:
-    """As `arrange`, all microbatches having one shape."""
-    return arrange(groups, [Shape(rows, seq_len)])[0]
-
-
 def fits(group: Sequence[int], rows: int, seq_len: int) -> bool:
     """Return whether an empty microbatch holds the group."""
     return _Room(0, Shape(rows, seq_len)).put(group) is not None

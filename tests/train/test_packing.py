@@ -14,7 +14,7 @@ from rstar_jax.sharding import MESH_AXES, make_mesh
 from rstar_jax.train import Example, TrainConfig, policy_loss
 from rstar_jax.train.host_rows import Rows, call_share
 from rstar_jax.train.host_rows import shapes as shapes_of
-from rstar_jax.train.packing import Place, Shape, arrange, fits, pack, place, rows_of, share
+from rstar_jax.train.packing import Place, Shape, arrange, fits, pack, rows_of, share
 
 
 def example(rng, n):
@@ -52,7 +52,7 @@ def test_no_token_is_lost_and_none_invented(lengths, rows):
 @given(st.lists(st.lists(st.integers(1, 10), min_size=1, max_size=4), min_size=1, max_size=15))
 def test_groups_stay_together_and_rows_do_not_overlap(groups):
     groups = [g for g in groups if fits(g, 2, 20)] or [[1]]
-    places = place(groups, 2, 20)
+    places, _ = arrange(groups, [Shape(2, 20)])
     taken = set()
     for group, where in zip(groups, places, strict=True):
         assert len({p.microbatch for p in where}) == 1
@@ -106,7 +106,7 @@ def test_smaller_calls_hold_the_same_sequences(groups):
             assert len(room) == length and not room.any()
             room[:] = True
     assert sum(map(np.sum, taken)) == sum(map(sum, groups))
-    whole = 1 + max(slot.microbatch for where in place(groups, 4, 256) for slot in where)
+    whole = 1 + max(slot.microbatch for where in arrange(groups, [Shape(4, 256)])[0] for slot in where)
     assert sum(shape.size for shape in found) <= (whole + 1) * shapes[0].size
     assert [*found] == sorted(found, key=lambda shape: -shape.size)
 
@@ -144,7 +144,7 @@ def test_calls_become_smaller_as_the_mesh_allows():
 
 def test_a_group_that_no_microbatch_holds_is_refused():
     with pytest.raises(ValueError, match=r"\[21\]"):
-        place([[21]], 2, 20)
+        arrange([[21]], [Shape(2, 20)])
 
 
 def test_shares_cover_everything_evenly():

@@ -107,7 +107,7 @@ def test_it_is_told_how_many_questions_are_trees() -> None:
     told: list[tuple[int, int]] = []
     Groups.of(
         130,
-        lambda number: [(Outline(np.zeros(1), np.full(1, 5)), [(number,)])],
+        lambda number: [(Outline(np.zeros(1, int), np.full(1, 5)), [(number,)])],
         1,
         lambda *at: told.append(at),
     )
