@@ -34,11 +34,12 @@ from rstar_jax.data.token_store import TokenStore
 from rstar_jax.tasks import MathTask
 from rstar_jax.train import PpmBatches
 from rstar_jax.train.ppm import sides_of
+from rstar_jax.train.tree_packing import Outline
 from rstar_jax.train.tree_rows import Groups, Steps, by_question
 from rstar_jax.types import PreferencePair
 
 _OBJECTS, _STEPS = 20_000, 200
-_EACH = 7  # of a question
+_EACH, _SEQUENCES = 7, 8  # of a question: pairs, and what their sides are
 _MANY = 714_000 * _EACH
 _RENDER = MathTask().grammar.render
 
@@ -136,12 +137,12 @@ def _index() -> None:
         names = rng.integers(-(2**63), 2**63 - 1, _MANY // each)
         questions = by_question(np.repeat(names, each))
         weights = np.ones(_MANY, np.float32)
+        outline = Outline(np.full(_SEQUENCES, 300), np.full(_SEQUENCES, 200))
         groups = Groups.of(
             len(questions),
-            lambda number: [([2000], [(int(pair), 700, 900) for pair in questions[number]])],
+            lambda number: [(outline, [(int(pair), 0, 1) for pair in questions[number]])],
             3,
         )
-        steps = Steps(groups, CONFIG, 0)
-        steps(0)
+        Steps(groups, CONFIG, 0)(0)
     assert len(groups) == _MANY // each and len(weights) == len(groups.examples.rows)
     _told()
