@@ -13,7 +13,7 @@ from rstar_jax.plan.texts import FRESH, SAMPLE, Solutions
 from rstar_jax.problems.references import reference_solutions
 from rstar_jax.types import SftRow
 
-# Of the suite's problems (docs/BENCHMARKS.md, "Estimates"): right solutions that are learnt of a solved one,
+# Of the suite's problems (docs/RUNS.md, "Estimates"): right solutions that are learnt of a solved one,
 # and expansions, after which nearly all that the tiny policy writes stands in the tree.
 SUITE_ROWS, SUITE_MOST = 1.2, 9.0
 _SATURATED = 0.9  # of the expansions that its rollouts would take: a tree of fewer has no more ways
