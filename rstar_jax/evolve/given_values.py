@@ -8,7 +8,6 @@ a round's curate/values.parquet                    StepValues, as they are
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ FORMS = (
     "(Math-Shepherd), or trees: {question, answer, rstar} (the authors'), an export's trees, a run's "
     "search/trees-*.parquet"
 )
+_MOST_WEIGHT = 1e6  # of a step: sums of such weights are float32
 _TOLD_EVERY = 64
 
 
@@ -54,8 +54,6 @@ def read_values(
                     if isinstance(found, StepValues):
                         yield found
                     else:
-                        tally.right += sum(label > 0 for label in found.labels)
-                        tally.wrong += sum(label <= 0 for label in found.labels)
                         labelled.add(found)
             except Unfit as error:
                 tally.lose(error)
@@ -88,24 +86,25 @@ def _valued(row: dict[str, Any], place: Place) -> StepValues | Labelled:
     values = _numbers(row["values"], "values", len(steps), (-1.0, 1.0), place)
     if row.get("weights") is None:
         return Labelled(question, tuple(steps), values, whole=False)
-    weights = _numbers(row["weights"], "weights", len(steps), (0.0, math.inf), place)
-    number = row.get("round") or 0
-    if type(number) is not int:
+    weights = _numbers(row["weights"], "weights", len(steps), (0.0, _MOST_WEIGHT), place)
+    number, name = row.get("round") or 0, row.get("problem_id") or content_id(question)
+    if type(number) is not int or abs(number) >= 2**31:
         raise UserError(f"{place}: round is {shown(number)}, a whole number expected.")
-    name = str(row.get("problem_id") or content_id(question))
+    if not isinstance(name, str):
+        raise UserError(f"{place}: problem_id is {shown(name)}, text expected.")
+    require_whole(place, "problem_id", name)
     return StepValues(name, question, tuple(steps), values, weights, number)
 
 
 def _numbers(found: Any, name: str, count: int, room: tuple[float, float], place: Place) -> tuple[float, ...]:
-    """Finite numbers in a room, one for each step. Raises UserError naming the first that is none."""
+    """Numbers in a room, one for each step. Raises UserError naming the first that is none."""
     low, high = room
     if not isinstance(found, list) or len(found) != count:
         raise UserError(f"{place}: {name} is {shown(found)}, a number for each of {count} steps expected.")
     for one in found:
-        number = isinstance(one, int | float) and not isinstance(one, bool) and math.isfinite(one)
+        number = isinstance(one, int | float) and not isinstance(one, bool)
         if not number or not low <= one <= high:
-            expected = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"{low:g} or more"
-            raise UserError(f"{place}: {name} has {shown(one)}, {expected} expected.")
+            raise UserError(f"{place}: {name} has {shown(one)}, a number from {low:g} to {high:g} expected.")
     return tuple(map(float, found))
 
 

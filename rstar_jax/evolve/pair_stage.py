@@ -70,7 +70,7 @@ def read(
     if settings.policy.delimiters == "tokens":  # as they will be when it is trained
         tokenizer.add_special_tokens()
     divided = _Divided(folder, kind, share, settings.seed)
-    with context.progress.stage(f"read the {_LEFT[reward][0]}s", None, "rows"):
+    with context.progress.stage(f"read the {REWARD_MODELS[reward].examples}", None, "rows"):
         found = given.examples(files, context.task, settings.curate, tally, reward, context.progress.update)
         for number, row in enumerate(itertools.islice(found, limit or None)):
             if number < _LOOKED_AT:
@@ -80,8 +80,8 @@ def read(
     tally.require_labels(kept + heldout, where, *_LEFT[reward])
     if not kept:
         raise UserError(
-            f"config.heldout_pairs: {share} given, which leaves none of the {heldout:,} {_LEFT[reward][0]}s "
-            "to train on. Lower it."
+            f"config.heldout_pairs: {share} given, which leaves none of {heldout:,} rows ("
+            f"{REWARD_MODELS[reward].examples}) to train on. Lower it."
         )
     if reward == "pqm":
         _require_two(RowFile(folder / TRAIN, StepValues), where)

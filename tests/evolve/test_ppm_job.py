@@ -105,7 +105,7 @@ class Killed(BaseException):
     """Stands for the end of the process: nothing catches it."""
 
 
-STAGES = ("read the pairs", "train the PPM", "compare held-out pairs", "evaluate the search")
+STAGES = ("read the preference pairs", "train the PPM", "compare held-out pairs", "evaluate the search")
 
 
 def test_killed_in_every_stage_and_resumed_it_gives_the_same(unbroken, given, tmp_path, monkeypatch):

@@ -58,6 +58,13 @@ def test_labels_on_steps_are_values_laid_over_each_other(tmp_path):
     assert two.values == pytest.approx((0.5 / 3, -0.75, -1)) and two.weights == (0, 1, 1)
 
 
+def test_values_on_one_side_of_0_can_be_told_apart(tmp_path):
+    tally = Tally()
+    (found,) = read([{**VALUES, "values": [1, 0.25]}], tmp_path, "pqm", tally)
+    assert found.values == (1, 0.25)
+    tally.require_labels(1, "f")
+
+
 def test_rows_with_weights_are_taken_as_they_are_also_from_parquet(tmp_path):
     values = StepValues("p", "1 + 2?", ("a\n", "b\n"), (0.25, -1.0), (0.0, 2.0), 3)
     records.write_rows(tmp_path / "values.parquet", StepValues, [values])
@@ -129,9 +136,17 @@ VALUES = {"question": "1?", "steps": ["a\n", "b\n"], "values": [1, -1]}
         ("pqm", [{**VALUES, "values": [1, 1.5]}], r"rows\.jsonl:1: values has 1\.5, a number from -1 to 1"),
         ("pqm", [{**VALUES, "values": [1]}], r"values is \[1\], a number for each of 2 steps"),
         ("pqm", [{**VALUES, "values": [1, float("nan")]}], r"values has (nan|NaN), a number from -1 to 1"),
-        ("pqm", [{**VALUES, "weights": [1, -1]}], r"weights has -1, 0 or more expected"),
+        ("pqm", [{**VALUES, "weights": [1, -1]}], r"weights has -1, a number from 0 to 1e\+06 expected"),
+        ("pqm", [{**VALUES, "weights": [10**400, 1]}], r"weights has 1000.*, a number from 0 to 1e\+06"),
+        ("pqm", [{**VALUES, "weights": [1, 1], "round": 2**70}], r"round is 1180.*, a whole number"),
+        ("pqm", [{**VALUES, "weights": [1, 1], "problem_id": [7]}], r"problem_id is \[7\], text expected"),
+        (
+            "pqm",
+            [{**VALUES, "weights": [1, 1], "problem_id": "\ud800"}],
+            r"problem_id holds half a character",
+        ),
         ("pqm", [{**VALUES, "steps": []}], r"steps is \[\], a list of step texts"),
-        ("pqm", [{**VALUES, "values": [1, 1]}], r"all 2 labels of steps are right"),
+        ("pqm", [{**VALUES, "values": [1, 1]}], r"all values that are learnt are 1:"),
         ("pqm", [{**VALUES, "values": [-1, -1], "weights": [1, 1]}], r"all values that are learnt are -1:"),
         ("pqm", [{**VALUES, "weights": [0, 0]}], r"no value has a weight above 0"),
         ("pqm", [], r"no rows in it; StepValues"),
