@@ -32,7 +32,7 @@ from rstar_jax import compilations, distributed, manifests, mirror, records, sto
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.changes import changes
 from rstar_jax.manifests import MANIFEST
-from rstar_jax.settings import from_config, to_dict
+from rstar_jax.settings import from_config, renamed, to_dict
 
 # Folders in which stages lie: those of rounds, of trainings on given data, of an export, and that of a
 # prepared set.
@@ -166,7 +166,8 @@ class Workdir:
     def _claim_inputs(self, digests: dict[str, str]) -> None:
         path = self.root / "inputs.json"
         if path.exists() and self._begun():
-            theirs = records.read_signed(path)
+            known = records.read_signed(path)
+            theirs = {renamed(name, digests, "config"): digest for name, digest in known.items()}
             changed = [
                 f"config.{name}" for name in digests if theirs.get(name, digests[name]) != digests[name]
             ]

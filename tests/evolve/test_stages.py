@@ -183,6 +183,15 @@ def test_changed_inputs_are_refused_once_a_stage_has_run(tmp_path):
             workdir.claim_inputs({"problems.train": "c"})
 
 
+def test_changed_inputs_are_refused_under_the_name_of_the_last_release_too(tmp_path):
+    with Workdir(tmp_path, Options()) as workdir:
+        workdir.claim_inputs({"pairs": "a"})  # which are called rows now
+        workdir.stage("ppm", Work())
+        with pytest.raises(UserError, match=r"other contents of config\.rows"):
+            workdir.claim_inputs({"rows": "b"})
+        workdir.claim_inputs({"rows": "a"})
+
+
 def test_trees_that_shared_a_budget_of_seconds_are_not_gone_on_with_in_other_batches(tmp_path):
     timed = RunSettings(evaluate=EvaluateSettings(max_seconds=60.0))
     with Workdir(tmp_path, timed) as workdir:
