@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from rstar_jax import records
+from rstar_jax.curate.values import StepValues
 from rstar_jax.data import row_tokens
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.token_store import TokenStore
@@ -20,19 +21,30 @@ from rstar_jax.models import DecoderConfig, from_policy, init_random
 from rstar_jax.sharding import make_mesh
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import TrainConfig, train_policy, train_ppm
+from rstar_jax.train import TrainConfig, train_policy, train_ppm, train_pqm
 from rstar_jax.types import PreferencePair, SftRow
 from rstar_jax.weights import Handover, load_pretrained, save_pretrained, save_reward_model
 from tests.on_processes import ended, started
 
+KINDS = ("policy", "ppm", "pqm")
 QUESTIONS = [f"{i} plus {i * i}?" for i in range(24)]
 STEP = "<code>\n# Step 1: add\nx = {}\n<end_of_step>"
+PAIRS = [
+    PreferencePair("p", q, (), (STEP.format(1),), (STEP.format(other),), 1, 1.0, False, 1)
+    for q in QUESTIONS[:12]
+    for other in ("2 ", 3)
+]
+VALUES = [
+    StepValues("p", q, (STEP.format(k),), (k - 1.0,), (1.0,), 1)
+    for i, q in enumerate(QUESTIONS)
+    for k in ({0, i % 3})  # some questions have two steps
+]
 CONFIG = TrainConfig(epochs=2, batch=8, seq_len=48, microbatch=3, learning_rate=3e-3)
 
 
 def main(processes, index, port, folder):
-    """A process of 1, 2 or 4: one, and two, train a policy and a PPM; two then begin another training, and
-    are killed in it; four go on with that one on another mesh. Each prints its losses, how many texts it
+    """A process of 1, 2 or 4: one, and two, train a policy, a PPM and a PQM; two then begin another training,
+    and are killed in it; four go on with that one on another mesh. Each prints its losses, how many texts it
     has encoded, and how many examples it has read."""
     from rstar_jax import distributed
 
@@ -42,11 +54,7 @@ def main(processes, index, port, folder):
     tokenizer = Tokenizer.load(folder / "base", CODE_STEPS)
     rows = RowFile(folder / "sft.parquet", SftRow)
     row_tokens.CHUNK = 6  # of which each of two processes encodes two
-    pairs = [
-        PreferencePair("p", q, (), (STEP.format(1),), (STEP.format("2 "),), 1, 1.0, False, 1)
-        for q in QUESTIONS
-    ]
-    asked, read, told = [], [], {"policy": [], "ppm": [], "resumed": []}
+    asked, read, told = [], [], {"policy": [], "ppm": [], "pqm": [], "resumed": []}
     example = TokenStore.__getitem__
     TokenStore.__getitem__ = lambda self, i: read.append(i) or example(self, i)
 
@@ -76,9 +84,27 @@ def main(processes, index, port, folder):
         told |= {"encoded": len(asked), "read": len(read), "tokens": summary.tokens}
         save_pretrained(policy, own / "policy")
         told["moved"] = moves(policy, own / "policy")
-        ppm, once = from_policy(policy), dataclasses.replace(CONFIG, epochs=1)
-        train_ppm(ppm, pairs, tokenizer, prompt, once, on_step=listen("ppm"))
+        # Questions of several pairs, in rows that are split over the devices of both processes; the first
+        # epoch's parameters are the best.
+        ppm, measured = from_policy(load_pretrained(own / "policy", mesh=make_mesh(context=8))), []
+        best = dataclasses.replace(CONFIG, ema=0.5, keep="best", spike=6.0)
+        found = train_ppm(
+            ppm,
+            RowFile(folder / "pairs.parquet", PreferencePair),
+            tokenizer,
+            prompt,
+            best,
+            tokens=own / "pair tokens",
+            on_step=listen("ppm"),
+            checkpoints=own / "state",
+            held_out=lambda model: measured.append(0) or {"loss": float(len(measured))},
+        )
+        told["kept"] = found.kept_step, found.steps
         save_reward_model(ppm, own / "ppm")
+        pqm, values = from_policy(policy), RowFile(folder / "values.parquet", StepValues)
+        eight, tokens = dataclasses.replace(CONFIG, epochs=1, optimizer="adamw8bit"), own / "value tokens"
+        train_pqm(pqm, values, tokenizer, prompt, eight, tokens=tokens, on_step=listen("pqm"))
+        save_reward_model(pqm, own / "pqm")
     print(json.dumps(told), flush=True)
     if processes == 2:
         policy = load_pretrained(folder / "base", mesh=mesh)
@@ -108,6 +134,8 @@ def folder(tmp_path_factory):
     save_pretrained(init_random(config, 0), folder / "base", tokenizer_from=tokenizer)
     rows = [SftRow("p", q, (STEP.format(len(q)),), 1.0, 1.0, 1) for q in QUESTIONS]
     records.write_rows(folder / "sft.parquet", SftRow, rows)
+    records.write_rows(folder / "pairs.parquet", PreferencePair, PAIRS)
+    records.write_rows(folder / "values.parquet", StepValues, VALUES)
     return folder
 
 
@@ -116,7 +144,7 @@ def told(folder):
     """What the processes of each number tell, and what the second of them left."""
 
     def told_by(running):
-        said = ended(running, timeout=400)
+        said = ended(running, timeout=1500)
         codes = [process.returncode for process in running]
         assert -signal.SIGKILL in codes if len(running) == 2 else not any(codes), said
         return [json.loads(out.splitlines()[-1]) for out, _ in said]
@@ -145,11 +173,15 @@ def assert_equal(one, other):
 def test_two_processes_train_as_one_does(folder, told):
     (one,) = told[1]
     for own in told[2]:  # each knows the losses of all
-        for kind in ("policy", "ppm"):
+        for kind in KINDS:
             np.testing.assert_allclose(own[kind], one[kind], rtol=0, atol=1e-5)
         assert own["tokens"] == one["tokens"]
-    for kind in ("policy", "ppm"):
+    for kind in KINDS:
         assert_equal(folder / "1" / kind, folder / "2" / kind)
+
+
+def test_two_processes_keep_what_one_does(told):
+    assert [tuple(own["kept"]) for own in told[1] + told[2]] == [(3, 6)] * 3
 
 
 def test_weights_move_to_a_device_of_each_process_and_are_not_read(told):
