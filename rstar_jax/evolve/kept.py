@@ -20,11 +20,13 @@ _SOURCES = "sources.json"  # what became of the rows of its problems' sources
 
 def keep_estimates(root: Path, estimates: dict[str, Any]) -> None:
     """Write what `announce` returned, beside what earlier rounds in this folder were expected to need; of
-    stages that are done what was said before they began."""
-    earlier = _read_estimates(root).get("stages", {})
+    stages that are done what was said before they began, and of a run whose stages all are, all of it."""
+    before = _read_estimates(root)
+    earlier = before.get("stages", {})
     done = {name: one for name, one in earlier.items() if (root / name / manifests.MANIFEST).exists()}
-    estimates = {**estimates, "stages": {**earlier, **estimates["stages"], **done}}
-    records.write_signed(root / _ESTIMATES, estimates)
+    stages = {**earlier, **estimates["stages"], **done}
+    rest = before if stages.keys() == done.keys() else estimates
+    records.write_signed(root / _ESTIMATES, {**rest, "stages": stages})
 
 
 def keep_later(root: Path, later: Mapping[str, Any]) -> None:
