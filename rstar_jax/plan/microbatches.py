@@ -16,7 +16,7 @@ import numpy as np
 
 from rstar_jax.plan.fit import Calls, Mesh
 from rstar_jax.sharding import MESH_AXES
-from rstar_jax.train.host_rows import Rows, call_share, shapes
+from rstar_jax.train.host_rows import Rows, call_tokens, shapes
 from rstar_jax.train.packing import arrange
 
 SPREAD = 0.35  # standard deviation of the logarithm of a solution's tokens (`benchmarks/tokens.py`)
@@ -34,7 +34,7 @@ def solutions(mesh: Mesh, rows: int, seq_len: int, batch: int, tokens: float) ->
 def _solutions(mesh: Mesh, rows: int, seq_len: int, batch: int, tokens: float) -> Calls:
     rng, found = np.random.default_rng(0), collections.Counter[tuple[int, int]]()
     some = shapes(Rows.halves(_mesh(mesh), rows), seq_len)
-    call = round(call_share(_mesh(mesh)) * some[0].size)
+    call = call_tokens(_mesh(mesh))
     for _ in range(STEPS):
         drawn = rng.lognormal(math.log(tokens) - SPREAD**2 / 2, SPREAD, batch)
         lengths = np.clip(drawn, 1, seq_len).astype(int).tolist()

@@ -13,7 +13,7 @@ from rstar_jax.models import Decoder, RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig
 from rstar_jax.train.held_out import HeldOut, measure
-from rstar_jax.train.host_rows import Rows, mesh_of
+from rstar_jax.train.host_rows import Rows, call_tokens, mesh_of
 from rstar_jax.train.packing import Example
 from rstar_jax.train.policy import PolicyBatches, policy_loss
 from rstar_jax.train.ppm import once, pair_batches, ppm_loss
@@ -40,7 +40,8 @@ def held_out_solutions(
     if not examples:
         return None, 0, 0
     once = dataclasses.replace(config, epochs=1)
-    batches = PolicyBatches(examples, once, 0, Rows.halves(mesh_of(model), config.microbatch))
+    mesh = mesh_of(model)
+    batches = PolicyBatches(examples, once, 0, Rows.halves(mesh, config.microbatch), call_tokens(mesh))
 
     def figures(model: Decoder) -> dict[str, float]:
         return measure(model, batches, policy_loss, config, total_steps=batches.total_steps)

@@ -26,6 +26,7 @@ from rstar_jax.train.packing import Example, Shape
 log = logging.getLogger(__name__)
 
 _SHAPES = 5  # of a training's microbatches
+_GATHERED = 1024  # tokens of a part of the batch that take as long as gathering the parameters
 _LANES = 128  # of which rows are multiples where they are halved: kernels take no shorter pieces
 
 
@@ -92,11 +93,15 @@ def shapes(sizes: Sequence[Rows], seq_len: int) -> list[Shape]:
     return found
 
 
-def call_share(mesh: Mesh | None) -> float:
-    """What a microbatch costs besides its tokens, as a share of a whole one: where parameters are split, each
-    gathers them and scatters their gradients, be it small or not (docs/LOG.md, "Smaller calls on a mesh")."""
-    split = mesh is not None and mesh.shape.get("fsdp", 1) * mesh.shape.get("context", 1) > 1
-    return 1 / 4 if split else 0.0
+def call_tokens(mesh: Mesh | None) -> int:
+    """What a microbatch costs besides its tokens, in tokens: where parameters are split, each gathers them and
+    scatters their gradients, be it small or not. That takes as long as some tokens of each part of the batch,
+    whatever the model's size (docs/LOG.md, "Smaller calls on a mesh")."""
+    if mesh is None:
+        return 0
+    context = mesh.shape.get("context", 1)
+    split = mesh.shape.get("fsdp", 1) * context > 1
+    return _GATHERED * sharding.batch_parts(mesh) * context if split else 0
 
 
 def host() -> tuple[int, int]:

@@ -25,7 +25,7 @@ from rstar_jax.models import Decoder
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut
-from rstar_jax.train.host_rows import Rows, call_share, digest, host_share, lengths, mesh_of, shapes
+from rstar_jax.train.host_rows import Rows, call_tokens, digest, host_share, lengths, mesh_of, shapes
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
 from rstar_jax.train.packing import Example, arrange, rows_of, share, shuffled
@@ -87,7 +87,7 @@ def train_policy(
             refused,
         )
     mesh = mesh_of(model)
-    batches = PolicyBatches(examples, config, seed, Rows.halves(mesh, config.microbatch), call_share(mesh))
+    batches = PolicyBatches(examples, config, seed, Rows.halves(mesh, config.microbatch), call_tokens(mesh))
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
             model,
@@ -112,7 +112,7 @@ class PolicyBatches:
     most.
 
     rows: the sizes of a microbatch (`Rows.halves`); None: `config.microbatch` and less, all made here.
-    call: tokens that a microbatch counts for besides its own, a share of a whole one's (`call_share`).
+    call: tokens that a microbatch counts for besides its own (`call_tokens`).
     total_steps: of all epochs. dropped: examples longer than a row, left out with a warning. Raises UserError
     if nothing is left.
     """
@@ -123,11 +123,10 @@ class PolicyBatches:
         config: TrainConfig,
         seed: int,
         rows: Sequence[Rows] | None = None,
-        call: float = 0.0,
+        call: int = 0,
     ) -> None:
-        self.config, self.seed, self.examples = config, seed, examples
+        self.config, self.seed, self.examples, self.call = config, seed, examples, call
         self.shapes = shapes(rows or Rows.halves(None, config.microbatch), config.seq_len)
-        self.call = round(call * self.shapes[0].size)
         self.lengths = lengths(examples)
         self.kept = np.flatnonzero(self.lengths <= config.seq_len)
         self.dropped = len(examples) - len(self.kept)

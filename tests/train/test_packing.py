@@ -12,7 +12,7 @@ from jax.sharding import AbstractMesh
 
 from rstar_jax.sharding import MESH_AXES, make_mesh
 from rstar_jax.train import Example, TrainConfig, policy_loss
-from rstar_jax.train.host_rows import Rows, call_share
+from rstar_jax.train.host_rows import Rows, call_tokens
 from rstar_jax.train.host_rows import shapes as shapes_of
 from rstar_jax.train.packing import Place, Shape, arrange, fits, pack, rows_of, share
 
@@ -119,8 +119,10 @@ def test_where_each_call_gathers_the_weights_there_are_fewer():
     assert (apart, together) == ([16, 8, 4], [32])
     few = [shape.rows for shape in arrange(groups[:8], shapes, shapes[0].size // 4)[1]]
     assert few == [8]  # a smaller one alone costs less in any case
-    meshes: list[Any] = [AbstractMesh(sizes, MESH_AXES) for sizes in ((4, 1, 2, 1, 1), (1, 4, 2, 1, 1))]
-    assert [call_share(mesh) for mesh in (None, *meshes)] == [0, 0, 1 / 4]
+    # More parts gather more for each token that they compute; those of `tensor` gather less of the weights.
+    sizes = ((4, 1, 2, 1, 1), (1, 4, 2, 1, 1), (2, 4, 1, 1, 1), (1, 4, 1, 1, 4))
+    meshes: list[Any] = [AbstractMesh(some, MESH_AXES) for some in sizes]
+    assert [call_tokens(mesh) // 1024 for mesh in (None, *meshes)] == [0, 0, 4, 8, 16]
 
 
 def test_calls_become_smaller_as_the_mesh_allows():
