@@ -60,20 +60,25 @@ class Outline:
         starts = np.flatnonzero(self.shared == 0).tolist()
         return list(zip(starts, [*starts[1:], len(self.own)], strict=True))
 
-    def cut(self, first: int, end: int, room: int) -> tuple[int, int, int] | None:
-        """Tokens that are left of the room or repeat, if sequences i to j - 1 are put into it, and i and j
-        within first and end, so that they are fewest; None where no sequence fits."""
-        i = np.arange(first, end)
-        i = i[self.lengths[i] <= room]
+    def cut(self, pieces: Sequence[tuple[int, int]], room: int) -> tuple[int, int, int, int] | None:
+        """Tokens that are left of the room or repeat, the number of a piece, and i and j within its first and
+        end, if sequences i to j - 1 are put into the room, so that they are fewest; None where no sequence
+        fits."""
+        firsts, ends = np.array(pieces, np.int64).T
+        counts = ends - firsts
+        which = np.repeat(np.arange(len(pieces)), counts)
+        i = np.arange(counts.sum()) + np.repeat(firsts - np.cumsum(counts) + counts, counts)
+        fitting = self.lengths[i] <= room
+        i, which = i[fitting], which[fitting]
         if not len(i):
             return None
         most = self.before[i + 1] + room - self.lengths[i]
-        j = np.minimum(np.searchsorted(self.before, most, "right") - 1, end)
-        left = room - (self.lengths[i] + self.before[j] - self.before[i + 1])
-        again = np.where(i > first, self.shared[i], 0)
-        again += np.where(j < end, self.shared[np.minimum(j, len(self.own) - 1)], 0)
-        best = int(np.argmin(left + again))
-        return int((left + again)[best]), int(i[best]), int(j[best])
+        j = np.minimum(np.searchsorted(self.before, most, "right") - 1, ends[which])
+        cost = room - (self.lengths[i] + self.before[j] - self.before[i + 1])
+        cost += np.where(i > firsts[which], self.shared[i], 0)
+        cost += np.where(j < ends[which], self.shared[np.minimum(j, len(self.own) - 1)], 0)
+        best = int(np.argmin(cost))
+        return int(cost[best]), int(which[best]), int(i[best]), int(j[best])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,27 +94,41 @@ class Part:
 
 def fill(outlines: Sequence[Outline], rows: int, tokens: int) -> list[Part] | None:
     """Parts of all outlines in rows of so many tokens; None where they do not all go in."""
-    left = [(number, *whole) for number, one in enumerate(outlines) for whole in one.wholes()]
+    # One behind the other they are an outline, too.
+    joined = Outline(*(np.concatenate([getattr(o, name) for o in outlines]) for name in ("shared", "own")))
+    starts = np.cumsum([0, *(len(one.own) for one in outlines)])
+    pieces = joined.wholes()
+    sizes = [joined.size(*piece) for piece in pieces]
     parts: list[Part] = []
+
+    def put(first: int, end: int, row: int, start: int) -> None:
+        number = int(np.searchsorted(starts, first, "right")) - 1
+        at = int(starts[number])
+        parts.append(Part(number, first - at, end - at, row, start))
+
+    if joined.lengths.max() > tokens:
+        return None
     for row in range(rows):
         room = tokens
-        while room and left:
-            sizes = [outlines[number].size(first, end) for number, first, end in left]
+        while room and pieces:
             if fitting := [(size, which) for which, size in enumerate(sizes) if size <= room]:
                 size, which = max(fitting)
-                parts.append(Part(*left.pop(which), row, tokens - room))
-                room -= size
+                put(*pieces.pop(which), row, tokens - room)
+                room -= sizes.pop(which)
                 continue
-            cuts = [outlines[number].cut(first, end, room) for number, first, end in left]
-            best = min(((cut, which) for which, cut in enumerate(cuts) if cut is not None), default=None)
-            if best is not None and best[0][0] < room:
-                (_, i, j), which = best
-                number, first, end = left.pop(which)
-                left += [(number, *some) for some in ((first, i), (j, end)) if some[0] < some[1]]
-                parts.append(Part(number, i, j, row, tokens - room))
+            best = joined.cut(pieces, room)
+            if best is not None and best[0] < room:
+                _, which, i, j = best
+                (first, end), _ = pieces.pop(which), sizes.pop(which)
+                some = [piece for piece in ((first, i), (j, end)) if piece[0] < piece[1]]
+                pieces += some
+                sizes += [joined.size(*piece) for piece in some]
+                put(i, j, row, tokens - room)
             break
-        if not left:
+        if not pieces:
             return parts
+        if sum(sizes) > (rows - row - 1) * tokens:
+            return None
     return None
 
 

@@ -73,11 +73,18 @@ def test_a_cut_leaves_and_repeats_least():
             for j in range(i + 1, n + 1)
             if outline.size(i, j) <= room and (j == n or outline.size(i, j + 1) > room)
         }
-        found = outline.cut(0, n, room)
+        found = outline.cut([(0, n)], room)
         assert (found is None) == (not ways)
         if found is not None:
-            assert found[0] == min(ways.values()) == ways[found[1:]]
-    assert outline.cut(0, n, 0) is None
+            assert found[0] == min(ways.values()) == ways[found[2:]]
+        pieces = [(0, 3), (3, 4), (4, n)]
+        alone = [outline.cut([piece], room) for piece in pieces]
+        least = min((one[0] for one in alone if one is not None), default=None)
+        among = outline.cut(pieces, room)
+        assert (among is None) == (least is None)
+        if among is not None:
+            assert among[0] == least and alone[among[1]] == (least, 0, *among[2:])
+    assert outline.cut([(0, n)], 0) is None
 
 
 def test_what_shares_nothing_is_not_cut_for_it():
