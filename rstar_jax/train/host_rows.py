@@ -94,9 +94,9 @@ def shapes(sizes: Sequence[Rows], seq_len: int) -> list[Shape]:
 
 
 def call_tokens(mesh: Mesh | None) -> int:
-    """What a microbatch costs besides its tokens, in tokens: where parameters are split, each gathers them and
-    scatters their gradients, be it small or not. That takes as long as some tokens of each part of the batch,
-    whatever the model's size (docs/LOG.md, "Smaller calls on a mesh")."""
+    """What a microbatch costs besides its tokens, in tokens: where parameters are split, each gathers them
+    and scatters their gradients, be it small or not. That takes as long as some tokens of each part of the
+    batch, whatever the model's size (docs/LOG.md, "What a call costs besides its tokens")."""
     if mesh is None:
         return 0
     context = mesh.shape.get("context", 1)

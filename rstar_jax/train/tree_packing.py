@@ -112,7 +112,7 @@ def fill(outlines: Sequence[Outline], rows: int, tokens: int) -> list[Part] | No
         room = tokens
         while room and pieces:
             if fitting := [(size, which) for which, size in enumerate(sizes) if size <= room]:
-                size, which = max(fitting)
+                _, which = max(fitting)
                 put(*pieces.pop(which), row, tokens - room)
                 room -= sizes.pop(which)
                 continue
