@@ -3,7 +3,7 @@ r"""Solutions with a label on every step, by people or by rollouts, and the pref
     {"question": {"problem"}, "label": {"steps": [...]}}   PRM800K: rated alternatives at each step, 1, 0, -1
     {"input": "... ки\n...", "label": "... +\n..."}         Math-Shepherd: + or - where the input has ки
     {"prompt", "completions", "labels"}                     TRL's stepwise supervision
-    {"question", "steps", "values"}                         one's own: a number from -1 to 1 for each step
+    {"question", "steps", "values"}                         one's own numbers, for a PQM (given_values.py)
 
 Labels become numbers: 1 right, 0 neither, -1 wrong. Solutions of one question are laid over each other as a
 tree of their steps; a pair needs two ways on from one place, or two whole solutions. Steps of prose end as
