@@ -22,19 +22,22 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jax.sharding import AbstractMesh
 
 from rstar_jax import columns, records
 from rstar_jax.data import tokenize
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.row_tokens import encoded
 from rstar_jax.data.solution_tokens import SolutionEncoder
+from rstar_jax.sharding import MESH_AXES
 from rstar_jax.tasks import MathTask
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import PolicyBatches, TrainConfig
-from rstar_jax.train.host_rows import Rows, shapes
+from rstar_jax.train.host_rows import Rows, call_tokens, shapes
 from rstar_jax.train.packing import Example, arrange
 from rstar_jax.types import SftRow
 from rstar_jax.weights import TINY_BASE
@@ -173,7 +176,8 @@ def _padding() -> None:
         (270, 8, 1, 1024, 1),
         (100, 16, 2, 256, 1),
     ):
-        sizes = [Rows(rows >> k) for k in range(4) if rows >> k >= parts and rows % (parts << k) == 0]
+        mesh: Any = AbstractMesh((1, parts, 1, 1, 1), MESH_AXES)
+        sizes = Rows.halves(mesh, rows)
         rng, text, spent = np.random.default_rng(0), 0, 0.0
         padded = {"one": 0, "five": 0}
         for _ in range(100 if batch < 1000 else 10):
@@ -182,7 +186,7 @@ def _padding() -> None:
             began = time.process_time()
             for name, some in (("one", shapes(sizes, seq_len)[:1]), ("five", shapes(sizes, seq_len))):
                 began = time.process_time()
-                found = arrange([[n] for n in lengths], some)[1]
+                found = arrange([[n] for n in lengths], some, call_tokens(mesh))[1]
                 padded[name] += sum(shape.size for shape in found)
             spent += time.process_time() - began
         one, five = (f"{100 * (1 - text / padded[name]):.1f} %" for name in ("one", "five"))
