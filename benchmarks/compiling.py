@@ -21,7 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from shape import SHAPES
+from shape import SHAPES, listed
 
 from rstar_jax.models import Decoder
 from rstar_jax.models import cache as caches
@@ -69,11 +69,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shape", choices=SHAPES, default="smollm2-135m")
-    parser.add_argument("--layers", default="30,15")
-    parser.add_argument("--dtypes", default="float32,bfloat16")
-    parser.add_argument("--rows", default="1,2", help="of a call")
+    parser.add_argument("--layers", type=listed(), default="30,15")
+    parser.add_argument("--dtypes", type=listed("float32", "bfloat16"), default="float32,bfloat16")
+    parser.add_argument("--rows", type=listed(), default="1,2", help="of a call")
     parser.add_argument("--length", type=int, default=512)
-    parser.add_argument("--ways", default="unrolled,scanned")
+    parser.add_argument("--ways", type=listed("unrolled", "scanned"), default="unrolled,scanned")
     args = parser.parse_args()
     print(f"{args.shape}; s: CPU seconds; MB: MiB of the process")
     print("                                            gradients       update")

@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from shape import SHAPES
+from shape import SHAPES, listed
 
 from rstar_jax.models import Decoder, DecoderConfig, Rope, attention, init_random
 from rstar_jax.models.config import Remat
@@ -263,21 +263,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shapes", default="small,smollm2-135m", help=f"small, {', '.join(SHAPES)}")
+    known = ("small", *SHAPES)
+    parser.add_argument("--shapes", type=listed(*known), default="small,smollm2-135m", help=", ".join(known))
     parser.add_argument("--model", type=Path, help="a Hugging Face folder in their place")
     parser.add_argument("--width", type=int, default=384, help="of the small shape, a multiple of 128")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument(
         "--tokens", type=int, default=1024, help="of a call of the small shape; others take one row"
     )
-    parser.add_argument("--lengths", default="256,512,1024")
-    parser.add_argument("--dtypes", default="float32,bfloat16")
-    parser.add_argument("--what", default="forward,train")
+    parser.add_argument("--lengths", type=listed(), default="256,512,1024")
+    parser.add_argument("--dtypes", type=listed("float32", "bfloat16"), default="float32,bfloat16")
+    parser.add_argument("--what", type=listed("forward", "train"), default="forward,train")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=30.0, help="of both sides' turns in a row")
     parser.add_argument("--gpu", action="store_true")
-    parser.add_argument("--rows", default="1,4", help="of a call, with --gpu")
+    parser.add_argument("--rows", type=listed(), default="1,4", help="of a call, with --gpu")
     args = parser.parse_args()
+    if args.width < 128 or args.width % 128 or min(args.layers, args.tokens) < 1:
+        parser.error("--width must be a multiple of 128, --layers and --tokens above 0")
+    if args.model and not (args.model / "config.json").is_file():
+        parser.error(f"--model {args.model}: no Hugging Face folder (config.json is missing)")
     (shares_of_peak if args.gpu else compare)(args)
 
 

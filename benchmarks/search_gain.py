@@ -17,11 +17,14 @@ import contextlib
 import dataclasses
 import functools
 import math
+import os
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rstar_jax import records
+from rstar_jax.errors import UserError
 from rstar_jax.evaluate.differences import paired
 from rstar_jax.evolve.context import run_settings
 from rstar_jax.evolve.settings import RunSettings
@@ -53,7 +56,10 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--rounds", type=int, nargs="+", default=[1, 2, 3, 4])
     arguments = parser.parse_args()
-    settings = [run_settings(run) for run in arguments.runs]
+    try:
+        settings = [run_settings(run) for run in arguments.runs]
+    except UserError as error:
+        raise SystemExit(str(error).removeprefix("--workdir=")) from None
     print("round  greedy  search  frequent  best    any  answers  tokens")
     gains = list[str]()
     for round in arguments.rounds:
@@ -70,9 +76,9 @@ def main() -> None:
             records.read_signed(folder / "DONE.json")["result"]["tokens"] for folder in folders
         ) / len(every)
         answers = statistics.mean(row.answers for row in every)
-        print(f"{round:5}  {shares}  {answers:6.1f}  {sampled:6.0f}")
+        print(f"{round:5}  {shares}  {answers:6.1f}  {sampled:6.0f}", flush=True)
         gains += [f"round {round}, over {word}: {gain(runs, kind)}" for kind, word in OVER.items()]
-    print("\n".join(gains))
+    print("\n".join(gains), flush=True)
 
 
 OVER = {"greedy": "greedy", "frequent": "the most frequent answer"}
@@ -134,4 +140,7 @@ def gain(runs: Sequence[Sequence[Row]], kind: str) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:  # as behind `| head -1`; nor does the interpreter's end try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

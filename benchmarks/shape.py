@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -63,6 +63,20 @@ SHAPES = {
     ),
 }
 SHAPE = SHAPES["47m"]
+
+
+def listed(*known: str) -> Callable[[str], str]:
+    """A flag's type: names of these, joined by commas, or, where there are none, whole numbers above 0."""
+
+    def read(value: str) -> str:
+        for one in value.split(","):
+            if known and one not in known:
+                raise argparse.ArgumentTypeError(f"{one!r} is none of {', '.join(known)}")
+            if not known and not (one.isdecimal() and int(one)):
+                raise argparse.ArgumentTypeError(f"{one!r} is no whole number above 0")
+        return value
+
+    return read
 
 
 def add_flags(parser: argparse.ArgumentParser, shape: str | None = "47m") -> None:
