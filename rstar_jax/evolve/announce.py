@@ -127,13 +127,15 @@ def of_the_paper(settings: RunSettings, train: int, assumed: Assumed) -> list[di
 @dataclasses.dataclass
 class StageNeeds:
     """Collects what the stages that use the devices need: memory_mb and its parts, tokens (written by a
-    search, read by a training), where the device is known hours, and on how many chips."""
+    search, read by a training), where the device is known hours, and on how many chips. programs: of stages
+    so far, by the last part of their names: those of later rounds need no others."""
 
     settings: RunSettings
     prompts: Lengths
     machine: needs.Machine
     found: dict[str, Any] = dataclasses.field(default_factory=dict)
     known: Solutions | None = None
+    programs: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def assumed(self, kind: str, problems: str) -> Assumed:
         return Assumed.of(self.prompts.get((kind, problems)), self.settings.decode.context, self.known)
@@ -191,6 +193,11 @@ class StageNeeds:
         self._add(stage, needs.training(shape, load, lora, self.machine), tokens, hours, chips)
 
     def _add(self, stage: str, parts: needs.Parts, tokens: float, hours: float | None, chips: int) -> None:
+        own = stage.rpartition("/")[2]
+        if parts and self.found.keys() - {stage}:
+            earlier = [size for kind, size in self.programs.items() if kind != own]
+            parts = {**parts, "earlier stages": needs.left(earlier, self.machine)}
+        self.programs[own] = max(self.programs.get(own, 0.0), needs.programs(parts))
         self.found[stage] = {
             "memory_mb": needs.megabytes(parts),
             "parts": {part: round(size / 2**20) for part, size in parts.items()},

@@ -198,7 +198,7 @@ class Reasoner(Verifier):
     def load(self) -> list[str]:
         """Makes the engine's caches; returns a line for a log about each of them."""
         lines = []
-        for name, engine in (("policy", self._decoder), ("PPM", self._scorer)):
+        for name, engine in (("policy", self._decoder), ("reward model", self._scorer)):
             if engine is not None:
                 engine.load()
                 held, size, context = engine.held(), self._decode.page_size, self._decode.context

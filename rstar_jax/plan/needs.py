@@ -7,7 +7,7 @@ lies on the device. `report.json` sets them beside what was used.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rstar_jax.plan.cost import STATE_BYTES, Device, Shape, device_of
@@ -22,6 +22,9 @@ TRAINING = 9  # programs of a training
 UNROLLED, UNROLLED_WITHOUT_REMAT = 12, 32
 UNROLLED_LAYER, UNROLLED_SIZE = 20 * 2**20, 9 * 2**20
 UPDATING = {"adamw": 2.8, "adamw8bit": 3.6}  # times float32 parameters that an update holds besides, on a CPU
+# What stages leave to those after them in one process on a CPU, besides their programs, and with these at
+# most, as more is let go (compilations.MOST_HELD, of which the runtime is a part).
+LEFT, LEFT_AT_MOST = 250 * 2**20, 760 * 2**20
 SUFFIX = 128  # columns that steps of ordinary length take in the caches of candidates
 
 
@@ -113,6 +116,16 @@ def _compiling(shape: Shape, load: Any) -> float:
 
 def _runtime(shape: Shape, machine: Machine, programs: int) -> float:
     return RUNTIME + programs * shape.layers * PROGRAM_LAYER if machine.on_cpu else 0
+
+
+def programs(parts: Parts) -> float:
+    """What a stage's programs take, of its parts: they stay in its process."""
+    return max(0.0, parts.get("runtime", 0.0) - RUNTIME) + parts.get("compiling", 0.0)
+
+
+def left(earlier: Sequence[float], machine: Machine) -> float:
+    """What stages before this one leave in the process. earlier: their `programs`, each program once."""
+    return min(LEFT_AT_MOST, LEFT + sum(earlier)) if machine.on_cpu else 0.0
 
 
 def adapted(shape: Shape, lora: tuple[int, tuple[str, ...]]) -> int:

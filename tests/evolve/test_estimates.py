@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from rstar_jax import models, records, weights
+from rstar_jax import compilations, models, records, weights
 from rstar_jax.curate import StepValues
 from rstar_jax.data.load import load_problems
 from rstar_jax.evolve import known_sizes, learnt_sizes
@@ -15,6 +15,7 @@ from rstar_jax.evolve.kept import by_own_pace, estimated, keep_estimates, keep_l
 from rstar_jax.evolve.rounds import shape_of
 from rstar_jax.evolve.settings import RunSettings, TrainSettings
 from rstar_jax.manifests import MANIFEST
+from rstar_jax.plan import needs
 from rstar_jax.plan.needs import Machine
 from rstar_jax.plan.texts import Prompts, Solutions
 from rstar_jax.report.sections import StageTimes
@@ -59,7 +60,7 @@ def read_by_a_training(of: Context, rows) -> int:
     """Tokens of the trees that an epoch of a training reads."""
     model = models.from_policy(weights.load_pretrained(TINY_BASE), seed=0)
     batches = pair_batches(model, rows, of.tokenizer(TINY_BASE), of.prompt("ppm"), ONE)
-    return batches.groups.tokens(range(len(batches.groups)))
+    return sum(len(batches.rows.tree(group).tokens) for group in range(len(batches.groups)))
 
 
 @pytest.mark.parametrize(("questions", "within"), [(40, 1.0), (900, 1.1)])
@@ -121,6 +122,22 @@ def test_estimates_go_by_known_sizes_and_by_rows_that_are_there(tmp_path):
     at_hand = by_stage(*asked, Machine(), 100, 10, few, {"round2/ppm": 5000.0})
     assert at_hand["round2/ppm"]["tokens"] == 5000 != known["round2/ppm"]["tokens"]
     assert at_hand["round1/ppm"] == known["round1/ppm"]
+
+
+def test_what_earlier_stages_leave_in_a_process_is_counted_on_a_cpu(tmp_path):
+    made = context(tmp_path)
+    prompts = {(kind, "train"): Prompts(30, 40, 50) for kind in ("bootstrap", "finetuned")}
+    asked = made.settings, (shape_of(TINY_BASE),) * 2, prompts
+
+    def left(kind: str) -> list[int | None]:
+        found = by_stage(*asked, Machine(kind=kind), 100, 10)
+        return [stage["parts"].get("earlier stages") for stage in found.values()]
+
+    first, *others = left("cpu")
+    assert first is None and min(map(int, filter(None, others))) >= needs.LEFT / 2**20
+    assert len(set(others)) > 1 and None not in others
+    assert max(map(int, filter(None, others))) <= needs.LEFT_AT_MOST / 2**20 < compilations.MOST_HELD / 2**20
+    assert not any(left("NVIDIA H200"))
 
 
 def test_later_estimates_stand_beside_the_first_with_the_runs_own_pace(tmp_path):
