@@ -30,7 +30,7 @@ from rstar_jax.train import TrainConfig, policy_loss
 from rstar_jax.train.step import programs
 
 BATCH = {"tokens": "int32", "positions": "int32", "segment_ids": "int32", "targets": "int32"}
-BATCH |= {"weights": "float32", "marks": "int8"}
+BATCH |= {"ends": "int32", "weights": "float32", "marks": "int8"}
 
 
 def resident() -> float:

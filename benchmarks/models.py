@@ -78,6 +78,7 @@ def ours(model: Decoder, tokens: np.ndarray, remat: Remat = "none") -> tuple[Ste
         "tokens": jnp.asarray(tokens),
         "positions": jnp.broadcast_to(jnp.arange(tokens.shape[1], dtype=jnp.int32), tokens.shape),
         "segment_ids": jnp.ones(tokens.shape, jnp.int32),
+        "ends": jnp.full(tokens.shape, tokens.shape[1], jnp.int32),
         "targets": jnp.asarray(np.roll(tokens, -1, axis=1)),
         "weights": jnp.ones(tokens.shape, jnp.float32),
         "marks": jnp.zeros(tokens.shape, jnp.int8),

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import os
 import random
 import tempfile
@@ -22,23 +23,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from jax.sharding import AbstractMesh
 
 from rstar_jax import columns, records
 from rstar_jax.data import tokenize
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.row_tokens import encoded
 from rstar_jax.data.solution_tokens import SolutionEncoder
-from rstar_jax.sharding import MESH_AXES
+from rstar_jax.plan.fit import Mesh
+from rstar_jax.plan.microbatches import solutions
 from rstar_jax.tasks import MathTask
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train import PolicyBatches, TrainConfig
-from rstar_jax.train.host_rows import Rows, call_tokens, shapes
-from rstar_jax.train.packing import Example, arrange
+from rstar_jax.train.policy import example_of
+from rstar_jax.train.tree_rows import by_question
 from rstar_jax.types import SftRow
 from rstar_jax.weights import TINY_BASE
 
@@ -135,7 +134,7 @@ def _objects(folder: Path) -> None:
     )
     with Measured("Python objects", min(_OBJECTS, len(file))):
         rows = list(itertools.islice(file, _OBJECTS))
-        examples = [Example(**encoder.arrays(row, counts)) for row in rows]
+        examples = [example_of(**encoder.arrays(row, counts)) for row in rows]
     assert examples
 
 
@@ -145,7 +144,7 @@ def _encode(folder: Path, processes: int) -> None:
     rows, encoder = RowFile(folder / "sft.parquet", SftRow), SolutionEncoder(*encoding())
     what = "a store" if processes == 1 else f"a store, {processes} processes"
     with Measured(what, len(rows)):
-        store = encoded(rows, encoder, Example, folder=folder / str(processes))
+        store = encoded(rows, encoder, example_of, folder=folder / str(processes))
     if processes == 1:
         print(f"  {store.lengths.mean():.0f} tokens a row, {store.lengths.max()} at most", flush=True)
 
@@ -153,8 +152,8 @@ def _encode(folder: Path, processes: int) -> None:
 def _resume(folder: Path) -> None:
     rows, encoder = RowFile(folder / "sft.parquet", SftRow), SolutionEncoder(*encoding())
     with Measured("found again, with the name of the data", len(rows)):
-        store = encoded(rows, encoder, Example, folder=folder / "1")
-        batches = PolicyBatches(store, CONFIG, 0)
+        store = encoded(rows, encoder, example_of, folder=folder / "1")
+        batches = PolicyBatches(store, CONFIG, 0, questions=by_question(store.column("question")))
         batches.digest()
     steps = min(_STEPS, batches.total_steps)
     with Measured(f"{steps} steps of {CONFIG.batch}, read and packed", steps * CONFIG.batch):
@@ -163,10 +162,8 @@ def _resume(folder: Path) -> None:
 
 
 def _padding() -> None:
-    """Solutions of random lengths (log-normal), in the mean of 100 steps."""
-    print(
-        f"\n{'tokens':>6} {'batch':>6} {'call':>9} {'parts':>5} {'one shape':>9} {'five':>6} {'ms a step':>9}"
-    )
+    """Solutions of random lengths (log-normal), each of another question, in the mean of 16 steps."""
+    print(f"\n{'tokens':>6} {'batch':>6} {'call':>9} {'parts':>5} {'calls':>6} {'padding':>8} {'CPU s':>6}")
     for typical, batch, rows, seq_len, parts in (
         *((560, 128, 8, 4096, parts) for parts in (1, 8)),
         *((900, 128, 8, 4096, parts) for parts in (1, 8)),
@@ -176,19 +173,10 @@ def _padding() -> None:
         (270, 8, 1, 1024, 1),
         (100, 16, 2, 256, 1),
     ):
-        mesh: Any = AbstractMesh((1, parts, 1, 1, 1), MESH_AXES)
-        sizes = Rows.halves(mesh, rows)
-        rng, text, spent = np.random.default_rng(0), 0, 0.0
-        padded = {"one": 0, "five": 0}
-        for _ in range(100 if batch < 1000 else 10):
-            lengths = np.clip(rng.lognormal(np.log(typical), 0.35, batch), 20, seq_len).astype(int).tolist()
-            text += sum(lengths)
-            began = time.process_time()
-            for name, some in (("one", shapes(sizes, seq_len)[:1]), ("five", shapes(sizes, seq_len))):
-                began = time.process_time()
-                found = arrange([[n] for n in lengths], some, call_tokens(mesh))[1]
-                padded[name] += sum(shape.size for shape in found)
-            spent += time.process_time() - began
-        one, five = (f"{100 * (1 - text / padded[name]):.1f} %" for name in ("one", "five"))
-        ms = spent / (100 if batch < 1000 else 10) * 1e3
-        print(f"{typical:6} {batch:6} {f'{rows} x {seq_len}':>9} {parts:5} {one:>9} {five:>6} {ms:6.1f}")
+        began = time.process_time()
+        calls = solutions(Mesh(parts, 1), rows, seq_len, batch, typical)
+        spent, slots = time.process_time() - began, sum(n * math.prod(shape) for shape, n in calls.items())
+        print(
+            f"{typical:6} {batch:6} {f'{rows} x {seq_len}':>9} {parts:5} {sum(calls.values()):6.1f} "
+            f"{100 * (1 - batch * typical / slots):6.1f} % {spent:6.1f}"
+        )

@@ -70,7 +70,7 @@ def measure(
 
     params = {name: array(s.shape, s.axes, jnp.float32) for name, s in param_specs(c).items()}
     kinds = {"tokens": jnp.int32, "positions": jnp.int32, "segment_ids": jnp.int32, "targets": jnp.int32}
-    more = {"weights": jnp.float32, "marks": jnp.int8}
+    more = {"ends": jnp.int32, "weights": jnp.float32, "marks": jnp.int8}
     batch = {n: array((rows, T), ("batch", None), d) for n, d in (kinds | more).items()}
     model = Decoder(c, params, compute_dtype=jnp.bfloat16, mesh=mesh)
     accumulate, _ = programs(model, batch, policy_loss, TrainConfig(remat=remat))

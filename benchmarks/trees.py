@@ -32,10 +32,10 @@ from rstar_jax.models import DecoderConfig, RewardModel, from_policy, init_rando
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.prompts import PROMPTS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import Batch, Example, TrainConfig, fit, ppm_loss
-from rstar_jax.train.packing import Shape, arrange, rows_of, share, shuffled
+from rstar_jax.train import Batch, TrainConfig, fit, ppm_loss
 from rstar_jax.train.ppm import PpmBatches, sides_of
-from rstar_jax.train.tree_rows import by_question
+from rstar_jax.train.tree_packing import Outline, fill, spread
+from rstar_jax.train.tree_rows import by_question, shuffled
 from rstar_jax.types import PreferencePair
 from rstar_jax.weights import load_reward_model
 
@@ -63,29 +63,39 @@ class Separate:
 
     def __call__(self, step: int) -> Batch:
         order, c = shuffled(len(self.nodes), 0, 0), self.config
-        nodes = [self.nodes[i] for i in share(order, step, self.total_steps)]
+        nodes = [self.nodes[i] for i in np.array_split(order, self.total_steps)[step]]
         members = [list(dict.fromkeys(s for i in node for s in self.pairs[i])) for node in nodes]
-        lengths = [[len(self.sequences[s]) for s in some] for some in members]
-        places, shapes = arrange(lengths, [Shape(c.microbatch, c.seq_len)])
-        flat = [self.sequences[s] for some in members for s in some]
-        examples = [Example(tokens, np.zeros(len(tokens), bool)) for tokens in flat]
-        packed = rows_of(examples.__getitem__, list(itertools.chain(*places)), shapes)
-        reads: list[list[tuple[int, int, float]]] = [[] for _ in packed]
-        for node, some, slots in zip(nodes, members, places, strict=True):
-            last = {
-                s: slot.row * c.seq_len + slot.start + len(self.sequences[s]) - 1
-                for s, slot in zip(some, slots, strict=True)
-            }
-            reads[slots[0].microbatch] += [
-                (last[self.pairs[i][0]], last[self.pairs[i][1]], float(self.weights[i])) for i in node
-            ]
-        for arrays, found in zip(packed, reads, strict=True):
-            columns = np.zeros((3, c.microbatch * c.seq_len // 2))
-            columns[:, : len(found)] = np.array(found).T
-            arrays |= {n: columns[i].astype(np.int32) for i, n in enumerate(("positive", "negative"))}
-            arrays["pair_weights"] = columns[2].astype(np.float32)
-            del arrays["targets"], arrays["weights"], arrays["marks"]
-        return Batch(packed, sum(map(len, nodes)), sum(map(len, flat)))
+        lengths = [np.array([len(self.sequences[s]) for s in some]) for some in members]
+        outlines = [Outline(np.zeros(len(sizes), int), sizes) for sizes in lengths]
+        packed = [
+            self._packed([nodes[i] for i in some], [members[i] for i in some], [outlines[i] for i in some])
+            for some in spread(outlines, c.microbatch, c.seq_len)
+        ]
+        return Batch(packed, sum(map(len, nodes)), sum(int(sizes.sum()) for sizes in lengths))
+
+    def _packed(
+        self, nodes: list[np.ndarray], members: list[list[int]], outlines: list[Outline]
+    ) -> dict[str, np.ndarray]:
+        """A microbatch of whole nodes. members: their sequences, which outlines are the sizes of."""
+        rows, tokens = self.config.microbatch, self.config.seq_len
+        arrays = {n: np.zeros((rows, tokens), np.int32) for n in ("tokens", "positions", "segment_ids")}
+        last: dict[tuple[int, int], int] = {}
+        for part in fill(outlines, rows, tokens) or ():
+            s = members[part.number][part.first]
+            here = self.sequences[s]
+            span = slice(part.start, part.start + len(here))
+            arrays["tokens"][part.row, span] = here
+            arrays["positions"][part.row, span] = np.arange(len(here))
+            arrays["segment_ids"][part.row, span] = 1 + arrays["segment_ids"][part.row].max()
+            last[part.number, s] = part.row * tokens + span.stop - 1
+        columns = np.zeros((3, rows * tokens // 2))
+        found = [(number, i) for number, node in enumerate(nodes) for i in node]
+        for row, side in enumerate((0, 1)):
+            columns[row, : len(found)] = [last[number, self.pairs[i][side]] for number, i in found]
+        columns[2, : len(found)] = [self.weights[i] for _, i in found]
+        positive, negative = columns[:2].astype(np.int32)
+        weights = columns[2].astype(np.float32)
+        return arrays | {"positive": positive, "negative": negative, "pair_weights": weights}
 
 
 def separate_loss(model: RewardModel, batch: dict[str, jax.Array], config: TrainConfig) -> Any:

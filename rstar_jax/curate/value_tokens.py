@@ -7,8 +7,7 @@ from collections import Counter
 import numpy as np
 
 from rstar_jax.curate.values import StepValues
-from rstar_jax.data.pair_tokens import question_number
-from rstar_jax.data.row_tokens import RowEncoder
+from rstar_jax.data.row_tokens import RowEncoder, question_number
 from rstar_jax.data.token_store import Arrays
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 
 import numpy as np
 
-from rstar_jax.data.row_tokens import RowEncoder
+from rstar_jax.data.row_tokens import RowEncoder, question_number
 from rstar_jax.data.token_store import Arrays
 from rstar_jax.types import PreferencePair
 
@@ -37,9 +36,3 @@ class PairEncoder(RowEncoder):
             "weight": np.asarray([row.weight], np.float32),
             "depth": np.asarray([WHOLE if row.final else len(row.prefix) + 1], np.int32),
         }
-
-
-def question_number(question: str) -> np.int64:
-    """Name a question by 64 bits of a digest, by which its rows are brought together whatever their order."""
-    found = hashlib.blake2b(question.encode(errors="surrogatepass"), digest_size=8)
-    return np.frombuffer(found.digest(), "<i8")[0]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 import rstar_jax
@@ -31,13 +32,14 @@ _PROMPTS = 256  # remembered: rows of a question mostly stand together
 
 @dataclasses.dataclass(frozen=True)
 class RowEncoder:
-    """Arrays of rows of one `row` kind.
+    """Arrays of rows of one `row` kind. form: of the arrays; what was kept in another is not found.
 
     prompt: question -> what stands before the steps. source: the file of the rows, to be named where one is
     not what its kind says.
     """
 
     row: ClassVar[type]
+    form: ClassVar[int] = 1
 
     tokenizer: Tokenizer
     prompt: Callable[[str], str]
@@ -60,7 +62,7 @@ class RowEncoder:
         fields = (field.name for field in dataclasses.fields(self))
         options = [getattr(self, name) for name in fields if name not in ("tokenizer", "prompt", "source")]
         kind = type(self).__name__
-        depends = rstar_jax.__version__, kind, self.prompt("{question}"), options, tokenizer
+        depends = rstar_jax.__version__, kind, self.form, self.prompt("{question}"), options, tokenizer
         found = hashlib.sha256(repr(depends).encode(errors="replace"))
         found.update(records.digest(rows.path).encode())
         return found.hexdigest()[:16]
@@ -108,6 +110,12 @@ def encoded(
             on_done=on_done,
         )
     return tokenized(lambda: _chunks(rows), encoder, kind, rows=len(rows), on_done=on_done)
+
+
+def question_number(question: str) -> np.int64:
+    """Name a question by 64 bits of a digest, by which its rows are brought together whatever their order."""
+    found = hashlib.blake2b(question.encode(errors="surrogatepass"), digest_size=8)
+    return np.frombuffer(found.digest(), "<i8")[0]
 
 
 def _chunks(rows: Iterable[T]) -> Iterator[Sequence[T]]:

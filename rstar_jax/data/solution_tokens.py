@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rstar_jax.data.row_tokens import RowEncoder
+from rstar_jax.data.row_tokens import RowEncoder, question_number
 from rstar_jax.data.token_store import Arrays
 from rstar_jax.errors import UserError
 from rstar_jax.text.tokenizer import Tokenizer
@@ -17,7 +17,8 @@ from rstar_jax.types import SftRow
 
 @dataclasses.dataclass(frozen=True)
 class SolutionEncoder(RowEncoder):
-    """Arrays of solutions [T]: tokens int32, trained bool, marks int8 (`marks`).
+    """Arrays of solutions: tokens int32, trained bool, marks int8 (`marks`), [T]; question: int64 [1]
+    (`question_number`).
 
     sampled_ids: a step is learnt by the ids that it was sampled with. room: most tokens of a solution, of
     which the steps that fit are kept; 0: all are.
@@ -28,6 +29,7 @@ class SolutionEncoder(RowEncoder):
     """
 
     row = SftRow
+    form = 2
 
     sampled_ids: bool = True
     room: int = 0
@@ -57,6 +59,7 @@ class SolutionEncoder(RowEncoder):
             "tokens": np.asarray(ids, np.int32),
             "trained": np.asarray(trained, bool),
             "marks": marks(ids, self.tokenizer),
+            "question": np.asarray([question_number(row.question)]),
         }
 
 

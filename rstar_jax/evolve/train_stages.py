@@ -74,6 +74,7 @@ def fine_tune(
             config,
             tokens=tokens_folder(folder),
             on_row=functools.partial(_encoded, context),
+            on_question=functools.partial(_grown, context),
             held_out=measured,
             **options,
         )

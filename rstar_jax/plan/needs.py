@@ -108,7 +108,7 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
 
 
 def _compiling(shape: Shape, load: Any) -> float:
-    """Calls have half as many rows each time, down to one (`train.host_rows.Rows.halves`)."""
+    """Calls have as many sizes as rows can be halved; of a long training up to 8 (`train.tree_rows`)."""
     if shape.layers > (UNROLLED_WITHOUT_REMAT if load.remat == "none" else UNROLLED):
         return 0
     return shape.layers * (UNROLLED_LAYER + (load.rows.bit_length() - 1) * UNROLLED_SIZE)

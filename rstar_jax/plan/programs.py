@@ -35,9 +35,8 @@ from rstar_jax.transforms import quantize
 
 Request = Mapping[str, Any]
 ENGINE = {"prefill": "read", "read on": "read_on", "decode": "decode", "score": "score"}
-_PACKED = {"tokens": jnp.int32, "positions": jnp.int32, "segment_ids": jnp.int32}
+_PACKED = dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), jnp.int32)
 _TARGETS = {"targets": jnp.int32, "weights": jnp.float32, "marks": jnp.int8}
-_TREES = {"ends": jnp.int32}
 _PAIRS = {"positive": jnp.int32, "negative": jnp.int32, "pair_weights": jnp.float32}
 
 
@@ -75,7 +74,7 @@ def _training(request: Request, config: DecoderConfig, mesh: Mesh) -> DeviceProg
         name: array(s.shape, s.axes, jnp.float32) for name, s in param_specs(config).items()
     }
     model: Any = Decoder(config, params, compute_dtype=jnp.bfloat16, mesh=mesh)
-    arrays = _PACKED | (_TREES if is_ppm else _TARGETS)
+    arrays = _PACKED if is_ppm else _PACKED | _TARGETS
     batch = {name: array((rows, T), ("batch", "tokens"), dtype) for name, dtype in arrays.items()}
     if is_ppm:
         score: Any = array((config.width,), ("embed",), jnp.float32)

@@ -10,11 +10,11 @@ from rstar_jax.train.held_out_rows import held_out_pairs, held_out_solutions, he
 from rstar_jax.train.loop import Batch, fit
 from rstar_jax.train.mesh_sizes import device_memory, mesh_sizes
 from rstar_jax.train.metrics import MetricsWriter, read_metrics
-from rstar_jax.train.packing import Example
 from rstar_jax.train.pair_order import PairOrder, pair_order
 from rstar_jax.train.policy import PolicyBatches, policy_loss, train_policy
 from rstar_jax.train.ppm import PpmBatches, ppm_loss, saturation, train_ppm
 from rstar_jax.train.pqm import train_pqm
+from rstar_jax.train.solution_trees import Example
 from rstar_jax.train.steadiness import unsteadiness
 from rstar_jax.train.step import programs
 from rstar_jax.train.value_errors import ValueErrors, value_errors

@@ -12,7 +12,7 @@ Microbatch = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Input of one optimiser step: microbatches of few shapes, the largest first, and how many examples and
+    """Input of one optimiser step: microbatches of few shapes, and how many examples and
     tokens are in them.
     """
 

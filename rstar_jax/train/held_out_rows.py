@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,11 +14,11 @@ from rstar_jax.models import Decoder, RewardModel
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig
 from rstar_jax.train.held_out import HeldOut, measure
-from rstar_jax.train.host_rows import Rows, call_tokens, mesh_of
-from rstar_jax.train.packing import Example
+from rstar_jax.train.host_rows import Rows, mesh_of
 from rstar_jax.train.policy import PolicyBatches, policy_loss
 from rstar_jax.train.ppm import once, pair_batches, ppm_loss
 from rstar_jax.train.pqm import pqm_loss, value_batches
+from rstar_jax.train.solution_trees import Example
 from rstar_jax.types import PreferencePair, SftRow
 
 
@@ -40,8 +41,8 @@ def held_out_solutions(
     if not examples:
         return None, 0, 0
     once = dataclasses.replace(config, epochs=1)
-    mesh = mesh_of(model)
-    batches = PolicyBatches(examples, once, 0, Rows.halves(mesh, config.microbatch), call_tokens(mesh))
+    sizes = functools.partial(Rows.sizes, mesh_of(model), config.microbatch)
+    batches = PolicyBatches(examples, once, 0, sizes)
 
     def figures(model: Decoder) -> dict[str, float]:
         return measure(model, batches, policy_loss, config, total_steps=batches.total_steps)

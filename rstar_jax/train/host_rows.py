@@ -21,13 +21,9 @@ from jax.sharding import Mesh
 from rstar_jax import distributed, mirror, sharding
 from rstar_jax.data.token_store import TokenStore
 from rstar_jax.data.tokenize import Share
-from rstar_jax.train.packing import Example, Shape
+from rstar_jax.train.solution_trees import Example
 
 log = logging.getLogger(__name__)
-
-_SHAPES = 5  # of a training's microbatches
-_GATHERED = 1024  # tokens of a part of the batch that take as long as gathering the parameters
-_LANES = 128  # of which rows are multiples where they are halved: kernels take no shorter pieces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,38 +66,10 @@ class Rows:
             n *= 2
         return tuple(cls.on(mesh, count * k // n) for k in range(n, 0, -1))
 
-    @classmethod
-    def halves(cls, mesh: Mesh | None, microbatch: int) -> tuple[Rows, ...]:
-        """Those of `on`, their half and so on, largest first, as far as the mesh divides them."""
-        counts, parts = [cls.on(mesh, microbatch).count], 1 if mesh is None else sharding.batch_parts(mesh)
-        while len(counts) < _SHAPES and counts[-1] % (2 * parts) == 0:
-            counts.append(counts[-1] // 2)
-        return tuple(cls.on(mesh, count) for count in counts)
-
     @functools.cached_property
     def makes(self) -> np.ndarray:
         """Return True for each row that this process makes, bool [count]."""
         return np.array([self.own is None or row in self.own for row in range(self.count)])
-
-
-def shapes(sizes: Sequence[Rows], seq_len: int) -> list[Shape]:
-    """The shapes that microbatches may have, each half as large as the one before: those of `Rows.halves`,
-    then shorter ones. Each is compiled when a training comes to need it."""
-    found, least = [Shape(rows.count, seq_len, rows.own) for rows in sizes], _LANES * sizes[0].context
-    while len(found) < _SHAPES and (tokens := found[-1].tokens) % (2 * least) == 0:
-        found.append(dataclasses.replace(found[-1], tokens=tokens // 2))
-    return found
-
-
-def call_tokens(mesh: Mesh | None) -> int:
-    """What a microbatch costs besides its tokens, in tokens: where parameters are split, each gathers them
-    and scatters their gradients, be it small or not. That takes as long as some tokens of each part of the
-    batch, whatever the model's size (docs/LOG.md, "What a call costs besides its tokens")."""
-    if mesh is None:
-        return 0
-    context = mesh.shape.get("context", 1)
-    split = mesh.shape.get("fsdp", 1) * context > 1
-    return _GATHERED * sharding.batch_parts(mesh) * context if split else 0
 
 
 def host() -> tuple[int, int]:

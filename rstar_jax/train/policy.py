@@ -1,7 +1,8 @@
 """Supervised fine-tuning of the policy on verified solutions (arXiv 2501.04519, section 3.2).
 
 The policy learns every token that it will have to write: thoughts, code, step ends and the answer; neither
-the prompt nor what the interpreter prints.
+the prompt nor what the interpreter prints. Solutions of a question are learnt as a tree
+(`solution_trees.py`): what they share is computed once.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -21,15 +21,18 @@ from rstar_jax.data.row_tokens import encoded
 from rstar_jax.data.solution_tokens import SolutionEncoder
 from rstar_jax.errors import UserError
 from rstar_jax.losses import LOSSES, Terms
-from rstar_jax.models import Decoder
+from rstar_jax.models import Decoder, rope
 from rstar_jax.text.tokenizer import Tokenizer
 from rstar_jax.train.config import TrainConfig, TrainSummary
 from rstar_jax.train.held_out import HeldOut
-from rstar_jax.train.host_rows import Rows, call_tokens, digest, host_share, lengths, mesh_of, shapes
+from rstar_jax.train.host_rows import Rows, digest, host_share, lengths, mesh_of
 from rstar_jax.train.loop import Batch, OnStep, fit
 from rstar_jax.train.metrics import MetricsWriter
-from rstar_jax.train.packing import Example, arrange, rows_of, share, shuffled
+from rstar_jax.train.solution_trees import MARKS, Example, links, solution_tree
 from rstar_jax.train.step import Loss
+from rstar_jax.train.tree_packing import Outline
+from rstar_jax.train.tree_rows import Group, Groups, Ragged, Steps, TreeRows, by_question
+from rstar_jax.train.trees import TokenTree, divided, token_tree
 from rstar_jax.train.vocabulary import terms
 from rstar_jax.transforms import lora
 from rstar_jax.types import SftRow
@@ -51,6 +54,7 @@ def train_policy(
     new_tokens: range = range(0),
     tokens: Path | None = None,
     on_row: Callable[[int, int], None] = lambda *_: None,
+    on_question: Callable[[int, int], None] = lambda *_: None,
     checkpoints: Path | None = None,
     metrics: MetricsWriter | None = None,
     on_step: OnStep | None = None,
@@ -62,8 +66,8 @@ def train_policy(
     prompt: question -> what the policy is given before the solution. new_tokens: ids that the base was never
     taught; their embeddings train whole where the rest is low-rank. tokens: a folder for the token ids of
     rows that are a file (`RowFile`): they are mapped, and found there by a resumed training; None: they stay
-    in memory. on_row: told now and then how many rows are encoded, of all. Raises UserError if there are no
-    rows or none fits `config.seq_len`.
+    in memory. on_row: told now and then how many rows are encoded, of all; on_question: how many questions
+    are trees, of all. Raises UserError if there are no rows or none fits `config.seq_len`.
     """
     if not len(rows):
         raise UserError("training the policy: no solutions given. At least one verified solution is needed.")
@@ -73,7 +77,7 @@ def train_policy(
     examples = encoded(
         rows,
         encoder,
-        Example,
+        example_of,
         folder=tokens,
         share=host_share(),
         on_done=lambda done: on_row(done, len(rows)),
@@ -86,8 +90,15 @@ def train_policy(
             "%d steps have token_ids that are none of their text in this vocabulary: the texts are learnt.",
             refused,
         )
-    mesh = mesh_of(model)
-    batches = PolicyBatches(examples, config, seed, Rows.halves(mesh, config.microbatch), call_tokens(mesh))
+    batches = PolicyBatches(
+        examples,
+        config,
+        seed,
+        functools.partial(Rows.sizes, mesh_of(model), config.microbatch),
+        questions=by_question(examples.column("question")),
+        long_from=rope.long_from(model.config.rope),
+        on_question=on_question,
+    )
     with lora.adapted(model, config.lora, seed=seed, new_tokens=new_tokens):
         summary = fit(
             model,
@@ -107,14 +118,19 @@ def train_policy(
     return dataclasses.replace(summary, truncated=counts["truncated"], as_sampled=counts["as_sampled"])
 
 
-class PolicyBatches:
-    """step -> Batch: the examples in a new order each epoch, cut into steps whose sizes differ by one at
-    most.
+def example_of(question: np.ndarray, **arrays: np.ndarray) -> Example:
+    """A solution, of the arrays that `SolutionEncoder` makes."""
+    return Example(**arrays)
 
-    rows: the sizes of a microbatch (`Rows.halves`); None: `config.microbatch` and less, all made here.
-    call: tokens that a microbatch counts for besides its own (`call_tokens`).
-    total_steps: of all epochs. dropped: examples longer than a row, left out with a warning. Raises UserError
-    if nothing is left.
+
+class PolicyBatches:
+    """step -> Batch: trees of whole questions in a new order each epoch, about `config.batch` solutions a
+    step.
+
+    questions: the examples of each, int [.]; None: each is of another. rows, long_from: as for `PpmBatches`.
+    on_question: told now and then how many questions are trees, of all. total_steps: of all epochs. dropped:
+    examples longer than a row, left out with a warning. What trees there are is the same on every mesh.
+    Raises UserError if nothing is left.
     """
 
     def __init__(
@@ -122,34 +138,55 @@ class PolicyBatches:
         examples: Sequence[Example],
         config: TrainConfig,
         seed: int,
-        rows: Sequence[Rows] | None = None,
-        call: int = 0,
+        rows: Callable[[int], Sequence[Rows]] | None = None,
+        *,
+        questions: Ragged | Sequence[np.ndarray] | None = None,
+        long_from: int | None = None,
+        on_question: Callable[[int, int], None] = lambda *_: None,
     ) -> None:
-        self.config, self.seed, self.examples, self.call = config, seed, examples, call
-        self.shapes = shapes(rows or Rows.halves(None, config.microbatch), config.seq_len)
+        self.config, self.examples, self.long_from = config, examples, long_from
         self.lengths = lengths(examples)
-        self.kept = np.flatnonzero(self.lengths <= config.seq_len)
-        self.dropped = len(examples) - len(self.kept)
+        self.dropped = int((self.lengths > config.seq_len).sum())
         warn_dropped(self.dropped, len(examples), "solutions", config)
-        self.steps_per_epoch = math.ceil(len(self.kept) / config.batch)
-        self.total_steps = config.epochs * self.steps_per_epoch
+        if questions is None:
+            questions = by_question(np.arange(len(examples)))
+        self.groups = Groups.of(len(questions), lambda n: self._divided(questions[n]), 1, on_question)
+        rows = rows or functools.partial(Rows.sizes, None, config.microbatch)
+        self.steps = Steps(self.groups, config, seed)
+        self.rows = TreeRows(self.groups, self._tree, rows, config.seq_len, self.steps, MARKS)
+        self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 
     def __call__(self, step: int) -> Batch:
-        chosen = self._chosen(step)
-        sizes = self.lengths[chosen].tolist()
-        places, found = arrange([[n] for n in sizes], self.shapes, self.call)
-        packed = rows_of(lambda i: self.examples[chosen[i]], [slot for (slot,) in places], found)
-        return Batch(packed, len(chosen), sum(sizes))
+        chosen = self.steps(step).tolist()
+        microbatches, slots = self.rows(chosen)
+        solutions = sum(len(self.groups.examples[group]) for group in chosen)
+        return Batch(microbatches, solutions, self.rows.tokens(slots))
 
     def digest(self) -> int:
         """A number for the data, whatever the rows that it comes in."""
-        first = (self.examples[i] for i in self._chosen(0))
-        return digest(self.lengths, (array for e in first for array in (e.tokens, e.trained)))
+        first = [example for group in self.steps(0).tolist() for example in self._of(group)]
+        arrays = (array for example in first for array in (example.tokens, example.trained))
+        return digest(self.groups.outlines.rows, (self.groups.examples.rows, *arrays))
 
-    def _chosen(self, step: int) -> list[int]:
-        epoch, part = divmod(step, self.steps_per_epoch)
-        order = shuffled(len(self.kept), self.seed, epoch)
-        return self.kept[share(order, part, self.steps_per_epoch)].tolist()
+    def _divided(self, numbers: np.ndarray) -> Iterator[Group]:
+        """The groups of a question's examples. Long ones share nothing with others."""
+        sizes = self.lengths[numbers]
+        long = np.zeros(len(sizes), bool) if self.long_from is None else sizes > self.long_from
+        for kind in (~long, long):
+            some = numbers[kind & (sizes <= self.config.seq_len)].tolist()
+            if len(some) == 1:  # nothing to be compared: of most, no token is read
+                yield Outline(np.zeros(1, int), self.lengths[some]), [some]
+            elif some:
+                links_of, _ = links([self.examples[number] for number in some])
+                for group in divided([[ids] for ids in links_of], self.config.seq_len, self.config.batch):
+                    tree = token_tree([links_of[i] for i in group])
+                    yield tree.outline(), [(some[i],) for i in group]
+
+    def _of(self, group: int) -> list[Example]:
+        return [self.examples[number] for number in self.groups.examples[group][:, 0].tolist()]
+
+    def _tree(self, group: int) -> TokenTree:
+        return solution_tree(self._of(group))
 
 
 def warn_dropped(dropped: int, total: int, what: str, config: TrainConfig) -> None:
@@ -178,14 +215,15 @@ def _loss_of(kinds: tuple[str, ...]) -> Loss:
 def policy_loss(
     model: Decoder, batch: dict[str, jax.Array], config: TrainConfig, kinds: Sequence[str] = ()
 ) -> Terms:
-    """Next-token cross-entropy of a microbatch from `pack`, that of each delimiter reported apart by the
-    names in `kinds`.
+    """Next-token cross-entropy of a microbatch of `PolicyBatches`, that of each delimiter reported apart by
+    the names in `kinds`.
 
     With a large vocabulary the logits of all tokens would be the largest arrays of the whole step (4096 x
     151,936 float32 = 2.5 GB a row), so they are computed in pieces, and again in the backward pass.
     """
     loss = LOSSES["cross_entropy"]
-    x = model.hidden(batch["tokens"], batch["positions"], batch["segment_ids"], remat=config.remat)
+    rows = batch["tokens"], batch["positions"], batch["segment_ids"]
+    x = model.hidden(*rows, ends=batch["ends"], remat=config.remat)
     devices = 1 if model.mesh is None else model.mesh.size
     parts = 1 if model.mesh is None else model.mesh.shape.get("context", 1)
     pieces = _pieces(x.shape[0], x.shape[1] // parts, model.config.vocab_size, devices / parts)

@@ -178,7 +178,7 @@ class PqmBatches:
         self.dropped = total - self.learnt
         warn_dropped(self.dropped, total, "steps that have values", config)
         self.steps = Steps(self.groups, config, seed)
-        marks = "values", "weights"
+        marks = {"values": np.float32, "weights": np.float32}
         self.rows = TreeRows(self.groups, self._tree, rows, config.seq_len, self.steps, marks)
         self.total_steps, self.steps_per_epoch = self.steps.total, self.steps.per_epoch
 

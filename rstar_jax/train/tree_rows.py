@@ -13,18 +13,21 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from rstar_jax.train.batch import Microbatch
 from rstar_jax.train.config import TrainConfig
 from rstar_jax.train.host_rows import Rows, all_rows, host
-from rstar_jax.train.packing import Arrays, shuffled
 from rstar_jax.train.tree_packing import Outline, Part, chosen, smallest, spread
 from rstar_jax.train.trees import TokenTree
 
-LANES = 128  # rows are multiples of it, as kernels want them
+LANES = 128  # rows are multiples of it, as kernels want them, where they are not short
+LENGTHS = 8  # at least, that rows may have
 STEPS_A_SHAPE = 500  # of a training, that pay for compiling another shape
 TOLD_EVERY = 64  # questions
 ROW_COUNTS = 8  # that a microbatch may have
@@ -115,6 +118,12 @@ def by_question(questions: np.ndarray) -> Ragged:
     return Ragged.of(order, sizes, np.argsort(first))
 
 
+@functools.lru_cache(maxsize=4)
+def shuffled(count: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of `count` groups in an epoch, int64 [count]."""
+    return np.random.default_rng((seed, epoch)).permutation(count)
+
+
 class Steps:
     """step -> groups that it learns: all of them in a new order each epoch, of about `config.batch` examples.
 
@@ -177,14 +186,14 @@ class TreeRows:
         rows: Callable[[int], Sequence[Rows]],
         seq_len: int,
         steps: Steps,
-        marks: Sequence[str] = (),
+        marks: Mapping[str, Any] | None = None,
     ) -> None:
-        """marks: names of those that all trees have."""
-        self.seq_len, self.marks = seq_len, marks
+        """marks: names and dtypes of those that all trees have."""
+        self.seq_len, self.marks = seq_len, marks or {}
         self._groups, self._make = groups, tree
         self._sizes = {size.count: size for size in rows(ROW_COUNTS)}
         self._most = (max(self._sizes), seq_len)
-        unit = LANES * next(iter(self._sizes.values())).context
+        unit = min(LANES, max(1, seq_len // LENGTHS)) * next(iter(self._sizes.values())).context
         lengths = {*range(unit, seq_len, unit), seq_len}
         tried = [(count, length) for count in self._sizes for length in sorted(lengths)]
         self.shapes = chosen(self._first_microbatches(steps), tried, shapes(steps.total))
@@ -200,30 +209,33 @@ class TreeRows:
             self._kept[group], self._room = made, self._room - len(made.tokens)
         return made
 
-    def __call__(self, chosen: Sequence[int]) -> tuple[list[Arrays], list[Slot]]:
+    def __call__(self, chosen: Sequence[int]) -> tuple[list[Microbatch], list[Slot]]:
         """Arrays of each microbatch, and where the trees of the chosen groups are.
 
-        tokens, positions, segment_ids, ends: int32 [rows, T], positions are depths; marks: float32. Rows of
+        tokens, positions, segment_ids, ends: int32 [rows, T], positions are depths; and the marks. Rows of
         other processes stay zeros.
         """
-        kinds = dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), np.int32)
-        kinds |= dict.fromkeys(self.marks, np.float32)
-        outlines = [self._groups.outline(group) for group in chosen]
-        microbatches: list[Arrays] = []
+        kinds = dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), np.int32) | self.marks
+        microbatches: list[Microbatch] = []
         slots: list[Slot] = []
-        for some in spread(outlines, *self._most):
-            number, parts = smallest([outlines[i] for i in some], self.shapes)
-            count, length = self.shapes[number]
+        for (count, length), placed in self.places(chosen):
             made = {name: np.zeros((count, length), kind) for name, kind in kinds.items()}
             own = self._sizes[count].makes
             made["ends"][own] = np.arange(1, length + 1)  # padding sees itself
-            for part in parts:
-                group = chosen[some[part.number]]
+            for group, part in placed:
                 slots.append(Slot(len(microbatches), group, part.first, part.end, part.row, part.start))
                 if own[part.row]:
                     write(made, part, self.tree(group).part(part.first, part.end))
             microbatches.append(made)
         return microbatches, slots
+
+    def places(self, chosen: Sequence[int]) -> Iterator[tuple[tuple[int, int], list[tuple[int, Part]]]]:
+        """Rows and tokens of a row of each microbatch of the chosen groups, and which part of which group is
+        where in it."""
+        outlines = [self._groups.outline(group) for group in chosen]
+        for some in spread(outlines, *self._most):
+            number, parts = smallest([outlines[i] for i in some], self.shapes)
+            yield self.shapes[number], [(chosen[some[part.number]], part) for part in parts]
 
     def tokens(self, slots: Iterable[Slot]) -> int:
         """Tokens of all these parts."""
@@ -238,7 +250,7 @@ class TreeRows:
                 yield [outlines[number] for number in numbers]
 
 
-def write(arrays: Arrays, slot: Part, tree: TokenTree) -> None:
+def write(arrays: Microbatch, slot: Part, tree: TokenTree) -> None:
     """Put a tree into its place of a microbatch, as a segment of its own."""
     row, span = slot.row, slice(slot.start, slot.start + len(tree.tokens))
     arrays["tokens"][row, span] = tree.tokens

@@ -27,7 +27,8 @@ OPEN = 8  # groups of a question that a further item may go into
 @dataclasses.dataclass(frozen=True)
 class TokenTree:
     """tokens, ends, depths: [N] int32, in depth-first order. lasts: [S] int32, places of the last tokens of
-    the sequences that it is made of. marks: further arrays of a training by name, [N] float32."""
+    the sequences that it is made of. marks: further arrays of a training by name, [N], 0 where nothing is
+    learnt."""
 
     tokens: np.ndarray
     ends: np.ndarray

@@ -6,6 +6,9 @@ import pytest
 
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.train import Example, PpmBatches
+from rstar_jax.train.solution_trees import MARKS, solution_tree
+from rstar_jax.train.tree_packing import fill
+from rstar_jax.train.tree_rows import write
 
 VOCAB = 32
 
@@ -37,6 +40,17 @@ def heard(_compiled):
     """The names of what this test has compiled so far."""
     _compiled.clear()
     return _compiled
+
+
+def pack(examples, rows, seq_len):
+    """A microbatch of this shape, of examples each of a question of its own."""
+    trees = [solution_tree([example]) for example in examples]
+    kinds = dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), np.int32) | MARKS
+    made = {name: np.zeros((rows, seq_len), kind) for name, kind in kinds.items()}
+    made["ends"][:] = np.arange(1, seq_len + 1)
+    for part in fill([tree.outline() for tree in trees], rows, seq_len):
+        write(made, part, trees[part.number])
+    return made
 
 
 def ppm_batches(tokens, nodes, config, seed=0, rows=None):

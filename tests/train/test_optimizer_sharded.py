@@ -1,5 +1,6 @@
 """States of optimisers are split as parameters are, and a saved one goes on on another mesh."""
 
+import functools
 import json
 import sys
 import tempfile
@@ -11,6 +12,7 @@ import pytest
 
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.train import Example, PolicyBatches, TrainConfig, fit, policy_loss
+from rstar_jax.train.host_rows import Rows
 from rstar_jax.train.optimizer import optimizer, state_shardings
 from tests.on_devices import printed
 
@@ -45,7 +47,8 @@ def main():
         for sizes, on_step in zip(json.loads(sys.argv[2]), (None, stop, None), strict=True):
             model, mesh = init_random(SHAPE, 0), sharding.make_mesh(**sizes)
             sharding.shard_module(model, mesh)
-            batches = PolicyBatches(examples, options, 0)
+            rows = functools.partial(Rows.sizes, mesh, options.microbatch)
+            batches = PolicyBatches(examples, options, 0, rows)
             kept = None if not losses else Path(folder)
             try:
                 found = fit(

@@ -1,6 +1,7 @@
 """Eight devices compute what one does: rows split over them, parameters and optimiser too."""
 
 import dataclasses
+import functools
 import io
 import json
 import logging
@@ -40,31 +41,40 @@ def main():
     )
     for mesh in (None, sharding.make_mesh(data=2, fsdp=4)):
         policy, ppm = init_random(config, 0), from_policy(init_random(config, 0))
+        sizes = functools.partial(Rows.sizes, mesh, options.microbatch)
         if mesh is not None:
             sharding.shard_module(policy, mesh)
             sharding.shard_module(ppm, mesh)
         runs = []
         for model, batches, loss in (
-            (policy, PolicyBatches(examples, options, 0), policy_loss),
-            (ppm, ppm_batches(tokens, pairs, options), ppm_loss),
+            (policy, PolicyBatches(examples, options, 0, sizes), policy_loss),
+            (ppm, ppm_batches(tokens, pairs, options, rows=sizes), ppm_loss),
         ):
             summary = fit(model, batches, loss, options, total_steps=batches.total_steps)
             runs.append([summary.first_loss, summary.last_loss])
         losses.append(runs)
     embed = policy.embed[...]
-    row = programs(policy, PolicyBatches(examples, options, 0)(0).microbatches[0], policy_loss, options)[1]
+    row = programs(
+        policy, PolicyBatches(examples, options, 0, sizes)(0).microbatches[0], policy_loss, options
+    )[1]
     memory = row.compile().memory_analysis()
     sizes = memory.argument_size_in_bytes, memory.output_size_in_bytes
     steps = sorted(name for name in compiled if name in ("jit(accumulate)", "jit(update)"))
     try:
-        fit(policy, PolicyBatches(examples, options, 0, [Rows(6)]), policy_loss, options, total_steps=1)
+        fit(
+            policy,
+            PolicyBatches(examples, options, 0, lambda _: [Rows(6)]),
+            policy_loss,
+            options,
+            total_steps=1,
+        )
     except UserError as error:
         refused = str(error)
     few = Rows.on(policy.mesh, 3)
     logged = io.StringIO()
     logging.getLogger("rstar_jax.train").addHandler(logging.StreamHandler(logged))
     padded = dataclasses.replace(options, seq_len=128, microbatch=1)
-    wide = PolicyBatches(examples, padded, 0, Rows.halves(policy.mesh, 1))
+    wide = PolicyBatches(examples, padded, 0, functools.partial(Rows.sizes, policy.mesh, 1))
     fit(policy, wide, policy_loss, padded, total_steps=1)
     parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
     print(json.dumps([losses, steps, sizes, *parts, refused, few.count, logged.getvalue()]))

@@ -16,12 +16,20 @@ from rstar_jax.data.solution_tokens import marks
 from rstar_jax.models import Decoder, DecoderConfig, init_random
 from rstar_jax.text.grammar import CODE_STEPS
 from rstar_jax.text.tokenizer import Tokenizer
-from rstar_jax.train import TrainConfig, policy_loss, probabilities, train_policy, weakness, with_delimiters
+from rstar_jax.train import (
+    Example,
+    TrainConfig,
+    policy_loss,
+    probabilities,
+    train_policy,
+    weakness,
+    with_delimiters,
+)
 from rstar_jax.train import policy as policies
-from rstar_jax.train.packing import Example, pack
 from rstar_jax.train.vocabulary import terms
 from rstar_jax.types import SftRow
 from tests.on_devices import printed
+from tests.train.conftest import pack
 
 ONE_STEP = CODE_STEPS.render(("print(17)",), output="17", answer="It is \\boxed{17}")
 TWO_STEPS = CODE_STEPS.render(("x = 8 + 9", "print(x)"), output="17", answer="It is \\boxed{17}")
@@ -75,7 +83,7 @@ def test_terms_are_the_log_probabilities_of_whole_delimiters(delimiters, pieces,
             for at in np.flatnonzero(mark == k):
                 expected[token].append(sum(each[at : at + len(known.encode(token))]))
     monkeypatch.setattr(policies, "LOGITS_AT_ONCE", 2 * 256 * known.vocab_size // pieces)
-    (batch,) = pack(examples, 2, 256)
+    batch = pack(examples, 2, 256)
     kinds, arrays = terms(CODE_STEPS), {name: jnp.asarray(a) for name, a in batch.items()}
     found = policy_loss(made, arrays, CONFIG, kinds)
     for token, term in zip(CODE_STEPS.written, kinds, strict=True):

@@ -1,11 +1,13 @@
 """int8 and low-rank additions on eight devices: where things lie, and that they compute what one does."""
 
+import functools
 import json
 
 import numpy as np
 
 from rstar_jax.models import DecoderConfig, init_random
 from rstar_jax.train import Example, PolicyBatches, TrainConfig, fit, policy_loss
+from rstar_jax.train.host_rows import Rows
 from rstar_jax.transforms.lora import LoraConfig, adapted, additions
 from rstar_jax.transforms.quantize import to_int8
 from tests.on_devices import printed
@@ -29,11 +31,13 @@ def main():
     examples = [
         Example(rng.integers(0, 32, n).astype(np.int32), np.arange(n) >= 3) for n in rng.integers(20, 32, 16)
     ]
-    batches, found = PolicyBatches(examples, options, 0), []
+    found = []
     for mesh in (None, sharding.make_mesh(data=2, fsdp=2, tensor=2)):
         model = init_random(CONFIG, 0)
         if mesh is not None:
             sharding.shard_module(model, mesh)
+        rows = functools.partial(Rows.sizes, mesh, options.microbatch)
+        batches = PolicyBatches(examples, options, 0, rows)
         before = np.asarray(model.embed[...])
         with adapted(model, LoraConfig(rank=2, targets=("q", "o")), seed=0, new_tokens=NEW):
             a_and_b = additions(model)
