@@ -201,11 +201,11 @@ class TreeRows:
         self._room = KEPT_TOKENS
 
     def tree(self, group: int) -> TokenTree:
-        """The tree of a group, made or kept."""
+        """The tree of a group, made or kept, where making it takes longer than for a single sequence."""
         if group in self._kept:
             return self._kept[group]
         made = self._make(group)
-        if len(made.tokens) <= self._room:
+        if len(made.lasts) > 1 and len(made.tokens) <= self._room:
             self._kept[group], self._room = made, self._room - len(made.tokens)
         return made
 

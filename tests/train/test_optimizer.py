@@ -145,7 +145,8 @@ def test_an_update_in_8_bits_takes_no_more_memory_than_one_in_float32():
     """What it holds while it works would else be more than what the codes save."""
     model = init_random(dataclasses.replace(WIDE, vocab_size=256, width=64, layers=8, mlp=256), 0)
     rows = jax.ShapeDtypeStruct((1, 32), jnp.int32)
-    microbatch = dict.fromkeys(("tokens", "targets", "positions", "segment_ids", "marks"), rows)
+    names = "tokens", "targets", "positions", "segment_ids", "ends", "marks"
+    microbatch = dict.fromkeys(names, rows)
     microbatch["weights"] = jax.ShapeDtypeStruct((1, 32), jnp.float32)
 
     def taken(name):

@@ -73,7 +73,7 @@ def main():
     few = Rows.on(policy.mesh, 3)
     logged = io.StringIO()
     logging.getLogger("rstar_jax.train").addHandler(logging.StreamHandler(logged))
-    padded = dataclasses.replace(options, seq_len=128, microbatch=1)
+    padded = dataclasses.replace(options, batch=2, microbatch=1)
     wide = PolicyBatches(examples, padded, 0, functools.partial(Rows.sizes, policy.mesh, 1))
     fit(policy, wide, policy_loss, padded, total_steps=1)
     parts = len(embed.sharding.device_set), embed.addressable_shards[0].data.shape
