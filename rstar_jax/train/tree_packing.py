@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 SPARE = 1.1  # times the most that microbatches need which are seen: what others may need
-TRIED = 1.4  # times a microbatch's tokens: the largest shape that is tried when shapes are chosen
+TRIED = 1.4  # times a microbatch's tokens: no larger shape is tried, where one holds it, when they are chosen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,9 +169,13 @@ def chosen(
     largest = max(shapes, key=lambda shape: size[shape])
     holding: list[dict[tuple[int, int], int]] = []
     for some in microbatches:
-        total = sum(one.total for one in some)
-        near = [shape for shape in shapes if total <= size[shape] <= TRIED * total]
-        holding.append({shape: size[shape] for shape in near if fill(some, *shape) is not None})
+        total, held = sum(one.total for one in some), dict[tuple[int, int], int]()
+        for shape in sorted((s for s in shapes if size[s] >= total), key=size.__getitem__):
+            if held and size[shape] > TRIED * total:
+                break
+            if fill(some, *shape) is not None:
+                held[shape] = size[shape]
+        holding.append(held)
     if holding:  # other microbatches may need more than all of these
         needed = max(min(found.values(), default=size[largest]) for found in holding)
         holding.append({shape: n for shape, n in size.items() if n >= SPARE * needed})

@@ -215,7 +215,7 @@ class TreeRows:
         tokens, positions, segment_ids, ends: int32 [rows, T], positions are depths; and the marks. Rows of
         other processes stay zeros.
         """
-        kinds = dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), np.int32) | self.marks
+        kinds = {**dict.fromkeys(("tokens", "positions", "segment_ids", "ends"), np.int32), **self.marks}
         microbatches: list[Microbatch] = []
         slots: list[Slot] = []
         for (count, length), placed in self.places(chosen):

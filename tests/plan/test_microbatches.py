@@ -24,8 +24,13 @@ def slots(calls):
 
 @pytest.mark.parametrize(
     ("mesh", "rows", "least", "most"),
-    [(Mesh(1, 1), 8, 0.0, 0.05), (Mesh(16, 4), 32, 0.0, 0.05), (Mesh(64, 1), 64, 0.1, 0.25)],
-    ids=["one", "16 parts", "64 parts"],
+    [
+        (Mesh(1, 1), 8, 0.0, 0.05),
+        (Mesh(16, 4), 32, 0.0, 0.05),
+        (Mesh(64, 1), 64, 0.1, 0.25),
+        (Mesh(128, 1), 128, 0.5, 0.7),
+    ],
+    ids=["one", "16 parts", "64 parts", "128 parts"],
 )
 def test_padding_is_what_the_mesh_leaves(mesh, rows, least, most):
     """Parts of a batch that have no text compute padding, however short their rows."""

@@ -129,7 +129,7 @@ def test_losses_and_gradients_are_those_of_solutions_alone(family: str, config: 
 
     def together(params: Any) -> Any:
         made = nnx.merge(graph, params, rest)
-        every = [policy_loss(made, {**m}, config, KINDS) for m in step.microbatches]
+        every = [policy_loss(made, jax.tree.map(jnp.asarray, m), config, KINDS) for m in step.microbatches]
         return over(jax.tree.map(lambda *parts: sum(parts), *every))
 
     def alone(params: Any) -> Any:
