@@ -70,6 +70,17 @@ def test_a_store_holds_what_was_encoded(encoder, rows, tmp_path):
         store[20]
 
 
+def test_tokens_that_were_kept_in_another_form_are_not_found(encoder, rows, monkeypatch):
+    now = encoder.key(rows)
+    monkeypatch.setattr(SolutionEncoder, "form", 1)  # which did not name the question
+    assert encoder.key(rows) != now
+
+
+def test_rows_of_a_question_have_its_number(encoder):
+    one, again, other = (encoder.arrays(r, tokenize.Counter()) for r in (row(1), row(1), row(2)))
+    assert one["question"] == again["question"] != other["question"] and one["question"].shape == (1,)
+
+
 def test_what_is_there_is_not_encoded_again(encoder, rows, tmp_path, monkeypatch):
     folder = tmp_path / "tokens"
     first = encoded(rows, encoder, dict, folder=folder)
