@@ -70,8 +70,8 @@ def main() -> None:
                 started = time.process_time()
                 summary = fit(model, batches, loss, options, total_steps=batches.total_steps)
                 seconds.append(time.process_time() - started)
-            calls = sum(len(batches(step).microbatches) for step in range(batches.total_steps))
-            filled = summary.tokens / (calls * rows * seq_len)
+            steps = (batches(step).microbatches for step in range(batches.total_steps))
+            filled = summary.tokens / sum(m["tokens"].size for microbatches in steps for m in microbatches)
             print(
                 f"{kind:7} {rows:4} x {seq_len:4} {seconds[0] - seconds[1]:14.1f} "
                 f"{summary.tokens / seconds[1]:13,.0f} {filled:14.2f}",
