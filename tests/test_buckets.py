@@ -31,7 +31,7 @@ PATHS = {
         "policy.init": ("--config.rows=rows.jsonl",),
     },
     "ppm": {
-        "pairs": (),
+        "rows": (),
         "heldout": ("--config.rows=rows.jsonl",),
         "policy.init": ("--config.rows=rows.jsonl",),
     },
