@@ -69,7 +69,7 @@ def test_gpus_and_chips_without_a_price(capsys, tmp_path):
         (("topology=v5q:4x4x4",), "no such chip"),
         (("model=qwen2.5-math-8b",), "Did you mean 'qwen2.5-math-7b'"),
         (("problems=0",), "config.problems: 0 given, 1 or more expected"),
-        (("assumed.steps=0",), "config.assumed.steps: 0 given, 1 or more expected"),
+        (("assumed.steps=0",), "config.assumed.steps: 0.0 given, 1 or more expected"),
         (("efficiency.hop_s=-1",), "config.efficiency.hop_s: -1.0 given, 0 or more expected"),
         (("efficiency.hidden=2",), "config.efficiency.hidden: 2.0 given, 1 or less expected"),
         (("topology=h200:8", "fit=False", "decode.tensor=3"), "config.decode.tensor: 3 given, 1, 2, 4 or 8"),

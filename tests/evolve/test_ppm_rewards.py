@@ -93,7 +93,8 @@ def test_a_pqm_is_trained_from_trees_and_held_to_values_and_pairs(shard, tmp_pat
     values = found["pair_order"]["values"]
     assert found["pairs"]["kept"] == 3 * (found["pairs"]["problems"] - found["pairs"]["heldout"] / 3)
     assert values["steps"] == 9 * found["pairs"]["heldout"] / 3 == sum(values["given"]) > 0
-    assert 0 <= values["calibration"] <= values["distance"] <= 2 and values["sign"] > 0.5
+    assert 0 <= values["calibration"] <= values["distance"] + 1e-6 and values["distance"] <= 2
+    assert values["sign"] > 0.5
     assert found["compared"] == records.count_rows(tmp_path / "pairs" / COMPARED) > 0
     assert found["pair_order"]["by_depth"].keys() == {"1"}
     assert weights.check_reward_model(tmp_path / "ppm/model")

@@ -67,6 +67,9 @@ def test_results_come_back_from_json_and_those_of_the_last_release_by_their_old_
         named["Order"] = lambda: Order(
             pairs=2, by_depth={"1": [2, 0.5]}, margins=[1, 1], answers=1, answer_pairs=0
         )
+        named["ValueErrors"] = lambda: results.ValueErrors(
+            steps=2, dropped=0, loss=0.1, distance=0.2, sign=1.0, calibration=0.1, given=[1, 1]
+        )
         named["HeldOutTokens"] = lambda: results.HeldOutTokens(
             source="suite", solutions=2, tokens=9, loss=0.5, accuracy=0.5, base_loss=1.5, base_accuracy=0.25
         )
