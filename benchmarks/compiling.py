@@ -1,4 +1,4 @@
-"""What it takes to compile a policy's training on a CPU: CPU seconds, and memory beside all arrays.
+"""Compilation of a policy's training on a CPU: CPU seconds, and memory beside all arrays.
 
     taskset -c 1 python benchmarks/compiling.py [--shape smollm2-135m] [--layers 30,15] [--dtypes float32]
 

@@ -99,7 +99,7 @@ def rows(folder: Path, settings: RunSettings) -> list[Row]:
 
 
 def row(alone: Tree, tree: Tree, settings: RunSettings, checker: Checker) -> Row:
-    """What one problem came to, where two answers are one if they are to the run's grader."""
+    """Outcome of one problem, where two answers are one if they are to the run's grader."""
     evaluate, same = settings.evaluate, functools.partial(checker.same, tree.problem)
 
     def right(vote: str) -> bool:

@@ -83,7 +83,7 @@ def _row(number: int) -> SftRow:
 
 
 def encoding() -> tuple[Tokenizer, Callable[[str], str]]:
-    """What encodes: the bundled vocabulary, and the prompt of a fine-tuned policy."""
+    """Return what encodes: the bundled vocabulary, and the prompt of a fine-tuned policy."""
     task = MathTask()
     return Tokenizer.load(TINY_BASE, task.grammar), functools.partial(task.prompt, role="finetuned")
 

@@ -1,4 +1,4 @@
-"""What rows can be learnt from, by their columns: which job and which objective they fit."""
+"""Rows by their columns: which job and which objective they fit."""
 
 from __future__ import annotations
 

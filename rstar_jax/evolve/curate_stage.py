@@ -29,7 +29,7 @@ _ROWS = 4096  # of an earlier round, in memory at a time
 
 @dataclasses.dataclass
 class _Shown:
-    """What the trees of problems show, added up."""
+    """Counts of what the trees of problems show."""
 
     levels: list[int] = dataclasses.field(default_factory=list)
     solved: list[bool] = dataclasses.field(default_factory=list)
@@ -57,7 +57,7 @@ class _Shown:
 
 @dataclasses.dataclass
 class _Chosen:
-    """What was chosen of the trees so far, as counts."""
+    """Counts of what was chosen of the trees so far."""
 
     sft: int = 0
     pairs: int = 0

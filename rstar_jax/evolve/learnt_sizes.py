@@ -121,7 +121,7 @@ def _tokenizer(context: Context) -> Any:
 
 
 def after_curate(context: Context, round: int) -> tuple[Learnt, Learnt]:
-    """What a round's policy and reward model will read, an epoch, by its curated rows."""
+    """Estimate what a round's policy and reward model will read, an epoch, by its curated rows."""
     folder, train = context.folder(round, "curate"), context.settings.train
     reward_rows = folder / REWARD_MODELS[train.reward].file
     return (

@@ -1,4 +1,4 @@
-"""What is given to a reward model, read and divided by problem: what it learns, and what it is held to.
+"""Rows given to a reward model, read and divided by problem: what it learns, and what it is held to.
 
 pairs/train.parquet      the pairs, of a PQM the values, of most problems
 pairs/heldout.parquet    those of the others, each of which has all its own here

@@ -27,7 +27,7 @@ from rstar_jax.data.row_file import RowFile
 from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve import learnt_sizes, one_training, pair_stage, rounds, search_stages, train_stages
-from rstar_jax.evolve.announce import announce_ppm
+from rstar_jax.evolve.announce_training import announce_ppm
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.kept import keep_estimates
 from rstar_jax.evolve.pair_stage import HELDOUT, TRAIN

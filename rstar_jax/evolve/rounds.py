@@ -162,7 +162,7 @@ def _estimate_again(context: Context, round: int) -> None:
 
 
 def _comes_after(name: str, round: int) -> bool:
-    """Whether a stage of the estimates comes after a round's curation."""
+    """Tell if a stage of the estimates comes after a round's curation."""
     folder, _, stage = name.partition("/")
     number = int(folder[5:]) if folder.startswith("round") else 0
     return number > round or (number == round and stage != "search")

@@ -29,7 +29,7 @@ from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import given, one_training, rounds, search_stages, train_stages
-from rstar_jax.evolve.announce import announce_warm_start
+from rstar_jax.evolve.announce_training import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.kept import keep_estimates
 from rstar_jax.evolve.problems import asked_before

@@ -119,7 +119,7 @@ def _runtime(shape: Shape, machine: Machine, programs: int) -> float:
 
 
 def programs(parts: Parts) -> float:
-    """What a stage's programs take, of its parts: they stay in its process."""
+    """Add up what a stage's programs take, of its parts: they stay in its process."""
     return max(0.0, parts.get("runtime", 0.0) - RUNTIME) + parts.get("compiling", 0.0)
 
 
