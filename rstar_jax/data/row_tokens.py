@@ -7,6 +7,7 @@ curate/value_tokens.py       values of steps, for a PQM
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 import hashlib
@@ -31,7 +32,7 @@ _PROMPTS = 256  # remembered: rows of a question mostly stand together
 
 
 @dataclasses.dataclass(frozen=True)
-class RowEncoder:
+class RowEncoder(abc.ABC):
     """Arrays of rows of one `row` kind. form: of the arrays; what was kept in another is not found.
 
     prompt: question -> what stands before the steps. source: the file of the rows, to be named where one is
@@ -51,9 +52,9 @@ class RowEncoder:
         for row in self._rows(chunk):
             yield self.arrays(row, counts)
 
+    @abc.abstractmethod
     def arrays(self, row: Any, counts: Counter[str]) -> Arrays:
         """Encode one row, [n] each, "tokens" among them; add what is counted."""
-        raise NotImplementedError
 
     def key(self, rows: RowFile[Any]) -> str:
         """Name the tokens of a file of rows, by all that they depend on."""

@@ -1,7 +1,7 @@
 """Tokens that trainings will read of rows that are there: estimated anew once a search is curated.
 
-A sample of whole questions is encoded and laid out as trainings lay them out, as trees whose shared prefixes
-stand once (`train/trees.py`); the rest is counted, not read.
+A sample is encoded, whole questions of a reward model's rows as trees whose shared prefixes stand once
+(`train/trees.py`), solutions one by one; the rest is counted, not read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Learnt:
 
 
 def of_solutions(context: Context, path: Path, config: TrainConfig) -> Learnt:
-    """Count what a policy reads of a file of solutions."""
+    """Count what a policy reads of a file of solutions, at most: what some share counts for each."""
     tokenizer, prompt, file = _tokenizer(context), context.prompt("finetuned"), RowFile(path, SftRow)
     some = file.sample(SAMPLE)
     lengths = [len(tokenizer.encode_solution(prompt(row.question), row.steps)[0]) for row in some]

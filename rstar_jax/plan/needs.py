@@ -124,7 +124,7 @@ def programs(parts: Parts) -> float:
 
 
 def left(earlier: Sequence[float], machine: Machine) -> float:
-    """What stages before this one leave in the process. earlier: their `programs`, each program once."""
+    """Memory that earlier stages leave in the process. earlier: their `programs`, each program once."""
     return min(LEFT_AT_MOST, LEFT + sum(earlier)) if machine.on_cpu else 0.0
 
 

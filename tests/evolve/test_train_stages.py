@@ -147,7 +147,7 @@ def test_a_step_nothing_is_known_of_did_not_die():
 
 
 def told(folder, **options):
-    """What the stage is told of a run. folder: of a round's stage."""
+    """Facts of a run that the stage is told. folder: of a round's stage."""
     progress = SimpleNamespace(
         stage=lambda *_: contextlib.nullcontext(), update=lambda *_, **__: None, log=lambda _: None
     )

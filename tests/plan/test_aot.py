@@ -60,7 +60,7 @@ def test_a_train_step_and_a_decode_step_compile(topology: str, mesh: dict[str, i
 
 
 def test_what_is_planned_is_the_mesh_that_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 8 x 8 chips also where it splits a side."""
+    """It is so of 8 x 8 chips also where it splits a side."""
     from jax.experimental import topologies
 
     for name, value in compile_one.ENVIRONMENT.items():

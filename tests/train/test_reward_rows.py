@@ -108,7 +108,7 @@ def plain_values(rows: Sequence[StepValues], tokenizer: Tokenizer) -> pqm.PqmBat
 
 
 class Learnt(Exception):
-    """What a training was about to learn. batches, data, dropped: as `fit` was given them."""
+    """Data that a training was about to learn. batches, data, dropped: as `fit` was given them."""
 
     def __init__(self, batches: Callable[[int], Batch], given: dict[str, Any]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a run's own options say of its trees: how they vote, and what their values are called."""
+"""A run's own options of its trees: how they vote, and what their values are called."""
 
 from __future__ import annotations
 
