@@ -39,10 +39,14 @@ class HostLost(Exception):
 
 
 def lost(error: BaseException) -> HostLost | None:
-    """Tell what an error of XLA says of another host, if it does."""
-    if isinstance(error, ValueError | RuntimeError) and any(word in str(error) for word in _BROKEN):
-        first = str(error).partition("\n")[0][:200]
-        return HostLost(f"another host was lost, or has ended ({first}); {_AGAIN}")
+    """Tell what an error of XLA says of another host, if it or one that it was raised from does: a save may
+    have failed by nothing else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ValueError | RuntimeError) and any(word in str(cause) for word in _BROKEN):
+            first = str(cause).partition("\n")[0][:200]
+            return HostLost(f"another host was lost, or has ended ({first}); {_AGAIN}")
+        cause = cause.__cause__
     return None
 
 

@@ -147,8 +147,9 @@ def watched(
                 desk.teller.expanded(told.leaf, told.children)
                 if one:
                     latest = told
-                    if (began := time.monotonic()) >= quiet_until:
-                        desk.teller.leads(told.leaf.problem, desk.election(told.tree()))
+                    began = time.monotonic()
+                    if began >= quiet_until and (leaders := desk.election(told.tree())):
+                        desk.teller.leads(told.leaf.problem, leaders)
                         now = time.monotonic()
                         quiet_until = now + 20 * (now - began)  # in a large tree a vote takes its time
         except Stopped:

@@ -10,6 +10,7 @@ import pytest
 from rstar_jax import stopping
 from rstar_jax.distributed import hosts, watch
 from rstar_jax.distributed.watch import LOST, PREEMPTED, HostLost, Watch, lost
+from rstar_jax.errors import UserError
 from rstar_jax.launch import signals
 from rstar_jax.launch.processes import leaving_together
 
@@ -147,6 +148,10 @@ def test_errors_of_a_connection_say_that_a_host_was_lost():
     gloo = "UNKNOWN: Gloo AllGather failed: [pair.cc:538] Read error: Connection reset by peer"
     assert "another host was lost" in str(lost(ValueError(gloo)))
     assert lost(ValueError("shapes differ")) is None and lost(KeyError("Gloo")) is None
+    unsaved = UserError("state: the training state cannot be saved")
+    assert lost(unsaved) is None
+    unsaved.__cause__ = ValueError(gloo)  # by the other end that is gone, and by no full disk
+    assert "another host was lost" in str(lost(unsaved))
 
 
 def ending(index, status, follows=False):
@@ -166,7 +171,10 @@ def ending(index, status, follows=False):
     ],
 )
 @pytest.mark.parametrize("late", [False, True])
-def test_a_reason_counts_before_the_lost_connection_that_is_heard_of_first(monkeypatch, there, status, late):
+@pytest.mark.parametrize("within", [False, True])
+def test_a_reason_counts_before_the_lost_connection_that_is_heard_of_first(
+    monkeypatch, there, status, late, within
+):
     keys, now = Keys(), [0.0]
 
     def sleep(seconds):
@@ -182,7 +190,10 @@ def test_a_reason_counts_before_the_lost_connection_that_is_heard_of_first(monke
     began = now[0]
     monkeypatch.setattr(hosts, "_run", hosts._Run(hosts.Host(0, 3), keys, Watch(keys, 0, 3, lambda: False)))
     with pytest.raises(HostLost if status is None else signals.Terminated) as ended, leaving_together():
-        raise ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+        broken = ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+        if within:
+            raise UserError("state: the training state cannot be saved") from broken
+        raise broken
     if status is None:
         assert now[0] - began >= watch.GRACE_S  # and then some, for the others
     else:
