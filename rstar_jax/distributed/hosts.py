@@ -145,6 +145,8 @@ def finish() -> None:
         return
     barrier("end")
     _run.is_leaving = True
+    if _run.watch is not None:
+        _run.watch.end()
     import jax
 
     _in_thread(jax.distributed.shutdown)

@@ -28,6 +28,7 @@ LOOK_S = 2.0  # between two looks
 GRACE_S = 3.0  # in which a host that fails by itself, as another did, says so itself
 LOST_S = 60.0  # without a beat, after which a host is lost
 PREEMPTED, LOST = 143, 75  # exit statuses: as after SIGTERM; sysexits.h's "try again"
+_END_S = 10.0  # that an end in order waits at most for a look
 _LEAVE_S = 15.0  # to end in order, where another one was told to: before its own time is over
 _AGAIN = "the same command goes on where it was."
 # Words of XLA's errors where the other end of a connection is gone.
@@ -63,10 +64,20 @@ class Watch:
     def __post_init__(self) -> None:
         self._beats = dict[str, tuple[str, float]]()  # by process: the last one, and when it was new
         self._told, self._looked = False, time.monotonic()
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Keep the watch in a thread until this process leaves."""
-        threading.Thread(target=self._keep, name="hosts", daemon=True).start()
+        self._thread = threading.Thread(target=self._keep, name="hosts", daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Keep no watch any more. A thread that comes back from compiled code once Python has ended aborts
+        the process ("exception not rethrown"), so the client is left before that."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join(_END_S)
 
     def _keep(self) -> None:
         beat, found = 0, False
@@ -84,7 +95,10 @@ class Watch:
                 found = True  # the beats go on until this process has come to its end
                 if not self.is_leaving() and not stopping.asked():
                     stopping.stop_myself(why)
-            time.sleep(LOOK_S)
+            self._pause()
+
+    def _pause(self) -> None:
+        self._ended.wait(LOOK_S)
 
     def _found(self) -> Reason | None:
         for _, text in self._others("asked"):

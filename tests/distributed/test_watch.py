@@ -83,7 +83,7 @@ def test_who_ends_with_an_error_gives_others_its_status(told, status):
 def test_who_is_not_heard_of_is_lost_and_who_is_alive_is_not(told, monkeypatch):
     keys, now = Keys(), [0.0]
     monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(watch.time, "sleep", lambda _: beat())
+    monkeypatch.setattr(Watch, "_pause", lambda _: beat())
 
     def beat():
         now[0] += 10
@@ -101,7 +101,7 @@ def test_who_is_not_heard_of_is_lost_and_who_is_alive_is_not(told, monkeypatch):
 def test_who_was_suspended_itself_gives_others_up_no_sooner(told, monkeypatch):
     keys, now, looks = Keys(), [0.0], itertools.count()
     monkeypatch.setattr(watch.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(watch.time, "sleep", lambda _: pause())
+    monkeypatch.setattr(Watch, "_pause", lambda _: pause())
 
     def pause():
         suspended = next(looks) == 4
@@ -142,6 +142,19 @@ def test_a_process_that_was_asked_itself_is_not_asked_again(told, monkeypatch):
     monkeypatch.setattr(stopping, "_asked", True)
     keep(keys)
     assert not told
+
+
+def test_whoever_ends_in_order_leaves_the_service_before(monkeypatch):
+    monkeypatch.setattr(watch, "LOOK_S", 600.0)
+    keys = Keys()
+    ends = threading.Event()
+    kept = Watch(keys, 0, 1, ends.is_set)
+    kept.start()
+    while "rstar/beat/0" not in keys.values:
+        pass
+    ends.set()
+    kept.end()
+    assert not [thread for thread in threading.enumerate() if thread.name == "hosts"]
 
 
 def test_errors_of_a_connection_say_that_a_host_was_lost():
