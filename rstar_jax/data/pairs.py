@@ -12,19 +12,18 @@ first step) is counted.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rstar_jax import columns
 from rstar_jax.data import authors, objectives, step_labels
 from rstar_jax.data.authors import Frame
+from rstar_jax.data.examples import EqualSides, Tally, read_examples
 from rstar_jax.data.form import content_id
-from rstar_jax.data.step_labels import ByQuestion, Labelled, pairs_of, step_of
-from rstar_jax.data.tables import Place, read_objects, require_text, require_whole, shown, unfit
+from rstar_jax.data.step_labels import Labelled, pairs_of, step_of
+from rstar_jax.data.tables import Place, require_text, require_whole, shown
 from rstar_jax.errors import Unfit, UserError
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.tokenizer import Tokenizer
@@ -36,92 +35,28 @@ FORMS = (
     "{steps}} (PRM800K), {input, label} (Math-Shepherd), or trees: {question, answer, rstar} (the authors'), "
     "an export's trees, a run's search/trees-*.parquet"
 )
-_A_PAIR = "A pair needs two ways on from the same prefix, one better than the other."
-_TOLD_EVERY = 64
-
-
-@dataclasses.dataclass
-class Tally:
-    """Counts of what was read. bad: whether a row that is none is "fatal", or to "drop". read: rows. lost: by
-    reason, with the first example of each. right, wrong: labels of steps, where the rows had such."""
-
-    bad: Literal["fatal", "drop"] = "fatal"
-
-    read: int = 0
-    right: int = 0
-    wrong: int = 0
-    lost: Counter[str] = dataclasses.field(default_factory=Counter)
-    examples: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    def lose(self, error: Unfit) -> None:
-        self.lost[error.reason] += 1
-        self.examples.setdefault(error.reason, str(error))
-
-    def refuse(self, error: UserError) -> None:
-        """Raise what is wrong with a row, or count it as lost."""
-        if self.bad == "fatal":
-            raise error
-        self.lose(unfit(error))
-
-    def require_labels(
-        self, kept: int, where: str, what: str = "pair", forms: str = FORMS, needs: str = _A_PAIR
-    ) -> None:
-        """Refuse labels that cannot teach: of one class only, or with nothing left. what, forms, needs: what
-        should be left, the forms of rows that have it, and what one needs."""
-        if bool(self.right) != bool(self.wrong):
-            kind = "right" if self.right else "wrong"
-            raise UserError(
-                f"{where}: all {self.right + self.wrong:,} labels of steps are {kind}: nothing can be told "
-                "apart by them. Give rows with both kinds, or look at how the labels were made."
-            )
-        if not kept and not self.read:
-            raise UserError(f"{where}: no rows in it; {forms} expected. Give a file that has some.")
-        if not kept:
-            why = "; ".join(f"{count:,} {reason}" for reason, count in self.lost.most_common()) or "none lost"
-            first = next(iter(self.examples.values()), "")
-            raise UserError(
-                f"{where}: no {what} left of {self.read:,} rows ({why}). {needs} {first}".rstrip()
-            )
-
-
-class EqualSides(Unfit):
-    """A pair that compares a way on with itself."""
 
 
 def read_pairs(
     files: Sequence[Path], task: Task, tally: Tally, on_read: Callable[[int], None] = lambda _: None
 ) -> Iterator[PreferencePair]:
-    """Yield the pairs of files, in order; those of labelled steps last, question by question.
+    """Yield the pairs of files, as `read_examples`. tally: counts the labels of steps, too."""
+    frame = Frame.of(task)
 
-    A row that is none is refused (`Tally.refuse`) with its file and line, the columns found and the forms
-    known.
-    """
-    frame, labelled = Frame.of(task), ByQuestion()
-    for file in files:
-        for place, row in read_objects(file, FORMS, tally.refuse):
-            tally.read += 1
-            if tally.read % _TOLD_EVERY == 0:
-                on_read(tally.read)
-            try:
-                for found in _read(row, place, frame):
-                    if isinstance(found, PreferencePair):
-                        yield found
-                    else:
-                        tally.right += sum(label > 0 for label in found.labels)
-                        tally.wrong += sum(label < 0 for label in found.labels)
-                        labelled.add(found)
-            except EqualSides as error:
-                tally.refuse(error)
-            except Unfit as error:
-                tally.lose(error)
-            except UserError as error:
-                tally.refuse(error)
-    for solutions in labelled:
+    def read(row: dict[str, Any], place: Place) -> Iterator[PreferencePair | Labelled]:
+        for found in _read(row, place, frame):
+            if isinstance(found, Labelled):
+                tally.right += sum(label > 0 for label in found.labels)
+                tally.wrong += sum(label < 0 for label in found.labels)
+            yield found
+
+    def taught(solutions: Sequence[Labelled]) -> list[PreferencePair]:
         found = pairs_of(solutions, task.grammar)
         if not found:
             tally.lose(Unfit("questions without a better and a worse way on from one place", ""))
-        yield from found
-    on_read(tally.read)
+        return found
+
+    return read_examples(files, FORMS, read, taught, tally, on_read)
 
 
 def _read(row: dict[str, Any], place: Place, frame: Frame) -> Iterable[PreferencePair | Labelled]:

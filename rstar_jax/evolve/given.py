@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rstar_jax import records
 from rstar_jax.curate import CurateConfig, Curated, Reward, StepValues, curate
-from rstar_jax.data.pairs import Tally, read_pairs
+from rstar_jax.data.examples import Tally
+from rstar_jax.data.pairs import read_pairs
 from rstar_jax.data.readers import files_of
 from rstar_jax.data.rows import Given, given_row, read_given
 from rstar_jax.data.tables import OnBad, Place, raise_it, unfit

@@ -15,11 +15,11 @@ from typing import Any
 from rstar_jax.curate import StepValues
 from rstar_jax.data import objectives, step_labels
 from rstar_jax.data.authors import Frame
+from rstar_jax.data.examples import Tally, read_examples
 from rstar_jax.data.form import content_id
-from rstar_jax.data.pairs import Tally
-from rstar_jax.data.step_labels import ByQuestion, Labelled, contrasts, in_grammar, mean, steps_by_place
-from rstar_jax.data.tables import Place, read_objects, require_text, require_whole, shown
-from rstar_jax.errors import Unfit, UserError
+from rstar_jax.data.step_labels import Labelled, contrasts, in_grammar, mean, steps_by_place
+from rstar_jax.data.tables import Place, require_text, require_whole, shown
+from rstar_jax.errors import UserError
 from rstar_jax.tasks.task import Task
 from rstar_jax.text.grammar import Grammar
 from rstar_jax.types import PreferencePair
@@ -31,37 +31,21 @@ FORMS = (
     "search/trees-*.parquet"
 )
 _MOST_WEIGHT = 1e6  # of a step: sums of such weights are float32
-_TOLD_EVERY = 64
 
 
 def read_values(
     files: Sequence[Path], task: Task, tally: Tally, on_read: Callable[[int], None] = lambda _: None
 ) -> Iterator[StepValues]:
-    """Yield the values of files, in order; those that labels or unweighted rows tell last, question by
-    question.
-
-    A row that is none is refused (`Tally.refuse`) with its file and line; one that fits another objective is
-    told which.
-    """
-    frame, labelled = Frame.of(task), ByQuestion()
-    for file in files:
-        for place, row in read_objects(file, FORMS, tally.refuse):
-            tally.read += 1
-            if tally.read % _TOLD_EVERY == 0:
-                on_read(tally.read)
-            try:
-                for found in _read(row, place, frame):
-                    if isinstance(found, StepValues):
-                        yield found
-                    else:
-                        labelled.add(found)
-            except Unfit as error:
-                tally.lose(error)
-            except UserError as error:
-                tally.refuse(error)
-    for solutions in labelled:
-        yield from values_of(solutions, task.grammar)
-    on_read(tally.read)
+    """Yield the values of files, as `read_examples`; those that unweighted rows tell are labels', too."""
+    frame = Frame.of(task)
+    return read_examples(
+        files,
+        FORMS,
+        lambda row, place: _read(row, place, frame),
+        lambda solutions: values_of(solutions, task.grammar),
+        tally,
+        on_read,
+    )
 
 
 def _read(row: dict[str, Any], place: Place, frame: Frame) -> Iterable[StepValues | Labelled]:

@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from rstar_jax import columns, records
 from rstar_jax.curate import Reward, StepValues, learnt_values
-from rstar_jax.data.pairs import FORMS, Tally, require_stable_stops
+from rstar_jax.data.examples import Tally
+from rstar_jax.data.pairs import FORMS, require_stable_stops
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import given, given_values

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rstar_jax import columns, records
-from rstar_jax.data.pairs import Tally, read_pairs, require_stable_stops
+from rstar_jax.data.examples import Tally
+from rstar_jax.data.pairs import FORMS, read_pairs, require_stable_stops
 from rstar_jax.data.readers import files_of
 from rstar_jax.data.step_labels import Labelled, pairs_of, step_of
 from rstar_jax.errors import UserError
@@ -21,6 +22,7 @@ from rstar_jax.types import PreferencePair
 from rstar_jax.weights import TINY_BASE
 
 TASK = MathTask()
+PAIR = ("pair", FORMS, "A pair needs two ways on.")  # what should be left
 PROMPT = TASK.prompt("1 + 1?", "ppm")
 STEP, NEXT, OTHER = "<code>\nx = 1\n<end_of_step>", "\nx += 1\n<end_of_step>", "\nx -= 1\n<end_of_step>"
 STEPS = st.text("ab ", min_size=1, max_size=3).filter(str.strip)
@@ -145,7 +147,7 @@ def test_prm800k_rates_alternatives_that_share_what_was_chosen_before(tmp_path):
         (prose("A", "E"), prose("F"), prose("H")): 1.0,
     }
     assert tally.right and tally.wrong
-    tally.require_labels(len(found), "f")
+    tally.require_labels(len(found), "f", *PAIR)
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "prm.parquet")  # as the hub has it
     assert len(list(read_pairs([tmp_path / "prm.parquet"], TASK, Tally()))) == 4
 
@@ -230,7 +232,7 @@ def test_a_file_without_rows_is_named(tmp_path):
         tally = Tally()
         assert not list(read_pairs([tmp_path / name], TASK, tally))
         with pytest.raises(UserError, match=r"f: no rows in it; PreferencePairs .*expected"):
-            tally.require_labels(0, "f")
+            tally.require_labels(0, "f", *PAIR)
 
 
 def test_trls_stepwise_is_read_in_the_tasks_steps_and_in_prose(tmp_path):
@@ -312,14 +314,14 @@ def test_labels_of_one_class_are_refused(tmp_path, marks, why):
     rows = [shepherd("1 + 1?", (text, mark)) for text, mark in zip("ab", marks, strict=True)]
     pairs = read(tmp_path, *rows, tally=tally)
     with pytest.raises(UserError, match=why):
-        tally.require_labels(len(pairs), "f")
+        tally.require_labels(len(pairs), "f", *PAIR)
 
 
 def test_no_pair_left_is_refused_with_the_reasons(tmp_path):
     tally = Tally(bad="drop")
     pairs = read(tmp_path, {"prompt": PROMPT, "chosen": NEXT, "rejected": NEXT}, tally=tally)
     with pytest.raises(UserError, match=r"f: no pair left of 1 rows \(1 two equal sides\).*pairs\.jsonl:1"):
-        tally.require_labels(len(pairs), "f")
+        tally.require_labels(len(pairs), "f", *PAIR)
 
 
 def test_an_end_of_step_that_splits_into_other_tokens_is_refused():

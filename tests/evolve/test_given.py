@@ -7,9 +7,9 @@ import pytest
 
 from rstar_jax import columns, curate, records
 from rstar_jax.data import authors
+from rstar_jax.data.examples import Tally
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.flat_trees import flattened
-from rstar_jax.data.pairs import Tally
 from rstar_jax.data.rows import FORMS
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import given
@@ -123,7 +123,7 @@ def test_trees_without_a_label_say_so(tmp_path):
     tally = Tally()
     assert list(given.examples([tmp_path / "trees.jsonl"], MathTask(), CONFIG, tally)) == []
     with pytest.raises(UserError, match=r"no pair left of 1 rows \(1 problems whose trees compare nothing\)"):
-        tally.require_labels(0, "f")
+        tally.require_labels(0, "f", "pair", "trees", "A pair needs two ways on.")
 
 
 def test_a_row_among_trees_that_is_none_is_named(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from rstar_jax import curate, records, weights
 from rstar_jax.curate import CurateConfig, StepValues
-from rstar_jax.data.pairs import Tally
+from rstar_jax.data.examples import Tally
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import given, ppm
 from rstar_jax.evolve.given_values import contrasts_in
@@ -62,7 +62,7 @@ def test_values_on_one_side_of_0_can_be_told_apart(tmp_path):
     tally = Tally()
     (found,) = read([{**VALUES, "values": [1, 0.25]}], tmp_path, "pqm", tally)
     assert found.values == (1, 0.25)
-    tally.require_labels(1, "f")
+    tally.require_labels(1, "f", "value", "rows", "A value needs a label.")
 
 
 def test_rows_with_weights_are_taken_as_they_are_also_from_parquet(tmp_path):
