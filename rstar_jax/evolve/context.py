@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rstar_jax import compilations, distributed, mirror, records, stores
+from rstar_jax import compilations, distributed, records
 from rstar_jax.errors import UserError
-from rstar_jax.evolve.joint_search import Team
 from rstar_jax.evolve.reward_models import REWARD_MODELS
 from rstar_jax.evolve.settings import RunSettings, at_round
 from rstar_jax.evolve.shards import Source
@@ -145,19 +144,6 @@ class Context:
                 "a bucket's models is kept on this machine anyway."
             )
         return home_expanded(Path(kept), "config.policy.cache")
-
-    def team(self, folder: Path) -> Team:
-        """The hosts of this run, as those who do the stage in a folder."""
-        host = distributed.here()
-        return Team(
-            host.index,
-            host.count,
-            host.name,
-            gathered=distributed.gathered,
-            store=stores.store(folder),
-            push=mirror.push,
-            pull=mirror.pull,
-        )
 
     @functools.cached_property
     def task(self) -> Task:

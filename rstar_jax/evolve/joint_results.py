@@ -1,4 +1,4 @@
-"""Results of several hosts in one stage that searches, as one (`results.Searching`)."""
+"""Results of several hosts in one stage that searches or writes, as one (`results.Searching`)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ _MEANS = ("compile_seconds",)  # of the engine: clocks run on all hosts at once
 def together(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Make one result of those of all hosts: what was counted is added up; of seconds the mean, as they stand
     beside those of the stage's clock; of the sandbox's layers all that were met."""
-    if len(found) == 1:
+    if len(found) == 1 or not found[0]:
         return found[0]
-    result = {**found[0], "layers": _layers([one["layers"] for one in found])}
-    result["rereading"] = next((one["rereading"] for one in found if one["rereading"]), "")
+    result = dict(found[0])
+    if "layers" in result:
+        result["layers"] = _layers([one["layers"] for one in found])
+        result["rereading"] = next((one["rereading"] for one in found if one["rereading"]), "")
     result["tokens"] = sum(one["tokens"] for one in found)
     result["seconds"] = _means([one["seconds"] for one in found])
     if "engine" in result:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import distributed, mirror, records, stores
 from rstar_jax.evolve.claims import Claims
 from rstar_jax.evolve.leases import LEASE_S, Leases
 from rstar_jax.evolve.shards import OnProgress, OnStored, Shards, joined
@@ -39,6 +39,20 @@ class Team:
     push: Callable[[], None] = lambda: None
     pull: Callable[[], None] = lambda: None
     lease_s: float = LEASE_S
+
+
+def team_of(folder: Path) -> Team:
+    """Return the hosts of this run, as those who do the stage in a folder."""
+    host = distributed.here()
+    return Team(
+        host.index,
+        host.count,
+        host.name,
+        gathered=distributed.gathered,
+        store=stores.store(folder),
+        push=mirror.push,
+        pull=mirror.pull,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Seeker:
         trees are there."""
         progress, source = self.context.progress, dataclasses.replace(self.source, tree_index=tree_index)
         said = bool(self.reasoner.rereading())
-        team = self.context.team(self.folder)
+        team = joint_search.team_of(self.folder)
         size = self.context.settings.search.shard
         shards = Shards(self.folder, name, problems, source, size=size, index=team.index, count=team.count)
         joint_search.meet(shards, team)
@@ -95,7 +95,7 @@ class Seeker:
             **self.reasoner.result(),
         }
         found = distributed.gathered(mine)
-        team, size = self.context.team(self.folder), self.context.settings.search.shard
+        team, size = joint_search.team_of(self.folder), self.context.settings.search.shard
         joint_search.clear(self.folder, team, size)
         return together(found)
 

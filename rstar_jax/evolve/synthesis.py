@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rstar_jax import weights
+from rstar_jax import distributed, weights
 from rstar_jax.data.clean import CleanConfig
 from rstar_jax.data.problem_set import ProblemSet
+from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner, devices
@@ -64,6 +65,7 @@ class SynthesiseSettings:
     verify: VerifySettings = dataclasses.field(default_factory=VerifySettings)
     decode: DecodeConfig = DecodeConfig()
     served: ServedConfig = ServedConfig()
+    distributed: DistributedConfig = DistributedConfig()
 
     def __post_init__(self) -> None:
         for name in ("count", "shown", "samples", "agree", "most_tokens", "max_depth", "batch"):
@@ -136,9 +138,10 @@ def asked(
             from rstar_jax.inference.served import served_reasoner  # and with it aiohttp
 
             require_model(policy, option)
+            host = distributed.here()
             served = served_reasoner(
                 policy, checker, folder, role=s.prompt, config=s.served, max_tokens=longest, seed=s.seed,
-                where=option,
+                host=host.name if host.count > 1 else "", where=option,
             )  # fmt: skip
             with served as reasoner:
                 yield reasoner

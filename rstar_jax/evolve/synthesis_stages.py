@@ -8,7 +8,7 @@ import json
 import random
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,10 @@ from rstar_jax.data.clean import clean
 from rstar_jax.data.form import content_id
 from rstar_jax.data.problem_set import StoredProblems
 from rstar_jax.errors import UserError
+from rstar_jax.evolve import joint_search
 from rstar_jax.evolve.context import policy_hash
+from rstar_jax.evolve.joint_results import together
+from rstar_jax.evolve.joint_search import Team
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.synthesis import Synthesis, Written, asked, room
 from rstar_jax.queues import Batched, Queue
@@ -44,7 +47,8 @@ def write(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
         writing, done = Writing(synthesis.task.writing), s.count - sum(len(blocks[number]) for number in left)
         at_work = asked(synthesis, synthesis.writer, writing, folder, s.writer_option, s.most_tokens)
         with at_work as reasoner, synthesis.progress.stage("write problems", s.count, "problems", done=done):
-            desk = _Desk(synthesis, writing, reasoner.queues(0, _NEW).propose)
+            begins = functools.partial(reasoner.begins, _NEW)
+            desk = _Desk(synthesis, writing, reasoner.queues(0, _NEW).propose, begins)
             there = (blocks[number] for number in sorted(set(range(len(blocks))) - set(left)))
             reasoner.settled(_NEW, (_name(i) for block in there for i in block))
             while left or desk.open:
@@ -66,8 +70,14 @@ def write(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
 class _Desk:
     """Blocks of problems that are being written. open: of each block the rows that have come, by number."""
 
-    def __init__(self, synthesis: Synthesis, writing: Writing, propose: Queue[Leaf, list[Candidate]]) -> None:
-        self._synthesis, self._writing, self._propose = synthesis, writing, propose
+    def __init__(
+        self,
+        synthesis: Synthesis,
+        writing: Writing,
+        propose: Queue[Leaf, list[Candidate]],
+        begins: Callable[[str, str], None],
+    ) -> None:
+        self._synthesis, self._writing, self._propose, self._begins = synthesis, writing, propose, begins
         self._fits = room(synthesis, synthesis.writer, writing)
         self.open: dict[int, dict[int, Written]] = {}
         self._blocks: dict[int, range] = {}
@@ -86,6 +96,7 @@ class _Desk:
         for i in block:
             seeds, prompt = self._shown(i)
             if seeds:
+                self._begins(f"{_NEW}-{number:05d}", _name(i))
                 leaves.append(Leaf(Problem(_name(i), prompt, ""), (), 0, 0, 1, temperature))
                 named.append((number, i, tuple(seed.id for seed in seeds)))
             else:
@@ -164,19 +175,22 @@ def _kept(synthesis: Synthesis) -> Iterator[Written]:
             yield row
 
 
-def _shards(synthesis: Synthesis, folder: Path) -> tuple[Shards, int]:
-    """The files of the solutions, and of how many problems."""
+def _shards(synthesis: Synthesis, folder: Path, index: int = 0, count: int = 1) -> tuple[Shards, int]:
+    """The files of the solutions, and of how many problems. index, count: as of `Shards`."""
     problems = StoredProblems(Problem(row.id, row.question, "") for row in _kept(synthesis))
     source = Source(0, seed=synthesis.settings.seed, policy=policy_hash(synthesis.solver))
-    return Shards(folder, _SOLUTIONS, problems, source, size=_BLOCK), len(problems)
+    shards = Shards(folder, _SOLUTIONS, problems, source, size=_BLOCK, index=index, count=count)
+    return shards, len(problems)
 
 
 def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
-    """Grow a tree of `samples` solutions for each problem; it is on disk as it ends."""
-    s, progress = synthesis.settings, synthesis.progress
-    shards, count = _shards(synthesis, folder)
+    """Grow a tree of `samples` solutions for each problem; it is on disk as it ends. Every host calls this,
+    and returns once all trees are there."""
+    s, progress, team = synthesis.settings, synthesis.progress, joint_search.team_of(folder)
+    shards, count = _shards(synthesis, folder, team.index, team.count)
+    joint_search.meet(shards, team)
     if shards.done == count:
-        return {"solved": count}
+        return {"solved": count, **_of_all(folder, team, {})}
     longest = s.decode.max_step_tokens
     at_work = asked(synthesis, synthesis.solver, synthesis.task, folder, "config.policy", longest)
     with at_work as reasoner, progress.stage("solve", count, "problems", done=shards.done):
@@ -187,8 +201,21 @@ def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
         queues = reasoner.queues(0, _SOLUTIONS)
         queues = dataclasses.replace(queues, grade=Batched(_ungraded))  # there is no reference
         stored = functools.partial(reasoner.settled, _SOLUTIONS)
-        shards.grow(queues, s.search(), on_progress=show, on_stored=stored)
-        return {"solved": count, **reasoner.result()}
+        told = {"on_progress": show, "on_stored": stored}
+        if team.count == 1:
+            shards.grow(queues, s.search(), **told)
+        else:
+            begins = functools.partial(reasoner.begins, _SOLUTIONS)
+            joint_search.grow(shards, queues, s.search(), team, on_begun=begins, **told)
+            progress.update(shards.done, trajectories=shards.trajectories)
+        return {"solved": count, **_of_all(folder, team, reasoner.result())}
+
+
+def _of_all(folder: Path, team: Team, used: dict[str, Any]) -> dict[str, Any]:
+    """What all hosts used together, once all have come here."""
+    found = team.gathered(used)
+    joint_search.clear(folder, team, _BLOCK)
+    return together(found)
 
 
 def _ungraded(requests: Sequence[Any]) -> list[Grade]:

@@ -16,10 +16,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import weights
+from rstar_jax import distributed, weights
 from rstar_jax.data.known import NO_ANSWER, Columns
 from rstar_jax.data.load import load_problems
 from rstar_jax.data.problem_set import ProblemSet, fingerprint
@@ -27,7 +28,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import report_page
 from rstar_jax.evolve.context import policy_hash
 from rstar_jax.evolve.rounds import base_folder
-from rstar_jax.evolve.stages import Workdir
+from rstar_jax.evolve.stages import Scope, Workdir
 from rstar_jax.evolve.summary import stage_times
 from rstar_jax.evolve.synthesis import Synthesis, SynthesiseSettings
 from rstar_jax.evolve.synthesis_stages import clean_new, keep, solve, write
@@ -35,6 +36,8 @@ from rstar_jax.report.progress import Progress
 from rstar_jax.report.write import write_report
 from rstar_jax.served import Address, is_served, parse
 from rstar_jax.settings import to_dict
+
+Stage = Callable[[Synthesis, Path], dict[str, Any]]
 
 
 def run(settings: SynthesiseSettings, workdir: Path) -> dict[str, Any]:
@@ -48,7 +51,8 @@ def run(settings: SynthesiseSettings, workdir: Path) -> dict[str, Any]:
 
     What is done is not done again. Raises UserError for bad input and where nothing was written.
     """
-    with Progress() as progress:
+    leads = distributed.here().leader
+    with Progress(leads) as progress:
         option = {"seeds": "config.seeds", "against": "config.against"}
         read = functools.partial(_problems, settings, progress)  # 1
         solver = _policy(settings.policy, "config.policy")
@@ -64,15 +68,23 @@ def run(settings: SynthesiseSettings, workdir: Path) -> dict[str, Any]:
         )
         with synthesis.work as work:
             work.claim_inputs(_inputs(synthesis))
-            stages = (("written", write), ("cleaned", clean_new), ("solved", solve), ("problems", keep))
+            stages: tuple[tuple[str, Stage, Scope], ...] = (
+                ("written", write, "leader"),
+                ("cleaned", clean_new, "leader"),
+                ("solved", solve, "host"),
+                ("problems", keep, "leader"),
+            )
             done: dict[str, Any] = {}
             try:
-                for name, stage in stages:  # 2 to 5
-                    done[name] = work.stage(name, functools.partial(stage, synthesis))
+                for name, stage, scope in stages:  # 2 to 5
+                    done[name] = work.stage(name, functools.partial(stage, synthesis), scope)
             finally:
                 report = _report(settings, done)
-                with contextlib.suppress(UserError):
-                    write_report(work.root / "report.json", report)
+                if leads:
+                    with contextlib.suppress(UserError):
+                        write_report(work.root / "report.json", report)
+        if not leads:
+            return {}
         for line in _told(report, work.root):
             progress.log(line)
         report_page.at_the_end(synthesis.work.root, progress.log)
