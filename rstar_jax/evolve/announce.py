@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from rstar_jax.plan.estimate import Assumed, Lora, SearchLoad, TrainLoad, plan
 from rstar_jax.plan.texts import FRESH, Prompts, Solutions
 from rstar_jax.plan.workload import SOLVED, rollouts
 from rstar_jax.served import Address
-from rstar_jax.train import TrainConfig
+from rstar_jax.train import TrainConfig, tree_rows
 
 # Times the free memory, from which on a run is refused and not only warned.
 HOPELESS = 8
@@ -178,15 +179,22 @@ class StageNeeds:
         load: TrainLoad,
         config: TrainConfig,
         lora: Lora,
-        tokens: float,
+        learnt: tuple[float, float],
         chips: int,
     ) -> None:
-        """tokens: of one epoch."""
+        """learnt: examples, and tokens, of one epoch."""
         if stage.rpartition("/")[2] == "ppm":
             shape = shape.reward
-        rows, remat, optimizer = config.microbatch, config.remat, config.optimizer
-        load = dataclasses.replace(load, seq_len=config.seq_len, rows=rows, remat=remat, optimizer=optimizer)
-        device, hours, tokens = self.machine.device, None, tokens * config.epochs
+        (examples, tokens), device, hours = learnt, self.machine.device, None
+        load = dataclasses.replace(
+            load,
+            seq_len=config.seq_len,
+            rows=config.microbatch,
+            shapes=tree_rows.shapes(config.epochs * math.ceil(examples / config.batch)),
+            remat=config.remat,
+            optimizer=config.optimizer,
+        )
+        tokens *= config.epochs
         if device is not None:
             seconds = shape.train_seconds(device, tokens, config.seq_len, config.remat)
             hours = seconds / chips / 3600
@@ -215,11 +223,11 @@ def by_stage(
     train: int,
     heldout: int,
     known: Solutions | None = None,
-    learnt: Mapping[str, float] | None = None,
+    learnt: Mapping[str, tuple[float, float]] | None = None,
 ) -> dict[str, Any]:
     """Estimate what each stage of a run needs, as `StageNeeds` counts it. Arguments as for `announce`.
 
-    learnt: tokens of an epoch of trainings whose rows are there, by stage.
+    learnt: examples and tokens of an epoch of trainings whose rows are there, by stage.
     """
     (base, bootstrap), e = shapes, settings.evaluate
     stages = StageNeeds(settings, prompts, machine, known=known)
@@ -240,12 +248,14 @@ def by_stage(
         assumed = stages.assumed("finetuned", "train")
         chips = plan(base, search_load, train, train_load, machine.device, assumed).chips
         policy, ppm = settings.train.policy, settings.train.ppm
-        for stage, config, lora, tokens in (
-            ("policy", policy, train_load.policy_lora, assumed.policy_tokens(policy.seq_len)),
-            ("ppm", ppm, train_load.ppm_lora, assumed.ppm_tokens(guided, ppm.seq_len)),
+        of_policy = assumed.rows, assumed.policy_tokens(policy.seq_len)
+        of_ppm = assumed.ppm_pairs(guided), assumed.ppm_tokens(guided, ppm.seq_len)
+        for stage, config, lora, (examples, tokens) in (
+            ("policy", policy, train_load.policy_lora, of_policy),
+            ("ppm", ppm, train_load.ppm_lora, of_ppm),
         ):
             name = f"round{number}/{stage}"
-            read = (learnt or {}).get(name, train * solved * tokens)
+            read = (learnt or {}).get(name, (train * solved * examples, train * solved * tokens))
             stages.trained(name, base, train_load, config, lora, read, chips)
         asked = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
         both = dataclasses.replace(search_load, rollouts=asked, candidates=e.candidates, ppm=True)

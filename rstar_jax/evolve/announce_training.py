@@ -33,12 +33,12 @@ def announce_warm_start(
     besides the greedy one.
     """
     (search_load, train_load), stages = loads(settings)[0], StageNeeds(settings, prompts, machine)
-    kind, (count, tokens) = settings.search.prompt[0], rows
+    kind, (count, _) = settings.search.prompt[0], rows
     if heldout and base:
         stages.alone("base/evaluate", shape, search_load, kind, heldout, 1 + samples)
     chips = plan(shape, search_load, 0, train_load, machine.device).chips
     config, lora = settings.train.policy, train_load.policy_lora
-    stages.trained("policy", shape, train_load, config, lora, tokens, chips)
+    stages.trained("policy", shape, train_load, config, lora, rows, chips)
     if heldout:
         stages.alone("evaluate", shape, search_load, "finetuned", heldout, 1 + samples)
     log(
@@ -70,14 +70,14 @@ def announce_ppm(
         StageNeeds(settings, prompts, machine),
         settings.evaluate,
     )
-    count, tokens = pairs
     chips = plan(shape, search_load, 0, train_load, machine.device).chips
-    stages.trained("ppm", shape, train_load, settings.train.ppm, train_load.ppm_lora, tokens, chips)
+    stages.trained("ppm", shape, train_load, settings.train.ppm, train_load.ppm_lora, pairs, chips)
     if heldout:
         rollouts = e.rollouts * (e.searches if e.strategy == "mcts_repeated" else 1)
         both = dataclasses.replace(search_load, rollouts=rollouts, candidates=e.candidates, ppm=True)
         stages.searched("evaluate", shape, both, "finetuned", "heldout", heldout, e.paths)
     what = "solutions with values" if settings.train.reward == "pqm" else "pairs"
+    count = pairs[0]
     log(f"{count:,} {what}, {heldout:,} held-out problems; {name} has {short(shape.parameters)} parameters.")
     say(stages.found, machine, log)
     return {"stages": stages.found}

@@ -1,7 +1,7 @@
 """Tokens that trainings will read of rows that are there: estimated anew once a search is curated.
 
-A sample is encoded, whole questions of a reward model's rows as trees whose shared prefixes stand once
-(`train/trees.py`), solutions one by one; the rest is counted, not read.
+A sample is encoded, whole questions of it, as trees in which what their rows share stands once
+(`train/trees.py`); the rest is counted, not read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rstar_jax.evolve.context import Context
 from rstar_jax.evolve.reward_models import REWARD_MODELS, SFT
 from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.train import TrainConfig
+from rstar_jax.train.solution_trees import Example, links
 from rstar_jax.train.trees import token_tree
 from rstar_jax.types import PreferencePair, SftRow
 
@@ -41,14 +42,20 @@ class Learnt:
 
 
 def of_solutions(context: Context, path: Path, config: TrainConfig) -> Learnt:
-    """Count what a policy reads of a file of solutions, at most: what some share counts for each."""
-    tokenizer, prompt, file = _tokenizer(context), context.prompt("finetuned"), RowFile(path, SftRow)
-    some = file.sample(SAMPLE)
-    lengths = [len(tokenizer.encode_solution(prompt(row.question), row.steps)[0]) for row in some]
-    long = sum(length > config.seq_len for length in lengths)
-    over = config.seq_len if config.long == "truncate" else 0
-    tokens = sum(length if length <= config.seq_len else over for length in lengths)
-    return Learnt(len(file), tokens * len(file) / max(1, len(some)), len(some), long)
+    """Count what a policy reads of a file of solutions: trees of questions."""
+    tokenizer, prompt = _tokenizer(context), context.prompt("finetuned")
+    chosen, long, tokens = _some_questions(RowFile(path, SftRow)), 0, 0
+    for rows in chosen:
+        kept = []
+        for row in rows:
+            ids, trained = tokenizer.encode_solution(prompt(row.question), row.steps)
+            is_long = len(ids) > config.seq_len
+            long += is_long
+            if not is_long or config.long == "truncate":
+                part = slice(config.seq_len)
+                kept.append(Example(np.asarray(ids[part], np.int32), np.asarray(trained[part], bool)))
+        tokens += len(token_tree(links(kept)[0]).tokens) if kept else 0
+    return _learnt(RowFile(path, SftRow), chosen, tokens, long)
 
 
 def of_reward_rows(context: Context, path: Path, config: TrainConfig) -> Learnt:
@@ -67,6 +74,10 @@ def of_reward_rows(context: Context, path: Path, config: TrainConfig) -> Learnt:
             if not is_long or config.long == "truncate" or kind is StepValues:
                 sequences += [way[: config.seq_len] for way in ways]
         tokens += len(token_tree(sequences).tokens) if sequences else 0
+    return _learnt(file, chosen, tokens, long)
+
+
+def _learnt(file: RowFile[Any], chosen: Sequence[Sequence[Any]], tokens: int, long: int) -> Learnt:
     looked_at = sum(map(len, chosen))
     return Learnt(len(file), tokens * len(file) / max(1, looked_at), looked_at, long)
 

@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def padding(self) -> tuple[float, float]:
-        """Shares of what the trainings of policy and PPM compute that are no text."""
+        """Shares of what the trainings of policy and PPM compute that are no text, or stand there again."""
         policy, ppm = (_padding(self.settings, training) for training in (self.policy, self.ppm))
         return policy, ppm
 
@@ -143,19 +143,17 @@ def _batch_rows(settings: PlanSettings, role: str) -> float:
     """Rows that the text of an optimiser step's batch fills."""
     a, config = settings.assumed, getattr(settings.train, role)
     if role == "policy":
-        tokens = config.batch * min(a.row, config.seq_len)
+        each = a.solution_tokens(config.seq_len)
     else:
-        tokens = config.batch * a.pair_tokens(a.pairs, config.seq_len)
-    return tokens / config.seq_len
+        each = a.pair_tokens(a.pairs, config.seq_len)
+    return config.batch * each / config.seq_len
 
 
 def _calls(settings: PlanSettings, role: str, mesh: Mesh, rows: int) -> Calls:
     """Microbatches of a step, with the padding that its training has."""
-    config, each = getattr(settings.train, role), settings.assumed.row
-    if role == "policy":
-        return microbatches.solutions(mesh, rows, config.seq_len, config.batch, each)
-    tokens = _batch_rows(settings, role) * config.seq_len
-    return microbatches.trees(mesh, rows, config.seq_len, tokens, each)
+    config = getattr(settings.train, role)
+    of = microbatches.solutions if role == "policy" else microbatches.pairs
+    return of(mesh, rows, config.seq_len, config.batch, settings.assumed)
 
 
 def _padding(settings: PlanSettings, training: Training) -> float:

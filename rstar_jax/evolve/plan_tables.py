@@ -73,22 +73,22 @@ def _how(t: Training) -> str:
 
 def _programs(plan: Plan) -> Table:
     """FLOPs are from shapes, of a device; as compiled a loop's body would count once."""
-    devices, pace, search = plan.topology.devices, plan.fitting.pace, plan.search
-    s, load, settings = pace.shape, search.load, plan.settings
+    devices, search = plan.topology.devices, plan.search
+    s, load, settings = plan.fitting.shape, search.load, plan.settings
     named: list[tuple[str, Compiled | None, float]] = []
     for t in (plan.policy, plan.ppm):
         row = getattr(settings.train, t.role).seq_len
-        named.append((_gradients(t), t.compiled, pace.train_flops(t.rows * row, row, t.remat) / devices))
+        flops = plan.fitting.pace_of(t.role).train_flops(t.rows * row, row, t.remat)
+        named.append((_gradients(t), t.compiled, flops / devices))
     context, longest = settings.decode.context, settings.decode.max_step_tokens
-    each = (2 * s.matrices + s.attention_flops(context)) / load.tensor
     tokens = {
-        "decode": load.chunk * load.leaves * load.rows,
-        "prefill": 8 * context,
-        "score": 2 * min(16, load.leaves) * longest,
+        "decode": (load.chunk * load.leaves * load.rows, s.matrices),
+        "prefill": (8 * context, s.insides),  # of a text the last token alone has logits
+        "score": (2 * min(16, load.leaves) * longest, s.insides),
     }
     named += [
-        (name, search.compiled.get(name), n * each)
-        for name, n in tokens.items()
+        (name, search.compiled.get(name), n * (2 * products + s.attention_flops(context)) / load.tensor)
+        for name, (n, products) in tokens.items()
         if name != "score" or any(r.work.ppm for r in plan.rounds)
     ]
     rows = [(name, f"{flops / 1e12:,.1f}", *_said(c)) for name, c, flops in named]
@@ -126,7 +126,8 @@ def _trainings(plan: Plan) -> Table:
         sent = None if t.compiled is None else float(t.compiled.sent)
         devices = plan.topology.devices
         islands = plan.topology.islands
-        call = plan.fitting.pace.gradients(t.rows, row, t.remat, devices, t.mesh.tensor, sent, islands)
+        pace = plan.fitting.pace_of(t.role)
+        call = pace.gradients(t.rows, row, t.remat, devices, t.mesh.tensor, sent, islands)
         rate = t.rows * row / call.total / plan.topology.chips
         parts = (call.products, call.memory, call.collectives, call.total, t.step_s)
         rows.append((_gradients(t), *(f"{seconds:.3f}" for seconds in parts), f"{rate:,.0f}"))
@@ -194,7 +195,11 @@ def _assumptions(plan: Plan) -> str:
         ("decoding", f"{e.filled:.0%} of rows make tokens that are used"),
         ("the host", f"looks every {plan.search.load.chunk} tokens, for {e.look_s * 1e3:.0f} ms"),
         ("problems", f"prompts of {a.prompt} tokens, {a.steps} steps of {a.step:.0f}"),
-        ("padding", f"{padded} of what trainings of policy and PPM compute, packed as they pack"),
+        (
+            "trees",
+            f"{a.rows} solutions of a solved problem share its prompt, {a.pairs} pairs a way to the middle",
+        ),
+        ("padding", f"{padded} of what trainings of policy and PPM compute, with what cuts repeat"),
         ("rollouts", f"{FRESH:.0%} of the steps expanded for one; solved, by round: {solved}"),
         ("sandboxes", f"beside the devices, {_SANDBOX_S * 1e3:.0f} ms of a core for a program"),
         ("left out", "evaluations, compiling, curating, checkpoints, restarts"),

@@ -153,7 +153,10 @@ def _estimate_again(context: Context, round: int) -> None:
         len(context.train),
         len(context.heldout),
         known_sizes.known(context, round),
-        {f"round{round}/policy": rows[0].tokens, f"round{round}/ppm": rows[1].tokens},
+        {
+            f"round{round}/{stage}": (each.rows, each.tokens)
+            for stage, each in zip(("policy", "ppm"), rows, strict=True)
+        },
     )
     later = {name: one for name, one in stages.items() if _comes_after(name, round)}
     later = by_own_pace(context.work.root, later, lambda n: n > 1 and at_round(settings.search.ppm, n))

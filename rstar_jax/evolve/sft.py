@@ -28,7 +28,7 @@ from rstar_jax.data.rows import FORMS
 from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.errors import UserError
-from rstar_jax.evolve import given, one_training, rounds, search_stages, train_stages
+from rstar_jax.evolve import given, learnt_sizes, one_training, rounds, search_stages, train_stages
 from rstar_jax.evolve.announce_training import announce_warm_start
 from rstar_jax.evolve.context import Context, Models
 from rstar_jax.evolve.kept import keep_estimates
@@ -43,7 +43,6 @@ from rstar_jax.evolve.settings import (
     TrainSettings,
 )
 from rstar_jax.evolve.summary import collect_warm_start
-from rstar_jax.plan.texts import SAMPLE
 from rstar_jax.report import results
 from rstar_jax.report.notes import layers_line
 from rstar_jax.sharding import MeshConfig
@@ -187,27 +186,19 @@ def _warm_start(settings: SftSettings, context: Context, files: list[Path]) -> N
 
 def _estimate(context: Context, settings: SftSettings) -> None:
     """Say what evaluations and training will need, once the rows are known."""
-    rows = RowFile(context.work.root / "rows" / SFT, SftRow)
-    tokenizer = context.tokenizer(context.base)
-    prompt = context.prompt("finetuned")
-
-    def length(row: SftRow) -> int:
-        return len(tokenizer.encode_solution(prompt(row.question), row.steps)[0])
-
-    some, room = rows.sample(SAMPLE), settings.train.policy.seq_len
-    lengths = [tokens for row in some if (tokens := length(row)) <= room]
-    long, kept = len(some) - len(lengths), "Of such rows the first steps are learnt"
-    asked = "config.train.policy", settings.train.policy, long, len(some), "rows", kept
+    config = settings.train.policy
+    learnt = learnt_sizes.of_solutions(context, context.work.root / "rows" / SFT, config)
+    kept = "Of such rows the first steps are learnt"
+    asked = "config.train.policy", config, learnt.long, learnt.looked_at, "rows", kept
     if told := one_training.told_of_long(*asked):
         context.progress.log(told)
-    tokens = round(sum(lengths) * len(rows) / len(some))
     estimates = announce_warm_start(
         context.settings,
         context.base.name,
         rounds.shape_of(context.base),
         context.prompts,
         rounds.machine(context),
-        (len(rows), tokens),
+        (learnt.rows, round(learnt.tokens)),
         len(context.heldout),
         base=settings.base != "none",
         samples=settings.samples,

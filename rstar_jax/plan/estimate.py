@@ -26,9 +26,10 @@ PAIRED = 8
 class Assumed:
     """Assumed sizes of a problem. prompt: tokens of its prompt. step: tokens of a step. steps: how many a
     rollout's trajectory has; texts.FRESH of them are expanded for it. rows: SFT rows of a solved problem, at
-    most. pairs: preference pairs of a problem, at most; they are read as a tree, in which a way to its middle
-    stands once and the last step of each side apart. most: expansions of a problem, however many rollouts it
-    gets, as in small suites whose ways are soon all there; 0: no end.
+    most; they are read as a tree, in which the prompt stands once. pairs: preference pairs of a problem, at
+    most; they are read as a tree, in which a way to its middle stands once and the last step of each side
+    apart. most: expansions of a problem, however many rollouts it gets, as in small suites whose ways are
+    soon all there; 0: no end.
     """
 
     prompt: int = 200
@@ -59,12 +60,24 @@ class Assumed:
 
     def policy_tokens(self, seq_len: int) -> float:
         """Tokens per solved problem of an epoch of the policy's training, in rows of so many."""
-        return self.rows * min(self.row, seq_len)
+        return self.rows * self.solution_tokens(seq_len)
+
+    def solution_tokens(self, seq_len: int) -> float:
+        """Tokens that each of a problem's solutions adds to a step of the policy's training: a tree of them
+        is in one row."""
+        each = min(self.row, seq_len)
+        shared = min(self.prompt, each - 1)
+        together = min(self.rows, max(1.0, (seq_len - shared) // (each - shared)))
+        return each - shared + shared / together
+
+    def ppm_pairs(self, search: SearchLoad) -> float:
+        """Pairs of a problem, of this search; one that is not solved has none."""
+        rollouts = self.expansions(search) / (self.steps * FRESH)
+        return min(self.pairs, rollouts * search.candidates / PAIRED)
 
     def ppm_tokens(self, search: SearchLoad, seq_len: int) -> float:
-        """Those of the PPM's, on pairs of this search; a problem that is not solved has none."""
-        rollouts = self.expansions(search) / (self.steps * FRESH)
-        pairs = min(self.pairs, rollouts * search.candidates / PAIRED)
+        """Tokens per problem of an epoch of the PPM's training, on pairs of this search."""
+        pairs = self.ppm_pairs(search)
         return pairs * self.pair_tokens(pairs, seq_len)
 
     def pair_tokens(self, pairs: float, seq_len: int) -> float:
@@ -101,7 +114,8 @@ class SearchLoad:
 
 @dataclasses.dataclass(frozen=True)
 class TrainLoad:
-    """One round's trainings. rows: packed sequences of seq_len tokens in one device call.
+    """One round's trainings. rows: packed sequences of seq_len tokens in one device call, at most. shapes:
+    how many shapes calls have (`train.tree_rows.shapes`).
 
     optimizer: of both (`TrainConfig`). policy_lora, ppm_lora: rank and targets of low-rank additions; rank 0
     where all parameters train.
@@ -111,6 +125,7 @@ class TrainLoad:
     ppm_epochs: int = 1
     seq_len: int = 4096
     rows: int = 1
+    shapes: int = 2
     size: int = 2
     remat: str = "full"
     optimizer: str = "adamw"

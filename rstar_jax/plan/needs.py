@@ -18,7 +18,7 @@ Parts = dict[str, float]
 RUNTIME, PROGRAM_LAYER = 450 * 2**20, 1.3 * 2**20
 TRAINING = 9  # programs of a training
 # Layers that a CPU trains one by one, with and without remat (models/cache.py); what each of them takes in
-# the process once a step is compiled, and for each further size of its calls (docs/BENCHMARKS.md).
+# the process once a step is compiled, and for each further shape of its calls (docs/BENCHMARKS.md).
 UNROLLED, UNROLLED_WITHOUT_REMAT = 12, 32
 UNROLLED_LAYER, UNROLLED_SIZE = 20 * 2**20, 9 * 2**20
 UPDATING = {"adamw": 2.8, "adamw8bit": 3.6}  # times float32 parameters that an update holds besides, on a CPU
@@ -108,10 +108,10 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
 
 
 def _compiling(shape: Shape, load: Any) -> float:
-    """Calls have as many sizes as rows can be halved; of a long training up to 8 (`train.tree_rows`)."""
+    """A program of the gradients for each shape that calls have, most layers' work in the first."""
     if shape.layers > (UNROLLED_WITHOUT_REMAT if load.remat == "none" else UNROLLED):
         return 0
-    return shape.layers * (UNROLLED_LAYER + (load.rows.bit_length() - 1) * UNROLLED_SIZE)
+    return shape.layers * (UNROLLED_LAYER + (load.shapes - 1) * UNROLLED_SIZE)
 
 
 def _runtime(shape: Shape, machine: Machine, programs: int) -> float:

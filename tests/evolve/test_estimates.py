@@ -1,13 +1,17 @@
 """Estimates by what is known: solutions of the suite, rows that are curated, the pace of earlier rounds."""
 
+import collections
+import dataclasses
 import json
 import types
 
+import numpy as np
 import pytest
 
 from rstar_jax import compilations, models, records, weights
 from rstar_jax.curate import StepValues
 from rstar_jax.data.load import load_problems
+from rstar_jax.data.solution_tokens import SolutionEncoder
 from rstar_jax.evolve import known_sizes, learnt_sizes
 from rstar_jax.evolve.announce import by_stage
 from rstar_jax.evolve.context import Context
@@ -19,8 +23,10 @@ from rstar_jax.plan import needs
 from rstar_jax.plan.needs import Machine
 from rstar_jax.plan.texts import Prompts, Solutions
 from rstar_jax.report.sections import StageTimes
-from rstar_jax.train import TrainConfig
+from rstar_jax.train import PolicyBatches, TrainConfig
+from rstar_jax.train.policy import example_of
 from rstar_jax.train.ppm import pair_batches
+from rstar_jax.train.tree_rows import by_question
 from rstar_jax.types import PreferencePair, SftRow
 from rstar_jax.weights import TINY_BASE
 from tests.data.sum_trees import solution
@@ -73,6 +79,58 @@ def test_pairs_are_counted_as_trees_of_questions(tmp_path, questions, within):
     assert actual / within <= found.tokens <= actual * within
 
 
+def solutions(questions: int) -> list[SftRow]:
+    """One to three solutions a question, which share the prompt and some the first step."""
+    return [
+        SftRow(
+            f"p{n}", f"What is {n} plus 3?" + " Say it." * (n % 7), tuple(solution(n, 3, "+", name)), 1, 1, 1
+        )
+        for n in range(questions)
+        for name in ("x", "total", "x")[: 1 + n % 3]
+    ]
+
+
+@pytest.mark.parametrize(("questions", "within"), [(40, 1.0), (300, 1.1)])
+def test_solutions_are_counted_as_trees_of_questions(tmp_path, questions, within):
+    rows, of, path = solutions(questions), context(tmp_path), tmp_path / "sft.parquet"
+    records.write_rows(path, SftRow, rows)
+    found = learnt_sizes.of_solutions(of, path, ONE)
+    encoder = SolutionEncoder(of.tokenizer(TINY_BASE), of.prompt("finetuned"))
+    encoded = [encoder.arrays(row, collections.Counter()) for row in rows]
+    numbers = by_question(np.array([row.question for row in rows]))
+    examples = [example_of(**arrays) for arrays in encoded]
+    groups = PolicyBatches(examples, ONE, 0, questions=numbers).groups
+    actual = sum(groups.outline(group).total for group in range(len(groups)))
+    assert found.rows == len(rows) and found.long == 0
+    assert actual / within <= found.tokens <= actual * within
+    assert actual < 0.9 * sum(len(example.tokens) for example in examples)
+
+
+def test_long_solutions_are_left_out_or_cut(tmp_path):
+    path = tmp_path / "sft.parquet"
+    records.write_rows(path, SftRow, solutions(3))
+    out, cut = (
+        learnt_sizes.of_solutions(context(tmp_path), path, TrainConfig(seq_len=8, long=long))
+        for long in ("drop", "truncate")
+    )
+    assert out.long == cut.long == out.looked_at == 6
+    assert out.tokens == 0 < cut.tokens <= 6 * 8
+    records.write_rows(path, SftRow, [])
+    assert learnt_sizes.of_solutions(context(tmp_path), path, ONE).tokens == 0
+
+
+@pytest.mark.parametrize(("rows", "shapes"), [(100, 2), (499 * 16, 2), (500 * 16, 3), (10**6, 8)])
+def test_compiling_counts_the_shapes_that_a_training_pays_for(tmp_path, rows, shapes):
+    """As many as `tree_rows.shapes` has for its steps, however many rows a call has."""
+    made = context(tmp_path)
+    settings = dataclasses.replace(made.settings, train=TrainSettings(policy=TrainConfig(batch=16, epochs=1)))
+    shape, prompts = shape_of(TINY_BASE), {("finetuned", "train"): Prompts(30, 40, 50)}
+    asked = settings, (shape, shape), prompts, Machine("cpu"), 100, 10, None
+    parts = by_stage(*asked, {"round1/policy": (float(rows), 1e6)})["round1/policy"]["parts"]
+    by_hand = shape.layers * (needs.UNROLLED_LAYER + (shapes - 1) * needs.UNROLLED_SIZE)
+    assert parts["compiling"] == round(by_hand / 2**20)
+
+
 def test_long_pairs_are_counted_and_no_file_is_too_empty(tmp_path):
     path = tmp_path / "pairs.parquet"
     records.write_rows(path, PreferencePair, pairs(3))
@@ -119,7 +177,7 @@ def test_estimates_go_by_known_sizes_and_by_rows_that_are_there(tmp_path):
     plain, known = (by_stage(*asked, Machine(), 100, 10, sizes) for sizes in (None, few))
     for stage in ("search", "policy", "ppm"):
         assert known[f"round1/{stage}"]["tokens"] < plain[f"round1/{stage}"]["tokens"] / 4
-    at_hand = by_stage(*asked, Machine(), 100, 10, few, {"round2/ppm": 5000.0})
+    at_hand = by_stage(*asked, Machine(), 100, 10, few, {"round2/ppm": (20.0, 5000.0)})
     assert at_hand["round2/ppm"]["tokens"] == 5000 != known["round2/ppm"]["tokens"]
     assert at_hand["round1/ppm"] == known["round1/ppm"]
 

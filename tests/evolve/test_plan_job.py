@@ -11,6 +11,7 @@ from rstar_jax.evolve.plan_settings import PlanSettings
 from rstar_jax.plan import compiled
 from rstar_jax.plan.compiled import Compiler, Uncompiled
 from rstar_jax.plan.known_models import KNOWN, content_of, shape_of
+from rstar_jax.plan.workload import SOLVED
 
 
 def planned(capsys, tmp_path, *flags):
@@ -44,12 +45,29 @@ def test_a_plan_by_arithmetic(capsys, tmp_path):
     assert twice["rounds"][3]["hours"] == pytest.approx(2 * kept["rounds"][3]["hours"])
 
 
-def test_steps_of_a_ppm_learn_all_pairs_of_a_round():
-    """A pair counts in a step's rows as in the tokens of a round: its share of a tree."""
+def test_steps_learn_all_pairs_and_solutions_of_a_round():
+    """A pair, or a solution, counts in a step's rows as in the tokens of a round: its share of a tree."""
     settings = PlanSettings(rounds=(4,))
-    config, problems = settings.train.ppm, settings.work(4).problems
-    steps = plan._steps(settings, "ppm", config)
-    assert steps * config.batch == pytest.approx(config.epochs * problems * settings.assumed.pairs)
+    for role, examples in (("ppm", settings.assumed.pairs), ("policy", SOLVED[3] * settings.assumed.rows)):
+        config, problems = getattr(settings.train, role), settings.work(4).problems
+        steps = plan._steps(settings, role, config)
+        assert steps * config.batch == pytest.approx(config.epochs * problems * examples)
+
+
+def test_a_ppm_has_no_head_in_any_table(tmp_path):
+    settings = PlanSettings(compile="never", rounds=(2,))
+    plan.run(settings, tmp_path)
+    table = [line.split() for line in (tmp_path / "plan.txt").read_text().splitlines()]
+    told = {(" ".join(row[:2]), len(row)): row for row in table if row[1:2] == ["gradients"]}
+    policy, ppm = (
+        {n: row for (name, n), row in told.items() if name.startswith(r)} for r in ("policy", "PPM")
+    )
+    shape = shape_of(content_of(settings.model)[1])
+    rows = 32 * 4096 * 3.5 * shape.attention_flops(2048)
+    by_hand = [6 * s.matrices * 32 * 4096 + rows for s in (shape.reward, shape)]
+    flops = [float(row[7][2].replace(",", "")) for row in (ppm, policy)]
+    assert flops == pytest.approx([n / 64 / 1e12 for n in by_hand], rel=0.01)
+    assert float(ppm[8][2]) / float(policy[8][2]) == pytest.approx(by_hand[0] / by_hand[1], abs=0.01)
 
 
 def test_gpus_and_chips_without_a_price(capsys, tmp_path):
