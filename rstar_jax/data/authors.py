@@ -29,6 +29,7 @@ from rstar_jax.types import MOST_OBSERVED, Grade, Node, PreferencePair, Problem,
 SOLUTION = frozenset({"query", "response"})
 PAIR = frozenset({"prompt", "pos", "neg"})
 TREE = frozenset({"question", "rstar"})
+_MOST_COUNTED = 10**6  # pairs of a place: the share of one is a weight in float32
 _PYTHON = "python_interpreter"
 # What `final_answer` says of a node that is none; the released code's own words, typing error and all.
 _FAILED = {
@@ -109,7 +110,12 @@ def pair_of(row: dict[str, Any], place: Place, frame: Frame) -> PreferencePair:
                     f"begins; {name} is {shown(row[name])}."
                 )
         positive, negative = (side.removeprefix(frame.tail) for side in (positive, negative))
-    counts = [_count(row, name, place) for name in ("pos_count", "neg_count")]
+    positives, negatives = (_count(row, name, place) for name in ("pos_count", "neg_count"))
+    if positives * negatives > _MOST_COUNTED:
+        raise UserError(
+            f"{place}: pos_count is {shown(positives)} and neg_count {shown(negatives)}, a product of "
+            f"{_MOST_COUNTED:,} at most expected."
+        )
     return PreferencePair(
         problem_id=content_id(question),
         question=question,
@@ -117,7 +123,7 @@ def pair_of(row: dict[str, Any], place: Place, frame: Frame) -> PreferencePair:
         positive=tuple(frame.grammar.parse(positive)),
         negative=tuple(frame.grammar.parse(negative)),
         margin=0.0,
-        weight=1.0 / (counts[0] * counts[1]),
+        weight=1.0 / (positives * negatives),
         final=not tail,
         round=0,
     )

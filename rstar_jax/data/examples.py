@@ -19,6 +19,8 @@ from rstar_jax.errors import Unfit, UserError
 
 T = TypeVar("T")
 
+# A weight counts by its share in a sum of float32 numbers: beyond these it is infinite, or nothing.
+LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
 _TOLD_EVERY = 64  # rows
 
 

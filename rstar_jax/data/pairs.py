@@ -20,7 +20,7 @@ from typing import Any
 from rstar_jax import columns
 from rstar_jax.data import authors, objectives, step_labels
 from rstar_jax.data.authors import Frame
-from rstar_jax.data.examples import EqualSides, Tally, read_examples
+from rstar_jax.data.examples import LEAST_WEIGHT, MOST_WEIGHT, EqualSides, Tally, read_examples
 from rstar_jax.data.form import content_id
 from rstar_jax.data.step_labels import Labelled, pairs_of, step_of
 from rstar_jax.data.tables import Place, require_text, require_whole, shown
@@ -91,11 +91,14 @@ def _own(row: dict[str, Any], place: Place) -> PreferencePair:
         value = row[name]
         if type(value) is int and kind is not bool:
             value = kind(value) if abs(value) < 2**63 else math.inf  # 64 bits hold no more
-        if type(value) is not kind or not math.isfinite(value) or (name == "weight" and value <= 0):
-            expected = "a number above 0" if name == "weight" else kind.__name__
-            raise UserError(f"{place}: {name} is {shown(row[name])}, {expected} expected.")
+        if type(value) is not kind or not math.isfinite(value):
+            raise UserError(f"{place}: {name} is {shown(row[name])}, {kind.__name__} expected.")
         if name == "margin" and abs(value) > 2:
             raise UserError(f"{place}: margin is {value}, a difference of Q, from -2 to 2, expected.")
+        if name == "weight" and not LEAST_WEIGHT <= value <= MOST_WEIGHT:
+            raise UserError(
+                f"{place}: weight is {value}, a number from {LEAST_WEIGHT:g} to {MOST_WEIGHT:g} expected."
+            )
     return columns.build(PreferencePair, row)
 
 

@@ -94,6 +94,10 @@ def given_row(row: SftRow, task: Task, place: Place) -> Given:
     _require_texts(list(row.steps), place)
     problem = Problem(row.problem_id, row.question, "")
     _require_steps(row.steps, problem, task, place)
+    for name in ("mean_q", "min_q"):
+        value: float | None = getattr(row, name)
+        if value is None or not -1 <= value <= 1:
+            raise UserError(f"{place}: {name} is {value}, a number from -1 to 1 expected.")
     if any(i is None for ids in row.token_ids for i in ids):
         raise UserError(f"{place}: token_ids hold a null; whole numbers, or no ids at all, expected.")
     if row.token_ids and len(row.token_ids) != len(row.steps):

@@ -51,8 +51,12 @@ def read_trees(path: Path, on_bad: OnBad = raise_it) -> Iterator[Tree]:
 def _keyed(path: Path, on_bad: OnBad) -> Iterator[tuple[tuple[int, str], Tree | None]]:
     """The trees of a file with their rounds and problems, as `_keys` gives them; None for a bad one."""
     if is_parquet(path):
-        for tree in _of_shard(path) if records.is_of(path, Tree) else flat_trees.read_flat(path):
-            yield (tree.round, tree.problem.id), tree
+        found = _of_shard(path) if records.is_of(path, Tree) else flat_trees.read_flat(path)
+        for number, tree in enumerate(found, start=1):
+            why = _fault_of_numbers(tree)
+            if why:
+                on_bad(Unfit("numbers of no search", f"{Place(path, 'tree', number)}: {why} expected."))
+            yield (tree.round, tree.problem.id), None if why else tree
         return
     for place, row, problem_id in _rows(path, on_bad):
         tree = None
@@ -61,6 +65,21 @@ def _keyed(path: Path, on_bad: OnBad) -> Iterator[tuple[tuple[int, str], Tree | 
         except UserError as error:
             on_bad(unfit(error))
         yield (0, problem_id), tree
+
+
+def _fault_of_numbers(tree: Tree) -> str:
+    """Say which statistics of a tree no search leaves, and which it would; empty where all are sound."""
+    for i, node in enumerate(tree.nodes):
+        numbers: tuple[Any, ...] = node.visits, node.value_sum  # a table may have nulls
+        if None in numbers:
+            return f"node {i} has no visits or no value_sum, numbers"
+        if node.visits < 0:
+            return f"node {i} has {node.visits} visits, 0 or more"
+        if not abs(node.q) <= 1:
+            return f"node {i} has Q = {node.q}, a mean of values from -1 to 1"
+        if node.ppm is not None and not abs(node.ppm) <= 1:
+            return f"node {i} has the PPM's value {node.ppm}, one from -1 to 1"
+    return ""
 
 
 def _of_shard(path: Path) -> Iterator[Tree]:

@@ -15,7 +15,7 @@ from typing import Any
 from rstar_jax.curate import StepValues
 from rstar_jax.data import objectives, step_labels
 from rstar_jax.data.authors import Frame
-from rstar_jax.data.examples import Tally, read_examples
+from rstar_jax.data.examples import LEAST_WEIGHT, MOST_WEIGHT, Tally, read_examples
 from rstar_jax.data.form import content_id
 from rstar_jax.data.step_labels import Labelled, contrasts, in_grammar, mean, steps_by_place
 from rstar_jax.data.tables import Place, require_text, require_whole, shown
@@ -30,7 +30,6 @@ FORMS = (
     "(Math-Shepherd), or trees: {question, answer, rstar} (the authors'), an export's trees, a run's "
     "search/trees-*.parquet"
 )
-_MOST_WEIGHT = 1e6  # of a step: sums of such weights are float32
 
 
 def read_values(
@@ -70,10 +69,12 @@ def _valued(row: dict[str, Any], place: Place) -> StepValues | Labelled:
     values = _numbers(row["values"], "values", len(steps), (-1.0, 1.0), place)
     if row.get("weights") is None:
         return Labelled(question, tuple(steps), values, whole=False)
-    weights = _numbers(row["weights"], "weights", len(steps), (0.0, _MOST_WEIGHT), place)
+    weights = _numbers(row["weights"], "weights", len(steps), (0.0, MOST_WEIGHT), place)
+    if small := [weight for weight in weights if 0 < weight < LEAST_WEIGHT]:
+        raise UserError(f"{place}: weights has {small[0]}, 0 or a number from {LEAST_WEIGHT:g} on expected.")
     number, name = row.get("round") or 0, row.get("problem_id") or content_id(question)
-    if type(number) is not int or abs(number) >= 2**31:
-        raise UserError(f"{place}: round is {shown(number)}, a whole number expected.")
+    if type(number) is not int or abs(number) >= 2**63:
+        raise UserError(f"{place}: round is {shown(number)}, a whole number of 64 bits expected.")
     if not isinstance(name, str):
         raise UserError(f"{place}: problem_id is {shown(name)}, text expected.")
     require_whole(place, "problem_id", name)

@@ -1,6 +1,7 @@
 """Pairs of every form are read as what they are; labels that cannot teach are refused."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -93,8 +94,14 @@ def test_pairs_of_a_round_are_read_of_whatever_wrote_them(tmp_path):
         ({"prefix": None}, "prefix is None, a list of step texts"),
         ({"positive": []}, r"positive is \[\], a list of step texts"),
         ({"negative": [None]}, r"negative is \[None\], a list of step texts"),
-        ({"weight": float("nan")}, "weight is nan, a number above 0"),
-        ({"weight": -1.0}, r"weight is -1\.0, a number above 0"),
+        ({"weight": float("nan")}, "weight is nan, float expected"),
+        *(
+            (
+                {"weight": weight},
+                rf"weight is {re.escape(str(weight))}, a number from 1e-06 to 1e\+06 expected",
+            )
+            for weight in (-1.0, 0.0, 1e300, 1e-300)
+        ),
         ({"margin": None}, "margin is None, float expected"),
         ({"margin": 2.5}, r"margin is 2\.5, a difference of Q, from -2 to 2, expected"),
         ({"question": " "}, "question has an empty text, text expected"),
@@ -223,6 +230,19 @@ def test_a_pair_of_two_equal_sides_is_named_or_left_out(tmp_path):
             read(tmp_path, good, equal)
         tally = Tally(bad="drop")
         assert len(read(tmp_path, good, equal, tally=tally)) == 1 and tally.lost == {"two equal sides": 1}
+
+
+def test_weights_that_float32_holds_are_taken_and_others_may_be_left_out(tmp_path):
+    own = columns.plain(PreferencePair("p", "1?", (), (NEXT,), (OTHER,), 0.5, 0.25, False, 3))
+    counts = {"prompt": PROMPT, "pos": NEXT, "neg": OTHER, "pos_count": 1000}
+    good = [{**own, "weight": 1e-6}, {**own, "weight": 10**6}, {**counts, "neg_count": 1000}]
+    bad = [{**own, "weight": 1e300}, {**own, "weight": 0}, {**counts, "neg_count": 1001}]
+    tally = Tally(bad="drop")
+    found = read(tmp_path, *good, *bad, tally=tally)
+    assert [pair.weight for pair in found] == [1e-6, 1e6, 1e-6] and tally.lost == {"malformed": 3}
+    for counted in (1001, 10**400):
+        with pytest.raises(UserError, match=r"jsonl:1: pos_count is 1000 and neg_count 100.*, a product"):
+            read(tmp_path, {**counts, "neg_count": counted})
 
 
 def test_a_file_without_rows_is_named(tmp_path):

@@ -1,6 +1,8 @@
 """Given rows of every form are read as what they are; bad ones are named by file and line."""
 
+import dataclasses
 import json
+import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -145,6 +147,16 @@ def test_what_a_row_of_a_table_has_not_is_null(tmp_path):
 def test_a_rounds_row_that_lacks_something_is_named(tmp_path, question, steps, why):
     rows = [SftRow("a", "?", tuple(STEPS), 0.5, 0.25, 2), SftRow("a", question, tuple(steps), 0.5, 0.25, 2)]
     records.write_rows(tmp_path / "sft.parquet", SftRow, rows)
+    with pytest.raises(UserError, match=rf"sft\.parquet: row 2: {why}"):
+        read_given(tmp_path / "sft.parquet", MathTask())
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), 1e300])
+@pytest.mark.parametrize("name", ["mean_q", "min_q"])
+def test_a_rounds_row_with_a_q_of_no_search_is_named(tmp_path, name, value):
+    good = SftRow("a", "?", tuple(STEPS), 0.5, 0.25, 2)
+    records.write_rows(tmp_path / "sft.parquet", SftRow, [good, dataclasses.replace(good, **{name: value})])
+    why = rf"{name} is {re.escape(str(value))}, a number from -1 to 1 expected"
     with pytest.raises(UserError, match=rf"sft\.parquet: row 2: {why}"):
         read_given(tmp_path / "sft.parquet", MathTask())
 

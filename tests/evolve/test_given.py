@@ -105,6 +105,29 @@ def test_a_shard_with_a_row_that_is_no_tree_is_named(tmp_path):
         given.solutions([path], MathTask())
 
 
+@pytest.mark.parametrize("form", ["shard", "flat"])
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"value_sum": 1e300}, r"node 1 has Q = 1e\+300, a mean of values from -1 to 1"),
+        ({"value_sum": float("nan")}, "node 1 has Q = nan"),
+        ({"value_sum": None}, "node 1 has no visits or no value_sum"),
+        ({"visits": -1}, "node 1 has -1 visits, 0 or more"),
+        ({"ppm": 1.5}, r"node 1 has the PPM's value 1\.5"),
+        ({"visits": 0, "ppm": float("nan")}, "node 1 has Q = nan"),
+    ],
+)
+def test_trees_with_numbers_of_no_search_are_named_or_left_out(tmp_path, form, change, why):
+    nodes = list(TREES[2].nodes)
+    nodes[1] = dataclasses.replace(nodes[1], **change)
+    path = written(tmp_path, form, [TREES[0], dataclasses.replace(TREES[2], nodes=tuple(nodes))])
+    with pytest.raises(UserError, match=rf"{path.name}: tree 2: {why}"):
+        list(given.examples([path], MathTask(), CONFIG, Tally()))
+    tally = Tally(bad="drop")
+    found = list(given.examples([path], MathTask(), CONFIG, tally))
+    assert found == curate.curate(TREES[:1], CONFIG, 1).pairs and tally.lost["numbers of no search"] == 1
+
+
 def test_what_is_not_there_is_named(tmp_path):
     for spec in ("", str(tmp_path / "none.jsonl"), "x" * 5000):
         with pytest.raises(UserError, match=r"config\.rows: .* a file that exists.*query"):

@@ -139,6 +139,7 @@ VALUES = {"question": "1?", "steps": ["a\n", "b\n"], "values": [1, -1]}
         ("pqm", [{**VALUES, "values": [1, float("nan")]}], r"values has (nan|NaN), a number from -1 to 1"),
         ("pqm", [{**VALUES, "weights": [1, -1]}], r"weights has -1, a number from 0 to 1e\+06 expected"),
         ("pqm", [{**VALUES, "weights": [10**400, 1]}], r"weights has 1000.*, a number from 0 to 1e\+06"),
+        ("pqm", [{**VALUES, "weights": [0, 1e-300]}], r"weights has 1e-300, 0 or a number from 1e-06 on"),
         ("pqm", [{**VALUES, "weights": [1, 1], "round": 2**70}], r"round is 1180.*, a whole number"),
         ("pqm", [{**VALUES, "weights": [1, 1], "problem_id": [7]}], r"problem_id is \[7\], text expected"),
         (
