@@ -84,12 +84,24 @@ def read(
             f"config.heldout_pairs: {share} given, which leaves none of {heldout:,} rows ("
             f"{REWARD_MODELS[reward].examples}) to train on. Lower it."
         )
+    pairs = heldout
     if reward == "pqm":
         _require_two(RowFile(folder / TRAIN, StepValues), where)
-        _write(folder / COMPARED, contrasts_in(RowFile(folder / HELDOUT, StepValues)))
-    seen = len(asked_before(context.heldout, _questions(folder, kind)))
-    note = f"{seen} held-out questions stand in the rows, too: they measure memory" if seen else ""
-    for line in filter(None, (note, *tally.examples.values())):
+        pairs = _write(folder / COMPARED, contrasts_in(RowFile(folder / HELDOUT, StepValues)))
+    seen, notes = len(asked_before(context.heldout, _questions(folder, kind))), list[str]()
+    if seen:
+        notes.append(f"{seen} held-out questions stand in the rows, too: they measure memory")
+    if share and not heldout:
+        notes.append(
+            f"none of {len(divided.problems):,} problems with {REWARD_MODELS[reward].examples} is held out "
+            f"(config.heldout_pairs={share:g}): nothing is compared"
+        )
+    elif share and not pairs:
+        notes.append(
+            f"no place in {heldout:,} held-out rows has a step of value 0 or more beside one of less: their "
+            "values are compared, the order of pairs is not"
+        )
+    for line in filter(None, (*notes, *tally.examples.values())):
         context.progress.log(f"config.rows: {line.rstrip('.')}.")
     return results.to_json(
         results.PairsResult(
@@ -99,7 +111,7 @@ def read(
             problems=len(divided.problems),
             lost=dict(tally.lost.most_common()),
             heldout_seen=seen,
-            note=note,
+            note="; ".join(notes),
         )
     )
 
@@ -121,11 +133,11 @@ def _require_two(rows: RowFile[StepValues], where: str) -> None:
         raise UserError(f"{where}: {what}: nothing can be told apart by them. Give rows of both kinds.")
 
 
-def _write(path: Path, pairs: Iterator[PreferencePair]) -> None:
-    """Write pairs, few of them in memory at a time."""
+def _write(path: Path, pairs: Iterator[PreferencePair]) -> int:
+    """Write pairs, few of them in memory at a time. Returns how many."""
     schema = columns.schema(PreferencePair)
     pieces = iter(lambda: [columns.plain(pair) for pair in itertools.islice(pairs, _ROWS)], [])
-    records.write_tables(path, schema, (pa.Table.from_pylist(piece, schema) for piece in pieces))
+    return records.write_tables(path, schema, (pa.Table.from_pylist(piece, schema) for piece in pieces))
 
 
 def _questions(folder: Path, kind: type) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -12,7 +13,7 @@ from rstar_jax.errors import UserError
 from rstar_jax.evolve import given, ppm
 from rstar_jax.evolve.given_values import contrasts_in
 from rstar_jax.evolve.pair_stage import COMPARED, HELDOUT
-from rstar_jax.report import tables
+from rstar_jax.report import read_report, tables
 from rstar_jax.tasks import MathTask
 from rstar_jax.types import PreferencePair, Tree
 from tests.data.sum_trees import solution, sum_tree
@@ -160,6 +161,50 @@ def test_rows_that_cannot_teach_an_objective_are_refused_by_name(tmp_path, rewar
     asked = settings(path, f"--config.train.reward={reward}", "--config.heldout_pairs=0", *ALONE)
     with pytest.raises(UserError, match=why):
         ppm.run(asked, tmp_path / "run")
+
+
+POSITIVE = [{**VALUES, "question": f"{i}?", "values": [1, 0.25]} for i in range(12)]
+LABELS = labelled(20, 3)
+RIGHT = [{**LABELS[0], "prompt": f"{i}?"} for i in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("reward", "rows", "share", "why"),
+    [
+        (
+            "pqm",
+            POSITIVE,
+            0.3,
+            "no place in [1-9]+ held-out rows has a step of value 0 or more beside one of",
+        ),
+        ("pqm", POSITIVE, 0.01, "none of 12 problems with values of steps is held out"),
+        ("orm", [*LABELS, *RIGHT], 0.3, "none of 1 problems with pairs of whole solutions is held out"),
+        (
+            "ppm",
+            LABELS,
+            0.01,
+            r"none of 1 problems with preference pairs is held out \(config\.heldout_pairs=0",
+        ),
+        ("ppm", LABELS, 0, ""),
+    ],
+)
+def test_measures_that_held_out_rows_cannot_give_are_told(
+    tmp_path, monkeypatch, capsys, reward, rows, share, why
+):
+    def stop(*_):
+        raise UserError("read")
+
+    monkeypatch.setattr(ppm.train_stages, "fit_reward", stop)
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = (f"--config.train.reward={reward}", f"--config.heldout_pairs={share}", *ALONE)
+    with pytest.raises(UserError, match="read"):
+        ppm.run(settings(tmp_path / "rows.jsonl", *asked), tmp_path / "run")
+    report, said = read_report(tmp_path / "run/report.json"), capsys.readouterr()
+    assert re.search(why, report["ppm"]["pairs"]["note"]) and bool(report["ppm"]["pairs"]["note"]) == bool(
+        why
+    )
+    assert re.search(why, " ".join((said.out + said.err).split()))
+    assert re.search(why, " ".join(tables.render(report).split()))
 
 
 def test_an_orm_that_would_guide_a_search_is_refused(shard):
