@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -77,10 +77,9 @@ def load_problems(
             )
         sets.append(found)
     chosen = [share(len(each), part.share, seed) for each, part in zip(sets, parts, strict=True)]
-    of_files = [part.kind not in ("suite", "tfds") for part in parts]
     shares: list[ProblemSet] = [Selected(each, rows) for each, rows in zip(sets, chosen, strict=True)]
     if columns is None or columns.cut != NO_ANSWER:  # what is compared alone may ask twice
-        shares = _distinct(sets, chosen, ids, faults, f"--{named}.id={NO_ID}" if named else "", of_files)
+        shares = _distinct(sets, chosen, ids, faults, parts, f"{option}: {str(spec)!r} given", named)
     if log is not None and faults.left_out:
         log(f"{option}: {faults.summary(sum(map(len, shares)))}")
     whole = shares[0] if len(shares) == 1 else Mixture(shares)
@@ -175,17 +174,33 @@ def _alike(hashes: array[int], among: np.ndarray) -> list[list[int]]:
     return sorted(order[group[0] : group[-1] + 2].tolist() for group in groups)
 
 
+def _once(one: SourcePart, other: SourcePart, apart: bool, columns_option: str) -> str:
+    """Say how two parts of a specification come to have no problem twice. apart: whether they are read from
+    different files. columns_option: as of `_distinct`."""
+    kinds = {one.kind, other.kind}
+    if kinds == {"suite"}:
+        what = "Each part counts the suite's problems from the first: give one, of as many as are wanted"
+    elif columns_option and apart and not kinds <= {"suite", "tfds"}:
+        return f"--{columns_option}.id={NO_ID} makes ids of the questions."
+    else:
+        what = "Name each source once"
+    bad = f"{columns_option.rpartition('.')[0]}.bad"
+    return f"{what}{f', or leave out what comes again: --{bad}=drop' if columns_option else ''}."
+
+
 def _distinct(
     sets: list[StoredProblems],
     chosen: list[np.ndarray],
     ids: array[int],
     faults: Faults,
-    no_ids: str,
-    of_files: list[bool],
+    parts: Sequence[SourcePart],
+    given: str,
+    columns_option: str,
 ) -> list[ProblemSet]:
     """The chosen rows without those whose id, or question where that made the id, an earlier one has.
 
-    no_ids: the option that makes ids of questions, if there is one; of_files: whether it does so in a set.
+    parts: of the specification, one for each set. given: says which that is, for errors. columns_option: as
+    of the job, "" where it has none.
     """
     ends = np.cumsum([len(each) for each in sets]).tolist()
 
@@ -207,7 +222,7 @@ def _distinct(
     for index, earlier in sorted(again):
         (part, row), (other_part, other_row) = row_of(index), row_of(earlier)
         found, place, other = sets[part][row], sets[part].place(row), sets[other_part].place(other_row)
-        where = other.short if other.path == place.path else str(other)
+        where = other.short if part == other_part and other.path == place.path else str(other)
         if found.id == content_id(found.question):  # nobody gave it that id
             if (answer := sets[other_part][other_row].answer) == found.answer:
                 faults.count(Unfit("asked before", f"{place}: asks what {where} does."))
@@ -220,11 +235,11 @@ def _distinct(
                     )
                 )
         else:
-            helps = no_ids and other.path != place.path and (of_files[part] or of_files[other_part])
-            hint = f" {no_ids} makes ids of the questions." if helps else ""
-            faults(
-                Unfit("an id that is taken", f"{place}: id '{found.id}' is already that of {where}.{hint}")
-            )
+            told = f"{place}: id '{found.id}' is already that of {where}."
+            if part != other_part:
+                hint = _once(parts[other_part], parts[part], other.path != place.path, columns_option)
+                told = f"{given}, but {told} {hint}"
+            faults(Unfit("an id that is taken", told))
         dropped[part].append(row)
     return [
         each if len(left := np.setdiff1d(rows, gone)) == len(each) else Selected(each, left)

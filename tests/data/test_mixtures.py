@@ -31,10 +31,27 @@ def test_a_mixture_holds_all_its_parts_once(tmp_path):
     assert len(own) == 30 and own == sorted(own, key=int)
     assert mixed.fingerprint == load_problems(spec, seed=1, split="heldout").fingerprint
     assert mixed.fingerprint != load_problems(spec, seed=2, split="heldout").fingerprint
-    with pytest.raises(UserError, match=r"own\.jsonl:1: id '0' is already that of line 1"):
+    with pytest.raises(
+        UserError, match=r"jsonl:1: id '0' is already that of .*jsonl:1\. Name each source once\.$"
+    ):
         load_problems(f"jsonl:{path}+jsonl:{path}", seed=0, split="train")
     with pytest.raises(UserError, match="problem 1: id 'suite/train/shop/0' is already that of"):
         load_problems("suite:2+suite:3", seed=0, split="train")
+
+
+@pytest.mark.parametrize("spec", ["suite:6:2+suite:6:2", "suite:6:2+suite:4:1-2", "suite:2:2*0.5+suite:6:2"])
+def test_a_suite_given_twice_is_refused_with_option_value_and_way_out(spec):
+    option = {"option": "config.problems.heldout", "columns": Columns()}
+    with pytest.raises(UserError) as raised:
+        load_problems(spec, seed=0, split="train", **option)
+    told = str(raised.value)
+    assert told.startswith(
+        f"config.problems.heldout: {spec!r} given, but {spec.rpartition('+')[2]}: problem "
+    )
+    assert f"is already that of {spec[:9]}: problem " in told
+    assert "give one, of as many" in told and told.endswith("again: --config.problems.bad=drop.")
+    found = load_problems(spec, seed=0, split="train", bad="drop", **option)
+    assert len({problem.id for problem in found}) == len(found) >= 6
 
 
 def test_what_a_share_leaves_out_takes_no_others_place(tmp_path):
