@@ -5,7 +5,8 @@
 
 W/problems/problems.jsonl is then a part of a run's problems (docs/DATA.md, "Synthesis"). Policies are folders
 or addresses of servers; --config.writer=... lets another one write the problems than solves them. Hardware:
-what decodes the model, or none where a server does. Killed at any time, the same command goes on.
+what decodes the model, or none where a server does; several hosts are one run (docs/LAUNCH.md, "Several
+processes"). Killed at any time, the same command goes on.
 """
 
 from rstar_jax.evolve.synthesis import SynthesiseSettings

@@ -1,4 +1,5 @@
-"""One search by several hosts: each grows trees of the problems that it has a lease on (`leases.py`)."""
+"""One search by several hosts: each grows trees of the problems that it has a lease on (`leases.py`). What
+they make may be other rows than trees (`make_rows`)."""
 
 from __future__ import annotations
 
@@ -8,16 +9,16 @@ import shutil
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 from rstar_jax import distributed, mirror, records, stores
+from rstar_jax.evolve.blocks import Blocks, Row
 from rstar_jax.evolve.claims import Claims
 from rstar_jax.evolve.leases import LEASE_S, Leases
-from rstar_jax.evolve.shards import OnProgress, OnStored, Shards, joined
-from rstar_jax.queues import Part, Queue
+from rstar_jax.evolve.shards import TREE, OnProgress, OnStored, Shards, joined
+from rstar_jax.queues import Part, Queue, Request
 from rstar_jax.search import Queues, SearchConfig, SearchRequest, search_queue
 from rstar_jax.stores import Store
-from rstar_jax.types import Tree
 
 FOLDER = "claims"  # in that of a stage, until it is done
 
@@ -57,27 +58,27 @@ def team_of(folder: Path) -> Team:
 
 @dataclasses.dataclass(frozen=True)
 class _TeamDisk:
-    """Trees on disk as `leases.Disk`, wherever the folder is: of others' files those that are needed are
+    """Rows on disk as `leases.Disk`, wherever the folder is: of others' files those that are needed are
     fetched one by one."""
 
-    shards: Shards
+    blocks: Blocks[Any]
     team: Team
 
     def lacking(self, places: Sequence[int], look: bool) -> list[int]:
         if look:
             self._fetch(places)
-        return self.shards.lacking(places, look)
+        return self.blocks.lacking(places, look)
 
     def join(self, block: int) -> None:
-        self._fetch(self.shards.block(block))
-        self.shards.join(block)
+        self._fetch(self.blocks.block(block))
+        self.blocks.join(block)
 
     def made(self) -> bytes:
         self.team.push()  # what is told of can be read
-        return self.shards.packed(mine=True).encode()
+        return self.blocks.packed(mine=True).encode()
 
     def _fetch(self, places: Sequence[int]) -> None:
-        for path in (self.shards.shard(places[0] // self.shards.size), *map(self.shards.single, places)):
+        for path in (self.blocks.shard(places[0] // self.blocks.size), *map(self.blocks.single, places)):
             if path.exists():
                 if path.suffix == ".parquet":
                     return
@@ -86,11 +87,11 @@ class _TeamDisk:
                     temporary.write_bytes(data)
 
 
-class JointSearch:
+class JointSearch(Generic[Request, Row]):
     """A host's part of a search; `turn` after turn until it returns False.
 
-    search: a queue of problems. request: makes one of a place. store: puts a tree on disk. batch: trees that
-    grow at a time.
+    search: a queue of problems, or of what else makes rows. request: makes one of a place. store: puts a tree
+    on disk. batch: trees that grow at a time.
 
         leases.fill -> take -> search.submit -> poll -> store -> leases.stored
                                       `-- cancel <- leases.lost
@@ -98,10 +99,10 @@ class JointSearch:
 
     def __init__(
         self,
-        search: Queue[SearchRequest, Tree],
+        search: Queue[Request, Row],
         leases: Leases,
-        request: Callable[[int], SearchRequest],
-        store: Callable[[int, Tree], None],
+        request: Callable[[int], Request],
+        store: Callable[[int, Row], None],
         batch: int,
     ) -> None:
         self._search, self._leases, self._request, self._store = search, leases, request, store
@@ -123,7 +124,7 @@ class JointSearch:
             if leases.all_done():
                 return False
             leases.wait()
-        for ticket, told in self._search.poll():
+        for ticket, told in self._search.poll(block=not self._search.cooperative):
             if not isinstance(told, Part):
                 place = places.pop(ticket)
                 self._store(place, told)
@@ -135,21 +136,21 @@ class JointSearch:
         self._search.cancel(list(self._places))
 
 
-def meet(shards: Shards, team: Team) -> None:
-    """Have hosts that each have read a share of a search's files tell each other what they found. Claims of
-    hosts that searched here before are gone after that: none of them is at work any more."""
-    for told in team.gathered(shards.packed()) if team.count > 1 else ():
-        shards.learn(told)
-    shards.found = shards.done
+def meet(blocks: Blocks[Any], team: Team) -> None:
+    """Have hosts that each have read a share of a stage's files tell each other what they found. Claims of
+    hosts that were at work here before are gone after that: none of them is any more."""
+    for told in team.gathered(blocks.packed()) if team.count > 1 else ():
+        blocks.learn(told)
+    blocks.found = blocks.done
 
 
-def clear(folder: Path, team: Team, size: int) -> None:
-    """Remove what a stage's search leaves beside its shards, each host its share. All have to be here by
-    then: claims; single trees of a host that wrote on when it was believed to be dead; and what dead ones
-    were writing. size: of the shards."""
+def clear(folder: Path, team: Team, size: int, suffix: str = TREE) -> None:
+    """Remove what a stage's hosts leave beside its shards, each host its share. All have to be here by then:
+    claims; single rows of a host that wrote on when it was believed to be dead; and what dead ones were
+    writing. size: of the shards. suffix: of single rows."""
     if team.count > 1 and team.index == 0:
-        for path in folder.glob("*.tree"):
-            if (place := joined(path, size)) and place[0].exists():
+        for path in folder.glob(f"*{suffix}"):
+            if (place := joined(path, size, suffix)) and place[0].exists():
                 path.unlink()
         for path in folder.glob(".*.part"):
             path.unlink()
@@ -177,40 +178,66 @@ def grow(
 
     Raises UserError as `Shards.grow`, and where the store cannot be read or written.
     """
-    lacking = shards.lacking_by_block()
-    if not lacking.any():
-        return
-    hosts = team.gathered(team.name)
-    prefix = f"{FOLDER}/{hosts[0]}/{shards.name}"  # nobody of an earlier start claims there
-    claims = Claims(team.store, prefix, len(shards.problems), shards.size, lacking)
-    leases = Leases(claims, _TeamDisk(shards, team), hosts, team.index, lease_s=team.lease_s)
-    search = search_queue(queues)
-    source = shards.source
+    search, source = search_queue(queues), shards.source
+    found = shards.trajectories
 
     def request(place: int) -> SearchRequest:
         problem = shards.problems[place]
         if on_begun is not None:
-            on_begun(f"{shards.name}-{place // shards.size:05d}", problem.id)
+            on_begun(shards.shard(place // shards.size).stem, problem.id)
         return SearchRequest(problem, config, source.round, source.tree_index, training)
 
-    def store(place: int, tree: Tree) -> None:
-        shards.add(place, tree)
-        leases.tell(shards.own_done - before[0], shards.own_trajectories - before[1])
+    def stored(place: int) -> None:
         if on_stored is not None:
-            on_stored([tree.problem.id])
+            on_stored([shards.problems[place].id])
 
-    before = shards.own_done, shards.own_trajectories
-    joint = JointSearch(search, leases, request, store, config.batch)
-    found = shards.trajectories
+    def tell(done: int, trajectories: int) -> None:
+        if on_progress is not None:
+            # Others are as fast as this host: it expects its part of what is left.
+            to_come = -(-(shards.places - done) // team.count)
+            stats = search.stats(problems=search.stats().problems_done + to_come)
+            on_progress(done, found + stats.trajectories + trajectories, stats.left)
+
+    make_rows(shards, search, request, config.batch, team, on_turn=tell, on_stored=stored)
+
+
+def make_rows(
+    blocks: Blocks[Row],
+    queue: Queue[Request, Row],
+    request: Callable[[int], Request],
+    batch: int,
+    team: Team,
+    *,
+    on_turn: Callable[[int, int], None],
+    on_stored: Callable[[int], None],
+) -> None:
+    """Have the hosts of a team make all rows that are not on disk, as `grow` does of trees.
+
+    queue: makes rows. request: what it is asked for the row of a place. batch: rows under way at a time.
+    on_turn: called with the rows that are on disk, and trajectories that others found. on_stored: with a
+    place whose row this host has put on disk.
+    """
+    lacking = blocks.lacking_by_block()
+    if not lacking.any():
+        return
+    hosts = team.gathered(team.name)
+    prefix = f"{FOLDER}/{hosts[0]}/{blocks.name}"  # nobody of an earlier start claims there
+    claims = Claims(team.store, prefix, blocks.places, blocks.size, lacking)
+    leases = Leases(claims, _TeamDisk(blocks, team), hosts, team.index, lease_s=team.lease_s)
+    before = blocks.own_counts()
+
+    def store(place: int, row: Row) -> None:
+        blocks.add(place, row)
+        done, trajectories = blocks.own_counts()
+        leases.tell(done - before[0], trajectories - before[1])
+        on_stored(place)
+
+    joint = JointSearch(queue, leases, request, store, batch)
     with leases.alive(), contextlib.closing(joint):
         while joint.turn():
-            if on_progress is not None:
-                done = min(shards.done + leases.elsewhere[0], len(shards.problems))
-                # Others are as fast as this host: it expects its part of what is left.
-                to_come = -(-(len(shards.problems) - done) // team.count)
-                stats = search.stats(problems=search.stats().problems_done + to_come)
-                on_progress(done, found + stats.trajectories + leases.elsewhere[1], stats.left)
+            done, trajectories = leases.elsewhere
+            on_turn(min(blocks.done + done, blocks.places), trajectories)
     for told in leases.made():
-        shards.learn(told.decode())
-    if team.index == 0:  # who goes on with the trees
+        blocks.learn(told.decode())
+    if team.index == 0:  # who goes on with the rows
         team.pull()

@@ -7,13 +7,16 @@ import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rstar_jax import distributed, weights
 from rstar_jax.data.clean import CleanConfig
 from rstar_jax.data.problem_set import ProblemSet
 from rstar_jax.distributed import DistributedConfig
 from rstar_jax.engine import DecodeConfig
+from rstar_jax.evolve import joint_search
+from rstar_jax.evolve.joint_results import together
+from rstar_jax.evolve.shards import TREE
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.inference import Reasoner, devices
 from rstar_jax.plan.texts import Prompts, demand
@@ -108,7 +111,9 @@ class Written:
 
 @dataclasses.dataclass(frozen=True)
 class Synthesis:
-    """The work of one folder. solver, writer: folders, or addresses of servers."""
+    """The work of one folder. solver, writer: folders, or addresses of servers. BLOCK: problems of a file."""
+
+    BLOCK: ClassVar[int] = 256
 
     settings: SynthesiseSettings
     work: Workdir
@@ -164,3 +169,12 @@ def room(synthesis: Synthesis, policy: Path | Address, task: Task) -> Any:
         return lambda prompt: True
     tokenizer = Tokenizer.load(weights.tokenizer_folder(policy), task.grammar)
     return lambda prompt: len(tokenizer.encode_prompt(prompt)) < synthesis.settings.decode.context
+
+
+def of_all(folder: Path, used: dict[str, Any], suffix: str = TREE) -> dict[str, Any]:
+    """What all hosts of a stage used together, once all have come to its end. What they leave beside its
+    files goes. suffix: of single rows."""
+    team = joint_search.team_of(folder)
+    found = team.gathered(used)
+    joint_search.clear(folder, team, Synthesis.BLOCK, suffix)
+    return together(found)

@@ -1,14 +1,13 @@
-"""The stages of a synthesis: write problems, drop what is not new, solve, keep where solutions agree."""
+"""The stages of a synthesis after the writing: drop what is not new, solve, keep where solutions agree."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
-import random
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,123 +18,26 @@ from rstar_jax.data.problem_set import StoredProblems
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import joint_search
 from rstar_jax.evolve.context import policy_hash
-from rstar_jax.evolve.joint_results import together
-from rstar_jax.evolve.joint_search import Team
 from rstar_jax.evolve.shards import Shards, Source
-from rstar_jax.evolve.synthesis import Synthesis, Written, asked, room
-from rstar_jax.queues import Batched, Queue
+from rstar_jax.evolve.synthesis import Synthesis, Written, asked, of_all, room
+from rstar_jax.evolve.writing_stage import NEW
+from rstar_jax.queues import Batched
 from rstar_jax.report import results
 from rstar_jax.report.progress import TimeLeft
-from rstar_jax.search import Leaf, votes
+from rstar_jax.search import votes
 from rstar_jax.tasks import Checker
-from rstar_jax.tasks.writing import Writing
-from rstar_jax.types import Candidate, Grade, Problem, Tree
+from rstar_jax.types import Grade, Problem, Tree
 
-_BLOCK = 256  # problems of a file
 _EXAMPLES = 5
-_NEW, _SOLUTIONS = "written", "trees-0"  # what their files begin with
+_SOLUTIONS = "trees-0"  # what their files begin with
 _UNGRADED = "?"  # stands for the answer that a problem does not have yet
-
-
-def write(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
-    """Have problems written: a file for each block of them, whole or absent."""
-    s = synthesis.settings
-    blocks = [range(at, min(at + _BLOCK, s.count)) for at in range(0, s.count, _BLOCK)]
-    left = [number for number in range(len(blocks)) if not _block(folder, number).exists()]
-    used: dict[str, Any] = {}
-    if left:
-        writing, done = Writing(synthesis.task.writing), s.count - sum(len(blocks[number]) for number in left)
-        at_work = asked(synthesis, synthesis.writer, writing, folder, s.writer_option, s.most_tokens)
-        with at_work as reasoner, synthesis.progress.stage("write problems", s.count, "problems", done=done):
-            begins = functools.partial(reasoner.begins, _NEW)
-            desk = _Desk(synthesis, writing, reasoner.queues(0, _NEW).propose, begins)
-            there = (blocks[number] for number in sorted(set(range(len(blocks))) - set(left)))
-            reasoner.settled(_NEW, (_name(i) for block in there for i in block))
-            while left or desk.open:
-                # Counted by requests: a slow one holds its block, and no slot but its own.
-                while left and desk.under_way < 2 * max(_BLOCK, s.served.slots):
-                    number = left.pop(0)
-                    desk.begin(number, blocks[number])
-                for number, rows in desk.poll():
-                    records.write_rows(_block(folder, number), Written, rows)
-                    reasoner.settled(_NEW, [row.id for row in rows])
-                    done += len(rows)
-                    synthesis.progress.update(done)
-            used = reasoner.result()
-    faults = Counter(row.fault for row in _rows(folder, _NEW))
-    written = faults.pop("", 0)
-    return {"asked": s.count, "written": written, "lost": dict(faults.most_common()), **used}
-
-
-class _Desk:
-    """Blocks of problems that are being written. open: of each block the rows that have come, by number."""
-
-    def __init__(
-        self,
-        synthesis: Synthesis,
-        writing: Writing,
-        propose: Queue[Leaf, list[Candidate]],
-        begins: Callable[[str, str], None],
-    ) -> None:
-        self._synthesis, self._writing, self._propose, self._begins = synthesis, writing, propose, begins
-        self._fits = room(synthesis, synthesis.writer, writing)
-        self.open: dict[int, dict[int, Written]] = {}
-        self._blocks: dict[int, range] = {}
-        self._asked: dict[int, tuple[int, int, tuple[str, ...]]] = {}  # by ticket: block, problem, its seeds
-
-    @property
-    def under_way(self) -> int:
-        """How many problems are asked for and have not come."""
-        return len(self._asked)
-
-    def begin(self, number: int, block: range) -> None:
-        """Ask for the problems of a block."""
-        rows, temperature = self.open.setdefault(number, {}), self._synthesis.settings.writer_temperature
-        self._blocks[number] = block
-        leaves, named = list[Leaf](), list[tuple[int, int, tuple[str, ...]]]()
-        for i in block:
-            seeds, prompt = self._shown(i)
-            if seeds:
-                self._begins(f"{_NEW}-{number:05d}", _name(i))
-                leaves.append(Leaf(Problem(_name(i), prompt, ""), (), 0, 0, 1, temperature))
-                named.append((number, i, tuple(seed.id for seed in seeds)))
-            else:
-                rows[i] = Written(_name(i), "", (), "no room for its prompt")
-        self._asked |= zip(self._propose.submit(leaves), named, strict=True)
-
-    def poll(self) -> list[tuple[int, list[Written]]]:
-        """Wait for a problem; return the blocks that are whole."""
-        for ticket, (candidate,) in self._propose.poll(block=True):
-            number, i, seeds = self._asked.pop(ticket)
-            fault = "" if candidate.finish == "answer" else candidate.fault or "too long"
-            self.open[number][i] = Written(_name(i), self._writing.written(candidate.text), seeds, fault)
-        whole = [number for number, rows in self.open.items() if len(rows) == len(self._blocks[number])]
-        found = [(number, self.open.pop(number)) for number in whole]
-        return [(number, [rows[i] for i in self._blocks[number]]) for number, rows in found]
-
-    def _shown(self, i: int) -> tuple[list[Problem], str]:
-        """Draw the seeds of problem `i`, as many as there is room for, and make the prompt of them."""
-        seeds, s = self._synthesis.seeds, self._synthesis.settings
-        places = random.Random(f"{s.seed}/{i}").sample(range(len(seeds)), min(s.shown, len(seeds)))
-        shown = [seeds[place] for place in places]
-        while shown and not self._fits(self._writing.ask(shown)):
-            shown.pop()
-        return shown, self._writing.ask(shown)
-
-
-def _name(i: int) -> str:
-    return f"new-{i}"
-
-
-def _block(folder: Path, number: int) -> Path:
-    return folder / f"{_NEW}-{number:05d}.parquet"
 
 
 def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
     """Drop what a seed, a benchmark or an earlier problem asks. Answers are not known yet: questions alone
     are compared."""
     asked, places = StoredProblems(), array("q")  # of all rows, those that are problems
-    for place, row in enumerate(_rows(synthesis.folder("written"), _NEW)):
+    for place, row in enumerate(_rows(synthesis.folder("written"), NEW)):
         if not row.fault:
             asked.add(Problem(row.id, row.question, _UNGRADED))
             places.append(place)
@@ -153,10 +55,10 @@ def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
         synthesis.progress.log(line)
     kept = {places[int(i)] for i in cleaned.kept}
     first = 0
-    for path in sorted(synthesis.folder("written").glob(f"{_NEW}-*.parquet")):
+    for path in sorted(synthesis.folder("written").glob(f"{NEW}-*.parquet")):
         rows = records.read_rows(path, Written)
         new = [row for place, row in enumerate(rows, first) if place in kept]
-        records.write_rows(folder / path.name.replace(_NEW, "kept"), Written, new)
+        records.write_rows(folder / path.name.replace(NEW, "kept"), Written, new)
         first += len(rows)
     return results.to_json(cleaned.report)
 
@@ -179,7 +81,7 @@ def _shards(synthesis: Synthesis, folder: Path, index: int = 0, count: int = 1) 
     """The files of the solutions, and of how many problems. index, count: as of `Shards`."""
     problems = StoredProblems(Problem(row.id, row.question, "") for row in _kept(synthesis))
     source = Source(0, seed=synthesis.settings.seed, policy=policy_hash(synthesis.solver))
-    shards = Shards(folder, _SOLUTIONS, problems, source, size=_BLOCK, index=index, count=count)
+    shards = Shards(folder, _SOLUTIONS, problems, source, size=synthesis.BLOCK, index=index, count=count)
     return shards, len(problems)
 
 
@@ -190,7 +92,7 @@ def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
     shards, count = _shards(synthesis, folder, team.index, team.count)
     joint_search.meet(shards, team)
     if shards.done == count:
-        return {"solved": count, **_of_all(folder, team, {})}
+        return {"solved": count, **of_all(folder, {})}
     longest = s.decode.max_step_tokens
     at_work = asked(synthesis, synthesis.solver, synthesis.task, folder, "config.policy", longest)
     with at_work as reasoner, progress.stage("solve", count, "problems", done=shards.done):
@@ -208,14 +110,7 @@ def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
             begins = functools.partial(reasoner.begins, _SOLUTIONS)
             joint_search.grow(shards, queues, s.search(), team, on_begun=begins, **told)
             progress.update(shards.done, trajectories=shards.trajectories)
-        return {"solved": count, **_of_all(folder, team, reasoner.result())}
-
-
-def _of_all(folder: Path, team: Team, used: dict[str, Any]) -> dict[str, Any]:
-    """What all hosts used together, once all have come here."""
-    found = team.gathered(used)
-    joint_search.clear(folder, team, _BLOCK)
-    return together(found)
+        return {"solved": count, **of_all(folder, reasoner.result())}
 
 
 def _ungraded(requests: Sequence[Any]) -> list[Grade]:

@@ -31,7 +31,8 @@ from rstar_jax.evolve.rounds import base_folder
 from rstar_jax.evolve.stages import Scope, Workdir
 from rstar_jax.evolve.summary import stage_times
 from rstar_jax.evolve.synthesis import Synthesis, SynthesiseSettings
-from rstar_jax.evolve.synthesis_stages import clean_new, keep, solve, write
+from rstar_jax.evolve.synthesis_stages import clean_new, keep, solve
+from rstar_jax.evolve.writing_stage import write
 from rstar_jax.report.progress import Progress
 from rstar_jax.report.write import write_report
 from rstar_jax.served import Address, is_served, parse
@@ -69,7 +70,7 @@ def run(settings: SynthesiseSettings, workdir: Path) -> dict[str, Any]:
         with synthesis.work as work:
             work.claim_inputs(_inputs(synthesis))
             stages: tuple[tuple[str, Stage, Scope], ...] = (
-                ("written", write, "leader"),
+                ("written", write, "host"),
                 ("cleaned", clean_new, "leader"),
                 ("solved", solve, "host"),
                 ("problems", keep, "leader"),

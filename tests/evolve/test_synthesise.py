@@ -14,7 +14,7 @@ from rstar_jax.data.form import content_id
 from rstar_jax.data.load import load_problems
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import synthesis_stages, synthesise
-from rstar_jax.evolve.synthesis import SynthesiseSettings
+from rstar_jax.evolve.synthesis import Synthesis, SynthesiseSettings
 from rstar_jax.problems.suite import instances
 from rstar_jax.settings import from_config
 from rstar_jax.tasks import MathTask
@@ -151,7 +151,7 @@ def test_slow_problems_hold_no_slot_but_their_own(server, seeds, tmp_path, monke
         raise Enough
 
     server.behave = behave
-    monkeypatch.setattr(synthesis_stages, "_BLOCK", 5)
+    monkeypatch.setattr(Synthesis, "BLOCK", 5)
     monkeypatch.setattr(synthesise, "clean_new", enough)
     chosen = settings(seeds, f"--config.count={count}", f"--config.policy={server.address}",
                       "--config.served.slots=4", "--config.served.first_s=10")  # fmt: skip
@@ -186,7 +186,7 @@ def test_what_was_written_and_solved_is_not_asked_for_again(server, seeds, tmp_p
 
         return call
 
-    monkeypatch.setattr(synthesis_stages, "_BLOCK", 5)
+    monkeypatch.setattr(Synthesis, "BLOCK", 5)
     with monkeypatch.context() as broken:
         broken.setattr(synthesis_stages.records, "write_rows", breaks(synthesis_stages.records.write_rows, 3))
         with pytest.raises(Killed):

@@ -12,7 +12,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,10 @@ from rstar_jax.evolve import synthesise
 from rstar_jax.evolve.synthesis import SynthesiseSettings, Written
 from rstar_jax.settings import from_config
 from rstar_jax.types import Tree
-from tests.evolve import test_synthesise
-from tests.evolve.test_synthesise import END, NEW, Model
+from tests.evolve.test_synthesise import END, NEW, SEEDS, Model
 from tests.served.server import Server
 
-COUNT, SAMPLES = 24, 4
-seeds = test_synthesise.seeds
+COUNT, SAMPLES, SLOTS = 24, 4, 2
 
 
 class Steady(Model):
@@ -41,7 +39,7 @@ class Steady(Model):
         return super().__call__(body, k)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server():
     made = Server(Steady())
 
@@ -53,23 +51,31 @@ def server():
         yield made
 
 
-@pytest.fixture
-def options(server, seeds):
+@pytest.fixture(scope="module")
+def options(server, tmp_path_factory):
+    path = tmp_path_factory.mktemp("seeds") / "seeds.jsonl"
+    rows = ({"id": p.id, "question": p.question, "answer": p.answer} for p in SEEDS)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return [
-        *(f"--config.seeds={seeds}", f"--config.policy={server.address}", f"--config.count={COUNT}"),
+        *(f"--config.seeds={path}", f"--config.policy={server.address}", f"--config.count={COUNT}"),
         *(f"--config.samples={SAMPLES}", "--config.agree=2", "--config.verify.workers=1"),
-        *("--config.served.slots=2", "--config.batch=4"),
+        *(f"--config.served.slots={SLOTS}", "--config.batch=4"),
     ]
 
 
-def alone(options: list[str], workdir: Path) -> dict[str, Any]:
-    """One process's report."""
+@pytest.fixture(scope="module")
+def alone(options, tmp_path_factory):
+    """The folder of one process."""
+    workdir = tmp_path_factory.mktemp("alone") / "run"
     config = launch.override(launch.load("synthesise").get_config(), options)
-    return synthesise.run(from_config(SynthesiseSettings, config.to_dict()), workdir)["synthesis"]
+    report = synthesise.run(from_config(SynthesiseSettings, config.to_dict()), workdir)
+    assert report["synthesis"]["problems"]["kept"] > 1
+    return workdir
 
 
-def started(stack: contextlib.ExitStack, workdir: Path, options: list[str]) -> list[subprocess.Popen[str]]:
-    """Two processes of one synthesis; the second's errors go where the first's do."""
+@contextlib.contextmanager
+def started(workdir: Path, options: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Two processes of one synthesis, which are killed at the end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -85,45 +91,54 @@ def started(stack: contextlib.ExitStack, workdir: Path, options: list[str]) -> l
         )
         for index in range(2)
     ]
-    for process in both:
-        stack.callback(process.wait)
-        stack.callback(process.kill)
-    return both
+    try:
+        yield both
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
 
 
-def ended(both: list[subprocess.Popen[str]]) -> str:
-    """What the first prints; the other prints nothing."""
-    out = [process.communicate(timeout=300)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0]
-    assert not out[1]
-    return out[0]
+def killed(workdir: Path, options: list[str], happens: Callable[[], bool]) -> None:
+    """Two processes, of which the second is killed once something happens, and the first then told to end:
+    it would hear after a minute that a host is lost."""
+    with started(workdir, options) as both:
+        give_up = time.monotonic() + 300
+        while not happens():
+            assert time.monotonic() < give_up and [process.poll() for process in both] == [None, None]
+            time.sleep(0.002)
+        both[1].send_signal(signal.SIGKILL)
+        both[0].terminate()
+        assert [process.wait(120) for process in both] == [143, -signal.SIGKILL]
 
 
-def until(happens: Callable[[], bool], both: list[subprocess.Popen[str]]) -> None:
-    give_up = time.monotonic() + 300
-    while not happens():
-        assert time.monotonic() < give_up and all(process.poll() is None for process in both)
-        time.sleep(0.002)
+def ended(workdir: Path, options: list[str]) -> str:
+    """Two processes to their end; what the first prints. The other prints nothing."""
+    with started(workdir, options) as both:
+        printed = [process.communicate(timeout=300)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0] and not printed[1]
+        return printed[0]
 
 
-def trees(folder: Path) -> list[Tree]:
-    """All that are on disk, by the names of their files."""
-    paths = sorted([*folder.glob("*.tree"), *folder.glob("*.parquet")])
-    return [tree for path in paths for tree in records.read_rows(path, Tree)]
+def rows(folder: Path, single: str, kind: type) -> list[Any]:
+    """All that are on disk."""
+    paths = sorted([*folder.glob(single), *folder.glob("*.parquet")])
+    return [row for path in paths for row in records.read_rows(path, kind)]
 
 
-def result(workdir: Path) -> list[object]:
+def trees(workdir: Path) -> list[Tree]:
+    return rows(workdir / "solved", "*.tree", Tree)
+
+
+def result(workdir: Path) -> list[Any]:
     """Everything that a synthesis found, but for what it took."""
-    written = [row for path in sorted(workdir.glob("written/*")) if path.suffix == ".parquet"
-               for row in records.read_rows(path, Written)]  # fmt: skip
-    solved = [
-        (tree.problem, [(node.parent, node.text, node.status, node.answer) for node in tree.nodes])
-        for tree in trees(workdir / "solved")
-    ]
+    solved = [(tree.problem, [(n.parent, n.text, n.status, n.answer) for n in tree.nodes]) for tree in
+              trees(workdir)]  # fmt: skip
     report = json.loads((workdir / "report.json").read_text())["synthesis"]
-    counts = {stage: {key: report[stage].get(key) for key in ("written", "lost", "kept", "solved", "votes",
-              "examples", "dropped")} for stage in report}  # fmt: skip
-    return [written, solved, (workdir / "problems/problems.jsonl").read_bytes(), counts]
+    names = ("written", "lost", "dropped", "kept", "solved", "votes", "examples")
+    counts = {stage: {name: found.get(name) for name in names} for stage, found in report.items()}
+    kept = (workdir / "problems/problems.jsonl").read_bytes()
+    return [rows(workdir / "written", "*.problem", Written), solved, kept, counts]
 
 
 def left_over(workdir: Path) -> list[Path]:
@@ -131,41 +146,44 @@ def left_over(workdir: Path) -> list[Path]:
     return [path for name in names for path in workdir.rglob(name)]
 
 
-def asked(server: Server) -> Counter[tuple[str, int]]:
-    return Counter((met.body["prompt"], met.body["seed"]) for met in server.met)
+def asked(server: Server) -> tuple[Counter[Any], Counter[Any]]:
+    """How often each problem was asked for, and each step of a solution."""
+    counts = Counter[Any](), Counter[Any]()
+    for met in server.met:
+        counts[met.body["stop"] != [END.strip()]][met.body["prompt"], met.body["seed"]] += 1
+    return counts
 
 
-def test_two_processes_make_what_one_makes(server, options, tmp_path):
-    with contextlib.ExitStack() as stack:
-        out = ended(started(stack, tmp_path / "two", options))
-    assert "2 hosts" in out and "kept. Lost:" in out
-    assert set(asked(server).values()) == {1} and not left_over(tmp_path / "two")
+def served(workdir: Path) -> list[dict[str, int]]:
+    """What the stages asked the server, by kind."""
+    found = json.loads((workdir / "report.json").read_text())["synthesis"]
+    counts = [found[stage]["served"] for stage in ("written", "solved")]
+    return [{name: count[name] for name in ("requests", "tokens_out")} for count in counts]
+
+
+def test_two_processes_make_what_one_makes(server, options, alone, tmp_path):
     server.met.clear()
-    report = alone(options, tmp_path / "one")
-    assert report["problems"]["kept"] > 1
-    assert result(tmp_path / "two") == result(tmp_path / "one")
-    two = json.loads((tmp_path / "two/report.json").read_text())["synthesis"]["solved"]["served"]
-    one = report["solved"]["served"]
-    assert (two["requests"], two["tokens_out"]) == (one["requests"], one["tokens_out"])
+    out = ended(tmp_path / "run", options)
+    assert "2 hosts" in out and f"{COUNT} asked for" in out
+    problems, steps = asked(server)
+    assert (
+        [*problems.values()] == [1] * COUNT and {*steps.values()} == {1} and not left_over(tmp_path / "run")
+    )
+    assert result(tmp_path / "run") == result(alone) and served(tmp_path / "run") == served(alone)
 
 
-def test_after_a_kill_nothing_is_solved_again_that_was_there(server, options, tmp_path):
-    solved = tmp_path / "two/solved"
-    with contextlib.ExitStack() as stack:
-        both = started(stack, tmp_path / "two", options)
-        until(lambda: len([*solved.glob("*.tree")]) >= 3, both)
-        both[1].send_signal(signal.SIGKILL)
-        both[0].terminate()  # who waits long enough is told that a host is lost
-        assert both[0].wait(60) == 143 and both[1].wait() == -signal.SIGKILL
-    there = {tree.problem.question for tree in trees(solved)}
-    assert there and not (solved / "DONE.json").exists()
-    met = len(server.met)
-    with contextlib.ExitStack() as stack:
-        ended(started(stack, tmp_path / "two", options))
+def test_after_kills_nothing_is_made_again_that_was_there(server, options, alone, tmp_path):
+    server.met.clear()
+    run = tmp_path / "run"
+    killed(run, options, lambda: len([*run.glob("written/*.problem")]) >= 3)
+    there = rows(run / "written", "*.problem", Written)
+    assert 3 <= len(there) < COUNT and not (run / "written/DONE.json").exists()
+    killed(run, options, lambda: len([*run.glob("solved/*.tree")]) >= 3)
+    solved, met = {tree.problem.question for tree in trees(run)}, len(server.met)
+    assert len(solved) >= 3 and not (run / "solved/DONE.json").exists()
+    ended(run, options)
     after = [one.body["prompt"] for one in server.met[met:]]
-    assert after and not [prompt for prompt in after for question in there if question in prompt]
-    # In flight, two of each process, when they were stopped.
-    assert sum(times - 1 for times in asked(server).values()) <= 4
-    assert not left_over(tmp_path / "two")
-    alone(options, tmp_path / "one")
-    assert result(tmp_path / "two") == result(tmp_path / "one")
+    assert after and not [prompt for prompt in after for question in solved if question in prompt]
+    for counts in asked(server):  # again what was in flight, of both, when they were stopped
+        assert sum(times - 1 for times in counts.values()) <= 2 * SLOTS
+    assert len(asked(server)[0]) == COUNT and not left_over(run) and result(run) == result(alone)
