@@ -3,8 +3,10 @@
     pip install libtpu==0.0.42.1                 # 0.7 GB; goes with the jax of requirements.txt
     python benchmarks/tpu_train.py [--topologies v5p:4x4x4,v6e:8x8] [--row 4096] [--rows 32] [--compile 1]
     python benchmarks/tpu_train.py --row 32768 --rows 4 --mesh fsdp=4,tensor=4,context=4 --topologies v6e:8x8
+    python benchmarks/tpu_train.py --topologies v5e:8x8 --rows 16 --compile 0 --update adamw,adafactor
 
-Gradients of the policy of a known model, bfloat16 with float32 parameters, and the optimizer's update.
+Gradients of the policy of a known model, bfloat16 with float32 parameters, and the optimizer's update. The
+updates of --update are compiled for each topology, on the mesh that is fastest by arithmetic.
 Seconds are those of the roofline (`plan/pace.py`): an assumption, no chip ran this. MFU counts 6 operations a
 parameter and causal attention, never what is computed again, for all tokens of the rows, padding too. The
 fastest `--compile` of each topology that may fit are compiled (minutes each): then memory is the compiler's,
@@ -33,6 +35,15 @@ def candidates(fitting: Fitting, rows: int, row: int, only: str) -> list[tuple[M
     return sorted(found, key=lambda each: fitting.step_s("policy", *each, rows, row, rows))
 
 
+def update(fitting: Fitting, mesh: Mesh, optimizer: str, compiler: Compiler) -> str:
+    """What the compiler says of an optimizer's update."""
+    options = {"optimizer": optimizer}
+    request = fitting.request("update", dataclasses.asdict(mesh), (mesh.wide, 4096), options=options)
+    found = compiler(request, optimizer)
+    told = f"{found.arguments / GIB:.2f} GiB of arguments, {found.temporaries / GIB:.2f} of temporaries"
+    return f"{fitting.topology}, {mesh}: update of {optimizer}: {found.refused[:200] or told}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,6 +55,7 @@ def main() -> None:
     parser.add_argument("--mesh", default="", help="one mesh alone, as fsdp=16,tensor=4")
     parser.add_argument("--remat", default="", help="one remat alone")
     parser.add_argument("--optimizer", default="adamw")
+    parser.add_argument("--update", default="", help="optimizers whose updates are compiled")
     parser.add_argument("--compile", type=int, default=1, help="of each topology; 0: arithmetic alone")
     parser.add_argument("--workdir", type=Path, default=Path("runs/tpu_train"), help="keeps what is compiled")
     flags = parser.parse_args()
@@ -54,16 +66,16 @@ def main() -> None:
     for spec in flags.topologies.split(","):
         topology, compiled = parse(spec), 0
         fitting = Fitting(topology, Pace(shape, topology.chip), content, None, {"policy": flags.optimizer})
+        compiler = Compiler(flags.workdir / "programs", lambda _: None)
         flops = flags.rows * flags.row * (6 * shape.matrices + 3 * shape.attention_flops(flags.row / 2))
         peak = topology.chip.tflops * 1e12 / topology.chip.devices * topology.devices
-        for mesh, remat in candidates(fitting, flags.rows, flags.row, flags.mesh):
+        choices = candidates(fitting, flags.rows, flags.row, flags.mesh)
+        for mesh, remat in choices:
             if flags.remat not in ("", remat):
                 continue
             by = fitting
             if compiled < flags.compile:
-                by = dataclasses.replace(
-                    fitting, compile=Compiler(flags.workdir / "programs", lambda _: None)
-                )
+                by = dataclasses.replace(fitting, compile=compiler)
             found = by.tried("policy", mesh, remat, flags.rows, flags.row, flags.rows)
             start = f"| {spec} | {mesh} | {remat} "
             if isinstance(found, Refusal):
@@ -80,6 +92,8 @@ def main() -> None:
                 f"| {100 * flops / peak / found.step_s:.1f} % | {who} |",
                 flush=True,
             )
+        for optimizer in filter(None, flags.update.split(",")):
+            print(update(fitting, choices[0][0], optimizer, compiler), flush=True)
 
 
 if __name__ == "__main__":
