@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.evolve.shards import tree_files
 from rstar_jax.types import Tree
 
@@ -119,7 +119,7 @@ def trees(stage: Path) -> dict[tuple[str, int, str], Tree]:
     found = {}
     for path in tree_files(stage, SHARD):
         kind = path.name.partition("-")[0]
-        for tree in records.read_rows(path, Tree):
+        for tree in parquet.read_rows(path, Tree):
             found[kind, tree.tree_index, tree.problem.id] = tree
     return found
 

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from tokens import CONFIG, Measured, encoding
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet
 from rstar_jax.data.pair_tokens import PairEncoder
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.row_tokens import encoded
@@ -63,7 +63,7 @@ def _write(folder: Path, rows: int) -> None:
             yield pa.Table.from_pylist(some, schema=schema)
 
     with Measured("written", rows):
-        records.write_tables(folder / "pairs.parquet", schema, tables())
+        parquet.write_tables(folder / "pairs.parquet", schema, tables())
     _told(folder / "pairs.parquet")
 
 

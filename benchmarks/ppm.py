@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.grading.answer import GRADINGS
 from rstar_jax.search import votes
 from rstar_jax.text.grammar import CODE_STEPS
@@ -46,8 +46,8 @@ def main() -> None:
                 f"{folder}: no round that was finished, with a search. Run it first, or --rounds."
             )
         print(f"\nround {round}")
-        show_pairs(records.read_rows(pairs, PreferencePair))
-        trees = [tree for file in files for tree in records.read_rows(file, Tree)]
+        show_pairs(parquet.read_rows(pairs, PreferencePair))
+        trees = [tree for file in files for tree in parquet.read_rows(file, Tree)]
         show_values(trees)
         show_order(trees)
         show_votes(trees)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.shards import Shards, Source
@@ -128,7 +128,7 @@ def rights(
     folder: Path, pattern: str, vote: str = "weighted", top_k: int = 8
 ) -> tuple[list[bool], list[Tree]]:
     """Whether each problem's answer is right in the trees of an evaluation, and these."""
-    trees = [tree for path in sorted(folder.glob(pattern)) for tree in records.read_rows(path, Tree)]
+    trees = [tree for path in sorted(folder.glob(pattern)) for tree in parquet.read_rows(path, Tree)]
     return voted(trees, vote, top_k), trees
 
 

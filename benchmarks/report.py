@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet
 from rstar_jax.types import Node, Origin, Problem, Tree
 
 WORDS = ("total", "price", "each", "side", "length", "sum", "of the two", "parts", "remain", "share", "taken")
@@ -96,7 +96,7 @@ def large_run(folder: Path, megabytes: float) -> int:
                 pa.array([columns.plain(one) for one in problems], table.schema.field(0).type),
             )
             path = folder / f"round{round}" / "search" / f"trees-0-{shards:05d}.parquet"
-            records.write_tables(path, named.schema, [named])
+            parquet.write_tables(path, named.schema, [named])
             written += path.stat().st_size
         shards += 1
     return shards * 4 * SHARD
@@ -106,7 +106,7 @@ def run_of(folder: Path, nodes: int) -> None:
     """Makes a run that holds one tree of so many nodes."""
     rng = random.Random(1)
     one = tree(rng, Problem("large", "A problem whose tree is large.", "7", 3), 1, nodes)
-    records.write_rows(folder / "round1" / "search" / "trees-0-00000.parquet", Tree, [one])
+    parquet.write_rows(folder / "round1" / "search" / "trees-0-00000.parquet", Tree, [one])
 
 
 @contextlib.contextmanager

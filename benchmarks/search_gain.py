@@ -23,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.differences import paired
 from rstar_jax.evolve.context import run_settings
@@ -89,7 +89,7 @@ def rows(folder: Path, settings: RunSettings) -> list[Row]:
 
     def trees(name: str) -> dict[str, Tree]:
         files = sorted(folder.glob(f"{name}-*.parquet"))
-        return {tree.problem.id: tree for file in files for tree in records.read_rows(file, Tree)}
+        return {tree.problem.id: tree for file in files for tree in parquet.read_rows(file, Tree)}
 
     task, sandbox = settings.verify.make_task(), settings.verify.make_sandbox(None)
     alone = trees("policy")

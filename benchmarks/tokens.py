@@ -26,7 +26,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet
 from rstar_jax.data import tokenize
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.row_tokens import encoded
@@ -66,7 +66,7 @@ def _write(path: Path, rows: int) -> None:
         while some := list(itertools.islice(made, 4096)):
             yield pa.Table.from_pylist(some, schema=schema)
 
-    records.write_tables(path, schema, tables())
+    parquet.write_tables(path, schema, tables())
 
 
 def _row(number: int) -> SftRow:

@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.data.pair_tokens import PairEncoder
 from rstar_jax.losses import LOSSES
 from rstar_jax.models import DecoderConfig, RewardModel, from_policy, init_random
@@ -107,7 +107,7 @@ def separate_loss(model: RewardModel, batch: dict[str, jax.Array], config: Train
 
 def of_run(folder: Path) -> tuple[Pairs, Callable[[], RewardModel]]:
     """The pairs of a round's folder, and its PPM."""
-    found = list(records.read_rows(folder / "curate" / "pairs.parquet", PreferencePair))
+    found = list(parquet.read_rows(folder / "curate" / "pairs.parquet", PreferencePair))
     model = folder / "ppm" / "model"
     encoder = PairEncoder(Tokenizer.load(model, CODE_STEPS), PROMPTS["finetuned"])
     pairs = Pairs(

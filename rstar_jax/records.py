@@ -1,4 +1,4 @@
-"""Files that are whole or absent: Parquet shards of dataclasses, JSON, checksums, quarantine.
+"""Files that are whole or absent: JSON, checksums, quarantine; Parquet of dataclasses is in `parquet.py`.
 
 Every write goes to a temporary neighbour, is synced and renamed, so that a kill or a full disk at any
 moment leaves the old file or none. A file that cannot be read back is moved aside, never deleted.
@@ -13,17 +13,13 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from rstar_jax import columns
 from rstar_jax.errors import UserError
-
-T = TypeVar("T")
 
 # Errors of the system that tell of what is not there. pyarrow's errors of content have no number.
 _NOT_THERE = (None, errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
@@ -35,7 +31,6 @@ _KINDS = (
     (stat.S_ISSOCK, "a socket"),
 )
 _URL = re.compile("[A-Za-z][A-Za-z0-9+.-]+:/")  # takes "gs://b/x" and what Path makes of it, "gs:/b/x"
-_ROWS = 4096  # of a row group that is written as its rows come
 _SIGNATURE = "sha256"  # of a JSON object, the last of its fields
 MOST_TEXT = 256 * 2**20  # bytes of a text that is read whole; the largest, tokenizers, have some 40 million
 
@@ -109,7 +104,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads what write_json wrote. Raises Damaged where it is not JSON, UserError where it cannot be read."""
     require_file(path, MOST_TEXT)
-    with _damage(path):
+    with damage(path):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -137,76 +132,6 @@ def _signature(value: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
 
 
-def write_rows(path: Path, kind: type, rows: Iterable[Any]) -> int:
-    """Writes dataclass instances of one `kind` as a Parquet file, atomically. Returns how many."""
-    plain = [columns.plain(row) for row in rows]
-    table = pa.Table.from_pylist(plain, schema=columns.schema(kind))
-    with replacing(path) as temporary:
-        _write(table, temporary)
-    return len(plain)
-
-
-@contextlib.contextmanager
-def writing(path: Path, kind: type) -> Iterator[Callable[[Iterable[Any]], None]]:
-    """Yields what adds rows to such a file, which is there once the block has ended well; few of them are in
-    memory at a time."""
-    schema, waiting = columns.schema(kind), list[dict[str, Any]]()
-    options: Any = {"compression": "zstd", "write_page_checksum": True}
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
-
-        def flush() -> None:
-            if waiting:
-                writer.write_table(pa.Table.from_pylist(waiting, schema=schema))
-                waiting.clear()
-
-        def add(rows: Iterable[Any]) -> None:
-            for row in rows:
-                waiting.append(columns.plain(row))
-                if len(waiting) == _ROWS:
-                    flush()
-
-        yield add
-        flush()
-
-
-def read_rows(path: Path, kind: type[T]) -> list[T]:
-    """Reads what write_rows wrote. Raises Damaged where the file is not whole or of another kind.
-
-    Rows of a kind that has a method `check` are checked by it, too.
-
-    Raises UserError where the system cannot read it now, which says nothing of what it holds.
-    """
-    with _damage(path):
-        rows = [columns.build(kind, row) for row in _read(path, kind).to_pylist()]
-        for row in rows if hasattr(kind, "check") else []:
-            row.check()  # type: ignore[attr-defined]
-        return rows
-
-
-def read_tables(path: Path, kind: type, rows: int, only: Sequence[str] | None = None) -> Iterator[pa.Table]:
-    """Yield what write_rows wrote as tables of today's columns, of at most so many rows: what is in memory.
-
-    only: these columns alone, as the file has them. Raises Damaged and UserError as read_rows, but checks no
-    row.
-    """
-    with _damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        _require_kind(file.schema_arrow, kind)
-        for batch in file.iter_batches(rows, columns=only and list(only)):
-            table = pa.Table.from_batches([batch])
-            yield table if only else _todays(table, kind)
-
-
-def write_tables(path: Path, schema: pa.Schema, tables: Iterable[pa.Table]) -> int:
-    """Writes tables as one Parquet file, atomically, a row group each. Returns how many rows."""
-    count = 0
-    options: Any = {"compression": "zstd", "write_page_checksum": True}
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **options) as writer:
-        for table in tables:
-            writer.write_table(table)
-            count += len(table)
-    return count
-
-
 def write_lines(path: Path, objects: Iterable[dict[str, Any]]) -> int:
     """Writes objects as JSON lines, atomically. Returns how many."""
     count = 0
@@ -217,62 +142,8 @@ def write_lines(path: Path, objects: Iterable[dict[str, Any]]) -> int:
     return count
 
 
-def is_of(path: Path, kind: type) -> bool:
-    """Return whether a file is Parquet with the columns of a `kind`, as write_rows makes or, in the last
-    release, made it."""
-    try:
-        found = pq.read_schema(path)
-        return found == columns.schema(kind) or columns.is_older(found, kind)
-    except (OSError, pa.ArrowException):
-        return False
-
-
-def count_rows(path: Path) -> int:
-    """Count the rows of a file of rows without reading them. Raises Damaged where it is not whole."""
-    with _damage(path):
-        return pq.read_metadata(path).num_rows
-
-
-def join_rows(path: Path, kind: type, parts: Iterable[Path]) -> None:
-    """Writes the rows of several such files as one, atomically, in their order, as write_rows would.
-
-    Raises Damaged where one of them is not whole or of another kind.
-    """
-    tables = []
-    for part in parts:
-        with _damage(part):
-            tables.append(_read(part, kind))
-    with replacing(path) as temporary:
-        _write(pa.concat_tables(tables), temporary)
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
-
-
-def _read(path: Path, kind: type) -> pa.Table:
-    """Read rows of a kind; those of the last release in today's columns."""
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        table = file.read()
-    _require_kind(table.schema, kind)
-    return _todays(table, kind)
-
-
-def _require_kind(found: pa.Schema, kind: type) -> None:
-    if found != columns.schema(kind) and not columns.is_older(found, kind):
-        what = "types" if found.names == columns.schema(kind).names else f"columns {found.names}, not those"
-        raise ValueError(f"{what} of {kind.__name__}")
-
-
-def _todays(table: pa.Table, kind: type) -> pa.Table:
-    if table.schema == columns.schema(kind):
-        return table
-    rows = [columns.brought_up(kind, row) for row in table.to_pylist()]
-    return pa.Table.from_pylist(rows, schema=columns.schema(kind))
-
-
 @contextlib.contextmanager
-def _damage(path: Path) -> Iterator[None]:
+def damage(path: Path) -> Iterator[None]:
     """Raise Damaged for a file that is not what it should be, UserError for what the system says."""
     try:
         yield

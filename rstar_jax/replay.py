@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.context import Context, Models, run_settings
 from rstar_jax.evolve.rounds import first_policies, judge_folder
@@ -183,7 +183,7 @@ def _chosen(
     workdir: Path, files: Sequence[Path], row: int | None, size: int, settings: ReplaySettings
 ) -> Iterator[list[ReplayItem]]:
     """The steps to replay, by tree: a sample at once, else those of one file after the other."""
-    rows = {file: range(1 if joined(file, size) else records.count_rows(file)) for file in files}
+    rows = {file: range(1 if joined(file, size) else parquet.count_rows(file)) for file in files}
     if row is not None:
         (file,) = files
         if row not in rows[file]:
@@ -212,12 +212,12 @@ def _read(file: Path, size: int) -> list[tuple[Path, int, Tree]]:
     """
     later, first = joined(file, size), 0
     try:
-        trees = records.read_rows(file, Tree)
+        trees = parquet.read_rows(file, Tree)
     except records.Damaged:
         if later is None or file.exists() or not later[0].exists():
             raise
         file, first = later
-        trees = records.read_rows(file, Tree)[first : first + 1]
+        trees = parquet.read_rows(file, Tree)[first : first + 1]
     if later and len(trees) != 1:
         raise records.Damaged(file, f"{len(trees)} trees, one expected")
     return [(file, row, tree) for row, tree in enumerate(trees, first)]

@@ -47,7 +47,8 @@ FLOORS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (
         0,
         (
-            *("types", "queues", "records", "columns", "manifests", "settings", "errors", "scalars"),
+            *("types", "queues", "records", "parquet", "columns", "manifests", "settings", "errors"),
+            "scalars",
             "topologies",
             "stores",
             "stopping",
@@ -79,6 +80,7 @@ HOST_SIDE = (
     *sorted(TEXT),
     "types",
     "records",
+    "parquet",
     "settings",
     "errors",
     "scalars",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.problems.suite import FAMILIES
 from rstar_jax.problems.worked import FlawRates, sample_solution
 from rstar_jax.types import Tree
@@ -97,7 +97,7 @@ PHASES = {
     "loading weights, in threads": (SMALL, "rstar_jax.weights.weight_files:WeightFiles.read"),
     "hashing weights": (SMALL, "rstar_jax.weights.hashes:_read"),
     "compiling": (SMALL, "jax._src.compiler:backend_compile_and_load"),
-    "storing a tree": (SMALL, "rstar_jax.records:write_rows"),
+    "storing a tree": (SMALL, "rstar_jax.parquet:write_rows"),
     "uploading": (SMALL, "rstar_jax.stores:BucketStore.put"),
     "a step of training": (WARM, "jax:device_get"),
     "waiting for a checkpoint": (WARM, "rstar_jax.train.checkpoints:Checkpoints.wait"),
@@ -120,7 +120,7 @@ def test_an_evaluation_keeps_its_finished_trees(commands, tmp_path):
     assert status == 143 and err == "\nterminated; the same command goes on where it was.\n"
     stage = tmp_path / "run/base/evaluate"
     assert not (stage / "DONE.json").exists()
-    assert len(records.read_rows(next(stage.glob("*.tree")), Tree)) == 1
+    assert len(parquet.read_rows(next(stage.glob("*.tree")), Tree)) == 1
 
 
 def test_a_save_under_way_is_ended_and_gone_on_from(commands, rows, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.manifests import fingerprint
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
@@ -59,8 +59,8 @@ trees = st.builds(
 @given(rows=st.lists(trees, max_size=4))
 def test_trees_come_back_as_they_were(rows, tmp_path_factory):
     path = tmp_path_factory.mktemp("shards") / "trees.parquet"
-    assert records.write_rows(path, Tree, rows) == len(rows)
-    assert records.read_rows(path, Tree) == rows
+    assert parquet.write_rows(path, Tree, rows) == len(rows)
+    assert parquet.read_rows(path, Tree) == rows
 
 
 @given(nodes, st.integers(0, 99), st.floats(-9, 9), st.integers(0, 9))
@@ -71,44 +71,44 @@ def test_statistics_change_nothing_else_of_a_node(node, visits, value_sum, paren
 
 def test_nested_tuples_of_text_come_back(tmp_path):
     pair = PreferencePair("p", "q", (), ("a", "b"), ("c",), 0.5, 1.0, True, 2)
-    records.write_rows(tmp_path / "pairs.parquet", PreferencePair, [pair])
-    assert records.read_rows(tmp_path / "pairs.parquet", PreferencePair) == [pair]
+    parquet.write_rows(tmp_path / "pairs.parquet", PreferencePair, [pair])
+    assert parquet.read_rows(tmp_path / "pairs.parquet", PreferencePair) == [pair]
 
 
 def test_rows_written_as_they_come_are_there_once_all_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, "_ROWS", 4)
+    monkeypatch.setattr(parquet, "_ROWS", 4)
     rows, path = [SftRow(f"p{i}", "q", ("a",), 0.5, 0.5, 1) for i in range(10)], tmp_path / "sft.parquet"
     for count in (0, 4, 10):
-        with records.writing(path, SftRow) as add:
+        with parquet.writing(path, SftRow) as add:
             add(rows[:count:2])
             add(rows[1:count:2])
-        assert records.read_rows(path, SftRow) == rows[:count:2] + rows[1:count:2]
-    with pytest.raises(ZeroDivisionError), records.writing(path, SftRow) as add:
+        assert parquet.read_rows(path, SftRow) == rows[:count:2] + rows[1:count:2]
+    with pytest.raises(ZeroDivisionError), parquet.writing(path, SftRow) as add:
         add(rows[:5])
         raise ZeroDivisionError
-    assert records.count_rows(path) == 10 and [*tmp_path.iterdir()] == [path]
+    assert parquet.count_rows(path) == 10 and [*tmp_path.iterdir()] == [path]
 
 
 def test_a_truncated_shard_is_named(tmp_path):
     path = tmp_path / "sft.parquet"
-    records.write_rows(path, SftRow, [SftRow("p", "q", ("a",), 0.5, 0.5, 1)])
+    parquet.write_rows(path, SftRow, [SftRow("p", "q", ("a",), 0.5, 0.5, 1)])
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(records.Damaged, match=r"sft\.parquet: damaged"):
-        records.read_rows(path, SftRow)
+        parquet.read_rows(path, SftRow)
 
 
 def test_a_flipped_bit_never_changes_what_is_read(tmp_path):
     path, joined, flipped = (tmp_path / f"{name}.parquet" for name in ("part", "joined", "flipped"))
     rows = [SftRow(f"p{i}", "q" * i, (f"step {i}", "b"), i / 7, 0.1, i % 3) for i in range(60)]
-    records.write_rows(path, SftRow, rows[:30])
-    records.write_rows(flipped, SftRow, rows[30:])
-    records.join_rows(joined, SftRow, [path, flipped])
+    parquet.write_rows(path, SftRow, rows[:30])
+    parquet.write_rows(flipped, SftRow, rows[30:])
+    parquet.join_rows(joined, SftRow, [path, flipped])
     content, draw, noticed = joined.read_bytes(), random.Random(0), 0
     for _ in range(80):
         at, bit = draw.randrange(len(content)), 1 << draw.randrange(8)
         flipped.write_bytes(content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :])
         try:
-            assert records.read_rows(flipped, SftRow) == rows, (at, bit)
+            assert parquet.read_rows(flipped, SftRow) == rows, (at, bit)
         except records.Damaged:
             noticed += 1
     assert noticed > 40
@@ -116,15 +116,15 @@ def test_a_flipped_bit_never_changes_what_is_read(tmp_path):
 
 def test_a_shard_of_another_kind_is_named(tmp_path):
     path = tmp_path / "rows.parquet"
-    records.write_rows(path, SftRow, [])
+    parquet.write_rows(path, SftRow, [])
     with pytest.raises(records.Damaged, match="not those of Tree"):
-        records.read_rows(path, Tree)
+        parquet.read_rows(path, Tree)
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "sft.parquet"
     row = SftRow("p", "q", ("a",), 0.5, 0.5, 1)
-    records.write_rows(path, SftRow, [row])
+    parquet.write_rows(path, SftRow, [row])
 
     def full(table, where, **_):
         where.write_bytes(b"half")
@@ -132,8 +132,8 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
 
     monkeypatch.setattr(pq, "write_table", full)
     with pytest.raises(UserError, match=r"sft\.parquet: the disk is full"):
-        records.write_rows(path, SftRow, [row, row])
-    assert records.read_rows(path, SftRow) == [row]
+        parquet.write_rows(path, SftRow, [row, row])
+    assert parquet.read_rows(path, SftRow) == [row]
     assert [p.name for p in tmp_path.iterdir()] == ["sft.parquet"]
 
 
@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
 )
 def test_what_the_system_cannot_read_now_is_not_damaged(tmp_path, monkeypatch, error, message):
     path, of_json = tmp_path / "sft.parquet", tmp_path / "a.json"
-    records.write_rows(path, SftRow, [])
+    parquet.write_rows(path, SftRow, [])
     records.write_json(of_json, {})
 
     def fails(*_, **__):
@@ -156,7 +156,7 @@ def test_what_the_system_cannot_read_now_is_not_damaged(tmp_path, monkeypatch, e
 
     monkeypatch.setattr(pq, "ParquetFile", fails)
     monkeypatch.setattr(type(of_json), "read_text", fails)
-    rows, plain = (lambda: records.read_rows(path, SftRow)), (lambda: records.read_json(of_json))
+    rows, plain = (lambda: parquet.read_rows(path, SftRow)), (lambda: records.read_json(of_json))
     for file, read in ((path, rows), (of_json, plain)):
         with pytest.raises(UserError, match="cannot be read") as told:
             read()
@@ -164,7 +164,7 @@ def test_what_the_system_cannot_read_now_is_not_damaged(tmp_path, monkeypatch, e
         assert str(told.value).startswith(f"{file}: ") and message in str(told.value)
 
 
-@pytest.mark.parametrize("read", [records.read_json, lambda path: records.read_rows(path, SftRow)])
+@pytest.mark.parametrize("read", [records.read_json, lambda path: parquet.read_rows(path, SftRow)])
 def test_a_missing_file_and_a_folder_in_its_place_are_damage(tmp_path, read):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(records.Damaged):
@@ -230,16 +230,16 @@ class _Row:
 
 def test_rows_of_the_last_release_are_read_by_their_old_names(tmp_path):
     old, new = tmp_path / "old.parquet", tmp_path / "new.parquet"
-    records.write_rows(
+    parquet.write_rows(
         old,
         _OldRow,
         [_OldRow("why", (_OldLeaf(3, 4), _OldLeaf(5, 6)), _OldLeaf(7, 8)), _OldRow("?", (), _OldLeaf(1, 2))],
     )
     now = [_Row("why", (_Leaf(3, 4), _Leaf(5, 6)), _Leaf(7, 8)), _Row("?", (), _Leaf(1, 2))]
-    assert records.is_of(old, _Row) and records.read_rows(old, _Row) == now
-    records.write_rows(new, _Row, now[:1])
-    records.join_rows(tmp_path / "both.parquet", _Row, [old, new])
-    assert records.read_rows(tmp_path / "both.parquet", _Row) == [*now, now[0]]
+    assert parquet.is_of(old, _Row) and parquet.read_rows(old, _Row) == now
+    parquet.write_rows(new, _Row, now[:1])
+    parquet.join_rows(tmp_path / "both.parquet", _Row, [old, new])
+    assert parquet.read_rows(tmp_path / "both.parquet", _Row) == [*now, now[0]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +255,7 @@ class _Wanting:
 @pytest.mark.parametrize("kind", [_Wanting, _OldLeaf])
 def test_rows_of_another_kind_are_not_taken_for_old_ones(tmp_path, kind):
     path = tmp_path / "old.parquet"
-    records.write_rows(path, _OldRow, [_OldRow("why", (), _OldLeaf(7, 8))])
-    assert not records.is_of(path, kind)
+    parquet.write_rows(path, _OldRow, [_OldRow("why", (), _OldLeaf(7, 8))])
+    assert not parquet.is_of(path, kind)
     with pytest.raises(records.Damaged, match=f"columns .* not those of {kind.__name__}"):
-        records.read_rows(path, kind)
+        parquet.read_rows(path, kind)

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from rstar_jax import launch, models, records, weights
+from rstar_jax import launch, models, parquet, records, weights
 from rstar_jax import replay as replaying
 from rstar_jax.evolve import stage_table
 from rstar_jax.evolve.context import Context
@@ -63,7 +63,7 @@ def replay(capsys, folder, *flags):
 
 
 def trees(folder, stage):
-    return [t for path in sorted((folder / stage).glob("*.parquet")) for t in records.read_rows(path, Tree)]
+    return [t for path in sorted((folder / stage).glob("*.parquet")) for t in parquet.read_rows(path, Tree)]
 
 
 def test_every_step_of_a_run_comes_out_the_same(searched, capsys):
@@ -113,13 +113,13 @@ def test_another_model_or_seed_is_refused_before_anything_is_sampled(copy, capsy
 
 
 def test_a_step_that_was_edited_is_named(copy, capsys):
-    rows = records.read_rows(copy / SHARD, Tree)
+    rows = parquet.read_rows(copy / SHARD, Tree)
     nodes = list(rows[1].nodes)
     nodes[1] = dataclasses.replace(nodes[1], text=nodes[1].text[:-20] + "an edit" + nodes[1].text[-20:])
     shown = next(i for i, node in enumerate(nodes) if "<output>" in node.text)
     nodes[shown] = dataclasses.replace(nodes[shown], text=nodes[shown].text.replace("<output>", "<output>1"))
     rows[1] = dataclasses.replace(rows[1], nodes=tuple(nodes))
-    records.write_rows(copy / SHARD, Tree, rows)
+    parquet.write_rows(copy / SHARD, Tree, rows)
     status, out, err = replay(capsys, copy, f"--config.tree={SHARD}:1")
     assert status == 2 and "steps came out otherwise" in err
     assert f"{SHARD}:1, node 1: the policy wrote otherwise: after" in out and "'an edit" in out
@@ -149,9 +149,9 @@ def test_what_is_not_there_is_said(searched, capsys, flags, message):
 
 def under_way(folder, joining):
     """A search whose first three trees have just ended; joining: their shard is there beside them."""
-    rows = records.read_rows(folder / SHARD, Tree)
+    rows = parquet.read_rows(folder / SHARD, Tree)
     for i, tree in enumerate(rows):
-        records.write_rows(folder / f"round1/search/trees-0-{i:06d}.tree", Tree, [tree])
+        parquet.write_rows(folder / f"round1/search/trees-0-{i:06d}.tree", Tree, [tree])
     if not joining:
         (folder / SHARD).unlink()
     return rows
@@ -165,7 +165,7 @@ def test_a_tree_that_is_joined_after_it_was_listed_is_read_from_its_shard(copy, 
     ((_, files, row),) = replaying._stages(settings.tree, copy, 3)
     assert sum(file.suffix == ".tree" for file in files) == (0 if joining else 3)
     if not joining:
-        records.write_rows(copy / SHARD, Tree, rows)
+        parquet.write_rows(copy / SHARD, Tree, rows)
     for file in copy.glob("round1/search/*.tree"):
         file.unlink()
     found = [c for some in replaying._chosen(copy, files, row, 3, settings) for c in some]
@@ -210,9 +210,9 @@ def test_what_is_damaged_is_said_as_it_is_for_a_replay(copy, capsys, name, conte
 
 
 def test_a_step_that_nobody_can_have_proposed_is_named(copy, capsys):
-    rows = records.read_rows(copy / SHARD, Tree)
+    rows = parquet.read_rows(copy / SHARD, Tree)
     top, step, *others = rows[0].nodes
     rows[0] = dataclasses.replace(rows[0], nodes=(top, dataclasses.replace(step, candidate=-1), *others))
-    records.write_rows(copy / SHARD, Tree, rows)
+    parquet.write_rows(copy / SHARD, Tree, rows)
     status, _, err = replay(capsys, copy, f"--config.tree={SHARD}:0")
     assert status == 2 and "row 0, node 1 does not say which candidate it was" in err

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.evaluate import benchmark
 from rstar_jax.evolve.shards import in_order, stored_trees
 from rstar_jax.report.progress import Progress
@@ -44,7 +44,7 @@ def values(
     problems, found = list[str](), dict[str, list[bool]]()
     files = sorted(folder.glob(f"{name}-*.parquet"), key=in_order)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(progress.stage(title, sum(map(records.count_rows, files)), "trees"))
+        stack.enter_context(progress.stage(title, sum(map(parquet.count_rows, files)), "trees"))
         right = _policy if name == "policy" else _search(options, stack)
         for number, tree in enumerate(stored_trees(files), start=1):
             p = tree.problem

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from rstar_jax import manifests, records
+from rstar_jax import manifests, parquet, records
 from rstar_jax.compare import heldout
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate import metrics
@@ -122,7 +122,7 @@ def _benchmark(folder: Path, name: str, one: Mapping[str, Any], progress: Progre
 
     @functools.cache
     def samples(file: Path) -> tuple[np.ndarray, metrics.Samples]:
-        with progress.stage(f"read {name}, {one['name']}", records.count_rows(file), "samples"):
+        with progress.stage(f"read {name}, {one['name']}", parquet.count_rows(file), "samples"):
             return _predictions(file, progress)
 
     def read(metric: str) -> Values:
@@ -147,7 +147,7 @@ def _predictions(file: Path, progress: Progress) -> tuple[np.ndarray, metrics.Sa
 
     def tables() -> Iterator[dict[str, Any]]:
         last, done = None, 0
-        for table in records.read_tables(file, Prediction, _ROWS, names):
+        for table in parquet.read_tables(file, Prediction, _ROWS, names):
             part = table.to_pydict()
             for problem in zip(part["problem_id"], part["question"], part["reference"], strict=True):
                 if problem[0] != last:

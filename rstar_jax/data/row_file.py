@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet, records
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ class _Checked(Protocol):
 
 
 class RowFile(Collection[T], Generic[T]):
-    """A file of `records.write_rows`. len: its rows, without reading them. Iterating yields them one by one;
+    """A file of `parquet.write_rows`. len: its rows, without reading them. Iterating yields them one by one;
     few are in memory at a time.
 
     Raises Damaged where the file is not whole or of another kind, UserError where it cannot be read.
@@ -29,7 +29,7 @@ class RowFile(Collection[T], Generic[T]):
 
     def __init__(self, path: Path, kind: type[T]) -> None:
         self.path, self.kind = path, kind
-        self._count = records.count_rows(path)
+        self._count = parquet.count_rows(path)
 
     def __len__(self) -> int:
         return self._count
@@ -55,12 +55,12 @@ class RowFile(Collection[T], Generic[T]):
 
     def texts(self, column: str) -> Iterator[str]:
         """Yield what one column of texts holds."""
-        for table in records.read_tables(self.path, self.kind, _AT_ONCE, only=[column]):
+        for table in parquet.read_tables(self.path, self.kind, _AT_ONCE, only=[column]):
             yield from table[column].to_pylist()
 
     def tables(self, rows: int) -> Iterator[pa.Table]:
         """Yield the rows as tables of at most so many."""
-        return records.read_tables(self.path, self.kind, rows)
+        return parquet.read_tables(self.path, self.kind, rows)
 
 
 def built(table: pa.Table, kind: type[T]) -> Iterator[T]:

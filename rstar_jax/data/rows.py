@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.data import gsm8k, objectives
 from rstar_jax.data.tables import OnBad, Place, raise_it, read_objects, require_text, shown, unfit
 from rstar_jax.errors import UserError
@@ -65,7 +65,7 @@ def read_given(
 
     Raises UserError naming the file where it holds no row.
     """
-    found = (_sft_rows if records.is_of(path, SftRow) else _objects)(path, task, on_bad)
+    found = (_sft_rows if parquet.is_of(path, SftRow) else _objects)(path, task, on_bad)
     given = list[Given]()
     for row in itertools.islice(found, limit or None):
         given.append(row)
@@ -79,7 +79,7 @@ def read_given(
 
 
 def _sft_rows(path: Path, task: Task, on_bad: OnBad) -> Iterator[Given]:
-    for number, row in enumerate(records.read_rows(path, SftRow), start=1):
+    for number, row in enumerate(parquet.read_rows(path, SftRow), start=1):
         try:
             found = given_row(row, task, Place(path, "row", number))
         except UserError as error:

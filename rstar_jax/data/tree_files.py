@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet, records
 from rstar_jax.data import authors, flat_trees
 from rstar_jax.data.spill import Spill
 from rstar_jax.data.tables import OnBad, Place, is_parquet, raise_it, read_objects, unfit
@@ -31,7 +31,7 @@ def holds_trees(path: Path) -> bool:
     """Return whether a file is one of trees, by its columns or its first row."""
     if is_parquet(path):
         try:
-            return records.is_of(path, Tree) or flat_trees.is_flat(pq.read_schema(path))
+            return parquet.is_of(path, Tree) or flat_trees.is_flat(pq.read_schema(path))
         except (OSError, pa.ArrowException):
             return False  # whoever reads it as something else says what is wrong
     first = next(read_objects(path, _EXPECTED, _pass_over), None)
@@ -51,7 +51,7 @@ def read_trees(path: Path, on_bad: OnBad = raise_it) -> Iterator[Tree]:
 def _keyed(path: Path, on_bad: OnBad) -> Iterator[tuple[tuple[int, str], Tree | None]]:
     """The trees of a file with their rounds and problems, as `_keys` gives them; None for a bad one."""
     if is_parquet(path):
-        found = _of_shard(path) if records.is_of(path, Tree) else flat_trees.read_flat(path)
+        found = _of_shard(path) if parquet.is_of(path, Tree) else flat_trees.read_flat(path)
         for number, tree in enumerate(found, start=1):
             why = _fault_of_numbers(tree)
             if why:
@@ -85,7 +85,7 @@ def _fault_of_numbers(tree: Tree) -> str:
 def _of_shard(path: Path) -> Iterator[Tree]:
     number = 0
     try:
-        for table in records.read_tables(path, Tree, _TREES):
+        for table in parquet.read_tables(path, Tree, _TREES):
             for row in table.to_pylist():
                 number += 1
                 tree = columns.build(Tree, row)
@@ -122,7 +122,7 @@ def _keys(path: Path) -> Iterator[tuple[int, str]]:
         for *_, problem_id in _rows(path, _pass_over):
             yield 0, problem_id
         return
-    flat = not records.is_of(path, Tree)
+    flat = not parquet.is_of(path, Tree)
     names = ["problem_id", "round", "node"] if flat else ["problem.id", "round"]
     try:
         with pq.ParquetFile(path) as file:

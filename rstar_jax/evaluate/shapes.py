@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.evaluate.outcome import Evaluation, Figure, Measured
 from rstar_jax.evaluate.prediction import Prediction
 
@@ -260,7 +260,7 @@ SHAPES: dict[str, Callable[[Path, Evaluation, Mapping[str, Path], datetime.datet
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    for table in records.read_tables(path, Prediction, _ROWS):
+    for table in parquet.read_tables(path, Prediction, _ROWS):
         yield from table.to_pylist()
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rstar_jax import columns, distributed, records
+from rstar_jax import columns, distributed, parquet, records
 from rstar_jax.data.problem_set import fingerprint
 from rstar_jax.evaluate import intervals, metrics
 from rstar_jax.evaluate.outcome import Measured
@@ -161,7 +161,7 @@ def _write(
                 context.progress.update(number)
                 yield from one.rows
 
-        records.write_tables(path, columns.schema(Prediction), _tables(rows()))
+        parquet.write_tables(path, columns.schema(Prediction), _tables(rows()))
 
 
 def _graded_otherwise(task: Task, m: Measurement) -> Task | None:
@@ -205,7 +205,7 @@ def _samples(path: Path) -> metrics.Samples:
 
 def _disagreements(path: Path) -> Iterator[dict[str, Any]]:
     """The answers that the two gradings judge differently."""
-    for table in records.read_tables(path, Prediction, _ROWS):
+    for table in parquet.read_tables(path, Prediction, _ROWS):
         for row in table.to_pylist():
             if row["released"] is not None and row["released"] != row["grade"]:
                 names = ("problem_id", "sample", "answer", "reference")

@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 
 Row = TypeVar("Row")
 
@@ -84,11 +84,11 @@ class Blocks(abc.ABC, Generic[Row]):
     def rows(self) -> Iterator[Row]:
         """All rows in order, once all are there; in memory is one shard at a time."""
         for number in range(self._blocks):
-            yield from records.read_rows(self.shard(number), self._kind)
+            yield from parquet.read_rows(self.shard(number), self._kind)
 
     def add(self, place: int, row: Row) -> None:
         """Put a row on disk. Raises UserError where it cannot be written."""
-        records.write_rows(self.single(place), self._kind, [row])
+        parquet.write_rows(self.single(place), self._kind, [row])
         self._take(place, row)
 
     def add_block(self, number: int, rows: Sequence[Row]) -> None:
@@ -97,10 +97,10 @@ class Blocks(abc.ABC, Generic[Row]):
         block, new = self.block(number), iter(rows)
         there = [self.single(place) for place in block if self._counts[place]]
         whole = [
-            records.read_rows(self.single(place), self._kind)[0] if self._counts[place] else next(new)
+            parquet.read_rows(self.single(place), self._kind)[0] if self._counts[place] else next(new)
             for place in block
         ]
-        records.write_rows(self.shard(number), self._kind, whole)
+        parquet.write_rows(self.shard(number), self._kind, whole)
         for place, row in zip(block, whole, strict=True):
             self._take(place, row)
         for single in there:
@@ -113,7 +113,7 @@ class Blocks(abc.ABC, Generic[Row]):
             return
         singles = [self.single(place) for place in block]
         try:
-            records.join_rows(shard, self._kind, singles)
+            parquet.join_rows(shard, self._kind, singles)
         except records.Damaged:
             # Another host that this one is believed dead by, or believed to be dead, was faster.
             if self._alone or not shard.exists() or self._read(shard, block) is None:
@@ -190,7 +190,7 @@ class Blocks(abc.ABC, Generic[Row]):
     def _read(self, path: Path, places: Sequence[int]) -> list[Row] | None:
         """A file's rows; None if it was moved aside as damaged or of something else."""
         try:
-            rows = records.read_rows(path, self._kind)
+            rows = parquet.read_rows(path, self._kind)
             self.require(path, rows, places)
             return rows
         except records.Damaged as error:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet, records
 from rstar_jax import curate as curation
 from rstar_jax.curate import StepValues
 from rstar_jax.evaluate.benchmark import by_level
@@ -84,11 +84,11 @@ def curate(context: Context, round: int, folder: Path) -> CurateResult:
         context.progress.stage("curate", count_trees(source), "trees", round),
         contextlib.ExitStack() as files,
     ):
-        add_sft = files.enter_context(records.writing(folder / SFT, SftRow))
-        add_pairs = files.enter_context(records.writing(folder / PAIRS, PreferencePair))
+        add_sft = files.enter_context(parquet.writing(folder / SFT, SftRow))
+        add_pairs = files.enter_context(parquet.writing(folder / PAIRS, PreferencePair))
         add_values = None
         if settings.train.reward == "pqm":
-            add_values = files.enter_context(records.writing(folder / VALUES, StepValues))
+            add_values = files.enter_context(parquet.writing(folder / VALUES, StepValues))
         for trees in problem_trees(source):
             found = curation.curate(trees, settings.curate, round, settings.train.reward)
             add_sft(found.sft)
@@ -149,9 +149,9 @@ def _earlier(context: Context, round: int, folder: Path, name: str, kind: type) 
     """Write the rows of the last round before that has some in the place of this one's. Returns how many."""
     for before in range(round - 1, 0, -1):
         path = context.folder(before, "curate") / name
-        if path.exists() and records.count_rows(path):
-            tables = records.read_tables(path, kind, _ROWS)
-            return records.write_tables(folder / name, columns.schema(kind), tables)
+        if path.exists() and parquet.count_rows(path):
+            tables = parquet.read_tables(path, kind, _ROWS)
+            return parquet.write_tables(folder / name, columns.schema(kind), tables)
     return 0
 
 

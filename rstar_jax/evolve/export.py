@@ -21,7 +21,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 import rstar_jax
-from rstar_jax import columns, manifests, records, weights
+from rstar_jax import columns, manifests, parquet, records, weights
 from rstar_jax.data import authors, flat_trees, formats
 from rstar_jax.data.authors import Frame
 from rstar_jax.data.dataset_card import CardPart, dataset_card
@@ -200,7 +200,7 @@ class _Export:
         """Write FOLDER/TARGET-00000... of each file. Returns counts of rows, files and bytes."""
         for file, _ in files:
             _require_made(file)
-        count = [records.count_rows(file) for file, _ in files]
+        count = [parquet.count_rows(file) for file, _ in files]
         rows = done = 0
         with self.progress.stage(f"export {self.name}", sum(count), "rows read"):
             for (file, target), of_file in zip(files, count, strict=True):
@@ -211,7 +211,7 @@ class _Export:
         return {"rows": rows, "files": len(made), "bytes": sum(path.stat().st_size for path in made)}
 
     def _read(self, file: Path, before: int) -> Iterator[pa.Table]:
-        for table in records.read_tables(
+        for table in parquet.read_tables(
             file, _KINDS[self.form.of], _TREES if self.form.of == "trees" else _ROWS
         ):
             yield table
@@ -242,11 +242,11 @@ class _Export:
     def _save(self, path: Path, made: Iterable[Any]) -> int:
         if self.form.schema is None:
             return records.write_lines(path, made)
-        return records.write_tables(path, self.form.schema, made)
+        return parquet.write_tables(path, self.form.schema, made)
 
     def _count(self, path: Path) -> int:
         if self.form.schema is not None:
-            return records.count_rows(path)
+            return parquet.count_rows(path)
         with path.open("rb") as lines:
             return sum(1 for _ in lines)
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.evaluate.judge.samples import JudgeSample, StepScores
 from rstar_jax.inference.step_values import StepValues
 from rstar_jax.report.progress import Progress
@@ -36,7 +36,7 @@ class StoredScores:
 
     def __call__(self) -> Iterator[StepScores]:
         for path in sorted(self.folder.glob("scores-*.parquet")):
-            yield from records.read_rows(path, StepScores)
+            yield from parquet.read_rows(path, StepScores)
 
 
 def score_samples(
@@ -53,14 +53,14 @@ def score_samples(
     block: samples in a file. load: gives the model, once there is something to score.
     """
     samples, done, long = source.samples(), 0, 0
-    there = block * sum(records.is_of(path, StepScores) for path in folder.glob("scores-*.parquet"))
+    there = block * sum(parquet.is_of(path, StepScores) for path in folder.glob("scores-*.parquet"))
     with progress.stage(f"judge {name}", source.count, "samples", done=min(source.count, there)):
         for number, some in enumerate(iter(lambda: list(itertools.islice(samples, block)), [])):
             path = folder / f"scores-{number:05d}.parquet"
             rows = _stored(path, some)
             if rows is None:
                 rows = _scored(load(), some)
-                records.write_rows(path, StepScores, rows)
+                parquet.write_rows(path, StepScores, rows)
             done += len(rows)
             long += sum(not row.values for row in rows)
             progress.update(done, note=f"{long:,} too long" if long else "")
@@ -72,7 +72,7 @@ def _stored(path: Path, block: list[JudgeSample]) -> list[StepScores] | None:
     if not path.exists():
         return None
     try:
-        rows = records.read_rows(path, StepScores)
+        rows = parquet.read_rows(path, StepScores)
         if [row.id for row in rows] != [sample.id for sample in block]:
             raise records.Damaged(path, "not of the samples that belong there")
         return rows

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet
 from rstar_jax.curate import Reward, StepValues, learnt_values
 from rstar_jax.data.examples import Tally
 from rstar_jax.data.pairs import FORMS, require_stable_stops
@@ -137,12 +137,12 @@ def _write(path: Path, pairs: Iterator[PreferencePair]) -> int:
     """Write pairs, few of them in memory at a time. Returns how many."""
     schema = columns.schema(PreferencePair)
     pieces = iter(lambda: [columns.plain(pair) for pair in itertools.islice(pairs, _ROWS)], [])
-    return records.write_tables(path, schema, (pa.Table.from_pylist(piece, schema) for piece in pieces))
+    return parquet.write_tables(path, schema, (pa.Table.from_pylist(piece, schema) for piece in pieces))
 
 
 def _questions(folder: Path, kind: type) -> Iterator[str]:
     for part in (TRAIN, HELDOUT):
-        for table in records.read_tables(folder / part, kind, _ROWS):
+        for table in parquet.read_tables(folder / part, kind, _ROWS):
             yield from table["question"].to_pylist()
 
 
@@ -166,7 +166,7 @@ class _Divided:
 
     def _flush(self, part: str) -> None:
         piece = self._folder / f".{part}-{len(self._pieces[part]):06d}.part"  # swept away after a kill
-        self._counts[part] += records.write_rows(piece, self._kind, self._waiting[part])
+        self._counts[part] += parquet.write_rows(piece, self._kind, self._waiting[part])
         self._pieces[part].append(piece)
         self._waiting[part] = []
 
@@ -174,9 +174,9 @@ class _Divided:
         """Write both files. Returns how many rows each has."""
         for part, pieces in self._pieces.items():
             self._flush(part)
-            tables = (records.read_tables(piece, self._kind, _ROWS) for piece in pieces)
+            tables = (parquet.read_tables(piece, self._kind, _ROWS) for piece in pieces)
             schema = columns.schema(self._kind)
-            records.write_tables(self._folder / part, schema, itertools.chain.from_iterable(tables))
+            parquet.write_tables(self._folder / part, schema, itertools.chain.from_iterable(tables))
             for piece in pieces:
                 piece.unlink()
         return self._counts[TRAIN], self._counts[HELDOUT]

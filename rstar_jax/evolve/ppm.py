@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 
-from rstar_jax import distributed, records, stores, train, weights
+from rstar_jax import distributed, parquet, stores, train, weights
 from rstar_jax.curate import CurateConfig, Reward
 from rstar_jax.data.known import Columns
 from rstar_jax.data.row_file import RowFile
@@ -167,7 +167,7 @@ def _stages(settings: PpmSettings, context: Context, files: list[Path]) -> None:
     distributed.led(lambda: _estimate(context, settings))
     work.stage("ppm", lambda folder: _train(context, folder), "global")  # 3
     held_out = work.root / "pairs"
-    if records.count_rows(held_out / HELDOUT) or records.count_rows(pair_stage.compared(held_out)):
+    if parquet.count_rows(held_out / HELDOUT) or parquet.count_rows(pair_stage.compared(held_out)):
         work.stage("compare", lambda folder: _compare(context, folder, model), "global")  # 4
     if settings.heldout:  # 5
         models = Models(context.base, model, "finetuned")

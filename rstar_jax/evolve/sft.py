@@ -19,7 +19,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Literal
 
-from rstar_jax import distributed, records
+from rstar_jax import distributed, parquet
 from rstar_jax.data.executed import executed
 from rstar_jax.data.faults import Faults
 from rstar_jax.data.known import Columns
@@ -239,7 +239,7 @@ def _rows(context: Context, files: list[Path], settings: SftSettings) -> None:
                 "solutions in our grammar, or workings whose calculations are marked as GSM8K's are "
                 "(<<48/2=24>>)."
             )
-        records.write_rows(folder / SFT, SftRow, kept)
+        parquet.write_rows(folder / SFT, SftRow, kept)
         seen = len(asked_before(context.heldout, (row.question for row in kept)))
         note = f"{seen} held-out questions stand in the rows, too: they measure memory" if seen else ""
         if note:

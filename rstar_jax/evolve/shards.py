@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet, records
 from rstar_jax.data.problem_set import Selected
 from rstar_jax.evolve.blocks import Blocks
 from rstar_jax.search import Queues, SearchConfig, SearchStats, watch_trees
@@ -151,7 +151,7 @@ def read_trees(folder: Path) -> list[Tree]:
 
 def count_trees(folder: Path) -> int:
     """Count the trees of a finished search stage without reading them."""
-    return sum(map(records.count_rows, _shards_of(folder)))
+    return sum(map(parquet.count_rows, _shards_of(folder)))
 
 
 def problem_trees(folder: Path) -> Iterator[list[Tree]]:
@@ -181,7 +181,7 @@ def stored_trees(files: Iterable[Path]) -> Iterator[Tree]:
     """Yield the trees of shards, in the order of their problems; a few are in memory at a time. Raises
     Damaged for what is no tree."""
     for path in files:
-        for table in records.read_tables(path, Tree, _TREES):
+        for table in parquet.read_tables(path, Tree, _TREES):
             for row in table.to_pylist():
                 tree = columns.build(Tree, row)
                 try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.data.clean import clean
 from rstar_jax.data.form import content_id
 from rstar_jax.data.problem_set import StoredProblems
@@ -56,16 +56,16 @@ def clean_new(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
     kept = {places[int(i)] for i in cleaned.kept}
     first = 0
     for path in sorted(synthesis.folder("written").glob(f"{NEW}-*.parquet")):
-        rows = records.read_rows(path, Written)
+        rows = parquet.read_rows(path, Written)
         new = [row for place, row in enumerate(rows, first) if place in kept]
-        records.write_rows(folder / path.name.replace(NEW, "kept"), Written, new)
+        parquet.write_rows(folder / path.name.replace(NEW, "kept"), Written, new)
         first += len(rows)
     return results.to_json(cleaned.report)
 
 
 def _rows(folder: Path, name: str) -> Iterator[Written]:
     for path in sorted(folder.glob(f"{name}-*.parquet")):
-        yield from records.read_rows(path, Written)
+        yield from parquet.read_rows(path, Written)
 
 
 def _kept(synthesis: Synthesis) -> Iterator[Written]:

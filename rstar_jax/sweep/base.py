@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rstar_jax import manifests, records
+from rstar_jax import manifests, parquet, records
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stage_table import Stage
 from rstar_jax.evolve.stages import Workdir
@@ -96,10 +96,10 @@ def _copy(file: Path, target: Path, seed: int) -> None:
     """Copy a file of trees, whose seed becomes `seed`."""
 
     def tables():
-        for table in records.read_tables(file, Tree, _ROWS):
+        for table in parquet.read_tables(file, Tree, _ROWS):
             place = table.schema.get_field_index("seed")
             column = pa.array([seed] * len(table), table.schema.field(place).type)
             yield table.set_column(place, table.schema.field(place), column)
 
-    first = next(records.read_tables(file, Tree, 1))
-    records.write_tables(target, first.schema, tables())
+    first = next(parquet.read_tables(file, Tree, 1))
+    parquet.write_tables(target, first.schema, tables())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.compare import job
 from rstar_jax.compare.job import CompareSettings
 from rstar_jax.errors import UserError
@@ -202,7 +202,7 @@ def round_run(folder, rounds: dict[str, dict[str, list[Tree]]], job: str = "evol
         stage.mkdir(parents=True)
         for name, of in trees.items():
             for number in range(0, len(of), 2):
-                records.write_rows(stage / f"{name}-{number // 2:05d}.parquet", Tree, of[number : number + 2])
+                parquet.write_rows(stage / f"{name}-{number // 2:05d}.parquet", Tree, of[number : number + 2])
         outputs = {path.name: [1, ""] for path in stage.glob("*.parquet")}
         done = {"name": at, "result": {}, "seconds": 1.0, "outputs": outputs}
         records.write_signed(stage / "DONE.json", done)

@@ -1,6 +1,6 @@
 """Small trees of sums in our steps, right and wrong ways in them, as a search leaves them; a run of them."""
 
-from rstar_jax import curate, records
+from rstar_jax import curate, parquet, records
 from rstar_jax.evolve.settings import RunSettings
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.settings import to_dict
@@ -55,13 +55,13 @@ def sum_run(root, problems: int = 5, rounds=(1, 2), shard: int = 2) -> dict[int,
 
     def search(folder, trees):
         for n, first in enumerate(range(0, problems, shard)):
-            records.write_rows(folder / f"trees-0-{n:05d}.parquet", Tree, trees[first : first + shard])
+            parquet.write_rows(folder / f"trees-0-{n:05d}.parquet", Tree, trees[first : first + shard])
         return {}
 
     def learn(folder, trees, round):
         found = curate.curate(trees, curate.CurateConfig(), round)
-        records.write_rows(folder / "sft.parquet", SftRow, found.sft)
-        records.write_rows(folder / "pairs.parquet", PreferencePair, found.pairs)
+        parquet.write_rows(folder / "sft.parquet", SftRow, found.sft)
+        parquet.write_rows(folder / "pairs.parquet", PreferencePair, found.pairs)
         return {}
 
     for r, trees in made.items():

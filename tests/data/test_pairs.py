@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rstar_jax import columns, records
+from rstar_jax import columns, parquet
 from rstar_jax.data.examples import Tally
 from rstar_jax.data.pairs import FORMS, read_pairs, require_stable_stops
 from rstar_jax.data.readers import files_of
@@ -67,7 +67,7 @@ def test_pairs_in_the_forms_of_the_authors_and_of_trl_are_the_same(tmp_path):
 
 def test_pairs_of_a_round_are_read_as_they_are_and_other_forms_beside_them(tmp_path):
     pair = PreferencePair("p", "1?", (STEP,), (NEXT,), (OTHER,), 0.5, 0.25, False, 3)
-    records.write_rows(tmp_path / "a2.parquet", PreferencePair, [pair])
+    parquet.write_rows(tmp_path / "a2.parquet", PreferencePair, [pair])
     (tmp_path / "a10.jsonl").write_text(json.dumps({"prompt": "1?", "chosen": "Two", "rejected": "One"}))
     (tmp_path / "DONE.json").write_text("{}")  # an export's manifest
     (one, other) = read_pairs(files_of(tmp_path, "config.pairs"), TASK, Tally())
@@ -77,7 +77,7 @@ def test_pairs_of_a_round_are_read_as_they_are_and_other_forms_beside_them(tmp_p
 
 def test_pairs_of_a_round_are_read_of_whatever_wrote_them(tmp_path):
     pair = PreferencePair("p", "1?", (), (NEXT,), (OTHER + "\f",), 0.5, 0.25, False, 3)
-    records.write_rows(tmp_path / "pairs.parquet", PreferencePair, [pair])
+    parquet.write_rows(tmp_path / "pairs.parquet", PreferencePair, [pair])
     table = pq.read_table(tmp_path / "pairs.parquet")
     # As pandas writes it: large strings, and lists without an element have none of a type.
     kinds = {"problem_id": pa.large_string(), "question": pa.large_string(), "prefix": pa.list_(pa.null())}
@@ -247,7 +247,7 @@ def test_weights_that_float32_holds_are_taken_and_others_may_be_left_out(tmp_pat
 
 def test_a_file_without_rows_is_named(tmp_path):
     (tmp_path / "empty.parquet").write_bytes(b"")
-    records.write_rows(tmp_path / "none.parquet", PreferencePair, [])
+    parquet.write_rows(tmp_path / "none.parquet", PreferencePair, [])
     for name in ("empty.parquet", "none.parquet"):
         tally = Tally()
         assert not list(read_pairs([tmp_path / name], TASK, tally))

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.data.executed import executed
 from rstar_jax.data.rows import read_given
 from rstar_jax.errors import UserError
@@ -115,13 +115,13 @@ def test_a_rounds_own_rows_are_read_as_they_are(tmp_path):
         SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2),
         SftRow("b", "?", tuple(STEPS[:1]), 1.0, 1.0, 1),
     ]
-    records.write_rows(tmp_path / "sft.parquet", SftRow, rows)
+    parquet.write_rows(tmp_path / "sft.parquet", SftRow, rows)
     assert [given.row for given in read_given(tmp_path / "sft.parquet", MathTask())] == rows
 
 
 def test_a_copy_of_a_rounds_rows_by_another_tool_is_read(tmp_path):
     """Filtered with pandas or polars they have an index more, or strings of another type."""
-    records.write_rows(tmp_path / "sft.parquet", SftRow, [SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2)])
+    parquet.write_rows(tmp_path / "sft.parquet", SftRow, [SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2)])
     table = pq.read_table(tmp_path / "sft.parquet")
     large = pa.array(table["question"].to_pylist(), pa.large_string())
     copies = table.append_column("__index_level_0__", pa.array([7])), table.set_column(1, "question", large)
@@ -146,7 +146,7 @@ def test_what_a_row_of_a_table_has_not_is_null(tmp_path):
 )
 def test_a_rounds_row_that_lacks_something_is_named(tmp_path, question, steps, why):
     rows = [SftRow("a", "?", tuple(STEPS), 0.5, 0.25, 2), SftRow("a", question, tuple(steps), 0.5, 0.25, 2)]
-    records.write_rows(tmp_path / "sft.parquet", SftRow, rows)
+    parquet.write_rows(tmp_path / "sft.parquet", SftRow, rows)
     with pytest.raises(UserError, match=rf"sft\.parquet: row 2: {why}"):
         read_given(tmp_path / "sft.parquet", MathTask())
 
@@ -155,7 +155,7 @@ def test_a_rounds_row_that_lacks_something_is_named(tmp_path, question, steps, w
 @pytest.mark.parametrize("name", ["mean_q", "min_q"])
 def test_a_rounds_row_with_a_q_of_no_search_is_named(tmp_path, name, value):
     good = SftRow("a", "?", tuple(STEPS), 0.5, 0.25, 2)
-    records.write_rows(tmp_path / "sft.parquet", SftRow, [good, dataclasses.replace(good, **{name: value})])
+    parquet.write_rows(tmp_path / "sft.parquet", SftRow, [good, dataclasses.replace(good, **{name: value})])
     why = rf"{name} is {re.escape(str(value))}, a number from -1 to 1 expected"
     with pytest.raises(UserError, match=rf"sft\.parquet: row 2: {why}"):
         read_given(tmp_path / "sft.parquet", MathTask())
@@ -215,7 +215,7 @@ def test_rows_of_another_task_are_read_by_its_grammar_and_rules(tmp_path):
 )
 def test_token_ids_that_are_none_are_named(tmp_path, ids, message):
     row = SftRow("a", "1 + 1?", tuple(STEPS), 0.5, 0.25, 2, ids)
-    records.write_rows(tmp_path / "sft.parquet", SftRow, [row])
+    parquet.write_rows(tmp_path / "sft.parquet", SftRow, [row])
     with pytest.raises(UserError, match=rf"sft\.parquet: row 1: token_ids {message}"):
         read_given(tmp_path / "sft.parquet", MathTask())
 
@@ -225,7 +225,7 @@ def test_files_that_are_none_are_named(tmp_path):
         read_given(write(tmp_path / "empty.jsonl"), MathTask())
     with pytest.raises(UserError, match=r"other\.parquet: damaged"):
         read_given(write(tmp_path / "other.parquet", "PAR1"), MathTask())
-    records.write_rows(tmp_path / "bad.parquet", SftRow, [SftRow("a", "?", ("x",), 1.0, 1.0, 1)])
+    parquet.write_rows(tmp_path / "bad.parquet", SftRow, [SftRow("a", "?", ("x",), 1.0, 1.0, 1)])
     with pytest.raises(UserError, match=r"bad\.parquet: row 1: step 1 of 1 is malformed"):
         read_given(tmp_path / "bad.parquet", MathTask())
 

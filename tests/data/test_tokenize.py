@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.data import row_tokens, tokenize
 from rstar_jax.data.row_file import RowFile
 from rstar_jax.data.row_tokens import encoded
@@ -44,7 +44,7 @@ def encoder():
 def rows(tmp_path, monkeypatch):
     """A file of 20 rows, of which 6 make a piece."""
     monkeypatch.setattr(row_tokens, "CHUNK", 6)
-    records.write_rows(tmp_path / "sft.parquet", SftRow, [row(i) for i in range(20)])
+    parquet.write_rows(tmp_path / "sft.parquet", SftRow, [row(i) for i in range(20)])
     return RowFile(tmp_path / "sft.parquet", SftRow)
 
 
@@ -99,7 +99,7 @@ def test_what_is_there_is_not_encoded_again(encoder, rows, tmp_path, monkeypatch
 def test_other_rows_or_options_are_encoded_anew(encoder, rows, tmp_path, changed):
     encoded(rows, encoder, dict, folder=tmp_path / "tokens")
     if changed == "rows":
-        records.write_rows(rows.path, SftRow, [row(i + 1) for i in range(20)])
+        parquet.write_rows(rows.path, SftRow, [row(i + 1) for i in range(20)])
         rows = RowFile(rows.path, SftRow)
     other = {
         "rows": encoder,
@@ -208,7 +208,7 @@ def test_what_a_killed_process_had_is_encoded_here(encoder, rows, tmp_path, monk
 
 def test_a_row_that_teaches_nothing_is_named(encoder, rows, tmp_path, monkeypatch, caplog):
     nothing = dataclasses.replace(row(2), steps=())
-    records.write_rows(rows.path, SftRow, [row(1), nothing, *[row(i % 20) for i in range(3000)]])
+    parquet.write_rows(rows.path, SftRow, [row(1), nothing, *[row(i % 20) for i in range(3000)]])
     monkeypatch.setattr(row_tokens, "CHUNK", 600)
     rows = RowFile(rows.path, SftRow)
     with pytest.raises(UserError, match="'p2': none of its 0 steps"):

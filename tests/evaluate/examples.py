@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.evaluate import metrics
 from rstar_jax.evaluate.outcome import Evaluation, Measured
 from rstar_jax.evaluate.prediction import Prediction
@@ -46,7 +46,7 @@ def write_evaluation(
     for name, of in rows.items():
         path = folder / "benchmarks" / name / "predictions.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        records.write_rows(path, Prediction, of)
+        parquet.write_rows(path, Prediction, of)
         samples = metrics.of_predictions(of)
         measured.append(
             Measured(

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.evaluate.scaling import ONE_RIGHT, cuts
 from rstar_jax.search.votes import final_answer
 from rstar_jax.types import Node, Tree
@@ -21,8 +21,8 @@ ANSWERS = {
 @pytest.fixture
 def shard(tmp_path):
     trees = [tree(problem, ANSWERS[i]) for i, problem in enumerate(problems(4))]
-    records.write_rows(tmp_path / "search-00000.parquet", Tree, trees[:3])
-    records.write_rows(tmp_path / "search-00001.parquet", Tree, trees[3:])
+    parquet.write_rows(tmp_path / "search-00000.parquet", Tree, trees[:3])
+    parquet.write_rows(tmp_path / "search-00001.parquet", Tree, trees[3:])
     return [tmp_path / "search-00000.parquet", tmp_path / "search-00001.parquet"], trees
 
 
@@ -58,7 +58,7 @@ def test_only_the_final_answers_of_a_search_vote(tmp_path):
     made = tree(problems(1)[0], [("3", "wrong", 0.9), ("2", "right", 0.1)])
     chosen = dataclasses.replace(made, finals=(5,))
     assert made.nodes[5].grade == "right"
-    records.write_rows(tmp_path / "a-0.parquet", Tree, [chosen])
+    parquet.write_rows(tmp_path / "a-0.parquet", Tree, [chosen])
     (only,) = cuts([tmp_path / "a-0.parquet"], ["best"])
     assert only.shares == {"best": 1.0, ONE_RIGHT: 1.0} and only.tokens == chosen.tokens
 
@@ -66,7 +66,7 @@ def test_only_the_final_answers_of_a_search_vote(tmp_path):
 def test_without_a_ppm_votes_are_the_majority(tmp_path):
     made = tree(problems(1)[0], [("3", "wrong", 0.0), ("2", "right", 0.0), ("2.0", "right", 0.0)])
     nodes = tuple(dataclasses.replace(node, ppm=None) for node in made.nodes)
-    records.write_rows(tmp_path / "a-0.parquet", Tree, [dataclasses.replace(made, nodes=nodes)])
+    parquet.write_rows(tmp_path / "a-0.parquet", Tree, [dataclasses.replace(made, nodes=nodes)])
     found = cuts([tmp_path / "a-0.parquet"], ["weighted", "best"], top_k=1)
     assert found[-1].shares == {"weighted": 1.0, "best": 0.0, ONE_RIGHT: 1.0}
     assert found[-1].ppm_tokens == 0
@@ -75,5 +75,5 @@ def test_without_a_ppm_votes_are_the_majority(tmp_path):
 def test_no_trees_and_no_answers(tmp_path):
     assert cuts([], ["majority"]) == []
     lone = Tree(problems(1)[0], 1, 0, 0, (Node(-1, "", "ok", 0, 0, 0.0),))
-    records.write_rows(tmp_path / "a-0.parquet", Tree, [lone])
+    parquet.write_rows(tmp_path / "a-0.parquet", Tree, [lone])
     assert cuts([tmp_path / "a-0.parquet"], ["majority"]) == []

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.evolve.shards import Shards, Source
 from rstar_jax.evolve.stages import Workdir
 from rstar_jax.search import SearchConfig
@@ -71,7 +71,7 @@ class Files:
 def search(folder: Path, shuffle: int) -> None:
     """A stage with a second tree for what stays unsolved, as `search_stages.search` has it."""
     log = os.open(f"{folder}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    world, stored = World(rates=(0.4, 0.4, 0.2)), records.write_rows
+    world, stored = World(rates=(0.4, 0.4, 0.2)), parquet.write_rows
 
     def propose(leaves):
         for leaf in leaves:
@@ -85,7 +85,7 @@ def search(folder: Path, shuffle: int) -> None:
             os.write(log, f"stored {tree.tree_index} {tree.problem.id}\n".encode())
         return len(rows)
 
-    records.write_rows, world.propose = write_rows, propose
+    parquet.write_rows, world.propose = write_rows, propose
 
     def work(stage: Path) -> dict[str, Any]:
         unsolved = problems(6)

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from rstar_jax import compilations, models, records, weights
+from rstar_jax import compilations, models, parquet, records, weights
 from rstar_jax.curate import StepValues
 from rstar_jax.data.load import load_problems
 from rstar_jax.data.solution_tokens import SolutionEncoder
@@ -72,7 +72,7 @@ def read_by_a_training(of: Context, rows) -> int:
 @pytest.mark.parametrize(("questions", "within"), [(40, 1.0), (900, 1.1)])
 def test_pairs_are_counted_as_trees_of_questions(tmp_path, questions, within):
     rows = pairs(questions)
-    records.write_rows(tmp_path / "pairs.parquet", PreferencePair, rows)
+    parquet.write_rows(tmp_path / "pairs.parquet", PreferencePair, rows)
     found = learnt_sizes.of_reward_rows(context(tmp_path), tmp_path / "pairs.parquet", ONE)
     actual = read_by_a_training(context(tmp_path), rows)
     assert found.rows == len(rows) and found.long == 0
@@ -93,7 +93,7 @@ def solutions(questions: int) -> list[SftRow]:
 @pytest.mark.parametrize(("questions", "within"), [(40, 1.0), (300, 1.1)])
 def test_solutions_are_counted_as_trees_of_questions(tmp_path, questions, within):
     rows, of, path = solutions(questions), context(tmp_path), tmp_path / "sft.parquet"
-    records.write_rows(path, SftRow, rows)
+    parquet.write_rows(path, SftRow, rows)
     found = learnt_sizes.of_solutions(of, path, ONE)
     encoder = SolutionEncoder(of.tokenizer(TINY_BASE), of.prompt("finetuned"))
     encoded = [encoder.arrays(row, collections.Counter()) for row in rows]
@@ -108,14 +108,14 @@ def test_solutions_are_counted_as_trees_of_questions(tmp_path, questions, within
 
 def test_long_solutions_are_left_out_or_cut(tmp_path):
     path = tmp_path / "sft.parquet"
-    records.write_rows(path, SftRow, solutions(3))
+    parquet.write_rows(path, SftRow, solutions(3))
     out, cut = (
         learnt_sizes.of_solutions(context(tmp_path), path, TrainConfig(seq_len=8, long=long))
         for long in ("drop", "truncate")
     )
     assert out.long == cut.long == out.looked_at == 6
     assert out.tokens == 0 < cut.tokens <= 6 * 8
-    records.write_rows(path, SftRow, [])
+    parquet.write_rows(path, SftRow, [])
     assert learnt_sizes.of_solutions(context(tmp_path), path, ONE).tokens == 0
 
 
@@ -133,11 +133,11 @@ def test_compiling_counts_the_shapes_that_a_training_pays_for(tmp_path, rows, sh
 
 def test_long_pairs_are_counted_and_no_file_is_too_empty(tmp_path):
     path = tmp_path / "pairs.parquet"
-    records.write_rows(path, PreferencePair, pairs(3))
+    parquet.write_rows(path, PreferencePair, pairs(3))
     found = learnt_sizes.of_reward_rows(context(tmp_path), path, TrainConfig(seq_len=8))
     assert (found.long, found.tokens) == (found.looked_at, 0) != (0, 0)
     for kind, reward in ((PreferencePair, "ppm"), (StepValues, "pqm")):
-        records.write_rows(path, kind, [])
+        parquet.write_rows(path, kind, [])
         assert learnt_sizes.of_reward_rows(context(tmp_path, reward), path, ONE).tokens == 0
 
 
@@ -164,7 +164,7 @@ def test_what_a_round_found_is_what_later_ones_go_by(tmp_path):
     done(tmp_path, "round1/curate", {"coverage": {"all": 0.5}, "tokens": 600, "steps": 50})
     candidates = RunSettings().search.candidates[0]
     done(tmp_path, "round1/search", {"problems": 10, "tokens": 12 * candidates * 10 * 2})
-    records.write_rows(tmp_path / "round1/curate/sft.parquet", SftRow, rows)
+    parquet.write_rows(tmp_path / "round1/curate/sft.parquet", SftRow, rows)
     found = known_sizes.known(context(tmp_path))
     assert found == Solutions(step=12, steps=3, rows=8 / 5, most=2.0, solved=0.5)
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from rstar_jax import launch, records
+from rstar_jax import launch, parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.outcome import Evaluation
 from rstar_jax.evaluate.prediction import Prediction
@@ -80,7 +80,7 @@ def settings(*flags) -> EvaluationSettings:
 
 
 def predictions(folder, name="exam"):
-    return records.read_rows(folder / "benchmarks" / name / "predictions.parquet", Prediction)
+    return parquet.read_rows(folder / "benchmarks" / name / "predictions.parquet", Prediction)
 
 
 def test_killed_with_sigkill_it_runs_no_sample_twice_and_loses_none(exam, server, tmp_path):
@@ -150,7 +150,7 @@ def test_every_figure_comes_from_the_rows_and_says_where_it_comes_from(done, exa
     assert told.items() <= measured.protocol.items() and measured.protocol["prompt"] == "bootstrap"
     assert {met.body["top_p"] for met in server.met} == {0.95}
     assert found.code["version"] and found.config["k"] == 4 and len(found.models["policy"]["sha256"]) == 64
-    greedy = records.read_rows(folder / "benchmarks/exam/greedy.parquet", Prediction)
+    greedy = parquet.read_rows(folder / "benchmarks/exam/greedy.parquet", Prediction)
     assert len(greedy) == 6 and {row.sample for row in greedy} == {0}
     assert list((folder / "lm_eval").rglob("samples_exam_*.jsonl"))
     assert [json.loads(path.read_text())["eval"]["task"] for path in (folder / "inspect").glob("*.json")]

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from rstar_jax import columns, launch, records
+from rstar_jax import columns, launch, parquet, records
 from rstar_jax.data import authors
 from rstar_jax.data.authors import Frame
 from rstar_jax.data.flat_trees import read_flat
@@ -39,7 +39,7 @@ def made(tmp_path_factory):
     return root, trees, out, export.run(settings(root, ALL), out)
 
 
-def parquet(folder):
+def rows_of(folder):
     return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
@@ -57,7 +57,7 @@ def files(folder):
 
 
 def of_run(root, name, kind):
-    return [row for r in (1, 2) for row in records.read_rows(root / f"round{r}/curate/{name}", kind)]
+    return [row for r in (1, 2) for row in parquet.read_rows(root / f"round{r}/curate/{name}", kind)]
 
 
 def test_trees_solutions_and_pairs_come_back_as_they_were(made):
@@ -65,11 +65,11 @@ def test_trees_solutions_and_pairs_come_back_as_they_were(made):
     read = [tree for path in sorted((out / "trees").glob("*.parquet")) for tree in read_flat(path)]
     assert read == [*trees[1], *trees[2]]
     for part, name, kind in (("solutions", "sft", SftRow), ("pairs", "pairs", PreferencePair)):
-        found = [columns.build(kind, row) for row in parquet(out / part)]
+        found = [columns.build(kind, row) for row in rows_of(out / part)]
         assert found == of_run(root, f"{name}.parquet", kind) and found
     assert set(report["parts"]) == PARTS | FURTHER
     for name, counted in report["parts"].items():
-        there = parquet(out / name) or lines(out / name)
+        there = rows_of(out / name) or lines(out / name)
         assert len(there) == counted["rows"] > 0, name
 
 
@@ -104,15 +104,15 @@ def test_formats_of_others_say_what_the_pairs_and_trajectories_say(made):
     root, trees, out, _ = made
     task = MathTask()
     for row, pair in zip(
-        parquet(out / "trl_preference"), of_run(root, "pairs.parquet", PreferencePair), strict=True
+        rows_of(out / "trl_preference"), of_run(root, "pairs.parquet", PreferencePair), strict=True
     ):
         assert row["prompt"] == task.prompt(pair.question, "ppm") + "".join(pair.prefix)
         assert (row["chosen"], row["rejected"]) == ("".join(pair.positive), "".join(pair.negative))
     found = [t for r in (1, 2) for tree in trees[r] for t in tree.trajectories()]
-    for row, trajectory in zip(parquet(out / "trl_stepwise"), found, strict=True):
+    for row, trajectory in zip(rows_of(out / "trl_stepwise"), found, strict=True):
         assert row["completions"] == list(trajectory.steps)
         assert row["labels"] == [trajectory.grade == "right"] * 3
-    for row, solution in zip(parquet(out / "chat"), of_run(root, "sft.parquet", SftRow), strict=True):
+    for row, solution in zip(rows_of(out / "chat"), of_run(root, "sft.parquet", SftRow), strict=True):
         assert row["messages"] == [
             {"role": "user", "content": solution.question},
             {"role": "assistant", "content": "".join(solution.steps)},
@@ -157,7 +157,7 @@ def test_killed_at_every_file_and_resumed_it_gives_the_same(made, tmp_path, monk
             continue
     assert len(written) == len(set(written)) > 40  # nothing was written twice
     for name in ("solutions", "pairs", "chat"):
-        assert parquet(tmp_path / name) == parquet(out / name)
+        assert rows_of(tmp_path / name) == rows_of(out / name)
         assert len(list((tmp_path / name).glob("*.parquet"))) > 2
     assert [row for _, _, row in lines(tmp_path / "authors_ppm")] == [
         row for _, _, row in lines(out / "authors_ppm")
@@ -175,7 +175,7 @@ def test_a_format_may_be_added_and_another_source_may_not(made, tmp_path):
     assert set(export.run(settings(root, "--config.rounds=2"), tmp_path / "out")["parts"]) == PARTS
     added = export.run(settings(root, "--config.rounds=2", "--config.formats=chat"), tmp_path / "out")
     assert set(added["parts"]) == {*PARTS, "chat"}
-    assert {row["round"] for row in parquet(tmp_path / "out/trees")} == {2}
+    assert {row["round"] for row in rows_of(tmp_path / "out/trees")} == {2}
     with pytest.raises(UserError, match=r"made from other contents of config\.source, config\.rounds"):
         export.run(settings(root), tmp_path / "out")
 
@@ -232,7 +232,7 @@ def test_what_an_unfinished_stage_left_is_not_exported(tmp_path):
     sum_run(tmp_path / "run")
     (tmp_path / "run/round2/curate/DONE.json").unlink()
     parts = export.run(settings(tmp_path / "run"), tmp_path / "out")["parts"]
-    assert {row["round"] for part in ("solutions", "pairs") for row in parquet(tmp_path / "out" / part)} == {
+    assert {row["round"] for part in ("solutions", "pairs") for row in rows_of(tmp_path / "out" / part)} == {
         1
     }
     assert parts["trees"]["rows"] == 110
@@ -252,7 +252,7 @@ def test_datasets_loads_every_part(made, tmp_path, name):
     if kind == "json":
         assert loaded.to_list() == [row for _, _, row in lines(out / name)]
         return
-    assert loaded.to_list() == parquet(out / name)
+    assert loaded.to_list() == rows_of(out / name)
     by_card = datasets.load_dataset(str(out), name, cache_dir=str(tmp_path))["train"]
     assert by_card.to_list() == loaded.to_list()
 
@@ -260,14 +260,14 @@ def test_datasets_loads_every_part(made, tmp_path, name):
 def test_shards_of_trees_are_read_in_pieces(made, monkeypatch, tmp_path):
     """Never more of a shard at a time than asked for."""
     seen = []
-    real = records.read_tables
+    real = parquet.read_tables
 
     def watch(path, kind, rows):
         for table in real(path, kind, rows):
             seen.append((kind, len(table)))
             yield table
 
-    monkeypatch.setattr(records, "read_tables", watch)
+    monkeypatch.setattr(parquet, "read_tables", watch)
     monkeypatch.setattr(export, "_TREES", 1)
     export.run(settings(made[0]), tmp_path)
     assert {size for kind, size in seen if kind is Tree} == {1}

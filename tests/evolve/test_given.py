@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from rstar_jax import columns, curate, records
+from rstar_jax import columns, curate, parquet, records
 from rstar_jax.data import authors
 from rstar_jax.data.examples import Tally
 from rstar_jax.data.faults import Faults
@@ -24,12 +24,12 @@ CONFIG = curate.CurateConfig(weight="node")
 def written(tmp_path, form, trees=TREES):
     if form == "shard":
         path = tmp_path / "trees-0-00000.parquet"
-        records.write_rows(path, Tree, trees)
+        parquet.write_rows(path, Tree, trees)
     elif form == "flat":
         path = tmp_path / "flat.parquet"
-        records.write_rows(tmp_path / "shard.parquet", Tree, trees)
-        tables = [flattened(table) for table in records.read_tables(tmp_path / "shard.parquet", Tree, 2)]
-        records.write_tables(path, tables[0].schema, tables)
+        parquet.write_rows(tmp_path / "shard.parquet", Tree, trees)
+        tables = [flattened(table) for table in parquet.read_tables(tmp_path / "shard.parquet", Tree, 2)]
+        parquet.write_tables(path, tables[0].schema, tables)
     else:
         path = tmp_path / "trees.jsonl"
         records.write_lines(path, map(authors.tree, trees))
@@ -90,8 +90,8 @@ def test_trees_of_two_rounds_are_curated_apart(tmp_path):
 
 def test_a_file_of_problems_that_nobody_solved_does_not_stop_the_others(tmp_path):
     unsolved = dataclasses.replace(TREES[2], nodes=TREES[2].nodes[:1], finals=())
-    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [unsolved])
-    records.write_rows(tmp_path / "trees-0-00001.parquet", Tree, TREES[:1])
+    parquet.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [unsolved])
+    parquet.write_rows(tmp_path / "trees-0-00001.parquet", Tree, TREES[:1])
     assert len(given.solutions(given.given_files(str(tmp_path), "config.rows", FORMS), MathTask())) == 2
 
 

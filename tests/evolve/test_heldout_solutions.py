@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.evolve import heldout_solutions
 from rstar_jax.evolve.heldout_solutions import FOUND, SUITE
 from rstar_jax.evolve.settings import ProblemSettings, RunSettings
@@ -31,7 +31,7 @@ def evaluated(context, round, *trees, kind="policy"):
     folder = context.folder(round, "evaluate")
     found = [a_run.tree(p, answers) for p, answers in zip(context.heldout, trees, strict=False) if answers]
     folder.mkdir(parents=True, exist_ok=True)
-    records.write_rows(folder / f"{kind}-00000.parquet", Tree, found)
+    parquet.write_rows(folder / f"{kind}-00000.parquet", Tree, found)
     records.write_signed(folder / "DONE.json", {"name": "", "result": {}, "outputs": {}})
 
 

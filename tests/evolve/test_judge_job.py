@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from rstar_jax import launch, models, records, weights
+from rstar_jax import launch, models, parquet, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.judge.samples import StepScores
 from rstar_jax.evolve import judge
@@ -87,7 +87,7 @@ def test_a_judgement_says_what_it_is_of_and_names_what_it_did_not_read(unbroken,
     assert prm["samples"] == 8 and prm["threshold"] == 0 and "overall/PRMScore" in prm["figures"]
     assert suite["problems"] == 3 and suite["figures"]["pairs of steps"]["problems"] == 3
     assert len({one["fingerprint"] for one in found["benchmarks"]}) == 3
-    rows = records.read_rows(folder / "processbench/scores-00001.parquet", StepScores)
+    rows = parquet.read_rows(folder / "processbench/scores-00001.parquet", StepScores)
     assert [len(row.values) for row in rows] == [2, 2, 2, 2, 0] and rows[-1].tokens > 512
 
 
@@ -99,7 +99,7 @@ def test_killed_in_every_block_it_scores_nothing_twice_and_comes_to_the_same(
     unbroken, ppm, data, tmp_path, monkeypatch
 ):
     folder, found = unbroken
-    scored, write = [], records.write_rows
+    scored, write = [], parquet.write_rows
 
     def kill(path, kind, rows):
         write(path, kind, rows)
@@ -107,7 +107,7 @@ def test_killed_in_every_block_it_scores_nothing_twice_and_comes_to_the_same(
             scored.extend(row.id for row in rows)
             raise Killed
 
-    monkeypatch.setattr(records, "write_rows", kill)
+    monkeypatch.setattr(parquet, "write_rows", kill)
     for _ in range(20):
         try:
             again = judge.run(settings(ppm, data), tmp_path)

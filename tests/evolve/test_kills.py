@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.types import Tree
 
 KILLS = 50
@@ -59,7 +59,7 @@ def told(folder):
 def rows(folder):
     """Every file of trees by name, with its trees; each can be read, whatever happened."""
     stage = folder / "round1/search"
-    return {path.name: records.read_rows(path, Tree) for path in sorted(stage.glob("trees-*"))}
+    return {path.name: parquet.read_rows(path, Tree) for path in sorted(stage.glob("trees-*"))}
 
 
 def on_disk(folder):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rstar_jax import launch, records, weights
+from rstar_jax import launch, parquet, weights
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import ppm
 from rstar_jax.evolve.summary import figures
@@ -95,7 +95,7 @@ def test_pairs_end_in_a_ppm_and_a_report_with_every_figure(unbroken):
 
 def test_no_problem_is_both_learnt_and_held_out(unbroken):
     folder, _ = unbroken
-    parts = [records.read_rows(folder / "pairs" / name, PreferencePair) for name in (ppm.TRAIN, ppm.HELDOUT)]
+    parts = [parquet.read_rows(folder / "pairs" / name, PreferencePair) for name in (ppm.TRAIN, ppm.HELDOUT)]
     learnt, held = ({pair.problem_id for pair in part} for part in parts)
     assert learnt and held and not learnt & held
     assert not list((folder / "pairs").glob(".*"))

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from rstar_jax import curate, records, weights
+from rstar_jax import curate, parquet, weights
 from rstar_jax.curate import CurateConfig, StepValues
 from rstar_jax.data.examples import Tally
 from rstar_jax.errors import UserError
@@ -26,7 +26,7 @@ ALONE = ("--config.heldout=", "--config.train.ppm.epochs=3")
 @pytest.fixture(scope="module")
 def shard(tmp_path_factory):
     path = tmp_path_factory.mktemp("given") / "trees-0-00000.parquet"
-    records.write_rows(path, Tree, TREES)
+    parquet.write_rows(path, Tree, TREES)
     return path
 
 
@@ -68,7 +68,7 @@ def test_values_on_one_side_of_0_can_be_told_apart(tmp_path):
 
 def test_rows_with_weights_are_taken_as_they_are_also_from_parquet(tmp_path):
     values = StepValues("p", "1 + 2?", ("a\n", "b\n"), (0.25, -1.0), (0.0, 2.0), 3)
-    records.write_rows(tmp_path / "values.parquet", StepValues, [values])
+    parquet.write_rows(tmp_path / "values.parquet", StepValues, [values])
     files = [tmp_path / "values.parquet"]
     assert list(given.examples(files, MathTask(), CurateConfig(), Tally(), "pqm")) == [values]
     assert read([dataclasses.asdict(values)], tmp_path, "pqm") == [values]
@@ -96,7 +96,7 @@ def test_a_pqm_is_trained_from_trees_and_held_to_values_and_pairs(shard, tmp_pat
     assert values["steps"] == 9 * found["pairs"]["heldout"] / 3 == sum(values["given"]) > 0
     assert 0 <= values["calibration"] <= values["distance"] + 1e-6 and values["distance"] <= 2
     assert values["sign"] > 0.5
-    assert found["compared"] == records.count_rows(tmp_path / "pairs" / COMPARED) > 0
+    assert found["compared"] == parquet.count_rows(tmp_path / "pairs" / COMPARED) > 0
     assert found["pair_order"]["by_depth"].keys() == {"1"}
     assert weights.check_reward_model(tmp_path / "ppm/model")
     shown = tables.render(report)
@@ -113,7 +113,7 @@ def test_an_orm_is_trained_from_labels_and_its_report_names_it(tmp_path):
     order = report["ppm"]["pair_order"]
     assert order["by_depth"].keys() == {"whole"} and sum(order["margins"]) == order["pairs"] > 0
     assert order["calibration"] is not None and order["values"] is None
-    assert all(pair.final for pair in records.read_rows(tmp_path / "run/pairs" / HELDOUT, PreferencePair))
+    assert all(pair.final for pair in parquet.read_rows(tmp_path / "run/pairs" / HELDOUT, PreferencePair))
     shown = tables.render(report)
     assert "Pairs of whole solutions given" in shown and "ORM ppm/model" in shown
     assert "pairs of whole solutions" in (tmp_path / "run/ppm/model/README.md").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.curate import StepValues
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.reward_models import REWARD_MODELS
@@ -19,7 +19,7 @@ from tests.evolve.small_runs import small
 def test_a_round_whose_reward_model_learns_the_q_of_steps(tmp_path: Path) -> None:
     """It learns what its search found; its model is not the policy's, and orders held-out answers."""
     found = rounds.run(small("--config.rounds=(1,)", "--config.train.reward=pqm"), tmp_path)["rounds"][0]
-    rows = records.read_rows(tmp_path / "round1/curate/values.parquet", StepValues)
+    rows = parquet.read_rows(tmp_path / "round1/curate/values.parquet", StepValues)
     q = {
         (tree.problem.id, tree.steps(i)): node.q
         for tree in read_trees(tmp_path / "round1/search")

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from rstar_jax import mirror, records
+from rstar_jax import mirror, parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.summary import figures
@@ -56,15 +56,15 @@ def test_four_rounds_end_in_a_report_with_every_figure(unbroken):
 def test_what_a_run_leaves_can_be_read(unbroken):
     folder, report = unbroken
     trees = [
-        t for p in sorted((folder / "round4/search").glob("*.parquet")) for t in records.read_rows(p, Tree)
+        t for p in sorted((folder / "round4/search").glob("*.parquet")) for t in parquet.read_rows(p, Tree)
     ]
     assert len({t.problem.id for t in trees}) == 12
     solved = {t.problem.id for t in trees if t.solved}
     assert report["rounds"][3]["coverage"]["all"] == pytest.approx(len(solved) / 12)
-    rows = records.read_rows(folder / "round4/curate/sft.parquet", SftRow)
+    rows = parquet.read_rows(folder / "round4/curate/sft.parquet", SftRow)
     assert {row.problem_id for row in rows} == solved
     assert (
-        len(records.read_rows(folder / "round4/curate/pairs.parquet", PreferencePair))
+        len(parquet.read_rows(folder / "round4/curate/pairs.parquet", PreferencePair))
         == report["rounds"][3]["pairs"]
     )
     model = folder / "round4/policy/model"
@@ -147,7 +147,7 @@ def trees_of(folder):
     """All trees of a run by file, but for measured times and for what so small matrices round otherwise."""
     files = sorted(p for p in folder.glob("*/*/*.parquet") if p.parent.name in ("search", "evaluate"))
     varying = {"cpu_s": 0.0, "logprob": 0.0, "value_sum": 0.0, "ppm": None}
-    trees = {p.relative_to(folder): records.read_rows(p, Tree) for p in files}
+    trees = {p.relative_to(folder): parquet.read_rows(p, Tree) for p in files}
     return {p: [[dataclasses.replace(n, **varying) for n in t.nodes] for t in ts] for p, ts in trees.items()}
 
 
@@ -279,9 +279,9 @@ def test_a_later_round_that_solves_nothing_learns_from_earlier_ones(unbroken, tm
     for stage in ("curate", "policy", "ppm", "evaluate"):
         shutil.rmtree(copy / "round2" / stage)
     for path in (copy / "round2/search").glob("*.parquet"):
-        wrong = [_all_wrong(tree) for tree in records.read_rows(path, Tree)]
+        wrong = [_all_wrong(tree) for tree in parquet.read_rows(path, Tree)]
         path.unlink()
-        records.write_rows(path, Tree, wrong)
+        parquet.write_rows(path, Tree, wrong)
     manifest = records.read_signed(copy / "round2/search/DONE.json")
     manifest["outputs"] = {}
     records.write_signed(copy / "round2/search/DONE.json", manifest)

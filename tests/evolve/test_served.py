@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds
 from rstar_jax.evolve.announce import by_stage
@@ -87,10 +87,10 @@ def test_a_killed_round_asks_the_server_for_nothing_that_it_answered(server, tmp
     assert f"requests to model at {server.address[:-6]}" in render(report)
 
     assert report["rounds"][0]["coverage"]["all"] == 1.0
-    rows = records.read_rows(tmp_path / "round1/curate/sft.parquet", SftRow)
+    rows = parquet.read_rows(tmp_path / "round1/curate/sft.parquet", SftRow)
     assert len({row.problem_id for row in rows}) == 12
     assert all(not ids for row in rows for ids in row.token_ids)
-    trees = [t for p in (tmp_path / "round1/search").glob("*.parquet") for t in records.read_rows(p, Tree)]
+    trees = [t for p in (tmp_path / "round1/search").glob("*.parquet") for t in parquet.read_rows(p, Tree)]
     kept = sum(node.tokens for tree in trees for node in tree.nodes)
     assert sum(tree.tokens for tree in trees) > kept > 0  # repeats are dropped
     assert all(node.logprob == -0.5 * node.tokens for tree in trees for node in tree.nodes)

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from rstar_jax import launch, records, weights
+from rstar_jax import launch, parquet, weights
 from rstar_jax.data.corrections import KNOWN
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds, sft
@@ -95,7 +95,7 @@ def test_a_warm_start_ends_in_a_policy_and_a_report_with_every_figure(unbroken):
 
 def test_what_is_learnt_are_the_rows_as_given_and_the_conversion_as_it_ran(unbroken, rows):
     folder, _ = unbroken
-    learnt = records.read_rows(folder / "rows/sft.parquet", SftRow)
+    learnt = parquet.read_rows(folder / "rows/sft.parquet", SftRow)
     given = [json.loads(line) for line in rows.read_text().splitlines()]
     assert [list(row.steps) for row in learnt[:10]] == [row["steps"] for row in given[:10]]
     assert "<output>72.0<end_of_output>" in learnt[10].steps[2] and "\\boxed{72}" in learnt[10].steps[3]

@@ -6,7 +6,7 @@ import errno
 import pyarrow.parquet as pq
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve.shards import Shards, Source, count_trees, problem_trees, read_trees
 from rstar_jax.search import SearchConfig
@@ -109,7 +109,7 @@ def test_the_trees_of_a_problem_come_together_few_at_a_time(tmp_path):
             some = [
                 Tree(Problem(f"p{i}", "?", "1"), 1, index, 1, (root,)) for i in problems[start : start + 2]
             ]
-            records.write_rows(tmp_path / f"trees-{index}-{number:05d}.parquet", Tree, some)
+            parquet.write_rows(tmp_path / f"trees-{index}-{number:05d}.parquet", Tree, some)
     found = [*problem_trees(tmp_path)]
     assert [trees[0].problem.id for trees in found] == [f"p{i}" for i in range(7)]
     assert [[tree.tree_index for tree in trees] for trees in found] == [
@@ -119,7 +119,7 @@ def test_the_trees_of_a_problem_come_together_few_at_a_time(tmp_path):
     (tmp_path / "trees-0-00001.parquet").unlink()  # problems of later searches are not lost for it
     assert sum(map(len, problem_trees(tmp_path))) == 11
     bad = dataclasses.replace(found[0][0], nodes=(dataclasses.replace(root, parent=3),))
-    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [bad])
+    parquet.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [bad])
     with pytest.raises(records.Damaged, match="no root at its node 0"):
         next(problem_trees(tmp_path))
 
@@ -214,9 +214,9 @@ def test_a_full_disk_is_said_and_loses_nothing(broken, monkeypatch, writes):
 def test_what_is_no_tree_is_damaged(tmp_path, change, message):
     root, step = Node(-1, "", "ok", 0, 0, 0.0), Node(0, "step", "ok", 1, 0, 0.0)
     tree = Tree(Problem("p", "?", "1"), 1, 0, 1, (root, step))
-    records.write_rows(tmp_path / "whole", Tree, [tree])
-    assert records.read_rows(tmp_path / "whole", Tree) == [tree]
+    parquet.write_rows(tmp_path / "whole", Tree, [tree])
+    assert parquet.read_rows(tmp_path / "whole", Tree) == [tree]
     edited = dataclasses.replace(tree, nodes=(root, dataclasses.replace(step, **change)))
-    records.write_rows(tmp_path / "edited", Tree, [edited])
+    parquet.write_rows(tmp_path / "edited", Tree, [edited])
     with pytest.raises(records.Damaged, match=message):
-        records.read_rows(tmp_path / "edited", Tree)
+        parquet.read_rows(tmp_path / "edited", Tree)

@@ -188,7 +188,7 @@ def test_what_was_written_and_solved_is_not_asked_for_again(server, seeds, tmp_p
 
     monkeypatch.setattr(Synthesis, "BLOCK", 5)
     with monkeypatch.context() as broken:
-        broken.setattr(synthesis_stages.records, "write_rows", breaks(synthesis_stages.records.write_rows, 3))
+        broken.setattr(synthesis_stages.parquet, "write_rows", breaks(synthesis_stages.parquet.write_rows, 3))
         with pytest.raises(Killed):
             synthesise.run(chosen, tmp_path / "run")
     assert len([*(tmp_path / "run/written").glob("*.parquet")]) == 2

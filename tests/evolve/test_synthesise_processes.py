@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from rstar_jax import launch, records
+from rstar_jax import launch, parquet
 from rstar_jax.evolve import synthesise
 from rstar_jax.evolve.synthesis import SynthesiseSettings, Written
 from rstar_jax.settings import from_config
@@ -123,7 +123,7 @@ def ended(workdir: Path, options: list[str]) -> str:
 def rows(folder: Path, single: str, kind: type) -> list[Any]:
     """All that are on disk."""
     paths = sorted([*folder.glob(single), *folder.glob("*.parquet")])
-    return [row for path in paths for row in records.read_rows(path, kind)]
+    return [row for path in paths for row in parquet.read_rows(path, kind)]
 
 
 def trees(workdir: Path) -> list[Tree]:

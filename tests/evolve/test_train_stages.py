@@ -11,7 +11,7 @@ import pytest
 import tokenizers
 
 from rstar_jax import curate as curation
-from rstar_jax import models, records, train, weights
+from rstar_jax import models, parquet, train, weights
 from rstar_jax.curate import CurateConfig, StepValues
 from rstar_jax.data.corrections import corrections
 from rstar_jax.errors import UserError
@@ -173,9 +173,9 @@ def test_problem_by_problem_it_chooses_what_it_would_of_all_trees_at_once(tmp_pa
 
     trees = [[searched(i, 0) for i in range(5)], [searched(i, 1) for i in (1, 2, 4)]]
     for index, some in enumerate(trees):
-        records.write_rows(folder(1, "search") / f"trees-{index}-00000.parquet", Tree, some)
+        parquet.write_rows(folder(1, "search") / f"trees-{index}-00000.parquet", Tree, some)
     dead = Tree(Problem("p", "?", "1"), 2, 0, 8, (Node(-1, "", "ok", 0, 0, 0.0),))
-    records.write_rows(folder(2, "search") / "trees-0-00000.parquet", Tree, [dead])
+    parquet.write_rows(folder(2, "search") / "trees-0-00000.parquet", Tree, [dead])
     context = told(folder, train=TrainSettings(reward="pqm"))
     found, later = (curate(context, round, folder(round, "curate")) for round in (1, 2))
     expected = curation.curate([tree for some in trees for tree in some], CurateConfig(), 1, "pqm")
@@ -184,9 +184,9 @@ def test_problem_by_problem_it_chooses_what_it_would_of_all_trees_at_once(tmp_pa
         ("pairs.parquet", PreferencePair, expected.pairs),
         ("values.parquet", StepValues, expected.values),
     ):
-        assert records.read_rows(folder(1, "curate") / file, kind) == rows and rows
+        assert parquet.read_rows(folder(1, "curate") / file, kind) == rows and rows
         if kind is not StepValues:
-            assert records.read_rows(folder(2, "curate") / file, kind) == rows
+            assert parquet.read_rows(folder(2, "curate") / file, kind) == rows
     assert (found.sft_rows, found.pairs) == (len(expected.sft), len(expected.pairs))
     assert (found.trajectories, found.steps) == (22, 22) and found.coverage["level2"] == 1.0
     assert found.difficulty == Counter(expected.difficulty.values()) and found.dropped == expected.dropped
@@ -199,7 +199,7 @@ def test_labels_that_may_be_wrong_are_listed_beside_the_rows(tmp_path):
     problem = Problem("p", "How many?", "3", source="own")
     wrong = [Node(0, str(i), "answer", 1, 1, -1.0, answer="4", grade="wrong") for i in range(4)]
     tree = Tree(problem, 1, 0, 8, (Node(-1, "", "ok", 0, 4, 0.0), *wrong))
-    records.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [tree])
+    parquet.write_rows(tmp_path / "trees-0-00000.parquet", Tree, [tree])
     found = curate(told(lambda round, stage: tmp_path), 1, tmp_path)
     assert found.suspects == ["p: 3, where 4 of 4 trajectories found 4"]
     assert "1 label to look at" in found.note and "curate/suspects.jsonl lists them" in found.note

@@ -17,7 +17,7 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstar_jax import records, weights
+from rstar_jax import parquet, weights
 from rstar_jax.engine import DecodeConfig
 from rstar_jax.evolve import reward_models, stage_table
 from rstar_jax.evolve.context import Context
@@ -59,8 +59,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
 
     def curate(folder: Path) -> dict[str, Any]:
-        records.write_rows(folder / reward_models.SFT, SftRow, rows)
-        records.write_rows(folder / reward_models.PAIRS, PreferencePair, pairs)
+        parquet.write_rows(folder / reward_models.SFT, SftRow, rows)
+        parquet.write_rows(folder / reward_models.PAIRS, PreferencePair, pairs)
         return {}
 
     run = small("--config.train.policy.batch=4", "--config.train.ppm.batch=4")

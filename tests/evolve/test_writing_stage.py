@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.evolve import joint_search
 from rstar_jax.evolve.joint_search import Team
 from rstar_jax.evolve.synthesis import Written
@@ -80,7 +80,7 @@ def write(folder: Path, hosts: int, writer: Writer, most: int = 5, start: str = 
 
 
 def files(folder: Path) -> dict[str, list[Written]]:
-    return {path.name: records.read_rows(path, Written) for path in folder.glob("*")}
+    return {path.name: parquet.read_rows(path, Written) for path in folder.glob("*")}
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_hosts_write_the_files_of_one(tmp_path, alone, hosts):
 def test_what_broken_hosts_have_written_is_not_asked_for_again(tmp_path, alone, hosts):
     folder = tmp_path / "written"
     assert write(folder, 2, Writer(most=23))
-    there = {row.id for path in folder.glob("written-*") for row in records.read_rows(path, Written)}
+    there = {row.id for path in folder.glob("written-*") for row in parquet.read_rows(path, Written)}
     assert 5 < len(there) < COUNT and [*folder.glob("*.problem")]
     writer = Writer()
     assert not write(folder, hosts, writer, start="b")
@@ -122,7 +122,7 @@ def test_damaged_problems_and_those_of_others_are_written_again(tmp_path, alone,
     folder = tmp_path / "written"
     assert not write(folder, 1, Writer())
     (folder / "written-00001.parquet").write_bytes(b"PAR1")
-    records.write_rows(folder / "written-00005.parquet", Written, [Written("new-3", "x", (), "")] * 3)
+    parquet.write_rows(folder / "written-00005.parquet", Written, [Written("new-3", "x", (), "")] * 3)
     writer = Writer()
     assert not write(folder, 2, writer)
     assert sorted(writer.asked) == [*range(8, 16), 40, 41, 42]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from rstar_jax import manifests, records
+from rstar_jax import manifests, parquet, records
 from rstar_jax.evaluate.reward_order import Order
 from rstar_jax.evolve.kept import keep_sources
 from rstar_jax.evolve.settings import RunSettings
@@ -155,8 +155,8 @@ def make(root: Path, rounds: int = 2, text: str = "") -> Path:
             order=ORDER,
         )
         trees = [tree(p, [("3", "wrong", -0.5), ("2", "right", 0.9)]) for p in asked]
-        records.write_rows(folder / "search-00000.parquet", Tree, trees)
-        records.write_rows(
+        parquet.write_rows(folder / "search-00000.parquet", Tree, trees)
+        parquet.write_rows(
             folder / "policy-00000.parquet", Tree, [tree(p, [("2", "right", 0.9)]) for p in asked]
         )
     return root

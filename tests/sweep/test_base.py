@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import rounds, stage_table
 from rstar_jax.evolve.settings import RunSettings
@@ -127,7 +127,7 @@ def test_a_copy_is_what_another_run_would_have_made(made, tmp_path):
     rounds.run(other, tmp_path / "own")
     for folder in ("copy", "own"):
         (file,) = (tmp_path / folder / "base" / "evaluate").glob("*.parquet")
-        trees = records.read_rows(file, Tree)
+        trees = parquet.read_rows(file, Tree)
         assert len(trees) == 3 and {tree.seed for tree in trees} == {7}
         found = [[_untimed(node) for node in tree.nodes] for tree in trees]
         if folder == "copy":

@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 from transformers import AutoTokenizer
 
-from rstar_jax import launch, records
+from rstar_jax import launch, parquet
 from rstar_jax.evolve import rounds
 from rstar_jax.problems.suite import generate
 from rstar_jax.settings import from_config
@@ -68,15 +68,15 @@ def test_a_round_searches_solves_learns_and_evaluates(made):
     assert 0 < round["search_accuracy"] <= 1 and 0 <= round["policy_pass1"] <= 1
     assert {SUMS.opening, SUMS.end_code, SUMS.end_answer} <= round["policy_training"]["delimiters"].keys()
     for kind, paths in ((SftRow, "round1/curate/sft.parquet"), (Tree, "round1/*/trees-*.parquet")):
-        assert [row for path in folder.glob(paths) for row in records.read_rows(path, kind)]
+        assert [row for path in folder.glob(paths) for row in parquet.read_rows(path, kind)]
 
 
 def test_trees_and_rows_hold_the_tasks_delimiters_alone(made):
     folder = made[0]
     trees = [
-        tree for path in folder.glob("round1/*/trees-*.parquet") for tree in records.read_rows(path, Tree)
+        tree for path in folder.glob("round1/*/trees-*.parquet") for tree in parquet.read_rows(path, Tree)
     ]
-    rows = records.read_rows(folder / "round1/curate/sft.parquet", SftRow)
+    rows = parquet.read_rows(folder / "round1/curate/sft.parquet", SftRow)
     texts = [node.text for tree in trees for node in tree.nodes] + ["".join(row.steps) for row in rows]
     assert not [text for text in texts if any(mark in text for mark in CODE_STEPS.delimiters)]
     for row in rows:

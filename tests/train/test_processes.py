@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.curate.values import StepValues
 from rstar_jax.data import row_tokens
 from rstar_jax.data.row_file import RowFile
@@ -133,9 +133,9 @@ def folder(tmp_path_factory):
     config = DecoderConfig(tokenizer.vocab_size, width=16, layers=1, heads=2, kv_heads=1, head_dim=8, mlp=32)
     save_pretrained(init_random(config, 0), folder / "base", tokenizer_from=tokenizer)
     rows = [SftRow("p", q, (STEP.format(len(q)),), 1.0, 1.0, 1) for q in QUESTIONS]
-    records.write_rows(folder / "sft.parquet", SftRow, rows)
-    records.write_rows(folder / "pairs.parquet", PreferencePair, PAIRS)
-    records.write_rows(folder / "values.parquet", StepValues, VALUES)
+    parquet.write_rows(folder / "sft.parquet", SftRow, rows)
+    parquet.write_rows(folder / "pairs.parquet", PreferencePair, PAIRS)
+    parquet.write_rows(folder / "values.parquet", StepValues, VALUES)
     return folder
 
 

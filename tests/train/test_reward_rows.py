@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.curate import StepValues
 from rstar_jax.data import row_tokens
 from rstar_jax.data.row_file import RowFile
@@ -127,7 +127,7 @@ def test_files_are_learnt_as_a_plain_encoding_of_their_rows_would_be(
         "values": (values(), StepValues, pqm, train_pqm, plain_values),
     }[kind]
     monkeypatch.setattr(module, "fit", learnt)
-    records.write_rows(tmp_path / "rows.parquet", made, rows)
+    parquet.write_rows(tmp_path / "rows.parquet", made, rows)
     expected, told, calls = plain(rows, tokenizer), [], []
     arrays = row_tokens.RowEncoder.__call__
     monkeypatch.setattr(
@@ -168,7 +168,7 @@ def test_values_that_are_none_are_refused_with_their_file(
     tokenizer: Tokenizer, model: RewardModel, tmp_path: Path
 ) -> None:
     rows = [*values(), dataclasses.replace(values()[0], values=(2.0,), weights=(1.0,), steps=("a",))]
-    records.write_rows(tmp_path / "values.parquet", StepValues, rows)
+    parquet.write_rows(tmp_path / "values.parquet", StepValues, rows)
     file = RowFile(tmp_path / "values.parquet", StepValues)
     with pytest.raises(records.Damaged, match=r"values\.parquet: damaged .*values \(2\.0,\), from -1 to 1"):
         train_pqm(model, file, tokenizer, str, CONFIG, tokens=tmp_path / "t")

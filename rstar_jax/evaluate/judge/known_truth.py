@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.judge.samples import JudgeSample
 from rstar_jax.problems.known_errors import PROBES, Solution, right_solution, wrong_solutions
@@ -48,7 +48,7 @@ def _sample(problem: Problem, solution: Solution, kind: str) -> JudgeSample:
 
 def _trees(file: Path) -> list[Tree]:
     try:
-        return records.read_rows(file, Tree)
+        return parquet.read_rows(file, Tree)
     except records.Damaged as error:  # whose own words are a run's
         raise UserError(
             f"config.trees: {file}: damaged ({error.why}). It stays as it is: put it back as it was, or let "

@@ -268,16 +268,16 @@ def tree_table(workdir: Path, file: str, rows: list[int]) -> pa.Table:
     """Return trees of one file by row, in the file's own columns but for token ids, under today's names.
 
     Columns of structs keep the names that they have there. Raises Damaged and UserError as
-    `records.read_rows`; no more than a row group is in memory.
+    `parquet.read_rows`; no more than a row group is in memory.
     """
-    with _opened(workdir / file) as parquet:
-        leaves = [name for name in _leaf_names(parquet) if "token_ids" not in name]
+    with _opened(workdir / file) as trees:
+        leaves = [name for name in _leaf_names(trees) if "token_ids" not in name]
         found, before = [], 0
-        for group in range(parquet.num_row_groups):
-            count = parquet.metadata.row_group(group).num_rows
+        for group in range(trees.num_row_groups):
+            count = trees.metadata.row_group(group).num_rows
             here = [row - before for row in rows if before <= row < before + count]
             if here:
-                found.append(parquet.read_row_group(group, columns=leaves).take(here))
+                found.append(trees.read_row_group(group, columns=leaves).take(here))
             before += count
         if sum(map(len, found)) < len(rows):
             raise records.Damaged(workdir / file, f"{before} trees, row {max(rows)} expected")
@@ -289,7 +289,7 @@ def tree_table(workdir: Path, file: str, rows: list[int]) -> pa.Table:
 
 @contextlib.contextmanager
 def _opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
-    """Raises Damaged and UserError as `records.read_rows`."""
+    """Raises Damaged and UserError as `parquet.read_rows`."""
     try:
         with pq.ParquetFile(path, page_checksum_verification=True, **options) as file:
             yield file
@@ -300,5 +300,5 @@ def _opened(path: Path, **options: Any) -> Iterator[pq.ParquetFile]:
         raise records.Damaged(path, why) from error
 
 
-def _leaf_names(parquet: pq.ParquetFile) -> list[str]:
-    return [parquet.schema.column(i).path for i in range(len(parquet.schema))]
+def _leaf_names(file: pq.ParquetFile) -> list[str]:
+    return [file.schema.column(i).path for i in range(len(file.schema))]

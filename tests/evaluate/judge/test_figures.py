@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.errors import UserError
 from rstar_jax.evaluate.judge.figures import judged
 from rstar_jax.evaluate.judge.known_truth import trajectory_samples
@@ -57,7 +57,7 @@ def test_a_searchs_trajectories_have_verified_values_and_a_first_wrong_step(tmp_
     tree = sum_tree(3, 4)
     nodes = [dataclasses.replace(node) for node in tree.nodes]
     nodes[4].value_sum = 0.5  # the wrong way looked well at its first step
-    records.write_rows(
+    parquet.write_rows(
         tmp_path / "trees-0-00000.parquet", Tree, [dataclasses.replace(tree, nodes=tuple(nodes))]
     )
     right, wrong, last = trajectory_samples(tmp_path)

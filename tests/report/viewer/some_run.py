@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rstar_jax import curate, records
+from rstar_jax import curate, parquet
 from rstar_jax.types import Node, PreferencePair, Problem, SftRow, Tree
 
 HOSTILE = (
@@ -68,14 +68,14 @@ def make(folder: Path) -> Path:
             tree(PROBLEMS[2], round, False, HOSTILE),
         ]
         search, learnt = folder / f"round{round}" / "search", folder / f"round{round}" / "curate"
-        records.write_rows(search / "trees-0-00000.parquet", Tree, trees)
+        parquet.write_rows(search / "trees-0-00000.parquet", Tree, trees)
         curated = curate.curate(trees, curate.CurateConfig(), round)
-        records.write_rows(learnt / "sft.parquet", SftRow, curated.sft)
-        records.write_rows(learnt / "pairs.parquet", PreferencePair, curated.pairs)
+        parquet.write_rows(learnt / "sft.parquet", SftRow, curated.sft)
+        parquet.write_rows(learnt / "pairs.parquet", PreferencePair, curated.pairs)
     suspect = {"id": PROBLEMS[2].id, "answer": "5"}
     (folder / "round2" / "curate" / "suspects.jsonl").write_text(json.dumps(suspect) + "\n")
     held_out = Problem("h/0", "Held out: 2 + 3?", "5", 1)
-    records.write_rows(
+    parquet.write_rows(
         folder / "round2" / "evaluate" / "search-00000.parquet", Tree, [tree(held_out, 2, True)]
     )
     return folder

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.report.page.frame import Section, frame
 from rstar_jax.report.viewer import embedded
 from rstar_jax.types import Problem, Tree
@@ -44,7 +44,7 @@ def test_a_budget_is_kept_over_all_outcomes(tmp_path):
         for right in (True, False)
         for i in range(30)
     ]
-    records.write_rows(tmp_path / "round1/search/trees-0-00000.parquet", Tree, made)
+    parquet.write_rows(tmp_path / "round1/search/trees-0-00000.parquet", Tree, made)
     whole = embedded(tmp_path)
     some = embedded(tmp_path, len(whole.body) // 5)
     assert 6 <= some.shown <= 14 and some.total == 60
@@ -60,7 +60,7 @@ def test_a_budget_is_kept_over_all_outcomes(tmp_path):
 def test_a_tree_that_is_too_large_costs_no_other_its_place(tmp_path):
     large, small = (Problem(f"{name}/0", "Sum?", "5", 1) for name in ("a", "b"))
     trees = [some_run.tree(large, 1, True, ("\n# more\n",) * 4000), some_run.tree(small, 1, True)]
-    records.write_rows(tmp_path / "round1/search/trees-0-00000.parquet", Tree, trees)
+    parquet.write_rows(tmp_path / "round1/search/trees-0-00000.parquet", Tree, trees)
     found = blocks(embedded(tmp_path, 20_000))["walk-problems"]["problems"]
     assert [problem["id"] for problem in found] == ["b/0"]
 
@@ -72,7 +72,7 @@ def test_held_out_answers_are_those_of_the_run_s_vote(tmp_path, vote, node):
     nodes = [some_run.node(-1, "", 0)]
     nodes += [some_run.node(0, a, 1, "answer", answer=a, grade="wrong", ppm=ppm) for a, ppm in answers]
     tree = Tree(some_run.PROBLEMS[0], 1, 0, 3, tuple(nodes), seed=1, policy="a" * 64)
-    records.write_rows(tmp_path / "round1/evaluate/search-00000.parquet", Tree, [tree])
+    parquet.write_rows(tmp_path / "round1/evaluate/search-00000.parquet", Tree, [tree])
     records.write_json(tmp_path / "config.json", {"evaluate": {"vote": vote, "top_k": 0, "scores": "last"}})
     block = blocks(embedded(tmp_path))["walk-tree-0"]
     assert block["elected"] == node and vote in block["elected_by"]

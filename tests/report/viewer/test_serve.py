@@ -8,7 +8,7 @@ import urllib.parse
 
 import pytest
 
-from rstar_jax import records
+from rstar_jax import parquet
 from rstar_jax.errors import UserError
 from rstar_jax.report.viewer.problems import Problems
 from rstar_jax.report.viewer.serve import Trees, server
@@ -91,16 +91,16 @@ def test_a_tree_and_what_was_learnt_from_it(port):
 def test_a_single_tree_that_is_joined_meanwhile_is_found_in_its_shard(tmp_path):
     run = some_run.make(tmp_path)
     shard = run / "round1/search/trees-0-00000.parquet"
-    trees = records.read_rows(shard, Tree)
+    trees = parquet.read_rows(shard, Tree)
     shard.unlink()
     single = run / "round1/search/trees-0-000001.tree"
-    records.write_rows(single, Tree, trees[1:2])
+    parquet.write_rows(single, Tree, trees[1:2])
     with server(run, 0) as serving:
         thread = threading.Thread(target=serving.serve_forever, args=(0.02,))
         thread.start()
         port = serving.server_address[1]
         settled(port)
-        records.write_rows(shard, Tree, trees)
+        parquet.write_rows(shard, Tree, trees)
         single.unlink()
         status, tree = get(port, "/tree", set=0, round=1, tree=0, problem="p/1")
         serving.shutdown()

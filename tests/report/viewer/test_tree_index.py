@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rstar_jax import records
+from rstar_jax import parquet, records
 from rstar_jax.errors import UserError
 from rstar_jax.report.viewer.problems import Problems, Wanted, suspect_ids
 from rstar_jax.report.viewer.tree_index import CACHE, OUTCOMES, TreeIndex, tree_files, tree_table
@@ -30,7 +30,7 @@ def found(run, **wanted):
 @given(st.lists(trees(), min_size=1, max_size=5))
 def test_rows_are_what_trees_say(tmp_path_factory, made):
     folder = tmp_path_factory.mktemp("any")
-    records.write_rows(folder / "round3/search/trees-0-00000.parquet", Tree, made)
+    parquet.write_rows(folder / "round3/search/trees-0-00000.parquet", Tree, made)
     index = TreeIndex(folder).read_all()
     rows = index.table().to_pylist()
     assert len(rows) == len(made)
@@ -71,7 +71,7 @@ def test_what_is_cached_is_read_no_more_until_it_changes(run):
     again.scan()
     assert not again.left and again.table().equals(before)
     path = run / "round1/search/trees-0-00000.parquet"
-    records.write_rows(path, Tree, records.read_rows(path, Tree)[:2])
+    parquet.write_rows(path, Tree, parquet.read_rows(path, Tree)[:2])
     again.scan()
     assert [file.name for file in again.left] == ["round1/search/trees-0-00000.parquet"]
     again.next()
@@ -92,9 +92,9 @@ def test_a_folder_that_cannot_be_written_is_looked_at_all_the_same(run):
 
 def test_a_tree_of_its_own_counts_once_while_it_is_joined(run):
     shard = run / "round1/search/trees-0-00000.parquet"
-    trees = records.read_rows(shard, Tree)
+    trees = parquet.read_rows(shard, Tree)
     for i in range(3):
-        records.write_rows(run / f"round1/search/trees-0-{i:06d}.tree", Tree, trees[i : i + 1])
+        parquet.write_rows(run / f"round1/search/trees-0-{i:06d}.tree", Tree, trees[i : i + 1])
     index = TreeIndex(run).read_all()
     assert len(index.table()) == 7
     shard.unlink()
@@ -143,6 +143,6 @@ def test_other_files_are_no_trees(run):
 
 
 def test_samples_of_benchmarks_are_trees_too(run):
-    trees = records.read_rows(run / "round1/search/trees-0-00000.parquet", Tree)
-    records.write_rows(run / "benchmarks/aime24/samples-0-00000.parquet", Tree, trees[:1])
+    trees = parquet.read_rows(run / "round1/search/trees-0-00000.parquet", Tree)
+    parquet.write_rows(run / "benchmarks/aime24/samples-0-00000.parquet", Tree, trees[:1])
     assert found(run, set=3) == ["p/0"]
