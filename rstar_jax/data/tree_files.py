@@ -42,12 +42,6 @@ def _pass_over(error: Unfit) -> None:
     """Leave it to whoever reads the rows to say what is wrong with one."""
 
 
-def read_trees(path: Path, on_bad: OnBad = raise_it) -> Iterator[Tree]:
-    """Yield the trees of a file that `holds_trees`. on_bad: told of file and line of a row that is none, and
-    raises, or has it passed over. Raises UserError for Parquet that is none."""
-    return (tree for _, tree in _keyed(path, on_bad) if tree is not None)
-
-
 def _keyed(path: Path, on_bad: OnBad) -> Iterator[tuple[tuple[int, str], Tree | None]]:
     """The trees of a file with their rounds and problems, as `_keys` gives them; None for a bad one."""
     if is_parquet(path):
@@ -101,7 +95,8 @@ def of_problems(paths: Sequence[Path], on_bad: OnBad = raise_it) -> Iterator[lis
     """Yield the trees of each round and problem together, wherever they stand in the files.
 
     A problem's trees are yielded where the last of them stands. Those that wait for others do so on disk.
-    on_bad, errors: as of `read_trees`.
+    on_bad: told of file and line of a row that is none, and raises, or has it passed over. Raises UserError
+    for Parquet that is none.
     """
     keys = (_keys(path) for path in paths)
     due = Counter(key for of_file in keys for key, _ in itertools.groupby(of_file))

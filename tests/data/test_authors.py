@@ -10,7 +10,7 @@ import pytest
 from rstar_jax import curate
 from rstar_jax.data.authors import Frame, pair_of, pairs, solution, tree, tree_of
 from rstar_jax.data.tables import Place
-from rstar_jax.data.tree_files import holds_trees, read_trees
+from rstar_jax.data.tree_files import holds_trees, of_problems
 from rstar_jax.errors import UserError
 from rstar_jax.tasks import MathTask
 from rstar_jax.types import PreferencePair
@@ -164,7 +164,7 @@ def test_bad_trees_are_named_by_line_and_tag(tmp_path, change, why):
     path.write_text("\n".join(map(json.dumps, [tree(sum_tree(2, 3)), spoilt(change)])))
     assert holds_trees(path)
     with pytest.raises(UserError, match=rf"trees\.jsonl:2: {why}"):
-        list(read_trees(path))
+        list(of_problems([path]))
 
 
 def test_solutions_are_question_and_text():
