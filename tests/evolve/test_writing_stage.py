@@ -129,3 +129,15 @@ def test_damaged_problems_and_those_of_others_are_written_again(tmp_path, alone,
     aside = [path for path in folder.glob("*damaged*") if path.unlink() is None]
     assert len(aside) == 2 and files(folder) == alone
     assert "not of the problems that belong here" in caplog.text
+
+
+def test_what_is_left_beside_a_whole_block_goes_at_the_end(tmp_path):
+    folder = tmp_path / "written"
+    assert not write(folder, 1, Writer())
+    names = [path.name for path in folder.iterdir()]
+    late = [WrittenProblems(tmp_path / "late", COUNT, size=SIZE).single(place).name for place in (9, 42)]
+    for name in (*late, ".written-000011.problem.host-1.part"):
+        (folder / name).write_bytes(b"late")
+    team = Team(0, 2, "z", lambda value: [value], store(folder))
+    joint_search.clear(folder, team, SIZE, ".problem")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
