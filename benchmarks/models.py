@@ -37,6 +37,7 @@ import optax
 from flax import nnx
 from shape import SHAPES, listed
 
+from rstar_jax.compilations import jit
 from rstar_jax.models import Decoder, DecoderConfig, Rope, attention, init_random
 from rstar_jax.models.config import Remat
 from rstar_jax.models.params import param_specs
@@ -92,8 +93,8 @@ def ours(model: Decoder, tokens: np.ndarray, remat: Remat = "none") -> tuple[Ste
         updates, state = optimiser.update(jax.grad(loss)(params), state, params)
         return optax.apply_updates(params, updates), state
 
-    forward = jax.jit(lambda params, tokens: nnx.merge(graphdef, params)(tokens))
-    train = jax.jit(train, donate_argnums=(0, 1))
+    forward = jit(lambda params, tokens: nnx.merge(graphdef, params)(tokens))
+    train = jit(train, donate_argnums=(0, 1))
     held = [jax.tree.map(jnp.copy, params), state]
 
     def step() -> None:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rstar_jax.compilations import jit
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import KV
 from rstar_jax.models.bfloat16 import same_bits
@@ -47,7 +48,7 @@ def store(pool: KV, new: KV, todo: PageWrites) -> KV:
     return one(pool[0], new[0]), one(pool[1], new[1])
 
 
-@functools.partial(jax.jit, static_argnames="shape", donate_argnums=0)
+@functools.partial(jit, static_argnames="shape", donate_argnums=0)
 def store_rows(pool: KV, new: KV, todo: PageWrites, *, shape: EngineModel) -> KV:
     """`store`, compiled. new: [L, ..., G, A], rows in the order of todo.slots."""
     k, v = (a.reshape(a.shape[0], -1, *a.shape[-2:]) for a in new)
@@ -64,7 +65,7 @@ def gather(pool: KV, tables: jax.Array, dtype: Any) -> KV:
     return one(pool[0]), one(pool[1])
 
 
-@functools.partial(jax.jit, static_argnames="shape")
+@functools.partial(jit, static_argnames="shape")
 def read(
     params: dict[str, jax.Array], tokens_RxP: jax.Array, length_R: jax.Array, *, shape: EngineModel
 ) -> KV:
@@ -72,7 +73,7 @@ def read(
     return shape.pin_pool(shape.build(params).prefill(tokens_RxP, length_R)[1])
 
 
-@functools.partial(jax.jit, static_argnames="shape")
+@functools.partial(jit, static_argnames="shape")
 def read_on(
     params: dict[str, jax.Array],
     pool: KV,

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rstar_jax.compilations import jit
 from rstar_jax.engine import pool, sampling, stops
 from rstar_jax.engine.shape import EngineModel
 from rstar_jax.models import KV, RewardModel
@@ -97,7 +98,7 @@ class InFlight(NamedTuple):
     new: KV  # [L, C, B, N, G, A], of the pool's dtype
 
 
-@functools.partial(jax.jit, static_argnames=("shape", "B", "N", "P", "S"))
+@functools.partial(jit, static_argnames=("shape", "B", "N", "P", "S"))
 def empty(table: stops.Table, *, shape: EngineModel, B: int, N: int, P: int, S: int) -> Slots:
     """Slots without leaves: every row is idle."""
     prefix, suffix = shape.empty_caches(B, N, P, S)
@@ -130,7 +131,7 @@ def by_field(place: Callable[[Any, int | None], Any], slots: Slots) -> Slots:
     return Slots(**{name: place(value, heads.get(name)) for name, value in slots._asdict().items()})
 
 
-@functools.partial(jax.jit, static_argnames=("sizes", "shape"))
+@functools.partial(jit, static_argnames=("sizes", "shape"))
 def fit(cache: Any, *, sizes: tuple[tuple[int, ...], ...], shape: EngineModel) -> Any:
     """A cache of prefixes or suffixes, every array cut or filled up with zeros, at the end of each axis, to
     its new size; what is cut off must be unused."""
@@ -144,7 +145,7 @@ def fit(cache: Any, *, sizes: tuple[tuple[int, ...], ...], shape: EngineModel) -
     return shape.pin(jax.tree.unflatten(tree, fitted), -3)
 
 
-@functools.partial(jax.jit, static_argnames="shape", donate_argnums=0)
+@functools.partial(jit, static_argnames="shape", donate_argnums=0)
 def admit(slots: Slots, pages: KV, arrivals: NewRequests, *, shape: EngineModel) -> Slots:
     """Puts leaves into slots: their prefixes are gathered from the pool, once for all their candidates."""
     named = [name for name in NewRequests._fields if name in Slots._fields]
@@ -173,9 +174,7 @@ def admit(slots: Slots, pages: KV, arrivals: NewRequests, *, shape: EngineModel)
     return by_field(shape.pin, jax.lax.fori_loop(0, arrivals.count, one, slots))
 
 
-@functools.partial(
-    jax.jit, static_argnames=("shape", "S", "chunk", "top_k", "top_p", "min_p"), donate_argnums=1
-)
+@functools.partial(jit, static_argnames=("shape", "S", "chunk", "top_k", "top_p", "min_p"), donate_argnums=1)
 def advance(
     params: dict[str, jax.Array],
     slots: Slots,
@@ -252,7 +251,7 @@ def advance(
     return by_field(shape.pin, slots), flight
 
 
-@functools.partial(jax.jit, static_argnames="shape")
+@functools.partial(jit, static_argnames="shape")
 def values(
     params: dict[str, jax.Array],
     pages: KV,

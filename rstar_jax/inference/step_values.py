@@ -18,6 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from rstar_jax import sharding, weights
+from rstar_jax.compilations import jit
 from rstar_jax.data.step_labels import step_of
 from rstar_jax.engine.buckets import cache_bucket, padded
 from rstar_jax.errors import UserError
@@ -66,7 +67,7 @@ class StepValues:
         def raw(params: nnx.State, rest: nnx.State, tokens_BxT: jax.Array) -> jax.Array:
             return nnx.merge(graphdef, params, rest).raw(tokens_BxT)
 
-        self._raw = jax.jit(raw)
+        self._raw = jit(raw)
 
     def encode(self, question: str, steps: Sequence[str]) -> SolutionText:
         """The ids of a solution. Steps of prose end as the task's do, as a PPM of ours learns them."""

@@ -28,6 +28,12 @@ def select(which: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     return _selected(which, x, y)
 
 
+def as_bits(x: jax.Array) -> jax.Array:
+    """x as `same_bits` takes it back: bfloat16 that is only to be moved, of which XLA:CPU would make float32
+    and round it again, number by number."""
+    return same_bits(x, jnp.uint16) if _slow(x.dtype) else x
+
+
 def same_bits(x: jax.Array, dtype: Any) -> jax.Array:
     """x as `dtype`, which is as wide: bfloat16 as uint16, which XLA:CPU moves as it is, or the way back."""
     return x if x.dtype == dtype else jax.lax.bitcast_convert_type(x, dtype)

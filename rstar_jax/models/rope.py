@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rstar_jax.kernels.attention_mesh import current_platform
 from rstar_jax.models.config import Rope
 
 Tables = tuple[jax.Array, jax.Array]  # cosines and sines [..., R/2] float32 of R rotated dimensions
@@ -100,8 +101,16 @@ def tables(
             long[..., None], position * jnp.expand_dims(jnp.asarray(frequency, jnp.float32), before), angle
         )
     scale = magnitude(rope, max_positions)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    if current_platform() == "cpu" and angle.size:
+        # A branch, which XLA:CPU does not fuse: else it computes them again for every head of every layer.
+        cos, sin = jax.lax.cond(angle.ravel()[0] >= 0, _cos_sin, lambda a: (a, a), angle)
+    else:
+        cos, sin = _cos_sin(angle)
     return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)
+
+
+def _cos_sin(angle: jax.Array) -> Tables:
+    return jnp.cos(angle), jnp.sin(angle)
 
 
 def long_from(rope: Rope) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from rstar_jax.models.bfloat16 import as_bits, same_bits
 from rstar_jax.models.linear import Unstacked
 
 
@@ -27,7 +28,12 @@ def _cut(stack: jax.Array) -> Sequence[jax.Array]:
 
 
 def _layers(stack: jax.Array) -> list[jax.Array]:
-    return [stack[layer] for layer in range(len(stack))]
+    bits = as_bits(stack)
+    return [same_bits(bits[layer], stack.dtype) for layer in range(len(stack))]
+
+
+def _together(layers: list[jax.Array]) -> jax.Array:
+    return same_bits(jnp.stack([as_bits(layer) for layer in layers]), layers[0].dtype)
 
 
 @jax.custom_vjp
@@ -39,4 +45,4 @@ def _cut_with_gradient(stack: jax.Array) -> list[jax.Array]:
     return _layers(stack)
 
 
-_cut_with_gradient.defvjp(lambda stack: (_layers(stack), None), lambda _, layers: (jnp.stack(layers),))
+_cut_with_gradient.defvjp(lambda stack: (_layers(stack), None), lambda _, layers: (_together(layers),))

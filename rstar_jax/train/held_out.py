@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 from flax import nnx
 
+from rstar_jax.compilations import jit
 from rstar_jax.errors import UserError
 from rstar_jax.train.batch import Batch
 from rstar_jax.train.config import TrainConfig
@@ -49,7 +50,7 @@ def measure(
 @functools.lru_cache(maxsize=4)
 def _terms_of(graphdef: Any, loss: Loss, config: TrainConfig) -> Callable[..., Any]:
     """Compiled once for the epochs of a training."""
-    return jax.jit(lambda params, frozen, piece: loss(nnx.merge(graphdef, params, frozen), piece, config))
+    return jit(lambda params, frozen, piece: loss(nnx.merge(graphdef, params, frozen), piece, config))
 
 
 class Validation:

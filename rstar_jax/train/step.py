@@ -19,7 +19,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from rstar_jax import sharding
-from rstar_jax.compilations import DeviceProgram, abstract
+from rstar_jax.compilations import DeviceProgram, abstract, jit
 from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
 from rstar_jax.train.config import TrainConfig
@@ -230,10 +230,10 @@ def _made(
     lies = {name: lies[name] for name in jax.eval_shape(init, params)}
     sums = there, everywhere
     return TrainPrograms(
-        jax.jit(init, out_shardings=lies),
-        jax.jit(zeros, out_shardings=sums),
-        jax.jit(accumulate, donate_argnums=2, out_shardings=sums),
-        jax.jit(update, donate_argnums=(0, 1, 2), out_shardings=(there, lies, sums, everywhere)),
+        jit(init, out_shardings=lies),
+        jit(zeros, out_shardings=sums),
+        jit(accumulate, donate_argnums=2, out_shardings=sums),
+        jit(update, donate_argnums=(0, 1, 2), out_shardings=(there, lies, sums, everywhere)),
         everywhere,
     )
 
