@@ -26,10 +26,13 @@ THREADS = 8
 # Bytes beside arrays from which on programs are forgotten between stages; Python and JAX take 0.3 GB.
 MOST_HELD = 1 << 30
 _generation = 0
-# XLA:CPU orders operations for many threads: of layers that run one by one it cuts out all weights before the
-# first product, which are then new pages at each call. For little memory it cuts each where it is used; other
-# platforms take no notice.
-_COMPILER = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+# XLA:CPU orders operations for many threads: of layers that run one by one it cuts out all weights before
+# the first product, new pages at each call; for little memory it cuts each where it is used. And it copies
+# what is donated and read more than once, unless it looks at the order. Other platforms take no notice.
+_COMPILER = {
+    "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    "xla_cpu_copy_insertion_use_region_analysis": True,
+}
 jit = functools.partial(jax.jit, compiler_options=_COMPILER)  # of a program that is called by itself
 
 

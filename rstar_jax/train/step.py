@@ -23,7 +23,7 @@ from rstar_jax.compilations import DeviceProgram, abstract, jit
 from rstar_jax.errors import UserError
 from rstar_jax.losses import Terms
 from rstar_jax.train.config import TrainConfig
-from rstar_jax.train.optimizer import optimizer, state_shardings
+from rstar_jax.train.optimizer import clip, optimizer, state_shardings
 from rstar_jax.train.schedule import rate
 from rstar_jax.train.steadiness import judge, window
 
@@ -191,7 +191,7 @@ def _made(
 
     def update(params: Any, state: Any, sums: Any, hyper: dict[str, jax.Array]) -> Any:
         gradients, terms = sums
-        gradients = jax.tree.map(lambda g: g / jnp.maximum(terms["loss"][1], 1e-6).astype(g.dtype), gradients)
+        weight = jnp.maximum(terms["loss"][1], 1e-6)
         learning_rate = rate(
             config.schedule,
             hyper["step"],
@@ -203,8 +203,11 @@ def _made(
             name: jnp.where((count > 0) | (name == "loss"), total / jnp.maximum(count, 1e-6), jnp.nan)
             for name, (total, count) in terms.items()
         }
-        grad_norm = optax.global_norm(gradients)
+        grad_norm = optax.global_norm(gradients) / weight
         counts, recent = judge(values["loss"], grad_norm, state.get("recent"), config.spike)
+        gradients = jax.tree.map(
+            lambda g: clip(g / weight.astype(g.dtype), grad_norm, config.clip), gradients
+        )
         updates, opt_state = optimiser.update(gradients, state["optimiser"], params)
         learnt = jax.tree.map(lambda p, u: (p - learning_rate * u).astype(p.dtype), params, updates)
         new = {"optimiser": opt_state}
