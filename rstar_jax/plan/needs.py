@@ -21,7 +21,8 @@ TRAINING = 9  # programs of a training
 # the process once a step is compiled, and for each further shape of its calls (docs/BENCHMARKS.md).
 UNROLLED, UNROLLED_WITHOUT_REMAT = 12, 32
 UNROLLED_LAYER, UNROLLED_SIZE = 20 * 2**20, 9 * 2**20
-UPDATING = {"adamw": 2.8, "adamw8bit": 3.6}  # times float32 parameters that an update holds besides, on a CPU
+# Times the largest matrix in float32 that an update holds besides, on a CPU (docs/BENCHMARKS.md).
+UPDATING = {"adamw": 2, "adamw8bit": 5, "adafactor": 1}
 # What stages leave to those after them in one process on a CPU, besides their programs, and with these at
 # most, as more is let go (compilations.MOST_HELD, of which the runtime is a part).
 LEFT, LEFT_AT_MOST = 250 * 2**20, 760 * 2**20
@@ -96,7 +97,8 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
     if lora[0] and machine.on_cpu and load.size < 4:
         weights += 4 * shape.parameters
     size = 4 if machine.on_cpu else load.size
-    updating = 4 * trained * UPDATING.get(load.optimizer, UPDATING["adamw"]) if machine.on_cpu else 0
+    matrices = shape.vocab * shape.width, shape.layers * shape.width * shape.mlp, shape.routed // 3
+    updating = 4 * min(trained, max(matrices)) * UPDATING[load.optimizer] if machine.on_cpu else 0
     activations = shape.activation_bytes(load.rows, load.seq_len, size, load.remat)
     return {
         "weights": weights,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rstar_jax.models import Decoder, cache, init_random, resize_vocab
+from rstar_jax.models import Decoder, cache, init_random, layers, resize_vocab
 from rstar_jax.models.cache import lay_out
 from rstar_jax.models.config import Remat
 from rstar_jax.models.decoder import REMAT
@@ -141,6 +141,29 @@ def test_on_a_cpu_deep_decoders_run_unrolled_and_on_a_tpu_in_a_scan(tiny: Decode
     again = functools.partial(deep.hidden, remat="full")  # unrolled, it would hold four times as much
     assert "scan" in str(jax.make_jaxpr(again)(jnp.arange(4)[None]))
     assert not cache.texts_unrolled(cache.UNROLL_UP_TO + 1, "tpu")
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_on_a_cpu_angles_are_computed_once_for_all_layers(tiny: Decoder, given: bool) -> None:
+    positions = [jnp.arange(8)[None] + 3] if given else []
+    compiled = jax.jit(lambda tokens, *more: tiny(tokens, *more)).lower(jnp.arange(8)[None], *positions)
+    assert tiny.config.layers > 1 and compiled.compile().as_text().count(" cosine(") <= 1
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_norm_of_a_single_row_has_the_gradients_of_the_formula(tiny: Decoder, rows: int) -> None:
+    x, w = jax.random.normal(jax.random.key(0), (rows, 5, 8)), jnp.linspace(0.5, 2, 8)
+
+    def formula(x: jax.Array, w: jax.Array) -> jax.Array:
+        return x / jnp.sqrt(jnp.mean(x**2, axis=-1, keepdims=True) + tiny.config.norm_eps) * w[None, None]
+
+    def loss(norm: Any) -> Any:
+        return jax.jit(jax.grad(lambda x, w: jnp.sum(jnp.sin(norm(x, w))), argnums=(0, 1)))(x, w)
+
+    ours = functools.partial(layers.rms_norm, dataclasses.replace(tiny.config, norm_offset=False))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), loss(ours), loss(formula)
+    )
 
 
 @pytest.mark.parametrize("scanned", [False, True])

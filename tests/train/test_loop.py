@@ -91,6 +91,15 @@ def test_the_rows_of_the_catalogue_are_what_a_training_calls(tiny, examples, hea
     assert [name for name in heard if name in STEP] == STEP
 
 
+def test_an_update_on_a_cpu_copies_nothing_that_is_donated(tiny, examples):
+    config = dataclasses.replace(CONFIG, ema=0.9)
+    microbatch = PolicyBatches(examples, config, seed=0)(0).microbatches[0]
+    model = tiny()
+    _, update = programs(model, microbatch, policy_loss, config)
+    memory = update.compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 1.3 * sum(a.nbytes for a in jax.tree.leaves(parameters(model)))
+
+
 @pytest.mark.parametrize("committed", [["embed"], ["embed", "norm"], "all"])
 @pytest.mark.parametrize("low_rank", [False, True])
 def test_weights_that_are_put_on_a_device_compile_each_program_once(
