@@ -102,8 +102,9 @@ def tables(
         )
     scale = magnitude(rope, max_positions)
     if current_platform() == "cpu" and angle.size:
-        # A branch, which XLA:CPU does not fuse: else it computes them again for every head of every layer.
-        cos, sin = jax.lax.cond(angle.ravel()[0] >= 0, _cos_sin, lambda a: (a, a), angle)
+        # XLA:CPU does not fuse a branch: else it computes them again for every head of every layer. Both
+        # branches are the same: positions are any, below 0, too (padding on the left), or not a number.
+        cos, sin = jax.lax.cond(angle.ravel()[0] >= 0, _cos_sin, _cos_sin, angle)
     else:
         cos, sin = _cos_sin(angle)
     return (cos, sin) if scale == 1.0 else (cos * scale, sin * scale)

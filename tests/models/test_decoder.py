@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from rstar_jax.models import Decoder, cache, init_random, layers, resize_vocab
+from rstar_jax.models import Decoder, Rope, cache, init_random, layers, resize_vocab, rope
 from rstar_jax.models.cache import lay_out
 from rstar_jax.models.config import Remat
 from rstar_jax.models.decoder import REMAT
@@ -147,7 +147,19 @@ def test_on_a_cpu_deep_decoders_run_unrolled_and_on_a_tpu_in_a_scan(tiny: Decode
 def test_on_a_cpu_angles_are_computed_once_for_all_layers(tiny: Decoder, given: bool) -> None:
     positions = [jnp.arange(8)[None] + 3] if given else []
     compiled = jax.jit(lambda tokens, *more: tiny(tokens, *more)).lower(jnp.arange(8)[None], *positions)
-    assert tiny.config.layers > 1 and compiled.compile().as_text().count(" cosine(") <= 1
+    text = compiled.compile().as_text()  # a branch each way
+    assert tiny.config.layers > 1 and text.count(" conditional(") == 1 and text.count(" cosine(") <= 2
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("first", [-2.0, np.nan])
+def test_rotary_tables_are_right_wherever_the_first_position_is(first: float, mapped: bool) -> None:
+    positions = jnp.array([[first, 0, 1], [0, 1, 2]])
+    tables = functools.partial(rope.tables, Rope(), dim=4, max_positions=8)
+    angles = np.asarray(positions)[..., None] * np.array([1, 0.01])
+    found = jax.jit(jax.vmap(tables) if mapped else tables)(positions)
+    for table, exact in zip(found, (np.cos(angles), np.sin(angles)), strict=True):
+        np.testing.assert_allclose(table, exact, atol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
