@@ -32,6 +32,7 @@ _STAGES = {
     "ppm": ("pairs", "ppm", "compare", "evaluate"),
     "synthesise": ("written", "cleaned", "solved", "problems"),
 }
+_OF_PROBLEMS = ("written", "cleaned")  # stages whose rows are no trees
 
 
 class Faults:
@@ -96,15 +97,15 @@ def _state(root: Path, name: str, faults: Faults) -> StageState:
 
 
 def _so_far(folder: Path) -> str:
-    """How far a stage is by its files: trees on disk, or steps of a training."""
-    trees = sum(1 for _ in folder.glob("*.tree"))
+    """How far a stage is by its files: trees or problems on disk, or steps of a training."""
+    rows = sum(1 for single in ("*.tree", "*.problem") for _ in folder.glob(single))
     for path in folder.glob("*-*.parquet"):
         try:
-            trees += pq.read_metadata(path).num_rows
+            rows += pq.read_metadata(path).num_rows
         except (OSError, pa.ArrowException):
             continue
-    if trees:
-        return f"{trees:,} trees on disk"
+    if rows:
+        return f"{rows:,} {'problems' if folder.name in _OF_PROBLEMS else 'trees'} on disk"
     if (metrics := folder / "metrics.jsonl").exists():
         with metrics.open("rb") as lines:
             return f"{sum(1 for _ in lines):,} steps"

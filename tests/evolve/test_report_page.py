@@ -13,7 +13,10 @@ import pytest
 from rstar_jax import records
 from rstar_jax.errors import UserError
 from rstar_jax.evolve import report_page
+from rstar_jax.evolve.findings import Faults, stages
 from rstar_jax.evolve.report_page import ReportSettings, at_the_end, gather, run, write
+from rstar_jax.evolve.synthesis import Written
+from rstar_jax.evolve.writing_stage import WrittenProblems
 from tests.report import a_run
 from tests.report.test_frame import HOSTILE, Reader
 
@@ -152,6 +155,15 @@ def test_nothing_finished_yet(tmp_path):
     page = page_of(root)
     assert "No stage has finished yet, begun: base/evaluate (1 trees on disk)" in page
     assert sections(page) == ["overview", "provenance"]
+
+
+def test_problems_that_are_being_written_are_no_trees(tmp_path):
+    blocks = WrittenProblems(tmp_path / "written", 6, size=4)
+    for i in (0, 1, 2, 3, 5):
+        blocks.add(i, Written(f"new-{i}", "", (), ""))
+    blocks.join(0)
+    found = [(one.name, one.detail) for one in stages(tmp_path, "synthesise", {}, Faults(tmp_path))]
+    assert found[0] == ("written", "5 problems on disk")
 
 
 @pytest.mark.parametrize(
