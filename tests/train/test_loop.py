@@ -10,7 +10,8 @@ import pytest
 
 from rstar_jax.compilations import abstract
 from rstar_jax.errors import UserError
-from rstar_jax.models import Decoder
+from rstar_jax.models import Decoder, DecoderConfig, init_random
+from rstar_jax.plan.needs import UPDATING
 from rstar_jax.train import (
     MetricsWriter,
     PolicyBatches,
@@ -98,6 +99,15 @@ def test_an_update_on_a_cpu_copies_nothing_that_is_donated(tiny, examples):
     _, update = programs(model, microbatch, policy_loss, config)
     memory = update.compile().memory_analysis()
     assert memory.temp_size_in_bytes < 1.3 * sum(a.nbytes for a in jax.tree.leaves(parameters(model)))
+
+
+def test_an_update_holds_no_more_than_a_plan_expects(examples):
+    """Of a model whose three matrices of the MLP are its largest."""
+    shape = DecoderConfig(vocab_size=64, width=64, layers=4, heads=4, kv_heads=2, head_dim=16, mlp=192)
+    microbatch = PolicyBatches(examples, CONFIG, seed=0)(0).microbatches[0]
+    _, update = programs(init_random(shape, seed=0), microbatch, policy_loss, CONFIG)
+    held = update.compile().memory_analysis().temp_size_in_bytes / (4 * 4 * 64 * 192)
+    assert UPDATING["adamw"] - 1 < held < UPDATING["adamw"] + 0.1
 
 
 @pytest.mark.parametrize("committed", [["embed"], ["embed", "norm"], "all"])
