@@ -20,7 +20,7 @@ TRAINING = 9  # programs of a training
 # Layers that a CPU trains one by one, with and without remat (models/cache.py); what each of them takes in
 # the process once a step is compiled, and for each further shape of its calls (docs/BENCHMARKS.md).
 UNROLLED, UNROLLED_WITHOUT_REMAT = 12, 32
-UNROLLED_LAYER, UNROLLED_SIZE = 20 * 2**20, 9 * 2**20
+UNROLLED_LAYER, UNROLLED_SIZE = 27 * 2**20, 9 * 2**20
 # Times the largest matrix in float32 that an update holds besides, on a CPU without `train.ema`: AdamW one to
 # three, as gate, up and down of a vocabulary that is smaller than they are each stand for one.
 UPDATING = {"adamw": 3, "adamw8bit": 5, "adafactor": 1}
