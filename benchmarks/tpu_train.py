@@ -36,7 +36,7 @@ def candidates(fitting: Fitting, rows: int, row: int, only: str) -> list[tuple[M
 
 
 def update(fitting: Fitting, mesh: Mesh, optimizer: str, compiler: Compiler) -> str:
-    """What the compiler says of an optimizer's update."""
+    """Return what the compiler says of an optimizer's update."""
     options = {"optimizer": optimizer}
     request = fitting.request("update", dataclasses.asdict(mesh), (mesh.wide, 4096), options=options)
     found = compiler(request, optimizer)

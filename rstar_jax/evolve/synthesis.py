@@ -172,8 +172,8 @@ def room(synthesis: Synthesis, policy: Path | Address, task: Task) -> Any:
 
 
 def of_all(folder: Path, used: dict[str, Any], suffix: str = TREE) -> dict[str, Any]:
-    """What all hosts of a stage used together, once all have come to its end. What they leave beside its
-    files goes. suffix: of single rows."""
+    """Return what all hosts of a stage used together, once all have come to its end. What they leave beside
+    its files goes. suffix: of single rows."""
     team = joint_search.team_of(folder)
     found = team.gathered(used)
     joint_search.clear(folder, team, Synthesis.BLOCK, suffix)

@@ -155,7 +155,7 @@ def asked(server: Server) -> tuple[Counter[Any], Counter[Any]]:
 
 
 def served(workdir: Path) -> list[dict[str, int]]:
-    """What the stages asked the server, by kind."""
+    """Return what the stages asked the server, by kind."""
     found = json.loads((workdir / "report.json").read_text())["synthesis"]
     counts = [found[stage]["served"] for stage in ("written", "solved")]
     return [{name: count[name] for name in ("requests", "tokens_out")} for count in counts]

@@ -102,7 +102,7 @@ def test_an_update_on_a_cpu_copies_nothing_that_is_donated(tiny, examples):
 
 
 def test_an_update_holds_no_more_than_a_plan_expects(examples):
-    """Of a model whose three matrices of the MLP are its largest."""
+    """The MLP's three matrices are the largest there."""
     shape = DecoderConfig(vocab_size=64, width=64, layers=4, heads=4, kv_heads=2, head_dim=16, mlp=192)
     microbatch = PolicyBatches(examples, CONFIG, seed=0)(0).microbatches[0]
     _, update = programs(init_random(shape, seed=0), microbatch, policy_loss, CONFIG)
