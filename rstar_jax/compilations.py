@@ -33,7 +33,8 @@ _COMPILER = {
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     "xla_cpu_copy_insertion_use_region_analysis": True,
 }
-jit = functools.partial(jax.jit, compiler_options=_COMPILER)  # of a program that is called by itself
+# Of a program that is called by itself: within another jit or a gradient JAX refuses options.
+jit = functools.partial(jax.jit, compiler_options=_COMPILER)
 
 
 @dataclasses.dataclass(frozen=True)
