@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 from rstar_jax.queues import Queue
@@ -71,11 +71,12 @@ class Dispatcher(Generic[Run]):
         """Seconds in which any of the queues compiled programs."""
         return sum(queue.compile_seconds for queue in self._queues.values())
 
-    def forget(self, run: Run) -> None:
-        """Drop all that is asked for a run."""
+    def forget(self, runs: Collection[Run]) -> None:
+        """Drop all that is asked for some runs, of each queue at once: one whose places were freed run by run
+        would begin what the next of these is going to drop."""
         for name, queue in self._queues.items():
-            self._ready[name] = [asked for asked in self._ready[name] if asked[1] is not run]
-            gone = [ticket for ticket, asked in self._open[name].items() if asked[1] is run]
+            self._ready[name] = [asked for asked in self._ready[name] if asked[1] not in runs]
+            gone = [ticket for ticket, asked in self._open[name].items() if asked[1] in runs]
             for ticket in gone:
                 del self._open[name][ticket]
             if gone:

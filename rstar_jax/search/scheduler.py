@@ -291,22 +291,22 @@ class Search(Queue[SearchRequest, Tree]):
 
     def _close(self, run: _Run, ended: Ended | None = None) -> None:
         run.ended = ended
-        self._leave(run)
+        self._leave([run])
         self._counts[run.request.client].problems_done += 1
         self._times[run.request.client].ended(run.pace, run.growing.rollouts_remaining())
         self._finish(run.ticket, run.tree())
 
-    def _leave(self, run: _Run) -> None:
-        if run.open:
-            self._dispatcher.forget(run)
-        del self._runs[run.ticket]
-        self._times[run.request.client].goes_on(run.pace, 0, self._now())
-        self._growing[run.request.client] -= 1
+    def _leave(self, runs: Sequence[_Run]) -> None:
+        if at_work := {run for run in runs if run.open}:
+            self._dispatcher.forget(at_work)
+        for run in runs:
+            del self._runs[run.ticket]
+            self._times[run.request.client].goes_on(run.pace, 0, self._now())
+            self._growing[run.request.client] -= 1
 
     def _drop(self, tickets: set[int]) -> None:
         for client, waiting in self._waiting.items():
             self._waiting[client] = deque(entry for entry in waiting if entry[0] not in tickets)
-        for ticket in tickets & self._runs.keys():
-            self._leave(self._runs[ticket])
+        self._leave([self._runs[ticket] for ticket in tickets & self._runs.keys()])
         if not self._runs:
             self._rarely.close()

@@ -34,7 +34,7 @@ class Shuffled:
         self.open: dict[int, Any] = {}
         self.next = self.draw.randrange(100)
         self.submits: list[int] = []
-        self.polls = 0
+        self.polls = self.cancels = 0
 
     def submit(self, requests: Sequence) -> list[int]:
         self.submits.append(len(requests))
@@ -56,6 +56,7 @@ class Shuffled:
         return [(ticket, self.open.pop(ticket)) for ticket in done]
 
     def cancel(self, tickets: Iterable[int]) -> None:
+        self.cancels += 1
         for ticket in tickets:
             del self.open[ticket]
 

@@ -95,6 +95,17 @@ def test_what_is_cancelled_leaves_nothing_and_the_rest_goes_on():
     assert found == {tickets[5]: wanted} and all_open(queues) == 0
 
 
+def test_queues_hear_of_all_trees_that_go_at_once():
+    """Tree by tree, a server with a slot for each would be asked for those that go next."""
+    queues = shuffled(World(ppm=True, rates=LIVELY).functions(), 3)
+    search = search_queue(queues)
+    tickets = search.submit(requests(6, dataclasses.replace(CONFIG, batch=6)))
+    while len(queues.propose.open) < 3:
+        search.poll()
+    search.cancel(tickets)
+    assert queues.propose.cancels == 1 and all_open(queues) == 0
+
+
 def test_what_is_finished_is_told_before_what_failed_is_raised():
     world = World(rates=(1, 0, 0))
     easy = dataclasses.replace(CONFIG, strategy="sample", rollouts=1, max_depth=4, batch=9)
