@@ -159,7 +159,7 @@ class Batch:
         if misfit(self._S, need):
             self._fit(self._P, need)
         idle = self.leaves - self.occupied
-        enough = min(self.leaves, idle + max(1, self.leaves // 8)) if more else self.leaves
+        enough = min(self.leaves, idle + max(1, self.leaves // 8))
         program, (table, bias) = self._rows.decode(*self._sizes), self.cache.rules
         found = self._run(program, self.cache.params, self._slots, bias, table, np.int32(enough))
         self._slots, self._flight = found
