@@ -73,10 +73,6 @@ class Blocks(abc.ABC, Generic[Row]):
         self.done += 1
         self.own_done += is_own
 
-    def own_counts(self) -> tuple[int, int]:
-        """Return `own_done`, and how many trajectories are in those rows."""
-        return self.own_done, 0
-
     def there(self) -> Iterator[int]:
         """Yield the places whose rows are on disk."""
         return map(int, np.flatnonzero(self._counts))

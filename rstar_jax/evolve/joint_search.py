@@ -91,7 +91,7 @@ class JointSearch(Generic[Request, Row]):
     """A host's part of a search; `turn` after turn until it returns False.
 
     search: a queue of problems, or of what else makes rows. request: makes one of a place. store: puts a tree
-    on disk. batch: trees that grow at a time.
+    on disk. batch: trees that grow at a time. waits: the last turn found nothing to do while others had.
 
         leases.fill -> take -> search.submit -> poll -> store -> leases.stored
                                       `-- cancel <- leases.lost
@@ -107,6 +107,7 @@ class JointSearch(Generic[Request, Row]):
     ) -> None:
         self._search, self._leases, self._request, self._store = search, leases, request, store
         self._batch, self._places = batch, dict[int, int]()  # by ticket, of what is started
+        self.waits = False
 
     def turn(self) -> bool:
         """Go on with what this host has; returns False once all trees of all hosts are on disk."""
@@ -120,7 +121,8 @@ class JointSearch(Generic[Request, Row]):
         taken = leases.take(room)
         places.update(zip(self._search.submit([self._request(p) for p in taken]), taken, strict=True))
         leases.give_back()
-        if not places:
+        self.waits = not places
+        if self.waits:
             if leases.all_done():
                 return False
             leases.wait()
@@ -171,10 +173,12 @@ def grow(
     on_progress: OnProgress | None = None,
     on_begun: Callable[[str, str], None] | None = None,
     on_stored: OnStored | None = None,
+    on_wait: Callable[[str], None] = lambda _: None,
 ) -> None:
     """`Shards.grow` by all hosts of a team, each of which calls this: returns once all trees are on disk and
     every host's `shards` knows of them. Shards of which the hosts have told each other (`meet`).
-    on_begun: called with the names of a block and a problem before this host searches it.
+    on_begun: called with the names of a block and a problem before this host searches it. on_wait: as of
+    `make_rows`.
 
     Raises UserError as `Shards.grow`, and where the store cannot be read or written.
     """
@@ -198,7 +202,17 @@ def grow(
             stats = search.stats(problems=search.stats().problems_done + to_come)
             on_progress(done, found + stats.trajectories + trajectories, stats.left)
 
-    make_rows(shards, search, request, config.batch, team, on_turn=tell, on_stored=stored)
+    make_rows(
+        shards,
+        search,
+        request,
+        config.batch,
+        team,
+        on_turn=tell,
+        on_stored=stored,
+        on_wait=on_wait,
+        found=lambda: shards.own_trajectories,
+    )
 
 
 def make_rows(
@@ -210,12 +224,16 @@ def make_rows(
     *,
     on_turn: Callable[[int, int], None],
     on_stored: Callable[[int], None],
+    on_wait: Callable[[str], None],
+    found: Callable[[], int] = lambda: 0,
 ) -> None:
     """Have the hosts of a team make all rows that are not on disk, as `grow` does of trees.
 
     queue: makes rows. request: what it is asked for the row of a place. batch: rows under way at a time.
-    on_turn: called with the rows that are on disk, and trajectories that others found. on_stored: with a
-    place whose row this host has put on disk.
+    on_turn: called with the rows that are on disk, and what others found (`found`, trajectories for one).
+    on_stored: with a place whose row this host has put on disk. on_wait: on the first host, with what it
+    waits for once nothing is left to do but what others have; with "" when it goes on. found: counts what is
+    in the rows that this host has read or written.
     """
     lacking = blocks.lacking_by_block()
     if not lacking.any():
@@ -224,20 +242,35 @@ def make_rows(
     prefix = f"{FOLDER}/{hosts[0]}/{blocks.name}"  # nobody of an earlier start claims there
     claims = Claims(team.store, prefix, blocks.places, blocks.size, lacking)
     leases = Leases(claims, _TeamDisk(blocks, team), hosts, team.index, lease_s=team.lease_s)
-    before = blocks.own_counts()
+    before = blocks.own_done, found()
 
     def store(place: int, row: Row) -> None:
         blocks.add(place, row)
-        done, trajectories = blocks.own_counts()
-        leases.tell(done - before[0], trajectories - before[1])
+        leases.tell(blocks.own_done - before[0], found() - before[1])
         on_stored(place)
 
-    joint = JointSearch(queue, leases, request, store, batch)
+    joint, awaited = JointSearch(queue, leases, request, store, batch), ""
     with leases.alive(), contextlib.closing(joint):
         while joint.turn():
-            done, trajectories = leases.elsewhere
-            on_turn(min(blocks.done + done, blocks.places), trajectories)
+            elsewhere, found_elsewhere = leases.elsewhere
+            on_turn(done := min(blocks.done + elsewhere, blocks.places), found_elsewhere)
+            before_turn, awaited = awaited, ""
+            if joint.waits and not team.index:
+                awaited = _awaited(blocks.places - done, leases.others_at_work(), team.lease_s)
+            if awaited != before_turn:
+                on_wait(awaited)
+    if awaited:
+        on_wait("")
     for told in leases.made():
         blocks.learn(told.decode())
     if team.index == 0:  # who goes on with the rows
         team.pull()
+
+
+def _awaited(left: int, hosts: int, lease_s: float) -> str:
+    """Say what a host waits for that has nothing to do. left: rows that are not known to be on disk."""
+    if not hosts:
+        return ""
+    who = f"{hosts} other host{'s' * (hosts > 1)}"
+    what = f"the last {left:,}, which {who} {'have' if hosts > 1 else 'has'} under way" if left else who
+    return f"waiting for {what} (one that stops is replaced {lease_s:g} s later)"

@@ -173,6 +173,10 @@ class Leases:
                 return True
         return False
 
+    def others_at_work(self) -> int:
+        """Count the other hosts that have something under way, as far as is known."""
+        return len({self.claims.owner(unit) for unit in self.claims.under_way()} - {self._host})
+
     def wait(self) -> None:
         """Sleep until it is time to look again for something to do."""
         self._clock.sleep(max(0.0, min(self._look_at - self._clock.monotonic(), self.beat_s)))

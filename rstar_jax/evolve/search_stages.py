@@ -77,13 +77,14 @@ class Seeker:
         self.reasoner.on_compile(lambda what: progress.update(doing=f"compiling: {what}" if what else ""))
         with progress.stage(title, len(problems), unit, source.round or None, done=shards.done):
             queues = self.reasoner.queues(source.round, name)
-            told = {"training": training, "on_progress": show}
+            told: dict[str, Any] = {"training": training, "on_progress": show}
             told["on_stored"] = functools.partial(self.reasoner.settled, name)
             if team.count == 1:
                 shards.grow(queues, config, **told)
             else:
-                begins = functools.partial(self.reasoner.begins, name)
-                joint_search.grow(shards, queues, config, team, on_begun=begins, **told)
+                told["on_begun"] = functools.partial(self.reasoner.begins, name)
+                told["on_wait"] = lambda what: progress.update(doing=what)
+                joint_search.grow(shards, queues, config, team, **told)
                 progress.update(shards.done, trajectories=shards.trajectories)
         return shards
 

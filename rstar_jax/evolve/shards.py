@@ -134,9 +134,6 @@ class Shards(Blocks[Tree]):
         if is_solved:
             self.solved.add(self.problems[place].id)
 
-    def own_counts(self) -> tuple[int, int]:
-        return self.own_done, self.own_trajectories
-
     def require(self, path: Path, rows: Sequence[Tree], places: Sequence[int]) -> None:
         if [tree.problem for tree in rows] != [self.problems[place] for place in places]:
             raise records.Damaged(path, "not of the problems that belong here")

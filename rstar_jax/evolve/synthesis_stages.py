@@ -103,12 +103,13 @@ def solve(synthesis: Synthesis, folder: Path) -> dict[str, Any]:
         queues = reasoner.queues(0, _SOLUTIONS)
         queues = dataclasses.replace(queues, grade=Batched(_ungraded))  # there is no reference
         stored = functools.partial(reasoner.settled, _SOLUTIONS)
-        told = {"on_progress": show, "on_stored": stored}
+        told: dict[str, Any] = {"on_progress": show, "on_stored": stored}
         if team.count == 1:
             shards.grow(queues, s.search(), **told)
         else:
-            begins = functools.partial(reasoner.begins, _SOLUTIONS)
-            joint_search.grow(shards, queues, s.search(), team, on_begun=begins, **told)
+            told["on_begun"] = functools.partial(reasoner.begins, _SOLUTIONS)
+            told["on_wait"] = lambda what: progress.update(doing=what)
+            joint_search.grow(shards, queues, s.search(), team, **told)
             progress.update(shards.done, trajectories=shards.trajectories)
         return {"solved": count, **of_all(folder, reasoner.result())}
 

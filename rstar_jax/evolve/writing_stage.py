@@ -139,6 +139,7 @@ def _together(
         team,
         on_turn=lambda done, _: synthesis.progress.update(done),
         on_stored=lambda place: reasoner.settled(NEW, [_name(place)]),
+        on_wait=lambda what: synthesis.progress.update(doing=what),
     )
     synthesis.progress.update(blocks.done)
 

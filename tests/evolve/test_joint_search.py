@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from rstar_jax.evolve import joint_search
+from rstar_jax.evolve.claims import Claims, Unit
 from rstar_jax.evolve.joint_search import Team, clear
 from tests.evolve import joint_hosts
 from tests.evolve.joint_hosts import CONFIG, PROBLEMS
@@ -214,3 +215,27 @@ def test_hosts_need_no_common_folder(tmp_path, alone):
     assert files(tmp_path / "0") == alone[0]
     assert all([sorted(shards.solved), shards.trajectories] == alone[1] for shards in found)
     assert len(list((tmp_path / "2").glob("trees-*"))) < len(alone[0])  # nobody fetches all but the first
+
+
+def test_the_first_host_tells_what_it_waits_for_until_it_takes_it_over(tmp_path, alone):
+    """The other has told once that it has two trees of its six, and is dead."""
+    bucket, prefix = Objects(), "claims/a/trees-0"
+    mine = joint_hosts.shards(tmp_path)
+    Claims(bucket, prefix, PROBLEMS, joint_hosts.SIZE, mine.lacking_by_block()).claim(Unit(3), "b")
+    bucket.write(f"{prefix}.beat.b", json.dumps({"beat": 1, "done": 2, "trajectories": 1000}).encode())
+    waits, shown = list[str](), list[tuple[int, int]]()
+    joint_search.grow(
+        mine,
+        World(rates=(0.4, 0.4, 0.2)).functions().queues(),
+        CONFIG,
+        Team(0, 2, "a", lambda _: ["a", "b"], bucket, lease_s=0.2),
+        training=True,
+        on_progress=lambda done, trajectories, _: shown.append((done, trajectories)),
+        on_wait=waits.append,
+    )
+    what = "the last 4, which 1 other host has under way"
+    assert waits == [f"waiting for {what} (one that stops is replaced 0.2 s later)", ""]
+    assert (PROBLEMS - 4) in [done for done, _ in shown] and min(found for _, found in shown) >= 1000
+    told = json.loads(bucket.objects[f"{prefix}.beat.a"])
+    assert told["done"] >= PROBLEMS - 6 and 0 < told["trajectories"] <= mine.own_trajectories
+    assert files(tmp_path) == alone[0]
