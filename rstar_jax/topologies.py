@@ -150,12 +150,12 @@ class Topology:
 
 
 def parse(spec: str) -> Topology:
-    """Return the topology that a specification means: CHIP:SHAPE, or CHIP:SHAPE*SLICES.
+    """Return the topology that a specification means: CHIP:SHAPE, or CHIP:SHAPE*SLICES, in any case.
 
     Raises UserError naming the nearest that exists.
     """
-    found = _SPEC.fullmatch(spec)
-    name = found["chip"] if found else re.split("[:-]", spec)[0]
+    found = _SPEC.fullmatch(spec.lower())
+    name = found["chip"] if found else re.split("[:-]", spec.lower())[0]
     if name not in CHIPS:
         raise UserError(
             f"topology {spec!r}: no such chip. {nearest(name, CHIPS)} A topology is CHIP:SHAPE, such as "

@@ -44,6 +44,11 @@ def test_what_exists_is_read_back_and_its_hosts_hold_all_its_chips(topology):
     assert topology.hosts * topology.chips_per_host == topology.chips <= topology.chip.most
 
 
+@pytest.mark.parametrize("topology", EVERY[::7], ids=str)
+def test_letters_are_of_any_case(topology):
+    assert parse(str(topology).upper()) == topology
+
+
 def test_no_shape_comes_twice():
     assert len({str(t) for t in EVERY}) == len(EVERY)
 
@@ -64,6 +69,9 @@ def test_no_shape_comes_twice():
         ("v5p:4x4x4*0", "v5p:4x4x4"),
         ("v5p", "v5p:2x2x1"),
         ("v5pp:4x4x4", "v5p"),
+        ("TPU7X:2X2X3", "tpu7x:2x2x4"),
+        ("V5E-256", "v5e:16x16"),
+        ("TPU8:4x4x4", "tpu7x"),
         ("v5e:" + "9" * 5000, "v5e:16x16"),
         ("v5e:4x4*99999", "v5e:4x4"),
         ("v5e:" + "x".join("9" * 400), "v5e:16x16"),
