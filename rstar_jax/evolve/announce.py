@@ -198,7 +198,8 @@ class StageNeeds:
         if device is not None:
             seconds = shape.train_seconds(device, tokens, config.seq_len, config.remat)
             hours = seconds / chips / 3600
-        self._add(stage, needs.training(shape, load, lora, self.machine), tokens, hours, chips)
+        parts = needs.training(shape, load, lora, self.machine, averaged=config.ema > 0)
+        self._add(stage, parts, tokens, hours, chips)
 
     def _add(self, stage: str, parts: needs.Parts, tokens: float, hours: float | None, chips: int) -> None:
         own = stage.rpartition("/")[2]
@@ -283,6 +284,8 @@ def loads(settings: RunSettings) -> list[tuple[SearchLoad, TrainLoad]]:
         remat=policy.remat,
         policy_lora=(policy.lora.rank, policy.lora.targets),
         ppm_lora=(ppm.lora.rank, ppm.lora.targets),
+        policy_averaged=policy.ema > 0,
+        ppm_averaged=ppm.ema > 0,
     )
     return [
         (

@@ -94,7 +94,8 @@ def run(settings: PlanSettings, workdir: Path) -> None:
     pace = Pace(known_models.shape_of(content), topology.chip, settings.efficiency)
     compiler, why = _compiler(settings, topology, workdir, say)
     optimizers = {role: getattr(settings.train, role).optimizer for role in ("policy", "ppm")}
-    fitting = Fitting(topology, pace, content, compiler, optimizers)
+    averaged = [role for role in optimizers if getattr(settings.train, role).ema]
+    fitting = Fitting(topology, pace, content, compiler, optimizers, averaged)
     fitting.calls = functools.partial(_calls, settings)
     try:
         policy, ppm = _trainings(fitting, settings)  # 2

@@ -18,6 +18,7 @@ BLOCK = 512  # queries whose attention weights are held at once in longer rows (
 PIECE = 2**26  # logits that a training holds at once (train/policy.py)
 # Bytes that an optimizer (`train/optimizer.py`) keeps of a parameter, scales of blocks, rows and columns too.
 STATE_BYTES = {"adamw": 8.0, "adamw8bit": 2.04, "adafactor": 2.02}
+AVERAGE_BYTES = 4.0  # that `train.ema` keeps of a parameter that trains
 USABLE = 0.9  # of a device's memory, the rest is the runtime's and fragmentation
 
 

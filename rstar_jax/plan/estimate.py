@@ -118,7 +118,7 @@ class TrainLoad:
     how many shapes calls have (`train.tree_rows.shapes`).
 
     optimizer: of both (`TrainConfig`). policy_lora, ppm_lora: rank and targets of low-rank additions; rank 0
-    where all parameters train.
+    where all parameters train. policy_averaged, ppm_averaged: whether an average of what trains is kept.
     """
 
     policy_epochs: int = 2
@@ -131,6 +131,8 @@ class TrainLoad:
     optimizer: str = "adamw"
     policy_lora: Lora = NO_LORA
     ppm_lora: Lora = NO_LORA
+    policy_averaged: bool = False
+    ppm_averaged: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,8 +140,8 @@ class Plan:
     """Estimate of one round of a model on chips of one kind; sizes in GiB, over all chips.
 
     weights, cache: while searching (policy, and PPM where there is one). optimiser: parameters, gradients
-    and AdamW's two moments in float32, and frozen parameters; of the training that needs more. activations:
-    of one call. tokens: that the policy writes.
+    and AdamW's two moments in float32, an average that is kept, and frozen parameters; of the training that
+    needs more. activations: of one call. tokens: that the policy writes.
     hours: on `chips`, None where the device is unknown.
     """
 
@@ -183,8 +185,11 @@ def plan(
     weights = models * shape.parameters * (1 if search.int8 else search.size) / GIB
     cache = slots * shape.kv_bytes(search.size) / GIB
     trainings = [
-        needs.training(trained, train, lora, needs.Machine())
-        for trained, lora in ((shape, train.policy_lora), (shape.reward, train.ppm_lora))
+        needs.training(trained, train, lora, needs.Machine(), averaged=averaged)
+        for trained, lora, averaged in (
+            (shape, train.policy_lora, train.policy_averaged),
+            (shape.reward, train.ppm_lora, train.ppm_averaged),
+        )
     ]
     optimiser = max(parts["weights"] + parts["optimiser"] for parts in trainings) / GIB
     activations = shape.activation_bytes(train.rows, train.seq_len, train.size, train.remat) / GIB

@@ -8,12 +8,12 @@ arithmetic decides (`cost.py`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rstar_jax.errors import UserError
 from rstar_jax.plan.compiled import Compiled, Compiler
-from rstar_jax.plan.cost import STATE_BYTES, USABLE, Shape
+from rstar_jax.plan.cost import AVERAGE_BYTES, STATE_BYTES, USABLE, Shape
 from rstar_jax.plan.pace import Pace
 from rstar_jax.topologies import Topology
 
@@ -80,14 +80,15 @@ class Refusal:
 @dataclasses.dataclass
 class Fitting:
     """Devices of a topology and a model. compile: None: by arithmetic alone. optimizers: by role, else
-    "adamw". calls: of a step on a mesh with so many rows of a microbatch (role, mesh, rows); None: whole
-    microbatches."""
+    "adamw". averaged: roles that keep an average of what trains (`train.ema`). calls: of a step on a mesh
+    with so many rows of a microbatch (role, mesh, rows); None: whole microbatches."""
 
     topology: Topology
     pace: Pace
     content: Mapping[str, Any]
     compile: Compiler | None
     optimizers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    averaged: Collection[str] = ()
     refusals: list[Refusal] = dataclasses.field(default_factory=list)
     calls: Callable[[str, Mesh, int], Calls] | None = None
 
@@ -218,7 +219,9 @@ class Fitting:
         return {"weights": each, "gradients": each, "moments": moments, "activations": activations}
 
     def _state(self, role: str) -> float:
-        return STATE_BYTES[self.optimizers.get(role, "adamw")]
+        """Bytes a parameter, besides itself and its gradient."""
+        average = AVERAGE_BYTES if role in self.averaged else 0.0
+        return STATE_BYTES[self.optimizers.get(role, "adamw")] + average
 
     def choices(
         self, role: str, mesh: Mesh, row: int, batch_rows: float, most: int | None = None

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rstar_jax.plan.cost import STATE_BYTES, Device, Shape, device_of
+from rstar_jax.plan.cost import AVERAGE_BYTES, STATE_BYTES, Device, Shape, device_of
 
 Parts = dict[str, float]
 # Python and JAX in a process on a CPU, and a program's share of each layer, as all of them stand in each; an
@@ -21,9 +21,10 @@ TRAINING = 9  # programs of a training
 # the process once a step is compiled, and for each further shape of its calls (docs/BENCHMARKS.md).
 UNROLLED, UNROLLED_WITHOUT_REMAT = 12, 32
 UNROLLED_LAYER, UNROLLED_SIZE = 27 * 2**20, 9 * 2**20
-# Times the largest matrix in float32 that an update holds besides, on a CPU without `train.ema`: AdamW one to
-# three, as gate, up and down of a vocabulary that is smaller than they are each stand for one.
+# Times the largest matrix in float32 that an update holds besides, on a CPU: AdamW one to three, as gate, up
+# and down of a vocabulary that is smaller than they are each stand for one; and what `train.ema` adds.
 UPDATING = {"adamw": 3, "adamw8bit": 5, "adafactor": 1}
+AVERAGING = {"adamw": 3, "adamw8bit": 1, "adafactor": 1}
 # What stages leave to those after them in one process on a CPU, besides their programs, and with these at
 # most, as more is let go (compilations.MOST_HELD, of which the runtime is a part).
 LEFT, LEFT_AT_MOST = 250 * 2**20, 760 * 2**20
@@ -83,13 +84,15 @@ def searching(shape: Shape, load: Any, machine: Machine, programs: int) -> Parts
     return {**parts, "runtime": _runtime(shape, machine, programs)}
 
 
-def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine: Machine) -> Parts:
+def training(
+    shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine: Machine, *, averaged: bool = False
+) -> Parts:
     """A training of the policy or, of a shape with a scalar head, the PPM. load: a `plan.TrainLoad`. lora:
-    rank and targets.
+    rank and targets. averaged: whether it keeps an average (`train.ema`) of what trains, in float32.
 
-    weights: in float32, or as computed with where they are frozen. optimiser: gradients, and what
-    `load.optimizer` keeps of what trains. activations: of one call, logits included, or what an update holds
-    besides. compiling: what the compiler of layers that run one by one takes, and keeps.
+    weights: in float32, or as computed with where they are frozen. optimiser: gradients, what
+    `load.optimizer` keeps of what trains, and the average. activations: of one call, logits included, or what
+    an update holds besides. compiling: what the compiler of layers that run one by one takes, and keeps.
 
     A CPU computes bfloat16 in float32: activations, and frozen weights once more, take that much.
     """
@@ -99,11 +102,12 @@ def training(shape: Shape, load: Any, lora: tuple[int, tuple[str, ...]], machine
         weights += 4 * shape.parameters
     size = 4 if machine.on_cpu else load.size
     matrices = shape.vocab * shape.width, shape.layers * shape.width * shape.mlp, shape.routed // 3
-    updating = 4 * min(trained, max(matrices)) * UPDATING[load.optimizer] if machine.on_cpu else 0
+    times = UPDATING[load.optimizer] + averaged * AVERAGING[load.optimizer]
+    updating = 4 * min(trained, max(matrices)) * times if machine.on_cpu else 0
     activations = shape.activation_bytes(load.rows, load.seq_len, size, load.remat)
     return {
         "weights": weights,
-        "optimiser": (4 + STATE_BYTES[load.optimizer]) * trained,
+        "optimiser": (4 + STATE_BYTES[load.optimizer] + averaged * AVERAGE_BYTES) * trained,
         "activations": max(activations, updating),
         "compiling": _compiling(shape, load) if machine.on_cpu else 0,
         "runtime": _runtime(shape, machine, TRAINING),

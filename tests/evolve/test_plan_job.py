@@ -45,6 +45,16 @@ def test_a_plan_by_arithmetic(capsys, tmp_path):
     assert twice["rounds"][3]["hours"] == pytest.approx(2 * kept["rounds"][3]["hours"])
 
 
+def test_an_average_is_in_the_memory_and_the_time_of_its_training(capsys, tmp_path):
+    plans = []
+    for ema in (0, 0.99):
+        planned(capsys, tmp_path / str(ema), "compile=never", "fit=False", f"train.ppm.ema={ema}")
+        plans.append(json.loads((tmp_path / str(ema) / "plan.json").read_text())["trainings"])
+    (policy, ppm), (same, averaged) = plans
+    assert policy == same and averaged["step_s"] > ppm["step_s"]
+    assert averaged["parts"]["moments"] == pytest.approx(ppm["parts"]["moments"] * 12 / 8)
+
+
 def test_steps_learn_all_pairs_and_solutions_of_a_round():
     """A pair, or a solution, counts in a step's rows as in the tokens of a round: its share of a tree."""
     settings = PlanSettings(rounds=(4,))

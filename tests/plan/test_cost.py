@@ -57,6 +57,18 @@ def test_int8_weights_and_low_rank_training_take_less():
     assert (full.optimiser - ppm) * 2**30 == 16 * 152_064 * 3584
 
 
+def test_an_average_takes_four_bytes_of_what_trains():
+    search = SearchLoad(leaves=1, context=1024, max_step_tokens=0)
+
+    def optimiser(**more) -> float:
+        return plan(QWEN_7B, search, 1, TrainLoad(**more)).optimiser * 2**30
+
+    parameters, lora = Shape.of(QWEN_7B).parameters, {"policy_lora": (16, ("q",)), "ppm_lora": (16, ("q",))}
+    assert optimiser(policy_averaged=True) - optimiser() == 4 * parameters
+    assert optimiser(ppm_averaged=True) == 20 * (parameters - 152_064 * 3584)  # the PPM has no such head
+    assert optimiser(**lora, policy_averaged=True) - optimiser(**lora) == 4 * 28 * 16 * 2 * 3584
+
+
 def test_plan_grows_with_the_work():
     device = DEVICES["v5e"]
     small = plan(QWEN_1_5B, SearchLoad(), 100, TrainLoad(), device)

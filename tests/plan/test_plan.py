@@ -156,6 +156,28 @@ def test_layers_that_a_cpu_trains_one_by_one_take_memory_to_compile():
     assert eight["compiling"] == 28 * (needs.UNROLLED_LAYER + 3 * needs.UNROLLED_SIZE)
 
 
+@pytest.mark.parametrize("rank", [0, 16])
+@pytest.mark.parametrize("role", ["policy", "ppm"])
+def test_an_average_is_counted_of_what_trains(role, rank):
+    run, large, lora = settings(), Shape.of(QWEN_1_5B), LoraConfig(rank=rank)
+    found = []
+    for ema in (0.0, 0.99):
+        config = dataclasses.replace(getattr(run.train, role), ema=ema, lora=lora)
+        averaged = dataclasses.replace(run, train=dataclasses.replace(run.train, **{role: config}))
+        found.append(by_stage(averaged, (large, large), PROMPTS, MACHINE, 200, 50))
+        load = loads(averaged)[0][1]
+        assert (load.policy_averaged, load.ppm_averaged) == (
+            ema > 0 and role == "policy",
+            ema > 0 and role == "ppm",
+        )
+    shape = large if role == "policy" else large.reward
+    trained = needs.adapted(large, (rank, lora.targets)) if rank else shape.parameters
+    without, kept = (stages[f"round3/{role}"]["parts"]["optimiser"] for stages in found)
+    assert kept - without == pytest.approx(4 * trained / 2**20, abs=1)
+    others = [{name: each for name, each in stages.items() if role not in name} for stages in found]
+    assert others[0] == others[1]
+
+
 def test_a_decoders_shape_is_a_folders():
     sizes = {"width": 1536, "layers": 28, "heads": 12, "kv_heads": 2, "head_dim": 128, "mlp": 8960}
     config = DecoderConfig(vocab_size=151936, **sizes)

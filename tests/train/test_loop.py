@@ -11,7 +11,7 @@ import pytest
 from rstar_jax.compilations import abstract
 from rstar_jax.errors import UserError
 from rstar_jax.models import Decoder, DecoderConfig, init_random
-from rstar_jax.plan.needs import UPDATING
+from rstar_jax.plan.needs import AVERAGING, UPDATING
 from rstar_jax.train import (
     MetricsWriter,
     PolicyBatches,
@@ -101,13 +101,16 @@ def test_an_update_on_a_cpu_copies_nothing_that_is_donated(tiny, examples):
     assert memory.temp_size_in_bytes < 1.3 * sum(a.nbytes for a in jax.tree.leaves(parameters(model)))
 
 
-def test_an_update_holds_no_more_than_a_plan_expects(examples):
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_update_holds_no_more_than_a_plan_expects(examples, ema):
     """The MLP's three matrices are the largest there."""
+    config = dataclasses.replace(CONFIG, ema=ema)
     shape = DecoderConfig(vocab_size=64, width=64, layers=4, heads=4, kv_heads=2, head_dim=16, mlp=192)
-    microbatch = PolicyBatches(examples, CONFIG, seed=0)(0).microbatches[0]
-    _, update = programs(init_random(shape, seed=0), microbatch, policy_loss, CONFIG)
+    microbatch = PolicyBatches(examples, config, seed=0)(0).microbatches[0]
+    _, update = programs(init_random(shape, seed=0), microbatch, policy_loss, config)
     held = update.compile().memory_analysis().temp_size_in_bytes / (4 * 4 * 64 * 192)
-    assert UPDATING["adamw"] - 1 < held < UPDATING["adamw"] + 0.1
+    expected = UPDATING["adamw"] + (AVERAGING["adamw"] if ema else 0)
+    assert expected - 1 < held < expected + 0.1
 
 
 @pytest.mark.parametrize("committed", [["embed"], ["embed", "norm"], "all"])

@@ -8,6 +8,7 @@ import pytest
 
 from rstar_jax.errors import UserError
 from rstar_jax.models import RewardModel, from_policy
+from rstar_jax.plan.cost import AVERAGE_BYTES
 from rstar_jax.train import PolicyBatches, TrainConfig, fit, policy_loss, ppm_loss
 from rstar_jax.train.checkpoints import Checkpoints
 from rstar_jax.transforms.lora import LoraConfig, adapted, additions
@@ -73,6 +74,8 @@ def test_checkpoints_hold_additions_and_their_moments_alone(tiny, examples, tmp_
     run(model, examples, folder=tmp_path)
     sizes = [leaf.size for leaf in jax.tree.leaves(saved[-1])]
     assert sum(sizes) - sizes.count(1) == 3 * few  # one is the optimiser's count of steps
+    run(model, examples, config=dataclasses.replace(CONFIG, ema=0.9), folder=tmp_path / "averaged")
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(saved[-1][1]["ema"])) == AVERAGE_BYTES * few
 
 
 @pytest.mark.parametrize("new", [range(0), range(27, 31)])
