@@ -152,8 +152,8 @@ class Batch:
             key=self._run(self._rows.keys(*names[0].shape), self._seed, *names),
         )
 
-    def start(self, *, more: bool) -> None:
-        """Starts a chunk; it ends sooner when some slots are free and `more` leaves wait for them."""
+    def start(self) -> None:
+        """Starts a chunk; it ends sooner when some slots got free, as trees or other leaves wait for that."""
         self.started = time.monotonic()
         need = self._rows.suffix(min(self._begun + self.config.chunk, self._longest))
         if misfit(self._S, need):

@@ -28,7 +28,8 @@ class DecodeConfig:
         last so many tokens are one period repeated, four times or more, ends there and is no step; 0: off.
         Of 14,400 programs that were written to be run 48 ends none, of 123,000 paragraphs of mathematics 96
         one, which was rambling.
-    chunk: decode steps before the host looks (sooner when several leaves are done and others wait).
+    chunk: decode steps before the host looks; it looks sooner when an eighth of the slots got free, as trees
+        wait for their leaves.
     halves: batches that leaves are decoded in; 2: the host looks after one while the device works
         on the other.
     page_size: tokens of a page of the cache; 128 suits a TPU. cache_mb: memory for the keys and values of

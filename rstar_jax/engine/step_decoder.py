@@ -168,7 +168,7 @@ class StepDecoder(Queue[StepRequest, list[Sample]]):
                 self._on_progress(self.stats)
         batch.admit(waiting)
         if batch.occupied:
-            batch.start(more=bool(waiting))
+            batch.start()
             self._tell()
 
     def _tell(self) -> None:

@@ -102,6 +102,17 @@ def test_a_leaf_alone_sits_in_every_slot(policy: Decoder, asked: list[StepReques
     assert len(set(s.tokens for s in found)) > 1
 
 
+def test_a_chunk_ends_with_a_leaf_though_none_waits_for_its_slot(policy: Decoder) -> None:
+    """Its tree waits: what that goes on with is asked for once the leaf is told."""
+    steps: list[int] = []
+    free = StepDecoder(policy, {}, CONFIG, seed=0, on_progress=lambda stats: steps.append(stats.steps))
+    lengths = CONFIG.context - 2, 5  # room for two tokens, and for a whole step
+    asked = [StepRequest(np.ones(length, np.int32), CONFIG.rows, 1.0, (length,)) for length in lengths]
+    found = call(free, asked)
+    assert [{len(s.tokens) for s in samples} for samples in found] == [{2}, {CONFIG.max_step_tokens}]
+    assert steps[0] == 2 * CONFIG.leaves * CONFIG.rows < steps[-1] and CONFIG.chunk > 2
+
+
 @pytest.mark.parametrize(
     ("counts", "slots", "shares"),
     [
