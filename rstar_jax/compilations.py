@@ -33,8 +33,34 @@ _COMPILER = {
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     "xla_cpu_copy_insertion_use_region_analysis": True,
 }
-# Of a program that is called by itself: within another jit or a gradient JAX refuses options.
-jit = functools.partial(jax.jit, compiler_options=_COMPILER)
+_REFUSAL = "`compiler_options` can only be passed to top-level"
+
+
+def jit(function: Callable[..., Any], **options: Any) -> _Jitted:
+    """Jit as `jax.jit` with these options, and have programs compiled with the compiler options of this house
+    where they are called by themselves; within another jit or a gradient they are part of that program."""
+    return _Jitted(function, options)
+
+
+class _Jitted:
+    """A function as `jax.jit` returns it, that may be called while something is traced.
+
+    JAX refuses compiler options there, and has no public way to ask beforehand whether it traces.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+        self._alone = jax.jit(function, compiler_options=_COMPILER, **options)
+        self._as_part = jax.jit(function, **options)
+        self.lower, self.trace, self.eval_shape = self._alone.lower, self._alone.trace, self._alone.eval_shape
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        try:
+            return self._alone(*arguments, **keywords)
+        except ValueError as error:
+            if _REFUSAL not in str(error):
+                raise
+        return self._as_part(*arguments, **keywords)
 
 
 @dataclasses.dataclass(frozen=True)

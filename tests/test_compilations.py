@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import subprocess
 import sys
 import threading
@@ -101,6 +102,48 @@ def test_what_is_lowered_and_compiled_ahead_is_what_a_call_finds() -> None:
     before = compilations.counts()
     double(x, np.zeros(7, np.float32))
     assert compilations.counts().since(before).programs == 0
+
+
+NESTED = {
+    "jit": jax.jit,
+    "scan": lambda f: lambda x: jax.lax.scan(lambda c, _: (f(c), None), x, None, 1)[0],
+    "gradient": lambda f: lambda x: jax.grad(lambda x: jnp.vdot(f(x), f(x)) / 4)(x) / 2,
+    "gradient in a jit": lambda f: jax.jit(jax.grad(lambda x: jnp.vdot(f(x), f(x)) / 4)),
+    "vmap": lambda f: jax.vmap(f),
+    "vmap in a jit": lambda f: jax.jit(jax.vmap(f)),
+    "remat": lambda f: lambda x: jax.vjp(jax.checkpoint(f), x)[1](x)[0],
+}
+
+
+@pytest.mark.parametrize("how", NESTED)
+def test_a_program_may_be_part_of_another(how: str) -> None:
+    @functools.partial(compilations.jit, static_argnames="times")
+    def scaled(x: jax.Array, times: int) -> jax.Array:
+        return times * x
+
+    factor = {"gradient": 1, "gradient in a jit": 2}.get(how, 2)
+    found = NESTED[how](lambda x: scaled(x, times=2))(jnp.arange(3.0))
+    assert np.array_equal(found, factor * np.arange(3.0))
+
+
+def test_what_is_compiled_ahead_is_found_and_errors_of_tracing_stay() -> None:
+    @compilations.jit
+    def double(x: jax.Array) -> jax.Array:
+        if x.ndim:
+            raise ValueError("a scalar")
+        return 2 * x
+
+    x = jax.ShapeDtypeStruct((), jnp.float32)
+    row = DeviceProgram("double", (), double, (x,))
+    row.compile()
+    y = jnp.float32(3)
+    before = compilations.counts()
+    found = row(y), double(y)
+    assert compilations.counts().since(before).programs == 0 and found == (6, 6)
+    with pytest.raises(ValueError, match="a scalar"):
+        double(jnp.ones(3))
+    with pytest.raises(ValueError, match="a scalar"):
+        jax.jit(double)(jnp.ones(3))
 
 
 def test_programs_are_forgotten_where_they_hold_much_and_lie_on_disk(

@@ -35,3 +35,11 @@ def test_no_program_copies_a_cache(dtype: jnp.dtype) -> None:
     memory = decode.compile().memory_analysis()
     assert memory.alias_size_in_bytes >= prefix
     assert memory.temp_size_in_bytes < prefix / 2
+
+
+def test_programs_can_be_part_of_another_jit() -> None:
+    config = DecoderConfig(vocab_size=V, width=32, layers=2, heads=4, kv_heads=2, head_dim=8, mlp=48)
+    rows = Catalogue(EngineModel(config, jnp.dtype(jnp.float32)), DecodeConfig(chunk=16), 64)
+    for row in (rows.store_chunk(16, 2, 2), rows.admit(2, 2, 64, 16), rows.decode(2, 2, 64, 16)):
+        inside = jax.jit(lambda *arrays, row=row: row(*arrays)).eval_shape(*row.arguments)
+        assert inside == row.function.eval_shape(*row.arguments, **row.static)
