@@ -21,6 +21,7 @@ from rstar_jax.search import Queues, SearchConfig, SearchRequest, search_queue
 from rstar_jax.stores import Store
 
 FOLDER = "claims"  # in that of a stage, until it is done
+_PATIENCE = 1 / 60  # of a lease's time, until the first host says what it waits for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +92,7 @@ class JointSearch(Generic[Request, Row]):
     """A host's part of a search; `turn` after turn until it returns False.
 
     search: a queue of problems, or of what else makes rows. request: makes one of a place. store: puts a tree
-    on disk. batch: trees that grow at a time. waits: the last turn found nothing to do while others had.
+    on disk. batch: trees that grow at a time. waited_s: without anything to do, while others had, up to now.
 
         leases.fill -> take -> search.submit -> poll -> store -> leases.stored
                                       `-- cancel <- leases.lost
@@ -107,7 +108,7 @@ class JointSearch(Generic[Request, Row]):
     ) -> None:
         self._search, self._leases, self._request, self._store = search, leases, request, store
         self._batch, self._places = batch, dict[int, int]()  # by ticket, of what is started
-        self.waits = False
+        self.waited_s = 0.0
 
     def turn(self) -> bool:
         """Go on with what this host has; returns False once all trees of all hosts are on disk."""
@@ -121,11 +122,12 @@ class JointSearch(Generic[Request, Row]):
         taken = leases.take(room)
         places.update(zip(self._search.submit([self._request(p) for p in taken]), taken, strict=True))
         leases.give_back()
-        self.waits = not places
-        if self.waits:
+        if places:
+            self.waited_s = 0.0
+        else:
             if leases.all_done():
                 return False
-            leases.wait()
+            self.waited_s += leases.wait()
         for ticket, told in self._search.poll(block=not self._search.cooperative):
             if not isinstance(told, Part):
                 place = places.pop(ticket)
@@ -255,7 +257,7 @@ def make_rows(
             elsewhere, found_elsewhere = leases.elsewhere
             on_turn(done := min(blocks.done + elsewhere, blocks.places), found_elsewhere)
             before_turn, awaited = awaited, ""
-            if joint.waits and not team.index:
+            if joint.waited_s > team.lease_s * _PATIENCE and not team.index:
                 awaited = _awaited(blocks.places - done, leases.others_at_work(), team.lease_s)
             if awaited != before_turn:
                 on_wait(awaited)
@@ -272,5 +274,5 @@ def _awaited(left: int, hosts: int, lease_s: float) -> str:
     if not hosts:
         return ""
     who = f"{hosts} other host{'s' * (hosts > 1)}"
-    what = f"the last {left:,}, which {who} {'have' if hosts > 1 else 'has'} under way" if left else who
+    what = f"{left:,} that {who} {'have' if hosts > 1 else 'has'} under way" if left else who
     return f"waiting for {what} (one that stops is replaced {lease_s:g} s later)"

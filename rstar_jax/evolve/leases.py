@@ -177,9 +177,11 @@ class Leases:
         """Count the other hosts that have something under way, as far as is known."""
         return len({self.claims.owner(unit) for unit in self.claims.under_way()} - {self._host})
 
-    def wait(self) -> None:
-        """Sleep until it is time to look again for something to do."""
-        self._clock.sleep(max(0.0, min(self._look_at - self._clock.monotonic(), self.beat_s)))
+    def wait(self) -> float:
+        """Sleep until it is time to look again for something to do; return how many seconds that are."""
+        seconds = max(0.0, min(self._look_at - self._clock.monotonic(), self.beat_s))
+        self._clock.sleep(seconds)
+        return seconds
 
     # Beats.
 
