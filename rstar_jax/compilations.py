@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ _COMPILER = {
     "xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     "xla_cpu_copy_insertion_use_region_analysis": True,
 }
-_REFUSAL = "`compiler_options` can only be passed to top-level"
 
 
 def jit(function: Callable[..., Any], **options: Any) -> _Jitted:
@@ -45,7 +45,7 @@ def jit(function: Callable[..., Any], **options: Any) -> _Jitted:
 class _Jitted:
     """A function as `jax.jit` returns it, that may be called while something is traced.
 
-    JAX refuses compiler options there, and has no public way to ask beforehand whether it traces.
+    JAX refuses compiler options there.
     """
 
     def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
@@ -55,12 +55,8 @@ class _Jitted:
         functools.update_wrapper(self, function)
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        try:
-            return self._alone(*arguments, **keywords)
-        except ValueError as error:
-            if _REFUSAL not in str(error):
-                raise
-        return self._as_part(*arguments, **keywords)
+        is_part = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((arguments, keywords)))
+        return (self._as_part if is_part else self._alone)(*arguments, **keywords)
 
 
 @dataclasses.dataclass(frozen=True)

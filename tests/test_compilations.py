@@ -126,6 +126,19 @@ def test_a_program_may_be_part_of_another(how: str) -> None:
     assert np.array_equal(found, factor * np.arange(3.0))
 
 
+def test_a_program_that_donates_has_a_gradient_and_runs_once_for_it() -> None:
+    runs: list[int] = []
+
+    @functools.partial(compilations.jit, donate_argnums=0)
+    def double(x: jax.Array) -> jax.Array:
+        jax.debug.callback(lambda: runs.append(1))
+        return 2 * x
+
+    assert np.array_equal(jax.grad(lambda x: double(x).sum())(jnp.arange(3.0)), [2, 2, 2])
+    jax.effects_barrier()
+    assert len(runs) == 1
+
+
 def test_what_is_compiled_ahead_is_found_and_errors_of_tracing_stay() -> None:
     @compilations.jit
     def double(x: jax.Array) -> jax.Array:

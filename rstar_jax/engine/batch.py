@@ -153,15 +153,14 @@ class Batch:
         )
 
     def start(self) -> None:
-        """Starts a chunk; it ends sooner when some slots got free, as trees or other leaves wait for that."""
+        """Starts a chunk; it ends sooner once an eighth of the slots got free, as trees or leaves wait."""
         self.started = time.monotonic()
         need = self._rows.suffix(min(self._begun + self.config.chunk, self._longest))
         if misfit(self._S, need):
             self._fit(self._P, need)
-        idle = self.leaves - self.occupied
-        enough = min(self.leaves, idle + max(1, self.leaves // 8))
+        enough = np.int32(max(1, self.leaves // 8))
         program, (table, bias) = self._rows.decode(*self._sizes), self.cache.rules
-        found = self._run(program, self.cache.params, self._slots, bias, table, np.int32(enough))
+        found = self._run(program, self.cache.params, self._slots, bias, table, enough)
         self._slots, self._flight = found
 
     @property

@@ -189,7 +189,7 @@ def advance(
     top_p: float,
     min_p: float,
 ) -> tuple[Slots, InFlight]:
-    """Up to `chunk` decode steps; fewer once `enough` slots are free (all rows idle).
+    """Up to `chunk` decode steps; fewer once `enough` more slots are free (all rows idle), or all are.
 
     S: columns of the suffix caches. bias_V: added to the logits (-inf forbids a token). table: of what ends a
     candidate. top_k, top_p, min_p: as `sampling.draw` has them.
@@ -199,9 +199,15 @@ def advance(
     shared = model.share(slots.prefix, slots.prefix_length, S)
     put = jax.lax.dynamic_update_index_in_dim
 
+    def free(s: Slots) -> jax.Array:
+        return jnp.sum(jnp.all(s.candidate >= s.n[:, None], axis=1))
+
+    # Those of leaves that were cancelled are not: their rows go on until they end.
+    stop = jnp.minimum(free(slots) + enough, B)
+
     def going(carry: Carry) -> jax.Array:
         i, s, _, _ = carry
-        return (i < chunk) & (jnp.sum(jnp.all(s.candidate >= s.n[:, None], axis=1)) < enough)
+        return (i < chunk) & (free(s) < stop)
 
     def step(carry: Carry) -> Carry:
         i, s, trace, kept = carry

@@ -257,8 +257,9 @@ def make_rows(
             elsewhere, found_elsewhere = leases.elsewhere
             on_turn(done := min(blocks.done + elsewhere, blocks.places), found_elsewhere)
             before_turn, awaited = awaited, ""
-            if joint.waited_s > team.lease_s * _PATIENCE and not team.index:
-                awaited = _awaited(blocks.places - done, leases.others_at_work(), team.lease_s)
+            is_long = joint.waited_s > team.lease_s * _PATIENCE
+            if is_long and not team.index and leases.others_at_work():
+                awaited = _awaited(blocks.places - done, team.lease_s)
             if awaited != before_turn:
                 on_wait(awaited)
     if awaited:
@@ -269,10 +270,7 @@ def make_rows(
         team.pull()
 
 
-def _awaited(left: int, hosts: int, lease_s: float) -> str:
+def _awaited(left: int, lease_s: float) -> str:
     """Say what a host waits for that has nothing to do. left: rows that are not known to be on disk."""
-    if not hosts:
-        return ""
-    who = f"{hosts} other host{'s' * (hosts > 1)}"
-    what = f"{left:,} that {who} {'have' if hosts > 1 else 'has'} under way" if left else who
+    what = f"{left:,} that other hosts have under way" if left else "other hosts"
     return f"waiting for {what} (one that stops is replaced {lease_s:g} s later)"

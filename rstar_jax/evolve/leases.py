@@ -173,9 +173,9 @@ class Leases:
                 return True
         return False
 
-    def others_at_work(self) -> int:
-        """Count the other hosts that have something under way, as far as is known."""
-        return len({self.claims.owner(unit) for unit in self.claims.under_way()} - {self._host})
+    def others_at_work(self) -> bool:
+        """Return whether other hosts have something under way, as far as is known here."""
+        return any(unit not in self._held for unit in self.claims.under_way())
 
     def wait(self) -> float:
         """Sleep until it is time to look again for something to do; return how many seconds that are."""

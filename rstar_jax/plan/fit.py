@@ -219,7 +219,7 @@ class Fitting:
         return {"weights": each, "gradients": each, "moments": moments, "activations": activations}
 
     def _state(self, role: str) -> float:
-        """Bytes a parameter, besides itself and its gradient."""
+        """Count the bytes of a parameter besides itself and its gradient."""
         average = AVERAGE_BYTES if role in self.averaged else 0.0
         return STATE_BYTES[self.optimizers.get(role, "adamw")] + average
 

@@ -232,10 +232,9 @@ class Search(Queue[SearchRequest, Tree]):
                 if expansion.children is not None:
                     self._hand_over(run, expansion)
         now = self._now() if timed else 0.0
-        for run in timed:
-            # A tree has its first expansion, whatever that took: it may have waited for other trees.
-            if run.begun and run.ticket in self._runs and now - run.began >= run.config.max_seconds:
-                self._close(run, "seconds")
+        # A tree has its first expansion, whatever that took: it may have waited for other trees.
+        begun = [run for run in timed if run.begun and run.ticket in self._runs]
+        self._close([run for run in begun if now - run.began >= run.config.max_seconds], "seconds")
         self._start()
         self._nap = 0.0 if not idle else min(_LONGEST_NAP, 2 * self._nap or _NAP)
         if self._nap and self._runs and not self._done and self._dispatcher.must_nap:
@@ -254,7 +253,7 @@ class Search(Queue[SearchRequest, Tree]):
                 self._expand(run, run.growing.start())
                 times.goes_on(run.pace, len(run.open), now)
                 if not run.open:
-                    self._close(run)
+                    self._close([run])
 
     def _expand(self, run: _Run, leaves: Sequence[Leaf]) -> None:
         for leaf in leaves:
@@ -281,20 +280,21 @@ class Search(Queue[SearchRequest, Tree]):
         if ended := growing.rollouts - rollouts:
             self._times[run.request.client].rollouts(run.pace, ended, self._now())
         if not run.open and not wanted:
-            self._close(run)
+            self._close([run])
         elif wanted and (why := run.over(self._now)):
-            self._close(run, why)
+            self._close([run], why)
         else:
             self._expand(run, wanted)
             if len(run.open) != run.pace.lanes:
                 self._times[run.request.client].goes_on(run.pace, len(run.open), self._now())
 
-    def _close(self, run: _Run, ended: Ended | None = None) -> None:
-        run.ended = ended
-        self._leave([run])
-        self._counts[run.request.client].problems_done += 1
-        self._times[run.request.client].ended(run.pace, run.growing.rollouts_remaining())
-        self._finish(run.ticket, run.tree())
+    def _close(self, runs: Sequence[_Run], ended: Ended | None = None) -> None:
+        self._leave(runs)
+        for run in runs:
+            run.ended = ended
+            self._counts[run.request.client].problems_done += 1
+            self._times[run.request.client].ended(run.pace, run.growing.rollouts_remaining())
+            self._finish(run.ticket, run.tree())
 
     def _leave(self, runs: Sequence[_Run]) -> None:
         if at_work := {run for run in runs if run.open}:

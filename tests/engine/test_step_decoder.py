@@ -113,6 +113,26 @@ def test_a_chunk_ends_with_a_leaf_though_none_waits_for_its_slot(policy: Decoder
     assert steps[0] == 2 * CONFIG.leaves * CONFIG.rows < steps[-1] and CONFIG.chunk > 2
 
 
+def test_leaves_that_were_cancelled_do_not_hold_up_those_that_are_done(policy: Decoder) -> None:
+    """Their rows go on until they end; the slots are not free on the device before."""
+    steps: list[int] = []
+    free = StepDecoder(policy, {}, CONFIG, seed=0, on_progress=lambda stats: steps.append(stats.steps))
+    gone, rest = CONFIG.leaves - 1, CONFIG.context - CONFIG.chunk - 3  # one more chunk and three tokens
+    long = [StepRequest(np.ones(5, np.int32), CONFIG.rows, 1.0, (i,)) for i in range(gone)]
+    short = StepRequest(np.ones(rest, np.int32), CONFIG.rows, 1.0, (9,))
+    *first, ticket = free.submit([*long, short])
+    while not steps:
+        free.poll()
+    free.cancel(first)
+    ((told, samples),) = free.poll(block=True)
+    assert told == ticket and {len(s.tokens) for s in samples} == {CONFIG.chunk + 3}
+    assert steps[-1] <= 2 * CONFIG.chunk * CONFIG.leaves * CONFIG.rows
+    ended = next(
+        at for at, total in enumerate(steps) if total >= (CONFIG.chunk + 3) * CONFIG.leaves * CONFIG.rows
+    )
+    assert steps[ended] == (CONFIG.chunk + 3) * CONFIG.leaves * CONFIG.rows
+
+
 @pytest.mark.parametrize(
     ("counts", "slots", "shares"),
     [

@@ -233,7 +233,7 @@ def test_the_first_host_tells_what_it_waits_for_until_it_takes_it_over(tmp_path,
         on_progress=lambda done, trajectories, _: shown.append((done, trajectories)),
         on_wait=waits.append,
     )
-    what = "4 that 1 other host has under way"
+    what = "4 that other hosts have under way"
     assert waits == [f"waiting for {what} (one that stops is replaced 0.2 s later)", ""]
     assert (PROBLEMS - 4) in [done for done, _ in shown] and min(found for _, found in shown) >= 1000
     told = json.loads(bucket.objects[f"{prefix}.beat.a"])

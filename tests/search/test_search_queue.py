@@ -106,6 +106,22 @@ def test_queues_hear_of_all_trees_that_go_at_once():
     assert queues.propose.cancels == 1 and all_open(queues) == 0
 
 
+def test_trees_whose_seconds_run_out_together_go_at_once():
+    clock = Clock()
+    config = dataclasses.replace(CONFIG, rollouts=64, batch=6, max_seconds=30.0)
+    functions = World(ppm=True, rates=LIVELY).functions()
+    queues = shuffled(functions, 5)
+    search = search_queue(queues, clock=clock)
+    tickets = search.submit(requests(6, config))
+    while not all(run.begun and run.open for run in search._runs.values()) or len(search._runs) < 6:
+        search.poll()
+    before, clock.now = queues.propose.cancels, clock.now + 1000.0
+    found = {}
+    while len(found) < 6:
+        found |= {ticket: tree for ticket, tree in search.poll() if not isinstance(tree, Part)}
+    assert found.keys() == set(tickets) and queues.propose.cancels <= before + 1 and all_open(queues) == 0
+
+
 def test_what_is_finished_is_told_before_what_failed_is_raised():
     world = World(rates=(1, 0, 0))
     easy = dataclasses.replace(CONFIG, strategy="sample", rollouts=1, max_depth=4, batch=9)
