@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rstar_jax.engine import DecodeConfig, Sample, StepDecoder, StepRequest
+from rstar_jax.engine import DecodeConfig, Sample, Stats, StepDecoder, StepRequest
 from rstar_jax.engine.seats import SeatedLeaf, shared_out
 from rstar_jax.errors import UserError
 from rstar_jax.kernels import attention_mesh
@@ -116,21 +116,20 @@ def test_a_chunk_ends_with_a_leaf_though_none_waits_for_its_slot(policy: Decoder
 def test_leaves_that_were_cancelled_do_not_hold_up_those_that_are_done(policy: Decoder) -> None:
     """Their rows go on until they end; the slots are not free on the device before."""
     steps: list[int] = []
-    free = StepDecoder(policy, {}, CONFIG, seed=0, on_progress=lambda stats: steps.append(stats.steps))
-    gone, rest = CONFIG.leaves - 1, CONFIG.context - CONFIG.chunk - 3  # one more chunk and three tokens
-    long = [StepRequest(np.ones(5, np.int32), CONFIG.rows, 1.0, (i,)) for i in range(gone)]
-    short = StepRequest(np.ones(rest, np.int32), CONFIG.rows, 1.0, (9,))
-    *first, ticket = free.submit([*long, short])
-    while not steps:
-        free.poll()
-    free.cancel(first)
-    ((told, samples),) = free.poll(block=True)
-    assert told == ticket and {len(s.tokens) for s in samples} == {CONFIG.chunk + 3}
-    assert steps[-1] <= 2 * CONFIG.chunk * CONFIG.leaves * CONFIG.rows
-    ended = next(
-        at for at, total in enumerate(steps) if total >= (CONFIG.chunk + 3) * CONFIG.leaves * CONFIG.rows
-    )
-    assert steps[ended] == (CONFIG.chunk + 3) * CONFIG.leaves * CONFIG.rows
+
+    def on_progress(stats: Stats) -> None:
+        steps.append(stats.steps)
+        if len(steps) == 1:
+            free.cancel(others)
+
+    free = StepDecoder(policy, {}, CONFIG, seed=0, on_progress=on_progress)
+    lengths = [5] * (CONFIG.leaves - 1) + [CONFIG.context - CONFIG.chunk - 3]  # room for a chunk and three
+    asked = [StepRequest(np.ones(n, np.int32), CONFIG.rows, 1.0, (i,)) for i, n in enumerate(lengths)]
+    *others, last = free.submit(asked)
+    ((ticket, samples),) = free.poll(block=True)
+    assert ticket == last and {len(s.tokens) for s in samples} == {CONFIG.chunk + 3}
+    tokens = CONFIG.leaves * CONFIG.rows
+    assert steps[:2] == [CONFIG.chunk * tokens, (CONFIG.chunk + 3) * tokens]
 
 
 @pytest.mark.parametrize(

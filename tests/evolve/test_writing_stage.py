@@ -53,7 +53,7 @@ def write(folder: Path, hosts: int, writer: Writer, most: int = 5, start: str = 
     """Have hosts write in a folder; returns what they failed by."""
     folder.mkdir(exist_ok=True)
     told, met = [None] * hosts, threading.Barrier(hosts)
-    synthesis: Any = SimpleNamespace(progress=SimpleNamespace(update=lambda done: None))
+    synthesis: Any = SimpleNamespace(progress=SimpleNamespace(update=lambda done=None, *, doing="": None))
 
     def host(index: int) -> None:
         def gathered(value: Any) -> list[Any]:
