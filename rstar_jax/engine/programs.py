@@ -202,7 +202,7 @@ def advance(
     def free(s: Slots) -> jax.Array:
         return jnp.sum(jnp.all(s.candidate >= s.n[:, None], axis=1))
 
-    # Those of leaves that were cancelled are not: their rows go on until they end.
+    # Counted here and not by the host: rows of leaves that were cancelled go on, their slots are not free.
     stop = jnp.minimum(free(slots) + enough, B)
 
     def going(carry: Carry) -> jax.Array:
